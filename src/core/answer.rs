@@ -1,0 +1,114 @@
+//! What one poll met, before anybody draws conclusions from it.
+
+use std::time::Duration;
+
+use super::operation::Operation;
+
+/// The outcome of one `GET` of one operation.
+///
+/// What follows from each is decided in two places: [`watch`](super::watch) for the operation,
+/// [`project`](super::project) for the project it belongs to.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub enum Answer {
+    /// 200 with an operation.
+    Operation(Box<Operation>),
+    /// 404 or 410 with problem details: the API knows no such operation.
+    NotFound(String),
+    /// Any other 4xx: this request is refused, and would be again.
+    Refused(String),
+    /// 401: the project's credentials are bad.
+    Unauthorized(String),
+    /// 403: the credentials are bad, or are not good for this operation.
+    Forbidden(String),
+    /// 429, or 503 with a time to wait.
+    Throttled {
+        /// How long the API asks to be left alone, not yet capped; `None` if it gave no time.
+        wait: Option<Duration>,
+        /// What the API said, in one line.
+        reason: String,
+    },
+    /// Nothing was learned: see [`Failure`].
+    Failed(Failure),
+}
+
+impl Answer {
+    /// The name under which polls of this outcome are counted (`polls_total{outcome}`) and logged.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Operation(_) => "operation",
+            Self::NotFound(_) => "not_found",
+            Self::Refused(_) => "refused",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Forbidden(_) => "forbidden",
+            Self::Throttled { .. } => "throttled",
+            Self::Failed(failure) => failure.class.as_str(),
+        }
+    }
+
+    /// Every name that [`outcome`](Self::outcome) gives.
+    pub const OUTCOMES: [&'static str; 14] = [
+        "operation",
+        "not_found",
+        "refused",
+        "unauthorized",
+        "forbidden",
+        "throttled",
+        "server_error",
+        "connect",
+        "tls",
+        "timeout",
+        "interrupted",
+        "malformed",
+        "too_large",
+        "redirect",
+    ];
+}
+
+/// A poll that taught nothing about its operation. It never ends a watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure it was.
+    pub class: FailureClass,
+    /// What happened, in one line of at most about 500 bytes, for people; without secrets.
+    pub reason: String,
+}
+
+/// The kinds of failed polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureClass {
+    /// A 5xx status (503 without a time to wait included), 408 or 425.
+    ServerError,
+    /// No connection: refused, unreachable, name not resolved, proxy failed.
+    Connect,
+    /// The TLS handshake failed, or the certificate is not trusted.
+    Tls,
+    /// No complete answer within the request's time limit.
+    Timeout,
+    /// The connection broke in the middle of the exchange: reset, closed early, truncated body.
+    Interrupted,
+    /// The answer is not what the contract says: content type, JSON, a required member, another operation's ID.
+    Malformed,
+    /// The body is larger than 1 MiB.
+    TooLarge,
+    /// A 3xx status; redirects are not followed.
+    Redirect,
+}
+
+impl FailureClass {
+    /// The class's name in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerError => "server_error",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Interrupted => "interrupted",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::Redirect => "redirect",
+        }
+    }
+}

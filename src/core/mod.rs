@@ -1,0 +1,14 @@
+//! What the program decides, as plain values and functions.
+//!
+//! Nothing in here does I/O, spawns, reads a clock or rolls dice: time and chance come in as arguments, and
+//! what is to be done goes out as values. `tests/architecture.rs` keeps it so.
+
+pub mod answer;
+pub mod event;
+pub mod operation;
+pub mod progress;
+pub mod project;
+pub mod schedule;
+pub mod text;
+pub mod watch;
+pub mod watch_list;

@@ -1,0 +1,1 @@
+//! Percent, rate, estimated end and stall.

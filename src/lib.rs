@@ -1,0 +1,3 @@
+//! `backfill-watch` watches backfill operations of the Ampersand API until they end.
+
+pub mod core;

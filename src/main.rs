@@ -1,0 +1,4 @@
+//! The command `backfill-watch`.
+#![forbid(unsafe_code)]
+
+fn main() {}
