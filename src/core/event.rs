@@ -1,1 +1,398 @@
-//! The closed set of events.
+//! The closed set of events, their IDs and their bodies.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use sha2::{Digest, Sha256};
+
+use super::log_line::LogLine;
+use super::text;
+use super::watch_list::{Labels, WatchKey};
+
+/// No body is longer than this, in bytes.
+pub const MAX_BODY: usize = 20_000;
+/// `result` is cut at this many bytes.
+pub const MAX_RESULT: usize = 4 * 1024;
+/// `logs` are cut at this many bytes together.
+pub const MAX_LOGS: usize = 8 * 1024;
+
+macro_rules! event_types {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
+        /// What kind of fact an event tells.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum EventType { $($(#[$doc])* $variant,)* }
+
+        impl EventType {
+            /// Every type there is.
+            pub const ALL: &'static [EventType] = &[$(EventType::$variant,)*];
+
+            /// The type's name, as in the body's `type`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+event_types! {
+    /// First seen running.
+    Started => "operation.started",
+    /// A step of progress.
+    Progress => "operation.progress",
+    /// The count stood still for `stalled_after`.
+    Stalled => "operation.stalled",
+    /// The count rose again.
+    Resumed => "operation.resumed",
+    /// The platform retried the operation.
+    Retried => "operation.retried",
+    /// Ended in `success`.
+    Succeeded => "operation.succeeded",
+    /// Ended in `failure`.
+    Failed => "operation.failed",
+    /// Left `in_progress` with a status that the contract does not name.
+    Ended => "operation.ended",
+    /// The API no longer knows the operation.
+    Gone => "operation.gone",
+    /// Watched for `give_up_after`.
+    Expired => "operation.expired",
+    /// This operation alone cannot be polled.
+    Unreachable => "operation.unreachable",
+    /// It can be polled again.
+    Reachable => "operation.reachable",
+    /// No poll of the project succeeds.
+    ApiUnreachable => "api.unreachable",
+    /// Polls of the project succeed again.
+    ApiReachable => "api.reachable",
+    /// The project's API key is refused.
+    CredentialsRejected => "api.credentials_rejected",
+    /// The project's API key is accepted again.
+    CredentialsAccepted => "api.credentials_accepted",
+}
+
+impl EventType {
+    /// The type of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|event_type| event_type.as_str() == name)
+    }
+
+    /// Whether a watch is over with this event.
+    #[must_use]
+    pub fn is_ending(self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Ended | Self::Gone | Self::Expired
+        )
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for EventType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// The ID of an event: `evt_` and 16 bytes in hex.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(String);
+
+impl EventId {
+    /// Derives the ID of the fact that `event_type` happened to `operation` (none for a fact about the API) of
+    /// `project`, `occurrence` telling it from other facts of that type.
+    ///
+    /// The preimage is the four, each but the last followed by a line feed; none of them contains one.
+    #[must_use]
+    pub fn derive(project: &str, operation: Option<&str>, event_type: EventType, occurrence: &str) -> Self {
+        let preimage = format!(
+            "{project}\n{}\n{event_type}\n{occurrence}",
+            operation.unwrap_or_default()
+        );
+        let hash = Sha256::digest(preimage.as_bytes());
+        let mut id = String::with_capacity(36);
+        id.push_str("evt_");
+        for byte in &hash[..16] {
+            id.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+            id.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+        }
+        Self(id)
+    }
+
+    /// The ID as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A fact worth telling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The same fact has the same ID, always.
+    pub id: EventId,
+    /// What kind of fact it is.
+    pub event_type: EventType,
+    /// When it was seen.
+    pub time: Timestamp,
+    /// What it is about.
+    pub data: EventData,
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum EventData {
+    /// One operation.
+    Operation(Box<OperationData>),
+    /// One project's API.
+    Api(ApiData),
+}
+
+impl EventData {
+    /// The name of the project.
+    #[must_use]
+    pub fn project(&self) -> &str {
+        match self {
+            Self::Operation(data) => &data.project,
+            Self::Api(data) => &data.project,
+        }
+    }
+
+    /// The operation, if it is about one.
+    #[must_use]
+    pub fn operation(&self) -> Option<&OperationData> {
+        match self {
+            Self::Operation(data) => Some(data),
+            Self::Api(_) => None,
+        }
+    }
+}
+
+/// What is known of an operation when an event tells of it; what is not known is left out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationData {
+    /// The configured project's name.
+    pub project: String,
+    /// The Ampersand project ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// The operation ID.
+    pub operation_id: String,
+    /// The installation that the operation runs for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installation_id: Option<String>,
+    /// The integration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integration_id: Option<String>,
+    /// The objects that are read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<String>,
+    /// The API's status, verbatim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// The API's status before this observation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_status: Option<String>,
+    /// Where the watch stands after this event.
+    pub phase: &'static str,
+    /// Counts the events of this operation, from 1.
+    pub sequence: u64,
+    /// How far it has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressData>,
+    /// The labels of the watch list.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
+    pub labels: Labels,
+    /// When the operation was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create_time: Option<Timestamp>,
+    /// When this was seen.
+    #[serde(serialize_with = "to_millis")]
+    pub observed_time: Timestamp,
+    /// How often the platform has tried, in `operation.retried`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryData>,
+    /// Since when it cannot (or could not) be reached.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_to_millis")]
+    pub since: Option<Timestamp>,
+    /// Why: the last error of an unreachable or vanished operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the operation accomplished, with its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// Seconds from its creation, else from when it was first seen, to when its end was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<f64>,
+    /// The last errors and warnings of a failed operation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogLine>,
+}
+
+/// The platform's own retries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RetryData {
+    /// How many attempts were made.
+    pub attempts: u64,
+}
+
+/// How far an operation has come.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressData {
+    /// Records processed so far.
+    pub records_processed: u64,
+    /// Records expected in total, as estimated at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records_estimated_total: Option<u64>,
+    /// Processed of estimated total, to one decimal; 100 only after success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<f64>,
+    /// Smoothed over the recent polls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records_per_second: Option<f64>,
+    /// When the estimated total will be reached at that rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_end_time: Option<Timestamp>,
+    /// Whether more was processed than was estimated.
+    pub estimate_exceeded: bool,
+}
+
+/// A change of a project's API as the daemon sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ApiData {
+    /// The configured project's name.
+    pub project: String,
+    /// Since when it is (or was) so.
+    #[serde(serialize_with = "to_millis")]
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    event_type: EventType,
+    #[serde(serialize_with = "to_millis")]
+    timestamp: Timestamp,
+    data: &'a EventData,
+}
+
+impl Event {
+    /// A fact about one operation. `data.sequence` is this event's own.
+    #[must_use]
+    pub fn operation(
+        key: &WatchKey,
+        event_type: EventType,
+        occurrence: &str,
+        time: Timestamp,
+        data: OperationData,
+    ) -> Self {
+        Self {
+            id: EventId::derive(&key.project, Some(&key.operation), event_type, occurrence),
+            event_type,
+            time,
+            data: EventData::Operation(Box::new(data)),
+        }
+    }
+
+    /// A fact about one project's API; `since` tells it from other outages.
+    #[must_use]
+    pub fn api(event_type: EventType, time: Timestamp, data: ApiData) -> Self {
+        Self {
+            id: EventId::derive(&data.project, None, event_type, &millis(data.since)),
+            event_type,
+            time,
+            data: EventData::Api(data),
+        }
+    }
+
+    /// Adds the operation's last log lines: the newest that fit into [`MAX_LOGS`].
+    pub fn attach_logs(&mut self, lines: Vec<LogLine>) {
+        if let EventData::Operation(data) = &mut self.data {
+            let mut left = MAX_LOGS;
+            let mut kept: Vec<LogLine> = lines
+                .into_iter()
+                .rev()
+                .map_while(|line| {
+                    left =
+                        left.checked_sub(serde_json::to_string(&line).map_or(usize::MAX, |json| json.len()))?;
+                    Some(line)
+                })
+                .collect();
+            kept.reverse();
+            data.logs = kept;
+        }
+    }
+
+    /// The body that is told, as JSON of at most [`MAX_BODY`] bytes.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let mut body = self.render(&self.data);
+        if body.len() > MAX_BODY {
+            // Escaping can make hostile text six times as long, so what is bounded in plain bytes may not be so here.
+            let mut data = self.data.clone();
+            if let EventData::Operation(data) = &mut data {
+                data.logs.clear();
+                data.objects.clear();
+                data.result = data.result.as_deref().map(|text| text::cut(text, 512));
+                data.reason = data.reason.as_deref().map(|text| text::cut(text, 256));
+                data.status = data.status.as_deref().map(|text| text::cut(text, 128));
+            }
+            body = self.render(&data);
+        }
+        body
+    }
+
+    fn render(&self, data: &EventData) -> String {
+        let body = Body {
+            event_type: self.event_type,
+            timestamp: self.time,
+            data,
+        };
+        serde_json::to_string(&body).expect("strings and numbers always serialize")
+    }
+}
+
+/// A time in RFC 3339 with milliseconds.
+#[must_use]
+pub fn millis(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+fn to_millis<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.3}"))
+}
+
+fn maybe_to_millis<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => to_millis(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(labels.len()))?;
+    for (name, value) in labels {
+        map.serialize_entry(name, value)?;
+    }
+    map.end()
+}

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod event;
+pub mod log_line;
 pub mod operation;
 pub mod progress;
 pub mod project;

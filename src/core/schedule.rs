@@ -1,6 +1,26 @@
-//! When to poll next.
+//! When to poll next: exponential backoff, shaped by the progress seen, spread by chance and by hash.
 
 use std::time::Duration;
+
+use backoff::SystemClock;
+use backoff::backoff::Backoff as _;
+use backoff::exponential::ExponentialBackoff;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::progress::Outlook;
+
+/// No interval is shorter than this, whatever the settings say: a timer's resolution.
+const FLOOR: Duration = Duration::from_millis(1);
+/// No interval is longer than this, whatever the settings say.
+const CEILING: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// How many polls of a running operation follow the plain backoff before progress shapes the schedule: a rate
+/// needs two counts, and the first is often zero.
+const WARM_UP: u8 = 3;
+/// Which part of the estimated remaining time to sleep. Below one, since estimates err and the end may come early;
+/// each poll on the way corrects the estimate.
+const APPROACH: f64 = 0.4;
 
 /// The settings of a schedule (`[poll]`). The configuration checks them; the schedule is safe with any values.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,4 +37,286 @@ pub struct Pace {
     pub randomization: f64,
     /// Whether the progress seen shapes the schedule.
     pub adaptive: bool,
+}
+
+impl Pace {
+    /// The longest interval, whatever the settings say.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.max_interval.clamp(FLOOR, CEILING)
+    }
+
+    /// The shortest interval, whatever the settings say.
+    #[must_use]
+    pub fn shortest(&self) -> Duration {
+        self.min_interval.clamp(FLOOR, self.longest())
+    }
+
+    fn first(&self) -> Duration {
+        self.initial_interval.clamp(self.shortest(), self.longest())
+    }
+
+    /// The interval after `interval`.
+    fn grow(&self, interval: Duration) -> Duration {
+        let mut backoff = ExponentialBackoff::<SystemClock> {
+            current_interval: interval,
+            initial_interval: self.first(),
+            randomization_factor: 0.0,
+            multiplier: if self.multiplier.is_finite() {
+                self.multiplier.clamp(1.0, 1e6)
+            } else {
+                1.0
+            },
+            max_interval: self.longest(),
+            max_elapsed_time: None,
+            ..Default::default()
+        };
+        // `Default` resets the current interval; the call moves it one step on.
+        backoff.current_interval = interval;
+        let _ = backoff.next_backoff();
+        backoff.current_interval.clamp(self.shortest(), self.longest())
+    }
+
+    /// `interval` moved by chance, `chance` being between 0 and 1; the bounds hold.
+    #[must_use]
+    pub fn randomize(&self, interval: Duration, chance: f64) -> Duration {
+        let part = if self.randomization.is_finite() {
+            self.randomization.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        let chance = if chance.is_finite() {
+            chance.clamp(0.0, 1.0)
+        } else {
+            0.5
+        };
+        let factor = 1.0 + part * (2.0 * chance - 1.0);
+        let seconds = (interval.min(CEILING).as_secs_f64() * factor).min(CEILING.as_secs_f64());
+        Duration::from_secs_f64(seconds).clamp(self.shortest(), self.longest())
+    }
+
+    /// The interval after `attempts` attempts on the plain backoff, at least one.
+    #[must_use]
+    pub fn after_attempts(&self, attempts: u32) -> Duration {
+        let mut interval = self.first();
+        for _ in 1..attempts {
+            let next = self.grow(interval);
+            if next == interval {
+                break;
+            }
+            interval = next;
+        }
+        interval
+    }
+}
+
+/// Where one watch stands on its schedule.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// The plain backoff's next interval; `None` before the first.
+    interval: Option<Duration>,
+    /// Failed polls in a row; they have a backoff of their own, so that one lost answer costs no long sleep.
+    failures: u32,
+    seen: u8,
+    overdue: bool,
+}
+
+impl Schedule {
+    /// The time to sleep after a poll that showed the operation running (or not yet known to the API).
+    #[must_use]
+    pub fn after_answer(&mut self, pace: &Pace, outlook: Outlook, chance: f64) -> Duration {
+        self.failures = 0;
+        self.seen = self.seen.saturating_add(1);
+        let interval = if pace.adaptive && self.seen > WARM_UP {
+            self.shaped(pace, outlook)
+        } else {
+            self.plain(pace)
+        };
+        pace.randomize(interval, chance)
+    }
+
+    /// The time to sleep after a failed poll: a backoff of its own, never longer than the watch would have slept.
+    #[must_use]
+    pub fn after_failure(&mut self, pace: &Pace, chance: f64) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        pace.randomize(pace.after_attempts(self.failures), chance)
+    }
+
+    fn plain(&mut self, pace: &Pace) -> Duration {
+        let interval = self
+            .interval
+            .unwrap_or_else(|| pace.first())
+            .clamp(pace.shortest(), pace.longest());
+        self.interval = Some(pace.grow(interval));
+        interval
+    }
+
+    fn shaped(&mut self, pace: &Pace, outlook: Outlook) -> Duration {
+        let overdue = outlook == Outlook::Overdue;
+        if overdue && !self.overdue {
+            // The end was due about now: look closely, and back off again the longer it does not come.
+            self.interval = Some(pace.shortest());
+        }
+        self.overdue = overdue;
+        match outlook {
+            Outlook::EndsIn(remaining) => remaining
+                .min(CEILING)
+                .mul_f64(APPROACH)
+                .clamp(pace.shortest(), pace.longest()),
+            Outlook::Unknown | Outlook::Overdue => self.plain(pace),
+        }
+    }
+}
+
+/// Where in `window` the first poll of the operation falls: the same place every time, different from operation to
+/// operation.
+#[must_use]
+pub fn spread(operation: &str, window: Duration) -> Duration {
+    let hash = Sha256::digest(operation.as_bytes());
+    let mut high = [0; 4];
+    high.copy_from_slice(&hash[..4]);
+    window
+        .min(CEILING)
+        .mul_f64(f64::from(u32::from_be_bytes(high)) / 2f64.powi(32))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pace() -> Pace {
+        Pace {
+            initial_interval: Duration::from_secs(2),
+            min_interval: Duration::from_secs(2),
+            max_interval: Duration::from_mins(1),
+            multiplier: 1.5,
+            randomization: 0.2,
+            adaptive: false,
+        }
+    }
+
+    #[test]
+    fn plain_backoff_grows_from_the_initial_to_the_maximal_interval() {
+        let mut schedule = Schedule::default();
+        let waits: Vec<f64> = (0..11)
+            .map(|_| {
+                schedule
+                    .after_answer(&pace(), Outlook::Unknown, 0.5)
+                    .as_secs_f64()
+            })
+            .collect();
+        assert_eq!(waits[..4], [2.0, 3.0, 4.5, 6.75]);
+        assert_eq!(waits[9..], [60.0, 60.0]);
+    }
+
+    #[test]
+    fn a_failure_is_retried_soon_and_the_schedule_goes_on_where_it_was() {
+        let mut schedule = Schedule::default();
+        for _ in 0..20 {
+            let _ = schedule.after_answer(&pace(), Outlook::Unknown, 0.5);
+        }
+        assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(2));
+        assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(3));
+        assert_eq!(
+            schedule.after_answer(&pace(), Outlook::Unknown, 0.5),
+            Duration::from_mins(1)
+        );
+        assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn adaptive_sleeps_long_while_the_end_is_far_and_closes_in_on_it() {
+        let pace = Pace {
+            adaptive: true,
+            ..pace()
+        };
+        let mut schedule = Schedule::default();
+        for _ in 0..WARM_UP {
+            let _ = schedule.after_answer(&pace, Outlook::EndsIn(Duration::from_hours(1)), 0.5);
+        }
+        let mut wait = |outlook| schedule.after_answer(&pace, outlook, 0.5).as_secs_f64();
+        assert_eq!(wait(Outlook::EndsIn(Duration::from_hours(1))), 60.0);
+        assert_eq!(wait(Outlook::EndsIn(Duration::from_secs(50))), 20.0);
+        assert_eq!(wait(Outlook::EndsIn(Duration::from_secs(3))), 2.0);
+        assert_eq!(
+            [
+                wait(Outlook::Overdue),
+                wait(Outlook::Overdue),
+                wait(Outlook::Overdue)
+            ],
+            [2.0, 3.0, 4.5]
+        );
+    }
+
+    #[test]
+    fn the_spread_is_stable_and_fills_the_window() {
+        let window = Duration::from_secs(100);
+        let places: Vec<f64> = (0..1000)
+            .map(|n| spread(&format!("op-{n}"), window).as_secs_f64())
+            .collect();
+        assert_eq!(spread("op-7", window).as_secs_f64(), places[7]);
+        for tenth in 0..10 {
+            let low = f64::from(tenth) * 10.0;
+            let inside = places
+                .iter()
+                .filter(|place| (low..low + 10.0).contains(*place))
+                .count();
+            assert!(
+                (60..140).contains(&inside),
+                "{inside} of 1,000 in one tenth of the window"
+            );
+        }
+    }
+
+    fn any_pace() -> impl Strategy<Value = Pace> {
+        let duration = || any::<(u64, u32)>().prop_map(|(s, n)| Duration::new(s, n % 1_000_000_000));
+        (
+            duration(),
+            duration(),
+            duration(),
+            any::<f64>(),
+            any::<f64>(),
+            any::<bool>(),
+        )
+            .prop_map(
+                |(initial_interval, min_interval, max_interval, multiplier, randomization, adaptive)| Pace {
+                    initial_interval,
+                    min_interval,
+                    max_interval,
+                    multiplier,
+                    randomization,
+                    adaptive,
+                },
+            )
+    }
+
+    fn any_outlook() -> impl Strategy<Value = Outlook> {
+        prop_oneof![
+            Just(Outlook::Unknown),
+            Just(Outlook::Overdue),
+            any::<(u64, u32)>().prop_map(|(s, n)| Outlook::EndsIn(Duration::new(s, n % 1_000_000_000))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_bounds_hold_for_any_settings_and_any_observations(
+            pace in any_pace(),
+            steps in prop::collection::vec((any::<bool>(), any_outlook(), any::<f64>()), 0..60),
+        ) {
+            let mut schedule = Schedule::default();
+            for (answered, outlook, chance) in steps {
+                let wait = if answered {
+                    schedule.after_answer(&pace, outlook, chance)
+                } else {
+                    schedule.after_failure(&pace, chance)
+                };
+                prop_assert!(!wait.is_zero());
+                prop_assert!(wait <= pace.max_interval.max(FLOOR));
+                prop_assert!(wait >= pace.min_interval.min(pace.max_interval.min(CEILING)));
+            }
+        }
+    }
 }

@@ -1,0 +1,499 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::answer::FailureClass;
+use crate::core::event::EventData;
+use crate::core::operation::{ActionType, Metadata, Progress, Retry};
+
+/// A watch, its settings, and a clock that moves when told to.
+struct Bench {
+    watch: Watch,
+    key: WatchKey,
+    labels: Labels,
+    rules: Rules,
+    pace: Pace,
+    now: Timestamp,
+    project_known: bool,
+    project_answered: Option<Duration>,
+    held: Duration,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            watch: Watch::default(),
+            key: WatchKey {
+                project: Arc::from("p"),
+                operation: Arc::from("op"),
+            },
+            labels: vec![("customer".into(), "acme".into())],
+            rules: Rules {
+                stalled_after: Duration::from_mins(30),
+                unreachable_after: Duration::from_mins(5),
+                not_found_grace: Duration::from_mins(2),
+                give_up_after: None,
+                active_statuses: vec!["in_progress".into()],
+                progress_step: 10.0,
+                progress_interval: Duration::from_mins(1),
+            },
+            pace: Pace {
+                initial_interval: Duration::from_secs(2),
+                min_interval: Duration::from_secs(2),
+                max_interval: Duration::from_mins(1),
+                multiplier: 1.5,
+                randomization: 0.2,
+                adaptive: true,
+            },
+            now: "2026-11-23T11:48:35Z".parse().unwrap(),
+            project_known: true,
+            project_answered: Some(Duration::ZERO),
+            held: Duration::ZERO,
+        }
+    }
+
+    fn step(&mut self, after: Duration, answer: Option<&Answer>) -> Step {
+        self.now = self.now.checked_add(after).unwrap();
+        let cx = Context {
+            key: &self.key,
+            labels: &self.labels,
+            rules: &self.rules,
+            pace: &self.pace,
+            now: self.now,
+            elapsed: after,
+            held: self.held,
+            chance: 0.5,
+            project_known: self.project_known,
+            project_answered: self.project_answered,
+        };
+        match answer {
+            Some(answer) => self.watch.observe(answer, &cx),
+            None => self.watch.give_up(&cx),
+        }
+    }
+
+    /// The types of the events that `answer`, `seconds` later, brings.
+    fn after(&mut self, seconds: u64, answer: &Answer) -> Vec<&'static str> {
+        names(&self.step(Duration::from_secs(seconds), Some(answer)))
+    }
+}
+
+fn names(step: &Step) -> Vec<&'static str> {
+    step.events
+        .iter()
+        .map(|event| event.event_type.as_str())
+        .collect()
+}
+
+fn data(event: &Event) -> &OperationData {
+    match &event.data {
+        EventData::Operation(data) => data,
+        EventData::Api(_) => panic!("not about an operation"),
+    }
+}
+
+fn operation(status: &str, processed: Option<u64>, total: Option<u64>) -> Answer {
+    Answer::Operation(Box::new(Operation {
+        id: "op".into(),
+        project_id: "project-456".into(),
+        integration_id: "113e".into(),
+        config_id: "c".into(),
+        installation_id: "6643".into(),
+        action_type: ActionType::Read,
+        status: Status::from(status.to_owned()),
+        result: (status != "in_progress").then(|| "[contact] done".into()),
+        create_time: Some("2026-11-23T11:48:35Z".parse().unwrap()),
+        metadata: Some(Metadata {
+            objects: Some(vec!["contact".into()]),
+            retry: None,
+            progress: Some(Progress {
+                records_processed: processed,
+                records_estimated_total: total,
+                ..Default::default()
+            }),
+        }),
+    }))
+}
+
+fn running(processed: u64) -> Answer {
+    operation("in_progress", Some(processed), Some(5000))
+}
+
+fn retried(attempts: u64) -> Answer {
+    let Answer::Operation(mut operation) = running(0) else {
+        unreachable!()
+    };
+    operation.metadata.as_mut().unwrap().retry = Some(Retry {
+        attempts: Some(attempts),
+        ..Default::default()
+    });
+    Answer::Operation(operation)
+}
+
+fn failed() -> Answer {
+    Answer::Failed(Failure {
+        class: FailureClass::Connect,
+        reason: "connection refused".into(),
+    })
+}
+
+fn not_found() -> Answer {
+    Answer::NotFound("404 Not Found".into())
+}
+
+#[test]
+fn a_backfill_from_start_to_end() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.after(0, &running(0)), ["operation.started"]);
+    assert_eq!(bench.after(10, &running(250)), [""; 0]);
+    assert_eq!(bench.after(10, &running(1250)), ["operation.progress"]);
+    assert_eq!(bench.after(10, &running(1300)), [""; 0]);
+    let step = bench.step(
+        Duration::from_secs(10),
+        Some(&operation("success", Some(5000), Some(5000))),
+    );
+    assert_eq!(step.next, Next::Over);
+    let event = &step.events[0];
+    assert_eq!(event.event_type, EventType::Succeeded);
+    let data = data(event);
+    assert_eq!(data.sequence, 3);
+    assert_eq!(data.duration_seconds, Some(40.0));
+    assert_eq!(data.result.as_deref(), Some("[contact] done"));
+    assert_eq!(data.previous_status.as_deref(), Some("in_progress"));
+    assert_eq!(data.progress.as_ref().unwrap().percent, Some(100.0));
+}
+
+#[test]
+fn the_body_is_as_the_contract_shows_it() {
+    let mut bench = Bench::new();
+    let _ = bench.step(Duration::ZERO, Some(&running(0)));
+    let step = bench.step(Duration::from_millis(30_120), Some(&running(1250)));
+    assert_eq!(
+        step.events[0].body(),
+        concat!(
+            r#"{"type":"operation.progress","timestamp":"2026-11-23T11:49:05.120Z","data":{"project":"p","#,
+            r#""projectId":"project-456","operationId":"op","installationId":"6643","integrationId":"113e","#,
+            r#""objects":["contact"],"status":"in_progress","previousStatus":"in_progress","phase":"running","#,
+            r#""sequence":2,"progress":{"recordsProcessed":1250,"recordsEstimatedTotal":5000,"percent":25.0,"#,
+            r#""recordsPerSecond":41.5,"estimatedEndTime":"2026-11-23T11:50:35Z","estimateExceeded":false},"#,
+            r#""labels":{"customer":"acme"},"createTime":"2026-11-23T11:48:35Z","#,
+            r#""observedTime":"2026-11-23T11:49:05.120Z"}}"#
+        )
+    );
+}
+
+#[test]
+fn an_operation_first_seen_after_its_end_gets_its_ending_event_alone() {
+    for (status, event, phase) in [
+        ("success", "operation.succeeded", Phase::Succeeded),
+        ("failure", "operation.failed", Phase::Failed),
+        ("Cancelled", "operation.ended", Phase::Ended),
+    ] {
+        let mut bench = Bench::new();
+        assert_eq!(bench.after(0, &operation(status, None, None)), [event]);
+        assert_eq!(bench.watch.phase(), phase);
+    }
+}
+
+#[test]
+fn an_active_status_counts_as_running() {
+    let mut bench = Bench::new();
+    bench.rules.active_statuses = vec!["queued".into()];
+    assert_eq!(
+        bench.after(0, &operation("queued", None, None)),
+        ["operation.started"]
+    );
+    assert_eq!(bench.after(2, &running(0)), [""; 0]);
+    assert_eq!(
+        bench.after(2, &operation("paused", None, None)),
+        ["operation.ended"]
+    );
+}
+
+#[test]
+fn a_count_that_stands_still_stalls_and_the_next_rise_resumes() {
+    let mut bench = Bench::new();
+    bench.rules.stalled_after = Duration::from_secs(60);
+    let _ = bench.step(Duration::ZERO, Some(&running(10)));
+    assert_eq!(bench.after(59, &running(10)), [""; 0]);
+    assert_eq!(bench.after(1, &running(10)), ["operation.stalled"]);
+    assert_eq!(bench.after(60, &running(10)), [""; 0]);
+    let step = bench.step(Duration::from_secs(5), Some(&running(11)));
+    assert_eq!(names(&step), ["operation.resumed"]);
+    assert_eq!(data(&step.events[0]).phase, "running");
+}
+
+#[test]
+fn time_out_of_sight_does_not_count_towards_a_stall() {
+    let mut bench = Bench::new();
+    bench.rules.stalled_after = Duration::from_secs(60);
+    let _ = bench.step(Duration::ZERO, Some(&running(10)));
+    let _ = bench.step(Duration::from_secs(100), Some(&failed()));
+    assert_eq!(bench.after(100, &running(10)), [""; 0]);
+    bench.held = Duration::from_secs(50);
+    assert_eq!(bench.after(100, &running(10)), [""; 0]);
+    bench.held = Duration::ZERO;
+    bench.watch.resume(Duration::from_hours(1));
+    assert_eq!(bench.after(9, &running(10)), [""; 0]);
+    assert_eq!(bench.after(10, &running(10)), ["operation.stalled"]);
+}
+
+#[test]
+fn an_operation_without_a_count_never_stalls() {
+    let mut bench = Bench::new();
+    let _ = bench.step(Duration::ZERO, Some(&operation("in_progress", None, None)));
+    assert_eq!(
+        bench.after(1_000_000, &operation("in_progress", None, None)),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_retry_is_told_once_for_each_attempt() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.after(0, &retried(1)), ["operation.started"]);
+    assert_eq!(bench.after(2, &retried(1)), [""; 0]);
+    let step = bench.step(Duration::from_secs(2), Some(&retried(3)));
+    assert_eq!(names(&step), ["operation.retried"]);
+    assert_eq!(data(&step.events[0]).retry, Some(RetryData { attempts: 3 }));
+}
+
+#[test]
+fn not_found_through_the_grace_time_is_gone() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.after(0, &not_found()), [""; 0]);
+    assert_eq!(bench.after(60, &failed()), [""; 0]);
+    assert_eq!(bench.after(59, &not_found()), [""; 0]);
+    let step = bench.step(Duration::from_secs(1), Some(&not_found()));
+    assert_eq!(names(&step), ["operation.gone"]);
+    assert_eq!((step.next, data(&step.events[0]).phase), (Next::Over, "gone"));
+}
+
+#[test]
+fn two_not_founds_are_never_enough_and_an_answer_starts_the_grace_anew() {
+    let mut bench = Bench::new();
+    let _ = bench.step(Duration::ZERO, Some(&not_found()));
+    assert_eq!(bench.after(1000, &not_found()), [""; 0]);
+    assert_eq!(bench.after(1, &running(0)), ["operation.started"]);
+    let _ = bench.step(Duration::ZERO, Some(&not_found()));
+    let _ = bench.step(Duration::from_secs(60), Some(&not_found()));
+    assert_eq!(bench.after(59, &not_found()), [""; 0]);
+    assert_eq!(bench.after(1, &not_found()), ["operation.gone"]);
+}
+
+#[test]
+fn while_the_project_is_in_doubt_no_watch_is_gone() {
+    let mut bench = Bench::new();
+    bench.project_known = false;
+    let _ = bench.step(Duration::ZERO, Some(&not_found()));
+    let _ = bench.step(Duration::from_secs(60), Some(&not_found()));
+    let step = bench.step(Duration::from_secs(60), Some(&not_found()));
+    assert!(step.events.is_empty() && step.doubts_project);
+    assert!(matches!(step.next, Next::PollAfter(_)));
+}
+
+#[test]
+fn a_refused_operation_is_told_once_and_its_return_too() {
+    let mut bench = Bench::new();
+    let refused = Answer::Refused("400 Bad Request".into());
+    assert_eq!(bench.after(0, &refused), ["operation.unreachable"]);
+    assert_eq!(bench.after(10, &refused), [""; 0]);
+    assert_eq!(
+        bench.after(10, &running(1)),
+        ["operation.reachable", "operation.started"]
+    );
+    assert_eq!(bench.after(10, &refused), ["operation.unreachable"]);
+}
+
+#[test]
+fn an_operation_whose_polls_fail_while_others_are_answered_is_unreachable() {
+    let mut bench = Bench::new();
+    bench.project_answered = Some(Duration::from_secs(1));
+    let _ = bench.step(Duration::ZERO, Some(&running(0)));
+    let _ = bench.step(Duration::ZERO, Some(&failed()));
+    let _ = bench.step(Duration::from_secs(150), Some(&failed()));
+    let before = bench.watch.clone();
+    assert_eq!(bench.after(149, &failed()), [""; 0]);
+    bench.watch = before.clone();
+    assert_eq!(bench.after(150, &failed()), ["operation.unreachable"]);
+    assert_eq!(bench.after(1, &failed()), [""; 0]);
+    assert_eq!(bench.after(1, &running(0)), ["operation.reachable"]);
+
+    bench.watch = before.clone();
+    bench.project_answered = Some(Duration::from_secs(1000));
+    assert_eq!(
+        bench.after(150, &failed()),
+        [""; 0],
+        "it is the API, not the operation"
+    );
+
+    bench.watch = before;
+    bench.project_answered = Some(Duration::from_secs(1));
+    bench.held = Duration::from_secs(1);
+    assert_eq!(
+        bench.after(150, &failed()),
+        [""; 0],
+        "what was not tried has not failed"
+    );
+}
+
+#[test]
+fn a_watch_expires_in_whatever_phase() {
+    let mut bench = Bench::new();
+    bench.rules.give_up_after = Some(Duration::from_secs(60));
+    let _ = bench.step(Duration::from_secs(1), Some(&failed()));
+    let early = bench.step(Duration::from_secs(58), None);
+    assert_eq!(early.next, Next::PollAfter(Duration::from_secs(1)));
+    let step = bench.step(Duration::from_secs(1), None);
+    assert_eq!(names(&step), ["operation.expired"]);
+    assert_eq!((step.next, bench.watch.phase()), (Next::Over, Phase::Expired));
+}
+
+#[test]
+fn a_watch_started_again_goes_on_counting_and_tells_its_start_under_a_new_id() {
+    let mut bench = Bench::new();
+    let first = bench.step(Duration::ZERO, Some(&running(0)));
+    let end = bench.step(Duration::ZERO, Some(&operation("paused", None, None)));
+    bench.watch.start_again();
+    let again = bench.step(Duration::ZERO, Some(&running(0)));
+    assert_ne!(first.events[0].id, again.events[0].id);
+    assert_eq!(
+        (data(&end.events[0]).sequence, data(&again.events[0]).sequence),
+        (2, 3)
+    );
+}
+
+#[test]
+fn the_same_fact_has_the_same_id_after_the_state_was_lost() {
+    let run = || {
+        let mut bench = Bench::new();
+        let mut ids = Vec::new();
+        for (seconds, answer) in [
+            (0, running(0)),
+            (10, running(2000)),
+            (10, operation("failure", None, None)),
+        ] {
+            ids.extend(
+                bench
+                    .step(Duration::from_secs(seconds), Some(&answer))
+                    .events
+                    .into_iter()
+                    .map(|e| e.id),
+            );
+        }
+        ids
+    };
+    assert_eq!(run(), run());
+    assert_eq!(run().len(), 3);
+}
+
+#[test]
+fn the_state_survives_being_written_down() {
+    let mut bench = Bench::new();
+    for count in [0, 100, 2000] {
+        let _ = bench.step(Duration::from_secs(30), Some(&running(count)));
+    }
+    let json = serde_json::to_string(&bench.watch).unwrap();
+    let restored: Watch = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        restored.data(&bench.key, &bench.labels, bench.now),
+        bench.watch.data(&bench.key, &bench.labels, bench.now)
+    );
+    assert_eq!(
+        (restored.phase(), restored.sequence(), restored.polls()),
+        (Phase::Running, 2, 3)
+    );
+}
+
+#[test]
+fn hostile_answers_stay_within_the_size_of_a_body() {
+    let nasty = "\u{1}".repeat(500_000);
+    let Answer::Operation(mut operation) = operation(&nasty, Some(u64::MAX), Some(1)) else {
+        unreachable!()
+    };
+    operation.result = Some(nasty.clone());
+    operation.installation_id = nasty.clone();
+    operation.metadata.as_mut().unwrap().objects = Some(vec![nasty; 3]);
+    let mut bench = Bench::new();
+    bench.labels = vec![("l".into(), "\"".repeat(4000))];
+    let step = bench.step(Duration::ZERO, Some(&Answer::Operation(operation)));
+    let body = step.events[0].body();
+    assert!(body.len() <= crate::core::event::MAX_BODY, "{}", body.len());
+    assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
+}
+
+fn any_answer() -> impl Strategy<Value = Answer> {
+    let progress = (any::<Option<u64>>(), any::<Option<u64>>());
+    let status = prop_oneof![
+        20 => Just("in_progress"),
+        1 => Just("success"),
+        1 => Just("failure"),
+        1 => Just("odd"),
+    ];
+    prop_oneof![
+        8 => (status, progress, 0..5_u64).prop_map(|(status, (processed, total), attempts)| {
+            let Answer::Operation(mut answer) = operation(status, processed, total) else { unreachable!() };
+            answer.metadata.as_mut().unwrap().retry =
+                Some(Retry { attempts: Some(attempts), ..Default::default() });
+            Answer::Operation(answer)
+        }),
+        4 => (0..1000_u64).prop_map(running),
+        2 => Just(failed()),
+        2 => Just(not_found()),
+        1 => Just(Answer::Refused("400".into())),
+        1 => Just(Answer::Forbidden("403".into())),
+        1 => Just(Answer::Unauthorized("401".into())),
+        1 => Just(Answer::Throttled { wait: None, reason: "429".into() }),
+    ]
+}
+
+fn legal(from: Phase, to: Phase) -> bool {
+    use Phase::{Ended, Expired, Failed, Gone, Pending, Running, Stalled, Succeeded};
+    match from {
+        Pending => to != Stalled || from == to,
+        Running | Stalled => to != Pending,
+        Succeeded | Failed | Ended | Gone | Expired => to == from,
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_sequence_of_answers_tells_a_consistent_story(
+        steps in prop::collection::vec((any_answer(), 0..2000_u64, any::<bool>()), 1..80),
+        give_up in prop::option::of(1..50_000_u64),
+    ) {
+        let mut bench = Bench::new();
+        bench.rules.give_up_after = give_up.map(Duration::from_secs);
+        let (mut sequence, mut endings) = (0, 0);
+        let mut ids = HashMap::new();
+        for (answer, seconds, project_known) in steps {
+            bench.project_known = project_known;
+            let before = bench.watch.phase();
+            let step = bench.step(Duration::from_secs(seconds), Some(&answer));
+            prop_assert!(legal(before, bench.watch.phase()), "{before} to {}", bench.watch.phase());
+            for event in &step.events {
+                let told = data(event);
+                sequence += 1;
+                prop_assert_eq!(told.sequence, sequence);
+                endings += u32::from(event.event_type.is_ending());
+                prop_assert!(event.body().len() <= crate::core::event::MAX_BODY);
+                let percent = told.progress.as_ref().and_then(|progress| progress.percent);
+                prop_assert!(event.event_type == EventType::Succeeded || percent.is_none_or(|percent| percent < 100.0));
+                if !matches!(event.event_type, EventType::Unreachable | EventType::Reachable) {
+                    prop_assert_eq!(ids.insert(event.id.clone(), sequence), None, "{} twice", event.event_type);
+                }
+            }
+            prop_assert_eq!(bench.watch.sequence(), sequence);
+            prop_assert!(endings <= 1);
+            prop_assert_eq!(step.next == Next::Over, bench.watch.phase().is_over());
+            prop_assert_eq!(endings == 1, bench.watch.phase().is_over());
+            if let Next::PollAfter(wait) = step.next {
+                prop_assert!(wait <= bench.pace.max_interval && wait >= bench.pace.min_interval);
+            } else {
+                break;
+            }
+        }
+    }
+}
