@@ -396,3 +396,39 @@ fn as_map<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Err
     }
     map.end()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_hash_of_what_the_readme_says() {
+        // printf 'my-project\n3efc0f0f\noperation.succeeded\ngeneration 0' | sha256sum | cut -c1-32
+        let id = EventId::derive(
+            "my-project",
+            Some("3efc0f0f"),
+            EventType::Succeeded,
+            "generation 0",
+        );
+        assert_eq!(id.as_str(), "evt_0b1af0224dc8c273deea3ed7dc6228a4");
+        // printf 'my-project\n\napi.unreachable\n2026-11-23T12:00:00.000Z' | sha256sum | cut -c1-32
+        let since = "2026-11-23T12:00:00Z".parse().unwrap();
+        let data = ApiData {
+            project: "my-project".into(),
+            since,
+            reason: String::new(),
+        };
+        assert_eq!(
+            Event::api(EventType::ApiUnreachable, since, data).id.as_str(),
+            "evt_878b701d88fd277827f3a3fcefb75042"
+        );
+    }
+
+    #[test]
+    fn every_type_is_found_by_its_name() {
+        for event_type in EventType::ALL {
+            assert_eq!(EventType::parse(event_type.as_str()), Some(*event_type));
+        }
+        assert_eq!(EventType::parse("operation.exploded"), None);
+    }
+}

@@ -1,1 +1,581 @@
-//! One project as its watches see it: reachable or not, credentials good or not.
+//! One project as its watches see it: reachable or not, credentials good or not, paused or not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::answer::Answer;
+use super::event::{ApiData, Event, EventType};
+use super::schedule::Pace;
+
+/// A moment by two clocks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moment {
+    /// The time on the wall.
+    pub wall: Timestamp,
+    /// Time since the daemon started, by a clock that never steps.
+    pub steady: Duration,
+}
+
+/// What surrounds an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The project's name.
+    pub name: &'a str,
+    /// The backoff that probes and pauses follow.
+    pub pace: &'a Pace,
+    /// How long nothing may succeed before the API is told unreachable.
+    pub unreachable_after: Duration,
+    /// No pause is longer than this.
+    pub max_retry_after: Duration,
+    /// How many of the project's watches are polled.
+    pub watches: usize,
+    /// Now.
+    pub now: Moment,
+}
+
+/// What is remembered of a project. What is skipped in writing is learned anew after a restart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Project {
+    /// Whether any of its watches was ever answered with an operation.
+    known: bool,
+    /// Since when it has been told unreachable.
+    unreachable: Option<Timestamp>,
+    /// Since when its credentials have been told rejected.
+    rejected: Option<Timestamp>,
+    /// Probes without success since then.
+    probes: u32,
+    #[serde(skip)]
+    doubted_by: Option<Arc<str>>,
+    #[serde(skip)]
+    next_probe: Duration,
+    /// The first of the failed polls since the last success.
+    #[serde(skip)]
+    failing: Option<Moment>,
+    #[serde(skip)]
+    answered: Option<Duration>,
+    #[serde(skip)]
+    paused_until: Option<Duration>,
+    #[serde(skip)]
+    throttles: u32,
+}
+
+/// What holds the project's polls back.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Hold {
+    /// Nobody polls before this (steady time).
+    pub paused_until: Option<Duration>,
+    /// One poll at a time goes out, to learn whether the credentials are good.
+    pub probing: Option<Probing>,
+}
+
+/// How the credentials are probed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probing {
+    /// The next probe does not go out before this (steady time).
+    pub not_before: Duration,
+    /// The operation whose answer raised the doubt; another one is the probe.
+    pub doubted_by: Option<Arc<str>>,
+}
+
+/// Whom an answer concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Concerns {
+    /// The watch that was polled.
+    Watch,
+    /// The whole project: the watch polls again when the project lets it.
+    Project,
+    /// Not known before another watch was probed.
+    Unclear,
+}
+
+impl Project {
+    /// Takes in what a poll of `operation` met. `probe`: it was let through as a probe. `refused_before`: this
+    /// operation is known to be refused while others are not.
+    pub fn observe(
+        &mut self,
+        operation: &str,
+        answer: &Answer,
+        probe: bool,
+        refused_before: bool,
+        cx: &Context<'_>,
+    ) -> (Concerns, Vec<Event>) {
+        let mut events = Vec::new();
+        let concerns = match answer {
+            Answer::Operation(_) => {
+                self.succeed(probe, cx, &mut events);
+                Concerns::Watch
+            }
+            Answer::NotFound(_) | Answer::Refused(_) => {
+                self.accept(probe, cx, &mut events);
+                Concerns::Watch
+            }
+            Answer::Unauthorized(reason) => {
+                self.reject(probe, reason, cx, &mut events);
+                Concerns::Project
+            }
+            Answer::Forbidden(reason) => {
+                self.forbid(operation, probe, refused_before, reason, cx, &mut events)
+            }
+            Answer::Throttled { wait, .. } => {
+                self.pause(*wait, cx);
+                self.put_off_probe(probe, cx);
+                Concerns::Project
+            }
+            Answer::Failed(failure) => {
+                self.put_off_probe(probe, cx);
+                let since = *self.failing.get_or_insert(cx.now);
+                if cx.now.steady.saturating_sub(since.steady) >= cx.unreachable_after {
+                    self.tell_unreachable(since.wall, &failure.reason, cx, &mut events);
+                }
+                Concerns::Watch
+            }
+        };
+        (concerns, events)
+    }
+
+    /// Takes in that an operation was not found through the grace time while none of several ever was: the project
+    /// is wrong, not the operation.
+    pub fn doubt(&mut self, cx: &Context<'_>) -> Vec<Event> {
+        let mut events = Vec::new();
+        let reason = format!(
+            "not one of the {} watched operations was found: is the project's name right, and is the API key of this project?",
+            cx.watches
+        );
+        self.tell_unreachable(cx.now.wall, &reason, cx, &mut events);
+        events
+    }
+
+    /// Takes in that the API key was replaced: the next probe may go out at once.
+    pub fn replace_key(&mut self, now: Moment) {
+        self.probes = 0;
+        self.next_probe = now.steady;
+    }
+
+    /// Whether a 404 speaks of the operation rather than of the project.
+    #[must_use]
+    pub fn is_known(&self, watches: usize) -> bool {
+        self.known || watches <= 1
+    }
+
+    /// Whether it is not told unreachable.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        self.unreachable.is_none()
+    }
+
+    /// Whether its credentials are not told rejected.
+    #[must_use]
+    pub fn has_credentials(&self) -> bool {
+        self.rejected.is_none()
+    }
+
+    /// How long ago a watch was answered with an operation.
+    #[must_use]
+    pub fn answered_ago(&self, now: Moment) -> Option<Duration> {
+        self.answered.map(|at| now.steady.saturating_sub(at))
+    }
+
+    /// What holds its polls back.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        let probing = (self.rejected.is_some() || self.doubted_by.is_some()).then(|| Probing {
+            not_before: self.next_probe,
+            doubted_by: self.doubted_by.clone(),
+        });
+        Hold {
+            paused_until: self.paused_until,
+            probing,
+        }
+    }
+
+    fn succeed(&mut self, probe: bool, cx: &Context<'_>, events: &mut Vec<Event>) {
+        self.known = true;
+        self.failing = None;
+        self.throttles = 0;
+        self.answered = Some(cx.now.steady);
+        self.accept(probe, cx, events);
+        if let Some(since) = self.unreachable.take() {
+            events.push(api(EventType::ApiReachable, since, "polls succeed again", cx));
+        }
+    }
+
+    /// The API let a request pass: the credentials are good.
+    fn accept(&mut self, probe: bool, cx: &Context<'_>, events: &mut Vec<Event>) {
+        self.doubted_by = None;
+        // An answer to a request from before the rejection says nothing of the credentials now.
+        if probe && let Some(since) = self.rejected.take() {
+            self.probes = 0;
+            events.push(api(
+                EventType::CredentialsAccepted,
+                since,
+                "the API key is accepted again",
+                cx,
+            ));
+        }
+    }
+
+    fn reject(&mut self, probe: bool, reason: &str, cx: &Context<'_>, events: &mut Vec<Event>) {
+        self.doubted_by = None;
+        if self.rejected.is_none() {
+            self.rejected = Some(cx.now.wall);
+            self.probes = 0;
+            events.push(api(EventType::CredentialsRejected, cx.now.wall, reason, cx));
+            self.put_off_probe(true, cx);
+        } else {
+            self.put_off_probe(probe, cx);
+        }
+    }
+
+    fn forbid(
+        &mut self,
+        operation: &str,
+        probe: bool,
+        refused_before: bool,
+        reason: &str,
+        cx: &Context<'_>,
+        events: &mut Vec<Event>,
+    ) -> Concerns {
+        let doubted = self.doubted_by.as_deref();
+        if self.rejected.is_some() || cx.watches <= 1 || doubted.is_some_and(|by| by != operation) {
+            self.reject(probe, reason, cx, events);
+            Concerns::Project
+        } else if refused_before {
+            Concerns::Watch
+        } else {
+            if doubted.is_none() {
+                self.doubted_by = Some(Arc::from(operation));
+                self.probes = 0;
+                self.next_probe = cx.now.steady;
+            }
+            Concerns::Unclear
+        }
+    }
+
+    fn put_off_probe(&mut self, probe: bool, cx: &Context<'_>) {
+        if probe {
+            self.probes = self.probes.saturating_add(1);
+            self.next_probe = cx.now.steady.saturating_add(cx.pace.after_attempts(self.probes));
+        }
+    }
+
+    fn pause(&mut self, wait: Option<Duration>, cx: &Context<'_>) {
+        if self.unreachable.is_none() {
+            // It is an answer: whatever failed before, the API is there.
+            self.failing = None;
+        }
+        let paused = self.paused_until.is_some_and(|until| until > cx.now.steady);
+        let wait = match wait.filter(|wait| !wait.is_zero()) {
+            Some(wait) => wait.min(cx.max_retry_after),
+            // Polls in flight meet the same pause; they do not make it longer.
+            None if paused => return,
+            None => {
+                self.throttles = self.throttles.saturating_add(1);
+                cx.pace.after_attempts(self.throttles)
+            }
+        };
+        let until = cx.now.steady.saturating_add(wait);
+        self.paused_until = Some(self.paused_until.map_or(until, |before| before.max(until)));
+    }
+
+    fn tell_unreachable(
+        &mut self,
+        since: Timestamp,
+        reason: &str,
+        cx: &Context<'_>,
+        events: &mut Vec<Event>,
+    ) {
+        if self.unreachable.is_none() {
+            self.unreachable = Some(since);
+            events.push(api(EventType::ApiUnreachable, since, reason, cx));
+        }
+    }
+}
+
+fn api(event_type: EventType, since: Timestamp, reason: &str, cx: &Context<'_>) -> Event {
+    let data = ApiData {
+        project: cx.name.to_owned(),
+        since,
+        reason: reason.to_owned(),
+    };
+    Event::api(event_type, cx.now.wall, data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::answer::{Failure, FailureClass};
+    use crate::core::operation::{ActionType, Operation, Status};
+
+    struct Bench {
+        project: Project,
+        pace: Pace,
+        watches: usize,
+        now: Moment,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self {
+                project: Project::default(),
+                pace: Pace {
+                    initial_interval: Duration::from_secs(2),
+                    min_interval: Duration::from_secs(2),
+                    max_interval: Duration::from_mins(1),
+                    multiplier: 1.5,
+                    randomization: 0.2,
+                    adaptive: true,
+                },
+                watches: 3,
+                now: Moment {
+                    wall: "2026-11-23T12:00:00Z".parse().unwrap(),
+                    steady: Duration::ZERO,
+                },
+            }
+        }
+
+        fn context(&self) -> Context<'_> {
+            Context {
+                name: "p",
+                pace: &self.pace,
+                unreachable_after: Duration::from_mins(5),
+                max_retry_after: Duration::from_mins(15),
+                watches: self.watches,
+                now: self.now,
+            }
+        }
+
+        fn pass(&mut self, seconds: u64) {
+            let elapsed = Duration::from_secs(seconds);
+            self.now.steady += elapsed;
+            self.now.wall = self.now.wall.checked_add(elapsed).unwrap();
+        }
+
+        fn meet(&mut self, operation: &str, answer: &Answer, probe: bool) -> (Concerns, Vec<&'static str>) {
+            let mut project = self.project.clone();
+            let (concerns, events) = project.observe(operation, answer, probe, false, &self.context());
+            self.project = project;
+            (
+                concerns,
+                events.iter().map(|event| event.event_type.as_str()).collect(),
+            )
+        }
+
+        fn probe_in(&self) -> Option<u64> {
+            let probing = self.project.hold().probing?;
+            Some(probing.not_before.saturating_sub(self.now.steady).as_secs())
+        }
+
+        fn paused_for(&self) -> Option<u64> {
+            self.project
+                .hold()
+                .paused_until
+                .map(|until| until.saturating_sub(self.now.steady).as_secs())
+        }
+    }
+
+    fn found() -> Answer {
+        Answer::Operation(Box::new(Operation {
+            id: "a".into(),
+            project_id: "p".into(),
+            integration_id: "i".into(),
+            config_id: "c".into(),
+            installation_id: "n".into(),
+            action_type: ActionType::Read,
+            status: Status::InProgress,
+            result: None,
+            create_time: None,
+            metadata: None,
+        }))
+    }
+
+    fn failed() -> Answer {
+        Answer::Failed(Failure {
+            class: FailureClass::ServerError,
+            reason: "502".into(),
+        })
+    }
+
+    fn unauthorized() -> Answer {
+        Answer::Unauthorized("401".into())
+    }
+
+    fn forbidden() -> Answer {
+        Answer::Forbidden("403".into())
+    }
+
+    fn throttled(seconds: Option<u64>) -> Answer {
+        Answer::Throttled {
+            wait: seconds.map(Duration::from_secs),
+            reason: "429".into(),
+        }
+    }
+
+    const NOTHING: [&str; 0] = [];
+
+    #[test]
+    fn an_outage_is_told_once_and_its_end_once() {
+        let mut bench = Bench::new();
+        assert_eq!(
+            bench.meet("a", &failed(), false),
+            (Concerns::Watch, NOTHING.to_vec())
+        );
+        bench.pass(299);
+        assert_eq!(bench.meet("b", &failed(), false).1, NOTHING);
+        bench.pass(1);
+        assert_eq!(bench.meet("c", &failed(), false).1, ["api.unreachable"]);
+        assert_eq!(bench.meet("a", &failed(), false).1, NOTHING);
+        assert_eq!(bench.meet("a", &found(), false).1, ["api.reachable"]);
+        assert_eq!(bench.meet("a", &found(), false).1, NOTHING);
+    }
+
+    #[test]
+    fn a_success_or_a_429_in_between_is_no_outage() {
+        for answer in [found(), throttled(Some(1))] {
+            let mut bench = Bench::new();
+            let _ = bench.meet("a", &failed(), false);
+            bench.pass(200);
+            let _ = bench.meet("b", &answer, false);
+            bench.pass(200);
+            assert_eq!(bench.meet("a", &failed(), false).1, NOTHING);
+            bench.pass(300);
+            assert_eq!(bench.meet("a", &failed(), false).1, ["api.unreachable"]);
+        }
+    }
+
+    #[test]
+    fn bad_credentials_are_told_once_and_probed_on_the_backoff_schedule() {
+        let mut bench = Bench::new();
+        assert_eq!(
+            bench.meet("a", &unauthorized(), false),
+            (Concerns::Project, vec!["api.credentials_rejected"])
+        );
+        assert_eq!(
+            bench.meet("b", &unauthorized(), false),
+            (Concerns::Project, NOTHING.to_vec())
+        );
+        assert_eq!(bench.probe_in(), Some(2));
+        bench.pass(2);
+        assert_eq!(bench.meet("b", &unauthorized(), true).1, NOTHING);
+        assert_eq!(bench.probe_in(), Some(3));
+        bench.pass(3);
+        let _ = bench.meet("c", &failed(), true);
+        assert_eq!(bench.probe_in(), Some(4));
+        assert_eq!(
+            bench.meet("a", &found(), false).1,
+            NOTHING,
+            "an answer from before the rejection lifts nothing"
+        );
+        bench.project.replace_key(bench.now);
+        assert_eq!(bench.probe_in(), Some(0));
+        assert_eq!(
+            bench.meet("a", &Answer::NotFound("404".into()), true).1,
+            ["api.credentials_accepted"]
+        );
+        assert_eq!(bench.probe_in(), None);
+    }
+
+    #[test]
+    fn a_403_is_the_operations_own_if_another_watch_is_answered() {
+        let mut bench = Bench::new();
+        assert_eq!(
+            bench.meet("a", &forbidden(), false),
+            (Concerns::Unclear, NOTHING.to_vec())
+        );
+        assert_eq!(
+            bench.project.hold().probing.unwrap().doubted_by.as_deref(),
+            Some("a")
+        );
+        assert_eq!(bench.probe_in(), Some(0));
+        assert_eq!(bench.meet("b", &failed(), true).1, NOTHING);
+        assert_eq!(bench.probe_in(), Some(2), "a failed probe is no answer");
+        assert_eq!(
+            bench.meet("b", &found(), true),
+            (Concerns::Watch, NOTHING.to_vec())
+        );
+        assert_eq!(bench.probe_in(), None);
+    }
+
+    #[test]
+    fn a_403_is_the_projects_if_another_watch_is_refused_too_or_there_is_no_other() {
+        let mut bench = Bench::new();
+        let _ = bench.meet("a", &forbidden(), false);
+        assert_eq!(
+            bench.meet("b", &forbidden(), true),
+            (Concerns::Project, vec!["api.credentials_rejected"])
+        );
+        assert_eq!(bench.meet("b", &found(), true).1, ["api.credentials_accepted"]);
+
+        let mut bench = Bench::new();
+        bench.watches = 1;
+        assert_eq!(
+            bench.meet("a", &forbidden(), false),
+            (Concerns::Project, vec!["api.credentials_rejected"])
+        );
+    }
+
+    #[test]
+    fn an_operation_known_to_be_refused_raises_no_doubt_again() {
+        let mut bench = Bench::new();
+        let mut project = bench.project.clone();
+        let (concerns, _) = project.observe("a", &forbidden(), false, true, &bench.context());
+        bench.project = project;
+        assert_eq!((concerns, bench.probe_in()), (Concerns::Watch, None));
+    }
+
+    #[test]
+    fn a_pause_lasts_as_long_as_asked_but_not_longer_than_the_cap() {
+        let mut bench = Bench::new();
+        assert_eq!(
+            bench.meet("a", &throttled(Some(30)), false),
+            (Concerns::Project, NOTHING.to_vec())
+        );
+        assert_eq!(bench.paused_for(), Some(30));
+        let _ = bench.meet("b", &throttled(Some(10)), false);
+        assert_eq!(
+            bench.paused_for(),
+            Some(30),
+            "a shorter wait does not cut a longer one"
+        );
+        let _ = bench.meet("b", &throttled(Some(100_000)), false);
+        assert_eq!(bench.paused_for(), Some(900));
+    }
+
+    #[test]
+    fn a_429_without_a_time_pauses_on_the_backoff_schedule() {
+        let mut bench = Bench::new();
+        for seconds in [2, 3, 4] {
+            let _ = bench.meet("a", &throttled(None), false);
+            let _ = bench.meet("b", &throttled(Some(0)), false);
+            assert_eq!(bench.paused_for(), Some(seconds));
+            bench.pass(5);
+        }
+        let _ = bench.meet("a", &found(), false);
+        let _ = bench.meet("a", &throttled(None), false);
+        assert_eq!(bench.paused_for(), Some(2));
+    }
+
+    #[test]
+    fn a_project_of_which_nothing_was_ever_found_is_told_once() {
+        let mut bench = Bench::new();
+        assert!(!bench.project.is_known(3) && bench.project.is_known(1));
+        let mut project = bench.project.clone();
+        assert_eq!(project.doubt(&bench.context()).len(), 1);
+        assert_eq!(project.doubt(&bench.context()).len(), 0);
+        bench.project = project;
+        assert_eq!(bench.meet("a", &found(), false).1, ["api.reachable"]);
+        assert!(bench.project.is_known(3));
+    }
+
+    #[test]
+    fn what_was_told_survives_being_written_down() {
+        let mut bench = Bench::new();
+        let _ = bench.meet("a", &unauthorized(), false);
+        bench.project = serde_json::from_str(&serde_json::to_string(&bench.project).unwrap()).unwrap();
+        assert_eq!(bench.meet("a", &unauthorized(), true).1, NOTHING);
+        assert_eq!(bench.meet("a", &found(), true).1, ["api.credentials_accepted"]);
+    }
+}
