@@ -1,4 +1,5 @@
 //! `backfill-watch` watches backfill operations of the Ampersand API until they end.
 
+pub mod ampersand;
 pub mod clock;
 pub mod core;

@@ -16,6 +16,8 @@ pub const MAX_BODY: usize = 20_000;
 pub const MAX_RESULT: usize = 4 * 1024;
 /// `logs` are cut at this many bytes together.
 pub const MAX_LOGS: usize = 8 * 1024;
+/// One line of them is cut at this many bytes.
+pub const MAX_LOG_LINE: usize = 1024;
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
@@ -332,6 +334,7 @@ impl Event {
             let mut kept: Vec<LogLine> = lines
                 .into_iter()
                 .rev()
+                .map(|line| line.bounded(MAX_LOG_LINE))
                 .map_while(|line| {
                     left =
                         left.checked_sub(serde_json::to_string(&line).map_or(usize::MAX, |json| json.len()))?;

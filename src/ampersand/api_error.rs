@@ -1,0 +1,56 @@
+//! Why a request brought nothing.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::core::answer::{Answer, Failure, FailureClass};
+
+/// A request that did not bring what was asked for. The reasons are one line each, at most about 500 bytes,
+/// and hold no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ApiError {
+    /// 404 or 410 with problem details: the API knows no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// Any other 4xx: the request is refused, and would be again.
+    #[error("{0}")]
+    Refused(String),
+    /// 401, or a key that cannot be sent: the credentials are bad.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// 403: the credentials are bad, or are not good for this request.
+    #[error("{0}")]
+    Forbidden(String),
+    /// 429, or 503 with a time to wait.
+    #[error("{reason}")]
+    Throttled {
+        /// How long the API asks to be left alone, not capped; `None` if it gave no time.
+        wait: Option<Duration>,
+        /// What the API said.
+        reason: String,
+    },
+    /// Nothing was learned.
+    #[error("{}", .0.reason)]
+    Failed(Failure),
+}
+
+impl ApiError {
+    /// A failure of `class`.
+    pub(super) fn failed(class: FailureClass, reason: String) -> Self {
+        Self::Failed(Failure { class, reason })
+    }
+}
+
+impl From<ApiError> for Answer {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::NotFound(reason) => Self::NotFound(reason),
+            ApiError::Refused(reason) => Self::Refused(reason),
+            ApiError::Unauthorized(reason) => Self::Unauthorized(reason),
+            ApiError::Forbidden(reason) => Self::Forbidden(reason),
+            ApiError::Throttled { wait, reason } => Self::Throttled { wait, reason },
+            ApiError::Failed(failure) => Self::Failed(failure),
+        }
+    }
+}

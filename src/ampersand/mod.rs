@@ -1,0 +1,31 @@
+//! The client of the Ampersand API.
+//!
+//! [`Client`] asks, and tells every way in which an answer can fail to come apart from the others;
+//! [`ApiFetch`] knows which key to ask with. Nothing here decides when to ask, or what an answer means for a
+//! watch.
+
+mod api_error;
+mod api_fetch;
+mod client;
+mod media_type;
+mod problem;
+mod reply;
+mod retry_after;
+mod transport;
+
+pub use api_error::ApiError;
+pub use api_fetch::{ApiFetch, ApiKeys};
+pub use client::{Client, ClientError, ClientSettings, OperationsPage};
+
+use crate::core::answer::Answer;
+use crate::core::log_line::LogLine;
+use crate::core::watch_list::WatchKey;
+
+/// How a poller gets its answers: from the API, or in tests from a script.
+pub trait Fetch: Send + Sync + 'static {
+    /// Asks once for an operation. The future is small, and may be dropped at any time.
+    fn fetch(&self, key: &WatchKey) -> impl Future<Output = Answer> + Send;
+
+    /// The last errors and warnings in the log of an operation that failed; empty when they cannot be had soon.
+    fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = Vec<LogLine>> + Send;
+}

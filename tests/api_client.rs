@@ -1,0 +1,894 @@
+//! The API client against servers that say and do everything a network can: real sockets, real TLS.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use backfill_watch::ampersand::{ApiError, ApiFetch, Client, ClientError, ClientSettings, Fetch};
+use backfill_watch::core::answer::{Answer, FailureClass};
+use backfill_watch::core::operation::Status;
+use backfill_watch::core::watch_list::WatchKey;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use secrecy::SecretString;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+const OPERATION: &str = r#"{"id":"op-1","projectId":"p","integrationId":"i","configId":"c","installationId":"n",
+    "actionType":"read","status":"in_progress","metadata":{"progress":{"recordsProcessed":7}}}"#;
+const PROBLEM: &str = r#"{"title":"Sorry","detail":"because"}"#;
+const KEY: &str = "amp-0123456789abcdef";
+const LIMIT: Duration = Duration::from_secs(10);
+const MEBIBYTE: usize = 1024 * 1024;
+
+/// What a server does after it sent its bytes.
+#[derive(Clone, Copy)]
+enum Then {
+    Close,
+    Reset,
+    Hang,
+    Drip,
+}
+
+/// A server on loopback that reads the head of each request, answers with the same bytes, and notes the heads.
+struct Server {
+    address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(bytes: impl Into<Vec<u8>>, then: Then) -> Self {
+        Self::start_with(bytes, then, None).await
+    }
+
+    async fn start_with(bytes: impl Into<Vec<u8>>, then: Then, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let (bytes, noted) = (bytes.into(), heads.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("accept");
+                let (bytes, noted, tls) = (bytes.clone(), noted.clone(), tls.clone());
+                tokio::spawn(async move {
+                    if matches!(then, Then::Reset) {
+                        socket2::SockRef::from(&stream)
+                            .set_linger(Some(Duration::ZERO))
+                            .expect("linger");
+                    }
+                    match tls {
+                        None => converse(stream, &bytes, then, &noted).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                converse(stream, &bytes, then, &noted).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, heads, task }
+    }
+
+    fn client(&self) -> Client {
+        client(&format!("http://{}/v1", self.address), LIMIT)
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().expect("heads").clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    bytes: &[u8],
+    then: Then,
+    heads: &Mutex<Vec<String>>,
+) {
+    let Some(head) = read_head(&mut stream).await else {
+        return;
+    };
+    heads.lock().expect("heads").push(head);
+    if stream.write_all(bytes).await.is_err() {
+        return;
+    }
+    match then {
+        Then::Close => {
+            let _ = stream.shutdown().await;
+        }
+        Then::Reset => {}
+        Then::Hang => {
+            // Until the client gives up.
+            let _ = stream.read_u8().await;
+        }
+        Then::Drip => {
+            let mut tick = tokio::time::interval(Duration::from_millis(5));
+            while stream.write_all(b" ").await.is_ok() {
+                tick.tick().await;
+            }
+        }
+    }
+}
+
+async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
+}
+
+/// An answer with the right length.
+fn http(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn json(status: &str, body: &str) -> Vec<u8> {
+    http(status, "content-type: application/json\r\n", body)
+}
+
+fn problem(status: &str, body: &str) -> Vec<u8> {
+    http(status, "content-type: application/problem+json\r\n", body)
+}
+
+fn settings(base_url: &str, request_timeout: Duration) -> ClientSettings {
+    ClientSettings {
+        base_url: base_url.parse().expect("a URL"),
+        request_timeout,
+        ca_file: None,
+        max_concurrent_requests: 32,
+    }
+}
+
+fn client(base_url: &str, request_timeout: Duration) -> Client {
+    Client::new(settings(base_url, request_timeout)).expect("client")
+}
+
+fn key() -> SecretString {
+    KEY.into()
+}
+
+async fn ask(client: &Client) -> Answer {
+    client.get_operation("my-project", "op-1", &key()).await
+}
+
+fn reason(answer: &Answer) -> &str {
+    match answer {
+        Answer::Operation(_) => "",
+        Answer::NotFound(reason)
+        | Answer::Refused(reason)
+        | Answer::Unauthorized(reason)
+        | Answer::Forbidden(reason)
+        | Answer::Throttled { reason, .. } => reason,
+        Answer::Failed(failure) => &failure.reason,
+    }
+}
+
+fn class(answer: &Answer) -> Option<FailureClass> {
+    match answer {
+        Answer::Failed(failure) => Some(failure.class),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn each_status_and_body_has_its_outcome() {
+    let retry = |status: &str, value: &str| http(status, &format!("retry-after: {value}\r\n"), "");
+    let at = |status: &str, time: &str| problem(status, &format!(r#"{{"retryAfter":"{time}"}}"#));
+    let wrong_id = OPERATION.replace("op-1", "op-2");
+    let typed = |content_type: &str, body: &str| {
+        let headers = format!("content-type: {content_type}\r\n");
+        http("200 OK", &headers, body)
+    };
+    let cases = [
+        (json("200 OK", OPERATION), "operation", ""),
+        (
+            typed("application/vnd.x+json; charset=utf-8", OPERATION),
+            "operation",
+            "",
+        ),
+        (json("200 OK", &wrong_id), "malformed", "told of op-2"),
+        (json("200 OK", "{not json"), "malformed", "not as agreed"),
+        (json("200 OK", ""), "malformed", "EOF"),
+        (json("200 OK", "[]"), "malformed", "not as agreed"),
+        (json("200 OK", r#"{"id":7}"#), "malformed", "at id"),
+        (
+            json("200 OK", r#"{"id":"op-1"}"#),
+            "malformed",
+            "missing field `projectId`",
+        ),
+        (
+            json("200 OK", &format!("{OPERATION}{OPERATION}")),
+            "malformed",
+            "more than one",
+        ),
+        (typed("text/html", OPERATION), "malformed", "text/html"),
+        (http("200 OK", "", OPERATION), "malformed", "no content type"),
+        (json("201 Created", OPERATION), "malformed", "201 Created"),
+        (http("204 No Content", "", ""), "malformed", "base_url"),
+        (
+            problem("404 Not Found", PROBLEM),
+            "not_found",
+            "404 Sorry: because",
+        ),
+        (json("404 Not Found", PROBLEM), "not_found", "404 Sorry: because"),
+        (problem("410 Gone", "{}"), "not_found", "410 Gone"),
+        (
+            json("404 Not Found", r#"{"message":"no route"}"#),
+            "malformed",
+            "without problem details",
+        ),
+        (typed_404("text/html", "<h1>404</h1>"), "malformed", "base_url"),
+        (
+            problem("404 Not Found", "<h1>404</h1>"),
+            "malformed",
+            "without problem details",
+        ),
+        (problem("401 Unauthorized", PROBLEM), "unauthorized", "401 Sorry"),
+        (
+            http("401 Unauthorized", "", ""),
+            "unauthorized",
+            "401 Unauthorized",
+        ),
+        (problem("403 Forbidden", PROBLEM), "forbidden", "403 Sorry"),
+        (problem("400 Bad Request", PROBLEM), "refused", "400 Sorry"),
+        (http("405 Method Not Allowed", "", ""), "refused", "405"),
+        (problem("422 Unprocessable Entity", PROBLEM), "refused", "422"),
+        (http("499 Odd", "", ""), "refused", "499"),
+        (http("408 Request Timeout", "", ""), "server_error", "408"),
+        (http("425 Too Early", "", ""), "server_error", "425"),
+        (
+            problem("500 Internal Server Error", PROBLEM),
+            "server_error",
+            "500 Sorry",
+        ),
+        (retry("500 Internal Server Error", "7"), "server_error", "500"),
+        (http("502 Bad Gateway", "", "<html>"), "server_error", "502"),
+        (http("599 Odd", "", ""), "server_error", "599"),
+        (http("503 Service Unavailable", "", ""), "server_error", "503"),
+        (retry("503 Service Unavailable", "soon"), "server_error", "503"),
+        (retry("503 Service Unavailable", "7"), "throttled", "503"),
+        (
+            at("503 Service Unavailable", "2999-01-01T00:00:00Z"),
+            "throttled",
+            "503",
+        ),
+        (
+            at("503 Service Unavailable", "1999-01-01T00:00:00Z"),
+            "server_error",
+            "503",
+        ),
+        (http("429 Too Many Requests", "", ""), "throttled", "429"),
+        (
+            http("302 Found", "location: //evil.test/v1\r\n", ""),
+            "redirect",
+            "redirect to evil.test,",
+        ),
+        (
+            http("304 Not Modified", "", ""),
+            "redirect",
+            "304 Not Modified instead of 200",
+        ),
+        (
+            http("302 Found", "location: /elsewhere\r\n", ""),
+            "redirect",
+            "redirect to 127.0.0.1,",
+        ),
+    ];
+    for (bytes, outcome, words) in cases {
+        let told = String::from_utf8_lossy(&bytes).into_owned();
+        let server = Server::start(bytes, Then::Close).await;
+        let answer = ask(&server.client()).await;
+        assert_eq!(answer.outcome(), outcome, "{told}\n{answer:?}");
+        assert!(reason(&answer).contains(words), "{told}\n{answer:?}");
+        assert!(reason(&answer).len() <= 500);
+    }
+}
+
+fn typed_404(content_type: &str, body: &str) -> Vec<u8> {
+    http(
+        "404 Not Found",
+        &format!("content-type: {content_type}\r\n"),
+        body,
+    )
+}
+
+#[tokio::test]
+async fn the_time_to_wait_comes_from_the_header_then_the_body() {
+    let later = r#"{"retryAfter":"2999-01-01T00:00:00Z"}"#;
+    // Dates are told from now, so for them there is a least wait alone: 2999 is centuries ahead.
+    let centuries = 1 << 32;
+    for (header, body, least, most) in [
+        ("retry-after: 7\r\n", later, 7, 7),
+        (
+            "retry-after: Tue, 01 Jan 2999 00:00:00 GMT\r\n",
+            "{}",
+            centuries,
+            u64::MAX,
+        ),
+        ("retry-after: soon\r\n", later, centuries, u64::MAX),
+        ("", later, centuries, u64::MAX),
+    ] {
+        let headers = format!("content-type: application/problem+json\r\n{header}");
+        let server = Server::start(http("429 Too Many Requests", &headers, body), Then::Close).await;
+        let answer = ask(&server.client()).await;
+        let Answer::Throttled { wait: Some(wait), .. } = answer else {
+            panic!("{header} {answer:?}");
+        };
+        assert!((least..=most).contains(&wait.as_secs()), "{header} {wait:?}");
+    }
+    let server = Server::start(
+        http("429 Too Many Requests", "retry-after: 0\r\n", ""),
+        Then::Close,
+    )
+    .await;
+    let answer = ask(&server.client()).await;
+    assert!(
+        matches!(answer, Answer::Throttled { wait: None, .. }),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_status_stands_though_its_body_breaks_off() {
+    for (status, outcome) in [
+        ("401 Unauthorized", "unauthorized"),
+        ("429 Too Many Requests", "throttled"),
+        ("500 Internal Server Error", "server_error"),
+        // Whether it is the API that speaks is in the body.
+        ("404 Not Found", "interrupted"),
+    ] {
+        let bytes = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: 99\r\n\r\n{{"
+        );
+        let server = Server::start(bytes, Then::Close).await;
+        let answer = ask(&server.client()).await;
+        assert_eq!(answer.outcome(), outcome, "{status} {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn broken_exchanges_are_told_apart() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let cut = format!("{head}content-length: 1000\r\n\r\n{OPERATION}");
+    let chunk = format!("{head}transfer-encoding: chunked\r\n\r\n10\r\n0123456789abcdef\r\n");
+    let cases = [
+        (cut.clone(), Then::Close, FailureClass::Interrupted),
+        (cut, Then::Reset, FailureClass::Interrupted),
+        (chunk, Then::Close, FailureClass::Interrupted),
+        (head.to_owned(), Then::Close, FailureClass::Interrupted),
+        (String::new(), Then::Close, FailureClass::Interrupted),
+        (String::new(), Then::Reset, FailureClass::Interrupted),
+        (
+            "SSH-2.0-OpenSSH_9.2\r\n".to_owned(),
+            Then::Close,
+            FailureClass::Malformed,
+        ),
+    ];
+    for (bytes, then, expected) in cases {
+        let server = Server::start(bytes.as_str(), then).await;
+        let answer = ask(&server.client()).await;
+        assert_eq!(class(&answer), Some(expected), "{bytes:?} {answer:?}");
+        assert!(
+            reason(&answer).contains(&server.address.to_string()),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_a_failure_to_connect() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let answer = ask(&client(&format!("http://{address}"), LIMIT)).await;
+    assert_eq!(class(&answer), Some(FailureClass::Connect), "{answer:?}");
+    assert!(reason(&answer).contains("connection refused"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn the_time_limit_holds_for_the_whole_exchange() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n";
+    for (bytes, then) in [("", Then::Hang), (head, Then::Hang), (head, Then::Drip)] {
+        let server = Server::start(bytes, then).await;
+        let hasty = client(&format!("http://{}", server.address), Duration::from_millis(100));
+        let answer = ask(&hasty).await;
+        assert_eq!(class(&answer), Some(FailureClass::Timeout), "{answer:?}");
+        assert!(reason(&answer).contains("within 100ms"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_end_at_a_mebibyte() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let spaces = |count: usize| " ".repeat(count);
+    let announced = format!("{head}content-length: {}\r\n\r\n", 2 * MEBIBYTE);
+    let close_ends = format!("{head}\r\n{}", spaces(2 * MEBIBYTE));
+    let chunked = format!(
+        "{head}transfer-encoding: chunked\r\n\r\n200000\r\n{}",
+        spaces(2 * MEBIBYTE)
+    );
+    // The announced one sends no byte of its body: it is refused by its length.
+    for (bytes, then) in [
+        (announced, Then::Hang),
+        (close_ends, Then::Close),
+        (chunked, Then::Hang),
+    ] {
+        let server = Server::start(bytes, then).await;
+        let answer = ask(&server.client()).await;
+        assert_eq!(class(&answer), Some(FailureClass::TooLarge), "{answer:?}");
+    }
+    let padding = spaces(MEBIBYTE - OPERATION.len());
+    for (body, outcome) in [
+        (format!("{OPERATION}{padding}"), "operation"),
+        (format!("{OPERATION}{padding} "), "too_large"),
+    ] {
+        let server = Server::start(json("200 OK", &body), Then::Close).await;
+        assert_eq!(ask(&server.client()).await.outcome(), outcome);
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_named_and_not_followed() {
+    let target = Server::start(json("200 OK", OPERATION), Then::Close).await;
+    let location = format!("location: http://{}/v1\r\n", target.address);
+    for status in [
+        "301 Moved Permanently",
+        "302 Found",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+    ] {
+        let server = Server::start(http(status, &location, ""), Then::Close).await;
+        let answer = ask(&server.client()).await;
+        assert_eq!(class(&answer), Some(FailureClass::Redirect), "{answer:?}");
+        assert!(reason(&answer).contains("127.0.0.1"), "{answer:?}");
+        assert_eq!(server.heads().len(), 1);
+    }
+    assert_eq!(target.heads(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_request_is_as_agreed() {
+    let server = Server::start(json("200 OK", OPERATION), Then::Close).await;
+    let answer = ask(&server.client()).await;
+    let Answer::Operation(operation) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(operation.status, Status::InProgress);
+    let heads = server.heads();
+    let head = heads[0].to_ascii_lowercase();
+    assert!(
+        head.starts_with("get /v1/projects/my-project/operations/op-1 http/1.1\r\n"),
+        "{head}"
+    );
+    assert!(head.contains(&format!("\r\nx-api-key: {KEY}\r\n")), "{head}");
+    assert!(head.contains(concat!(
+        "\r\nuser-agent: backfill-watch/",
+        env!("CARGO_PKG_VERSION"),
+        "\r\n"
+    )));
+    assert_eq!(heads.len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_the_api_quotes_is_not_repeated() {
+    let body = format!(r#"{{"title":"Unauthorized","detail":"the key {KEY} is unknown"}}"#);
+    let quoted =
+        format!(r#"{{"id":"op-1","projectId":{{"{KEY}":1}},"status":"{KEY}","actionType":"{KEY}"}}"#);
+    for bytes in [
+        problem("401 Unauthorized", &body),
+        problem("500 Oh", &body),
+        json("200 OK", &quoted),
+        json("200 OK", &format!("\"{KEY}\"")),
+        typed_404(KEY, ""),
+    ] {
+        let server = Server::start(bytes, Then::Close).await;
+        let answer = ask(&server.client()).await;
+        assert!(!matches!(answer, Answer::Operation(_)));
+        assert!(!format!("{answer:?}").contains(KEY), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_sent_is_a_bad_key() {
+    let server = Server::start(json("200 OK", OPERATION), Then::Close).await;
+    for bad in ["", "two\nlines", "ümlaut\u{7f}"] {
+        let answer = server.client().get_operation("p", "op-1", &bad.into()).await;
+        assert_eq!(answer.outcome(), "unauthorized", "{bad:?}");
+    }
+    assert_eq!(server.heads().len(), 0);
+}
+
+#[tokio::test]
+async fn a_probe_tells_a_good_key_from_a_bad_one() {
+    for (bytes, outcome) in [
+        (problem("404 Not Found", PROBLEM), "not_found"),
+        (problem("401 Unauthorized", PROBLEM), "unauthorized"),
+    ] {
+        let server = Server::start(bytes, Then::Close).await;
+        assert_eq!(server.client().probe("p", &key()).await.outcome(), outcome);
+        assert!(server.heads()[0].starts_with("GET /v1/projects/p/operations/00000000-0000-"));
+    }
+}
+
+#[tokio::test]
+async fn operations_are_listed_page_by_page() {
+    let page = |pagination: &str| {
+        json(
+            "200 OK",
+            &format!(r#"{{"results":[{OPERATION}],"pagination":{pagination}}}"#),
+        )
+    };
+    for (pagination, next) in [
+        (r#"{"done":false,"nextPageToken":"a+b=="}"#, Some("a+b==")),
+        (r#"{"done":true,"nextPageToken":"a"}"#, None),
+        (r#"{"done":false,"nextPageToken":""}"#, None),
+        (r#"{"done":true}"#, None),
+    ] {
+        let server = Server::start(page(pagination), Then::Close).await;
+        let client = server.client();
+        let page = client
+            .list_operations("p", "i", "n", &key(), 50, next)
+            .await
+            .unwrap();
+        assert_eq!(
+            (page.operations.len(), page.next_page_token.as_deref()),
+            (1, next)
+        );
+        let token = next.map_or("", |_| "&pageToken=a%2Bb%3D%3D");
+        let line = format!(
+            "GET /v1/projects/p/integrations/i/installations/n/operations?pageSize=50{token} HTTP/1.1"
+        );
+        assert_eq!(server.heads()[0].lines().next(), Some(line.as_str()));
+    }
+    let server = Server::start(
+        json("200 OK", r#"{"results":[{"id":1}],"pagination":{}}"#),
+        Then::Close,
+    )
+    .await;
+    let error = server
+        .client()
+        .list_operations("p", "i", "n", &key(), 50, None)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("at results[0].id"), "{error}");
+    let server = Server::start(problem("403 Forbidden", PROBLEM), Then::Close).await;
+    let error = server
+        .client()
+        .list_operations("p", "i", "n", &key(), 50, None)
+        .await
+        .unwrap_err();
+    assert_eq!(error, ApiError::Forbidden("403 Sorry: because".to_owned()));
+}
+
+#[tokio::test]
+async fn logs_are_read_line_by_line() {
+    let body = r#"[{"timestamp":"2023-07-13T21:34:44Z","severity":"ERROR","message":{"msg":"bad","error":"why"}},
+        17, {"severity":"DEBUG","message":{"msg":"fine"}}]"#;
+    let server = Server::start(json("200 OK", body), Then::Close).await;
+    let lines = server
+        .client()
+        .get_logs("p", "op-1", &key(), LIMIT)
+        .await
+        .unwrap();
+    assert_eq!(
+        lines.iter().map(|line| line.message.msg.as_str()).collect::<Vec<_>>(),
+        ["bad", "fine"]
+    );
+    assert!(server.heads()[0].starts_with("GET /v1/projects/p/operations/op-1/logs HTTP/1.1\r\n"));
+
+    let silent = Server::start("", Then::Hang).await;
+    let short = Duration::from_millis(50);
+    let error = silent
+        .client()
+        .get_logs("p", "op-1", &key(), short)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, ApiError::Failed(failure) if failure.class == FailureClass::Timeout),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn each_project_is_asked_with_its_key_of_the_moment() {
+    let server = Server::start(json("200 OK", OPERATION), Then::Close).await;
+    let keys = |key: &str| HashMap::from([(Arc::from("p"), SecretString::from(key))]);
+    let api = ApiFetch::new(server.client(), keys("the first key"));
+    let watch = |project: &str| WatchKey {
+        project: project.into(),
+        operation: "op-1".into(),
+    };
+    // A poller that awaits this sleeps most of its life: it must not carry the request's kibibytes.
+    assert!(size_of_val(&api.fetch(&watch("p"))) <= 16);
+    assert_eq!(api.fetch(&watch("p")).await.outcome(), "operation");
+    assert_eq!(api.fetch(&watch("other")).await.outcome(), "unauthorized");
+    api.set_keys(keys("the second key"));
+    assert_eq!(api.fetch(&watch("p")).await.outcome(), "operation");
+    let heads = server.heads();
+    assert_eq!(heads.len(), 2);
+    assert!(heads[0].contains("the first key") && heads[1].contains("the second key"));
+    assert!(!format!("{api:?}").contains("the second key"));
+
+    let moved = Server::start(problem("404 Not Found", PROBLEM), Then::Close).await;
+    api.set_client(moved.client());
+    assert_eq!(api.fetch(&watch("p")).await.outcome(), "not_found");
+    assert!(api.last_warnings(&watch("p")).await.is_empty());
+    assert_eq!(moved.heads().len(), 2);
+}
+
+/// A certificate authority of our own, and a server certificate for `localhost` and `api.example.test` from it.
+struct Authority {
+    _dir: tempfile::TempDir,
+    ca_file: PathBuf,
+    acceptor: TlsAcceptor,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let ca_key = KeyPair::generate().expect("key");
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_certificate = ca.self_signed(&ca_key).expect("CA");
+        let issuer = Issuer::new(ca, ca_key);
+        let server_key = KeyPair::generate().expect("key");
+        let names = ["localhost".to_owned(), "api.example.test".to_owned()];
+        let certificate = CertificateParams::new(names)
+            .and_then(|params| params.signed_by(&server_key, &issuer))
+            .expect("certificate");
+        let dir = tempfile::tempdir().expect("folder");
+        let ca_file = dir.path().join("ca.pem");
+        // Ours comes second: all certificates of a bundle count.
+        let other = CertificateParams::default();
+        let other = other.self_signed(&KeyPair::generate().expect("key")).expect("CA");
+        std::fs::write(&ca_file, other.pem() + &ca_certificate.pem()).expect("write");
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(server_key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| {
+                builder
+                    .with_no_client_auth()
+                    .with_single_cert(vec![certificate.der().clone()], key)
+            })
+            .expect("TLS");
+        Self {
+            _dir: dir,
+            ca_file,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        }
+    }
+
+    async fn server(&self) -> Server {
+        Server::start_with(
+            json("200 OK", OPERATION),
+            Then::Close,
+            Some(self.acceptor.clone()),
+        )
+        .await
+    }
+}
+
+fn trusting(base_url: &str, ca_file: &Path) -> Result<Client, ClientError> {
+    Client::new(ClientSettings {
+        ca_file: Some(ca_file.to_owned()),
+        ..settings(base_url, LIMIT)
+    })
+}
+
+#[tokio::test]
+async fn https_wants_a_certificate_that_is_trusted_and_for_this_name() {
+    let authority = Authority::new();
+    let server = authority.server().await;
+    let base_url = format!("https://localhost:{}/v1", server.address.port());
+
+    let answer = ask(&trusting(&base_url, &authority.ca_file).unwrap()).await;
+    assert_eq!(answer.outcome(), "operation", "{answer:?}");
+    assert_eq!(server.heads().len(), 1);
+
+    // A bundle with another authority alone, so that the machine's own does not matter.
+    let stranger = Authority::new();
+    let answer = ask(&trusting(&base_url, &stranger.ca_file).unwrap()).await;
+    assert_eq!(class(&answer), Some(FailureClass::Tls), "{answer:?}");
+    assert!(reason(&answer).contains("ampersand.ca_file"), "{answer:?}");
+
+    let by_address = format!("https://{}/v1", server.address);
+    let answer = ask(&trusting(&by_address, &authority.ca_file).unwrap()).await;
+    assert_eq!(class(&answer), Some(FailureClass::Tls), "{answer:?}");
+    assert!(reason(&answer).contains("another name"), "{answer:?}");
+    assert_eq!(server.heads().len(), 1, "no request without trust");
+}
+
+#[tokio::test]
+async fn https_asked_of_a_server_without_tls_is_a_tls_failure() {
+    let authority = Authority::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let plain = tokio::spawn(async move {
+        for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b""] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut hello = [0; 4096];
+            let _ = stream.read(&mut hello).await.unwrap();
+            stream.write_all(answer).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    let client = trusting(&base_url, &authority.ca_file).unwrap();
+    for case in ["speaks HTTP", "hangs up"] {
+        let answer = ask(&client).await;
+        assert_eq!(class(&answer), Some(FailureClass::Tls), "{case} {answer:?}");
+    }
+    plain.await.unwrap();
+}
+
+#[test]
+fn a_ca_file_of_no_use_is_told_by_name() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_owned();
+    let error = |path: &Path| trusting("https://localhost", path).unwrap_err();
+    assert!(matches!(error(&path), ClientError::CaFileEmpty(_)));
+    file.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        .unwrap();
+    assert!(matches!(error(&path), ClientError::CaFileInvalid { .. }));
+    drop(file);
+    assert!(matches!(error(&path), ClientError::CaFileUnreadable { .. }));
+    assert!(error(&path).to_string().contains(&path.display().to_string()));
+}
+
+/// Set in a child process: the base URL that it asks.
+const CHILD_URL: &str = "API_CLIENT_TEST_URL";
+/// Set in a child process: the CA file that it trusts.
+const CHILD_CA: &str = "API_CLIENT_TEST_CA";
+
+/// Runs the test `name` of this file in a process of its own with these environment variables, since a
+/// process has but one environment. Gives what the child printed.
+fn in_child(name: &str, variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(std::env::current_exe().expect("this test's binary"));
+    command.args(["--exact", name, "--nocapture"]);
+    for name in [
+        "ALL_PROXY",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "REQUEST_METHOD",
+        "SSL_CERT_DIR",
+    ] {
+        command.env_remove(name).env_remove(name.to_ascii_lowercase());
+    }
+    command.envs(variables.iter().copied());
+    let output = command.output().expect("child");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What the child does: ask, and print the outcome.
+async fn be_child(base_url: &str) {
+    let ca_file = std::env::var(CHILD_CA).expect("set with the URL");
+    let answer = ask(&trusting(base_url, Path::new(&ca_file)).expect("client")).await;
+    println!("outcome={} {answer:?}", answer.outcome());
+}
+
+/// A proxy that connects every `CONNECT` to one address, and notes the heads of the requests.
+async fn start_proxy(target: SocketAddr) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let noted = heads.clone();
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.expect("accept");
+            let noted = noted.clone();
+            tokio::spawn(async move {
+                let Some(head) = read_head(&mut near).await else {
+                    return;
+                };
+                let refused = head.contains("refused.example.test");
+                noted.lock().expect("heads").push(head);
+                if refused {
+                    let _ = near.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await;
+                    return;
+                }
+                let mut far = TcpStream::connect(target).await.expect("target");
+                near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("write");
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    Server { address, heads, task }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_proxy_and_no_proxy_are_honoured() {
+    if let Ok(base_url) = std::env::var(CHILD_URL) {
+        return be_child(&base_url).await;
+    }
+    let authority = Authority::new();
+    let server = authority.server().await;
+    let proxy = start_proxy(server.address).await;
+    let proxy_url = format!("http://{}", proxy.address);
+    let ca_file = authority.ca_file.to_str().unwrap().to_owned();
+    let run = async |base_url: &str, no_proxy: &str| {
+        let (url, no_proxy) = (base_url.to_owned(), no_proxy.to_owned());
+        let (proxy_url, ca_file) = (proxy_url.clone(), ca_file.clone());
+        tokio::task::spawn_blocking(move || {
+            let variables = [
+                (CHILD_URL, url.as_str()),
+                (CHILD_CA, &ca_file),
+                ("HTTPS_PROXY", &proxy_url),
+                ("NO_PROXY", &no_proxy),
+            ];
+            in_child("https_proxy_and_no_proxy_are_honoured", &variables)
+        })
+        .await
+        .unwrap()
+    };
+
+    // A name that exists nowhere: only the proxy can have made the connection.
+    let printed = run("https://api.example.test/v1", "").await;
+    assert!(printed.contains("outcome=operation"), "{printed}");
+    assert_eq!(proxy.heads().len(), 1);
+    assert!(
+        proxy.heads()[0].starts_with("CONNECT api.example.test:443 "),
+        "{:?}",
+        proxy.heads()
+    );
+    assert!(!proxy.heads()[0].contains(KEY));
+    assert!(server.heads()[0].contains(KEY));
+
+    let local = format!("https://localhost:{}/v1", server.address.port());
+    let printed = run(&local, "localhost").await;
+    assert!(printed.contains("outcome=operation"), "{printed}");
+    assert_eq!((proxy.heads().len(), server.heads().len()), (1, 2));
+
+    let printed = run("https://refused.example.test/v1", "localhost").await;
+    assert!(
+        printed.contains("outcome=connect") && printed.contains("HTTPS_PROXY"),
+        "{printed}"
+    );
+    assert_eq!((proxy.heads().len(), server.heads().len()), (2, 2));
+}
+
+#[test]
+fn without_ca_certificates_https_says_what_to_do_and_http_works() {
+    if std::env::var(CHILD_URL).is_ok() {
+        let error = Client::new(settings("https://localhost", LIMIT)).unwrap_err();
+        println!("https={error}");
+        println!(
+            "http={}",
+            Client::new(settings("http://localhost", LIMIT)).is_ok()
+        );
+        return;
+    }
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let variables = [
+        (CHILD_URL, "unused"),
+        ("SSL_CERT_FILE", empty.path().to_str().unwrap()),
+    ];
+    let printed = in_child(
+        "without_ca_certificates_https_says_what_to_do_and_http_works",
+        &variables,
+    );
+    assert!(
+        printed.contains("https=no CA certificates") && printed.contains("SSL_CERT_FILE"),
+        "{printed}"
+    );
+    assert!(printed.contains("http=true"), "{printed}");
+}
