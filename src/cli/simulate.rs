@@ -1,0 +1,388 @@
+//! `backfill-watch simulate`: the simulated API, with operations and faults as asked, until it is stopped.
+
+mod operations;
+mod watch_list;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::clock;
+use crate::core::text::one_line;
+use crate::simulator::{
+    Callback, Config, FaultPlan, Project, Random, Receiver, ReceiverConfig, Requests, RetryAfter, Secret,
+    Simulator,
+};
+
+const AFTER_HELP: &str = "\
+Examples:
+  Twelve backfills of 30 seconds to 2 minutes, one in ten of which fails:
+    backfill-watch simulate --failures 0.1
+
+  An API in a bad mood, the same one at every run:
+    backfill-watch simulate --seed 7 --server-errors 0.2 --resets 0.05 --truncated 0.05 --hangs 0.05 \\
+        --throttle 0.02 --retry-after 5s
+
+  With a receiver that verifies callbacks and prints them:
+    backfill-watch simulate --receiver 127.0.0.1:8466
+
+Each operation starts when it is first polled. IDs such as op-30000-5000-s-1 (milliseconds, records, s for
+success or f for failure, anything) come to life when they are polled, without being listed here.";
+
+/// Simulate the Ampersand API on loopback, for trying settings and receivers without an account
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct SimulateArgs {
+    /// Where to listen; loopback addresses alone, port 0 for any free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8465")]
+    listen: SocketAddr,
+
+    /// The name of the simulated project
+    #[arg(long, value_name = "NAME", default_value = "my-project")]
+    project: String,
+
+    /// The API key that the project accepts; it protects nothing
+    #[arg(long, value_name = "KEY", default_value = "simulated-key")]
+    api_key: String,
+
+    #[command(flatten)]
+    operations: operations::OperationArgs,
+
+    /// The file to write the operation IDs to, as a watch list; only a file that `simulate` wrote is overwritten
+    #[arg(long, value_name = "FILE", default_value = "simulated-watch.list")]
+    watch_list: PathBuf,
+
+    /// The seed of everything that chance decides; a new one for each run unless given
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+
+    #[command(flatten)]
+    faults: FaultArgs,
+
+    /// Receive webhooks at this loopback address, too, and print each callback
+    #[arg(long, value_name = "ADDRESS")]
+    receiver: Option<SocketAddr>,
+
+    /// A secret that callbacks are signed with (`whsec_…`); one is made up unless given
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "BACKFILL_WATCH_WEBHOOK_SECRET",
+        hide_env_values = true
+    )]
+    webhook_secret: Vec<Secret>,
+}
+
+/// What goes wrong. Chances are numbers from 0 to 1 and add up to at most 1.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Faults")]
+struct FaultArgs {
+    /// The chance of a 500, 502, 503 or 504
+    #[arg(long, value_name = "CHANCE", default_value = "0")]
+    server_errors: Chance,
+
+    /// The chance of a connection that is reset without an answer
+    #[arg(long, value_name = "CHANCE", default_value = "0")]
+    resets: Chance,
+
+    /// The chance of a body that breaks off half way
+    #[arg(long, value_name = "CHANCE", default_value = "0")]
+    truncated: Chance,
+
+    /// The chance of a request that is never answered
+    #[arg(long, value_name = "CHANCE", default_value = "0")]
+    hangs: Chance,
+
+    /// The chance of a 200 whose body is no JSON
+    #[arg(long, value_name = "CHANCE", default_value = "0")]
+    garbage: Chance,
+
+    /// The chance of a 429
+    #[arg(long, value_name = "CHANCE", default_value = "0")]
+    throttle: Chance,
+
+    /// How long a 429 asks to be left alone (`5s`)
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    retry_after: Duration,
+
+    /// How long every answer takes
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    latency: Duration,
+}
+
+impl FaultArgs {
+    fn plan(&self) -> FaultPlan {
+        FaultPlan {
+            server_error: self.server_errors.0,
+            throttle: self.throttle.0,
+            reset: self.resets.0,
+            truncate: self.truncated.0,
+            hang: self.hangs.0,
+            garbage: self.garbage.0,
+            retry_after: RetryAfter::Seconds(self.retry_after),
+            latency: self.latency,
+            ..FaultPlan::default()
+        }
+    }
+}
+
+/// A probability.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Chance(f64);
+
+impl FromStr for Chance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse()
+            .ok()
+            .filter(|chance| (0.0..=1.0).contains(chance))
+            .map(Self)
+            .ok_or_else(|| "a chance is a number from 0 (never) to 1 (always)".to_owned())
+    }
+}
+
+/// Runs the simulator until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When an address is not of the loopback interface or is taken, the watch list cannot be written, or chances
+/// add up to more than 1.
+pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
+    let plan = args.faults.plan();
+    if !plan.is_possible() {
+        bail!("the chances of all faults together exceed 1; lower some of them");
+    }
+    // Whoever stops it as soon as it says that it listens stops it in order.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+
+    let seed = args.seed.unwrap_or_else(fresh_seed);
+    let random = Random::new(seed);
+    let operations = args.operations.draw(seed, &random);
+    let receiver = match args.receiver {
+        Some(listen) => Some(start_receiver(listen, &args.webhook_secret).await?),
+        None => None,
+    };
+    let config = Config {
+        listen: args.listen,
+        projects: vec![Project {
+            name: args.project.clone(),
+            api_keys: vec![args.api_key.clone()],
+            ..Project::default()
+        }],
+        keep_instants: 0,
+        ..Config::default()
+    };
+    let simulator = Simulator::start(config).await.with_context(|| {
+        format!(
+            "cannot listen on {}; choose another address with --listen",
+            args.listen
+        )
+    })?;
+    watch_list::write(&args.watch_list, &operations)?;
+    simulator.faults().set(plan, random.next_u64());
+    let count = operations.len();
+    for operation in operations {
+        simulator.add_waiting(operation);
+    }
+    introduce(&args, count, seed, &simulator, receiver.as_ref());
+
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    conclude(
+        &simulator.requests(),
+        receiver.as_ref().map(|(receiver, _)| receiver.requests()),
+    );
+    simulator.stop().await;
+    if let Some((receiver, _)) = receiver {
+        receiver.stop().await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A seed that no earlier run had, so that operation IDs are new to a daemon that remembers the earlier ones.
+fn fresh_seed() -> u64 {
+    // The lowest 32 bits of the microseconds: short enough to type.
+    u64::from(clock::wall().as_microsecond() as u32)
+}
+
+/// Starts a receiver, and gives the secret to tell the daemon if one had to be made up.
+async fn start_receiver(
+    listen: SocketAddr,
+    secrets: &[Secret],
+) -> anyhow::Result<(Receiver, Option<String>)> {
+    // Anybody may know this one: what it protects is a receiver on this machine that prints what it gets.
+    let made_up = secrets
+        .is_empty()
+        .then(|| "whsec_c2ltdWxhdGVkIHNlY3JldCwgcHJvdGVjdHMgbm90aGluZw==".to_owned());
+    let secrets = match &made_up {
+        Some(secret) => vec![secret.parse()?],
+        None => secrets.to_vec(),
+    };
+    let config = ReceiverConfig {
+        listen,
+        secrets,
+        keep: 0,
+        on_callback: Some(Arc::new(|callback: &Callback| say(&line(callback)))),
+    };
+    let receiver = Receiver::start(config)
+        .await
+        .with_context(|| format!("cannot receive on {listen}; choose another address with --receiver"))?;
+    Ok((receiver, made_up))
+}
+
+/// A callback on one line; it comes from outside and may hold anything.
+fn line(callback: &Callback) -> String {
+    let json = callback.json();
+    let kind = json["type"].as_str().unwrap_or("(no type)");
+    let operation = json["data"]["operationId"].as_str().unwrap_or("");
+    let verified = match &callback.verified {
+        Ok(()) => "verified".to_owned(),
+        Err(reason) => format!("NOT VERIFIED: {reason}"),
+    };
+    let time = callback.time.strftime("%H:%M:%S");
+    one_line(
+        &format!("{time} callback {kind} {operation} {} {verified}", callback.id()),
+        500,
+    )
+}
+
+fn introduce(
+    args: &SimulateArgs,
+    count: usize,
+    seed: u64,
+    simulator: &Simulator,
+    receiver: Option<&(Receiver, Option<String>)>,
+) {
+    let list = args.watch_list.display();
+    say(&format!(
+        "Simulating the Ampersand API at {} (seed {seed}).",
+        simulator.base_url()
+    ));
+    say(&format!(
+        "Wrote {count} operations to {list}; each starts when it is first polled."
+    ));
+    say("\nTo watch them, in another terminal:\n");
+    let mut variables = vec![
+        ("BACKFILL_WATCH_AMPERSAND__BASE_URL", simulator.base_url()),
+        ("BACKFILL_WATCH_AMPERSAND__PROJECT", args.project.clone()),
+        ("AMPERSAND_API_KEY", args.api_key.clone()),
+        ("BACKFILL_WATCH_WATCH_LIST", absolute(&args.watch_list)),
+    ];
+    if let Some((receiver, made_up)) = receiver {
+        variables.push(("BACKFILL_WATCH_WEBHOOK__URL", receiver.url()));
+        let secret = made_up.clone().unwrap_or_else(|| "THE SECRET".to_owned());
+        variables.push(("BACKFILL_WATCH_WEBHOOK_SECRET", secret));
+    }
+    for (name, value) in variables {
+        say(&format!("  export {name}={}", quoted(&value)));
+    }
+    say("  backfill-watch run --until-done\n");
+    say("Stop with Ctrl-C.");
+}
+
+/// So that the command works from any folder.
+fn absolute(path: &std::path::Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.display().to_string()
+}
+
+/// A word that a shell takes as it stands.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn conclude(api: &Requests, receiver: Option<Requests>) {
+    say(&format!(
+        "\nAsked {} times, at most {} at once: {} answered, {} not found, {} rejected (401 or 403), {} throttled, \
+         {} server errors, {} reset, {} left hanging; {} answers broke off.",
+        api.total,
+        api.max_in_flight,
+        api.succeeded,
+        api.not_found,
+        api.unauthorized + api.forbidden,
+        api.throttled,
+        api.server_errors,
+        api.resets,
+        api.hangs,
+        api.truncated,
+    ));
+    if let Some(requests) = receiver {
+        say(&format!("Received {} callbacks.", requests.total));
+    }
+}
+
+/// Prints a line. Nobody may be reading it any more, and that is no reason to stop.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<SimulateArgs, clap::Error> {
+        let command = SimulateArgs::augment_args(clap::Command::new("simulate").no_binary_name(true));
+        command.clone().debug_assert();
+        SimulateArgs::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+
+    #[test]
+    fn chances_become_a_plan() {
+        let arguments = "--server-errors 0.2 --resets 0.05 --throttle 0.02 --retry-after 7s --latency 5ms";
+        let plan = parse(&arguments.split(' ').collect::<Vec<_>>())
+            .unwrap()
+            .faults
+            .plan();
+        assert_eq!(
+            plan,
+            FaultPlan {
+                server_error: 0.2,
+                reset: 0.05,
+                throttle: 0.02,
+                retry_after: RetryAfter::Seconds(Duration::from_secs(7)),
+                latency: Duration::from_millis(5),
+                ..FaultPlan::default()
+            }
+        );
+        assert!(parse(&["--resets", "1.5"]).is_err());
+        assert!(parse(&["--webhook-secret", "password"]).is_err());
+    }
+
+    #[tokio::test]
+    async fn it_listens_on_loopback_alone_and_refuses_impossible_chances() {
+        let refusal = |arguments: &'static [&str]| async move {
+            let error = run(parse(arguments).unwrap()).await.unwrap_err();
+            format!("{error:#}")
+        };
+        let beyond = refusal(&["--listen", "0.0.0.0:0"]).await;
+        assert!(beyond.contains("not a loopback address"), "{beyond}");
+        let beyond = refusal(&["--listen", "127.0.0.1:0", "--receiver", "0.0.0.0:0"]).await;
+        assert!(beyond.contains("not a loopback address"), "{beyond}");
+        let too_much = refusal(&["--resets", "0.6", "--hangs", "0.6"]).await;
+        assert!(too_much.contains("exceed 1"), "{too_much}");
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quoted("http://127.0.0.1:1/v1"), "http://127.0.0.1:1/v1");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,218 @@
+//! Which operations to simulate.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::Chance;
+use crate::simulator::{Course, Estimate, Fate, Random, SimulatedOperation};
+
+const OBJECTS: [&str; 4] = ["contact", "account", "opportunity", "lead"];
+
+/// The options that say what to simulate.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Operations")]
+pub(super) struct OperationArgs {
+    /// How many operations there are
+    #[arg(long = "operations", value_name = "COUNT", default_value = "12", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    count: u32,
+
+    /// How long they run (`90s`), or from how long to how long (`30s..2m`)
+    #[arg(long, value_name = "DURATION", default_value = "30s..2m")]
+    duration: Durations,
+
+    /// How their counts grow
+    #[arg(long, value_enum, default_value = "mixed")]
+    course: CourseArg,
+
+    /// What they expect their total to be
+    #[arg(long, value_enum, default_value = "mixed")]
+    estimate: EstimateArg,
+
+    /// The chance of an operation to fail in the end
+    #[arg(long, value_name = "CHANCE", default_value = "0.1")]
+    failures: Chance,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum CourseArg {
+    /// The same number of records every second
+    Linear,
+    /// Most records early
+    FastFirst,
+    /// Most records late
+    SlowFirst,
+    /// Nothing for a while, then many records at once
+    Bursts,
+    /// Standing still in the middle
+    Stall,
+    /// Counting from zero again half way, as a retried operation
+    Restart,
+    /// Any of these, by chance
+    Mixed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum EstimateArg {
+    /// The true total
+    Right,
+    /// Between half and twice the true total
+    Wrong,
+    /// None at all, as most providers do
+    Missing,
+    /// Any of these, by chance
+    Mixed,
+}
+
+/// A shortest and a longest duration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Durations {
+    from: Duration,
+    to: Duration,
+}
+
+impl FromStr for Durations {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (from, to) = text.split_once("..").unwrap_or((text, text));
+        let parse = |text: &str| {
+            humantime::parse_duration(text.trim())
+                .map_err(|error| format!("{error}; write a duration such as 90s, or a range such as 30s..2m"))
+        };
+        let (from, to) = (parse(from)?, parse(to)?);
+        if from > to {
+            return Err("the range ends before it begins; write the shorter duration first".to_owned());
+        }
+        Ok(Self { from, to })
+    }
+}
+
+impl OperationArgs {
+    /// The operations; the seed is part of their IDs.
+    pub(super) fn draw(&self, seed: u64, random: &Random) -> Vec<SimulatedOperation> {
+        (1..=self.count)
+            .map(|number| self.draw_one(format!("sim-{seed}-{number:04}"), random))
+            .collect()
+    }
+
+    fn draw_one(&self, id: String, random: &Random) -> SimulatedOperation {
+        let spread = self.duration.to.saturating_sub(self.duration.from);
+        let duration = self.duration.from + spread.mul_f64(random.next_f64());
+        // From 500 to 50,000, small ones as likely as large ones; a cast of floats saturates.
+        let total = (500.0 * 100_f64.powf(random.next_f64())) as u64;
+        let object = pick(&OBJECTS, random);
+        let course = self.course(random);
+        let estimate = self.estimate(random);
+        let fate = if random.next_f64() < self.failures.0 {
+            Fate::Failure
+        } else {
+            Fate::Success
+        };
+        SimulatedOperation {
+            objects: vec![object.to_owned()],
+            course,
+            estimate,
+            fate,
+            ..SimulatedOperation::new(id, duration, total)
+        }
+    }
+
+    fn course(&self, random: &Random) -> Course {
+        match self.course {
+            CourseArg::Linear => Course::Linear,
+            CourseArg::FastFirst => Course::FastFirst,
+            CourseArg::SlowFirst => Course::SlowFirst,
+            CourseArg::Bursts => Course::Bursts,
+            CourseArg::Stall => Course::Stall,
+            CourseArg::Restart => Course::Restart,
+            CourseArg::Mixed => pick(&Course::ALL, random),
+        }
+    }
+
+    fn estimate(&self, random: &Random) -> Estimate {
+        let wrong = Estimate::Wrong(0.5 * 4_f64.powf(random.next_f64()));
+        match self.estimate {
+            EstimateArg::Right => Estimate::Right,
+            EstimateArg::Wrong => wrong,
+            EstimateArg::Missing => Estimate::Missing,
+            EstimateArg::Mixed => pick(&[Estimate::Right, wrong, Estimate::Missing], random),
+        }
+    }
+}
+
+/// One of `choices`, which are not empty.
+fn pick<T: Copy>(choices: &[T], random: &Random) -> T {
+    // The remainder is below the number of choices.
+    choices[(random.next_u64() % choices.len() as u64) as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments() -> OperationArgs {
+        OperationArgs {
+            count: 200,
+            duration: "10s..20s".parse().unwrap(),
+            course: CourseArg::Mixed,
+            estimate: EstimateArg::Mixed,
+            failures: Chance(0.5),
+        }
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_operations_and_another_one_others() {
+        let draw = |seed| arguments().draw(seed, &Random::new(seed));
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert_ne!(draw(1)[0].id, draw(2)[0].id);
+    }
+
+    #[test]
+    fn chance_stays_within_what_was_asked() {
+        let operations = arguments().draw(1, &Random::new(1));
+        let range = Duration::from_secs(10)..=Duration::from_secs(20);
+        assert!(
+            operations
+                .iter()
+                .all(|operation| range.contains(&operation.duration))
+        );
+        assert!(
+            operations
+                .iter()
+                .all(|operation| (500..=50_000).contains(&operation.total))
+        );
+        let failures = operations
+            .iter()
+            .filter(|operation| operation.fate == Fate::Failure);
+        assert!((60..140).contains(&failures.count()));
+        for course in Course::ALL {
+            assert!(operations.iter().any(|operation| operation.course == course));
+        }
+        let certain = OperationArgs {
+            course: CourseArg::Stall,
+            estimate: EstimateArg::Missing,
+            failures: Chance(0.0),
+            ..arguments()
+        };
+        assert!(certain.draw(1, &Random::new(1)).iter().all(|operation| {
+            (operation.course, operation.estimate, &operation.fate)
+                == (Course::Stall, Estimate::Missing, &Fate::Success)
+        }));
+    }
+
+    #[test]
+    fn durations_are_one_or_a_range() {
+        let seconds = |from, to| Durations {
+            from: Duration::from_secs(from),
+            to: Duration::from_secs(to),
+        };
+        assert_eq!("90s".parse(), Ok(seconds(90, 90)));
+        assert_eq!("30s..2m".parse(), Ok(seconds(30, 120)));
+        for wrong in ["2m..30s", "..", "30", "30s..", ""] {
+            assert!(wrong.parse::<Durations>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A response body that comes in pieces, breaks off, or never ends.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame};
+use tokio::time::Sleep;
+
+use super::statistics::InFlight;
+
+/// What follows the last piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Nothing: the body is complete.
+    Complete,
+    /// The connection closes, although more was announced.
+    BreaksOff,
+    /// The first piece again.
+    Repeats,
+}
+
+/// A body that is sent in pieces with a pause before each.
+pub(super) struct Pieces {
+    whole: Bytes,
+    sent: usize,
+    piece: usize,
+    pause: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+    ending: Ending,
+    /// As long as a body is under way, so is its request.
+    _in_flight: InFlight,
+}
+
+impl Pieces {
+    /// Sends `whole` in pieces of `piece` bytes (at least one), each after `pause`.
+    pub(super) fn new(
+        whole: Bytes,
+        piece: usize,
+        pause: Duration,
+        ending: Ending,
+        in_flight: InFlight,
+    ) -> Self {
+        Self {
+            whole,
+            sent: 0,
+            piece: piece.max(1),
+            pause,
+            waiting: None,
+            ending,
+            _in_flight: in_flight,
+        }
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.sent == self.whole.len() && self.ending == Ending::Complete {
+            return Poll::Ready(None);
+        }
+        // Also without a pause each piece waits once: the server writes out what it has when a body is not ready,
+        // and throws away what it has not written when a body breaks off.
+        let pause = self.pause;
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause.max(Duration::from_millis(1)))));
+        ready!(waiting.as_mut().poll(context));
+        self.waiting = None;
+        if self.sent == self.whole.len() {
+            match self.ending {
+                Ending::Complete => return Poll::Ready(None),
+                Ending::BreaksOff => return Poll::Ready(Some(Err(io::Error::other("breaks off as asked")))),
+                Ending::Repeats => self.sent = 0,
+            }
+        }
+        let end = self.whole.len().min(self.sent.saturating_add(self.piece));
+        let piece = self.whole.slice(self.sent..end);
+        self.sent = end;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}

@@ -1,0 +1,126 @@
+//! How the count of a simulated operation grows over its life.
+
+/// The shape of an operation's progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Course {
+    /// The same number of records every second.
+    Linear,
+    /// Most records early, then ever fewer: an estimate from the first minutes is too hopeful.
+    FastFirst,
+    /// Few records early, then ever more.
+    SlowFirst,
+    /// Eight times: nothing for a while, then many records at once.
+    Bursts,
+    /// Up to one half, then nothing for [three tenths of the life](Course::STALL), then the rest.
+    Stall,
+    /// To 60 percent, and from half of the life on again from zero, as the platform's second attempt.
+    Restart,
+}
+
+/// Where an operation stands on its course.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Position {
+    /// Which part of all records has been processed, 0 to 1.
+    pub fraction: f64,
+    /// Which attempt of the platform this is, from 1.
+    pub attempt: u64,
+}
+
+impl Course {
+    /// Every course, in a fixed order.
+    pub const ALL: [Self; 6] = [
+        Self::Linear,
+        Self::FastFirst,
+        Self::SlowFirst,
+        Self::Bursts,
+        Self::Stall,
+        Self::Restart,
+    ];
+
+    /// The part of its life, from and to, in which the count of [`Course::Stall`] stands still.
+    pub const STALL: (f64, f64) = (0.4, 0.7);
+
+    /// The part of its life after which [`Course::Restart`] counts from zero.
+    pub const RESTART: f64 = 0.5;
+
+    /// The position when the part `life` (0 to 1; beyond that the nearer of the two) of the
+    /// operation's duration has passed.
+    #[must_use]
+    pub fn at(self, life: f64) -> Position {
+        let life = if life.is_nan() { 1.0 } else { life.clamp(0.0, 1.0) };
+        let fraction = match self {
+            Self::Linear => life,
+            Self::FastFirst => 1.0 - (1.0 - life).powi(3),
+            Self::SlowFirst => life.powi(3),
+            Self::Bursts => {
+                let (whole, part) = ((life * 8.0).floor(), (life * 8.0).fract());
+                (whole + ((part - 0.6) / 0.4).max(0.0)) / 8.0
+            }
+            Self::Stall => {
+                let (from, to) = Self::STALL;
+                if life < from {
+                    life / from * 0.5
+                } else if life < to {
+                    0.5
+                } else {
+                    0.5 + (life - to) / (1.0 - to) * 0.5
+                }
+            }
+            Self::Restart if life < Self::RESTART => life / Self::RESTART * 0.6,
+            Self::Restart => (life - Self::RESTART) / (1.0 - Self::RESTART),
+        };
+        let attempt = if self == Self::Restart && life >= Self::RESTART {
+            2
+        } else {
+            1
+        };
+        Position {
+            fraction: fraction.clamp(0.0, 1.0),
+            attempt,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_course_begins_at_zero_and_ends_at_one() {
+        for course in Course::ALL {
+            assert!(course.at(0.0).fraction < 1e-9, "{course:?}");
+            assert!((course.at(1.0).fraction - 1.0).abs() < 1e-9, "{course:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_restart_ever_goes_back_and_only_once() {
+        for course in Course::ALL {
+            let fractions: Vec<f64> = (0..=1000)
+                .map(|i| course.at(f64::from(i) / 1000.0).fraction)
+                .collect();
+            let falls = fractions.windows(2).filter(|pair| pair[1] < pair[0]).count();
+            assert_eq!(falls, usize::from(course == Course::Restart), "{course:?}");
+        }
+        assert_eq!(Course::Restart.at(0.499).attempt, 1);
+        assert_eq!(Course::Restart.at(0.5).attempt, 2);
+    }
+
+    #[test]
+    fn a_stall_stands_still_and_fast_is_ahead_of_slow() {
+        let (from, to) = Course::STALL;
+        assert_eq!(Course::Stall.at(from), Course::Stall.at(to - 0.001));
+        assert!(Course::Stall.at(to + 0.01).fraction > 0.5);
+        assert!(Course::FastFirst.at(0.5).fraction > 0.8);
+        assert!(Course::SlowFirst.at(0.5).fraction < 0.2);
+    }
+
+    #[test]
+    fn a_life_outside_of_zero_to_one_is_harmless() {
+        for life in [-1.0, 2.0, f64::NAN, f64::INFINITY] {
+            for course in Course::ALL {
+                assert!((0.0..=1.0).contains(&course.at(life).fraction));
+            }
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! What goes wrong, and when: by chance, by script, or for chosen operations.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::lock;
+use super::random::Random;
+
+/// How a request is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// As it should be.
+    Normal,
+    /// As it should be, after this time.
+    Late(Duration),
+    /// With this status (200 to 599) and problem details.
+    Status(u16, RetryAfter),
+    /// 404, as for an unknown operation.
+    NotFound,
+    /// The connection is reset (a TCP `RST`) without an answer.
+    Reset,
+    /// Never: the connection stays open until the client leaves.
+    Hang,
+    /// As it should be, one byte each so often.
+    Slow(Duration),
+    /// As it should be, but the connection closes after half of the announced body.
+    Truncated,
+    /// 200 and `application/json`, but the body is no JSON.
+    Garbage,
+    /// 200 and `text/html`: what a proxy or a captive portal puts in the way.
+    Html,
+    /// As it should be, followed by this many bytes of white space: valid JSON for a client without a limit.
+    Huge(usize),
+    /// 200 and a body that never ends.
+    Endless,
+    /// 307 to this location; to the same address if it is `None`, so that a client that follows arrives.
+    Redirect(Option<String>),
+}
+
+/// How an error answer says when to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// Not at all.
+    Absent,
+    /// In the header `Retry-After`, in whole seconds, rounded up.
+    Seconds(Duration),
+    /// In the header `Retry-After`, as an HTTP date, rounded up.
+    Date(Duration),
+    /// In the problem details' `retryAfter`.
+    Body(Duration),
+}
+
+/// With which probability a request meets which fault. All 0 by default; together at most 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FaultPlan {
+    /// 500, 502, 503 or 504, without a time to come back.
+    pub server_error: f64,
+    /// 429 with [`retry_after`](Self::retry_after).
+    pub throttle: f64,
+    /// See [`Reply::Reset`].
+    pub reset: f64,
+    /// See [`Reply::Truncated`].
+    pub truncate: f64,
+    /// See [`Reply::Hang`].
+    pub hang: f64,
+    /// See [`Reply::Garbage`].
+    pub garbage: f64,
+    /// See [`Reply::Html`].
+    pub html: f64,
+    /// See [`Reply::Huge`]; 2 MiB.
+    pub huge: f64,
+    /// See [`Reply::Redirect`], to the same address.
+    pub redirect: f64,
+    /// See [`Reply::Slow`]; a byte each 20 ms.
+    pub slow: f64,
+    /// How a throttled request is told when to come back.
+    pub retry_after: RetryAfter,
+    /// How long every answer takes, faults included.
+    pub latency: Duration,
+}
+
+impl Default for FaultPlan {
+    fn default() -> Self {
+        Self {
+            server_error: 0.0,
+            throttle: 0.0,
+            reset: 0.0,
+            truncate: 0.0,
+            hang: 0.0,
+            garbage: 0.0,
+            html: 0.0,
+            huge: 0.0,
+            redirect: 0.0,
+            slow: 0.0,
+            retry_after: RetryAfter::Seconds(Duration::from_secs(1)),
+            latency: Duration::ZERO,
+        }
+    }
+}
+
+impl FaultPlan {
+    /// The reply that chance gives. `roll` gives numbers from 0 up to, but not including, 1.
+    pub fn draw(&self, mut roll: impl FnMut() -> f64) -> Reply {
+        let mut rest = roll();
+        for (chance, reply) in self.chances() {
+            if rest < chance {
+                return match reply {
+                    Reply::Status(500, _) => {
+                        let status = match roll() {
+                            r if r < 0.25 => 500,
+                            r if r < 0.5 => 502,
+                            r if r < 0.75 => 503,
+                            _ => 504,
+                        };
+                        Reply::Status(status, RetryAfter::Absent)
+                    }
+                    other => other,
+                };
+            }
+            rest -= chance;
+        }
+        Reply::Normal
+    }
+
+    /// Whether every chance lies between 0 and 1, and all together do not exceed 1.
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        let chances = self.chances().map(|(chance, _)| chance);
+        chances.iter().all(|chance| (0.0..=1.0).contains(chance))
+            && chances.iter().sum::<f64>() <= 1.0 + f64::EPSILON
+    }
+
+    fn chances(&self) -> [(f64, Reply); 10] {
+        [
+            (self.server_error, Reply::Status(500, RetryAfter::Absent)),
+            (self.throttle, Reply::Status(429, self.retry_after)),
+            (self.reset, Reply::Reset),
+            (self.truncate, Reply::Truncated),
+            (self.hang, Reply::Hang),
+            (self.garbage, Reply::Garbage),
+            (self.html, Reply::Html),
+            (self.huge, Reply::Huge(2 << 20)),
+            (self.redirect, Reply::Redirect(None)),
+            (self.slow, Reply::Slow(Duration::from_millis(20))),
+        ]
+    }
+}
+
+/// For how long an operation is unknown to the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// For so many requests.
+    Requests(u64),
+    /// Until this instant.
+    Until(Instant),
+    /// Until [`Faults::restore`].
+    Always,
+}
+
+/// A handle on what goes wrong; all clones change the same server, at once and while it runs.
+///
+/// A request is named by its operation ID; a request for logs by the ID and `/logs`; a request to a receiver by
+/// its path. In front of everything goes the script for all requests, then the request's own script, then what was
+/// said with [`miss`](Self::miss) and [`forbid`](Self::forbid), then chance.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    plan: Mutex<Arc<FaultPlan>>,
+    random: Random,
+    chosen: Mutex<Chosen>,
+    /// Whether `chosen` holds anything: benches without scripts need not take its lock.
+    any_chosen: AtomicBool,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            plan: Mutex::default(),
+            random: Random::new(1),
+            chosen: Mutex::default(),
+            any_chosen: AtomicBool::new(false),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Chosen {
+    for_all: VecDeque<Reply>,
+    scripts: HashMap<String, VecDeque<Reply>>,
+    missing: HashMap<String, Missing>,
+    forbidden: HashSet<String>,
+}
+
+impl Faults {
+    /// Puts this plan in force, with the first number of the stream of `seed` next.
+    pub fn set(&self, plan: FaultPlan, seed: u64) {
+        *lock(&self.0.plan) = Arc::new(plan);
+        self.0.random.reseed(seed);
+    }
+
+    /// The plan in force.
+    #[must_use]
+    pub fn plan(&self) -> Arc<FaultPlan> {
+        Arc::clone(&lock(&self.0.plan))
+    }
+
+    /// The next requests of this name meet these replies, one each, after those scripted before.
+    pub fn script(&self, name: impl Into<String>, replies: impl IntoIterator<Item = Reply>) {
+        let name = name.into();
+        self.choose(|chosen| chosen.scripts.entry(name).or_default().extend(replies));
+    }
+
+    /// The next requests, whatever they ask, meet these replies, one each, after those scripted before.
+    pub fn script_all(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.choose(|chosen| chosen.for_all.extend(replies));
+    }
+
+    /// Requests of this name are answered with 404 for so long.
+    pub fn miss(&self, name: impl Into<String>, missing: Missing) {
+        let name = name.into();
+        self.choose(|chosen| chosen.missing.insert(name, missing));
+    }
+
+    /// Requests of this name are answered with 403 until [`restore`](Self::restore).
+    pub fn forbid(&self, name: impl Into<String>) {
+        let name = name.into();
+        self.choose(|chosen| chosen.forbidden.insert(name));
+    }
+
+    /// Forgets what was scripted or said for requests of this name.
+    pub fn restore(&self, name: &str) {
+        self.choose(|chosen| {
+            chosen.scripts.remove(name);
+            chosen.missing.remove(name);
+            chosen.forbidden.remove(name);
+        });
+    }
+
+    /// The reply for the next request of this name, which arrives `now`.
+    pub(super) fn next(&self, name: &str, now: Instant) -> Reply {
+        if self.0.any_chosen.load(Ordering::Acquire)
+            && let Some(reply) = lock(&self.0.chosen).next(name, now)
+        {
+            return reply;
+        }
+        self.plan().draw(|| self.0.random.next_f64())
+    }
+
+    fn choose<T>(&self, change: impl FnOnce(&mut Chosen) -> T) {
+        let mut chosen = lock(&self.0.chosen);
+        change(&mut chosen);
+        self.0.any_chosen.store(true, Ordering::Release);
+    }
+}
+
+impl Chosen {
+    fn next(&mut self, name: &str, now: Instant) -> Option<Reply> {
+        if let Some(reply) = self.for_all.pop_front() {
+            return Some(reply);
+        }
+        if let Some(reply) = self.scripts.get_mut(name).and_then(VecDeque::pop_front) {
+            return Some(reply);
+        }
+        match self.missing.get_mut(name) {
+            Some(Missing::Requests(left)) if *left > 0 => {
+                *left -= 1;
+                return Some(Reply::NotFound);
+            }
+            Some(Missing::Until(end)) if now < *end => return Some(Reply::NotFound),
+            Some(Missing::Always) => return Some(Reply::NotFound),
+            Some(Missing::Requests(_) | Missing::Until(_)) | None => {}
+        }
+        self.forbidden
+            .contains(name)
+            .then_some(Reply::Status(403, RetryAfter::Absent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Instant {
+        crate::clock::instant()
+    }
+
+    #[test]
+    fn without_a_plan_nothing_goes_wrong() {
+        let faults = Faults::default();
+        assert!((0..1000).all(|_| faults.next("a", now()) == Reply::Normal));
+    }
+
+    #[test]
+    fn chances_come_out_as_asked_and_the_same_for_a_seed() {
+        let run = |seed| -> Vec<Reply> {
+            let faults = Faults::default();
+            let plan = FaultPlan {
+                server_error: 0.2,
+                reset: 0.05,
+                truncate: 0.05,
+                ..FaultPlan::default()
+            };
+            faults.set(plan, seed);
+            (0..10_000).map(|_| faults.next("a", now())).collect()
+        };
+        let replies = run(5);
+        let count = |wanted: fn(&Reply) -> bool| replies.iter().filter(|reply| wanted(reply)).count();
+        assert!((1_800..2_200).contains(&count(|r| matches!(
+            r,
+            Reply::Status(500..=504, RetryAfter::Absent)
+        ))));
+        assert!((400..600).contains(&count(|r| *r == Reply::Reset)));
+        assert!((400..600).contains(&count(|r| *r == Reply::Truncated)));
+        assert_eq!(replies, run(5));
+        assert_ne!(replies, run(6));
+    }
+
+    #[test]
+    fn every_fault_of_the_plan_can_be_had() {
+        let certain = |set: fn(&mut FaultPlan)| {
+            let mut plan = FaultPlan::default();
+            set(&mut plan);
+            plan.draw(|| 0.99)
+        };
+        assert_eq!(
+            certain(|p| p.server_error = 1.0),
+            Reply::Status(504, RetryAfter::Absent)
+        );
+        assert_eq!(
+            certain(|p| p.throttle = 1.0),
+            Reply::Status(429, RetryAfter::Seconds(Duration::from_secs(1)))
+        );
+        assert_eq!(certain(|p| p.reset = 1.0), Reply::Reset);
+        assert_eq!(certain(|p| p.truncate = 1.0), Reply::Truncated);
+        assert_eq!(certain(|p| p.hang = 1.0), Reply::Hang);
+        assert_eq!(certain(|p| p.garbage = 1.0), Reply::Garbage);
+        assert_eq!(certain(|p| p.html = 1.0), Reply::Html);
+        assert_eq!(certain(|p| p.huge = 1.0), Reply::Huge(2 << 20));
+        assert_eq!(certain(|p| p.redirect = 1.0), Reply::Redirect(None));
+        assert_eq!(certain(|p| p.slow = 1.0), Reply::Slow(Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn impossible_plans_are_known() {
+        let plan = |server_error, reset| FaultPlan {
+            server_error,
+            reset,
+            ..FaultPlan::default()
+        };
+        assert!(plan(0.5, 0.5).is_possible());
+        assert!(!plan(0.6, 0.5).is_possible());
+        assert!(!plan(-0.1, 0.5).is_possible());
+        assert!(!plan(f64::NAN, 0.5).is_possible());
+    }
+
+    #[test]
+    fn scripts_are_used_up_in_order_and_for_their_name_alone() {
+        let faults = Faults::default();
+        faults.script("a", [Reply::Hang, Reply::Normal]);
+        faults.script("a", [Reply::Reset]);
+        faults.script_all([Reply::Html]);
+        let next = |name| faults.next(name, now());
+        assert_eq!(next("b"), Reply::Html);
+        assert_eq!(next("b"), Reply::Normal);
+        assert_eq!(
+            [next("a"), next("a"), next("a"), next("a")],
+            [Reply::Hang, Reply::Normal, Reply::Reset, Reply::Normal]
+        );
+    }
+
+    #[test]
+    fn an_operation_is_missing_for_as_long_as_it_was_said() {
+        let faults = Faults::default();
+        let start = now();
+        let end = start + Duration::from_secs(10);
+        faults.miss("n", Missing::Requests(2));
+        faults.miss("t", Missing::Until(end));
+        faults.miss("x", Missing::Always);
+        assert_eq!(faults.next("n", start), Reply::NotFound);
+        assert_eq!(faults.next("n", start), Reply::NotFound);
+        assert_eq!(faults.next("n", start), Reply::Normal);
+        assert_eq!(faults.next("t", end - Duration::from_millis(1)), Reply::NotFound);
+        assert_eq!(faults.next("t", end), Reply::Normal);
+        assert_eq!(faults.next("x", end), Reply::NotFound);
+        faults.restore("x");
+        assert_eq!(faults.next("x", end), Reply::Normal);
+    }
+
+    #[test]
+    fn a_forbidden_operation_stays_so_until_it_is_restored() {
+        let faults = Faults::default();
+        faults.forbid("a");
+        assert_eq!(faults.next("a", now()), Reply::Status(403, RetryAfter::Absent));
+        faults.restore("a");
+        assert_eq!(faults.next("a", now()), Reply::Normal);
+    }
+}

@@ -1,0 +1,173 @@
+//! The log of a simulated operation, as `GET …/operations/{id}/logs` answers it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::course::Course;
+use super::operation::{Fate, SimulatedOperation, later};
+
+/// One line of an operation's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    /// When it was written.
+    pub timestamp: Timestamp,
+    /// `DEBUG`, `INFO`, `WARNING` or `ERROR`.
+    pub severity: &'static str,
+    /// What it says.
+    pub message: LogMessage,
+}
+
+/// What a log line says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogMessage {
+    /// The sentence for people.
+    pub msg: String,
+    /// What went wrong, if something did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The operation that the line is about.
+    pub operation_id: String,
+    /// Anything else, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<&'static str, String>,
+}
+
+impl SimulatedOperation {
+    /// The log lines that were written, oldest first, when `elapsed` has passed since the start at `created`.
+    #[must_use]
+    pub fn logs(&self, created: Timestamp, elapsed: Duration) -> Vec<LogLine> {
+        let object = self.object();
+        let mut lines = vec![self.line(created, 0.0, "DEBUG", format!("Reading {object}"), None)];
+        for quarter in [0.25, 0.5, 0.75] {
+            let count = self.processed(self.duration.mul_f64(quarter));
+            lines.push(self.line(
+                created,
+                quarter,
+                "INFO",
+                format!("{count} records of {object} read"),
+                None,
+            ));
+        }
+        match self.course {
+            Course::Stall => lines.push(self.line(
+                created,
+                Course::STALL.0,
+                "WARNING",
+                "The provider's rate limit is reached, waiting".to_owned(),
+                None,
+            )),
+            Course::Restart => lines.push(self.line(
+                created,
+                Course::RESTART,
+                "WARNING",
+                "The attempt broke off, starting again".to_owned(),
+                Some("connection reset by provider"),
+            )),
+            Course::Linear | Course::FastFirst | Course::SlowFirst | Course::Bursts => {}
+        }
+        match &self.fate {
+            Fate::Success => lines.push(self.line(created, 1.0, "INFO", self.result(), None)),
+            Fate::Failure => {
+                for (life, error) in [
+                    (0.9, "429 Too Many Requests"),
+                    (0.95, "403 REQUEST_LIMIT_EXCEEDED"),
+                ] {
+                    let msg = format!("A page of {object} could not be read, trying again");
+                    lines.push(self.line(created, life, "WARNING", msg, Some(error)));
+                }
+                let error = Some("403 REQUEST_LIMIT_EXCEEDED");
+                lines.push(self.line(created, 1.0, "ERROR", self.result(), error));
+            }
+            Fate::Other(_) => lines.push(self.line(created, 1.0, "WARNING", self.result(), None)),
+        }
+        lines.sort_by_key(|line| line.timestamp);
+        let now = later(created, elapsed);
+        lines.retain(|line| line.timestamp <= now);
+        lines
+    }
+
+    fn line(
+        &self,
+        created: Timestamp,
+        life: f64,
+        severity: &'static str,
+        msg: String,
+        error: Option<&str>,
+    ) -> LogLine {
+        let mut details = BTreeMap::new();
+        details.insert("object", self.object().to_owned());
+        LogLine {
+            timestamp: later(created, self.moment(life)),
+            severity,
+            message: LogMessage {
+                msg,
+                error: error.map(str::to_owned),
+                operation_id: self.id.clone(),
+                details,
+            },
+        }
+    }
+
+    /// The time after the start at which the part `life` of the duration has passed.
+    fn moment(&self, life: f64) -> Duration {
+        // `mul_f64` by exactly one may round up, and then overflow for the longest durations.
+        if life >= 1.0 {
+            self.duration
+        } else {
+            self.duration.mul_f64(life)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(100);
+
+    #[test]
+    fn a_failure_leaves_warnings_and_an_error_but_not_before_it_fails() {
+        let operation = SimulatedOperation {
+            fate: Fate::Failure,
+            ..SimulatedOperation::new("a", LIFE, 1000)
+        };
+        let severities = |seconds| -> Vec<&str> {
+            let lines = operation.logs(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds));
+            lines.iter().map(|line| line.severity).collect()
+        };
+        assert_eq!(severities(0), ["DEBUG"]);
+        assert_eq!(
+            severities(99),
+            ["DEBUG", "INFO", "INFO", "INFO", "WARNING", "WARNING"]
+        );
+        assert_eq!(severities(100).last(), Some(&"ERROR"));
+    }
+
+    #[test]
+    fn a_line_has_the_members_of_the_contract() {
+        let operation = SimulatedOperation::new("a", LIFE, 1000);
+        let line = &operation.logs(Timestamp::UNIX_EPOCH, Duration::ZERO)[0];
+        assert_eq!(
+            serde_json::to_string(line).unwrap(),
+            r#"{"timestamp":"1970-01-01T00:00:00Z","severity":"DEBUG","message":{"msg":"Reading contact","operation_id":"a","details":{"object":"contact"}}}"#
+        );
+    }
+
+    #[test]
+    fn every_course_and_fate_has_a_log_in_order() {
+        for course in Course::ALL {
+            for fate in [Fate::Success, Fate::Failure, Fate::Other("x".into())] {
+                let operation = SimulatedOperation {
+                    course,
+                    fate,
+                    ..SimulatedOperation::new("a", LIFE, 1000)
+                };
+                let lines = operation.logs(Timestamp::UNIX_EPOCH, Duration::MAX);
+                assert!(lines.len() >= 5 && lines.is_sorted_by_key(|line| line.timestamp));
+            }
+        }
+    }
+}

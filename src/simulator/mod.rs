@@ -1,0 +1,189 @@
+//! A simulated Ampersand API and a simulated receiver of webhooks, on loopback.
+//!
+//! The commands `simulate` and `demo`, the tests and the benches use it; nothing else of the product does.
+//!
+//! ```
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use std::time::Duration;
+//! use backfill_watch::simulator::{Config, Reply, SimulatedOperation, Simulator};
+//!
+//! let simulator = Simulator::start(Config::default()).await?;
+//! simulator.add(SimulatedOperation::new("first-sync", Duration::from_secs(30), 5_000));
+//! simulator.faults().script("first-sync", [Reply::Reset, Reply::Truncated]);
+//! println!("poll {}/projects/my-project/operations/first-sync", simulator.base_url());
+//! simulator.stop().await;
+//! # std::io::Result::Ok(()) }).unwrap();
+//! ```
+
+mod api;
+mod body;
+mod course;
+mod fault;
+mod log_line;
+mod operation;
+mod operations;
+mod problem;
+mod random;
+mod receiver;
+mod reply;
+mod server;
+mod statistics;
+mod verify;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+pub use self::course::{Course, Position};
+pub use self::fault::{FaultPlan, Faults, Missing, Reply, RetryAfter};
+pub use self::log_line::{LogLine, LogMessage};
+pub use self::operation::{CONFIG_ID, Estimate, Fate, INSTALLATION_ID, INTEGRATION_ID, SimulatedOperation};
+pub use self::random::Random;
+pub use self::receiver::{Callback, Receiver, ReceiverConfig};
+pub use self::statistics::Requests;
+pub use self::verify::{InvalidSecret, Secret, Unverified, verify};
+
+/// What a simulator serves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen: a loopback address; port 0 for any free one.
+    pub listen: SocketAddr,
+    /// The projects there are; the first is the one of operations that name none.
+    pub projects: Vec<Project>,
+    /// Whether an ID that [`SimulatedOperation::from_id`] understands comes to life when it is first asked for.
+    pub on_demand: bool,
+    /// How many instants of requests are kept for each operation, the earliest ones.
+    pub keep_instants: usize,
+}
+
+/// A project of the simulated API.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// The project's ID.
+    pub id: String,
+    /// The project's name, which serves in place of the ID.
+    pub name: String,
+    /// The API keys it accepts.
+    pub api_keys: Vec<String>,
+}
+
+impl Default for Project {
+    /// `my-project` with the API key `simulated-key`.
+    fn default() -> Self {
+        Self {
+            id: "123e4567-e89b-12d3-a456-426614174000".to_owned(),
+            name: "my-project".to_owned(),
+            api_keys: vec!["simulated-key".to_owned()],
+        }
+    }
+}
+
+impl Default for Config {
+    /// The default project on any free port, with operations on demand and 1,000 instants kept.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            projects: vec![Project::default()],
+            on_demand: true,
+            keep_instants: 1_000,
+        }
+    }
+}
+
+/// A running simulator. Dropping it stops it, too, without waiting for its tasks.
+#[derive(Debug)]
+pub struct Simulator {
+    api: Arc<api::Api>,
+    server: server::Server,
+}
+
+impl Simulator {
+    /// Starts a simulator.
+    ///
+    /// # Errors
+    /// When the address is not of the loopback interface or cannot be listened on.
+    pub async fn start(config: Config) -> io::Result<Self> {
+        let projects = config.projects.into_iter().map(|project| api::ServedProject {
+            id: project.id,
+            name: project.name,
+            api_keys: Mutex::new(project.api_keys.into_iter().collect()),
+        });
+        let api = Arc::new(api::Api {
+            projects: projects.collect(),
+            operations: operations::Operations::new(config.keep_instants),
+            stage: reply::Stage::default(),
+            on_demand: config.on_demand,
+        });
+        let server = server::Server::start(config.listen, api::router(Arc::clone(&api))).await?;
+        Ok(Self { api, server })
+    }
+
+    /// The base URL to poll: `http://127.0.0.1:…/v1`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.server.address())
+    }
+
+    /// Adds an operation, which starts now; one of the same ID is replaced, its requests forgotten.
+    pub fn add(&self, operation: SimulatedOperation) {
+        self.api.operations.add_started(self.placed(operation));
+    }
+
+    /// Adds an operation, which starts when it is first asked for.
+    pub fn add_waiting(&self, operation: SimulatedOperation) {
+        self.api.operations.add(self.placed(operation));
+    }
+
+    /// The handle on what goes wrong.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.api.stage.faults
+    }
+
+    /// From now on the project of this ID or name accepts these API keys and no others.
+    pub fn set_api_keys(&self, project: &str, keys: impl IntoIterator<Item = String>) {
+        let keys: std::collections::HashSet<String> = keys.into_iter().collect();
+        for served in &self.api.projects {
+            if served.id == project || served.name == project {
+                lock(&served.api_keys).clone_from(&keys);
+            }
+        }
+    }
+
+    /// What was asked so far.
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        self.api.stage.statistics.snapshot()
+    }
+
+    /// How often an operation was asked for (its logs not counted), however that was answered.
+    #[must_use]
+    pub fn requests_of(&self, operation: &str) -> u64 {
+        self.api.operations.requests(operation)
+    }
+
+    /// When an operation was asked for; the earliest [`Config::keep_instants`].
+    #[must_use]
+    pub fn instants_of(&self, operation: &str) -> Vec<Instant> {
+        self.api.operations.instants(operation)
+    }
+
+    /// Closes all connections and waits until every task has ended.
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+
+    fn placed(&self, mut operation: SimulatedOperation) -> SimulatedOperation {
+        if let (true, Some(first)) = (operation.project_id.is_empty(), self.api.projects.first()) {
+            operation.project_id.clone_from(&first.id);
+        }
+        operation
+    }
+}
+
+/// Locks what no holder can leave half changed, so that a panic elsewhere does no harm.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

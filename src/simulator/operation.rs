@@ -1,0 +1,369 @@
+//! One simulated operation: what the API says of it at any moment of its life. Pure: time comes in as an argument.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::course::{Course, Position};
+use crate::core::operation::{ActionType, Metadata, Operation, Progress, Retry, Status};
+
+/// The integration that operations belong to unless told otherwise.
+pub const INTEGRATION_ID: &str = "113e9685-9a51-42cc-8662-9d9725b17f14";
+/// The installation that operations belong to unless told otherwise.
+pub const INSTALLATION_ID: &str = "66438162-5299-4669-a41d-85c5a3b1a83e";
+/// The config that operations belong to unless told otherwise.
+pub const CONFIG_ID: &str = "a1b2c3d4-e5f6-4789-a012-3456789abcde";
+
+/// Which part of its records an operation has processed when it fails or ends otherwise.
+const PART_BEFORE_FAILURE: f64 = 0.7;
+
+/// Whether the operation tells how many records it expects.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Estimate {
+    /// It expects exactly as many as there are.
+    Right,
+    /// It expects this many times as many as there are: below 1 the count outgrows the estimate.
+    Wrong(f64),
+    /// It gives none, as most providers do.
+    Missing,
+}
+
+/// How an operation ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// `success`, with all records processed.
+    Success,
+    /// `failure`, after 70 percent of the records.
+    Failure,
+    /// A status that the contract does not name, after 70 percent of the records.
+    Other(String),
+}
+
+/// What a simulated operation does in its life.
+///
+/// ```
+/// use std::time::Duration;
+/// use backfill_watch::simulator::{Course, SimulatedOperation};
+///
+/// let operation = SimulatedOperation {
+///     course: Course::Stall,
+///     ..SimulatedOperation::new("stalling", Duration::from_secs(60), 5_000)
+/// };
+/// assert_eq!(operation.processed(Duration::from_secs(30)), 2_500);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct SimulatedOperation {
+    /// The operation ID.
+    pub id: String,
+    /// The ID of the project; empty for the first project of the simulator.
+    pub project_id: String,
+    /// The integration ID.
+    pub integration_id: String,
+    /// The installation ID.
+    pub installation_id: String,
+    /// The names of the objects that are read; the first is the one that progress is told of.
+    pub objects: Vec<String>,
+    /// How long it runs.
+    pub duration: Duration,
+    /// How many records there are.
+    pub total: u64,
+    /// How the count grows.
+    pub course: Course,
+    /// What it says of the total.
+    pub estimate: Estimate,
+    /// How it ends.
+    pub fate: Fate,
+    /// The sentence it ends with; `None` for one that fits the fate.
+    pub result: Option<String>,
+}
+
+impl SimulatedOperation {
+    /// A read of `contact` that goes straight to success within `duration`, rightly expecting `total` records.
+    #[must_use]
+    pub fn new(id: impl Into<String>, duration: Duration, total: u64) -> Self {
+        Self {
+            id: id.into(),
+            project_id: String::new(),
+            integration_id: INTEGRATION_ID.to_owned(),
+            installation_id: INSTALLATION_ID.to_owned(),
+            objects: vec!["contact".to_owned()],
+            duration,
+            total,
+            course: Course::Linear,
+            estimate: Estimate::Right,
+            fate: Fate::Success,
+            result: None,
+        }
+    }
+
+    /// The operation that an ID of the form `op-<milliseconds>-<total>-<s|f>-<anything>` stands for: it runs so
+    /// long, has so many records, and ends in success or failure. `None` for any other ID.
+    #[must_use]
+    pub fn from_id(id: &str) -> Option<Self> {
+        let mut parts = id.splitn(5, '-');
+        if parts.next()? != "op" {
+            return None;
+        }
+        let duration = Duration::from_millis(parts.next()?.parse().ok()?);
+        let total = parts.next()?.parse().ok()?;
+        let fate = match parts.next()? {
+            "s" => Fate::Success,
+            "f" => Fate::Failure,
+            _ => return None,
+        };
+        parts.next().filter(|rest| !rest.is_empty())?;
+        Some(Self {
+            fate,
+            ..Self::new(id, duration, total)
+        })
+    }
+
+    /// How many records were processed when `elapsed` has passed since the start.
+    #[must_use]
+    pub fn processed(&self, elapsed: Duration) -> u64 {
+        self.count(self.position(elapsed))
+    }
+
+    /// The operation as the API tells it when `elapsed` has passed since its start at `created`.
+    #[must_use]
+    pub fn at(&self, created: Timestamp, elapsed: Duration) -> Operation {
+        let position = self.position(elapsed);
+        let (status, result) = if elapsed < self.duration {
+            (Status::InProgress, None)
+        } else {
+            (self.last_status(), Some(self.result()))
+        };
+        Operation {
+            id: self.id.clone(),
+            project_id: self.project_id.clone(),
+            integration_id: self.integration_id.clone(),
+            config_id: CONFIG_ID.to_owned(),
+            installation_id: self.installation_id.clone(),
+            action_type: ActionType::Read,
+            status,
+            result,
+            create_time: Some(created),
+            metadata: Some(Metadata {
+                objects: Some(self.objects.clone()),
+                retry: self.retry(created, position),
+                progress: Some(Progress {
+                    installation_id: Some(self.installation_id.clone()),
+                    object_name: Some(self.object().to_owned()),
+                    operation_id: Some(self.id.clone()),
+                    records_processed: Some(self.count(position)),
+                    records_estimated_total: self.estimated_total(),
+                }),
+            }),
+        }
+    }
+
+    /// The name of the first object.
+    pub(super) fn object(&self) -> &str {
+        self.objects.first().map_or("contact", String::as_str)
+    }
+
+    /// The sentence it ends with.
+    pub(super) fn result(&self) -> String {
+        if let Some(result) = &self.result {
+            return result.clone();
+        }
+        let (object, count) = (self.object(), self.processed(self.duration));
+        match &self.fate {
+            Fate::Success if self.total == 0 => format!("[{object}] No new data found"),
+            Fate::Success => format!("[{object}] {count} records read"),
+            Fate::Failure => format!(
+                "[{object}] Read failed after {count} records: the provider refused the request (403 REQUEST_LIMIT_EXCEEDED)"
+            ),
+            Fate::Other(status) => format!("[{object}] {status} after {count} records"),
+        }
+    }
+
+    fn last_status(&self) -> Status {
+        match &self.fate {
+            Fate::Success => Status::Success,
+            Fate::Failure => Status::Failure,
+            Fate::Other(status) => Status::Other(status.clone()),
+        }
+    }
+
+    fn position(&self, elapsed: Duration) -> Position {
+        let life = if elapsed >= self.duration {
+            1.0
+        } else {
+            elapsed.as_secs_f64() / self.duration.as_secs_f64()
+        };
+        self.course.at(life)
+    }
+
+    fn count(&self, position: Position) -> u64 {
+        let reach = match self.fate {
+            Fate::Success => 1.0,
+            Fate::Failure | Fate::Other(_) => PART_BEFORE_FAILURE,
+        };
+        let part = position.fraction * reach;
+        if part >= 1.0 {
+            self.total
+        } else {
+            ((self.total as f64 * part + 1e-6) as u64).min(self.total)
+        }
+    }
+
+    fn estimated_total(&self) -> Option<u64> {
+        match self.estimate {
+            Estimate::Right => Some(self.total),
+            Estimate::Wrong(factor) => Some((self.total as f64 * factor) as u64),
+            Estimate::Missing => None,
+        }
+    }
+
+    /// Operations that will be retried tell their attempts from the start, so that a second one is a rise.
+    fn retry(&self, created: Timestamp, position: Position) -> Option<Retry> {
+        (self.course == Course::Restart).then(|| {
+            let last = match position.attempt {
+                1 => created,
+                _ => later(created, self.duration.mul_f64(Course::RESTART)),
+            };
+            Retry {
+                attempts: Some(position.attempt),
+                last_attempt: Some(last),
+                last_notified: None,
+            }
+        })
+    }
+}
+
+/// `wait` after `time`, or the end of time.
+pub(super) fn later(time: Timestamp, wait: Duration) -> Timestamp {
+    time.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(100);
+
+    fn at(operation: &SimulatedOperation, seconds: u64) -> Operation {
+        operation.at(Timestamp::UNIX_EPOCH, Duration::from_secs(seconds))
+    }
+
+    fn progress(operation: &Operation) -> Progress {
+        operation.metadata.clone().unwrap().progress.unwrap()
+    }
+
+    #[test]
+    fn a_success_counts_up_to_its_total_and_says_so() {
+        let operation = SimulatedOperation::new("a", LIFE, 5000);
+        let half = at(&operation, 50);
+        assert_eq!(
+            (half.status.clone(), half.result.clone()),
+            (Status::InProgress, None)
+        );
+        assert_eq!(progress(&half).records_processed, Some(2500));
+        assert_eq!(progress(&half).records_estimated_total, Some(5000));
+        let end = at(&operation, 100);
+        assert_eq!(end.status, Status::Success);
+        assert_eq!(end.result.as_deref(), Some("[contact] 5000 records read"));
+        assert_eq!(progress(&end).records_processed, Some(5000));
+        assert_eq!(end.create_time, Some(Timestamp::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn it_runs_until_the_last_millisecond() {
+        let operation = SimulatedOperation::new("a", LIFE, 10);
+        let before = operation.at(Timestamp::UNIX_EPOCH, LIFE - Duration::from_millis(1));
+        assert_eq!(before.status, Status::InProgress);
+        assert_eq!(at(&operation, 100).status, Status::Success);
+        let at_once = SimulatedOperation::new("b", Duration::ZERO, 0);
+        assert_eq!(
+            at(&at_once, 0).result.as_deref(),
+            Some("[contact] No new data found")
+        );
+    }
+
+    #[test]
+    fn a_failure_stops_short_and_gives_a_reason() {
+        let operation = SimulatedOperation {
+            fate: Fate::Failure,
+            ..SimulatedOperation::new("a", LIFE, 1000)
+        };
+        let end = at(&operation, 200);
+        assert_eq!(end.status, Status::Failure);
+        assert_eq!(progress(&end).records_processed, Some(700));
+        assert!(end.result.unwrap().contains("after 700 records"));
+    }
+
+    #[test]
+    fn other_statuses_and_own_results_are_told_verbatim() {
+        let operation = SimulatedOperation {
+            fate: Fate::Other("cancelled".into()),
+            result: Some("stopped by hand".into()),
+            ..SimulatedOperation::new("a", LIFE, 1000)
+        };
+        let end = at(&operation, 100);
+        assert_eq!(end.status, Status::Other("cancelled".into()));
+        assert_eq!(end.result.as_deref(), Some("stopped by hand"));
+    }
+
+    #[test]
+    fn estimates_can_be_wrong_or_missing() {
+        let with = |estimate| {
+            let operation = SimulatedOperation {
+                estimate,
+                ..SimulatedOperation::new("a", LIFE, 1000)
+            };
+            progress(&at(&operation, 1)).records_estimated_total
+        };
+        assert_eq!(with(Estimate::Wrong(0.5)), Some(500));
+        assert_eq!(with(Estimate::Missing), None);
+    }
+
+    #[test]
+    fn a_restart_raises_the_attempts_and_counts_from_zero() {
+        let operation = SimulatedOperation {
+            course: Course::Restart,
+            ..SimulatedOperation::new("a", LIFE, 1000)
+        };
+        let attempts = |seconds| at(&operation, seconds).metadata.unwrap().retry.unwrap();
+        assert_eq!(attempts(49).attempts, Some(1));
+        assert_eq!(attempts(50).attempts, Some(2));
+        assert_eq!(
+            attempts(70).last_attempt,
+            Some(Timestamp::from_second(50).unwrap())
+        );
+        assert!(operation.processed(Duration::from_secs(49)) > operation.processed(Duration::from_secs(51)));
+    }
+
+    #[test]
+    fn ids_tell_what_the_operation_is() {
+        let operation = SimulatedOperation::from_id("op-1500-200-f-0000019").unwrap();
+        assert_eq!(operation.duration, Duration::from_millis(1500));
+        assert_eq!((operation.total, operation.fate), (200, Fate::Failure));
+        for id in [
+            "op-1-2-s",
+            "op-1-2-s-",
+            "op-1-2-x-1",
+            "op-a-2-s-1",
+            "op--1-2-s-1",
+            "xx-1-2-s-1",
+            "",
+            "op-99999999999999999999-1-s-1",
+        ] {
+            assert_eq!(SimulatedOperation::from_id(id), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn extreme_values_are_harmless() {
+        let operation = SimulatedOperation {
+            course: Course::Restart,
+            estimate: Estimate::Wrong(f64::INFINITY),
+            ..SimulatedOperation::new("a", Duration::MAX, u64::MAX)
+        };
+        for elapsed in [Duration::ZERO, Duration::MAX / 2, Duration::MAX] {
+            let told = operation.at(Timestamp::MAX, elapsed);
+            assert_eq!(told.id, "a");
+        }
+        assert_eq!(operation.processed(Duration::MAX), u64::MAX);
+    }
+}

@@ -1,0 +1,238 @@
+//! The simulated operations, by ID, with the clock of each and when they were asked for.
+
+use std::collections::hash_map::{Entry, HashMap, RandomState};
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::lock;
+use super::operation::SimulatedOperation;
+use crate::clock;
+use crate::core::operation::Operation;
+
+/// Enough that requests on a few cores seldom meet in one.
+const SHARDS: usize = 64;
+
+/// One operation and its clock.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) operation: SimulatedOperation,
+    /// In which order it was added: what pages of a list are cut by.
+    pub(super) number: u64,
+    started: OnceLock<(Instant, Timestamp)>,
+}
+
+impl Run {
+    /// Starts the clock, unless it runs already.
+    fn start(&self) -> (Instant, Timestamp) {
+        *self.started.get_or_init(|| {
+            // Microseconds, as the API gives them.
+            let wall = clock::wall();
+            let created = Timestamp::from_microsecond(wall.as_microsecond()).unwrap_or(wall);
+            (clock::instant(), created)
+        })
+    }
+
+    /// The operation as the API tells it now. One whose clock does not run yet has just been created.
+    pub(super) fn now(&self) -> Operation {
+        let (elapsed, created) = self.age();
+        self.operation.at(created, elapsed)
+    }
+
+    /// The log lines written until now.
+    pub(super) fn logs(&self) -> Vec<super::log_line::LogLine> {
+        let (elapsed, created) = self.age();
+        self.operation.logs(created, elapsed)
+    }
+
+    fn age(&self) -> (std::time::Duration, Timestamp) {
+        match self.started.get() {
+            Some((started, created)) => (clock::instant().saturating_duration_since(*started), *created),
+            None => (std::time::Duration::ZERO, clock::wall()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    run: Arc<Run>,
+    requests: u64,
+    instants: Vec<Instant>,
+}
+
+/// All operations. Each shard's lock is held for a look-up, never across an await.
+#[derive(Debug)]
+pub(super) struct Operations {
+    shards: Vec<Mutex<HashMap<String, Slot>>>,
+    hasher: RandomState,
+    added: AtomicU64,
+    /// How many instants of requests are kept for each operation.
+    keep: usize,
+}
+
+impl Operations {
+    pub(super) fn new(keep: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            added: AtomicU64::new(0),
+            keep,
+        }
+    }
+
+    /// Adds an operation, or puts it in place of the one of the same ID, with its clock not yet running.
+    pub(super) fn add(&self, operation: SimulatedOperation) -> Arc<Run> {
+        let slot = self.slot(operation);
+        let run = Arc::clone(&slot.run);
+        let id = run.operation.id.clone();
+        lock(self.shard(&id)).insert(id, slot);
+        run
+    }
+
+    /// Adds an operation and starts its clock.
+    pub(super) fn add_started(&self, operation: SimulatedOperation) {
+        self.add(operation).start();
+    }
+
+    /// Notes a request for the operation that arrives `now`, and starts its clock if it is the first.
+    /// If there is none of this ID, `make` may give it.
+    pub(super) fn ask(
+        &self,
+        id: &str,
+        now: Instant,
+        make: impl FnOnce() -> Option<SimulatedOperation>,
+    ) -> Option<Arc<Run>> {
+        let mut shard = lock(self.shard(id));
+        let slot = match shard.get_mut(id) {
+            Some(slot) => slot,
+            None => match shard.entry(id.to_owned()) {
+                Entry::Occupied(slot) => slot.into_mut(),
+                Entry::Vacant(place) => place.insert(self.slot(make()?)),
+            },
+        };
+        slot.requests += 1;
+        if slot.instants.len() < self.keep {
+            slot.instants.push(now);
+        }
+        slot.run.start();
+        Some(Arc::clone(&slot.run))
+    }
+
+    /// The operation, if there is one, without noting a request.
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Run>> {
+        lock(self.shard(id)).get(id).map(|slot| Arc::clone(&slot.run))
+    }
+
+    /// How often the operation was asked for.
+    pub(super) fn requests(&self, id: &str) -> u64 {
+        lock(self.shard(id)).get(id).map_or(0, |slot| slot.requests)
+    }
+
+    /// When the operation was asked for.
+    pub(super) fn instants(&self, id: &str) -> Vec<Instant> {
+        lock(self.shard(id))
+            .get(id)
+            .map(|slot| slot.instants.clone())
+            .unwrap_or_default()
+    }
+
+    /// Up to `limit` operations that are `wanted`, with a number of at least `from`, in the order they were added.
+    pub(super) fn page(
+        &self,
+        from: u64,
+        limit: usize,
+        wanted: impl Fn(&SimulatedOperation) -> bool,
+    ) -> Vec<Arc<Run>> {
+        let mut runs = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let fitting = shard.values().map(|slot| &slot.run);
+            runs.extend(
+                fitting
+                    .filter(|run| run.number >= from && wanted(&run.operation))
+                    .map(Arc::clone),
+            );
+        }
+        runs.sort_unstable_by_key(|run| run.number);
+        runs.truncate(limit);
+        runs
+    }
+
+    fn slot(&self, operation: SimulatedOperation) -> Slot {
+        Slot {
+            run: Arc::new(Run {
+                operation,
+                number: self.added.fetch_add(1, Ordering::Relaxed),
+                started: OnceLock::new(),
+            }),
+            requests: 0,
+            instants: Vec::new(),
+        }
+    }
+
+    fn shard(&self, id: &str) -> &Mutex<HashMap<String, Slot>> {
+        let shards = self.shards.len() as u64;
+        // The remainder is below the number of shards.
+        &self.shards[(self.hasher.hash_one(id) % shards) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::operation::Status;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_of_an_operation_starts_when_it_is_told_or_first_asked_for() {
+        let operations = Operations::new(10);
+        operations.add_started(SimulatedOperation::new("started", SECOND, 10));
+        operations.add(SimulatedOperation::new("waiting", SECOND, 10));
+        tokio::time::advance(SECOND).await;
+        let ask = |id| {
+            operations
+                .ask(id, clock::instant(), || None)
+                .unwrap()
+                .now()
+                .status
+        };
+        assert_eq!(ask("started"), Status::Success);
+        assert_eq!(ask("waiting"), Status::InProgress);
+        tokio::time::advance(SECOND).await;
+        assert_eq!(ask("waiting"), Status::Success);
+    }
+
+    #[tokio::test]
+    async fn requests_are_counted_and_so_many_of_their_instants_kept() {
+        let operations = Operations::new(2);
+        operations.add(SimulatedOperation::new("a", SECOND, 10));
+        for _ in 0..3 {
+            assert!(operations.ask("a", clock::instant(), || None).is_some());
+        }
+        assert!(operations.ask("b", clock::instant(), || None).is_none());
+        assert_eq!((operations.requests("a"), operations.requests("b")), (3, 0));
+        assert_eq!(operations.instants("a").len(), 2);
+    }
+
+    #[test]
+    fn pages_follow_the_order_of_addition() {
+        let operations = Operations::new(0);
+        for i in 0..100 {
+            operations.add(SimulatedOperation::new(format!("op{i}"), SECOND, 10));
+        }
+        let page = operations.page(40, 10, |operation| operation.id != "op45");
+        let ids: Vec<&str> = page.iter().map(|run| run.operation.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            [
+                "op40", "op41", "op42", "op43", "op44", "op46", "op47", "op48", "op49", "op50"
+            ]
+        );
+    }
+}

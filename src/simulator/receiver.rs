@@ -1,0 +1,236 @@
+//! A simulated receiver of webhooks: keeps what it gets, verifies it, and answers as told.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json, Router, routing};
+use hyper::body::Bytes;
+use hyper::{HeaderMap, StatusCode, Uri};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::fault::Faults;
+use super::lock;
+use super::reply::Stage;
+use super::server::{Line, Server};
+use super::statistics::Requests;
+use super::verify::{Secret, Unverified, verify};
+use crate::clock;
+
+/// What a receiver does with callbacks.
+#[derive(Clone)]
+pub struct ReceiverConfig {
+    /// Where to listen: a loopback address; port 0 for any free one.
+    pub listen: SocketAddr,
+    /// The secrets that callbacks may be signed with.
+    pub secrets: Vec<Secret>,
+    /// How many callbacks are kept, the latest ones.
+    pub keep: usize,
+    /// Called with each callback as it comes in, before it is answered. It must not block.
+    pub on_callback: Option<OnCallback>,
+}
+
+/// A function to call with each callback.
+pub type OnCallback = Arc<dyn Fn(&Callback) + Send + Sync>;
+
+impl Default for ReceiverConfig {
+    /// Any free port, no secret, so that nothing verifies, and 10,000 callbacks kept.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            secrets: Vec::new(),
+            keep: 10_000,
+            on_callback: None,
+        }
+    }
+}
+
+impl fmt::Debug for ReceiverConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceiverConfig")
+            .field("listen", &self.listen)
+            .field("secrets", &self.secrets)
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One `POST` that came in, whatever it was answered.
+#[derive(Debug, Clone)]
+pub struct Callback {
+    /// The path it was sent to.
+    pub path: String,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// When it came in, by the wall clock.
+    pub time: Timestamp,
+    /// When it came in, by the monotonic clock.
+    pub instant: Instant,
+    /// Whether its signature is right.
+    pub verified: Result<(), Unverified>,
+}
+
+impl Callback {
+    /// The header `webhook-id`, empty if it is missing.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.header("webhook-id")
+    }
+
+    /// The header `webhook-timestamp`, empty if it is missing.
+    #[must_use]
+    pub fn timestamp(&self) -> &str {
+        self.header("webhook-timestamp")
+    }
+
+    /// The header `webhook-signature`, empty if it is missing.
+    #[must_use]
+    pub fn signature(&self) -> &str {
+        self.header("webhook-signature")
+    }
+
+    /// The body as JSON, null if it is none.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        text(&self.headers, name).unwrap_or_default()
+    }
+}
+
+/// A running receiver. Dropping it stops it, too, without waiting for its tasks.
+#[derive(Debug)]
+pub struct Receiver {
+    desk: Arc<Desk>,
+    server: Server,
+}
+
+/// All that the handlers share.
+#[derive(Debug)]
+struct Desk {
+    config: ReceiverConfig,
+    stage: Stage,
+    callbacks: Mutex<VecDeque<Callback>>,
+    /// How many callbacks have come in, kept or not.
+    count: watch::Sender<u64>,
+}
+
+impl Receiver {
+    /// Starts a receiver. It answers every `POST`, to whatever path, with 200 until its faults say otherwise.
+    ///
+    /// # Errors
+    /// When the address is not of the loopback interface or cannot be listened on.
+    pub async fn start(config: ReceiverConfig) -> io::Result<Self> {
+        let listen = config.listen;
+        let desk = Arc::new(Desk {
+            config,
+            stage: Stage::default(),
+            callbacks: Mutex::default(),
+            count: watch::Sender::new(0),
+        });
+        let app = Router::new()
+            .fallback(routing::post(receive).fallback(refuse))
+            .with_state(Arc::clone(&desk));
+        let server = Server::start(listen, app).await?;
+        Ok(Self { desk, server })
+    }
+
+    /// The URL to send to: `http://127.0.0.1:…/hook`. Every other path serves as well.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.server.address())
+    }
+
+    /// The handle on how callbacks are answered; a callback is named by its path, such as `/hook`.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.desk.stage.faults
+    }
+
+    /// The callbacks kept, in the order they came in.
+    #[must_use]
+    pub fn callbacks(&self) -> Vec<Callback> {
+        lock(&self.desk.callbacks).iter().cloned().collect()
+    }
+
+    /// What came in so far, and how it was answered.
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        self.desk.stage.statistics.snapshot()
+    }
+
+    /// Waits until at least `count` callbacks have come in. Give it a time-out.
+    pub async fn received(&self, count: u64) {
+        let mut counter = self.desk.count.subscribe();
+        // The sender lives as long as `self`, so that this cannot fail.
+        let _ = counter.wait_for(|so_far| *so_far >= count).await;
+    }
+
+    /// Closes all connections and waits until every task has ended.
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+}
+
+async fn receive(
+    State(desk): State<Arc<Desk>>,
+    Extension(line): Extension<Line>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let now = clock::wall();
+    let verified = verify(
+        &desk.config.secrets,
+        text(&headers, "webhook-id"),
+        text(&headers, "webhook-timestamp"),
+        text(&headers, "webhook-signature"),
+        &body,
+        now,
+    );
+    let callback = Callback {
+        path: uri.path().to_owned(),
+        headers,
+        body,
+        time: now,
+        instant: clock::instant(),
+        verified,
+    };
+    if let Some(tell) = &desk.config.on_callback {
+        tell(&callback);
+    }
+    desk.keep(callback);
+    let normal = || Json(serde_json::json!({"received": true})).into_response();
+    desk.stage.answer(uri.path(), &uri, &line, normal).await
+}
+
+async fn refuse() -> StatusCode {
+    StatusCode::METHOD_NOT_ALLOWED
+}
+
+impl Desk {
+    fn keep(&self, callback: Callback) {
+        let mut callbacks = lock(&self.callbacks);
+        callbacks.push_back(callback);
+        if callbacks.len() > self.config.keep {
+            callbacks.pop_front();
+        }
+        drop(callbacks);
+        // After the callback is in, so that whoever waits for it finds it.
+        self.count.send_modify(|count| *count += 1);
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

@@ -1,0 +1,124 @@
+//! What a simulated server was asked, in figures.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::StatusCode;
+
+use super::fault::Reply;
+
+/// What a server was asked so far, and how it answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Requests that arrived.
+    pub total: u64,
+    /// Answers of a status 2xx, complete or not.
+    pub succeeded: u64,
+    /// Answers 401.
+    pub unauthorized: u64,
+    /// Answers 403.
+    pub forbidden: u64,
+    /// Answers 404.
+    pub not_found: u64,
+    /// Answers 429.
+    pub throttled: u64,
+    /// Answers of a status 5xx.
+    pub server_errors: u64,
+    /// Answers of any other status.
+    pub other: u64,
+    /// Connections reset instead of an answer.
+    pub resets: u64,
+    /// Requests that never got an answer.
+    pub hangs: u64,
+    /// Answers that broke off.
+    pub truncated: u64,
+    /// Requests being answered now.
+    pub in_flight: u64,
+    /// The most requests that were being answered at one time.
+    pub max_in_flight: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Statistics {
+    total: AtomicU64,
+    succeeded: AtomicU64,
+    unauthorized: AtomicU64,
+    forbidden: AtomicU64,
+    not_found: AtomicU64,
+    throttled: AtomicU64,
+    server_errors: AtomicU64,
+    other: AtomicU64,
+    resets: AtomicU64,
+    hangs: AtomicU64,
+    truncated: AtomicU64,
+    in_flight: AtomicU64,
+    max_in_flight: AtomicU64,
+}
+
+impl Statistics {
+    /// Counts a request that arrives; it is in flight as long as the answer is kept.
+    pub(super) fn enter(self: &Arc<Self>) -> InFlight {
+        self.total.fetch_add(1, Ordering::Relaxed);
+        let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.max_in_flight.fetch_max(now, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// The number of requests so far.
+    pub(super) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_status(&self, status: StatusCode) {
+        let counter = match status.as_u16() {
+            200..=299 => &self.succeeded,
+            401 => &self.unauthorized,
+            403 => &self.forbidden,
+            404 => &self.not_found,
+            429 => &self.throttled,
+            500..=599 => &self.server_errors,
+            _ => &self.other,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the replies that no status tells.
+    pub(super) fn count_reply(&self, reply: &Reply) {
+        let counter = match reply {
+            Reply::Reset => &self.resets,
+            Reply::Hang => &self.hangs,
+            Reply::Truncated => &self.truncated,
+            _ => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(&self) -> Requests {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Requests {
+            total: read(&self.total),
+            succeeded: read(&self.succeeded),
+            unauthorized: read(&self.unauthorized),
+            forbidden: read(&self.forbidden),
+            not_found: read(&self.not_found),
+            throttled: read(&self.throttled),
+            server_errors: read(&self.server_errors),
+            other: read(&self.other),
+            resets: read(&self.resets),
+            hangs: read(&self.hangs),
+            truncated: read(&self.truncated),
+            in_flight: read(&self.in_flight),
+            max_in_flight: read(&self.max_in_flight),
+        }
+    }
+}
+
+/// A request that is being answered; dropped when the answer is given or the client left.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Statistics>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,565 @@
+//! The simulated API and the simulated receiver, as a client meets them.
+
+use std::time::Duration;
+
+use backfill_watch::clock;
+use backfill_watch::simulator::{
+    Config, Estimate, FaultPlan, INSTALLATION_ID, INTEGRATION_ID, Missing, Project, Receiver, ReceiverConfig,
+    Reply, RetryAfter, SimulatedOperation, Simulator, Unverified,
+};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::Value;
+
+const LONG: Duration = Duration::from_secs(3_600);
+
+fn client() -> Client {
+    Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(20))
+        .build()
+        .unwrap()
+}
+
+struct Bench {
+    simulator: Simulator,
+    client: Client,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        Self::start_with(Config::default()).await
+    }
+
+    async fn start_with(config: Config) -> Self {
+        Self {
+            simulator: Simulator::start(config).await.unwrap(),
+            client: client(),
+        }
+    }
+
+    async fn send(&self, path: &str, key: Option<&str>) -> reqwest::Result<Response> {
+        let request = self.client.get(format!("{}{path}", self.simulator.base_url()));
+        match key {
+            Some(key) => request.header("X-Api-Key", key),
+            None => request,
+        }
+        .send()
+        .await
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.send(path, Some("simulated-key")).await.unwrap()
+    }
+
+    async fn operation(&self, id: &str) -> Response {
+        self.get(&format!("/projects/my-project/operations/{id}")).await
+    }
+
+    async fn fails(&self, id: &str) -> bool {
+        let path = format!("/projects/my-project/operations/{id}");
+        match self.send(&path, Some("simulated-key")).await {
+            Ok(response) => response.bytes().await.is_err(),
+            Err(_) => true,
+        }
+    }
+}
+
+async fn json(response: Response) -> Value {
+    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+}
+
+async fn problem(response: Response, status: u16) -> Value {
+    assert_eq!(response.status().as_u16(), status);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let body = json(response).await;
+    assert_eq!(body["status"], status);
+    for member in [
+        "type",
+        "title",
+        "detail",
+        "subsystem",
+        "time",
+        "requestId",
+        "remedy",
+    ] {
+        assert!(body[member].is_string(), "{member} in {body}");
+    }
+    assert!(body["retryable"].is_boolean());
+    body
+}
+
+#[tokio::test]
+async fn an_operation_is_served_from_its_start_to_its_end() {
+    let bench = Bench::start().await;
+    bench.simulator.add(SimulatedOperation {
+        estimate: Estimate::Missing,
+        ..SimulatedOperation::new("long", LONG, 1_000)
+    });
+    bench
+        .simulator
+        .add(SimulatedOperation::new("over", Duration::ZERO, 1_000));
+    let long = json(bench.operation("long").await).await;
+    assert_eq!(long["status"], "in_progress");
+    assert_eq!(long["actionType"], "read");
+    assert_eq!(long["metadata"]["progress"]["recordsProcessed"], 0);
+    assert!(
+        long["metadata"]["progress"]
+            .get("recordsEstimatedTotal")
+            .is_none()
+    );
+    assert!(long.get("result").is_none() && long["createTime"].is_string());
+    let over = json(bench.operation("over").await).await;
+    assert_eq!(over["status"], "success");
+    assert_eq!(over["result"], "[contact] 1000 records read");
+    bench.simulator.stop().await;
+}
+
+#[tokio::test]
+async fn the_project_goes_by_name_and_by_id_and_the_base_path_may_be_left_out() {
+    let bench = Bench::start().await;
+    bench.simulator.add(SimulatedOperation::new("a", LONG, 1_000));
+    let by_id = format!("/projects/{}/operations/a", Project::default().id);
+    assert_eq!(bench.get(&by_id).await.status(), StatusCode::OK);
+    let root = bench.simulator.base_url().replace("/v1", "");
+    let request = bench
+        .client
+        .get(format!("{root}/projects/my-project/operations/a"));
+    let response = request.header("x-api-key", "simulated-key").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn ids_that_tell_an_operation_come_to_life_when_asked_for() {
+    let bench = Bench::start().await;
+    assert_eq!(
+        json(bench.operation("op-0-70-f-1").await).await["status"],
+        "failure"
+    );
+    let path = "/projects/my-project/operations/op-0-70-f-1/logs";
+    let lines = json(bench.get(path).await).await;
+    let severities: Vec<&str> = lines
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["severity"].as_str().unwrap())
+        .collect();
+    assert!(severities.contains(&"WARNING") && severities.contains(&"ERROR"));
+
+    let config = Config {
+        on_demand: false,
+        ..Config::default()
+    };
+    let bench = Bench::start_with(config).await;
+    problem(bench.operation("op-0-70-f-1").await, 404).await;
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_told_as_the_contract_says() {
+    let bench = Bench::start().await;
+    let body = problem(bench.operation("nobody").await, 404).await;
+    assert_eq!(body["detail"], "Operation not found for the given operation ID.");
+    assert_eq!(body["title"], "Not Found");
+    let body = problem(bench.get("/projects/other/operations/nobody").await, 404).await;
+    assert!(body["detail"].as_str().unwrap().contains("Project not found"));
+    problem(
+        bench.get("/projects/my-project/operations/nobody/logs").await,
+        404,
+    )
+    .await;
+    problem(bench.get("/elsewhere").await, 404).await;
+}
+
+#[tokio::test]
+async fn api_keys_are_checked_and_can_be_changed_while_it_runs() {
+    let other = Project {
+        id: "other-id".into(),
+        name: "other".into(),
+        api_keys: vec!["other-key".into()],
+    };
+    let config = Config {
+        projects: vec![Project::default(), other],
+        ..Config::default()
+    };
+    let bench = Bench::start_with(config).await;
+    bench.simulator.add(SimulatedOperation::new("a", LONG, 1_000));
+    let path = "/projects/my-project/operations/a";
+    problem(bench.send(path, None).await.unwrap(), 401).await;
+    problem(bench.send(path, Some("wrong")).await.unwrap(), 401).await;
+    problem(bench.send(path, Some("other-key")).await.unwrap(), 403).await;
+    let elsewhere = "/projects/other/operations/a";
+    problem(bench.send(elsewhere, Some("other-key")).await.unwrap(), 404).await;
+    bench.simulator.set_api_keys("my-project", ["rotated".to_owned()]);
+    problem(bench.operation("a").await, 401).await;
+    assert_eq!(
+        bench.send(path, Some("rotated")).await.unwrap().status(),
+        StatusCode::OK
+    );
+    let requests = bench.simulator.requests();
+    assert_eq!(
+        (requests.total, requests.succeeded, requests.unauthorized),
+        (6, 1, 3)
+    );
+    assert_eq!((requests.forbidden, requests.not_found), (1, 1));
+}
+
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let bench = Bench::start().await;
+    for i in 0..205 {
+        bench
+            .simulator
+            .add(SimulatedOperation::new(format!("op{i}"), LONG, 1));
+    }
+    bench.simulator.add(SimulatedOperation {
+        installation_id: "another".into(),
+        ..SimulatedOperation::new("elsewhere", LONG, 1)
+    });
+    let base = format!(
+        "/projects/my-project/integrations/{INTEGRATION_ID}/installations/{INSTALLATION_ID}/operations"
+    );
+    let first = json(bench.get(&base).await).await;
+    assert_eq!(first["results"].as_array().unwrap().len(), 200);
+    assert_eq!(first["pagination"]["done"], false);
+
+    let (mut ids, mut token) = (Vec::new(), String::new());
+    loop {
+        let page = json(bench.get(&format!("{base}?pageSize=50{token}")).await).await;
+        let results = page["results"].as_array().unwrap();
+        ids.extend(
+            results
+                .iter()
+                .map(|operation| operation["id"].as_str().unwrap().to_owned()),
+        );
+        if page["pagination"]["done"] == true {
+            assert!(page["pagination"].get("nextPageToken").is_none());
+            break;
+        }
+        token = format!(
+            "&pageToken={}",
+            page["pagination"]["nextPageToken"].as_str().unwrap()
+        );
+    }
+    let expected: Vec<String> = (0..205).map(|i| format!("op{i}")).collect();
+    assert_eq!(ids, expected);
+
+    for wrong in ["pageSize=0", "pageSize=1001", "pageSize=x", "pageToken=x"] {
+        let body = problem(bench.get(&format!("{base}?{wrong}")).await, 400).await;
+        assert_eq!(body["issues"][0]["in"], "query");
+    }
+}
+
+#[tokio::test]
+async fn errors_say_when_to_come_back_in_each_way() {
+    let bench = Bench::start().await;
+    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
+    let wait = Duration::from_secs(7);
+    let replies = [
+        Reply::Status(503, RetryAfter::Absent),
+        Reply::Status(429, RetryAfter::Seconds(wait)),
+        Reply::Status(503, RetryAfter::Date(wait)),
+        Reply::Status(429, RetryAfter::Body(wait)),
+    ];
+    bench.simulator.faults().script("a", replies);
+    let absent = bench.operation("a").await;
+    assert!(absent.headers().get("retry-after").is_none());
+    assert!(problem(absent, 503).await.get("retryAfter").is_none());
+    let seconds = bench.operation("a").await;
+    assert_eq!(seconds.headers()["retry-after"], "7");
+    problem(seconds, 429).await;
+    let date = bench.operation("a").await;
+    assert!(date.headers()["retry-after"].to_str().unwrap().ends_with(" GMT"));
+    let body = bench.operation("a").await;
+    assert!(body.headers().get("retry-after").is_none());
+    assert!(problem(body, 429).await["retryAfter"].is_string());
+    assert_eq!(bench.operation("a").await.status(), StatusCode::OK);
+    assert_eq!(bench.simulator.requests().throttled, 2);
+    assert_eq!(bench.simulator.requests_of("a"), 5);
+    assert!(bench.simulator.instants_of("a").is_sorted());
+}
+
+/// The message of an error and of all that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_reset_is_a_true_reset() {
+    let bench = Bench::start().await;
+    bench.simulator.faults().script_all([Reply::Reset]);
+    let error = bench
+        .send("/projects/my-project/operations/a", None)
+        .await
+        .unwrap_err();
+    let told = chain(&error);
+    assert!(told.to_lowercase().contains("reset"), "{told}");
+    assert_eq!(bench.simulator.requests().resets, 1);
+}
+
+#[tokio::test]
+async fn a_truncated_body_breaks_off_after_its_first_half_was_sent() {
+    let bench = Bench::start().await;
+    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
+    bench.simulator.faults().script("a", [Reply::Truncated]);
+    let mut response = bench.operation("a").await;
+    let announced = response.content_length().unwrap();
+    let mut got = 0;
+    let end = loop {
+        match response.chunk().await {
+            Ok(Some(bytes)) => got += bytes.len() as u64,
+            end => break end,
+        }
+    };
+    assert!(end.is_err());
+    assert_eq!(got, announced / 2);
+}
+
+#[tokio::test]
+async fn bodies_can_be_wrong_in_every_way() {
+    let bench = Bench::start().await;
+    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
+    let replies = [
+        Reply::Garbage,
+        Reply::Html,
+        Reply::Huge(2 << 20),
+        Reply::Redirect(None),
+        Reply::Redirect(Some("http://127.0.0.1:1/".into())),
+        Reply::Slow(Duration::from_micros(100)),
+        Reply::Late(Duration::from_millis(1)),
+    ];
+    bench.simulator.faults().script("a", replies);
+    let garbage = bench.operation("a").await;
+    assert_eq!(garbage.headers()["content-type"], "application/json");
+    assert!(serde_json::from_slice::<Value>(&garbage.bytes().await.unwrap()).is_err());
+    let html = bench.operation("a").await;
+    assert!(
+        html.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
+    let huge = bench.operation("a").await.bytes().await.unwrap();
+    assert!(huge.len() > 2 << 20);
+    assert_eq!(serde_json::from_slice::<Value>(&huge).unwrap()["id"], "a");
+    let redirect = bench.operation("a").await;
+    assert_eq!(redirect.status(), StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(
+        redirect.headers()["location"],
+        "/v1/projects/my-project/operations/a"
+    );
+    assert_eq!(
+        bench.operation("a").await.headers()["location"],
+        "http://127.0.0.1:1/"
+    );
+    for _ in 0..2 {
+        assert_eq!(json(bench.operation("a").await).await["id"], "a");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_body_goes_on_for_as_long_as_it_is_read() {
+    let bench = Bench::start().await;
+    bench.simulator.faults().script_all([Reply::Endless]);
+    let mut response = bench.operation("a").await;
+    let mut got = 0;
+    while got < 1 << 20 {
+        got += response.chunk().await.unwrap().unwrap().len();
+    }
+}
+
+#[tokio::test]
+async fn a_hang_lasts_until_the_client_leaves() {
+    let bench = Bench::start().await;
+    bench.simulator.faults().script_all([Reply::Hang]);
+    let request = bench
+        .client
+        .get(format!("{}/projects/p/operations/a", bench.simulator.base_url()));
+    let error = request
+        .timeout(Duration::from_millis(50))
+        .send()
+        .await
+        .unwrap_err();
+    assert!(error.is_timeout());
+    let deadline = clock::instant() + Duration::from_secs(10);
+    while bench.simulator.requests().in_flight > 0 {
+        assert!(
+            clock::instant() < deadline,
+            "still in flight after its client left"
+        );
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.simulator.requests().hangs, 1);
+}
+
+#[tokio::test]
+async fn operations_can_be_missing_or_forbidden_for_a_while() {
+    let bench = Bench::start().await;
+    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
+    bench.simulator.faults().miss("a", Missing::Requests(1));
+    problem(bench.operation("a").await, 404).await;
+    assert_eq!(bench.operation("a").await.status(), StatusCode::OK);
+    bench.simulator.faults().forbid("a");
+    problem(bench.operation("a").await, 403).await;
+    bench.simulator.faults().restore("a");
+    assert_eq!(bench.operation("a").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn faults_come_by_chance_while_it_runs() {
+    let bench = Bench::start().await;
+    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
+    let plan = FaultPlan {
+        server_error: 0.2,
+        reset: 0.1,
+        truncate: 0.1,
+        ..FaultPlan::default()
+    };
+    bench.simulator.faults().set(plan, 11);
+    let mut failed = 0;
+    for _ in 0..300 {
+        failed += u64::from(bench.fails("a").await);
+    }
+    let requests = bench.simulator.requests();
+    assert_eq!(failed, requests.resets + requests.truncated);
+    assert!((30..=90).contains(&failed), "{failed} of 300");
+    assert!(
+        (30..=90).contains(&requests.server_errors),
+        "{} of 300",
+        requests.server_errors
+    );
+    bench.simulator.faults().set(FaultPlan::default(), 0);
+    assert!(!bench.fails("a").await);
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_counted() {
+    let bench = Bench::start().await;
+    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
+    bench.simulator.faults().script_all([
+        Reply::Late(Duration::from_millis(50)),
+        Reply::Late(Duration::from_millis(50)),
+    ]);
+    let (one, two) = tokio::join!(bench.operation("a"), bench.operation("a"));
+    assert!(one.status().is_success() && two.status().is_success());
+    assert_eq!(bench.simulator.requests().max_in_flight, 2);
+    assert_eq!(bench.simulator.requests().in_flight, 0);
+}
+
+#[tokio::test]
+async fn stopping_ends_what_is_under_way_and_frees_the_port() {
+    let bench = Bench::start().await;
+    bench.simulator.faults().script_all([Reply::Hang]);
+    let url = bench.simulator.base_url();
+    let address = url
+        .trim_start_matches("http://")
+        .trim_end_matches("/v1")
+        .to_owned();
+    let (client, simulator) = (bench.client, bench.simulator);
+    let hanging = tokio::spawn(client.get(format!("{url}/projects/p/operations/a")).send());
+    let deadline = clock::instant() + Duration::from_secs(10);
+    while simulator.requests().in_flight == 0 {
+        assert!(clock::instant() < deadline, "the request never arrived");
+        tokio::task::yield_now().await;
+    }
+    simulator.stop().await;
+    assert!(hanging.await.unwrap().is_err());
+    assert!(tokio::net::TcpStream::connect(&address).await.is_err());
+}
+
+#[tokio::test]
+async fn it_listens_on_loopback_alone() {
+    let config = Config {
+        listen: "0.0.0.0:0".parse().unwrap(),
+        ..Config::default()
+    };
+    let error = Simulator::start(config).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+}
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// Signs with the reference library.
+async fn post(client: &Client, url: &str, id: &str, secret: &str, body: &str) -> reqwest::Result<Response> {
+    let now = clock::wall().as_second();
+    let signature = standardwebhooks::Webhook::new(secret)
+        .unwrap()
+        .sign(id, now, body.as_bytes())
+        .unwrap();
+    client
+        .request(Method::POST, url)
+        .header("content-type", "application/json")
+        .header("webhook-id", id)
+        .header("webhook-timestamp", now)
+        .header("webhook-signature", signature)
+        .body(body.to_owned())
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn a_receiver_keeps_and_verifies_what_it_gets() {
+    let config = ReceiverConfig {
+        secrets: vec![SECRET.parse().unwrap()],
+        ..ReceiverConfig::default()
+    };
+    let (receiver, client) = (Receiver::start(config).await.unwrap(), client());
+    let body = r#"{"type":"operation.started"}"#;
+    let good = post(&client, &receiver.url(), "evt_1", SECRET, body)
+        .await
+        .unwrap();
+    assert_eq!(good.status(), StatusCode::OK);
+    let other = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    post(&client, &receiver.url(), "evt_2", other, body)
+        .await
+        .unwrap();
+    assert_eq!(
+        client.get(receiver.url()).send().await.unwrap().status(),
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+    receiver.received(2).await;
+    let callbacks = receiver.callbacks();
+    assert_eq!(callbacks.len(), 2);
+    assert_eq!((callbacks[0].id(), &callbacks[0].verified), ("evt_1", &Ok(())));
+    assert_eq!(callbacks[0].json()["type"], "operation.started");
+    assert_eq!(
+        (&callbacks[0].body[..], callbacks[0].path.as_str()),
+        (body.as_bytes(), "/hook")
+    );
+    assert!(callbacks[0].signature().starts_with("v1,") && !callbacks[0].timestamp().is_empty());
+    assert_eq!(callbacks[1].verified, Err(Unverified::WrongSignature));
+    receiver.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_answers_as_told() {
+    let (receiver, client) = (
+        Receiver::start(ReceiverConfig::default()).await.unwrap(),
+        client(),
+    );
+    let wait = RetryAfter::Seconds(Duration::from_secs(3));
+    receiver.faults().script(
+        "/hook",
+        [
+            Reply::Status(503, wait),
+            Reply::Reset,
+            Reply::Status(410, RetryAfter::Absent),
+        ],
+    );
+    let other = receiver.url().replace("/hook", "/other");
+    let send = |url: String| {
+        let client = client.clone();
+        async move { post(&client, &url, "evt_1", SECRET, "{}").await }
+    };
+    assert_eq!(send(receiver.url()).await.unwrap().headers()["retry-after"], "3");
+    assert_eq!(send(other).await.unwrap().status(), StatusCode::OK);
+    assert!(send(receiver.url()).await.is_err());
+    assert_eq!(send(receiver.url()).await.unwrap().status(), StatusCode::GONE);
+    assert_eq!(receiver.callbacks().len(), 4);
+    assert_eq!(receiver.requests().succeeded, 1);
+}
