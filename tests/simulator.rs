@@ -1,11 +1,15 @@
 //! The simulated API and the simulated receiver, as a client meets them.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how the helpers of a test tell that it failed"
+)]
 
 use std::time::Duration;
 
 use backfill_watch::clock;
 use backfill_watch::simulator::{
     Config, Estimate, FaultPlan, INSTALLATION_ID, INTEGRATION_ID, Missing, Project, Receiver, ReceiverConfig,
-    Reply, RetryAfter, SimulatedOperation, Simulator, Unverified,
+    Reply, Requests, RetryAfter, SimulatedOperation, Simulator, Unverified,
 };
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
@@ -373,28 +377,29 @@ async fn an_endless_body_goes_on_for_as_long_as_it_is_read() {
     }
 }
 
-#[tokio::test]
-async fn a_hang_lasts_until_the_client_leaves() {
-    let bench = Bench::start().await;
-    bench.simulator.faults().script_all([Reply::Hang]);
-    let request = bench
-        .client
-        .get(format!("{}/projects/p/operations/a", bench.simulator.base_url()));
-    let error = request
-        .timeout(Duration::from_millis(50))
-        .send()
-        .await
-        .unwrap_err();
-    assert!(error.is_timeout());
-    let deadline = clock::instant() + Duration::from_secs(10);
-    while bench.simulator.requests().in_flight > 0 {
-        assert!(
-            clock::instant() < deadline,
-            "still in flight after its client left"
-        );
+/// Waits until the figures are as wanted, and fails when that takes too long.
+async fn until(simulator: &Simulator, what: &str, wanted: impl Fn(Requests) -> bool) {
+    let deadline = clock::instant() + Duration::from_secs(20);
+    while !wanted(simulator.requests()) {
+        assert!(clock::instant() < deadline, "{what}: {:?}", simulator.requests());
         tokio::task::yield_now().await;
     }
-    assert_eq!(bench.simulator.requests().hangs, 1);
+}
+
+#[tokio::test]
+async fn hanging_requests_are_in_flight_until_their_clients_leave() {
+    let bench = Bench::start().await;
+    bench.simulator.faults().script_all([Reply::Hang, Reply::Hang]);
+    let url = format!("{}/projects/p/operations/a", bench.simulator.base_url());
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        clients.spawn(bench.client.get(&url).send());
+    }
+    until(&bench.simulator, "two arrive", |requests| requests.in_flight == 2).await;
+    clients.shutdown().await;
+    until(&bench.simulator, "both leave", |requests| requests.in_flight == 0).await;
+    let requests = bench.simulator.requests();
+    assert_eq!((requests.hangs, requests.max_in_flight), (2, 2));
 }
 
 #[tokio::test]
@@ -438,20 +443,6 @@ async fn faults_come_by_chance_while_it_runs() {
 }
 
 #[tokio::test]
-async fn requests_in_flight_are_counted() {
-    let bench = Bench::start().await;
-    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
-    bench.simulator.faults().script_all([
-        Reply::Late(Duration::from_millis(50)),
-        Reply::Late(Duration::from_millis(50)),
-    ]);
-    let (one, two) = tokio::join!(bench.operation("a"), bench.operation("a"));
-    assert!(one.status().is_success() && two.status().is_success());
-    assert_eq!(bench.simulator.requests().max_in_flight, 2);
-    assert_eq!(bench.simulator.requests().in_flight, 0);
-}
-
-#[tokio::test]
 async fn stopping_ends_what_is_under_way_and_frees_the_port() {
     let bench = Bench::start().await;
     bench.simulator.faults().script_all([Reply::Hang]);
@@ -462,11 +453,10 @@ async fn stopping_ends_what_is_under_way_and_frees_the_port() {
         .to_owned();
     let (client, simulator) = (bench.client, bench.simulator);
     let hanging = tokio::spawn(client.get(format!("{url}/projects/p/operations/a")).send());
-    let deadline = clock::instant() + Duration::from_secs(10);
-    while simulator.requests().in_flight == 0 {
-        assert!(clock::instant() < deadline, "the request never arrived");
-        tokio::task::yield_now().await;
-    }
+    until(&simulator, "the request arrives", |requests| {
+        requests.in_flight == 1
+    })
+    .await;
     simulator.stop().await;
     assert!(hanging.await.unwrap().is_err());
     assert!(tokio::net::TcpStream::connect(&address).await.is_err());

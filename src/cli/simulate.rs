@@ -1,5 +1,6 @@
 //! `backfill-watch simulate`: the simulated API, with operations and faults as asked, until it is stopped.
 
+mod faults;
 mod operations;
 mod watch_list;
 
@@ -7,18 +8,16 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock;
 use crate::core::text::one_line;
 use crate::simulator::{
-    Callback, Config, FaultPlan, Project, Random, Receiver, ReceiverConfig, Requests, RetryAfter, Secret,
-    Simulator,
+    Callback, Config, Project, Random, Receiver, ReceiverConfig, Requests, Secret, Simulator,
 };
 
 const AFTER_HELP: &str = "\
@@ -64,7 +63,7 @@ pub struct SimulateArgs {
     seed: Option<u64>,
 
     #[command(flatten)]
-    faults: FaultArgs,
+    faults: faults::FaultArgs,
 
     /// Receive webhooks at this loopback address, too, and print each callback
     #[arg(long, value_name = "ADDRESS")]
@@ -77,76 +76,7 @@ pub struct SimulateArgs {
         env = "BACKFILL_WATCH_WEBHOOK_SECRET",
         hide_env_values = true
     )]
-    webhook_secret: Vec<Secret>,
-}
-
-/// What goes wrong. Chances are numbers from 0 to 1 and add up to at most 1.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Faults")]
-struct FaultArgs {
-    /// The chance of a 500, 502, 503 or 504
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    server_errors: Chance,
-
-    /// The chance of a connection that is reset without an answer
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    resets: Chance,
-
-    /// The chance of a body that breaks off half way
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    truncated: Chance,
-
-    /// The chance of a request that is never answered
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    hangs: Chance,
-
-    /// The chance of a 200 whose body is no JSON
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    garbage: Chance,
-
-    /// The chance of a 429
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    throttle: Chance,
-
-    /// How long a 429 asks to be left alone (`5s`)
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
-    retry_after: Duration,
-
-    /// How long every answer takes
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
-    latency: Duration,
-}
-
-impl FaultArgs {
-    fn plan(&self) -> FaultPlan {
-        FaultPlan {
-            server_error: self.server_errors.0,
-            throttle: self.throttle.0,
-            reset: self.resets.0,
-            truncate: self.truncated.0,
-            hang: self.hangs.0,
-            garbage: self.garbage.0,
-            retry_after: RetryAfter::Seconds(self.retry_after),
-            latency: self.latency,
-            ..FaultPlan::default()
-        }
-    }
-}
-
-/// A probability.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Chance(f64);
-
-impl FromStr for Chance {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse()
-            .ok()
-            .filter(|chance| (0.0..=1.0).contains(chance))
-            .map(Self)
-            .ok_or_else(|| "a chance is a number from 0 (never) to 1 (always)".to_owned())
-    }
+    webhook_secret: Vec<SecretString>,
 }
 
 /// Runs the simulator until SIGINT or SIGTERM.
@@ -218,7 +148,7 @@ fn fresh_seed() -> u64 {
 /// Starts a receiver, and gives the secret to tell the daemon if one had to be made up.
 async fn start_receiver(
     listen: SocketAddr,
-    secrets: &[Secret],
+    secrets: &[SecretString],
 ) -> anyhow::Result<(Receiver, Option<String>)> {
     // Anybody may know this one: what it protects is a receiver on this machine that prints what it gets.
     let made_up = secrets
@@ -226,7 +156,11 @@ async fn start_receiver(
         .then(|| "whsec_c2ltdWxhdGVkIHNlY3JldCwgcHJvdGVjdHMgbm90aGluZw==".to_owned());
     let secrets = match &made_up {
         Some(secret) => vec![secret.parse()?],
-        None => secrets.to_vec(),
+        None => secrets
+            .iter()
+            .map(|secret| secret.expose_secret().parse())
+            .collect::<Result<Vec<Secret>, _>>()
+            .context("--webhook-secret (or BACKFILL_WATCH_WEBHOOK_SECRET) is not a secret")?,
     };
     let config = ReceiverConfig {
         listen,
@@ -343,26 +277,16 @@ mod tests {
         SimulateArgs::from_arg_matches(&command.try_get_matches_from(arguments)?)
     }
 
-    #[test]
-    fn chances_become_a_plan() {
-        let arguments = "--server-errors 0.2 --resets 0.05 --throttle 0.02 --retry-after 7s --latency 5ms";
-        let plan = parse(&arguments.split(' ').collect::<Vec<_>>())
-            .unwrap()
-            .faults
-            .plan();
-        assert_eq!(
-            plan,
-            FaultPlan {
-                server_error: 0.2,
-                reset: 0.05,
-                throttle: 0.02,
-                retry_after: RetryAfter::Seconds(Duration::from_secs(7)),
-                latency: Duration::from_millis(5),
-                ..FaultPlan::default()
-            }
+    #[tokio::test]
+    async fn a_secret_is_checked_and_never_shown() {
+        let args = parse(&["--receiver", "127.0.0.1:0", "--webhook-secret", "whsec_hunter2"]).unwrap();
+        assert!(!format!("{args:?}").contains("hunter2"));
+        let error = format!("{:#}", run(args).await.unwrap_err());
+        assert!(
+            error.contains("--webhook-secret") && error.contains("base64"),
+            "{error}"
         );
-        assert!(parse(&["--resets", "1.5"]).is_err());
-        assert!(parse(&["--webhook-secret", "password"]).is_err());
+        assert!(!error.contains("hunter2"), "{error}");
     }
 
     #[tokio::test]

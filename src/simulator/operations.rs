@@ -16,6 +16,9 @@ use crate::core::operation::Operation;
 /// Enough that requests on a few cores seldom meet in one.
 const SHARDS: usize = 64;
 
+/// No more operations than this come to life by being asked for, so that a client that makes up IDs fills no memory.
+const MOST_ON_DEMAND: u64 = 1_000_000;
+
 /// One operation and its clock.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -108,6 +111,7 @@ impl Operations {
         let mut shard = lock(self.shard(id));
         let slot = match shard.get_mut(id) {
             Some(slot) => slot,
+            None if self.added.load(Ordering::Relaxed) >= MOST_ON_DEMAND => return None,
             None => match shard.entry(id.to_owned()) {
                 Entry::Occupied(slot) => slot.into_mut(),
                 Entry::Vacant(place) => place.insert(self.slot(make()?)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::Chance;
+use super::faults::Chance;
 use crate::simulator::{Course, Estimate, Fate, Random, SimulatedOperation};
 
 const OBJECTS: [&str; 4] = ["contact", "account", "opportunity", "lead"];
