@@ -5,3 +5,4 @@ pub mod cli;
 pub mod clock;
 pub mod core;
 pub mod simulator;
+pub mod watch_list;

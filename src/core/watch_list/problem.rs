@@ -1,0 +1,172 @@
+//! What can be wrong with a line of a watch list, and how it is said.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, WatchKey};
+use crate::core::text;
+
+/// The most bytes of a line's own text that a [`Problem`] keeps.
+const MAX_QUOTED_BYTES: usize = 80;
+/// The most project names that a message lists.
+const MAX_PROJECTS_NAMED: usize = 8;
+
+/// A line that does not hold, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineError {
+    /// The line's number, from 1.
+    pub line: u32,
+    /// Where in the line, in characters from 1 (a byte-order mark does not count).
+    pub column: u32,
+    /// What is wrong there.
+    pub problem: Problem,
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.problem)
+    }
+}
+
+/// Why a line does not hold. Text taken from the line is cut, and escaped when displayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// Longer than [`MAX_LINE_BYTES`].
+    LineTooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// Bytes that are no UTF-8.
+    NotUtf8,
+    /// A control character other than tab.
+    ControlCharacter(char),
+    /// It begins with a label.
+    MissingId,
+    /// A character that no operation ID has.
+    IdCharacter(char),
+    /// An operation ID of more than [`MAX_ID_LEN`] characters.
+    IdTooLong {
+        /// Its length in characters.
+        characters: usize,
+    },
+    /// The ID `.` or `..`.
+    IdIsDots,
+    /// A word after the ID that has no `=`.
+    NotALabel {
+        /// The word.
+        word: String,
+    },
+    /// A label that begins with `=`.
+    LabelWithoutKey,
+    /// A label whose key has more than [`MAX_LABEL_KEY_CHARS`] characters.
+    LabelKeyTooLong,
+    /// The same key twice.
+    RepeatedLabel {
+        /// The key.
+        key: String,
+    },
+    /// More than [`MAX_LABELS`] labels.
+    TooManyLabels,
+    /// `project=` with a name that is not configured.
+    UnknownProject {
+        /// The name.
+        name: String,
+        /// The projects that are configured.
+        configured: Arc<[Arc<str>]>,
+    },
+    /// An operation of the same project that an earlier line already names.
+    RepeatedId {
+        /// The watch that both name.
+        key: WatchKey,
+        /// The number of the earlier line, which holds.
+        first_line: u32,
+    },
+}
+
+impl Problem {
+    pub(super) fn not_a_label(word: &str) -> Self {
+        let word = text::cut(word, MAX_QUOTED_BYTES);
+        Self::NotALabel { word }
+    }
+
+    pub(super) fn repeated_label(key: &str) -> Self {
+        let key = text::cut(key, MAX_QUOTED_BYTES);
+        Self::RepeatedLabel { key }
+    }
+
+    pub(super) fn unknown_project(name: &str, configured: &Arc<[Arc<str>]>) -> Self {
+        Self::UnknownProject {
+            name: text::cut(name, MAX_QUOTED_BYTES),
+            configured: Arc::clone(configured),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LineTooLong { bytes } => {
+                write!(
+                    f,
+                    "the line has {bytes} bytes, at most {MAX_LINE_BYTES} are allowed"
+                )
+            }
+            Self::NotUtf8 => write!(f, "not UTF-8; save the file as UTF-8"),
+            Self::ControlCharacter(c) => {
+                write!(
+                    f,
+                    "control character U+{:04X}; only tabs are allowed",
+                    u32::from(*c)
+                )
+            }
+            Self::MissingId => write!(f, "the line begins with a label; put the operation ID before it"),
+            Self::IdCharacter(c) => write!(
+                f,
+                "{c:?} cannot be part of an operation ID, which is made of A-Z a-z 0-9 . _ ~ -"
+            ),
+            Self::IdTooLong { characters } => write!(
+                f,
+                "the operation ID has {characters} characters, at most {MAX_ID_LEN} are allowed"
+            ),
+            Self::IdIsDots => write!(f, "an operation ID cannot be . or .."),
+            Self::NotALabel { word } => {
+                write!(
+                    f,
+                    "{word:?} is not a label; write key=value, and one operation a line"
+                )
+            }
+            Self::LabelWithoutKey => write!(f, "the label has no key before its ="),
+            Self::LabelKeyTooLong => {
+                write!(
+                    f,
+                    "the label's key has more than {MAX_LABEL_KEY_CHARS} characters"
+                )
+            }
+            Self::RepeatedLabel { key } => {
+                write!(f, "the label {key:?} occurs twice; keep one of them")
+            }
+            Self::TooManyLabels => write!(f, "more than {MAX_LABELS} labels"),
+            Self::UnknownProject { name, configured } => unknown_project(f, name, configured),
+            Self::RepeatedId { key, first_line } => write!(
+                f,
+                "operation {} of project {:?} stands in line {first_line} already, which holds",
+                key.operation, key.project
+            ),
+        }
+    }
+}
+
+fn unknown_project(f: &mut fmt::Formatter<'_>, name: &str, configured: &[Arc<str>]) -> fmt::Result {
+    if configured.is_empty() {
+        return write!(f, "no project is configured");
+    }
+    write!(f, "project {name:?} is not configured; configured: ")?;
+    for (index, known) in configured.iter().take(MAX_PROJECTS_NAMED).enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        write!(f, "{comma}{known:?}")?;
+    }
+    match configured.len().saturating_sub(MAX_PROJECTS_NAMED) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
+    }
+}

@@ -1,0 +1,182 @@
+//! One look at the watch-list file: a `stat`, and a read where it is wanted. These functions block.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+/// The most bytes a watch list may have.
+pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// `open` of a FIFO without a writer would wait for one. What is opened was a regular file a moment ago, but may
+/// have been replaced since.
+const O_NONBLOCK: i32 = if cfg!(target_os = "linux") { 0o4000 } else { 0x4 };
+
+/// Why the file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such file.
+    #[error("there is no such file")]
+    Missing,
+    /// It is a directory, a FIFO, a device or a socket.
+    #[error("it is a {0}, not a file")]
+    NotAFile(&'static str),
+    /// It has more than [`MAX_FILE_BYTES`].
+    #[error("it has more than {} MiB", MAX_FILE_BYTES / 1024 / 1024)]
+    TooLarge,
+    /// The file system does not answer, as a network file system whose server is away.
+    #[error("the file system has not answered for {seconds} s")]
+    NoAnswer {
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The system refused.
+    #[error("cannot {doing} it")]
+    Refused {
+        /// What was tried: `find`, `open` or `read`.
+        doing: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl ReadError {
+    fn from_io(doing: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| match source.kind() {
+            // Also where a symlink, or a folder on the way, leads nowhere.
+            io::ErrorKind::NotFound => Self::Missing,
+            _ => Self::Refused { doing, source },
+        }
+    }
+
+    /// Whether both tell the same, so that one of them need not be told.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Missing, Self::Missing)
+            | (Self::TooLarge, Self::TooLarge)
+            | (Self::NoAnswer { .. }, Self::NoAnswer { .. }) => true,
+            (Self::NotAFile(a), Self::NotAFile(b)) => a == b,
+            (Self::Refused { doing: a, source: x }, Self::Refused { doing: b, source: y }) => {
+                a == b && x.kind() == y.kind() && x.raw_os_error() == y.raw_os_error()
+            }
+            (
+                Self::Missing
+                | Self::NotAFile(_)
+                | Self::TooLarge
+                | Self::NoAnswer { .. }
+                | Self::Refused { .. },
+                _,
+            ) => false,
+        }
+    }
+}
+
+/// What `stat` tells of a file's content without reading it: when it stays, so did the content, almost surely.
+/// (Two writes of the same length within one tick of the file system's clock look the same.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signature {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Signature {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// SHA-256 of a content.
+pub type Digest = [u8; 32];
+
+/// A file's content, and what `stat` told before it was read.
+#[derive(Debug)]
+pub struct Content {
+    /// Taken before the read: a write that comes later changes it, and the next look sees that.
+    pub signature: Signature,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// What the bytes are compared by.
+    pub digest: Digest,
+}
+
+/// Reads the file, unless `stat` tells that it still has the signature `known`: then `None`.
+///
+/// # Errors
+/// [`ReadError`], where it is no regular file, or cannot be read, or is too large.
+pub fn look(path: &Path, known: Option<Signature>) -> Result<Option<Content>, ReadError> {
+    // Before it is opened, since opening a device or a FIFO can have effects of its own. Symlinks are followed.
+    let metadata = std::fs::metadata(path).map_err(ReadError::from_io("find"))?;
+    check_kind(&metadata)?;
+    if known == Some(Signature::of(&metadata)) {
+        return Ok(None);
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(path)
+        .map_err(ReadError::from_io("open"))?;
+    // Once more, of what was opened: the path may lead elsewhere by now.
+    let metadata = file.metadata().map_err(ReadError::from_io("find"))?;
+    check_kind(&metadata)?;
+    let bytes = read_bounded(&file, metadata.size())?;
+    let digest = Sha256::digest(&bytes).into();
+    let signature = Signature::of(&metadata);
+    Ok(Some(Content {
+        signature,
+        bytes,
+        digest,
+    }))
+}
+
+/// Reads the file, once, for those who do not watch it.
+///
+/// # Errors
+/// As [`look`].
+pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let content = look(path, None)?;
+    Ok(content.map(|content| content.bytes).unwrap_or_default())
+}
+
+fn check_kind(metadata: &Metadata) -> Result<(), ReadError> {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        return if metadata.size() > MAX_FILE_BYTES {
+            Err(ReadError::TooLarge)
+        } else {
+            Ok(())
+        };
+    }
+    Err(ReadError::NotAFile(if kind.is_dir() {
+        "directory"
+    } else if kind.is_fifo() {
+        "FIFO"
+    } else if kind.is_socket() {
+        "socket"
+    } else {
+        "device"
+    }))
+}
+
+/// The size is a hint: the file may grow while it is read.
+fn read_bounded(file: &File, size: u64) -> Result<Vec<u8>, ReadError> {
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1));
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(ReadError::from_io("read"))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(ReadError::TooLarge);
+    }
+    Ok(bytes)
+}

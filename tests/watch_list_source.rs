@@ -1,0 +1,495 @@
+//! Every way of replacing the watch-list file, with real files and paused time: looks happen when the tests wait,
+//! and as many of them as the time waited for holds.
+//!
+//! A paused clock makes looks follow one another faster than the file system's own clock ticks, so files are
+//! changed by helpers that come back when `stat` shows the change.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use backfill_watch::core::watch_list::WatchList;
+use backfill_watch::watch_list::{Handle, MAX_FILE_BYTES, ReadError, Snapshot, WatchListSource};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::fmt::MakeWriter;
+
+const REFRESH: Duration = Duration::from_millis(250);
+const DEADLINE: Duration = Duration::from_secs(30);
+
+struct Bench {
+    folder: TempDir,
+    path: PathBuf,
+    handle: Handle,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    log: Log,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+    _logging: tracing::subscriber::DefaultGuard,
+}
+
+impl Bench {
+    /// A source of the file `watch.list`, with `prepare` done in its folder before it starts.
+    fn start(prepare: impl FnOnce(&Path)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path());
+        let path = folder.path().join("watch.list");
+        let log = Log::default();
+        let logging = tracing::subscriber::set_default(
+            tracing_subscriber::fmt()
+                .without_time()
+                .with_ansi(false)
+                .with_writer(log.clone())
+                .finish(),
+        );
+        let (source, handle) = WatchListSource::new(path.clone(), REFRESH, projects(&["main", "staging"]));
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(source.run(cancel.clone()));
+        let snapshots = handle.snapshots();
+        Self {
+            folder,
+            path,
+            handle,
+            snapshots,
+            log,
+            cancel,
+            task,
+            _logging: logging,
+        }
+    }
+
+    /// As [`Bench::start`], with a file of this content, once it is applied.
+    async fn with_list(content: &str) -> Self {
+        let mut bench = Self::start(|folder| fs::write(folder.join("watch.list"), content).unwrap());
+        bench.until(|snapshot| snapshot.generation == 1).await;
+        bench
+    }
+
+    async fn until(&mut self, condition: impl FnMut(&Snapshot) -> bool) -> Arc<Snapshot> {
+        let mut condition = condition;
+        let found = timeout(DEADLINE, self.snapshots.wait_for(|snapshot| condition(snapshot)))
+            .await
+            .expect("the condition comes true in time");
+        Arc::clone(&found.expect("the source runs"))
+    }
+
+    /// Waits for the next list, which must be this one: nothing else may have been applied before it.
+    async fn next_list_is(&mut self, expected: &[&str]) {
+        let next = self.snapshots.borrow().generation + 1;
+        let snapshot = self.until(|snapshot| snapshot.generation >= next).await;
+        assert_eq!(snapshot.generation, next);
+        assert_eq!(ids(&snapshot), expected);
+        assert!(snapshot.problem.is_none());
+    }
+
+    async fn problem(&mut self) -> Arc<Snapshot> {
+        self.until(|snapshot| snapshot.problem.is_some()).await
+    }
+
+    /// Called when a look has just been, waits until half way to the next.
+    async fn between_two_looks(&self) {
+        tokio::time::sleep(REFRESH / 2).await;
+    }
+
+    /// Lets so many looks happen, and returns at the same distance from the next as it was called at.
+    async fn let_it_look(&self, looks: u32) {
+        tokio::time::sleep(REFRESH * looks).await;
+    }
+}
+
+fn projects(names: &[&str]) -> Vec<Arc<str>> {
+    names.iter().map(|name| Arc::from(*name)).collect()
+}
+
+fn ids(snapshot: &Snapshot) -> Vec<String> {
+    let list: &WatchList = snapshot.list.as_ref().expect("a list was applied");
+    list.entries
+        .iter()
+        .map(|entry| entry.key.operation.to_string())
+        .collect()
+}
+
+/// Does `change`, again and again, until `stat` shows that something happened.
+fn changing(path: &Path, mut change: impl FnMut()) {
+    let shown = || {
+        let found = fs::metadata(path).unwrap();
+        (
+            found.ino(),
+            found.size(),
+            found.mtime(),
+            found.mtime_nsec(),
+            found.ctime_nsec(),
+        )
+    };
+    let before = shown();
+    for _ in 0..10_000_000 {
+        change();
+        if shown() != before {
+            return;
+        }
+    }
+    panic!("stat does not show the change of {}", path.display());
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// The log's lines, in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn lines_with(&self, part: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines()
+            .filter(|line| line.contains(part))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn count(&self, part: &str) -> usize {
+        self.lines_with(part).len()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_is_read_at_start_and_ready_means_applied() {
+    let mut bench = Bench::start(|folder| fs::write(folder.join("watch.list"), "one a=1\ntwo").unwrap());
+    let snapshot = bench.until(|snapshot| snapshot.looked).await;
+    assert_eq!(ids(&snapshot), ["one", "two"]);
+    assert!(snapshot.last_success.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_file_is_a_list_of_nothing() {
+    let mut bench = Bench::with_list("").await;
+    assert!(ids(&bench.snapshots.borrow()).is_empty());
+    append(&bench.path, "one\n");
+    bench.next_list_is(&["one"]).await;
+    fs::write(&bench.path, "").unwrap();
+    bench.next_list_is(&[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_in_place_is_applied() {
+    let mut bench = Bench::with_list("one\n").await;
+    append(&bench.path, "two\n");
+    bench.next_list_is(&["one", "two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rewrite_in_place_is_applied_within_a_second_even_at_the_same_length() {
+    let mut bench = Bench::with_list("one\n").await;
+    let path = bench.path.clone();
+    changing(&path, || fs::write(&path, "two\n").unwrap());
+    let soon = timeout(Duration::from_secs(1), bench.next_list_is(&["two"]));
+    soon.await.expect("applied within a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rename_over_it_is_applied_even_with_size_and_time_kept() {
+    let mut bench = Bench::with_list("one\n").await;
+    let other = bench.folder.path().join("other");
+    fs::write(&other, "two\n").unwrap();
+    let modified = fs::metadata(&bench.path).unwrap().modified().unwrap();
+    let file = OpenOptions::new().write(true).open(&other).unwrap();
+    file.set_modified(modified).unwrap();
+    fs::rename(&other, &bench.path).unwrap();
+    bench.next_list_is(&["two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_swap_of_a_config_map_is_applied() {
+    let version = |folder: &Path, name: &str, content: &str| {
+        fs::create_dir(folder.join(name)).unwrap();
+        fs::write(folder.join(name).join("watch.list"), content).unwrap();
+        symlink(name, folder.join("..data_tmp")).unwrap();
+        fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+    };
+    let mut bench = Bench::start(|folder| {
+        version(folder, "..2026_1", "one\n");
+        symlink("..data/watch.list", folder.join("watch.list")).unwrap();
+    });
+    bench.next_list_is(&["one"]).await;
+    for (name, old, id) in [("..2026_2", "..2026_1", "two"), ("..2026_3", "..2026_2", "six")] {
+        version(bench.folder.path(), name, &format!("{id}\n"));
+        fs::remove_dir_all(bench.folder.path().join(old)).unwrap();
+        bench.next_list_is(&[id]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_caught_half_written_is_not_applied() {
+    let mut bench = Bench::with_list("one\n").await;
+    bench.between_two_looks().await;
+    fs::write(&bench.path, "one\ntwo\nthr").unwrap();
+    // This look finds the half; the next would make it hold.
+    bench.let_it_look(1).await;
+    append(&bench.path, "ee\n");
+    bench.next_list_is(&["one", "two", "three"]).await;
+}
+
+/// The counterpart of the test above: it would notice a source that does not look in between.
+#[tokio::test(start_paused = true)]
+async fn a_half_that_rests_for_two_looks_is_the_list() {
+    let mut bench = Bench::with_list("one\n").await;
+    bench.between_two_looks().await;
+    fs::write(&bench.path, "one\ntwo\nthr").unwrap();
+    bench.let_it_look(2).await;
+    assert_eq!(bench.snapshots.borrow().generation, 2);
+    append(&bench.path, "ee\n");
+    bench.next_list_is(&["one", "two", "three"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncation_seen_by_one_look_takes_nothing_away() {
+    let mut bench = Bench::with_list("one\n").await;
+    bench.between_two_looks().await;
+    fs::write(&bench.path, "").unwrap();
+    bench.let_it_look(1).await;
+    fs::write(&bench.path, "one\ntwo\n").unwrap();
+    bench.next_list_is(&["one", "two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_file_keeps_its_list_is_told_once_and_comes_back() {
+    let mut bench = Bench::with_list("one\n").await;
+    fs::remove_file(&bench.path).unwrap();
+    let snapshot = bench.problem().await;
+    assert!(matches!(snapshot.problem.as_deref(), Some(ReadError::Missing)));
+    assert_eq!(ids(&snapshot), ["one"]);
+    bench.let_it_look(20).await;
+    assert_eq!(bench.log.count("last good one stays in force"), 1);
+
+    fs::write(&bench.path, "one\n").unwrap();
+    let snapshot = bench.until(|snapshot| snapshot.problem.is_none()).await;
+    assert_eq!(snapshot.generation, 1, "the same list is no other list");
+    assert_eq!(bench.log.count("can be read again"), 1);
+
+    fs::remove_file(&bench.path).unwrap();
+    bench.problem().await;
+    fs::write(&bench.path, "two\n").unwrap();
+    bench.next_list_is(&["two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_missing_at_start_counts_as_looked_at_and_is_waited_for() {
+    let mut bench = Bench::start(|_| {});
+    let snapshot = bench.until(|snapshot| snapshot.looked).await;
+    assert!(snapshot.list.is_none() && snapshot.problem.is_some());
+    bench.let_it_look(20).await;
+    assert_eq!(bench.log.count("waiting for it"), 1);
+    fs::write(&bench.path, "one\n").unwrap();
+    bench.next_list_is(&["one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_never_rests_counts_as_looked_at() {
+    let mut bench = Bench::start(|folder| fs::write(folder.join("watch.list"), "a\n").unwrap());
+    let mut snapshots = bench.handle.snapshots();
+    bench.between_two_looks().await;
+    let mut looks = 0;
+    while !snapshots.borrow_and_update().looked {
+        assert!(looks < 10, "still not looked at");
+        looks += 1;
+        append(&bench.path, "b");
+        bench.let_it_look(1).await;
+    }
+    assert_eq!(looks, 1, "two looks are enough");
+    assert!(bench.snapshots.borrow().list.is_none());
+    bench.next_list_is(&["a", "b"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_file_is_refused_without_being_opened() {
+    let mut bench = Bench::with_list("one\n").await;
+    let path = bench.path.clone();
+    let away = |path: &Path| fs::remove_file(path).unwrap();
+
+    away(&path);
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let snapshot = bench.problem().await;
+    assert!(matches!(
+        snapshot.problem.as_deref(),
+        Some(ReadError::NotAFile("FIFO"))
+    ));
+
+    away(&path);
+    fs::create_dir(&path).unwrap();
+    let directory = |snapshot: &Snapshot| {
+        matches!(
+            snapshot.problem.as_deref(),
+            Some(ReadError::NotAFile("directory"))
+        )
+    };
+    bench.until(directory).await;
+
+    fs::remove_dir(&path).unwrap();
+    symlink("/dev/zero", &path).unwrap();
+    let device =
+        |snapshot: &Snapshot| matches!(snapshot.problem.as_deref(), Some(ReadError::NotAFile("device")));
+    bench.until(device).await;
+
+    away(&path);
+    symlink("watch.list", &path).unwrap();
+    let refused =
+        |snapshot: &Snapshot| matches!(snapshot.problem.as_deref(), Some(ReadError::Refused { .. }));
+    bench.until(refused).await;
+    assert_eq!(ids(&bench.snapshots.borrow()), ["one"]);
+    assert_eq!(bench.log.count("last good one stays in force"), 4);
+
+    away(&path);
+    fs::write(&path, "two\n").unwrap();
+    bench.next_list_is(&["two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_over_the_limit_is_refused_as_a_whole() {
+    let mut bench = Bench::with_list("one\n").await;
+    let file = OpenOptions::new().write(true).open(&bench.path).unwrap();
+    file.set_len(MAX_FILE_BYTES + 1).unwrap();
+    let snapshot = bench.problem().await;
+    assert!(matches!(snapshot.problem.as_deref(), Some(ReadError::TooLarge)));
+    assert_eq!(ids(&snapshot), ["one"]);
+    fs::write(&bench.path, "two\n").unwrap();
+    bench.next_list_is(&["two"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_applies_without_waiting_for_the_next_look() {
+    let mut bench = Bench::with_list("one\n").await;
+    let path = bench.path.clone();
+    bench
+        .handle
+        .set(path.clone(), Duration::from_secs(3600), projects(&["main"]));
+    let number = bench.handle.reload();
+    bench.until(|snapshot| snapshot.reloads == number).await;
+
+    fs::write(&path, "one\ntwo\n").unwrap();
+    let number = bench.handle.reload();
+    let reloaded = bench.until(|snapshot| snapshot.reloads == number);
+    let snapshot = timeout(Duration::from_millis(100), reloaded).await.unwrap();
+    assert_eq!(ids(&snapshot), ["one", "two"]);
+
+    let number = bench.handle.reload();
+    let again = bench.until(|snapshot| snapshot.reloads == number).await;
+    assert_eq!(again.generation, snapshot.generation);
+    assert!(again.last_success > snapshot.last_success);
+    assert_eq!(bench.log.count("nothing changed"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_of_a_missing_file_is_carried_out_too() {
+    let mut bench = Bench::with_list("one\n").await;
+    let before = bench.snapshots.borrow().last_success;
+    fs::remove_file(&bench.path).unwrap();
+    let number = bench.handle.reload();
+    let snapshot = bench.until(|snapshot| snapshot.reloads == number).await;
+    assert!(snapshot.problem.is_some());
+    assert_eq!(snapshot.last_success, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_settings_take_effect_at_once() {
+    let mut bench = Bench::with_list("one\ntwo project=prod\n").await;
+    assert_eq!(ids(&bench.snapshots.borrow()), ["one"]);
+    bench
+        .handle
+        .set(bench.path.clone(), REFRESH, projects(&["prod", "main"]));
+    bench.next_list_is(&["one", "two"]).await;
+    let list = bench.snapshots.borrow().list.clone().unwrap();
+    assert_eq!(list.entries[0].key.to_string(), "prod/one");
+
+    let other = bench.folder.path().join("other.list");
+    fs::write(&other, "six\n").unwrap();
+    bench.handle.set(other, REFRESH, projects(&["prod", "main"]));
+    bench.next_list_is(&["six"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_line_is_told_once_with_its_place() {
+    let mut bench = Bench::with_list("one\nb/d a=1\n").await;
+    let [line] = &bench.log.lines_with("line of the watch list rejected")[..] else {
+        panic!("one line expected");
+    };
+    for part in [
+        "WARN",
+        "watch.list",
+        " line=2 column=2 ",
+        "reason='/' cannot be part of an operation ID",
+    ] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    assert_eq!(bench.log.count("watch list applied"), 1);
+
+    append(&bench.path, "two\nalso=bad\n");
+    bench.next_list_is(&["one", "two"]).await;
+    let number = bench.handle.reload();
+    bench.until(|snapshot| snapshot.reloads == number).await;
+    assert_eq!(bench.log.count("line=2 "), 1);
+    assert_eq!(bench.log.count("line=4 "), 1);
+    assert_eq!(bench.log.count("rejected=2"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_of_rubbish_does_not_flood_the_log() {
+    let mut bench = Bench::with_list(&"=\n".repeat(3000)).await;
+    assert_eq!(bench.log.count("line of the watch list rejected"), 20);
+    assert_eq!(bench.log.count("untold=2980 rejected=3000"), 1);
+    append(&bench.path, "one\n");
+    bench.next_list_is(&["one"]).await;
+    assert_eq!(bench.log.count("line of the watch list rejected"), 20);
+    assert_eq!(bench.log.count("untold"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_when_cancelled_and_goes_on_without_handles() {
+    let Bench {
+        handle,
+        mut snapshots,
+        path,
+        cancel,
+        task,
+        folder,
+        ..
+    } = Bench::with_list("one\n").await;
+    drop(handle);
+    append(&path, "two\n");
+    let two = snapshots.wait_for(|snapshot| snapshot.generation == 2);
+    assert_eq!(
+        ids(&timeout(DEADLINE, two).await.unwrap().unwrap()),
+        ["one", "two"]
+    );
+    cancel.cancel();
+    timeout(DEADLINE, task).await.unwrap().unwrap();
+    drop(folder);
+}
