@@ -1,8 +1,19 @@
 //! `backfill-watch` watches backfill operations of the Ampersand API until they end.
 
 pub mod ampersand;
+pub mod app;
+pub mod board;
+pub mod chance;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod core;
+pub mod error;
+pub mod poller;
+pub mod project;
+pub mod record;
+pub mod report;
 pub mod simulator;
+pub mod store;
+pub mod supervisor;
 pub mod watch_list;

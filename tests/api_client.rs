@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backfill_watch::ampersand::{ApiError, ApiFetch, Client, ClientError, ClientSettings, Fetch};
+use backfill_watch::config::SecretSource;
 use backfill_watch::core::answer::{Answer, FailureClass};
 use backfill_watch::core::operation::Status;
 use backfill_watch::core::watch_list::WatchKey;
@@ -61,9 +62,7 @@ impl Server {
                 let (bytes, noted, tls) = (bytes.clone(), noted.clone(), tls.clone());
                 tokio::spawn(async move {
                     if matches!(then, Then::Reset) {
-                        socket2::SockRef::from(&stream)
-                            .set_linger(Some(Duration::ZERO))
-                            .expect("linger");
+                        stream.set_zero_linger().expect("linger");
                     }
                     match tls {
                         None => converse(stream, &bytes, then, &noted).await,
@@ -591,7 +590,10 @@ async fn logs_are_read_line_by_line() {
         .await
         .unwrap();
     assert_eq!(
-        lines.iter().map(|line| line.message.msg.as_str()).collect::<Vec<_>>(),
+        lines
+            .iter()
+            .map(|line| line.message.msg.as_str())
+            .collect::<Vec<_>>(),
         ["bad", "fine"]
     );
     assert!(server.heads()[0].starts_with("GET /v1/projects/p/operations/op-1/logs HTTP/1.1\r\n"));
@@ -612,8 +614,13 @@ async fn logs_are_read_line_by_line() {
 #[tokio::test]
 async fn each_project_is_asked_with_its_key_of_the_moment() {
     let server = Server::start(json("200 OK", OPERATION), Then::Close).await;
-    let keys = |key: &str| HashMap::from([(Arc::from("p"), SecretString::from(key))]);
-    let api = ApiFetch::new(server.client(), keys("the first key"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("api-key");
+    std::fs::write(&file, "the-first-key\n").unwrap();
+    let api = ApiFetch::new(
+        server.client(),
+        HashMap::from([(Arc::from("p"), SecretSource::File(file.clone()))]),
+    );
     let watch = |project: &str| WatchKey {
         project: project.into(),
         operation: "op-1".into(),
@@ -622,12 +629,19 @@ async fn each_project_is_asked_with_its_key_of_the_moment() {
     assert!(size_of_val(&api.fetch(&watch("p"))) <= 16);
     assert_eq!(api.fetch(&watch("p")).await.outcome(), "operation");
     assert_eq!(api.fetch(&watch("other")).await.outcome(), "unauthorized");
-    api.set_keys(keys("the second key"));
+    assert!(!api.refresh_key("p").await, "nothing has changed");
+    std::fs::remove_file(&file).unwrap();
+    assert!(
+        !api.refresh_key("p").await,
+        "a key that is gone for a moment stays in use"
+    );
+    std::fs::write(&file, "the-second-key\n").unwrap();
+    assert!(api.refresh_key("p").await);
     assert_eq!(api.fetch(&watch("p")).await.outcome(), "operation");
     let heads = server.heads();
     assert_eq!(heads.len(), 2);
-    assert!(heads[0].contains("the first key") && heads[1].contains("the second key"));
-    assert!(!format!("{api:?}").contains("the second key"));
+    assert!(heads[0].contains("the-first-key") && heads[1].contains("the-second-key"));
+    assert!(!format!("{api:?}").contains("the-second-key"));
 
     let moved = Server::start(problem("404 Not Found", PROBLEM), Then::Close).await;
     api.set_client(moved.client());

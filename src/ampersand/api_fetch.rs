@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{ApiError, Client, Fetch};
+use crate::config::SecretSource;
 use crate::core::answer::Answer;
 use crate::core::log_line::{self, LogLine};
 use crate::core::watch_list::WatchKey;
@@ -16,8 +17,8 @@ const LOGS_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many lines of it are told.
 const LOGS_LINES: usize = 20;
 
-/// The keys of the projects by name.
-pub type ApiKeys = HashMap<Arc<str>, SecretString>;
+/// Where the keys of the projects stand, by name.
+pub type KeySources = HashMap<Arc<str>, SecretSource>;
 
 /// Asks the API with the project's key. Client and keys can be replaced while it runs: each request uses what
 /// is there when it starts.
@@ -30,26 +31,71 @@ pub struct ApiFetch {
 #[derive(Debug)]
 struct Access {
     client: Client,
-    keys: ApiKeys,
+    sources: KeySources,
+    keys: HashMap<Arc<str>, SecretString>,
 }
 
 impl ApiFetch {
-    /// Asks by `client` with `keys`.
+    /// Asks by `client` with the keys that stand in `sources`. Reads them, so it may block for a moment; a key that
+    /// cannot be read is a project without one until it can.
     #[must_use]
-    pub fn new(client: Client, keys: ApiKeys) -> Self {
+    pub fn new(client: Client, sources: KeySources) -> Self {
+        let keys = sources
+            .iter()
+            .filter_map(|(name, source)| Some((Arc::clone(name), read(name, source)?)))
+            .collect();
         Self {
-            access: RwLock::new(Access { client, keys }),
+            access: RwLock::new(Access {
+                client,
+                sources,
+                keys,
+            }),
         }
     }
 
-    /// Replaces all keys.
-    pub fn set_keys(&self, keys: ApiKeys) {
-        self.write().keys = keys;
+    /// Replaces the places where keys stand; [`refresh_keys`](Self::refresh_keys) reads them.
+    pub fn set_sources(&self, sources: KeySources) {
+        let mut access = self.write();
+        access.keys.retain(|name, _| sources.contains_key(name));
+        access.sources = sources;
     }
 
     /// Replaces the client.
     pub fn set_client(&self, client: Client) {
         self.write().client = client;
+    }
+
+    /// Reads all keys anew; the names of the projects whose key is another one now.
+    pub async fn refresh_keys(&self) -> Vec<Arc<str>> {
+        let sources = self.read().sources.clone();
+        self.refresh(sources).await
+    }
+
+    async fn refresh(&self, sources: KeySources) -> Vec<Arc<str>> {
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut found: Vec<(Arc<str>, SecretString)> = Vec::new();
+            for (name, source) in sources {
+                // Unreadable for a moment, while a file is being replaced: the old key stays.
+                if let Some(key) = read(&name, &source) {
+                    found.push((name, key));
+                }
+            }
+            found
+        });
+        let found = reading.await.unwrap_or_default();
+        let mut access = self.write();
+        let mut changed = Vec::new();
+        for (name, key) in found {
+            let same = access
+                .keys
+                .get(&name)
+                .is_some_and(|old| old.expose_secret() == key.expose_secret());
+            if !same && access.sources.contains_key(&name) {
+                access.keys.insert(Arc::clone(&name), key);
+                changed.push(name);
+            }
+        }
+        changed
     }
 
     /// The client, and the key of `project`.
@@ -72,6 +118,20 @@ impl ApiFetch {
     }
 }
 
+/// The key that stands there, if one can be read.
+fn read(name: &str, source: &SecretSource) -> Option<SecretString> {
+    source
+        .read_line()
+        .inspect_err(|error| {
+            tracing::debug!(
+                project = name,
+                error = error as &dyn std::error::Error,
+                "the API key cannot be read"
+            );
+        })
+        .ok()
+}
+
 impl Fetch for ApiFetch {
     fn fetch(&self, key: &WatchKey) -> impl Future<Output = Answer> + Send {
         let access = self.access(&key.project);
@@ -83,6 +143,15 @@ impl Fetch for ApiFetch {
                 Err(error) => error.into(),
             }
         })
+    }
+
+    fn refresh_key(&self, project: &str) -> impl Future<Output = bool> + Send {
+        let source = self
+            .read()
+            .sources
+            .get_key_value(project)
+            .map(|(name, source)| (Arc::clone(name), source.clone()));
+        async move { !self.refresh(source.into_iter().collect()).await.is_empty() }
     }
 
     fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = Vec<LogLine>> + Send {

@@ -7,6 +7,7 @@
 mod api_error;
 mod api_fetch;
 mod client;
+pub mod gate;
 mod media_type;
 mod problem;
 mod reply;
@@ -14,7 +15,7 @@ mod retry_after;
 mod transport;
 
 pub use api_error::ApiError;
-pub use api_fetch::{ApiFetch, ApiKeys};
+pub use api_fetch::{ApiFetch, KeySources};
 pub use client::{Client, ClientError, ClientSettings, OperationsPage};
 
 use crate::core::answer::Answer;
@@ -25,6 +26,9 @@ use crate::core::watch_list::WatchKey;
 pub trait Fetch: Send + Sync + 'static {
     /// Asks once for an operation. The future is small, and may be dropped at any time.
     fn fetch(&self, key: &WatchKey) -> impl Future<Output = Answer> + Send;
+
+    /// Looks whether the project has a new API key, and uses it from now on. True if it has.
+    fn refresh_key(&self, project: &str) -> impl Future<Output = bool> + Send;
 
     /// The last errors and warnings in the log of an operation that failed; empty when they cannot be had soon.
     fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = Vec<LogLine>> + Send;

@@ -1,3 +1,128 @@
 //! The commands, one file each.
 
+pub mod check;
+pub mod generate;
+pub mod run;
 pub mod simulate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::SettingsSource;
+use crate::config::{ConfigErrors, Environment, Overrides};
+
+/// Exit codes, as every command uses them.
+pub mod exit {
+    /// An operation failed, ended otherwise, is gone or expired; or an internal error.
+    pub const FAILED: u8 = 1;
+    /// Wrong usage or settings.
+    pub const USAGE: u8 = 2;
+    /// The API could not be reached.
+    pub const UNREACHABLE: u8 = 3;
+    /// The API key was rejected.
+    pub const CREDENTIALS: u8 = 4;
+}
+
+const AFTER_HELP: &str = "\
+See it work, without an account:
+  backfill-watch demo
+
+Watch operations, without a settings file:
+  export AMPERSAND_API_KEY=… BACKFILL_WATCH_AMPERSAND__PROJECT=my-project
+  backfill-watch run --watch-list watch.list --state-dir ./state
+
+Exit codes: 0 all succeeded; 1 an operation failed, ended otherwise, is gone or expired;
+2 usage or settings; 3 the API could not be reached; 4 the API key was rejected;
+130 and 143 ended by SIGINT and SIGTERM.";
+
+/// Watches backfill operations of the Ampersand API until they end, and tells people and programs what it sees.
+#[derive(Debug, Parser)]
+#[command(name = "backfill-watch", version, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Check(check::CheckArgs),
+    Simulate(simulate::SimulateArgs),
+    Completions(generate::CompletionsArgs),
+    Man(generate::ManArgs),
+}
+
+impl Cli {
+    /// Carries out the command and tells the exit code.
+    ///
+    /// # Errors
+    /// What keeps the command from being carried out, in words for people.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Run(args) => run::run(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Simulate(args) => simulate::run(args).await,
+            Command::Completions(args) => generate::completions(&args),
+            Command::Man(args) => generate::man(&args),
+        }
+    }
+}
+
+/// Where settings come from, for every command that reads them.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SettingsArgs {
+    /// Read settings from this file instead of /etc/backfill-watch/config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The file that lists the operations to watch
+    #[arg(long, value_name = "FILE")]
+    watch_list: Option<PathBuf>,
+
+    /// The folder that keeps the state
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
+
+    /// Where to serve the status page, health and metrics; "off" for nowhere
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+impl SettingsArgs {
+    /// The sources of settings, the environment as it is now.
+    #[must_use]
+    pub fn source(self) -> SettingsSource {
+        SettingsSource {
+            path: self.config,
+            environment: Environment::capture(),
+            overrides: Overrides {
+                watch_list: self.watch_list,
+                state_dir: self.state_dir,
+                listen: self.listen,
+            },
+        }
+    }
+}
+
+/// Why a command failed, where that has an exit code of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What happened and what to do.
+    pub message: String,
+    /// How to exit.
+    pub code: u8,
+}
+
+/// How to exit after `error`: 2 for settings that are wrong, the code of a [`Failure`], else 1.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<ConfigErrors>() {
+        return exit::USAGE;
+    }
+    error
+        .downcast_ref::<Failure>()
+        .map_or(exit::FAILED, |failure| failure.code)
+}

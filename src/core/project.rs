@@ -155,6 +155,11 @@ impl Project {
         self.next_probe = now.steady;
     }
 
+    /// Forgets a doubt about the credentials, since no other watch is left to settle it.
+    pub fn drop_doubt(&mut self) {
+        self.doubted_by = None;
+    }
+
     /// Whether a 404 speaks of the operation rather than of the project.
     #[must_use]
     pub fn is_known(&self, watches: usize) -> bool {

@@ -280,6 +280,12 @@ impl Watch {
         self.facts.is_some()
     }
 
+    /// Whether it is told unreachable.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        self.unreachable.is_some()
+    }
+
     /// How long until the watch expires.
     #[must_use]
     pub fn expires_in(&self, rules: &Rules) -> Option<Duration> {
@@ -302,11 +308,6 @@ impl Watch {
             polls: self.polls,
             ..Self::default()
         };
-    }
-
-    /// Notes an error that says nothing of this operation, for people who look at the watch.
-    pub fn note_error(&mut self, error: &str) {
-        self.last_error = Some(error.to_owned());
     }
 
     /// Takes in what a poll met.

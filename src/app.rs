@@ -1,0 +1,478 @@
+//! The composition root: builds the parts of the daemon, starts them, and stops them in order.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::ampersand::gate::Limits;
+use crate::ampersand::{ApiFetch, Client, ClientSettings, KeySources};
+use crate::board::Board;
+use crate::chance::Chance;
+use crate::config::{Ampersand, ConfigErrors, Environment, Loaded, Overrides, Poll, Settings};
+use crate::core::watch::Phase;
+use crate::poller::Shared;
+use crate::project::Project;
+use crate::record::Recorder;
+use crate::report::log::LogHandle;
+use crate::store::Store;
+use crate::supervisor::{Projects, Standing, Supervisor};
+use crate::watch_list::{self, WatchListSource};
+
+/// How often the files that secrets stand in are looked at.
+const SECRETS_REFRESH: Duration = Duration::from_secs(10);
+/// How often what has changed without an event is written down.
+const CHECKPOINT: Duration = Duration::from_mins(1);
+/// How many watches are written down in one go: the writer stays free for events in between.
+const CHECKPOINT_BATCH: usize = 1_000;
+
+/// Where settings come from, for reading them again.
+#[derive(Debug, Clone)]
+pub struct SettingsSource {
+    /// The file that was named, if one was.
+    pub path: Option<PathBuf>,
+    /// The environment as it was at the start.
+    pub environment: Environment,
+    /// What the command line sets.
+    pub overrides: Overrides,
+}
+
+impl SettingsSource {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, together.
+    pub fn load(&self) -> Result<Loaded, ConfigErrors> {
+        Settings::load(self.path.as_deref(), &self.environment, &self.overrides)
+    }
+}
+
+/// When the daemon ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Never: it runs until it is stopped.
+    Stopped,
+    /// When every listed watch is over.
+    Done,
+}
+
+/// How the daemon came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Ending {
+    /// Stopped by a signal, in order.
+    Stopped(StopSignal),
+    /// Stopped by a second signal, at once.
+    Forced(StopSignal),
+    /// Every listed watch is over, all of them succeeded.
+    AllSucceeded,
+    /// Every listed watch is over, not all of them succeeded.
+    NotAllSucceeded,
+}
+
+/// A signal that stops the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// `SIGINT`, as Ctrl-C sends it.
+    Interrupt,
+    /// `SIGTERM`.
+    Terminate,
+}
+
+impl StopSignal {
+    /// The exit code of a process that this signal ended: 128 and the signal's number.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        }
+    }
+}
+
+/// The running daemon.
+struct App {
+    source: SettingsSource,
+    settings: Settings,
+    log: LogHandle,
+    shared: Arc<Shared<ApiFetch>>,
+    projects: Projects,
+    poll: watch::Sender<Arc<Poll>>,
+    list: watch_list::Handle,
+    board: Arc<Board>,
+    store: Store,
+    recorder: Recorder,
+}
+
+/// Everything that stops when the daemon does.
+struct Tasks {
+    cancel: CancellationToken,
+    running: JoinSet<()>,
+}
+
+/// The signals that the daemon listens to.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Happened {
+        tokio::select! {
+            _ = self.hangup.recv() => Happened::Reload,
+            _ = self.interrupt.recv() => Happened::Stop(StopSignal::Interrupt),
+            _ = self.terminate.recv() => Happened::Stop(StopSignal::Terminate),
+        }
+    }
+
+    async fn stop(&mut self) -> StopSignal {
+        tokio::select! {
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => StopSignal::Terminate,
+        }
+    }
+}
+
+/// What ended the wait for something to happen.
+enum Happened {
+    Reload,
+    Stop(StopSignal),
+    Done,
+}
+
+/// Runs the daemon to its end.
+///
+/// # Errors
+/// When a part cannot be built: each error says what to do about it.
+pub async fn run(
+    source: SettingsSource,
+    settings: Settings,
+    log: LogHandle,
+    until: Until,
+) -> anyhow::Result<Ending> {
+    // Before anything is built: a signal that comes meanwhile is served when it is.
+    let mut signals = Signals::listen().context("cannot listen to signals")?;
+    let (mut app, mut tasks, mut standing) = App::start(source, settings, log).await?;
+    let happened = loop {
+        let happened = tokio::select! {
+            signalled = signals.next() => signalled,
+            () = done(&mut standing), if until == Until::Done => Happened::Done,
+        };
+        match happened {
+            Happened::Reload => app.reload().await,
+            end => break end,
+        }
+    };
+    let ending = match happened {
+        Happened::Stop(stop) => {
+            tracing::info!(signal = stop.name(), "stopping; a second signal ends at once");
+            Ending::Stopped(stop)
+        }
+        Happened::Done | Happened::Reload => app.count_endings(),
+    };
+    tokio::select! {
+        () = app.stop(&mut tasks) => Ok(ending),
+        stop = signals.stop() => {
+            tracing::warn!(signal = stop.name(), "stopped at once; what is recorded is safe");
+            Ok(Ending::Forced(stop))
+        }
+    }
+}
+
+async fn done(standing: &mut watch::Receiver<Standing>) {
+    if standing.wait_for(Standing::is_done).await.is_err() {
+        // The supervisor is gone, which happens only at a stop; that is told by somebody else.
+        std::future::pending::<()>().await;
+    }
+}
+
+impl App {
+    async fn start(
+        source: SettingsSource,
+        settings: Settings,
+        log: LogHandle,
+    ) -> anyhow::Result<(Self, Tasks, watch::Receiver<Standing>)> {
+        let store = Store::in_memory();
+        let recorder = Recorder::new(store.clone());
+        let client = client(&settings.ampersand).await?;
+        let sources = key_sources(&settings.ampersand);
+        let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
+        let (poll, poll_receiver) = watch::channel(Arc::new(settings.poll.clone()));
+        let projects = Projects::default();
+        let board = Arc::new(Board::default());
+        let names = project_names(&settings.ampersand);
+        let (list_source, list) =
+            WatchListSource::new(settings.watch_list.clone(), settings.watch_list_refresh, names);
+        let shared = Arc::new(Shared {
+            fetch,
+            recorder: recorder.clone(),
+            poll: poll_receiver,
+            chance: Chance::new(),
+        });
+        let (supervisor, standing) = Supervisor::new(
+            Arc::clone(&shared),
+            store.clone(),
+            Arc::clone(&projects),
+            Arc::clone(&board),
+            list.snapshots(),
+        );
+        let app = Self {
+            source,
+            settings,
+            log,
+            shared,
+            projects,
+            poll,
+            list,
+            board,
+            store,
+            recorder,
+        };
+        app.add_projects().await?;
+
+        let cancel = CancellationToken::new();
+        let mut running = JoinSet::new();
+        running.spawn(list_source.run(cancel.clone()));
+        running.spawn(supervisor.run(cancel.clone()));
+        running.spawn(refresh_keys(
+            Arc::clone(&app.shared),
+            Arc::clone(&app.projects),
+            cancel.clone(),
+        ));
+        running.spawn(checkpoints(
+            app.store.clone(),
+            Arc::clone(&app.board),
+            cancel.clone(),
+        ));
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            watch_list = %app.settings.watch_list.display(),
+            base_url = %app.settings.ampersand.base_url,
+            projects = app.settings.ampersand.projects.len(),
+            "started"
+        );
+        Ok((app, Tasks { cancel, running }, standing))
+    }
+
+    /// Makes a project of each that is configured and not there yet.
+    async fn add_projects(&self) -> anyhow::Result<()> {
+        let limits = limits(&self.settings.ampersand);
+        for configured in &self.settings.ampersand.projects {
+            let known = self
+                .projects
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&configured.name)
+                .cloned();
+            if let Some(project) = known {
+                project.gate().set_limits(limits);
+                continue;
+            }
+            let state = self
+                .store
+                .load_project(&configured.name)
+                .await
+                .context("cannot read the state")?;
+            let project = Project::new(
+                Arc::clone(&configured.name),
+                limits,
+                state.unwrap_or_default(),
+                self.poll.subscribe(),
+                self.recorder.clone(),
+            );
+            self.projects
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(Arc::clone(&configured.name), Arc::new(project));
+        }
+        Ok(())
+    }
+
+    /// Reads settings, secrets and the watch list anew. Broken settings keep the running ones.
+    async fn reload(&mut self) {
+        tracing::info!("reloading settings, secrets and watch list");
+        if let Err(error) = self.reload_settings().await {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the settings are broken, so the running ones are kept; mend them and reload again"
+            );
+            // The list and the keys are looked at all the same: they may be what was changed.
+            self.list.reload();
+        }
+        replace_keys(&self.projects, self.shared.fetch.refresh_keys().await).await;
+    }
+
+    async fn reload_settings(&mut self) -> anyhow::Result<()> {
+        let source = self.source.clone();
+        let loaded = tokio::task::spawn_blocking(move || source.load()).await??;
+        for warning in &loaded.warnings {
+            tracing::warn!(key = warning.key, help = warning.help, "{}", warning.problem);
+        }
+        let settings = loaded.settings;
+        let client = client(&settings.ampersand).await?;
+        self.log.set_filter(&settings.log.filter)?;
+        for key in self.settings.unchangeable_differences(&settings) {
+            tracing::warn!(
+                key,
+                "this setting cannot change while running; it is kept until a restart"
+            );
+        }
+        self.shared.fetch.set_client(client);
+        self.shared.fetch.set_sources(key_sources(&settings.ampersand));
+        self.poll.send_replace(Arc::new(settings.poll.clone()));
+        self.settings = settings;
+        self.add_projects().await?;
+        self.list.set(
+            self.settings.watch_list.clone(),
+            self.settings.watch_list_refresh,
+            project_names(&self.settings.ampersand),
+        );
+        tracing::info!("settings reloaded");
+        Ok(())
+    }
+
+    /// How the listed watches ended.
+    fn count_endings(&self) -> Ending {
+        let mut endings: HashMap<Phase, usize> = HashMap::new();
+        for watched in self.board.all() {
+            *endings.entry(watched.look(|watch| watch.phase())).or_default() += 1;
+        }
+        let count = |phase| endings.get(&phase).copied().unwrap_or(0);
+        tracing::info!(
+            succeeded = count(Phase::Succeeded),
+            failed = count(Phase::Failed),
+            ended = count(Phase::Ended),
+            gone = count(Phase::Gone),
+            expired = count(Phase::Expired),
+            "every listed operation is over"
+        );
+        if endings.keys().all(|phase| *phase == Phase::Succeeded) {
+            Ending::AllSucceeded
+        } else {
+            Ending::NotAllSucceeded
+        }
+    }
+
+    /// Stops in order: first nothing new is decided, then what was decided is recorded and told.
+    async fn stop(&self, tasks: &mut Tasks) {
+        tasks.cancel.cancel();
+        while let Some(joined) = tasks.running.join_next().await {
+            if let Err(error) = joined {
+                tracing::error!(%error, "a task of the daemon ended badly: this is a bug, please report it");
+            }
+        }
+        self.recorder.finish().await;
+        checkpoint(&self.store, &self.board).await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn client(ampersand: &Ampersand) -> anyhow::Result<Client> {
+    let settings = ClientSettings {
+        base_url: ampersand.base_url.clone(),
+        request_timeout: ampersand.request_timeout,
+        ca_file: ampersand.ca_file.clone(),
+        max_concurrent_requests: ampersand.max_concurrent_requests.get(),
+    };
+    Ok(tokio::task::spawn_blocking(move || Client::new(settings)).await??)
+}
+
+fn limits(ampersand: &Ampersand) -> Limits {
+    Limits {
+        concurrent: ampersand.max_concurrent_requests.get(),
+        per_second: ampersand.max_requests_per_second,
+    }
+}
+
+fn key_sources(ampersand: &Ampersand) -> KeySources {
+    ampersand
+        .projects
+        .iter()
+        .map(|project| (Arc::clone(&project.name), project.api_key.clone()))
+        .collect()
+}
+
+fn project_names(ampersand: &Ampersand) -> Vec<Arc<str>> {
+    ampersand
+        .projects
+        .iter()
+        .map(|project| Arc::clone(&project.name))
+        .collect()
+}
+
+/// Looks at the files of the API keys, so that a key that was rotated needs no reload.
+async fn refresh_keys(shared: Arc<Shared<ApiFetch>>, projects: Projects, cancel: CancellationToken) {
+    while cancel
+        .run_until_cancelled(tokio::time::sleep(SECRETS_REFRESH))
+        .await
+        .is_some()
+    {
+        replace_keys(&projects, shared.fetch.refresh_keys().await).await;
+    }
+}
+
+async fn replace_keys(projects: &RwLock<HashMap<Arc<str>, Arc<Project>>>, changed: Vec<Arc<str>>) {
+    for name in changed {
+        tracing::info!(project = &*name, "a new API key is in place");
+        let project = projects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&name)
+            .cloned();
+        if let Some(project) = project {
+            project.key_replaced().await;
+        }
+    }
+}
+
+/// Writes down what has changed without an event, now and then.
+async fn checkpoints(store: Store, board: Arc<Board>, cancel: CancellationToken) {
+    while cancel
+        .run_until_cancelled(tokio::time::sleep(CHECKPOINT))
+        .await
+        .is_some()
+    {
+        checkpoint(&store, &board).await;
+    }
+}
+
+async fn checkpoint(store: &Store, board: &Board) {
+    for batch in board.all().chunks(CHECKPOINT_BATCH) {
+        let changed: Vec<_> = batch
+            .iter()
+            .filter_map(|watched| Some((watched.key.clone(), watched.take_changed()?)))
+            .collect();
+        if changed.is_empty() {
+            continue;
+        }
+        if let Err(error) = store.checkpoint(changed).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a checkpoint could not be written"
+            );
+            batch.iter().for_each(|watched| watched.mark_changed());
+        }
+    }
+}

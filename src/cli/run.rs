@@ -1,0 +1,62 @@
+//! `backfill-watch run`: the daemon.
+
+use std::process::ExitCode;
+
+use super::{Failure, SettingsArgs, exit};
+use crate::app::{self, Ending, Until};
+use crate::report::log;
+
+const AFTER_HELP: &str = "\
+Examples:
+  As a service, with settings from /etc/backfill-watch/config.toml:
+    backfill-watch run
+
+  As a sidecar, with settings from the environment alone:
+    AMPERSAND_API_KEY=… BACKFILL_WATCH_AMPERSAND__PROJECT=my-project \\
+        backfill-watch run --watch-list /work/watch.list
+
+  In a script, until every listed operation is over:
+    backfill-watch run --until-done --watch-list watch.list --state-dir ./state
+
+Signals: SIGHUP reloads settings, secrets and the watch list; SIGTERM and SIGINT stop, a second one at once.";
+
+/// Run the daemon: watch the listed operations until they end
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct RunArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+
+    /// End when every listed operation is over: exit 0 if all succeeded, else 1
+    #[arg(long)]
+    until_done: bool,
+}
+
+/// Runs the daemon to its end.
+///
+/// # Errors
+/// When settings are wrong or a part of the daemon cannot be built.
+pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let source = args.settings.source();
+    let loaded = source.load()?;
+    let log =
+        log::init(loaded.settings.log.format, &loaded.settings.log.filter).map_err(|error| Failure {
+            message: error.to_string(),
+            code: exit::USAGE,
+        })?;
+    for warning in &loaded.warnings {
+        tracing::warn!(key = warning.key, help = warning.help, "{}", warning.problem);
+    }
+    let until = if args.until_done {
+        Until::Done
+    } else {
+        Until::Stopped
+    };
+    let ending = app::run(source, loaded.settings, log, until).await?;
+    Ok(ExitCode::from(match (ending, until) {
+        // Stopped in order is how a service ends; a script that waits for the end of its operations did not get it.
+        (Ending::Stopped(_), Until::Stopped) | (Ending::AllSucceeded, _) => 0,
+        (Ending::NotAllSucceeded, _) => exit::FAILED,
+        (Ending::Stopped(signal), Until::Done) | (Ending::Forced(signal), _) => signal.exit_code(),
+    }))
+}

@@ -1,0 +1,99 @@
+//! Reading small text files: settings, secrets, certificates.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+/// Why a file cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// There is none.
+    #[error("there is no such file")]
+    Missing,
+    /// The path names a folder.
+    #[error("it is a directory, not a file")]
+    Directory,
+    /// The path names a pipe, a socket or a device, which could block or never end.
+    #[error("it is not a regular file")]
+    NotRegular,
+    /// The operating system refuses.
+    #[error("it cannot be read")]
+    Unreadable(#[source] io::Error),
+    /// The file is larger than such a file has reason to be.
+    #[error("it is larger than {max} bytes")]
+    TooLarge {
+        /// The most that is taken, in bytes.
+        max: usize,
+    },
+    /// The file is not text.
+    #[error("it is not UTF-8 text")]
+    NotUtf8,
+}
+
+impl FileError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Missing => "create the file, or correct the path",
+            Self::Directory | Self::NotRegular => "give the path of a regular file",
+            Self::Unreadable(_) => {
+                "let the user that backfill-watch runs as read the file and enter its folders"
+            }
+            Self::TooLarge { .. } => "check that the path names the right file",
+            Self::NotUtf8 => "check that the path names the right file, and save it as UTF-8",
+        }
+    }
+}
+
+/// Reads a text file of at most `max` bytes.
+pub(super) fn read_text(path: &Path, max: usize) -> Result<String, FileError> {
+    let refused = |error: io::Error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => FileError::Missing,
+        ErrorKind::IsADirectory => FileError::Directory,
+        _ => FileError::Unreadable(error),
+    };
+    // Looked at before it is opened, because opening a pipe waits for its other end.
+    let metadata = path.metadata().map_err(refused)?;
+    if metadata.is_dir() {
+        return Err(FileError::Directory);
+    }
+    if !metadata.is_file() {
+        return Err(FileError::NotRegular);
+    }
+    let file = File::open(path).map_err(refused)?;
+    // One byte more than is allowed, to tell "as large" from "larger".
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).map_err(refused)?;
+    if bytes.len() > max {
+        return Err(FileError::TooLarge { max });
+    }
+    String::from_utf8(bytes).map_err(|_| FileError::NotUtf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_up_to_the_limit_and_tells_what_is_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        assert!(matches!(read_text(&path, 4), Err(FileError::Missing)));
+        std::fs::write(&path, "four").unwrap();
+        assert_eq!(read_text(&path, 4).unwrap(), "four");
+        assert!(matches!(read_text(&path, 3), Err(FileError::TooLarge { max: 3 })));
+        assert!(matches!(
+            read_text(&path.join("below"), 4),
+            Err(FileError::Missing)
+        ));
+        assert!(matches!(read_text(folder.path(), 4), Err(FileError::Directory)));
+        assert!(matches!(
+            read_text(Path::new("/dev/null"), 4),
+            Err(FileError::NotRegular)
+        ));
+        std::fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert!(matches!(read_text(&path, 4), Err(FileError::NotUtf8)));
+    }
+}

@@ -1,0 +1,39 @@
+//! Settings: as written, then checked.
+//!
+//! The way of a value: the file, the environment and the flags are laid over each other (`raw`), each value keeping
+//! its place; a reader takes each one at its type and range (`reader`), section by section; and what comes out are
+//! the checked types below, or a list of everything that is wrong. Nothing is logged here.
+
+mod ampersand;
+mod defaults;
+mod environment;
+mod error;
+mod event_filter;
+mod file;
+mod http;
+mod keys;
+mod log;
+mod poll;
+mod raw;
+mod reader;
+mod secret;
+mod secrets;
+mod settings;
+mod value;
+mod web_address;
+mod webhook;
+
+#[cfg(test)]
+mod tests;
+
+pub use ampersand::{Ampersand, Project};
+pub use environment::Environment;
+pub use error::{ConfigErrors, ConfigProblem, Place};
+pub use event_filter::{EventFilter, EventGlob};
+pub use file::FileError;
+pub use http::{Http, Unauthenticated};
+pub use log::{Log, LogFormat};
+pub use poll::Poll;
+pub use secret::{SecretError, SecretSource, WebhookSecret};
+pub use settings::{DEFAULT_PATH, Loaded, Metrics, Overrides, Settings};
+pub use webhook::{PlainHttp, Webhook};

@@ -1,0 +1,331 @@
+//! Secrets: where they stand, and how they are read each time they are needed.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+
+use super::file::{FileError, read_text};
+
+/// The most a secret file may hold, in bytes.
+const MAX_FILE: usize = 64 * 1024;
+/// The most live secrets of one webhook: each adds a signature to the header of every delivery.
+const MAX_WEBHOOK_SECRETS: usize = 10;
+const WEBHOOK_SECRET_PREFIX: &str = "whsec_";
+
+/// Where a secret stands. It is read anew each time, so that a secret that was changed needs no reload.
+#[derive(Clone)]
+pub enum SecretSource {
+    /// A file.
+    File(PathBuf),
+    /// An environment variable of this process.
+    Environment {
+        /// Its name.
+        name: &'static str,
+        /// Its value; `None` when it is not set.
+        value: Option<SecretString>,
+    },
+}
+
+/// Why a secret cannot be used. No message holds any part of the secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be had.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way.
+        source: FileError,
+    },
+    /// The environment variable is not set.
+    #[error("{name} is not set")]
+    NotSet {
+        /// The variable.
+        name: &'static str,
+    },
+    /// Nothing but white space is there.
+    #[error("{place} is empty")]
+    Empty {
+        /// The file or variable.
+        place: String,
+    },
+    /// One line is wanted.
+    #[error("{place} has more than one line")]
+    SeveralLines {
+        /// The file or variable.
+        place: String,
+    },
+    /// A character that cannot stand in an HTTP header.
+    #[error("{place} has a character at column {column} that is no visible ASCII character")]
+    IllegalCharacter {
+        /// The file or variable.
+        place: String,
+        /// Its column, from 1.
+        column: usize,
+    },
+    /// A webhook secret is not `whsec_` and base64 of 24 to 64 bytes.
+    #[error("line {line} of {place} is no webhook secret: {problem}")]
+    NotAWebhookSecret {
+        /// The file or variable.
+        place: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// More webhook secrets than make sense.
+    #[error("{place} has more than {MAX_WEBHOOK_SECRETS} secrets")]
+    TooMany {
+        /// The file or variable.
+        place: String,
+    },
+}
+
+impl SecretError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::File { source, .. } => source.help(),
+            Self::NotSet { .. } => "set the variable, or name a file with the secret",
+            Self::Empty { .. } => "put the secret there",
+            Self::SeveralLines { .. } => "leave the secret alone, on one line",
+            Self::IllegalCharacter { .. } => {
+                "put the bare secret there, without spaces, quotation marks or a byte-order mark"
+            }
+            Self::NotAWebhookSecret { .. } => {
+                "write one secret a line, newest first; this makes one: echo whsec_$(openssl rand -base64 32)"
+            }
+            Self::TooMany { .. } => "remove the old ones, from the end",
+        }
+    }
+}
+
+/// The key that webhook deliveries are signed with.
+#[derive(Debug, Clone)]
+pub struct WebhookSecret(SecretSlice<u8>);
+
+impl WebhookSecret {
+    /// The bytes of the key, 24 to 64 of them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose_secret()
+    }
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let encoded = text
+            .strip_prefix(WEBHOOK_SECRET_PREFIX)
+            .ok_or("it does not begin with whsec_")?;
+        let bytes = BASE64_STANDARD
+            .decode(encoded)
+            .map_err(|_| "what follows whsec_ is not padded base64")?;
+        let secret = SecretSlice::from(bytes);
+        match secret.expose_secret().len() {
+            24..=64 => Ok(Self(secret)),
+            0..24 => Err("it has fewer than 24 bytes"),
+            _ => Err("it has more than 64 bytes"),
+        }
+    }
+}
+
+impl SecretSource {
+    /// Reads a secret of one line, such as an API key or a token: visible ASCII characters, a trailing newline apart.
+    ///
+    /// Reads a small file, so it may block for a moment.
+    ///
+    /// # Errors
+    /// When there is no secret, or one that cannot stand in an HTTP header.
+    pub fn read_line(&self) -> Result<SecretString, SecretError> {
+        let text = self.read()?;
+        let line = text.expose_secret().trim_end_matches(['\r', '\n']);
+        let place = || self.to_string();
+        if line.trim().is_empty() {
+            return Err(SecretError::Empty { place: place() });
+        }
+        if line.contains('\n') {
+            return Err(SecretError::SeveralLines { place: place() });
+        }
+        match line.chars().position(|c| !c.is_ascii_graphic()) {
+            Some(index) => Err(SecretError::IllegalCharacter {
+                place: place(),
+                column: index + 1,
+            }),
+            None => Ok(SecretString::from(line)),
+        }
+    }
+
+    /// Reads the secrets of a webhook, one a line, newest first. Empty lines are skipped; there is one secret at least.
+    ///
+    /// Reads a small file, so it may block for a moment.
+    ///
+    /// # Errors
+    /// When there is no secret, or a line that is none.
+    pub fn read_webhook_secrets(&self) -> Result<Vec<WebhookSecret>, SecretError> {
+        let text = self.read()?;
+        let place = || self.to_string();
+        let mut secrets = Vec::new();
+        for (index, line) in text.expose_secret().lines().enumerate() {
+            if line.trim().is_empty() {
+                continue;
+            }
+            if secrets.len() == MAX_WEBHOOK_SECRETS {
+                return Err(SecretError::TooMany { place: place() });
+            }
+            let secret =
+                WebhookSecret::parse(line.trim()).map_err(|problem| SecretError::NotAWebhookSecret {
+                    place: place(),
+                    line: index + 1,
+                    problem,
+                })?;
+            secrets.push(secret);
+        }
+        if secrets.is_empty() {
+            return Err(SecretError::Empty { place: place() });
+        }
+        Ok(secrets)
+    }
+
+    fn read(&self) -> Result<SecretString, SecretError> {
+        match self {
+            Self::File(path) => read_text(path, MAX_FILE)
+                .map(SecretString::from)
+                .map_err(|source| SecretError::File {
+                    path: path.clone(),
+                    source,
+                }),
+            Self::Environment { name, value } => value.clone().ok_or(SecretError::NotSet { name }),
+        }
+    }
+}
+
+/// Displays the place of the secret.
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment { name, .. } => write!(f, "environment variable {name}"),
+        }
+    }
+}
+
+/// Prints the place of the secret.
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretSource({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    fn variable(value: &str) -> SecretSource {
+        SecretSource::Environment {
+            name: "TEST_SECRET",
+            value: Some(SecretString::from(value)),
+        }
+    }
+
+    fn line(value: &str) -> Result<String, String> {
+        let answer = variable(value).read_line();
+        answer
+            .map(|secret| secret.expose_secret().to_owned())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_line_secrets() {
+        assert_eq!(line("k3y~!").unwrap(), "k3y~!");
+        assert_eq!(line("key\r\n\n").unwrap(), "key");
+        assert!(line("\n").unwrap_err().ends_with("is empty"));
+        assert!(line("").unwrap_err().ends_with("is empty"));
+        assert!(line("a\nb").unwrap_err().ends_with("more than one line"));
+        assert!(line("key two").unwrap_err().contains("column 4"));
+        assert!(line("\u{feff}key").unwrap_err().contains("column 1"));
+        assert!(line("kéy").unwrap_err().contains("column 2"));
+    }
+
+    #[test]
+    fn webhook_secrets() {
+        let read = |text: &str| {
+            variable(text)
+                .read_webhook_secrets()
+                .map_err(|error| error.to_string())
+        };
+        let two = read(&format!("{SECRET}\r\n\nwhsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\n")).unwrap();
+        assert_eq!(two.len(), 2);
+        assert_eq!(
+            (two[0].expose()[0], two[1].expose()[0], two[0].expose().len()),
+            (0x31, 0x0b, 24)
+        );
+        let of_bytes = |n: usize| read(&format!("whsec_{}", BASE64_STANDARD.encode(vec![7; n])));
+        assert!(of_bytes(64).is_ok());
+        assert!(of_bytes(65).unwrap_err().contains("more than 64 bytes"));
+        assert!(of_bytes(23).unwrap_err().contains("fewer than 24 bytes"));
+        assert!(read("whsec_???").unwrap_err().contains("base64"));
+        assert!(
+            read(&format!("{SECRET}\nhunter2"))
+                .unwrap_err()
+                .starts_with("line 2 of environment variable")
+        );
+        assert!(read("\n\n").unwrap_err().ends_with("is empty"));
+        assert!(
+            read(&format!("{SECRET}\n").repeat(11))
+                .unwrap_err()
+                .contains("more than 10")
+        );
+        assert_eq!(read(&format!("{SECRET}\n").repeat(10)).unwrap().len(), 10);
+    }
+
+    #[test]
+    fn files_are_read_anew_and_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let source = SecretSource::File(path.clone());
+        assert!(matches!(
+            source.read_line(),
+            Err(SecretError::File {
+                source: FileError::Missing,
+                ..
+            })
+        ));
+        for key in ["first", "second"] {
+            std::fs::write(&path, format!("{key}\n")).unwrap();
+            assert_eq!(source.read_line().unwrap().expose_secret(), key);
+        }
+        std::fs::write(&path, "x".repeat(MAX_FILE + 1)).unwrap();
+        assert!(matches!(
+            source.read_line(),
+            Err(SecretError::File {
+                source: FileError::TooLarge { .. },
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn neither_debug_nor_errors_show_a_secret() {
+        let printed = format!("{:?} {}", variable(SECRET), variable(SECRET));
+        assert!(!printed.contains("whsec_"), "{printed}");
+        let secrets = format!("{:?}", variable(SECRET).read_webhook_secrets().unwrap());
+        assert!(
+            secrets.contains("REDACTED") && !secrets.contains("49"),
+            "{secrets}"
+        );
+        for wrong in ["hunter2 hunter2", "whsec_hunter2", "hunter2\nhunter2"] {
+            for error in [
+                variable(wrong).read_line().err(),
+                variable(wrong).read_webhook_secrets().err(),
+            ] {
+                let told = error
+                    .map(|error| format!("{error} {error:?} {}", error.help()))
+                    .unwrap_or_default();
+                assert!(!told.contains("hunter2"), "{told}");
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Finds the place of each secret and, where the secrets will be needed, looks whether they are usable.
+
+use std::path::Path;
+
+use secrecy::SecretString;
+
+use super::reader::{Purpose, Reader};
+use super::secret::{SecretError, SecretSource};
+use crate::error::chain;
+
+/// Where a secret may stand besides the file that a setting names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fallback {
+    /// The name of the systemd credential.
+    pub credential: &'static str,
+    /// The environment variable.
+    pub variable: &'static str,
+}
+
+impl Fallback {
+    /// The systemd credential if there is one, else the variable, set or not.
+    pub(super) fn source(self, reader: &Reader<'_>) -> SecretSource {
+        let credential = reader
+            .environment
+            .get("CREDENTIALS_DIRECTORY")
+            .map(|folder| Path::new(folder).join(self.credential))
+            .filter(|file| file.exists());
+        if let Some(file) = credential {
+            return SecretSource::File(file);
+        }
+        let value = reader.environment.get(self.variable).map(|value| {
+            // What is not UTF-8 becomes replacement characters, which the check refuses.
+            SecretString::from(value.to_string_lossy().into_owned())
+        });
+        SecretSource::Environment {
+            name: self.variable,
+            value,
+        }
+    }
+}
+
+/// The file that the setting `key` names; `None` when it names none.
+pub(super) fn in_file(reader: &mut Reader<'_>, key: &str) -> Option<SecretSource> {
+    let path = reader.file(key)?;
+    // Told before anything shows the path, which here is the secret.
+    if path
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"whsec_"))
+    {
+        reader.fail(
+            key,
+            "holds a secret itself",
+            "put the secret into a file, and give the path of that file",
+        );
+        return None;
+    }
+    Some(SecretSource::File(path))
+}
+
+/// Notes an error when the API key or token cannot be used.
+pub(super) fn check_line(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
+    check(reader, key, missing, || source.read_line().err());
+}
+
+/// Notes an error when the secrets of a webhook cannot be used.
+pub(super) fn check_webhook(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
+    check(reader, key, missing, || source.read_webhook_secrets().err());
+}
+
+/// What to say when there is no secret at all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Missing<'a> {
+    pub problem: &'a str,
+    pub help: &'a str,
+}
+
+fn check(
+    reader: &mut Reader<'_>,
+    key: &str,
+    missing: Missing<'_>,
+    read: impl FnOnce() -> Option<SecretError>,
+) {
+    if reader.purpose == Purpose::Look {
+        return;
+    }
+    match read() {
+        None => {}
+        Some(SecretError::NotSet { .. }) => reader.fail(key, missing.problem, missing.help),
+        Some(error) => reader.fail(key, chain(&error), error.help()),
+    }
+}

@@ -1,0 +1,281 @@
+//! Whole settings: how the sources go together, and what is told about what is wrong.
+
+mod ampersand;
+mod example;
+mod sources;
+mod values;
+mod webhooks;
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::{ConfigErrors, Environment, Loaded, Overrides, Settings};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// What the shortest settings that hold need.
+const PROJECT: &[(&str, &str)] = &[
+    ("BACKFILL_WATCH_AMPERSAND__PROJECT", "p"),
+    ("AMPERSAND_API_KEY", "hunter2"),
+];
+
+/// A folder with a settings file and what it names, and an environment.
+struct Case {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+    overrides: Overrides,
+}
+
+impl Case {
+    /// The settings file, and the variables of [`PROJECT`].
+    fn new(toml: &str) -> Self {
+        Self::bare(toml).with(PROJECT)
+    }
+
+    /// The settings file, and no environment.
+    fn bare(toml: &str) -> Self {
+        let case = Self {
+            folder: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+            overrides: Overrides::default(),
+        };
+        case.file("config.toml", toml)
+    }
+
+    fn with(mut self, variables: &[(&str, &str)]) -> Self {
+        self.variables.extend(
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        self
+    }
+
+    fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.folder.path().join(name), content).unwrap();
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn environment(&self) -> Environment {
+        self.variables.iter().cloned().collect()
+    }
+
+    fn load(&self) -> Result<Loaded, ConfigErrors> {
+        Settings::load(
+            Some(&self.path("config.toml")),
+            &self.environment(),
+            &self.overrides,
+        )
+    }
+
+    #[track_caller]
+    fn settings(&self) -> Settings {
+        match self.load() {
+            Ok(loaded) => {
+                assert_eq!(loaded.warnings, []);
+                loaded.settings
+            }
+            Err(errors) => panic!("{errors}"),
+        }
+    }
+
+    /// The errors as they are told, the folder cut from the paths.
+    #[track_caller]
+    fn errors(&self) -> String {
+        self.short(&self.load().unwrap_err().to_string())
+    }
+
+    /// The warnings likewise.
+    #[track_caller]
+    fn warnings(&self) -> String {
+        let warnings = self.load().unwrap().warnings;
+        self.short(
+            &warnings
+                .iter()
+                .map(|warning| format!("{warning}\n"))
+                .collect::<String>(),
+        )
+    }
+
+    fn short(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.folder.path().display()), "")
+    }
+}
+
+/// The first lines of the problems, without their help.
+fn first_lines(told: &str) -> Vec<&str> {
+    told.lines()
+        .filter(|line| !line.starts_with("    help: "))
+        .collect()
+}
+
+#[test]
+fn everything_wrong_at_once_is_told_at_once() {
+    let case = Case::bare(
+        r#"retention = 30
+watch_lists = "w"
+
+[ampersand]
+base_url = "ftp://example.com"
+api_key_file = "missing-key"
+project = "a b"
+
+[poll]
+initial_interval = "5s"
+min_interval = "0s"
+max_interval = "1s"
+multiplier = "1.5"
+stalled_after = "30 parsecs"
+randomization = 1.5
+adaptive = 1
+
+[[webhooks]]
+url = "http://example.com/"
+secret_file = "secrets"
+events = ["operation.fail"]
+
+[log]
+format = 5
+filter = "backfill_watch=loud"
+"#,
+    )
+    .file("secrets", "\n")
+    .with(&[("BACKFILL_WATCH_HTTP__LISTEN", "localhost")]);
+    insta::assert_snapshot!(case.errors(), @r#"
+    config.toml:1:13: retention: expected a duration, found the whole number 30
+        help: write the unit too, as in "30s"
+    config.toml:2:1: watch_lists: there is no such setting
+        help: did you mean watch_list? It stands at the top of the file, before the first [table]
+    config.toml:5:12: ampersand.base_url: "ftp" is not a scheme that can be used
+        help: write it in full, as in https://www.example.com/path
+    config.toml:6:16: ampersand.api_key_file: cannot read missing-key: there is no such file
+        help: create the file, or correct the path
+    config.toml:7:11: ampersand.project: "a b" is no valid name
+        help: use 1 to 128 characters of A-Z a-z 0-9 . _ ~ -
+    config.toml:11:16: poll.min_interval: "0s" is too short
+        help: give at least 1ms and at most 10 years
+    config.toml:12:16: poll.max_interval: "1s" is below poll.initial_interval (5s)
+        help: raise poll.max_interval to at least 5s, or lower poll.initial_interval
+    config.toml:13:14: poll.multiplier: expected a number, found the text "1.5"
+        help: give a number from 1 to 100, without quotation marks
+    config.toml:14:17: poll.stalled_after: "30 parsecs" is no duration
+        help: write numbers with units, such as "250ms", "30s", "5m" or "1h 30m"
+    config.toml:15:17: poll.randomization: 1.5 is out of range
+        help: give a number from 0 to 1
+    config.toml:16:12: poll.adaptive: expected true or false, found the whole number 1
+        help: write true or false, without quotation marks
+    config.toml:18:1: webhooks[0].name: is missing
+        help: give the webhook a name; it keeps it when its URL changes
+    config.toml:19:7: webhooks[0].url: sends events in clear text
+        help: use https, or set allow_http = true where nobody else can read the network
+    config.toml:20:15: webhooks[0].secret_file: secrets is empty
+        help: put the secret there
+    config.toml:21:10: webhooks[0].events: no event matches "operation.fail"
+        help: did you mean "operation.failed"? "operation.*" and "api.*" match all
+    config.toml:24:10: log.format: expected one of auto, pretty, json, journald, found the whole number 5
+        help: write it as text, between quotation marks
+    config.toml:25:10: log.filter: "backfill_watch=loud" is no filter
+        help: use error, warn, info, debug or trace, or such as info,backfill_watch=debug
+    environment variable BACKFILL_WATCH_HTTP__LISTEN: http.listen: "localhost" is no address with a port
+        help: write an IP address and a port, such as 127.0.0.1:8464, [::1]:8464 or 0.0.0.0:8464, or off
+    "#);
+}
+
+#[test]
+fn no_secret_is_shown_by_errors_or_debug() {
+    let case = Case::new("[webhook]\nurl = \"https://hooks.example.com/T0K3N?key=T0K3N\"\n")
+        .with(&[("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET)]);
+    let printed = format!(
+        "{:?} {:?} {:#?}",
+        case.load().unwrap(),
+        case.environment(),
+        case.settings()
+    );
+    for secret in ["hunter2", "whsec_", "T0K3N"] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
+
+    let case = Case::new(
+        r#"
+[ampersand]
+api_key = "hunter3"
+[webhook]
+url = "https://user:hunter3@hooks.example.com/"
+secret = "hunter3"
+secret_file = "whsec_hunter3"
+[http]
+token = "hunter3"
+token_file = "token"
+"#,
+    )
+    .file("token", "hunter3 hunter3\n")
+    .with(&[("BACKFILL_WATCH_AMPERSAND__API_KEY", "hunter3")]);
+    let errors = case.load().unwrap_err();
+    let told = format!("{errors} {errors:?}");
+    assert!(!told.contains("hunter3"), "{told}");
+    assert_eq!(
+        first_lines(&case.errors()),
+        [
+            "config.toml:3:1: ampersand.api_key: secrets do not belong into the settings file",
+            "config.toml:5:7: webhook.url: has a user name or password in it",
+            "config.toml:6:1: webhook.secret: secrets do not belong into the settings file",
+            "config.toml:7:15: webhook.secret_file: holds a secret itself",
+            "config.toml:9:1: http.token: secrets do not belong into the settings file",
+            "config.toml:10:14: http.token_file: token has a character at column 8 that is no visible ASCII character",
+        ]
+    );
+}
+
+#[test]
+fn to_look_wants_neither_secrets_nor_projects() {
+    let case = Case::bare(
+        r#"
+[ampersand]
+project = "p"
+api_key_file = "nowhere"
+ca_file = "nowhere"
+[[webhooks]]
+name = "w"
+url = "https://example.com/"
+[http]
+token_file = "nowhere"
+"#,
+    );
+    assert_eq!(case.load().unwrap_err().problems().len(), 4);
+    let look =
+        |case: &Case, path: &Path| Settings::load_to_look(Some(path), &case.environment(), &case.overrides);
+    let settings = look(&case, &case.path("config.toml")).unwrap().settings;
+    assert_eq!(settings.ampersand.projects.len(), 1);
+    assert!(settings.http.token.unwrap().read_line().is_err());
+
+    let case = Case::bare("state_dir = 5");
+    assert_eq!(
+        look(&case, &case.path("config.toml"))
+            .unwrap_err()
+            .problems()
+            .len(),
+        1
+    );
+    let case = Case::bare("");
+    assert!(
+        look(&case, &case.path("config.toml"))
+            .unwrap()
+            .settings
+            .ampersand
+            .projects
+            .is_empty()
+    );
+}
+
+#[test]
+fn what_cannot_change_while_running_is_named() {
+    let old = Case::new("").settings();
+    let same = Case::new("watch_list = 'other'\n[http]\nlisten = '127.0.0.1:8464'").settings();
+    assert!(old.unchangeable_differences(&same).is_empty());
+    let other = Case::new("state_dir = 'other'\n[http]\nlisten = 'off'").settings();
+    assert_eq!(old.unchangeable_differences(&other), ["state_dir", "http.listen"]);
+}

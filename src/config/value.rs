@@ -1,0 +1,81 @@
+//! A single value as it was written.
+
+use std::ffi::{OsStr, OsString};
+
+use toml::de::{DeInteger, DeValue};
+
+use crate::core::text::one_line;
+
+/// A value as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    /// From the environment or a flag, where everything is text.
+    Text(String),
+    /// The same, but not UTF-8: good for nothing but a path.
+    NotUtf8(OsString),
+    String(String),
+    Integer(i128),
+    Float(f64),
+    Boolean(bool),
+    Datetime,
+    Array(Vec<Value>),
+    Table,
+}
+
+impl Value {
+    pub(super) fn from_os(text: &OsStr) -> Self {
+        match text.to_str() {
+            Some(text) => Self::Text(text.trim().to_owned()),
+            None => Self::NotUtf8(text.to_owned()),
+        }
+    }
+
+    pub(super) fn from_toml(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::String(text.to_string()),
+            DeValue::Integer(number) => Self::Integer(integer(number)),
+            DeValue::Float(number) => Self::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+            DeValue::Boolean(value) => Self::Boolean(*value),
+            DeValue::Datetime(_) => Self::Datetime,
+            DeValue::Array(values) => Self::Array(
+                values
+                    .iter()
+                    .map(|value| Self::from_toml(value.get_ref()))
+                    .collect(),
+            ),
+            DeValue::Table(_) => Self::Table,
+        }
+    }
+
+    /// The elements of a TOML array written as text, if it is one.
+    pub(super) fn parse_array(text: &str) -> Option<Vec<Self>> {
+        match Self::from_toml(DeValue::parse(text).ok()?.get_ref()) {
+            Self::Array(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// What was found, in the words of an error.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Text(text) | Self::String(text) => format!("the text {:?}", one_line(text, 80)),
+            Self::NotUtf8(_) => "text that is not UTF-8".to_owned(),
+            Self::Integer(number) => format!("the whole number {number}"),
+            Self::Float(number) => format!("the number {number}"),
+            Self::Boolean(value) => format!("{value}"),
+            Self::Datetime => "a date".to_owned(),
+            Self::Array(_) => "a list".to_owned(),
+            Self::Table => "a table".to_owned(),
+        }
+    }
+}
+
+/// The number, or the nearest that fits: what is so large is out of every setting's range anyway.
+fn integer(number: &DeInteger<'_>) -> i128 {
+    let text = number.as_str();
+    i128::from_str_radix(text, number.radix()).unwrap_or(if text.starts_with('-') {
+        i128::MIN
+    } else {
+        i128::MAX
+    })
+}

@@ -1,0 +1,197 @@
+//! `[webhook]` and `[[webhooks]]`: the endpoints that events are sent to.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::defaults;
+use super::event_filter::{EventFilter, EventGlob};
+use super::raw::WEBHOOK_SECRET_VARIABLE;
+use super::reader::{Purpose, Reader};
+use super::secret::SecretSource;
+use super::secrets::{self, Fallback, Missing};
+use super::web_address::{is_loopback, web_address};
+
+const SECRET: Fallback = Fallback {
+    credential: "webhook-secret",
+    variable: WEBHOOK_SECRET_VARIABLE,
+};
+/// The longest name of a webhook, in characters.
+const MAX_NAME: usize = 64;
+
+/// Whether events may go over the network in clear text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Only `https`, or `http` to this machine.
+    Refused,
+    /// `http` to anywhere (`allow_http = true`).
+    Allowed,
+}
+
+/// One endpoint that events are sent to.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Webhook {
+    /// What the endpoint is known by, also across changes of its URL: 1 to 64 characters of `A-Z a-z 0-9 . _ ~ -`.
+    pub name: Arc<str>,
+    /// Where events are posted to. It may hold a secret, so show no more than its host.
+    pub url: Url,
+    /// Where the secrets stand that sign.
+    pub secret: SecretSource,
+    /// Which events are sent.
+    pub events: EventFilter,
+    /// How many deliveries may be under way.
+    pub max_in_flight: NonZeroUsize,
+    /// How many events may wait.
+    pub max_backlog: NonZeroUsize,
+    /// Whether `http` is accepted. The URL was checked against this.
+    pub plain_http: PlainHttp,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook")
+            .field("name", &self.name)
+            .field(
+                "url",
+                &format_args!("{}/…", self.url.origin().ascii_serialization()),
+            )
+            .field("secret", &self.secret)
+            .field("events", &self.events)
+            .field("max_in_flight", &self.max_in_flight)
+            .field("max_backlog", &self.max_backlog)
+            .field("plain_http", &self.plain_http)
+            .finish()
+    }
+}
+
+/// All webhooks; their names differ.
+pub(super) fn webhooks(reader: &mut Reader<'_>) -> Vec<Webhook> {
+    let indexes = reader.raw.indexes("webhooks");
+    if !reader.raw.has_table("webhook") {
+        let only = indexes.len() == 1;
+        let mut names = HashSet::new();
+        let mut webhooks = Vec::new();
+        for index in indexes {
+            let table = format!("webhooks[{index}]");
+            let Some(webhook) = webhook(reader, &table, None, only) else {
+                continue;
+            };
+            if !names.insert(Arc::clone(&webhook.name)) {
+                let problem = format!("the name {:?} is given twice", webhook.name);
+                reader.fail(
+                    &format!("{table}.name"),
+                    problem,
+                    "give each webhook a name of its own",
+                );
+            }
+            webhooks.push(webhook);
+        }
+        return webhooks;
+    }
+    if !indexes.is_empty() {
+        let place = reader.raw.place_of("webhook.url");
+        let help = "keep one of the two: [webhook] is for a single webhook";
+        reader.problems.error(
+            "webhook",
+            place,
+            "is given beside [[webhooks]]".to_owned(),
+            help.to_owned(),
+        );
+        return Vec::new();
+    }
+    webhook(reader, "webhook", Some(defaults::WEBHOOK_NAME), true)
+        .into_iter()
+        .collect()
+}
+
+fn webhook(reader: &mut Reader<'_>, table: &str, default_name: Option<&str>, only: bool) -> Option<Webhook> {
+    let key = |name: &str| format!("{table}.{name}");
+    let name_key = key("name");
+    let name = match default_name {
+        Some(name) if reader.raw.get(&name_key).is_none() => Some(Arc::from(name)),
+        _ => {
+            if reader.raw.get(&name_key).is_none() {
+                let help = "give the webhook a name; it keeps it when its URL changes";
+                reader.fail(&name_key, "is missing", help);
+            }
+            reader.name(&name_key, MAX_NAME)
+        }
+    };
+    let plain_http = match reader.boolean(&key("allow_http"), false) {
+        true => PlainHttp::Allowed,
+        false => PlainHttp::Refused,
+    };
+    let url = url(reader, &key("url"), plain_http);
+    let events = events(reader, &key("events"));
+    let max_in_flight = reader.count(&key("max_in_flight"), defaults::MAX_IN_FLIGHT, 1_000);
+    let max_backlog = reader.count(&key("max_backlog"), defaults::MAX_BACKLOG, 100_000_000);
+    let secret = secret(reader, &key("secret_file"), name.as_deref(), only)?;
+    Some(Webhook {
+        name: name?,
+        url: url?,
+        secret,
+        events,
+        max_in_flight,
+        max_backlog,
+        plain_http,
+    })
+}
+
+fn url(reader: &mut Reader<'_>, key: &str, plain_http: PlainHttp) -> Option<Url> {
+    if reader.raw.get(key).is_none() {
+        reader.fail(key, "is missing", "give the URL that events are posted to");
+    }
+    let url = web_address(reader, key)?;
+    if url.scheme() == "http" && !is_loopback(&url) && plain_http == PlainHttp::Refused {
+        let help = "use https, or set allow_http = true where nobody else can read the network";
+        reader.fail(key, "sends events in clear text", help);
+    }
+    if url.fragment().is_some() {
+        reader.fail(
+            key,
+            "has a fragment, which is never sent",
+            "end the URL before the #",
+        );
+    }
+    Some(url)
+}
+
+fn events(reader: &mut Reader<'_>, key: &str) -> EventFilter {
+    let Some(texts) = reader.list(key) else {
+        return EventFilter::default();
+    };
+    let mut globs = Vec::with_capacity(texts.len());
+    for text in texts {
+        match EventGlob::parse(&text) {
+            Ok(glob) => globs.push(glob),
+            Err((problem, help)) => reader.fail(key, problem, help),
+        }
+    }
+    EventFilter::Globs(globs)
+}
+
+fn secret(reader: &mut Reader<'_>, key: &str, name: Option<&str>, only: bool) -> Option<SecretSource> {
+    let problem = format!("the webhook {:?} has no secret", name.unwrap_or("?"));
+    let secret = if reader.given_at(key).is_some() {
+        secrets::in_file(reader, key)?
+    } else if only {
+        SECRET.source(reader)
+    } else {
+        if reader.purpose == Purpose::Poll {
+            let help = "give it a secret_file; BACKFILL_WATCH_WEBHOOK_SECRET is for a single webhook";
+            reader.fail(key, problem, help);
+        }
+        return None;
+    };
+    let missing = Missing {
+        problem: &problem,
+        help: "name a file with secret_file, or pass the systemd credential webhook-secret, or set \
+               BACKFILL_WATCH_WEBHOOK_SECRET",
+    };
+    secrets::check_webhook(reader, key, &secret, missing);
+    Some(secret)
+}

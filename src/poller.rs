@@ -1,0 +1,204 @@
+//! The task that polls one watch until it is over: sleep, pass the gate, fetch, decide, record.
+//!
+//! While it sleeps it holds no request, no buffer and no span, so that an idle watch costs little. It calls nobody
+//! back: that it ended is what it has to say, and why stands in the watch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::ampersand::Fetch;
+use crate::board::Watched;
+use crate::chance::Chance;
+use crate::clock;
+use crate::config::Poll;
+use crate::core::event::EventType;
+use crate::core::watch::{Context, Next, Step, Watch};
+use crate::project::{Polled, Project};
+use crate::record::Recorder;
+use crate::store::{Change, CommitError, Subject};
+
+/// What all pollers share.
+#[derive(Debug)]
+pub struct Shared<F> {
+    /// How answers are got.
+    pub fetch: F,
+    /// How what is to be told is recorded.
+    pub recorder: Recorder,
+    /// The poll settings in force; each poll looks anew.
+    pub poll: watch::Receiver<Arc<Poll>>,
+    /// Where chance comes from.
+    pub chance: Chance,
+}
+
+/// The poller of one watch.
+#[derive(Debug)]
+pub struct Poller<F> {
+    shared: Arc<Shared<F>>,
+    project: Arc<Project>,
+    watched: Arc<Watched>,
+    /// When the last observation was made, or watching began.
+    observed: Instant,
+    due: Instant,
+    /// Observations in a row that could not be recorded.
+    unrecorded: u32,
+}
+
+/// Why a poller stopped sleeping.
+enum Wake {
+    Due,
+    GiveUp,
+}
+
+impl<F: Fetch> Poller<F> {
+    /// A poller whose first poll falls due after `first`.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared<F>>,
+        project: Arc<Project>,
+        watched: Arc<Watched>,
+        first: Duration,
+    ) -> Self {
+        let now = clock::instant();
+        Self {
+            shared,
+            project,
+            watched,
+            observed: now,
+            due: now + first,
+            unrecorded: 0,
+        }
+    }
+
+    /// Polls until the watch is over. Dropping the future at any point loses nothing that was recorded.
+    pub async fn run(mut self) {
+        loop {
+            let step = match self.sleep().await {
+                Wake::GiveUp => self.give_up().await,
+                // Boxed: a request's future is large, and there is one only while it is under way.
+                Wake::Due => Box::pin(self.poll_once()).await,
+            };
+            match step {
+                Ok(Next::Over) => return,
+                Ok(Next::PollAfter(wait)) => {
+                    self.unrecorded = 0;
+                    self.due = self.observed + wait;
+                }
+                Err(error) => {
+                    // The watch has not moved on, so the next poll finds the same again.
+                    self.unrecorded = self.unrecorded.saturating_add(1);
+                    let wait = self.shared.poll.borrow().pace.after_attempts(self.unrecorded);
+                    self.due = clock::instant() + wait;
+                    tracing::debug!(
+                        project = &*self.watched.key.project,
+                        operation_id = &*self.watched.key.operation,
+                        error = &error as &dyn std::error::Error,
+                        "an observation could not be recorded; the next poll finds it again"
+                    );
+                }
+            }
+        }
+    }
+
+    async fn sleep(&self) -> Wake {
+        let give_up = self.give_up_at();
+        loop {
+            let until = give_up.map_or(self.due, |give_up| give_up.min(self.due));
+            tokio::select! {
+                () = sleep_until(until) => break,
+                () = self.project.gate().summoned() => {
+                    // Called before it is due, to be the next probe; a stale call is slept on.
+                    if self.project.gate().is_probing() {
+                        return Wake::Due;
+                    }
+                }
+            }
+        }
+        match give_up {
+            Some(give_up) if give_up <= self.due => Wake::GiveUp,
+            _ => Wake::Due,
+        }
+    }
+
+    fn give_up_at(&self) -> Option<Instant> {
+        let poll = self.shared.poll.borrow();
+        let left = self.watched.look(|watch| watch.expires_in(&poll.rules))?;
+        self.observed.checked_add(left)
+    }
+
+    async fn poll_once(&mut self) -> Result<Next, CommitError> {
+        let key = &self.watched.key;
+        let refused_before = self.watched.look(Watch::is_unreachable);
+        let polling = self.project.poll(&self.shared.fetch, key, refused_before);
+        let polled = match self.give_up_at() {
+            None => polling.await?,
+            Some(give_up) => tokio::select! {
+                polled = polling => polled?,
+                () = sleep_until(give_up) => return self.give_up().await,
+            },
+        };
+        let mut watch = self.watched.look(Watch::clone);
+        let mut step = self.decide(&mut watch, Some(&polled));
+        if let Some(failed) = step
+            .events
+            .iter_mut()
+            .find(|event| event.event_type == EventType::Failed)
+        {
+            failed.attach_logs(self.shared.fetch.last_warnings(key).await);
+        }
+        let doubts_project = step.doubts_project;
+        let next = self.settle(watch, step).await?;
+        if doubts_project {
+            self.project.doubt().await?;
+        }
+        Ok(next)
+    }
+
+    async fn give_up(&mut self) -> Result<Next, CommitError> {
+        let mut watch = self.watched.look(Watch::clone);
+        let step = self.decide(&mut watch, None);
+        self.settle(watch, step).await
+    }
+
+    fn decide(&self, watch: &mut Watch, polled: Option<&Polled>) -> Step {
+        let poll = self.shared.poll.borrow().clone();
+        let labels = self.watched.labels();
+        let cx = Context {
+            key: &self.watched.key,
+            labels: &labels,
+            rules: &poll.rules,
+            pace: &poll.pace,
+            now: clock::wall(),
+            elapsed: clock::instant() - self.observed,
+            held: polled.map_or(Duration::ZERO, |polled| polled.held),
+            chance: self.shared.chance.draw(),
+            project_known: polled.is_none_or(|polled| polled.project_known),
+            project_answered: polled.and_then(|polled| polled.project_answered),
+        };
+        match polled {
+            Some(polled) => watch.observe(&polled.answer, &cx),
+            None => watch.give_up(&cx),
+        }
+    }
+
+    /// Records what is to be told; only then does the watch move on.
+    async fn settle(&mut self, watch: Watch, step: Step) -> Result<Next, CommitError> {
+        let told = !step.events.is_empty();
+        let observed = clock::instant();
+        if told {
+            let subject = Subject::Watch(self.watched.key.clone(), Box::new(watch.clone()));
+            self.shared
+                .recorder
+                .record(Change {
+                    subject,
+                    events: step.events,
+                })
+                .await?;
+        }
+        self.watched.replace(watch, told);
+        self.observed = observed;
+        Ok(step.next)
+    }
+}

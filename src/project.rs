@@ -1,0 +1,234 @@
+//! One project at work: its gate, what its watches have learned of it, and the one way to poll an operation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+
+use crate::ampersand::Fetch;
+use crate::ampersand::gate::{Gate, Limits, Permit};
+use crate::clock;
+use crate::config::Poll;
+use crate::core::answer::Answer;
+use crate::core::project::{self, Concerns, Context, Moment};
+use crate::core::watch_list::WatchKey;
+use crate::record::Recorder;
+use crate::store::{Change, CommitError, Subject};
+
+/// One configured project.
+#[derive(Debug)]
+pub struct Project {
+    /// Its name.
+    pub name: Arc<str>,
+    gate: Gate,
+    /// Held over a commit, so that what is told of a project comes in order; there is little to tell.
+    state: Mutex<project::Project>,
+    watches: AtomicUsize,
+    told_slow: AtomicBool,
+    poll: watch::Receiver<Arc<Poll>>,
+    recorder: Recorder,
+    start: Instant,
+}
+
+/// An answer that concerns the watch it was asked for.
+#[derive(Debug)]
+pub struct Polled {
+    /// What the poll met.
+    pub answer: Answer,
+    /// How long the project was held back before.
+    pub held: Duration,
+    /// Whether a 404 speaks of the operation rather than of the project.
+    pub project_known: bool,
+    /// How long ago any watch of the project was answered with an operation.
+    pub project_answered: Option<Duration>,
+}
+
+impl Project {
+    /// A project that goes on from `state`.
+    #[must_use]
+    pub fn new(
+        name: Arc<str>,
+        limits: Limits,
+        state: project::Project,
+        poll: watch::Receiver<Arc<Poll>>,
+        recorder: Recorder,
+    ) -> Self {
+        let start = clock::instant();
+        let gate = Gate::new(limits, start);
+        gate.set_hold(state.hold());
+        Self {
+            name,
+            gate,
+            state: Mutex::new(state),
+            watches: AtomicUsize::new(0),
+            told_slow: AtomicBool::new(false),
+            poll,
+            recorder,
+            start,
+        }
+    }
+
+    /// Its gate.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// How many of its watches are polled.
+    pub async fn set_watches(&self, watches: usize) {
+        self.watches.store(watches, Ordering::Relaxed);
+        if watches <= 1 && self.gate.is_probing() {
+            // Nobody is left whose answer could settle a doubt that the last watch raised.
+            let mut state = self.state.lock().await;
+            state.drop_doubt();
+            self.gate.set_hold(state.hold());
+        }
+    }
+
+    /// A new API key is in place: if the old one was rejected, the next probe goes out at once.
+    pub async fn key_replaced(&self) {
+        let mut state = self.state.lock().await;
+        state.replace_key(self.moment());
+        self.gate.set_hold(state.hold());
+    }
+
+    /// Polls an operation: waits for the gate as often as the project asks for it, until there is an answer that
+    /// concerns the watch. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When an answer that concerns the project could not be recorded.
+    pub async fn poll<F: Fetch>(
+        &self,
+        fetch: &F,
+        key: &WatchKey,
+        refused_before: bool,
+    ) -> Result<Polled, CommitError> {
+        let mut held = Duration::ZERO;
+        loop {
+            let permit = self.gate.admit(&key.operation).await;
+            held += permit.held;
+            self.mind_queue(permit.queued);
+            if permit.is_probe() && fetch.refresh_key(&key.project).await {
+                tracing::info!(project = &*self.name, "a new API key is in place");
+            }
+            let answer = fetch.fetch(key).await;
+            tracing::debug!(
+                project = &*self.name,
+                operation_id = &*key.operation,
+                outcome = answer.outcome(),
+                probe = permit.is_probe(),
+                "polled"
+            );
+            match self.observe(key, &answer, &permit, refused_before).await? {
+                Concerns::Watch => return Ok(self.polled(answer, held).await),
+                Concerns::Project => {}
+                Concerns::Unclear => {
+                    drop(permit);
+                    let since = clock::instant();
+                    self.gate.doubt_resolved(&key.operation).await;
+                    held += clock::instant() - since;
+                    if self.state.lock().await.has_credentials() {
+                        return Ok(self.polled(answer, held).await);
+                    }
+                }
+            }
+        }
+    }
+
+    /// An operation was not found through its grace time while none of the project's several ever was.
+    ///
+    /// # Errors
+    /// When that could not be recorded.
+    pub async fn doubt(&self) -> Result<(), CommitError> {
+        let poll = self.poll.borrow().clone();
+        let mut state = self.state.lock().await;
+        let mut next = state.clone();
+        let events = next.doubt(&self.context(&poll));
+        if !events.is_empty() {
+            let subject = Subject::Project(Arc::clone(&self.name), next.clone());
+            self.recorder.record(Change { subject, events }).await?;
+        }
+        *state = next;
+        Ok(())
+    }
+
+    /// What is known of it now: whether its API is reachable, and whether its credentials are good.
+    pub async fn health(&self) -> (bool, bool) {
+        let state = self.state.lock().await;
+        (state.is_reachable(), state.has_credentials())
+    }
+
+    async fn observe(
+        &self,
+        key: &WatchKey,
+        answer: &Answer,
+        permit: &Permit<'_>,
+        refused_before: bool,
+    ) -> Result<Concerns, CommitError> {
+        let poll = self.poll.borrow().clone();
+        let mut state = self.state.lock().await;
+        let mut next = state.clone();
+        let cx = self.context(&poll);
+        let (concerns, events) = next.observe(&key.operation, answer, permit.is_probe(), refused_before, &cx);
+        if !events.is_empty() {
+            let subject = Subject::Project(Arc::clone(&self.name), next.clone());
+            self.recorder.record(Change { subject, events }).await?;
+        }
+        self.gate.set_hold(next.hold());
+        *state = next;
+        Ok(concerns)
+    }
+
+    async fn polled(&self, answer: Answer, held: Duration) -> Polled {
+        let state = self.state.lock().await;
+        Polled {
+            answer,
+            held,
+            project_known: state.is_known(self.watches.load(Ordering::Relaxed)),
+            project_answered: state.answered_ago(self.moment()),
+        }
+    }
+
+    /// Says so once when the gate cannot keep up, and again when it could in between.
+    fn mind_queue(&self, queued: Duration) {
+        let limit = self.poll.borrow().pace.longest() / 2;
+        if queued > limit {
+            if !self.told_slow.swap(true, Ordering::Relaxed) {
+                let watches = self.watches.load(Ordering::Relaxed);
+                let limits = self.gate.limits();
+                tracing::warn!(
+                    project = &*self.name,
+                    watches,
+                    max_requests_per_second = limits.per_second,
+                    max_concurrent_requests = limits.concurrent,
+                    queued_seconds = queued.as_secs_f64(),
+                    seconds_per_round = watches as f64 / limits.per_second,
+                    "the gate cannot keep up: polls come later than poll.max_interval, evenly for all watches; raise \
+                     ampersand.max_requests_per_second (or max_concurrent_requests), or poll.max_interval"
+                );
+            }
+        } else if queued < limit / 4 {
+            self.told_slow.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn context<'a>(&'a self, poll: &'a Poll) -> Context<'a> {
+        Context {
+            name: &self.name,
+            pace: &poll.pace,
+            unreachable_after: poll.rules.unreachable_after,
+            max_retry_after: poll.max_retry_after,
+            watches: self.watches.load(Ordering::Relaxed),
+            now: self.moment(),
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            wall: clock::wall(),
+            steady: clock::instant() - self.start,
+        }
+    }
+}

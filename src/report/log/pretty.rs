@@ -1,0 +1,82 @@
+//! The fields of a readable log line.
+//!
+//! `tracing-subscriber` writes what is logged by its `Display` as it comes, line breaks and escape sequences
+//! included. Much of it was written by others (API answers, watch-list lines), so it is escaped here.
+
+use std::fmt;
+
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
+
+const DIM: &str = "\x1b[2m";
+const PLAIN: &str = "\x1b[0m";
+
+/// Writes the message, then `key=value` for each other field.
+pub(super) struct Fields;
+
+impl<'w> FormatFields<'w> for Fields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut line = Line {
+            writer,
+            is_empty: true,
+            result: Ok(()),
+        };
+        fields.record(&mut line);
+        line.result
+    }
+}
+
+struct Line<'w> {
+    writer: Writer<'w>,
+    is_empty: bool,
+    result: fmt::Result,
+}
+
+impl Line<'_> {
+    fn write(&mut self, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
+        if !self.is_empty {
+            self.writer.write_char(' ')?;
+        }
+        self.is_empty = false;
+        let text = format!("{value:?}");
+        if name == "message" {
+            return text.chars().try_for_each(|c| self.write_visibly(c));
+        }
+        let (dim, plain) = if self.writer.has_ansi_escapes() {
+            (DIM, PLAIN)
+        } else {
+            ("", "")
+        };
+        write!(self.writer, "{dim}{name}={plain}")?;
+        // Longer by more than its quotes when there is something to escape.
+        let quoted = format!("{text:?}");
+        let is_one_word = !text.is_empty() && !text.contains([' ', '=']) && quoted.len() == text.len() + 2;
+        self.writer.write_str(if is_one_word { &text } else { &quoted })
+    }
+
+    /// What `Debug` would escape, quotes and backslashes aside: control characters, and those that are not seen
+    /// or turn the direction of writing.
+    fn write_visibly(&mut self, c: char) -> fmt::Result {
+        if matches!(c, '"' | '\'' | '\\') {
+            self.writer.write_char(c)
+        } else {
+            write!(self.writer, "{}", c.escape_debug())
+        }
+    }
+}
+
+impl Visit for Line<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        // Without the quotes of its `Debug`; `write` sees to them where they are needed.
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // `log.*` is what the line's own level and target were made of.
+        if self.result.is_ok() && !field.name().starts_with("log.") {
+            self.result = self.write(field.name(), value);
+        }
+    }
+}

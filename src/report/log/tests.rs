@@ -1,0 +1,224 @@
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json as value};
+
+use super::*;
+
+/// Written lines, in memory.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Memory {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Memory {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// What `told` writes in one style.
+fn written(layer: fn(Memory) -> BoxedLayer, told: impl FnOnce(&LogHandle)) -> String {
+    let memory = Memory::default();
+    let (subscriber, handle) = subscriber(parse_filter("info").unwrap(), layer(memory.clone()));
+    tracing::subscriber::with_default(subscriber, || told(&handle));
+    memory.text()
+}
+
+fn plain(memory: Memory) -> BoxedLayer {
+    pretty(memory, false)
+}
+
+fn coloured(memory: Memory) -> BoxedLayer {
+    pretty(memory, true)
+}
+
+/// The line after its time, which is checked for its form.
+fn after_time(line: &str) -> &str {
+    let (time, rest) = line.split_once(' ').unwrap();
+    let parsed: jiff::Timestamp = time.parse().unwrap();
+    assert_eq!(format!("{parsed:.3}"), time);
+    rest
+}
+
+#[test]
+fn a_pretty_line_has_time_level_message_and_fields() {
+    let line = written(plain, |_| {
+        let reason = "no such host";
+        tracing::warn!(
+            project = "main",
+            polls = 3,
+            percent = 25.5,
+            ok = false,
+            reason,
+            "it's \"away\" \\o/"
+        );
+    });
+    assert_eq!(
+        after_time(&line),
+        " WARN it's \"away\" \\o/ project=main polls=3 percent=25.5 ok=false reason=\"no such host\"\n"
+    );
+}
+
+#[test]
+fn colours_are_written_where_they_are_wanted_alone() {
+    let told = |_: &LogHandle| tracing::info!(project = "main", "hello");
+    assert!(written(coloured, told).contains("\x1b[2mproject=\x1b[0mmain"));
+    assert!(!written(plain, told).contains('\x1b'));
+}
+
+/// What others wrote can neither begin a line, nor reach the terminal, nor pass for another field.
+#[test]
+fn a_pretty_line_cannot_be_forged() {
+    let hostile =
+        "done\n2026-11-23T11:49:05.120Z  INFO all is well\r\x1b[2J\u{9b}31m\u{202e}\u{2028}\t phase=ended";
+    let lines = written(plain, |_| {
+        tracing::info!(result = hostile, "as text");
+        tracing::info!(result = %hostile, "by display");
+        tracing::info!(result = ?hostile, "by debug");
+        tracing::info!("as message {hostile}");
+    });
+    assert_eq!(lines.lines().count(), 4, "{lines}");
+    for line in lines.lines() {
+        assert!(!line.contains(char::is_control), "{line:?}");
+        assert!(!line.contains(['\u{202e}', '\u{2028}']), "{line:?}");
+        assert!(
+            line.contains(r"done\n2026-11-23T11:49:05.120Z") || line.contains(r"done\\n2026"),
+            "{line}"
+        );
+    }
+    let forged = written(plain, |_| {
+        tracing::info!(status = %"x phase=ended", "seen");
+        tracing::info!(status = "", "seen");
+        tracing::info!(status = "ü", "seen");
+    });
+    let forged: Vec<&str> = forged.lines().map(after_time).collect();
+    assert_eq!(
+        forged,
+        [
+            r#" INFO seen status="x phase=ended""#,
+            r#" INFO seen status="""#,
+            " INFO seen status=ü"
+        ]
+    );
+}
+
+#[test]
+fn a_json_line_is_one_flat_object() {
+    let hostile = "a\n{\"level\":\"ERROR\"}\x1b[31m";
+    let lines = written(json, |_| {
+        tracing::info!(
+            event = "operation.progress",
+            percent = 25.0,
+            polls = 3,
+            ok = true,
+            result = hostile,
+            absent = None::<u64>,
+            shown = %hostile,
+            "told"
+        );
+        tracing::error!("second");
+    });
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines.len(), 2);
+    let mut first: Value = serde_json::from_str(lines[0]).unwrap();
+    let timestamp = first.as_object_mut().unwrap().remove("timestamp").unwrap();
+    after_time(&format!("{} ", timestamp.as_str().unwrap()));
+    assert_eq!(
+        first,
+        value!({
+            "level": "INFO",
+            "target": module_path!(),
+            "message": "told",
+            "event": "operation.progress",
+            "percent": 25.0,
+            "polls": 3,
+            "ok": true,
+            "result": hostile,
+            "shown": hostile,
+        })
+    );
+    let second: Value = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!(second["level"], "ERROR");
+}
+
+#[test]
+fn the_filter_can_be_replaced_while_running_and_a_broken_one_changes_nothing() {
+    let lines = written(plain, |handle| {
+        tracing::debug!("one");
+        handle.set_filter("backfill_watch=debug").unwrap();
+        tracing::debug!("two");
+        let error = handle.set_filter("info,a=b=c").unwrap_err();
+        assert!(matches!(&error, LogError::Filter { filter, .. } if filter == "info,a=b=c"));
+        tracing::debug!("three");
+        handle.set_filter("warn").unwrap();
+        tracing::info!("four");
+    });
+    let lines: Vec<&str> = lines.lines().map(after_time).collect();
+    assert_eq!(lines, ["DEBUG two", "DEBUG three"]);
+}
+
+/// As standard error on a full disk or a broken pipe.
+struct Broken;
+
+impl io::Write for Broken {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_harms_nobody() {
+    for layer in [pretty(|| Broken, true), json(|| Broken)] {
+        let (subscriber, _handle) = subscriber(parse_filter("info").unwrap(), layer);
+        tracing::subscriber::with_default(subscriber, || tracing::error!(reason = "any", "lost"));
+    }
+}
+
+#[test]
+fn auto_suits_standard_error() {
+    assert_eq!(choose(true, false), Style::Pretty);
+    assert_eq!(choose(true, true), Style::Pretty);
+    assert_eq!(choose(false, true), Style::Journald);
+    assert_eq!(choose(false, false), Style::Json);
+}
+
+#[test]
+fn the_journal_is_known_by_device_and_inode() {
+    let is_stream = |text: &str| is_stream(OsStr::new(text), 9, 12345);
+    assert!(is_stream("9:12345"));
+    for other in ["", "9", "9:1234", "9:123456", "12345:9", "9:12345 "] {
+        assert!(!is_stream(other), "{other:?}");
+    }
+}
+
+#[test]
+fn colour_is_for_terminals_that_show_it_to_users_who_want_it() {
+    let wants = |is_terminal, no_color: Option<&str>, term: Option<&str>| {
+        wants_colour(is_terminal, no_color.map(OsStr::new), term.map(OsStr::new))
+    };
+    assert!(wants(true, None, Some("xterm")));
+    assert!(wants(true, Some(""), None));
+    assert!(!wants(true, Some("1"), Some("xterm")));
+    assert!(!wants(true, None, Some("dumb")));
+    assert!(!wants(false, None, Some("xterm")));
+}

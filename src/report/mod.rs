@@ -1,0 +1,4 @@
+//! What tells events onward.
+
+pub mod log;
+pub mod tell;

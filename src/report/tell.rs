@@ -1,0 +1,135 @@
+//! Events as lines of the log, with stable field names.
+
+use crate::core::event::{ApiData, Event, EventData, EventType, OperationData, millis};
+use crate::core::text::one_line;
+
+/// One line for people: longer texts are in the event log.
+const MAX_TEXT: usize = 500;
+
+/// Tells one event as one line.
+pub fn tell(event: &Event) {
+    match &event.data {
+        EventData::Operation(data) => tell_operation(event, data),
+        EventData::Api(data) => tell_api(event, data),
+    }
+}
+
+/// How loud a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loudness {
+    Info,
+    Warn,
+    Error,
+}
+
+fn loudness(event_type: EventType) -> Loudness {
+    match event_type {
+        EventType::Started
+        | EventType::Progress
+        | EventType::Resumed
+        | EventType::Retried
+        | EventType::Succeeded
+        | EventType::Ended
+        | EventType::Reachable
+        | EventType::ApiReachable
+        | EventType::CredentialsAccepted => Loudness::Info,
+        EventType::Stalled | EventType::Gone | EventType::Expired | EventType::Unreachable => Loudness::Warn,
+        EventType::Failed | EventType::ApiUnreachable | EventType::CredentialsRejected => Loudness::Error,
+    }
+}
+
+/// A line at the level of an event's loudness; the level of a `tracing` line is fixed where it stands.
+macro_rules! line {
+    ($loudness:expr, $($field:tt)*) => {
+        match $loudness {
+            Loudness::Info => tracing::info!(target: "backfill_watch::event", $($field)*),
+            Loudness::Warn => tracing::warn!(target: "backfill_watch::event", $($field)*),
+            Loudness::Error => tracing::error!(target: "backfill_watch::event", $($field)*),
+        }
+    };
+}
+
+fn tell_operation(event: &Event, data: &OperationData) {
+    let progress = data.progress.as_ref();
+    let text = |text: &Option<String>| text.as_deref().map(|text| one_line(text, MAX_TEXT));
+    let labels: Vec<String> = data
+        .labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let last_log = data.logs.last().map(|line| {
+        let message = &line.message;
+        one_line(
+            &format!("{} {}", message.msg, message.error.as_deref().unwrap_or_default()),
+            MAX_TEXT,
+        )
+    });
+    line!(
+        loudness(event.event_type),
+        event = event.event_type.as_str(),
+        project = data.project,
+        operation_id = data.operation_id,
+        phase = data.phase,
+        status = text(&data.status),
+        percent = progress.and_then(|progress| progress.percent),
+        records_processed = progress.map(|progress| progress.records_processed),
+        records_estimated_total = progress.and_then(|progress| progress.records_estimated_total),
+        records_per_second = progress.and_then(|progress| progress.records_per_second),
+        estimated_end_time = progress
+            .and_then(|progress| progress.estimated_end_time)
+            .map(|time| time.to_string()),
+        estimate_exceeded = progress
+            .map(|progress| progress.estimate_exceeded)
+            .filter(|exceeded| *exceeded),
+        result = text(&data.result),
+        duration_seconds = data.duration_seconds,
+        reason = text(&data.reason),
+        since = data.since.map(millis),
+        attempts = data.retry.as_ref().map(|retry| retry.attempts),
+        last_log,
+        objects = (!data.objects.is_empty()).then(|| one_line(&data.objects.join(","), MAX_TEXT)),
+        labels = (!labels.is_empty()).then(|| labels.join(" ")),
+        installation_id = text(&data.installation_id),
+        integration_id = text(&data.integration_id),
+        sequence = data.sequence,
+        event_id = event.id.as_str(),
+        "{}",
+        message(event.event_type)
+    );
+}
+
+fn tell_api(event: &Event, data: &ApiData) {
+    line!(
+        loudness(event.event_type),
+        event = event.event_type.as_str(),
+        project = data.project,
+        reason = one_line(&data.reason, MAX_TEXT),
+        since = millis(data.since),
+        event_id = event.id.as_str(),
+        "{}",
+        message(event.event_type)
+    );
+}
+
+fn message(event_type: EventType) -> &'static str {
+    match event_type {
+        EventType::Started => "operation is running",
+        EventType::Progress => "operation makes progress",
+        EventType::Stalled => "operation has stalled: its count of records stands still",
+        EventType::Resumed => "operation goes on: its count of records rises again",
+        EventType::Retried => "operation was retried by the platform",
+        EventType::Succeeded => "operation succeeded",
+        EventType::Failed => "operation failed",
+        EventType::Ended => "operation ended with a status that is neither success nor failure",
+        EventType::Gone => "operation is gone: the API no longer knows it",
+        EventType::Expired => "operation is given up: it was watched for poll.give_up_after",
+        EventType::Unreachable => "operation cannot be polled, though others can",
+        EventType::Reachable => "operation can be polled again",
+        EventType::ApiUnreachable => "API is unreachable: no poll of this project succeeds",
+        EventType::ApiReachable => "API is reachable again",
+        EventType::CredentialsRejected => {
+            "API key is rejected: put a good one in place, it is looked for before each probe"
+        }
+        EventType::CredentialsAccepted => "API key is accepted again",
+    }
+}

@@ -1,0 +1,453 @@
+//! Makes what runs agree with what is listed: one poller per watch that is not over, and none for any other.
+//!
+//! Signals wake it, they never carry data: start, a changed list and recovery are one path. It alone spawns pollers,
+//! and a replacement starts only after the one before has joined, so that no watch ever has two.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::ampersand::Fetch;
+use crate::board::{Board, Watched};
+use crate::clock;
+use crate::core::schedule::spread;
+use crate::core::watch::Watch;
+use crate::core::watch_list::{Entry, Labels, WatchKey, WatchList};
+use crate::poller::{Poller, Shared};
+use crate::project::Project;
+use crate::store::{CommitError, ReadError, Store, WatchRecord};
+use crate::watch_list::Snapshot;
+
+/// How long to wait before what the store could not do is asked again.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// Why a list could not be applied.
+#[derive(Debug, thiserror::Error)]
+enum ApplyError {
+    #[error("the state could not be read")]
+    Read(#[from] ReadError),
+    #[error("the state could not be written")]
+    Write(#[from] CommitError),
+}
+
+/// The projects by name; a reload may add some.
+pub type Projects = Arc<RwLock<HashMap<Arc<str>, Arc<Project>>>>;
+
+/// How far the listed watches are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The generation of the list that was applied last; `None` before the first.
+    pub generation: Option<u64>,
+    /// How many watches are listed.
+    pub listed: usize,
+    /// How many of them are over.
+    pub over: usize,
+    /// How often a poller panicked.
+    pub restarts: u64,
+}
+
+impl Standing {
+    /// Whether a list was applied and every watch on it is over.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.generation.is_some() && self.listed == self.over
+    }
+}
+
+/// Owns the pollers.
+#[derive(Debug)]
+pub struct Supervisor<F> {
+    shared: Arc<Shared<F>>,
+    store: Store,
+    projects: Projects,
+    board: Arc<Board>,
+    list: watch::Receiver<Arc<Snapshot>>,
+    standing: watch::Sender<Standing>,
+    watches: HashMap<WatchKey, Listed>,
+    pollers: JoinSet<()>,
+    /// Whose poller a task is.
+    tasks: HashMap<Id, WatchKey>,
+    /// How many watches only wait for their poller to join.
+    leaving: usize,
+    /// How many pollers each project has.
+    polled: HashMap<Arc<str>, usize>,
+    /// Whether whatever is not listed has been told to the store as having left.
+    reconciled: bool,
+}
+
+/// A watch that is listed, or whose poller has yet to join.
+#[derive(Debug)]
+struct Listed {
+    watched: Arc<Watched>,
+    poller: Option<AbortHandle>,
+    /// What is wanted once the poller has joined.
+    wanted: Wanted,
+    /// Panics of its poller in a row.
+    panics: u32,
+}
+
+#[derive(Debug, Clone)]
+enum Wanted {
+    /// That it goes on.
+    Polling,
+    /// That it is not polled: it was taken off the list.
+    Nothing,
+    /// That it starts anew: it was taken off the list and put back before its poller had joined.
+    Again(Arc<Labels>),
+}
+
+impl<F: Fetch> Supervisor<F> {
+    /// A supervisor without pollers; `list` brings what is to be watched.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared<F>>,
+        store: Store,
+        projects: Projects,
+        board: Arc<Board>,
+        list: watch::Receiver<Arc<Snapshot>>,
+    ) -> (Self, watch::Receiver<Standing>) {
+        let (standing, receiver) = watch::channel(Standing::default());
+        let supervisor = Self {
+            shared,
+            store,
+            projects,
+            board,
+            list,
+            standing,
+            watches: HashMap::new(),
+            pollers: JoinSet::new(),
+            tasks: HashMap::new(),
+            leaving: 0,
+            polled: HashMap::new(),
+            reconciled: false,
+        };
+        (supervisor, receiver)
+    }
+
+    /// Supervises until `cancel`, then ends all pollers.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        // A retry of what failed at the store; none at first.
+        let mut retry = false;
+        loop {
+            // Seen before applied, so that a list that comes while this one is applied wakes the loop again.
+            let snapshot = self.list.borrow_and_update().clone();
+            if let Some(list) = snapshot.list.clone()
+                && (retry || self.standing.borrow().generation != Some(snapshot.generation))
+            {
+                match self.apply(&list, snapshot.generation).await {
+                    Ok(()) => retry = false,
+                    Err(error) => {
+                        if !retry {
+                            tracing::error!(
+                                error = &error as &dyn std::error::Error,
+                                "the watch list cannot be applied as long as the state cannot be read and written; trying again"
+                            );
+                        }
+                        retry = true;
+                    }
+                }
+                self.tell_standing().await;
+            }
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                changed = self.list.changed() => if changed.is_err() { cancel.cancelled().await; break },
+                Some(joined) = self.pollers.join_next_with_id(), if !self.pollers.is_empty() => {
+                    self.joined(joined).await;
+                    self.tell_standing().await;
+                }
+                () = tokio::time::sleep(STORE_RETRY), if retry => {}
+            }
+        }
+        self.pollers.shutdown().await;
+    }
+
+    /// Makes the pollers agree with `list`.
+    async fn apply(&mut self, list: &WatchList, generation: u64) -> Result<(), ApplyError> {
+        let desired: HashMap<&WatchKey, &Entry> =
+            list.entries.iter().map(|entry| (&entry.key, entry)).collect();
+        let mut added = Vec::new();
+        for entry in &list.entries {
+            match self.watches.get_mut(&entry.key) {
+                Some(listed) => match &mut listed.wanted {
+                    Wanted::Polling => listed.watched.relabel(Arc::clone(&entry.labels)),
+                    Wanted::Again(labels) => *labels = Arc::clone(&entry.labels),
+                    wanted @ Wanted::Nothing => {
+                        *wanted = Wanted::Again(Arc::clone(&entry.labels));
+                        self.leaving -= 1;
+                    }
+                },
+                None => added.push(entry),
+            }
+        }
+        let records = self
+            .store
+            .load(added.iter().map(|entry| entry.key.clone()).collect())
+            .await?;
+        let removed: Vec<WatchKey> = self
+            .watches
+            .iter()
+            .filter(|(key, listed)| !desired.contains_key(key) && !matches!(listed.wanted, Wanted::Nothing))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let (watches, started_again) = resume(&added, records);
+        if !started_again.is_empty() {
+            // Before they count as listed: a crash in between would leave them over for good.
+            self.store.checkpoint(started_again).await?;
+        }
+        self.mark_listed(list, &added, &removed).await;
+        for key in &removed {
+            self.remove(key).await;
+        }
+        self.add(&added, watches);
+        self.standing
+            .send_modify(|standing| standing.generation = Some(generation));
+        Ok(())
+    }
+
+    /// Tells the store what is on the list and what has left it, from which retention counts. A failure costs no
+    /// more than that an old watch is remembered for longer.
+    async fn mark_listed(&mut self, list: &WatchList, added: &[&Entry], removed: &[WatchKey]) {
+        let now = clock::wall();
+        let marked = if self.reconciled {
+            let added = added.iter().map(|entry| entry.key.clone()).collect();
+            match self.store.set_listed(added).await {
+                Ok(()) => self.store.set_unlisted(removed.to_vec(), now).await,
+                failed => failed,
+            }
+        } else {
+            let all = list.entries.iter().map(|entry| entry.key.clone()).collect();
+            self.store.reconcile_listed(all, now).await
+        };
+        match marked {
+            Ok(()) => self.reconciled = true,
+            Err(error) => {
+                self.reconciled = false;
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "what is listed could not be recorded; it is with the next change of the watch list"
+                );
+            }
+        }
+    }
+
+    fn add(&mut self, added: &[&Entry], watches: Vec<Watch>) {
+        // First polls are spread over as long as the gate needs for them, so that a start is no stampede.
+        let mut fresh: HashMap<&str, usize> = HashMap::new();
+        for entry in added {
+            *fresh.entry(&entry.key.project).or_default() += 1;
+        }
+        for (entry, watch) in added.iter().zip(watches) {
+            let Some(project) = self.project(&entry.key.project) else {
+                continue;
+            };
+            let watched = Arc::new(Watched::new(entry.key.clone(), Arc::clone(&entry.labels), watch));
+            let window = self.window(&project, fresh.get(&*entry.key.project).copied().unwrap_or(1));
+            let first = self.first_poll(&watched, window);
+            self.insert(watched, &project, first);
+        }
+    }
+
+    fn insert(&mut self, watched: Arc<Watched>, project: &Arc<Project>, first: Duration) {
+        self.board.insert(Arc::clone(&watched));
+        let key = watched.key.clone();
+        let mut listed = Listed {
+            watched,
+            poller: None,
+            wanted: Wanted::Polling,
+            panics: 0,
+        };
+        self.spawn(&mut listed, project, first);
+        self.watches.insert(key, listed);
+    }
+
+    /// Starts the poller of a watch that has none; a watch that is over needs none.
+    fn spawn(&mut self, listed: &mut Listed, project: &Arc<Project>, first: Duration) {
+        if listed.watched.look(|watch| watch.phase().is_over()) {
+            return;
+        }
+        let poller = Poller::new(
+            Arc::clone(&self.shared),
+            Arc::clone(project),
+            Arc::clone(&listed.watched),
+            first,
+        );
+        let handle = self.pollers.spawn(poller.run());
+        self.tasks.insert(handle.id(), listed.watched.key.clone());
+        *self.polled.entry(Arc::clone(&project.name)).or_default() += 1;
+        listed.poller = Some(handle);
+    }
+
+    async fn remove(&mut self, key: &WatchKey) {
+        self.board.remove(key);
+        let Some(listed) = self.watches.get_mut(key) else {
+            return;
+        };
+        if let Some(changed) = listed.watched.take_changed() {
+            // Where it stood, for when it is put back.
+            if let Err(error) = self.store.checkpoint(vec![(key.clone(), changed)]).await {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a removed watch could not be written down"
+                );
+            }
+        }
+        match &listed.poller {
+            Some(poller) => {
+                poller.abort();
+                listed.wanted = Wanted::Nothing;
+                self.leaving += 1;
+            }
+            None => {
+                self.watches.remove(key);
+            }
+        }
+    }
+
+    /// A poller has ended: its watch is over, or it was taken off the list, or it panicked.
+    async fn joined(&mut self, joined: Result<(Id, ()), JoinError>) {
+        let id = joined.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        let Some(key) = self.tasks.remove(&id) else { return };
+        let Some(mut listed) = self.watches.remove(&key) else {
+            return;
+        };
+        listed.poller = None;
+        if let Some(polled) = self.polled.get_mut(&key.project) {
+            *polled -= 1;
+        }
+        match listed.wanted.clone() {
+            Wanted::Nothing => self.leaving -= 1,
+            Wanted::Again(labels) => {
+                self.return_of(&key, labels, listed.watched.look(Watch::clone))
+                    .await
+            }
+            Wanted::Polling => {
+                if let Err(error) = joined
+                    && error.is_panic()
+                    && let Some(project) = self.project(&key.project)
+                {
+                    listed.panics = listed.panics.saturating_add(1);
+                    let wait = self.shared.poll.borrow().pace.after_attempts(listed.panics);
+                    tracing::error!(
+                        project = &*key.project,
+                        operation_id = &*key.operation,
+                        panic = panic_message(error),
+                        restart_in_seconds = wait.as_secs_f64(),
+                        "a poller panicked: this is a bug, please report it; the watch goes on"
+                    );
+                    self.standing.send_modify(|standing| standing.restarts += 1);
+                    self.spawn(&mut listed, &project, wait);
+                }
+                self.watches.insert(key, listed);
+            }
+        }
+    }
+
+    /// A watch was put back on the list before its poller had joined.
+    async fn return_of(&mut self, key: &WatchKey, labels: Arc<Labels>, stood: Watch) {
+        let Some(project) = self.project(&key.project) else {
+            return;
+        };
+        let watch = match self.store.load(vec![key.clone()]).await {
+            Ok(mut records) => records
+                .remove(key)
+                .map_or_else(Watch::default, |record| go_on(record).0),
+            Err(error) => {
+                // Where it stood when its poller was stopped is the best that is known.
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "the state of a returning watch is unreadable"
+                );
+                stood
+            }
+        };
+        let watched = Arc::new(Watched::new(key.clone(), labels, watch));
+        let window = self.window(&project, 1);
+        let first = self.first_poll(&watched, window);
+        self.insert(watched, &project, first);
+    }
+
+    /// When a watch is polled first: when it was due before a restart, else somewhere in `window`.
+    fn first_poll(&self, watched: &Watched, window: Duration) -> Duration {
+        let longest = self.shared.poll.borrow().pace.longest();
+        let due = watched
+            .look(Watch::next_poll)
+            .map(|due| clock::between(clock::wall(), due));
+        due.filter(|due| !due.is_zero())
+            .unwrap_or_else(|| spread(&watched.key.operation, window))
+            .min(longest)
+    }
+
+    fn window(&self, project: &Project, fresh: usize) -> Duration {
+        let per_second = project.gate().limits().per_second.max(0.001);
+        Duration::from_secs_f64((fresh.saturating_sub(1)) as f64 / per_second)
+            .min(self.shared.poll.borrow().pace.longest())
+    }
+
+    fn project(&self, name: &str) -> Option<Arc<Project>> {
+        self.projects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    async fn tell_standing(&mut self) {
+        for (name, polled) in &self.polled {
+            if let Some(project) = self.project(name) {
+                project.set_watches(*polled).await;
+            }
+        }
+        let listed = self.watches.len() - self.leaving;
+        // Whoever is listed and has no poller is over.
+        let over = listed.saturating_sub(self.tasks.len().saturating_sub(self.leaving));
+        self.standing
+            .send_modify(|standing| (standing.listed, standing.over) = (listed, over));
+    }
+}
+
+/// The watches of `added` as they go on now, and those of them that start again.
+fn resume(
+    added: &[&Entry],
+    mut records: HashMap<WatchKey, WatchRecord>,
+) -> (Vec<Watch>, Vec<(WatchKey, Watch)>) {
+    let mut started_again = Vec::new();
+    let watches = added
+        .iter()
+        .map(|entry| {
+            let Some(record) = records.remove(&entry.key) else {
+                return Watch::default();
+            };
+            let (watch, again) = go_on(record);
+            if again {
+                started_again.push((entry.key.clone(), watch.clone()));
+            }
+            watch
+        })
+        .collect();
+    (watches, started_again)
+}
+
+/// The watch of a record as it goes on now, and whether it starts again.
+fn go_on(record: WatchRecord) -> (Watch, bool) {
+    let mut watch = record.watch;
+    let again = record.unlisted.is_some() && watch.phase().may_start_again();
+    if again {
+        watch.start_again();
+    } else {
+        watch.resume(clock::between(record.saved, clock::wall()));
+    }
+    (watch, again)
+}
+
+fn panic_message(error: JoinError) -> String {
+    let payload = error.into_panic();
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
+}
