@@ -15,13 +15,15 @@ use crate::ampersand::gate::Limits;
 use crate::ampersand::{ApiFetch, Client, ClientSettings, KeySources};
 use crate::board::Board;
 use crate::chance::Chance;
+use crate::clock;
 use crate::config::{Ampersand, ConfigErrors, Environment, Loaded, Overrides, Poll, Settings};
 use crate::core::watch::Phase;
+use crate::error::chain;
 use crate::poller::Shared;
 use crate::project::Project;
 use crate::record::Recorder;
 use crate::report::log::LogHandle;
-use crate::store::Store;
+use crate::store::{Store, Threads};
 use crate::supervisor::{Projects, Standing, Supervisor};
 use crate::watch_list::{self, WatchListSource};
 
@@ -29,6 +31,8 @@ use crate::watch_list::{self, WatchListSource};
 const SECRETS_REFRESH: Duration = Duration::from_secs(10);
 /// How often what has changed without an event is written down.
 const CHECKPOINT: Duration = Duration::from_mins(1);
+/// How often what was kept long enough is forgotten.
+const PRUNE: Duration = Duration::from_hours(1);
 /// How many watches are written down in one go: the writer stays free for events in between.
 const CHECKPOINT_BATCH: usize = 1_000;
 
@@ -121,6 +125,8 @@ struct App {
 struct Tasks {
     cancel: CancellationToken,
     running: JoinSet<()>,
+    /// The store's own; they end last.
+    threads: Threads,
 }
 
 /// The signals that the daemon listens to.
@@ -174,7 +180,7 @@ pub async fn run(
 ) -> anyhow::Result<Ending> {
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
-    let (mut app, mut tasks, mut standing) = App::start(source, settings, log).await?;
+    let (mut app, tasks, mut standing) = App::start(source, settings, log).await?;
     let happened = loop {
         let happened = tokio::select! {
             signalled = signals.next() => signalled,
@@ -193,7 +199,7 @@ pub async fn run(
         Happened::Done | Happened::Reload => app.count_endings(),
     };
     tokio::select! {
-        () = app.stop(&mut tasks) => Ok(ending),
+        () = app.stop(tasks) => Ok(ending),
         stop = signals.stop() => {
             tracing::warn!(signal = stop.name(), "stopped at once; what is recorded is safe");
             Ok(Ending::Forced(stop))
@@ -214,7 +220,7 @@ impl App {
         settings: Settings,
         log: LogHandle,
     ) -> anyhow::Result<(Self, Tasks, watch::Receiver<Standing>)> {
-        let store = Store::in_memory();
+        let (store, threads) = Store::open(&settings.state_dir).await?;
         let recorder = Recorder::new(store.clone());
         let client = client(&settings.ampersand).await?;
         let sources = key_sources(&settings.ampersand);
@@ -266,6 +272,7 @@ impl App {
             Arc::clone(&app.board),
             cancel.clone(),
         ));
+        running.spawn(prune(app.store.clone(), app.settings.retention, cancel.clone()));
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             watch_list = %app.settings.watch_list.display(),
@@ -273,7 +280,15 @@ impl App {
             projects = app.settings.ampersand.projects.len(),
             "started"
         );
-        Ok((app, Tasks { cancel, running }, standing))
+        Ok((
+            app,
+            Tasks {
+                cancel,
+                running,
+                threads,
+            },
+            standing,
+        ))
     }
 
     /// Makes a project of each that is configured and not there yet.
@@ -376,7 +391,7 @@ impl App {
     }
 
     /// Stops in order: first nothing new is decided, then what was decided is recorded and told.
-    async fn stop(&self, tasks: &mut Tasks) {
+    async fn stop(&self, mut tasks: Tasks) {
         tasks.cancel.cancel();
         while let Some(joined) = tasks.running.join_next().await {
             if let Err(error) = joined {
@@ -385,6 +400,12 @@ impl App {
         }
         self.recorder.finish().await;
         checkpoint(&self.store, &self.board).await;
+        if let Err(error) = tasks.threads.close().await {
+            tracing::error!(
+                error = chain(&error),
+                "the state could not be closed in order; it is checked at the next start"
+            );
+        }
         tracing::info!("stopped");
     }
 }
@@ -473,6 +494,28 @@ async fn checkpoint(store: &Store, board: &Board) {
                 "a checkpoint could not be written"
             );
             batch.iter().for_each(|watched| watched.mark_changed());
+        }
+    }
+}
+
+/// Forgets what was kept long enough.
+async fn prune(store: Store, retention: Duration, cancel: CancellationToken) {
+    loop {
+        match cancel
+            .run_until_cancelled(store.prune(clock::wall(), retention))
+            .await
+        {
+            None => return,
+            Some(Ok(0)) => {}
+            Some(Ok(rows)) => tracing::debug!(rows, "forgot what was kept long enough"),
+            Some(Err(error)) => tracing::debug!(error = chain(&error), "nothing could be forgotten"),
+        }
+        if cancel
+            .run_until_cancelled(tokio::time::sleep(PRUNE))
+            .await
+            .is_none()
+        {
+            return;
         }
     }
 }

@@ -40,7 +40,7 @@ impl Recorder {
             Ok(recorded) => recorded,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(CommitError::closed()),
+                Err(_) => Err(CommitError::Closed),
             },
         }
     }

@@ -212,15 +212,19 @@ impl<F: Fetch> Supervisor<F> {
     /// more than that an old watch is remembered for longer.
     async fn mark_listed(&mut self, list: &WatchList, added: &[&Entry], removed: &[WatchKey]) {
         let now = clock::wall();
-        let marked = if self.reconciled {
-            let added = added.iter().map(|entry| entry.key.clone()).collect();
-            match self.store.set_listed(added).await {
-                Ok(()) => self.store.set_unlisted(removed.to_vec(), now).await,
-                failed => failed,
-            }
+        let left = if self.reconciled {
+            self.store.set_unlisted(removed.to_vec(), now).await
         } else {
             let all = list.entries.iter().map(|entry| entry.key.clone()).collect();
             self.store.reconcile_listed(all, now).await
+        };
+        let marked = match left {
+            Ok(()) => {
+                self.store
+                    .set_listed(added.iter().map(|entry| entry.key.clone()).collect())
+                    .await
+            }
+            failed => failed,
         };
         match marked {
             Ok(()) => self.reconciled = true,

@@ -209,9 +209,7 @@ impl Gate {
                 }
                 continue;
             }
-            let Some(probing) = current.probing else {
-                return None;
-            };
+            let probing = current.probing?;
             if probing.doubted_by.as_deref() == Some(operation) {
                 let _ = hold.changed().await;
                 continue;

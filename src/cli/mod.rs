@@ -1,7 +1,9 @@
 //! The commands, one file each.
 
 pub mod check;
+pub mod events;
 pub mod generate;
+pub mod replay;
 pub mod run;
 pub mod simulate;
 
@@ -11,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app::SettingsSource;
-use crate::config::{ConfigErrors, Environment, Overrides};
+use crate::config::{ConfigErrors, Environment, Overrides, Settings};
 
 /// Exit codes, as every command uses them.
 pub mod exit {
@@ -49,6 +51,8 @@ pub struct Cli {
 enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
+    Events(events::EventsArgs),
+    Replay(replay::ReplayArgs),
     Simulate(simulate::SimulateArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
@@ -63,6 +67,8 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(args).await,
             Command::Check(args) => check::run(args).await,
+            Command::Events(args) => events::run(args).await,
+            Command::Replay(args) => replay::run(args).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Completions(args) => generate::completions(&args),
             Command::Man(args) => generate::man(&args),
@@ -103,6 +109,33 @@ impl SettingsArgs {
                 listen: self.listen,
             },
         }
+    }
+}
+
+/// Where the state is, for commands that look at it beside the daemon.
+#[derive(Debug, Clone, clap::Args)]
+pub struct StateArgs {
+    /// Read settings from this file instead of /etc/backfill-watch/config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The folder that keeps the daemon's state; by default as the settings say
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// The folder that keeps the state.
+    ///
+    /// # Errors
+    /// When the settings are wrong.
+    pub fn state_dir(&self) -> Result<PathBuf, ConfigErrors> {
+        if let Some(folder) = &self.state_dir {
+            return Ok(folder.clone());
+        }
+        let environment = Environment::capture();
+        Settings::load_to_look(self.config.as_deref(), &environment, &Overrides::default())
+            .map(|loaded| loaded.settings.state_dir)
     }
 }
 

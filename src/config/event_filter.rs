@@ -29,8 +29,11 @@ impl EventFilter {
 pub struct EventGlob(String);
 
 impl EventGlob {
-    /// The glob, or when no type of event matches, what is wrong and what to do.
-    pub(super) fn parse(text: &str) -> Result<Self, (String, String)> {
+    /// The glob.
+    ///
+    /// # Errors
+    /// When no type of event matches: what is wrong and what to do.
+    pub fn parse(text: &str) -> Result<Self, (String, String)> {
         let glob = Self(text.to_owned());
         if EventType::ALL
             .iter()

@@ -1,75 +1,249 @@
-//! stand-in until merged
-use crate::core::{event::Event, project::Project, watch::Watch, watch_list::WatchKey};
-use jiff::Timestamp;
+//! What survives: the watches' state, the event log, the outbox of the webhooks.
+//!
+//! [`Store`] is a handle that can be cloned; behind it an engine does the work. Today's keeps one SQLite file, with a
+//! thread that writes and one that answers questions (`threads`), or keeps nothing (`memory`). Requests are plain
+//! data (`request`), so that another engine can take their place without its callers noticing.
+
+mod change;
+mod delivery;
+mod event_log;
+mod lock;
+mod memory;
+mod reader;
+mod request;
+mod sqlite;
+mod status;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod writer;
+
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
-/// x
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{oneshot, watch};
+
+pub use change::{Change, Subject, WatchRecord};
+pub use delivery::{Delivery, DeliveryId, Due, Endpoint, EndpointStats, Settled};
+pub use event_log::{Cursor, EventFilter, EventPage, EventsError, MalformedCursor, StoredEvent};
+pub use reader::{ReplayError, StateReader};
+pub use request::{CommitError, ReadError};
+pub use sqlite::{OpenError, Replay};
+pub use threads::{CloseError, Threads};
+
+use crate::clock;
+use crate::core::project::Project;
+use crate::core::watch::Watch;
+use crate::core::watch_list::WatchKey;
+use change::{Record, StateRow};
+use memory::Memory;
+use request::{Read, Reply, Write, WriteRequest};
+use status::Status;
+use threads::Queues;
+
+/// Watches are loaded and checkpointed this many at a time, so that tens of thousands of them hold up nobody.
+const CHUNK: usize = 1000;
+
+/// The handle of what survives.
+///
+/// Whoever stops waiting for an answer does not undo what was asked: it may still be written.
 #[derive(Debug, Clone)]
-pub struct Store;
-#[allow(missing_docs)]
+pub struct Store {
+    engine: Engine,
+    status: Arc<Status>,
+}
+
+#[derive(Debug, Clone)]
+enum Engine {
+    Threads(Queues),
+    Memory(Arc<Memory>),
+}
+
 impl Store {
+    /// Opens the state in `dir`, making it if there is none. After a crash it is checked first, which may take a
+    /// while; nothing blocks meanwhile but who waits for this.
+    ///
+    /// The threads end when they are told to ([`Threads::close`]), or when the last handle is dropped.
+    pub async fn open(dir: &Path) -> Result<(Self, Threads), OpenError> {
+        let status = Arc::new(Status::default());
+        let (queues, threads) = threads::start(dir.to_owned(), status.clone()).await?;
+        let engine = Engine::Threads(queues);
+        Ok((Self { engine, status }, threads))
+    }
+
+    /// A store that keeps nothing: no file, no thread, and each answer is there at once.
+    #[must_use]
     pub fn in_memory() -> Self {
-        Self
+        let status = Arc::new(Status::default());
+        let engine = Engine::Memory(Arc::new(Memory::new(status.clone())));
+        Self { engine, status }
     }
-}
-/// x
-pub struct Change {
-    /// x
-    pub subject: Subject,
-    /// x
-    pub events: Vec<Event>,
-}
-/// x
-pub enum Subject {
-    /// x
-    Watch(WatchKey, Box<Watch>),
-    /// x
-    Project(Arc<str>, Project),
-}
-/// x
-pub struct WatchRecord {
-    /// x
-    pub watch: Watch,
-    /// x
-    pub saved: Timestamp,
-    /// x
-    pub unlisted: Option<Timestamp>,
-}
-/// x
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct CommitError;
-/// x
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct ReadError;
-impl CommitError {
-    /// x
-    pub fn closed() -> Self {
-        Self
+
+    /// Records a change of state, the events it causes and their deliveries, together. When this is `Ok`, they are on
+    /// disk.
+    pub async fn commit(&self, change: Change) -> Result<(), CommitError> {
+        let record = Record::new(&change, clock::wall());
+        self.write(Write::Change(Box::new(record))).await.map(drop)
     }
-}
-#[allow(clippy::unused_async, missing_docs, clippy::missing_errors_doc)]
-impl Store {
-    pub async fn commit(&self, _c: Change) -> Result<(), CommitError> {
+
+    /// Records states that no event tells of.
+    pub async fn checkpoint(&self, watches: Vec<(WatchKey, Watch)>) -> Result<(), CommitError> {
+        let at = clock::wall();
+        for chunk in watches.chunks(CHUNK) {
+            let states = chunk
+                .iter()
+                .map(|(key, watch)| StateRow::watch(key, watch))
+                .collect();
+            self.write(Write::Checkpoint { states, at }).await?;
+        }
         Ok(())
     }
-    pub async fn checkpoint(&self, _c: Vec<(WatchKey, Watch)>) -> Result<(), CommitError> {
-        Ok(())
+
+    /// The watches of these keys, as far as they are known.
+    pub async fn load(&self, keys: Vec<WatchKey>) -> Result<HashMap<WatchKey, WatchRecord>, ReadError> {
+        let mut found = HashMap::with_capacity(keys.len());
+        for chunk in keys.chunks(CHUNK) {
+            let keys = chunk.to_vec();
+            found.extend(self.read(|reply| Read::Load { keys, reply }).await?);
+        }
+        Ok(found)
     }
-    pub async fn load(&self, _keys: Vec<WatchKey>) -> Result<HashMap<WatchKey, WatchRecord>, ReadError> {
-        Ok(HashMap::new())
+
+    /// The project of that name, if it is known.
+    pub async fn load_project(&self, name: &str) -> Result<Option<Project>, ReadError> {
+        let name = name.to_owned();
+        self.read(|reply| Read::Project { name, reply }).await
     }
-    pub async fn load_project(&self, _name: &str) -> Result<Option<Project>, ReadError> {
-        Ok(None)
+
+    /// Notes that these are on the watch list (again). Load them before: afterwards nothing tells that they were away.
+    pub async fn set_listed(&self, keys: Vec<WatchKey>) -> Result<(), CommitError> {
+        self.write(Write::Listed { keys }).await.map(drop)
     }
-    pub async fn set_listed(&self, _keys: Vec<WatchKey>) -> Result<(), CommitError> {
-        Ok(())
+
+    /// Notes that these left the watch list: from now on retention counts.
+    pub async fn set_unlisted(&self, keys: Vec<WatchKey>, now: Timestamp) -> Result<(), CommitError> {
+        self.write(Write::Unlisted { keys, at: now }).await.map(drop)
     }
-    pub async fn set_unlisted(&self, _keys: Vec<WatchKey>, _now: Timestamp) -> Result<(), CommitError> {
-        Ok(())
+
+    /// Notes at start that whatever is not among `listed` left the watch list, unless that was noted before. Says
+    /// nothing of those that are: [`Store::set_listed`] does.
+    pub async fn reconcile_listed(&self, listed: Vec<WatchKey>, now: Timestamp) -> Result<(), CommitError> {
+        self.write(Write::OnlyListed {
+            keys: listed,
+            at: now,
+        })
+        .await
+        .map(drop)
     }
-    pub async fn reconcile_listed(&self, _keys: Vec<WatchKey>, _now: Timestamp) -> Result<(), CommitError> {
-        Ok(())
+
+    /// Up to `limit` events of the log after `after`, or from the oldest on.
+    pub async fn events_after(
+        &self,
+        after: Option<Cursor>,
+        limit: usize,
+        filter: EventFilter,
+    ) -> Result<EventPage, EventsError> {
+        self.read(|reply| Read::Events {
+            after,
+            limit,
+            filter,
+            reply,
+        })
+        .await
+    }
+
+    /// Where the log ends now: what comes after this is new.
+    pub async fn end_of_log(&self) -> Result<Cursor, ReadError> {
+        self.read(|reply| Read::End { reply }).await
+    }
+
+    /// Makes the endpoints be these. A new one gets what is recorded from now on; what waits for one that went is kept
+    /// for seven days, and is there again if it comes back.
+    pub async fn sync_endpoints(&self, endpoints: Vec<Endpoint>, now: Timestamp) -> Result<(), CommitError> {
+        self.write(Write::Endpoints { endpoints, at: now })
+            .await
+            .map(drop)
+    }
+
+    /// What `endpoint` can be sent now, at most `limit`: of each subject the first that waits, if its time has come
+    /// and none of the subject is `in_flight`.
+    pub async fn due_deliveries(
+        &self,
+        endpoint: Arc<str>,
+        now: Timestamp,
+        limit: usize,
+        in_flight: Vec<DeliveryId>,
+    ) -> Result<Due, ReadError> {
+        self.read(|reply| Read::Due {
+            endpoint,
+            now,
+            limit,
+            in_flight,
+            reply,
+        })
+        .await
+    }
+
+    /// Records what became of attempts. Deliveries that are gone by now are passed over.
+    pub async fn settle_deliveries(
+        &self,
+        settled: Vec<(DeliveryId, Settled)>,
+        now: Timestamp,
+    ) -> Result<(), CommitError> {
+        self.write(Write::Settle { settled, at: now }).await.map(drop)
+    }
+
+    /// How the configured endpoints fare, by name.
+    pub async fn endpoint_stats(&self) -> Result<Vec<EndpointStats>, ReadError> {
+        self.read(|reply| Read::Stats { reply }).await
+    }
+
+    /// Forgets what was kept long enough: watches that left the list `retention` ago with their events, records of
+    /// deliveries after seven days, the oldest events of a log that grew too long. Nothing that waits to be delivered.
+    ///
+    /// Works in small steps between which others write, and returns how many rows it removed.
+    pub async fn prune(&self, now: Timestamp, retention: Duration) -> Result<u64, CommitError> {
+        let mut removed = 0;
+        loop {
+            match self.write(Write::Prune { at: now, retention }).await? {
+                0 => return Ok(removed),
+                rows => removed += rows,
+            }
+        }
+    }
+
+    /// Changes when events were recorded, or another process put something into the outbox. It is a hint to look, and
+    /// tells nothing else.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.status.changed()
+    }
+
+    /// Whether the last attempt to write succeeded. After a failure, writing is tried again every second or so.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.status.is_writable()
+    }
+
+    async fn write(&self, write: Write) -> Result<u64, CommitError> {
+        let (reply, answer) = oneshot::channel();
+        let request = WriteRequest { write, reply };
+        match &self.engine {
+            Engine::Threads(queues) => queues.write(request).await?,
+            Engine::Memory(memory) => memory.write(request),
+        }
+        answer.await.map_err(|_| CommitError::Closed)?
+    }
+
+    async fn read<T, E: From<ReadError>>(&self, read: impl FnOnce(Reply<T, E>) -> Read) -> Result<T, E> {
+        let (reply, answer) = oneshot::channel();
+        match &self.engine {
+            Engine::Threads(queues) => queues.read(read(reply)).await?,
+            Engine::Memory(memory) => memory.read(read(reply)),
+        }
+        answer.await.map_err(|_| ReadError::Closed)?
     }
 }

@@ -1,0 +1,169 @@
+//! `backfill-watch events`: the event log, read from the state directory.
+
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::StateArgs;
+use crate::config::EventGlob;
+use crate::core::event::{EventType, millis};
+use crate::core::text;
+use crate::store::{Cursor, EventFilter, StateReader, StoredEvent};
+
+const AFTER_HELP: &str = "\
+Examples:
+  What happened to one operation:
+    backfill-watch events --operation 3efc0f0f-4bb9-498f-996c-9893d98ca4b5
+
+  Failures as they come, for a program:
+    backfill-watch events --follow --type operation.failed --json";
+
+/// Events read at a time.
+const PAGE: usize = 500;
+
+/// How often `--follow` looks for more.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Show the event log of the daemon, running or not
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct EventsArgs {
+    /// Begin after this cursor (`--json` tells them) instead of with the oldest event
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<Cursor>,
+    /// Go on with new events as they come
+    #[arg(long, short)]
+    follow: bool,
+    /// Events of the operation of this ID alone
+    #[arg(long, value_name = "ID")]
+    operation: Option<String>,
+    /// Events of this type alone; `*` stands for any text; may be repeated
+    #[arg(long = "type", value_name = "GLOB", value_parser = types)]
+    types: Vec<Types>,
+    /// One JSON object a line: `id`, `cursor`, `type`, `timestamp`, `data`
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// The types that one glob stands for.
+#[derive(Debug, Clone)]
+struct Types(Vec<EventType>);
+
+fn types(text: &str) -> Result<Types, String> {
+    let glob = EventGlob::parse(text).map_err(|(problem, help)| format!("{problem}; {help}"))?;
+    Ok(Types(
+        EventType::ALL
+            .iter()
+            .copied()
+            .filter(|event_type| glob.matches(event_type.as_str()))
+            .collect(),
+    ))
+}
+
+/// Shows the events.
+///
+/// # Errors
+/// When there is no state to read, or the cursor is not of it.
+pub async fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
+    let dir = args.state.state_dir()?;
+    tokio::task::spawn_blocking(move || match show(args, &dir) {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        other => other.map(|()| ExitCode::SUCCESS),
+    })
+    .await?
+}
+
+fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
+    let state = StateReader::open(dir)?;
+    let filter = EventFilter {
+        operation: args.operation,
+        types: (!args.types.is_empty()).then(|| args.types.into_iter().flat_map(|types| types.0).collect()),
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut after = args.after;
+    loop {
+        let page = state.events_after(after.as_ref(), PAGE, &filter)?;
+        for event in &page.events {
+            if args.json {
+                writeln!(out, "{}", event.to_json())?;
+            } else {
+                writeln!(out, "{}", line(event))?;
+            }
+        }
+        after = Some(page.next);
+        if page.more {
+            continue;
+        }
+        out.flush()?;
+        if !args.follow {
+            return Ok(());
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// The event on one line: time, type, operation (or project), and what else is known.
+fn line(event: &StoredEvent) -> String {
+    let data: Value = serde_json::from_str(event.data()).unwrap_or_default();
+    let member = |name: &str| data[name].as_str();
+    let subject = member("operationId").or(member("project")).unwrap_or("-");
+    let mut line = format!(
+        "{}  {:<24}  {subject}",
+        millis(event.timestamp),
+        event.event_type.as_str()
+    );
+    if let Some(phase) = member("phase") {
+        line.push_str("  ");
+        line.push_str(phase);
+    }
+    if let Some(percent) = data["progress"]["percent"].as_f64() {
+        line.push_str(&format!("  {percent:.1}%"));
+    } else if let Some(records) = data["progress"]["recordsProcessed"].as_u64() {
+        line.push_str(&format!("  {records} records"));
+    }
+    if let Some(text) = member("result").or(member("reason")) {
+        line.push_str("  ");
+        line.push_str(&text::one_line(text, 200));
+    }
+    line
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_names_types() {
+        assert_eq!(types("api.*").unwrap().0.len(), 4);
+        assert!(types("apis.*").is_err());
+    }
+
+    #[test]
+    fn a_line_is_readable_and_has_no_control_characters() {
+        let event = StoredEvent {
+            cursor: "0a-1".parse().unwrap(),
+            id: "evt_1".into(),
+            event_type: EventType::Succeeded,
+            timestamp: "2026-11-23T12:00:00Z".parse().unwrap(),
+            body: r#"{"data":{"operationId":"op-1","phase":"succeeded","progress":{"percent":100},"result":"done\u001b[2J\n"}}"#
+                .into(),
+        };
+        assert_eq!(
+            line(&event),
+            "2026-11-23T12:00:00.000Z  operation.succeeded       op-1  succeeded  100.0%  done [2J"
+        );
+    }
+}

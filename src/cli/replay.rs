@@ -1,0 +1,112 @@
+//! `backfill-watch replay`: deliver again what was delivered, or given up, before.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::StateArgs;
+use crate::clock;
+use crate::store::{Replay, StateReader};
+
+const AFTER_HELP: &str = "\
+Examples:
+  Once a broken receiver works again:
+    backfill-watch replay --dead-letters --endpoint crm-sync
+
+  Everything about one operation:
+    backfill-watch replay --operation 3efc0f0f-4bb9-498f-996c-9893d98ca4b5";
+
+/// Deliver events to webhooks again
+///
+/// Marks deliveries in the state directory: a running daemon sends them within a second, a stopped one when it starts.
+/// Receivers get the same ID and the same body again. An endpoint gets only types of events that it subscribes to.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    what: What,
+    /// Deliver to the webhook of this name alone, instead of all
+    #[arg(long, value_name = "NAME")]
+    endpoint: Option<String>,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// The event of this ID
+    #[arg(long, value_name = "ID")]
+    event: Option<String>,
+    /// All events of the operation of this ID, in their order
+    #[arg(long, value_name = "ID")]
+    operation: Option<String>,
+    /// Whatever was given up
+    #[arg(long)]
+    dead_letters: bool,
+}
+
+impl What {
+    fn selection(self) -> Replay {
+        match (self.event, self.operation) {
+            (Some(id), _) => Replay::Event(id),
+            (None, Some(id)) => Replay::Operation(id),
+            (None, None) => Replay::DeadLetters,
+        }
+    }
+}
+
+/// Marks the deliveries.
+///
+/// # Errors
+/// When there is no state, or it cannot be written.
+pub async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
+    let dir = args.state.state_dir()?;
+    tokio::task::spawn_blocking(move || replay(args, &dir)).await?
+}
+
+fn replay(args: ReplayArgs, dir: &Path) -> anyhow::Result<ExitCode> {
+    let state = StateReader::open(dir)?;
+    let endpoints = state.endpoints()?;
+    if let Some(name) = &args.endpoint
+        && !endpoints.contains(name)
+    {
+        eprintln!(
+            "there is no webhook named `{name}`; those the daemon knows: {}",
+            list(&endpoints)
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    let selection = args.what.selection();
+    let marked = state.request_replay(&selection, args.endpoint.as_deref(), clock::wall())?;
+    if marked == 0 {
+        eprintln!("{}", nothing(&selection, &endpoints));
+        return Ok(ExitCode::FAILURE);
+    }
+    let plural = if marked == 1 { "delivery" } else { "deliveries" };
+    println!("{marked} {plural} marked");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn nothing(selection: &Replay, endpoints: &[String]) -> String {
+    if endpoints.is_empty() {
+        return "nothing to deliver: the daemon has no webhooks".to_owned();
+    }
+    match selection {
+        Replay::Event(id) => format!(
+            "nothing to deliver: no webhook wants an event `{id}`, or it waits to be delivered already; `backfill-watch events` lists what is kept"
+        ),
+        Replay::Operation(id) => format!(
+            "nothing to deliver: no webhook wants an event of an operation `{id}`, or all wait to be delivered already; `backfill-watch events` lists what is kept"
+        ),
+        Replay::DeadLetters => "nothing to deliver: there are no dead letters".to_owned(),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.join(", ")
+}

@@ -1,0 +1,185 @@
+//! The event log as its readers see it: pages of events, and cursors into it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+use super::ReadError;
+use crate::core::event::EventType;
+
+/// A place in an event log: after one event, before the next. As text it is opaque, and names the log it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    pub(super) store: String,
+    pub(super) row: i64,
+    /// How far the log had holes when this was told. Only holes that came later are news to its bearer: who reads the
+    /// log from its beginning, holes and all, is not to be refused halfway.
+    pub(super) pruned_through: i64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.store, self.row)?;
+        if self.pruned_through > self.row {
+            write!(f, "-{}", self.pruned_through)?;
+        }
+        Ok(())
+    }
+}
+
+/// A text that is no cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this is not a cursor; take the `cursor` of an event, or leave it out to begin with the oldest event"
+)]
+pub struct MalformedCursor;
+
+impl FromStr for Cursor {
+    type Err = MalformedCursor;
+
+    fn from_str(text: &str) -> Result<Self, MalformedCursor> {
+        let mut parts = text.split('-');
+        let store = parts.next().unwrap_or_default();
+        if store.is_empty() || store.len() > 32 || !store.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(MalformedCursor);
+        }
+        let row = number(parts.next().unwrap_or_default())?;
+        let pruned_through = parts.next().map_or(Ok(0), number)?;
+        if parts.next().is_some() {
+            return Err(MalformedCursor);
+        }
+        Ok(Self {
+            store: store.to_owned(),
+            row,
+            pruned_through,
+        })
+    }
+}
+
+fn number(text: &str) -> Result<i64, MalformedCursor> {
+    // `parse` alone would take signs.
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(MalformedCursor);
+    }
+    text.parse().map_err(|_| MalformedCursor)
+}
+
+/// Which events of the log are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventFilter {
+    /// Those of the operation of this ID alone, in whatever project.
+    pub operation: Option<String>,
+    /// Those of these types alone.
+    pub types: Option<Vec<EventType>>,
+}
+
+/// An event of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// The place after it.
+    pub cursor: Cursor,
+    /// Its ID.
+    pub id: String,
+    /// Its type.
+    pub event_type: EventType,
+    /// When it was seen.
+    pub timestamp: Timestamp,
+    /// Its body, as webhooks deliver it.
+    pub body: String,
+}
+
+impl StoredEvent {
+    /// `data` of the body, as JSON.
+    #[must_use]
+    pub fn data(&self) -> &str {
+        // The body was rendered by us: `data` comes last, and neither type nor timestamp contain this.
+        self.body
+            .split_once("\"data\":")
+            .and_then(|(_, data)| data.strip_suffix('}'))
+            .unwrap_or("null")
+    }
+
+    /// The event as the log tells it: one JSON object with `id`, `cursor`, `type`, `timestamp` and `data`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // IDs, cursors, types and times have no characters that JSON escapes.
+        format!(
+            r#"{{"id":"{}","cursor":"{}","type":"{}","timestamp":"{:.3}","data":{}}}"#,
+            self.id,
+            self.cursor,
+            self.event_type,
+            self.timestamp,
+            self.data()
+        )
+    }
+}
+
+/// A stretch of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPage {
+    /// The events that match; may be none although more follow.
+    pub events: Vec<StoredEvent>,
+    /// Where to go on.
+    pub next: Cursor,
+    /// Whether the log goes on beyond `next`, as far as is known now.
+    pub more: bool,
+}
+
+/// Why the log cannot be read from a cursor.
+#[derive(Debug, thiserror::Error)]
+pub enum EventsError {
+    /// The cursor belongs to another state.
+    #[error("this cursor is of another state directory; begin without a cursor")]
+    Foreign,
+    /// Events after the cursor are no longer kept.
+    #[error("events after this cursor are no longer kept; begin without a cursor")]
+    Expired,
+    /// The state cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_back_and_nonsense_is_not() {
+        for text in ["0a1b-42", "0a1b-42-50"] {
+            assert_eq!(text.parse::<Cursor>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "-",
+            "0a1b",
+            "0a1b-",
+            "-1",
+            "0a1b--1",
+            "0a1b-+1",
+            "xy-1",
+            "0a-1e3",
+            "0a-1-",
+            "0a-1-2-3",
+            "0a-9999999999999999999",
+        ] {
+            assert_eq!(text.parse::<Cursor>(), Err(MalformedCursor), "{text}");
+        }
+    }
+
+    #[test]
+    fn data_is_the_end_of_the_body() {
+        let event = StoredEvent {
+            cursor: "0a-1".parse().unwrap(),
+            id: "evt_1".into(),
+            event_type: EventType::Started,
+            timestamp: "2026-11-23T12:00:00Z".parse().unwrap(),
+            body: r#"{"type":"operation.started","timestamp":"2026-11-23T12:00:00.000Z","data":{"x":"\"data\":"}}"#
+                .into(),
+        };
+        let json: serde_json::Value = serde_json::from_str(&event.to_json()).unwrap();
+        assert_eq!(json["data"]["x"], "\"data\":");
+        assert_eq!(json["cursor"], "0a-1");
+        assert_eq!(json["timestamp"], "2026-11-23T12:00:00.000Z");
+    }
+}

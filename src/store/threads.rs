@@ -1,0 +1,200 @@
+//! The two threads of the engine on disk: one writes what queues up in groups, one answers questions.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::lock::DirLock;
+use super::request::{CommitError, Read, ReadError, WriteRequest};
+use super::sqlite::{self, OpenError};
+use super::status::Status;
+use super::writer::Writer;
+
+/// Two groups: one is written while the next one forms. Whoever finds the queue full waits, which is how a slow disk
+/// slows down those who write instead of filling the memory.
+const WRITES: usize = 2 * GROUP;
+
+/// Changes that share one transaction. More would not be faster, and would keep the first one waiting.
+const GROUP: usize = 256;
+
+/// A question takes a millisecond, and there are few who ask.
+const READS: usize = 64;
+
+/// How often to look whether another process wrote, and whether a state that could not be written can be again.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What the writing thread is told.
+#[derive(Debug)]
+enum Order {
+    Write(WriteRequest),
+    Close,
+}
+
+/// What the answering thread is told.
+#[derive(Debug)]
+enum Question {
+    Read(Read),
+    Close,
+}
+
+/// Where handles put their requests.
+#[derive(Debug, Clone)]
+pub(super) struct Queues {
+    orders: mpsc::Sender<Order>,
+    questions: mpsc::Sender<Question>,
+}
+
+impl Queues {
+    pub(super) async fn write(&self, request: WriteRequest) -> Result<(), CommitError> {
+        self.orders
+            .send(Order::Write(request))
+            .await
+            .map_err(|_| CommitError::Closed)
+    }
+
+    pub(super) async fn read(&self, read: Read) -> Result<(), ReadError> {
+        self.questions
+            .send(Question::Read(read))
+            .await
+            .map_err(|_| ReadError::Closed)
+    }
+}
+
+/// The threads of an open store.
+#[derive(Debug)]
+#[must_use = "a store that is not closed is checked at the next start"]
+pub struct Threads {
+    queues: Queues,
+    writer: JoinHandle<Result<(), CloseError>>,
+    reader: JoinHandle<()>,
+}
+
+/// Why a store was not closed in order. What was committed is on disk in any case.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// The file cannot be brought into good order.
+    #[error("the state was not closed in order ({0}); it will be checked at the next start")]
+    Failed(String),
+    /// A thread of the store panicked.
+    #[error("a thread of the state panicked; the state will be checked at the next start")]
+    Panicked,
+}
+
+impl Threads {
+    /// Writes what is queued, closes the file, and notes that it was closed in order. Later requests are answered
+    /// `Closed`.
+    pub async fn close(self) -> Result<(), CloseError> {
+        // The one that writes closes last, because the last one to close tidies up the files.
+        let _ = self.queues.questions.send(Question::Close).await;
+        join(self.reader).await?;
+        let _ = self.queues.orders.send(Order::Close).await;
+        join(self.writer).await?
+    }
+}
+
+async fn join<T: Send + 'static>(thread: JoinHandle<T>) -> Result<T, CloseError> {
+    tokio::task::spawn_blocking(|| thread.join())
+        .await
+        .map_err(|_| CloseError::Panicked)?
+        .map_err(|_| CloseError::Panicked)
+}
+
+/// Opens the state in `dir` and starts its threads.
+pub(super) async fn start(dir: PathBuf, status: Arc<Status>) -> Result<(Queues, Threads), OpenError> {
+    // Not before the first message does a thread need it, but a failure here is still told as one to start.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(OpenError::Thread)?;
+    let (orders, order_queue) = mpsc::channel(WRITES);
+    let (questions, question_queue) = mpsc::channel(READS);
+    let (opened, opening) = oneshot::channel();
+    let reader_dir = dir.clone();
+    let writer = spawn("state-writer", move || {
+        let (database, lock) = match sqlite::open(&dir) {
+            Ok(both) => both,
+            Err(error) => {
+                // Whoever asked may have gone, and then nobody cares.
+                let _ = opened.send(Err(error));
+                return Ok(());
+            }
+        };
+        if opened.send(Ok(())).is_err() {
+            return finish(Writer::new(database, status), lock);
+        }
+        write(Writer::new(database, status), lock, &runtime, order_queue)
+    })?;
+    // The thread always answers; if it panicked, joining it says so.
+    match opening.await {
+        Ok(result) => result?,
+        Err(_) => return Err(OpenError::Thread(io::Error::other("it panicked"))),
+    }
+    let database = sqlite::open_reader(&reader_dir)?;
+    let reader = spawn("state-reader", move || {
+        let mut queue: mpsc::Receiver<Question> = question_queue;
+        while let Some(Question::Read(read)) = queue.blocking_recv() {
+            database.answer(read);
+        }
+    })?;
+    let queues = Queues { orders, questions };
+    let threads = Threads {
+        queues: queues.clone(),
+        writer,
+        reader,
+    };
+    Ok((queues, threads))
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, OpenError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(OpenError::Thread)
+}
+
+/// The writing thread's life.
+fn write(
+    mut writer: Writer,
+    lock: DirLock,
+    runtime: &tokio::runtime::Runtime,
+    mut queue: mpsc::Receiver<Order>,
+) -> Result<(), CloseError> {
+    let mut orders = Vec::with_capacity(GROUP);
+    loop {
+        // Takes all that is there, and waits only when there is nothing.
+        let received =
+            runtime.block_on(async { tokio::time::timeout(LOOK, queue.recv_many(&mut orders, GROUP)).await });
+        let mut closing = received == Ok(0);
+        let mut requests = Vec::with_capacity(orders.len());
+        for order in orders.drain(..) {
+            match order {
+                Order::Write(request) => requests.push(request),
+                Order::Close => {
+                    closing = true;
+                    // What was sent before this is still taken; then the queue says that it is empty for good.
+                    queue.close();
+                }
+            }
+        }
+        if !requests.is_empty() {
+            writer.write(requests);
+        }
+        writer.look();
+        if closing && queue.is_empty() {
+            return finish(writer, lock);
+        }
+    }
+}
+
+fn finish(writer: Writer, lock: DirLock) -> Result<(), CloseError> {
+    writer.close()?;
+    lock.release()
+        .map_err(|error| CloseError::Failed(error.to_string()))
+}
