@@ -71,6 +71,8 @@ pub struct Supervisor<F> {
     pollers: JoinSet<()>,
     /// Whose poller a task is.
     tasks: HashMap<Id, WatchKey>,
+    /// The generation of the list that was applied last.
+    applied: Option<u64>,
     /// How many watches only wait for their poller to join.
     leaving: usize,
     /// How many pollers each project has.
@@ -121,6 +123,7 @@ impl<F: Fetch> Supervisor<F> {
             watches: HashMap::new(),
             pollers: JoinSet::new(),
             tasks: HashMap::new(),
+            applied: None,
             leaving: 0,
             polled: HashMap::new(),
             reconciled: false,
@@ -136,7 +139,7 @@ impl<F: Fetch> Supervisor<F> {
             // Seen before applied, so that a list that comes while this one is applied wakes the loop again.
             let snapshot = self.list.borrow_and_update().clone();
             if let Some(list) = snapshot.list.clone()
-                && (retry || self.standing.borrow().generation != Some(snapshot.generation))
+                && (retry || self.applied != Some(snapshot.generation))
             {
                 match self.apply(&list, snapshot.generation).await {
                     Ok(()) => retry = false,
@@ -203,8 +206,7 @@ impl<F: Fetch> Supervisor<F> {
             self.remove(key).await;
         }
         self.add(&added, watches);
-        self.standing
-            .send_modify(|standing| standing.generation = Some(generation));
+        self.applied = Some(generation);
         Ok(())
     }
 
@@ -408,8 +410,12 @@ impl<F: Fetch> Supervisor<F> {
         let listed = self.watches.len() - self.leaving;
         // Whoever is listed and has no poller is over.
         let over = listed.saturating_sub(self.tasks.len().saturating_sub(self.leaving));
-        self.standing
-            .send_modify(|standing| (standing.listed, standing.over) = (listed, over));
+        // Together: whoever waits for the end must never see a new list with the counts of the one before.
+        self.standing.send_modify(|standing| {
+            standing.generation = self.applied;
+            standing.listed = listed;
+            standing.over = over;
+        });
     }
 }
 
