@@ -79,9 +79,17 @@ fn replay(args: ReplayArgs, dir: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let selection = args.what.selection();
-    let marked = state.request_replay(&selection, args.endpoint.as_deref(), clock::wall())?;
-    if marked == 0 {
+    let replayed = state.request_replay(&selection, args.endpoint.as_deref(), clock::wall())?;
+    let marked = replayed.marked;
+    if replayed.left_out > 0 {
+        eprintln!(
+            "{} left out because the backlog is full (`max_backlog`); when it has shrunk, run this again",
+            replayed.left_out
+        );
+    } else if marked == 0 {
         eprintln!("{}", nothing(&selection, &endpoints));
+    }
+    if marked == 0 {
         return Ok(ExitCode::FAILURE);
     }
     let plural = if marked == 1 { "delivery" } else { "deliveries" };

@@ -31,7 +31,7 @@ pub use delivery::{Delivery, DeliveryId, Due, Endpoint, EndpointStats, Settled};
 pub use event_log::{Cursor, EventFilter, EventPage, EventsError, MalformedCursor, StoredEvent};
 pub use reader::{ReplayError, StateReader};
 pub use request::{CommitError, ReadError};
-pub use sqlite::{OpenError, Replay};
+pub use sqlite::{OpenError, Replay, Replayed};
 pub use threads::{CloseError, Threads};
 
 use crate::clock;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 
 use super::event_log::{Cursor, EventFilter, EventPage, EventsError};
-use super::sqlite::{self, OpenError, Replay};
+use super::sqlite::{self, OpenError, Replay, Replayed};
 
 /// Between two slices of a replay, so that a running daemon gets its turn to write.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -55,16 +55,15 @@ impl StateReader {
         sqlite::page(&self.conn, after, limit, filter)
     }
 
-    /// Puts into the outbox again what `replay` selects, for `endpoint` or for all endpoints that want it; returns how
-    /// many deliveries that makes. A running daemon notices within a second, another one when it starts.
+    /// Puts into the outbox again what `replay` selects, for `endpoint` or for all endpoints that want it. A running daemon notices within a second, another one when it starts.
     pub fn request_replay(
         &self,
         replay: &Replay,
         endpoint: Option<&str>,
         now: Timestamp,
-    ) -> Result<u64, ReplayError> {
+    ) -> Result<Replayed, ReplayError> {
         let mut conn = sqlite::open_beside(&self.dir, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let mut marked = 0;
+        let mut replayed = Replayed::default();
         let failed = |marked| {
             move |error| ReplayError::Write {
                 marked,
@@ -76,11 +75,12 @@ impl StateReader {
         loop {
             let at = now.as_millisecond();
             let progress = sqlite::replay_slice(&mut conn, replay, endpoint, after, until, at)
-                .map_err(failed(marked))?;
-            marked += progress.marked;
+                .map_err(failed(replayed.marked))?;
+            replayed.marked += progress.replayed.marked;
+            replayed.left_out += progress.replayed.left_out;
             match progress.next {
                 Some(next) => after = next,
-                None => return Ok(marked),
+                None => return Ok(replayed),
             }
             thread::sleep(PAUSE);
         }

@@ -694,7 +694,7 @@ async fn a_replay_is_seen_by_the_daemon_and_keeps_id_body_and_order() {
     let mut changes = store.changed();
     changes.mark_unchanged();
     let reader = StateReader::open(dir.path()).unwrap();
-    let again = |replay: &Replay, endpoint| reader.request_replay(replay, endpoint, now()).unwrap();
+    let again = |replay: &Replay, endpoint| reader.request_replay(replay, endpoint, now()).unwrap().marked;
     let operation = Replay::Operation("a".into());
     assert_eq!(again(&operation, None), 3);
     assert_eq!(again(&operation, None), 0, "they wait already");

@@ -103,6 +103,11 @@ impl Writer {
         self.tell_overflow();
     }
 
+    #[cfg(test)]
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
     pub(super) fn close(self) -> Result<(), CloseError> {
         self.database
             .close()

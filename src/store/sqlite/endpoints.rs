@@ -19,6 +19,8 @@ pub(super) struct EndpointRow {
     name: String,
     types: String,
     removed: bool,
+    /// How many more deliveries its backlog takes.
+    pub(super) room: i64,
 }
 
 impl EndpointRow {
@@ -32,13 +34,14 @@ impl EndpointRow {
 }
 
 pub(super) fn load(conn: &Connection) -> Result<Vec<EndpointRow>, rusqlite::Error> {
-    conn.prepare_cached("SELECT id, name, types, removed IS NOT NULL FROM endpoints")?
+    conn.prepare_cached("SELECT id, name, types, removed IS NOT NULL, max_backlog - backlog FROM endpoints")?
         .query_map([], |row| {
             Ok(EndpointRow {
                 id: row.get(0)?,
                 name: row.get(1)?,
                 types: row.get(2)?,
                 removed: row.get(3)?,
+                room: row.get(4)?,
             })
         })?
         .collect()

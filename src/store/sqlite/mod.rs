@@ -8,6 +8,8 @@ mod prune;
 mod replay;
 mod schema;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode};
@@ -16,7 +18,7 @@ pub(super) use endpoints::names as endpoint_names;
 pub(super) use events::page;
 pub use open::OpenError;
 pub(super) use open::{open, open_beside, open_memory, open_reader};
-pub use replay::Replay;
+pub use replay::{Replay, Replayed};
 pub(super) use replay::{last_delivery, replay_slice};
 
 use super::request::{Read, ReadError, Write};

@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::{endpoints, events, outbox};
+use super::endpoints::{self, EndpointRow};
+use super::{events, outbox};
 use crate::core::event::EventType;
 
 /// What is to be delivered again.
@@ -19,19 +20,27 @@ pub enum Replay {
 /// Rows that one transaction looks at: the daemon waits no longer than for these.
 const SLICE: i64 = 500;
 
+/// What came of a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Replayed {
+    /// Deliveries put into the outbox.
+    pub marked: u64,
+    /// Deliveries left out because their endpoint's backlog is full.
+    pub left_out: u64,
+}
+
 /// How far a replay has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Progress {
-    /// Deliveries put into the outbox.
-    pub(in crate::store) marked: u64,
+    pub(in crate::store) replayed: Replayed,
     /// Where to go on; `None` when all was looked at.
     pub(in crate::store) next: Option<i64>,
 }
 
 /// Puts the next slice after `after` (0 to begin) into the outbox, for `endpoint` or for all that want it.
 ///
-/// What waits anyway is not put there twice, and what has died since `until` ([`last_delivery`]) not at all: with a
-/// full backlog, dead letters may die again as fast as they are replayed.
+/// What waits anyway is not put there twice, what finds the backlog full is left out, and what has died since
+/// `until` ([`last_delivery`]) as well: else dead letters might die again as fast as they are replayed.
 pub(in crate::store) fn replay_slice(
     conn: &mut Connection,
     replay: &Replay,
@@ -66,13 +75,13 @@ fn events_again(
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?
         .collect::<Result<_, _>>()?;
-    let endpoints = endpoints::load(conn)?;
-    let mut marked = 0;
+    let mut endpoints = endpoints::load(conn)?;
+    let mut replayed = Replayed::default();
     for (event, name, project, operation) in &rows {
         let Ok(event_type) = events::event_type(name) else {
             continue;
         };
-        for target in &endpoints {
+        for target in &mut endpoints {
             if endpoint.is_some_and(|name| !target.is(name)) || !target.wants(event_type) {
                 continue;
             }
@@ -81,7 +90,7 @@ fn events_again(
                     "SELECT EXISTS (SELECT 1 FROM deliveries WHERE event = ?1 AND endpoint = ?2 AND state = 0)",
                 )?
                 .query_row(params![event, target.id], |row| row.get(0))?;
-            if waits {
+            if waits || !take_room(target, &mut replayed) {
                 continue;
             }
             // It is delivered again, so it is no dead letter any more.
@@ -98,11 +107,10 @@ fn events_again(
                     at,
                 },
             )?;
-            marked += 1;
         }
     }
     Ok(Progress {
-        marked,
+        replayed,
         next: rows.last().map(|row| row.0),
     })
 }
@@ -134,7 +142,13 @@ fn dead_letters_again(
             },
         )?
         .collect::<Result<_, _>>()?;
+    let mut endpoints = endpoints::load(conn)?;
+    let mut replayed = Replayed::default();
     for dead in &rows {
+        let target = endpoints.iter_mut().find(|target| target.id == dead.endpoint);
+        if !target.is_some_and(|target| take_room(target, &mut replayed)) {
+            continue;
+        }
         conn.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?
             .execute([dead.id])?;
         outbox::enqueue(
@@ -150,9 +164,20 @@ fn dead_letters_again(
         )?;
     }
     Ok(Progress {
-        marked: rows.len() as u64,
+        replayed,
         next: rows.last().map(|dead| dead.id),
     })
+}
+
+/// Counts one more delivery: without room it would turn older ones into dead letters.
+fn take_room(target: &mut EndpointRow, replayed: &mut Replayed) -> bool {
+    if target.room <= 0 {
+        replayed.left_out += 1;
+        return false;
+    }
+    target.room -= 1;
+    replayed.marked += 1;
+    true
 }
 
 /// The last delivery that was ever put into the outbox.

@@ -1,0 +1,393 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use rusqlite::OpenFlags;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::schema::{self, Kind};
+use super::*;
+use crate::core::event::EventType;
+use crate::core::watch_list::WatchKey;
+use crate::store::change::{EventRow, Record, StateRow};
+use crate::store::delivery::{Delivery, Endpoint, Settled};
+use crate::store::event_log::EventFilter;
+use crate::store::request::{CommitError, WriteRequest};
+use crate::store::status::Status;
+use crate::store::writer::Writer;
+
+/// States as each version wrote them, with something of everything in them. Never changed once a version is released.
+const OLDER: &[&str] = &[include_str!("schema/fixture_1.sql")];
+
+#[test]
+fn a_state_of_every_version_is_opened_and_brought_up_to_date() {
+    assert_eq!(OLDER.len() as i64, schema::latest());
+    for (fixture, version) in OLDER.iter().zip(1_i64..) {
+        let dir = TempDir::new().unwrap();
+        let conn = Connection::open(dir.path().join("state.db")).unwrap();
+        conn.execute_batch(fixture).unwrap();
+        assert_eq!(schema::kind(&conn).unwrap(), Kind::State(version));
+        conn.close().unwrap();
+
+        let (database, lock) = open(dir.path()).unwrap();
+        assert_eq!(
+            schema::kind(&database.conn).unwrap(),
+            Kind::State(schema::latest())
+        );
+        let key = WatchKey {
+            project: "my-project".into(),
+            operation: "op-1".into(),
+        };
+        let watches = state::load(&database.conn, std::slice::from_ref(&key)).unwrap();
+        assert_eq!(watches[&key].watch.sequence(), 2);
+        assert!(
+            state::load_project(&database.conn, "my-project")
+                .unwrap()
+                .is_some()
+        );
+        let page = events::page(&database.conn, None, 10, &Default::default()).unwrap();
+        assert_eq!(page.events.len(), 2);
+        let due = outbox::due(&database.conn, &"crm-sync".into(), Timestamp::MAX, 10, &[]).unwrap();
+        assert_eq!(due.ready.len(), 1);
+        assert_eq!(due.ready[0].body, page.events[1].body);
+        let stats = endpoints::stats(&database.conn).unwrap();
+        assert_eq!((stats[0].backlog, stats[0].dead_letters), (1, 1));
+        database.close().unwrap();
+        lock.release().unwrap();
+        open_beside(dir.path(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    }
+}
+
+fn record(operation: &str, event_type: EventType, sequence: u64) -> Write {
+    Write::Change(Box::new(Record {
+        state: StateRow::Watch {
+            key: key(operation),
+            state: format!("{{\"sequence\":{sequence}}}"),
+        },
+        events: vec![EventRow {
+            id: format!("evt_{operation}_{sequence}"),
+            event_type,
+            project: "p".into(),
+            operation: Some(operation.into()),
+            time: 0,
+            body: sequence.to_string(),
+        }],
+        at: 1,
+    }))
+}
+
+fn key(operation: &str) -> WatchKey {
+    WatchKey {
+        project: "p".into(),
+        operation: operation.into(),
+    }
+}
+
+fn endpoints_of(max_backlog: u64) -> Write {
+    Write::Endpoints {
+        endpoints: vec![Endpoint {
+            name: "e".into(),
+            events: EventType::ALL.to_vec(),
+            max_backlog,
+        }],
+        at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+// --- A full disk ---
+
+fn ask(writer: &mut Writer, writes: Vec<Write>) -> Vec<Result<u64, CommitError>> {
+    let (requests, mut answers): (Vec<_>, Vec<_>) = writes
+        .into_iter()
+        .map(|write| {
+            let (reply, answer) = oneshot::channel();
+            (WriteRequest { write, reply }, answer)
+        })
+        .unzip();
+    writer.write(requests);
+    answers
+        .iter_mut()
+        .map(|answer| answer.try_recv().unwrap())
+        .collect()
+}
+
+fn max_pages(database: &Database, pages: i64) {
+    database
+        .conn
+        .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+        .unwrap();
+}
+
+#[test]
+fn on_a_full_disk_a_whole_group_fails_in_words_and_later_ones_succeed() {
+    let dir = TempDir::new().unwrap();
+    let (database, _lock) = open(dir.path()).unwrap();
+    let pages: i64 = database
+        .conn
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .unwrap();
+    max_pages(&database, pages + 20);
+    let status = Arc::new(Status::default());
+    let mut writer = Writer::new(database, status.clone());
+    assert_eq!(ask(&mut writer, vec![endpoints_of(1_000_000)]), [Ok(0)]);
+    let mut recorded = 0;
+    let failed = loop {
+        let group = (1..=10)
+            .map(|number| record("a", EventType::Started, recorded + number))
+            .collect();
+        let answers = ask(&mut writer, group);
+        if answers[0].is_err() {
+            break answers;
+        }
+        assert!(answers.iter().all(Result::is_ok));
+        recorded += 10;
+        assert!(recorded < 10_000, "the disk never fills");
+    };
+    for answer in failed {
+        assert!(
+            matches!(&answer, Err(CommitError::Unwritable(words)) if words.contains("full")),
+            "{answer:?}"
+        );
+    }
+    assert!(!status.is_writable());
+    max_pages(writer.database(), 1_000_000);
+    assert_eq!(
+        ask(&mut writer, vec![record("a", EventType::Started, recorded + 1)]),
+        [Ok(0)]
+    );
+    assert!(status.is_writable());
+    let page = events::page(&writer.database().conn, None, usize::MAX, &Default::default()).unwrap();
+    assert_eq!(page.events.len() as u64, recorded + 1);
+    check_outbox(writer.database());
+}
+
+#[test]
+fn a_write_that_is_refused_does_not_fail_its_neighbours() {
+    let mut database = open_memory().unwrap();
+    let too_big = Write::Checkpoint {
+        states: vec![StateRow::Project {
+            name: "p".into(),
+            // SQLite takes a billion bytes by default; this connection takes fewer.
+            state: "x".repeat(200_000),
+        }],
+        at: Timestamp::UNIX_EPOCH,
+    };
+    database
+        .conn
+        .execute_batch(
+            "CREATE TRIGGER small BEFORE INSERT ON projects WHEN length(NEW.state) > 100000
+             BEGIN SELECT raise(ABORT, 'too big'); END",
+        )
+        .unwrap();
+    let group = database
+        .write(&[
+            record("a", EventType::Started, 1),
+            too_big,
+            record("b", EventType::Started, 1),
+        ])
+        .unwrap();
+    assert!(group.results[0].is_ok() && group.results[1].is_err() && group.results[2].is_ok());
+    let page = events::page(&database.conn, None, 10, &Default::default()).unwrap();
+    assert_eq!(page.events.len(), 2);
+}
+
+// --- Anything in any order ---
+
+#[derive(Debug, Clone)]
+enum Step {
+    Record {
+        operation: usize,
+        event_type: EventType,
+    },
+    Settle {
+        which: usize,
+        outcome: Outcome,
+    },
+    Replay {
+        operation: usize,
+    },
+    ReplayDead,
+    Backlog(u64),
+    /// The process dies in the middle of a transaction.
+    Crash,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    Delivered,
+    Retry,
+    Dead,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let event_type = prop_oneof![
+        3 => Just(EventType::Progress),
+        2 => Just(EventType::Stalled),
+        1 => Just(EventType::Succeeded),
+    ];
+    let outcome = prop_oneof![
+        Just(Outcome::Delivered),
+        Just(Outcome::Retry),
+        Just(Outcome::Dead)
+    ];
+    let step = prop_oneof![
+        8 => (0..3_usize, event_type).prop_map(|(operation, event_type)| Step::Record { operation, event_type }),
+        8 => (0..3_usize, outcome).prop_map(|(which, outcome)| Step::Settle { which, outcome }),
+        1 => (0..3_usize).prop_map(|operation| Step::Replay { operation }),
+        1 => Just(Step::ReplayDead),
+        1 => (3..20_u64).prop_map(Step::Backlog),
+        1 => Just(Step::Crash),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+/// The marks and counters that are kept beside the rows say what the rows say.
+fn check_outbox(database: &Database) {
+    let count = |sql: &str| -> i64 { database.conn.query_row(sql, [], |row| row.get(0)).unwrap() };
+    let heads = "SELECT group_concat(id) FROM (SELECT min(id) AS id FROM deliveries WHERE state = 0
+                 GROUP BY endpoint, subject ORDER BY 1)";
+    let marked = "SELECT group_concat(id) FROM (SELECT id FROM deliveries WHERE head = 1 ORDER BY 1)";
+    let list = |sql: &str| -> Option<String> { database.conn.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(list(heads), list(marked));
+    for (counter, state) in [("backlog", 0), ("dead_letters", 2)] {
+        assert_eq!(
+            count(&format!("SELECT coalesce(sum({counter}), 0) FROM endpoints")),
+            count(&format!("SELECT count(*) FROM deliveries WHERE state = {state}")),
+            "{counter}"
+        );
+    }
+}
+
+/// What a crash leaves of `dir`.
+fn image(dir: &TempDir) -> TempDir {
+    let image = TempDir::new().unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), image.path().join(entry.file_name())).unwrap();
+    }
+    image
+}
+
+fn ready(database: &Database) -> Vec<Delivery> {
+    // Whatever waits for its time has waited long enough.
+    let due = outbox::due(&database.conn, &"e".into(), Timestamp::MAX, 1000, &[]).unwrap();
+    assert_eq!(due.next_due, None);
+    due.ready
+}
+
+/// Delivers all that waits; returns what was, by operation.
+fn drain(database: &mut Database, told: &mut BTreeMap<String, Vec<(u64, bool)>>) {
+    loop {
+        let ready = ready(database);
+        if ready.is_empty() {
+            return;
+        }
+        for delivery in ready {
+            settle(database, &delivery, Outcome::Delivered);
+            note(told, &delivery);
+        }
+    }
+}
+
+fn note(told: &mut BTreeMap<String, Vec<(u64, bool)>>, delivery: &Delivery) {
+    told.entry(delivery.subject.clone())
+        .or_default()
+        .push((delivery.body.parse().unwrap(), delivery.replay));
+}
+
+fn settle(database: &mut Database, delivery: &Delivery, outcome: Outcome) {
+    let settled = match outcome {
+        Outcome::Delivered => Settled::Delivered,
+        Outcome::Retry => Settled::Retry {
+            at: Timestamp::from_second(1000).unwrap(),
+            error: "x".into(),
+            counts: true,
+        },
+        Outcome::Dead => Settled::Dead { error: "x".into() },
+    };
+    let write = Write::Settle {
+        settled: vec![(delivery.id, settled)],
+        at: Timestamp::UNIX_EPOCH,
+    };
+    database.write(&[write]).unwrap();
+}
+
+fn replay_all(database: &mut Database, replay: &Replay) {
+    let until = last_delivery(&database.conn).unwrap();
+    let mut after = 0;
+    while let Some(next) = replay_slice(&mut database.conn, replay, None, after, until, 2)
+        .unwrap()
+        .next
+    {
+        after = next;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_order_and_events_are_kept(steps in steps()) {
+        let mut dir = TempDir::new().unwrap();
+        let (mut database, mut _lock) = open(dir.path()).unwrap();
+        database.write(&[endpoints_of(1000)]).unwrap();
+        let mut recorded: BTreeMap<String, Vec<EventType>> = BTreeMap::new();
+        let mut told = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Record { operation, event_type } => {
+                    let events = recorded.entry(format!("p/op-{operation}")).or_default();
+                    events.push(event_type);
+                    let write = record(&format!("op-{operation}"), event_type, events.len() as u64);
+                    database.write(&[write]).unwrap();
+                }
+                Step::Settle { which, outcome } => {
+                    if let Some(delivery) = ready(&database).get(which) {
+                        settle(&mut database, delivery, outcome);
+                        if matches!(outcome, Outcome::Delivered) {
+                            note(&mut told, delivery);
+                        }
+                    }
+                }
+                Step::Replay { operation } => {
+                    replay_all(&mut database, &Replay::Operation(format!("op-{operation}")));
+                }
+                Step::ReplayDead => replay_all(&mut database, &Replay::DeadLetters),
+                Step::Backlog(max) => {
+                    database.write(&[endpoints_of(max)]).unwrap();
+                }
+                Step::Crash => {
+                    database.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+                    let endpoints = endpoints::load(&database.conn).unwrap();
+                    let mut tx = Tx { conn: &database.conn, endpoints, new_events: 0 };
+                    tx.apply(&record("op-0", EventType::Succeeded, 1000)).unwrap();
+                    let after = image(&dir);
+                    drop(database);
+                    (database, _lock) = open(after.path()).unwrap();
+                    prop_assert!(_lock.was_unclean());
+                    dir = after;
+                }
+            }
+            check_outbox(&database);
+        }
+        drain(&mut database, &mut told);
+        database.write(&[endpoints_of(1000)]).unwrap();
+        replay_all(&mut database, &Replay::DeadLetters);
+        drain(&mut database, &mut told);
+        check_outbox(&database);
+
+        for (subject, events) in recorded {
+            let told = told.remove(&subject).unwrap_or_default();
+            let live: Vec<u64> = told.iter().filter(|told| !told.1).map(|told| told.0).collect();
+            prop_assert!(live.is_sorted_by(|one, other| one < other), "{subject}: {live:?}");
+            for (event_type, sequence) in events.iter().zip(1_u64..) {
+                let count = told.iter().filter(|told| told.0 == sequence).count();
+                prop_assert!(count > 0 || *event_type == EventType::Progress, "{subject} {sequence} was lost");
+            }
+            let filter = EventFilter { operation: Some(subject[2..].to_owned()), types: None };
+            let log = events::page(&database.conn, None, 1000, &filter).unwrap();
+            prop_assert_eq!(log.events.iter().map(|event| event.event_type).collect::<Vec<_>>(), events);
+        }
+    }
+}
