@@ -149,8 +149,10 @@ fn is_stream(journal_stream: &OsStr, device: u64, inode: u64) -> bool {
     journal_stream == OsStr::new(&format!("{device}:{inode}"))
 }
 
+/// The filter, quieted where a library would tell at error level, once a poll, what the daemon tells once an outage;
+/// a directive of the user's for the same target comes later and wins.
 fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(filter).map_err(|source| LogError::Filter {
+    EnvFilter::try_new(format!("rustls_platform_verifier=off,{filter}")).map_err(|source| LogError::Filter {
         filter: filter.to_owned(),
         source,
     })
