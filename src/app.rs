@@ -1,21 +1,24 @@
 //! The composition root: builds the parts of the daemon, starts them, and stops them in order.
 
+mod signals;
+mod upkeep;
+mod webhooks;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::ampersand::gate::Limits;
 use crate::ampersand::{ApiFetch, Client, ClientSettings, KeySources};
 use crate::board::Board;
 use crate::chance::Chance;
-use crate::clock;
 use crate::config::{Ampersand, ConfigErrors, Environment, Loaded, Overrides, Poll, Settings};
 use crate::core::watch::Phase;
 use crate::error::chain;
@@ -26,15 +29,12 @@ use crate::report::log::LogHandle;
 use crate::store::{Store, Threads};
 use crate::supervisor::{Projects, Standing, Supervisor};
 use crate::watch_list::{self, WatchListSource};
+pub use signals::StopSignal;
+use signals::{Received, Signals};
+use webhooks::Webhooks;
 
 /// How often the files that secrets stand in are looked at.
 const SECRETS_REFRESH: Duration = Duration::from_secs(10);
-/// How often what has changed without an event is written down.
-const CHECKPOINT: Duration = Duration::from_mins(1);
-/// How often what was kept long enough is forgotten.
-const PRUNE: Duration = Duration::from_hours(1);
-/// How many watches are written down in one go: the writer stays free for events in between.
-const CHECKPOINT_BATCH: usize = 1_000;
 
 /// Where settings come from, for reading them again.
 #[derive(Debug, Clone)]
@@ -80,33 +80,6 @@ pub enum Ending {
     NotAllSucceeded,
 }
 
-/// A signal that stops the daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopSignal {
-    /// `SIGINT`, as Ctrl-C sends it.
-    Interrupt,
-    /// `SIGTERM`.
-    Terminate,
-}
-
-impl StopSignal {
-    /// The exit code of a process that this signal ended: 128 and the signal's number.
-    #[must_use]
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Interrupt => 130,
-            Self::Terminate => 143,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Interrupt => "SIGINT",
-            Self::Terminate => "SIGTERM",
-        }
-    }
-}
-
 /// The running daemon.
 struct App {
     source: SettingsSource,
@@ -119,6 +92,7 @@ struct App {
     board: Arc<Board>,
     store: Store,
     recorder: Recorder,
+    webhooks: Webhooks,
 }
 
 /// Everything that stops when the daemon does.
@@ -127,45 +101,6 @@ struct Tasks {
     running: JoinSet<()>,
     /// The store's own; they end last.
     threads: Threads,
-}
-
-/// The signals that the daemon listens to.
-struct Signals {
-    hangup: Signal,
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) -> Happened {
-        tokio::select! {
-            _ = self.hangup.recv() => Happened::Reload,
-            _ = self.interrupt.recv() => Happened::Stop(StopSignal::Interrupt),
-            _ = self.terminate.recv() => Happened::Stop(StopSignal::Terminate),
-        }
-    }
-
-    async fn stop(&mut self) -> StopSignal {
-        tokio::select! {
-            _ = self.interrupt.recv() => StopSignal::Interrupt,
-            _ = self.terminate.recv() => StopSignal::Terminate,
-        }
-    }
-}
-
-/// What ended the wait for something to happen.
-enum Happened {
-    Reload,
-    Stop(StopSignal),
-    Done,
 }
 
 /// Runs the daemon to its end.
@@ -181,25 +116,27 @@ pub async fn run(
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let (mut app, tasks, mut standing) = App::start(source, settings, log).await?;
-    let happened = loop {
-        let happened = tokio::select! {
-            signalled = signals.next() => signalled,
-            () = done(&mut standing), if until == Until::Done => Happened::Done,
-        };
-        match happened {
-            Happened::Reload => app.reload().await,
-            end => break end,
+    let mut look_at_secrets = tokio::time::interval(SECRETS_REFRESH);
+    look_at_secrets.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let stopped_by = loop {
+        tokio::select! {
+            signalled = signals.next() => match signalled {
+                Received::Reload => app.reload().await,
+                Received::Stop(stop) => break Some(stop),
+            },
+            _ = look_at_secrets.tick() => app.refresh_secrets().await,
+            () = done(&mut standing), if until == Until::Done => break None,
         }
     };
-    let ending = match happened {
-        Happened::Stop(stop) => {
+    let ending = match stopped_by {
+        Some(stop) => {
             tracing::info!(signal = stop.name(), "stopping; a second signal ends at once");
             Ending::Stopped(stop)
         }
-        Happened::Done | Happened::Reload => app.count_endings(),
+        None => app.count_endings(),
     };
     tokio::select! {
-        () = app.stop(tasks) => Ok(ending),
+        () = app.stop(tasks, stopped_by.is_none()) => Ok(ending),
         stop = signals.stop() => {
             tracing::warn!(signal = stop.name(), "stopped at once; what is recorded is safe");
             Ok(Ending::Forced(stop))
@@ -222,6 +159,7 @@ impl App {
     ) -> anyhow::Result<(Self, Tasks, watch::Receiver<Standing>)> {
         let (store, threads) = Store::open(&settings.state_dir).await?;
         let recorder = Recorder::new(store.clone());
+        let webhooks = Webhooks::new(store.clone()).await?;
         let client = client(&settings.ampersand).await?;
         let sources = key_sources(&settings.ampersand);
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
@@ -244,7 +182,7 @@ impl App {
             Arc::clone(&board),
             list.snapshots(),
         );
-        let app = Self {
+        let mut app = Self {
             source,
             settings,
             log,
@@ -255,24 +193,25 @@ impl App {
             board,
             store,
             recorder,
+            webhooks,
         };
         app.add_projects().await?;
+        app.apply_webhooks().await?;
 
         let cancel = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(list_source.run(cancel.clone()));
         running.spawn(supervisor.run(cancel.clone()));
-        running.spawn(refresh_keys(
-            Arc::clone(&app.shared),
-            Arc::clone(&app.projects),
-            cancel.clone(),
-        ));
-        running.spawn(checkpoints(
+        running.spawn(upkeep::checkpoints(
             app.store.clone(),
             Arc::clone(&app.board),
             cancel.clone(),
         ));
-        running.spawn(prune(app.store.clone(), app.settings.retention, cancel.clone()));
+        running.spawn(upkeep::prune(
+            app.store.clone(),
+            app.settings.retention,
+            cancel.clone(),
+        ));
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             watch_list = %app.settings.watch_list.display(),
@@ -325,6 +264,21 @@ impl App {
         Ok(())
     }
 
+    /// Makes the endpoints be those of the settings.
+    async fn apply_webhooks(&mut self) -> anyhow::Result<()> {
+        let applied = self
+            .webhooks
+            .apply(&self.settings.webhooks, self.settings.shutdown_timeout)
+            .await;
+        applied.context("the webhooks cannot be recorded in the state")
+    }
+
+    /// Looks at the files that secrets stand in, so that one that was rotated needs no reload.
+    async fn refresh_secrets(&self) {
+        replace_keys(&self.projects, self.shared.fetch.refresh_keys().await).await;
+        self.webhooks.refresh_secrets().await;
+    }
+
     /// Reads settings, secrets and the watch list anew. Broken settings keep the running ones.
     async fn reload(&mut self) {
         tracing::info!("reloading settings, secrets and watch list");
@@ -336,7 +290,7 @@ impl App {
             // The list and the keys are looked at all the same: they may be what was changed.
             self.list.reload();
         }
-        replace_keys(&self.projects, self.shared.fetch.refresh_keys().await).await;
+        self.refresh_secrets().await;
     }
 
     async fn reload_settings(&mut self) -> anyhow::Result<()> {
@@ -359,6 +313,7 @@ impl App {
         self.poll.send_replace(Arc::new(settings.poll.clone()));
         self.settings = settings;
         self.add_projects().await?;
+        self.apply_webhooks().await?;
         self.list.set(
             self.settings.watch_list.clone(),
             self.settings.watch_list_refresh,
@@ -390,8 +345,9 @@ impl App {
         }
     }
 
-    /// Stops in order: first nothing new is decided, then what was decided is recorded and told.
-    async fn stop(&self, mut tasks: Tasks) {
+    /// Stops in order: first nothing new is decided, then what was decided is recorded and told; with `deliver`, what
+    /// waits to be delivered is given its time first.
+    async fn stop(&mut self, mut tasks: Tasks, deliver: bool) {
         tasks.cancel.cancel();
         while let Some(joined) = tasks.running.join_next().await {
             if let Err(error) = joined {
@@ -399,7 +355,11 @@ impl App {
             }
         }
         self.recorder.finish().await;
-        checkpoint(&self.store, &self.board).await;
+        if deliver {
+            self.webhooks.drain(self.settings.shutdown_timeout).await;
+        }
+        self.webhooks.stop().await;
+        upkeep::checkpoint(&self.store, &self.board).await;
         if let Err(error) = tasks.threads.close().await {
             tracing::error!(
                 error = chain(&error),
@@ -443,17 +403,6 @@ fn project_names(ampersand: &Ampersand) -> Vec<Arc<str>> {
         .collect()
 }
 
-/// Looks at the files of the API keys, so that a key that was rotated needs no reload.
-async fn refresh_keys(shared: Arc<Shared<ApiFetch>>, projects: Projects, cancel: CancellationToken) {
-    while cancel
-        .run_until_cancelled(tokio::time::sleep(SECRETS_REFRESH))
-        .await
-        .is_some()
-    {
-        replace_keys(&projects, shared.fetch.refresh_keys().await).await;
-    }
-}
-
 async fn replace_keys(projects: &RwLock<HashMap<Arc<str>, Arc<Project>>>, changed: Vec<Arc<str>>) {
     for name in changed {
         tracing::info!(project = &*name, "a new API key is in place");
@@ -464,58 +413,6 @@ async fn replace_keys(projects: &RwLock<HashMap<Arc<str>, Arc<Project>>>, change
             .cloned();
         if let Some(project) = project {
             project.key_replaced().await;
-        }
-    }
-}
-
-/// Writes down what has changed without an event, now and then.
-async fn checkpoints(store: Store, board: Arc<Board>, cancel: CancellationToken) {
-    while cancel
-        .run_until_cancelled(tokio::time::sleep(CHECKPOINT))
-        .await
-        .is_some()
-    {
-        checkpoint(&store, &board).await;
-    }
-}
-
-async fn checkpoint(store: &Store, board: &Board) {
-    for batch in board.all().chunks(CHECKPOINT_BATCH) {
-        let changed: Vec<_> = batch
-            .iter()
-            .filter_map(|watched| Some((watched.key.clone(), watched.take_changed()?)))
-            .collect();
-        if changed.is_empty() {
-            continue;
-        }
-        if let Err(error) = store.checkpoint(changed).await {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "a checkpoint could not be written"
-            );
-            batch.iter().for_each(|watched| watched.mark_changed());
-        }
-    }
-}
-
-/// Forgets what was kept long enough.
-async fn prune(store: Store, retention: Duration, cancel: CancellationToken) {
-    loop {
-        match cancel
-            .run_until_cancelled(store.prune(clock::wall(), retention))
-            .await
-        {
-            None => return,
-            Some(Ok(0)) => {}
-            Some(Ok(rows)) => tracing::debug!(rows, "forgot what was kept long enough"),
-            Some(Err(error)) => tracing::debug!(error = chain(&error), "nothing could be forgotten"),
-        }
-        if cancel
-            .run_until_cancelled(tokio::time::sleep(PRUNE))
-            .await
-            .is_none()
-        {
-            return;
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod log_line;
 pub mod operation;
 pub mod progress;
 pub mod project;
+pub mod retry;
 pub mod schedule;
 pub mod text;
 pub mod watch;

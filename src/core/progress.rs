@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::ProgressData;
 use super::operation;
+use super::watch::Phase;
 
 /// How much an older poll weighs in the rate beside the one after it.
 const SMOOTHING: f64 = 0.7;
@@ -166,20 +167,20 @@ impl Tracker {
         }
     }
 
-    /// What events and pages tell, `now`; `done` once the operation has succeeded.
+    /// What events and pages tell `now`, in that phase.
     #[must_use]
-    pub fn data(&self, now: Timestamp, done: bool) -> Option<ProgressData> {
+    pub fn data(&self, now: Timestamp, phase: Phase) -> Option<ProgressData> {
         let records_processed = self.processed?;
         Some(ProgressData {
             records_processed,
             records_estimated_total: self.total,
-            percent: if done {
+            percent: if phase == Phase::Succeeded {
                 self.total.map(|_| 100.0)
             } else {
                 self.percent()
             },
             records_per_second: self.rate().map(|rate| (rate * 10.0).round() / 10.0),
-            estimated_end_time: if done {
+            estimated_end_time: if phase.is_over() {
                 None
             } else {
                 self.remaining().and_then(|remaining| {
@@ -241,12 +242,15 @@ mod tests {
             (6000, 99.9),
         ] {
             let _ = look(&mut tracker, 10, count, Some(5000));
-            let data = tracker.data(Timestamp::UNIX_EPOCH, false).unwrap();
+            let data = tracker.data(Timestamp::UNIX_EPOCH, Phase::Running).unwrap();
             assert_eq!(data.percent, Some(percent), "{count}");
             assert_eq!(data.estimate_exceeded, count > 5000);
         }
         assert_eq!(
-            tracker.data(Timestamp::UNIX_EPOCH, true).unwrap().percent,
+            tracker
+                .data(Timestamp::UNIX_EPOCH, Phase::Succeeded)
+                .unwrap()
+                .percent,
             Some(100.0)
         );
     }
@@ -257,7 +261,7 @@ mod tests {
         for poll in 0..10 {
             let _ = look(&mut tracker, 10, poll * 100, Some(2000));
         }
-        let data = tracker.data(Timestamp::UNIX_EPOCH, false).unwrap();
+        let data = tracker.data(Timestamp::UNIX_EPOCH, Phase::Running).unwrap();
         assert_eq!(data.records_per_second, Some(10.0));
         assert_eq!(
             data.estimated_end_time,
@@ -271,7 +275,7 @@ mod tests {
         let mut tracker = Tracker::default();
         let _ = look(&mut tracker, 10, 0, None);
         let _ = look(&mut tracker, 10, 50, Some(0));
-        let data = tracker.data(Timestamp::UNIX_EPOCH, false).unwrap();
+        let data = tracker.data(Timestamp::UNIX_EPOCH, Phase::Running).unwrap();
         assert_eq!((data.percent, data.estimated_end_time), (None, None));
         assert_eq!(data.records_per_second, Some(5.0));
     }
@@ -285,7 +289,7 @@ mod tests {
         assert_eq!(look(&mut tracker, 10, 5, Some(100)), Change::Restarted);
         assert_eq!(
             tracker
-                .data(Timestamp::UNIX_EPOCH, false)
+                .data(Timestamp::UNIX_EPOCH, Phase::Running)
                 .unwrap()
                 .records_per_second,
             None

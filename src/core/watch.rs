@@ -407,7 +407,7 @@ impl Watch {
             previous_status: None,
             phase: self.phase.as_str(),
             sequence: self.sequence,
-            progress: self.progress.data(now, self.phase == Phase::Succeeded),
+            progress: self.progress.data(now, self.phase),
             labels: labels.clone(),
             create_time: facts.and_then(|facts| facts.create_time),
             observed_time: now,

@@ -1,4 +1,5 @@
-//! What tells events onward.
+//! What tells events onward, once they are recorded.
 
 pub mod log;
 pub mod tell;
+pub mod webhook;

@@ -1,0 +1,75 @@
+//! The signals that the daemon listens to.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A signal that stops the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// `SIGINT`, as Ctrl-C sends it.
+    Interrupt,
+    /// `SIGTERM`.
+    Terminate,
+}
+
+impl StopSignal {
+    /// The exit code of a process that this signal ended: 128 and the signal's number.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+
+    /// The signal's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        }
+    }
+}
+
+/// A signal that came.
+pub(super) enum Received {
+    /// `SIGHUP`: settings, secrets and the watch list are to be read anew.
+    Reload,
+    /// The daemon is to stop.
+    Stop(StopSignal),
+}
+
+/// The signals that the daemon listens to.
+pub(super) struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next signal.
+    pub(super) async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.hangup.recv() => Received::Reload,
+            _ = self.interrupt.recv() => Received::Stop(StopSignal::Interrupt),
+            _ = self.terminate.recv() => Received::Stop(StopSignal::Terminate),
+        }
+    }
+
+    /// The next signal that stops.
+    pub(super) async fn stop(&mut self) -> StopSignal {
+        tokio::select! {
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => StopSignal::Terminate,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What is written down and forgotten in the background.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+use crate::clock;
+use crate::error::chain;
+use crate::store::Store;
+
+/// How often what has changed without an event is written down.
+const CHECKPOINT: Duration = Duration::from_mins(1);
+/// How many watches are written down in one go: the writer stays free for events in between.
+const CHECKPOINT_BATCH: usize = 1_000;
+/// How often what was kept long enough is forgotten.
+const PRUNE: Duration = Duration::from_hours(1);
+
+/// Writes down what has changed without an event, now and then.
+pub(super) async fn checkpoints(store: Store, board: Arc<Board>, cancel: CancellationToken) {
+    while cancel
+        .run_until_cancelled(tokio::time::sleep(CHECKPOINT))
+        .await
+        .is_some()
+    {
+        checkpoint(&store, &board).await;
+    }
+}
+
+/// Writes down what has changed without an event.
+pub(super) async fn checkpoint(store: &Store, board: &Board) {
+    for batch in board.all().chunks(CHECKPOINT_BATCH) {
+        let changed: Vec<_> = batch
+            .iter()
+            .filter_map(|watched| Some((watched.key.clone(), watched.take_changed()?)))
+            .collect();
+        if changed.is_empty() {
+            continue;
+        }
+        if let Err(error) = store.checkpoint(changed).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a checkpoint could not be written"
+            );
+            batch.iter().for_each(|watched| watched.mark_changed());
+        }
+    }
+}
+
+/// Forgets what was kept long enough.
+pub(super) async fn prune(store: Store, retention: Duration, cancel: CancellationToken) {
+    loop {
+        match cancel
+            .run_until_cancelled(store.prune(clock::wall(), retention))
+            .await
+        {
+            None => return,
+            Some(Ok(0)) => {}
+            Some(Ok(rows)) => tracing::debug!(rows, "forgot what was kept long enough"),
+            Some(Err(error)) => tracing::debug!(error = chain(&error), "nothing could be forgotten"),
+        }
+        if cancel
+            .run_until_cancelled(tokio::time::sleep(PRUNE))
+            .await
+            .is_none()
+        {
+            return;
+        }
+    }
+}

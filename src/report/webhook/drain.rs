@@ -1,0 +1,359 @@
+//! Drains one endpoint's outbox.
+
+mod settle;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::RandomState;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::send::{Attempt, Message};
+use super::{Endpoint, EndpointSettings, Stopped, tell};
+use crate::clock;
+use crate::core::event::EventType;
+use crate::core::retry::{AttemptKind, EndpointHealth, Outcome, PROBED_REMEMBERED, Permit};
+use crate::store::{CommitError, Delivery, DeliveryId, Due, ReadError, Settled};
+
+/// No more than so many deliveries are read at once: a body has up to 20 kB.
+const MAX_PAGE: usize = 256;
+/// While so many outcomes wait to be written down nothing new is sent: after a crash all of it would be sent again.
+const MAX_UNSETTLED: usize = 256;
+/// The longest sleep: due times are told by the wall clock, which may be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// How often to look whether a state that cannot be written can be again: it tells nobody.
+const LOOK_WHETHER_WRITABLE: Duration = Duration::from_secs(1);
+/// How long the last outcomes may take to be written down at the end.
+const LAST_SETTLE: Duration = Duration::from_secs(1);
+
+/// What one task of the endpoint came back with.
+enum Done {
+    Attempt(Attempt),
+    Page {
+        look: Look,
+        limit: usize,
+        found: Result<Due, ReadError>,
+    },
+    Settled(Result<(), CommitError>),
+}
+
+/// Which deliveries a page has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Those that are due.
+    Due,
+    /// Any that wait, for a probe.
+    Waiting,
+}
+
+/// What has to be known of a delivery while its attempt is under way.
+pub(super) struct Underway {
+    id: DeliveryId,
+    pub(super) event_id: String,
+    pub(super) event_type: EventType,
+    pub(super) subject: String,
+    pub(super) attempts: u32,
+    recorded: Timestamp,
+    first_attempt: Timestamp,
+    replay: bool,
+    kind: AttemptKind,
+    /// Which settings it was sent with.
+    generation: u64,
+}
+
+/// Invariant: `taken` holds the deliveries of the page, those under way, and those whose outcome is not written down
+/// yet. The store gives none of them, and none of their subjects, a second time; that keeps the order.
+pub(super) struct Drain {
+    endpoint: Endpoint,
+    settings: EndpointSettings,
+    generation: u64,
+    changed: watch::Receiver<u64>,
+    health: EndpointHealth,
+    work: JoinSet<Done>,
+    underway: HashMap<task::Id, Underway>,
+    taken: HashSet<DeliveryId>,
+    page: VecDeque<Delivery>,
+    look: Look,
+    /// Whether the store may have more than the page shows.
+    stale: bool,
+    fetching: bool,
+    next_due: Option<Timestamp>,
+    /// Outcomes that are not being written down yet.
+    outcomes: Vec<(DeliveryId, Settled)>,
+    /// Outcomes that are being written down; all of them if that failed.
+    settling: Vec<(DeliveryId, Settled)>,
+    settle_runs: bool,
+    /// After an error of the store: when to ask again.
+    store_retry: Option<Instant>,
+    told_store_error: bool,
+    store_closed: bool,
+    hasher: RandomState,
+    rolls: u64,
+}
+
+impl Drain {
+    pub(super) fn new(mut endpoint: Endpoint) -> Self {
+        let settings = endpoint.settings.borrow_and_update().clone();
+        let changed = endpoint.store.changed();
+        Self {
+            endpoint,
+            settings,
+            generation: 0,
+            changed,
+            health: EndpointHealth::default(),
+            work: JoinSet::new(),
+            underway: HashMap::new(),
+            taken: HashSet::new(),
+            page: VecDeque::new(),
+            look: Look::Due,
+            stale: true,
+            fetching: false,
+            next_due: None,
+            outcomes: Vec::new(),
+            settling: Vec::new(),
+            settle_runs: false,
+            store_retry: None,
+            told_store_error: false,
+            store_closed: false,
+            hasher: RandomState::new(),
+            rolls: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self, cancel: CancellationToken) -> Stopped {
+        self.check_secrets();
+        let mut reloadable = true;
+        while !self.store_closed {
+            let wake = self.advance();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                reload = self.endpoint.settings.changed(), if reloadable => match reload {
+                    Ok(()) => self.reload(),
+                    Err(_) => reloadable = false,
+                },
+                Some(done) = self.work.join_next_with_id() => self.take(done),
+                // Only a hint. A commit before this line was seen by the look that follows `stale`; one after it
+                // wakes this arm again, so that none is missed.
+                hint = self.changed.changed() => match hint {
+                    Ok(()) => self.stale = true,
+                    Err(_) => self.store_closed = true,
+                },
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        self.finish().await
+    }
+
+    /// Starts all that may be started now, and tells when to look again if nothing happens before.
+    fn advance(&mut self) -> Instant {
+        let (now, instant) = (clock::wall(), clock::instant());
+        if self.store_retry.is_some_and(|at| at <= instant) {
+            self.store_retry = None;
+        }
+        if self.next_due.is_some_and(|due| due <= now) {
+            self.next_due = None;
+            self.stale = true;
+        }
+        self.settle(now);
+        let mut sleep = LONGEST_SLEEP;
+        match self.health.permit(now) {
+            Permit::Open => {
+                self.look_for(Look::Due);
+                self.start_due();
+                self.fetch(now);
+            }
+            Permit::Probe => {
+                self.look_for(Look::Waiting);
+                self.start_probe();
+                self.fetch(now);
+            }
+            Permit::Paused(left) => {
+                self.drop_page();
+                sleep = sleep.min(left);
+            }
+            Permit::Disabled => self.drop_page(),
+        }
+        if let Some(due) = self.next_due {
+            sleep = sleep.min(clock::between(now, due));
+        }
+        if !self.endpoint.store.is_writable() {
+            sleep = sleep.min(LOOK_WHETHER_WRITABLE);
+        }
+        let wake = instant + sleep;
+        self.store_retry.map_or(wake, |at| at.min(wake))
+    }
+
+    fn may_start(&self) -> bool {
+        // What cannot be written down is not sent: it would be sent again after every restart.
+        self.store_retry.is_none()
+            && self.endpoint.store.is_writable()
+            && self.outcomes.len() + self.settling.len() < MAX_UNSETTLED
+            && !self.settings.secrets.is_empty()
+    }
+
+    fn start_due(&mut self) {
+        while self.may_start() && self.underway.len() < self.settings.max_in_flight.get() {
+            let Some(delivery) = self.page.pop_front() else {
+                break;
+            };
+            self.start(delivery, AttemptKind::Ordinary);
+        }
+    }
+
+    fn start_probe(&mut self) {
+        if !self.underway.is_empty() || !self.may_start() {
+            return;
+        }
+        let subjects = self.page.iter().map(|delivery| delivery.subject.as_str());
+        let chosen = self.health.choose_probe(subjects);
+        if let Some(delivery) = chosen.and_then(|index| self.page.remove(index)) {
+            self.drop_page();
+            self.start(delivery, AttemptKind::Probe);
+        }
+    }
+
+    fn start(&mut self, delivery: Delivery, kind: AttemptKind) {
+        let underway = Underway {
+            id: delivery.id,
+            event_id: delivery.event_id.clone(),
+            event_type: delivery.event_type,
+            subject: delivery.subject,
+            attempts: delivery.attempts,
+            recorded: delivery.recorded,
+            first_attempt: delivery.first_attempt.unwrap_or_else(clock::wall),
+            replay: delivery.replay,
+            kind,
+            generation: self.generation,
+        };
+        let message = Message {
+            id: delivery.event_id,
+            body: delivery.body,
+        };
+        let sender = self.endpoint.sender.clone();
+        let EndpointSettings { url, secrets, .. } = self.settings.clone();
+        let attempt = async move { Done::Attempt(sender.attempt(&url, &secrets, message).await) };
+        let task = self.work.spawn(attempt).id();
+        self.underway.insert(task, underway);
+    }
+
+    /// Makes sure that the page is, or will be, of the right kind.
+    fn look_for(&mut self, look: Look) {
+        if self.look != look {
+            self.drop_page();
+            self.look = look;
+        }
+    }
+
+    fn drop_page(&mut self) {
+        for delivery in self.page.drain(..) {
+            self.taken.remove(&delivery.id);
+        }
+        self.stale = true;
+    }
+
+    /// Asks the store for more, if it may have more and there is room.
+    fn fetch(&mut self, now: Timestamp) {
+        let max_in_flight = self.settings.max_in_flight.get();
+        let (now, limit) = match self.look {
+            Look::Due if self.page.len() <= max_in_flight / 2 => {
+                (now, max_in_flight.saturating_mul(2).min(MAX_PAGE))
+            }
+            Look::Waiting if self.page.is_empty() && self.underway.is_empty() => {
+                (Timestamp::MAX, PROBED_REMEMBERED + 1)
+            }
+            Look::Due | Look::Waiting => return,
+        };
+        if self.fetching || !self.stale || !self.may_start() {
+            return;
+        }
+        self.stale = false;
+        self.fetching = true;
+        let (store, look) = (self.endpoint.store.clone(), self.look);
+        let (name, taken) = (self.endpoint.name.clone(), self.taken.iter().copied().collect());
+        self.work.spawn(async move {
+            let found = store.due_deliveries(name, now, limit, taken).await;
+            Done::Page { look, limit, found }
+        });
+    }
+
+    fn take(&mut self, done: Result<(task::Id, Done), JoinError>) {
+        match done {
+            Ok((task, Done::Attempt(attempt))) => self.judge(task, attempt),
+            Ok((_, Done::Page { look, limit, found })) => {
+                self.fetching = false;
+                match found {
+                    Ok(due) => self.take_page(look, limit, due),
+                    Err(ReadError::Closed) => self.store_closed = true,
+                    Err(error) => self.note_store_error(&error),
+                }
+            }
+            Ok((_, Done::Settled(result))) => self.note_settled(result),
+            Err(error) if self.underway.contains_key(&error.id()) => {
+                let attempt = Attempt {
+                    outcome: Outcome::NoAnswer,
+                    error: "the attempt broke off in here; please report this defect".to_owned(),
+                };
+                self.judge(error.id(), attempt);
+            }
+            // The store's own work broke off, and nothing is known of what became of it.
+            Err(_) => self.store_closed = true,
+        }
+    }
+
+    fn take_page(&mut self, look: Look, limit: usize, due: Due) {
+        if look != self.look {
+            self.stale = true;
+            return;
+        }
+        self.stale |= due.ready.len() >= limit;
+        self.next_due = due.next_due;
+        self.taken.extend(due.ready.iter().map(|delivery| delivery.id));
+        self.page.extend(due.ready);
+    }
+
+    fn reload(&mut self) {
+        let settings = self.endpoint.settings.borrow_and_update().clone();
+        self.health.reload(settings.target_after(&self.settings));
+        self.settings = settings;
+        self.generation += 1;
+        self.check_secrets();
+    }
+
+    fn check_secrets(&self) {
+        if self.settings.secrets.is_empty() {
+            tell::no_secret(&self.endpoint.name);
+        }
+    }
+
+    /// Starts nothing any more, and gives what is under way its time.
+    async fn finish(mut self) -> Stopped {
+        let deadline = clock::instant() + self.settings.shutdown_timeout;
+        while !self.store_closed {
+            let instant = clock::instant();
+            self.store_retry = self.store_retry.filter(|at| *at > instant);
+            self.settle(clock::wall());
+            let end = if !self.underway.is_empty() && instant < deadline {
+                deadline
+            } else if !self.settling.is_empty() && instant < deadline + LAST_SETTLE {
+                deadline + LAST_SETTLE
+            } else {
+                break;
+            };
+            let wake = self.store_retry.map_or(end, |at| at.min(end));
+            tokio::select! {
+                Some(done) = self.work.join_next_with_id() => self.take(done),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        self.work.shutdown().await;
+        Stopped {
+            cut_short: self.underway.len(),
+            unsettled: self.settling.len() + self.outcomes.len(),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What follows from an attempt, and how that gets on record.
+
+use std::error::Error;
+use std::hash::BuildHasher as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task;
+
+use super::super::send::Attempt;
+use super::super::stats::DeliveryOutcome;
+use super::super::tell;
+use super::{Done, Drain, Underway};
+use crate::clock;
+use crate::core::retry::{Tried, Verdict};
+use crate::store::{CommitError, Settled};
+
+/// How long to wait before the store is asked again after an error.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+impl Drain {
+    /// Writes down the outcomes so far, unless that is under way: those that come meanwhile are written together.
+    pub(super) fn settle(&mut self, now: Timestamp) {
+        if self.settle_runs || self.store_retry.is_some() {
+            return;
+        }
+        self.settling.append(&mut self.outcomes);
+        if self.settling.is_empty() {
+            return;
+        }
+        self.settle_runs = true;
+        let (store, settled) = (self.endpoint.store.clone(), self.settling.clone());
+        self.work
+            .spawn(async move { Done::Settled(store.settle_deliveries(settled, now).await) });
+    }
+
+    pub(super) fn note_settled(&mut self, result: Result<(), CommitError>) {
+        self.settle_runs = false;
+        match result {
+            Ok(()) => {
+                for (id, _) in self.settling.drain(..) {
+                    self.taken.remove(&id);
+                }
+                self.told_store_error = false;
+                // What came after them in their order may be sent now.
+                self.stale = true;
+            }
+            Err(CommitError::Closed) => self.store_closed = true,
+            // The store itself has told.
+            Err(CommitError::Unwritable(_)) => self.ask_store_later(),
+            Err(error @ CommitError::Refused(_)) => self.note_store_error(&error),
+        }
+    }
+
+    pub(super) fn note_store_error(&mut self, error: &dyn Error) {
+        self.ask_store_later();
+        if !std::mem::replace(&mut self.told_store_error, true) {
+            tell::store_error(&self.endpoint.name, error);
+        }
+    }
+
+    fn ask_store_later(&mut self) {
+        self.store_retry = Some(clock::instant() + STORE_RETRY);
+        self.stale = true;
+    }
+
+    /// Decides what becomes of an event, and of the endpoint, after an attempt.
+    pub(super) fn judge(&mut self, task: task::Id, attempt: Attempt) {
+        let Some(underway) = self.underway.remove(&task) else {
+            return;
+        };
+        let (now, chance) = (clock::wall(), self.roll());
+        let tried = Tried {
+            subject: &underway.subject,
+            attempts: underway.attempts,
+            first_attempt: underway.first_attempt,
+            kind: underway.kind,
+        };
+        let outdated = underway.generation != self.generation && !attempt.error.is_empty();
+        let (verdict, news) = if outdated {
+            // A failure at the old place, or with the old secret, says nothing about the new one.
+            let verdict = Verdict::Retry {
+                after: Duration::ZERO,
+                counts: false,
+            };
+            (verdict, None)
+        } else {
+            self.health.judge(tried, attempt.outcome, now, chance)
+        };
+        tell::attempt(&self.endpoint.name, &underway, &attempt, verdict);
+        if let Some(news) = news {
+            tell::news(&self.endpoint.name, news, &attempt.error);
+        }
+        self.count(&underway, verdict, now);
+        let settled = match verdict {
+            Verdict::Delivered => Settled::Delivered,
+            Verdict::Retry { after, counts } => Settled::Retry {
+                at: now.checked_add(after).unwrap_or(Timestamp::MAX),
+                error: attempt.error,
+                counts,
+            },
+            Verdict::Dead => Settled::Dead { error: attempt.error },
+        };
+        self.outcomes.push((underway.id, settled));
+    }
+
+    fn count(&self, underway: &Underway, verdict: Verdict, now: Timestamp) {
+        let stats = &self.endpoint.stats;
+        stats.note(match verdict {
+            Verdict::Delivered => DeliveryOutcome::Delivered,
+            Verdict::Retry { counts: true, .. } => DeliveryOutcome::Retried,
+            Verdict::Retry { counts: false, .. } => DeliveryOutcome::Held,
+            Verdict::Dead => DeliveryOutcome::Dead,
+        });
+        if verdict == Verdict::Delivered && !underway.replay {
+            stats.note_delay(clock::between(underway.recorded, now));
+        }
+    }
+
+    /// A number between 0 and 1 that nobody can foretell.
+    fn roll(&mut self) -> f64 {
+        self.rolls = self.rolls.wrapping_add(1);
+        // The upper 53 bits fill a float's mantissa.
+        (self.hasher.hash_one(self.rolls) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}

@@ -1,0 +1,89 @@
+//! Signed callbacks: what is recorded for an endpoint is sent to it, in order, until it says that it has it.
+//!
+//! Each endpoint has a task of its own, so that a slow or dead one delays nobody else. The task reads what is due from
+//! the store, a page at a time, and writes down what became of it; what is not written down is sent again. When and
+//! how often is decided in [`core::retry`](crate::core::retry).
+
+mod address;
+mod drain;
+mod send;
+mod signature;
+mod stats;
+mod tell;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretSlice};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use self::drain::Drain;
+pub use self::send::{Sender, SenderError, TimeLimits};
+pub use self::stats::{DELAY_BOUNDS, Delays, DeliveryOutcome, DeliveryStats};
+use crate::core::retry::Target;
+use crate::store::Store;
+
+/// What may change about an endpoint while it runs.
+#[derive(Debug, Clone)]
+pub struct EndpointSettings {
+    /// Where events are sent to. It may hold a secret, and is never told.
+    pub url: Url,
+    /// The secrets that sign, newest first. Without any nothing is sent.
+    pub secrets: Vec<SecretSlice<u8>>,
+    /// How many attempts are under way at once at most.
+    pub max_in_flight: NonZeroUsize,
+    /// How long attempts under way may go on after the end was asked for.
+    pub shutdown_timeout: Duration,
+}
+
+impl EndpointSettings {
+    fn target_after(&self, before: &Self) -> Target {
+        let secrets = |settings: &Self| -> Vec<Vec<u8>> {
+            let exposed = settings
+                .secrets
+                .iter()
+                .map(|secret| secret.expose_secret().to_vec());
+            exposed.collect()
+        };
+        if self.url == before.url && secrets(self) == secrets(before) {
+            Target::Unchanged
+        } else {
+            Target::Changed
+        }
+    }
+}
+
+/// One endpoint, ready to run.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// What it is known by.
+    pub name: Arc<str>,
+    /// Where its deliveries are recorded.
+    pub store: Store,
+    /// What sends them.
+    pub sender: Sender,
+    /// Its settings. Each value sent counts as a reload, which gives a disabled endpoint its chance.
+    pub settings: watch::Receiver<EndpointSettings>,
+    /// Where its outcomes are counted.
+    pub stats: Arc<DeliveryStats>,
+}
+
+/// How an endpoint's task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Stopped {
+    /// Attempts that were cut short. Their events are sent again after the next start.
+    pub cut_short: usize,
+    /// Outcomes that could not be written down. Their events are sent again, though some were received.
+    pub unsettled: usize,
+}
+
+impl Endpoint {
+    /// Sends what is due until `cancel`, or until the store closes.
+    pub async fn run(self, cancel: CancellationToken) -> Stopped {
+        Drain::new(self).run(cancel).await
+    }
+}

@@ -1,0 +1,106 @@
+//! What the metrics tell of one endpoint's deliveries.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
+        /// What became of an attempt: the values of the label `outcome`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum DeliveryOutcome { $($(#[$doc])* $variant,)* }
+
+        impl DeliveryOutcome {
+            /// Every outcome there is.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant,)*];
+
+            /// Its name.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// The receiver has the event.
+    Delivered => "delivered",
+    /// The attempt failed and counts; the event is sent again.
+    Retried => "retried",
+    /// The attempt failed and does not count: a probe, or the endpoint is disabled.
+    Held => "held",
+    /// The event is given up.
+    Dead => "dead",
+}
+
+/// The upper bounds, in seconds, of the histogram of delays; one more bucket has no bound.
+pub const DELAY_BOUNDS: [f64; 12] = [
+    0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0,
+];
+
+/// Counts what became of one endpoint's deliveries since the start.
+#[derive(Debug, Default)]
+pub struct DeliveryStats {
+    outcomes: [AtomicU64; DeliveryOutcome::ALL.len()],
+    delays: [AtomicU64; DELAY_BOUNDS.len() + 1],
+    delay_micros: AtomicU64,
+}
+
+/// How long events took from being recorded to being received; replays are left out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delays {
+    /// How many fell into each bucket (and no lower one).
+    pub buckets: [u64; DELAY_BOUNDS.len() + 1],
+    /// The sum of all, in seconds.
+    pub sum: f64,
+}
+
+impl DeliveryStats {
+    /// How many attempts had this outcome.
+    #[must_use]
+    pub fn count(&self, outcome: DeliveryOutcome) -> u64 {
+        self.outcomes[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    /// The delays so far.
+    #[must_use]
+    pub fn delays(&self) -> Delays {
+        Delays {
+            buckets: self
+                .delays
+                .each_ref()
+                .map(|bucket| bucket.load(Ordering::Relaxed)),
+            sum: Duration::from_micros(self.delay_micros.load(Ordering::Relaxed)).as_secs_f64(),
+        }
+    }
+
+    pub(super) fn note(&self, outcome: DeliveryOutcome) {
+        self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_delay(&self, delay: Duration) {
+        let bucket = DELAY_BOUNDS.partition_point(|bound| *bound < delay.as_secs_f64());
+        self.delays[bucket].fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.delay_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_on_a_bound_is_within_it() {
+        let stats = DeliveryStats::default();
+        for millis in [0, 10, 11, 100_000_000] {
+            stats.note_delay(Duration::from_millis(millis));
+        }
+        let delays = stats.delays();
+        assert_eq!(
+            (delays.buckets[0], delays.buckets[1], delays.buckets[12]),
+            (2, 1, 1)
+        );
+        assert_eq!(delays.sum, 100_000.021);
+    }
+}
