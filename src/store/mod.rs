@@ -44,7 +44,7 @@ use request::{Read, Reply, Write, WriteRequest};
 use status::Status;
 use threads::Queues;
 
-/// Watches are loaded and checkpointed this many at a time, so that tens of thousands of them hold up nobody.
+/// Watches are loaded and written this many at a time, so that tens of thousands of them hold up nobody.
 const CHUNK: usize = 1000;
 
 /// The handle of what survives.
@@ -120,12 +120,20 @@ impl Store {
 
     /// Notes that these are on the watch list (again). Load them before: afterwards nothing tells that they were away.
     pub async fn set_listed(&self, keys: Vec<WatchKey>) -> Result<(), CommitError> {
-        self.write(Write::Listed { keys }).await.map(drop)
+        for chunk in keys.chunks(CHUNK) {
+            let keys = chunk.to_vec();
+            self.write(Write::Listed { keys }).await?;
+        }
+        Ok(())
     }
 
     /// Notes that these left the watch list: from now on retention counts.
     pub async fn set_unlisted(&self, keys: Vec<WatchKey>, now: Timestamp) -> Result<(), CommitError> {
-        self.write(Write::Unlisted { keys, at: now }).await.map(drop)
+        for chunk in keys.chunks(CHUNK) {
+            let keys = chunk.to_vec();
+            self.write(Write::Unlisted { keys, at: now }).await?;
+        }
+        Ok(())
     }
 
     /// Notes at start that whatever is not among `listed` left the watch list, unless that was noted before. Says

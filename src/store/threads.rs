@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -12,7 +11,7 @@ use super::lock::DirLock;
 use super::request::{CommitError, Read, ReadError, WriteRequest};
 use super::sqlite::{self, OpenError};
 use super::status::Status;
-use super::writer::Writer;
+use super::writer::{LOOK, Writer};
 
 /// Two groups: one is written while the next one forms. Whoever finds the queue full waits, which is how a slow disk
 /// slows down those who write instead of filling the memory.
@@ -23,9 +22,6 @@ const GROUP: usize = 256;
 
 /// A question takes a millisecond, and there are few who ask.
 const READS: usize = 64;
-
-/// How often to look whether another process wrote, and whether a state that could not be written can be again.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// What the writing thread is told.
 #[derive(Debug)]

@@ -18,8 +18,8 @@ const PROBE: Duration = Duration::from_secs(1);
 /// How often a full backlog is told: it may overflow with each event.
 const OVERFLOW: Duration = Duration::from_mins(1);
 
-/// How often to look whether another process wrote, while there is much to write.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often to look whether another process wrote: a replay is to be seen within a second.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub(super) struct Writer {

@@ -216,7 +216,7 @@ pub(super) fn explain(error: &rusqlite::Error) -> String {
             "the disk reports an error; look for a full quota, a limit on file sizes or a failing disk"
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            "the file is damaged; restore a backup, or move it aside to begin anew"
+            "the file is damaged; restore a backup, or move it and the files beside it aside to begin anew"
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "another program keeps it locked; end what else has it open"

@@ -73,7 +73,7 @@ pub enum OpenError {
     },
     /// It is damaged.
     #[error(
-        "the state `{file}` is damaged ({detail}); it was left as it is: restore a backup, or move it aside to begin anew"
+        "the state `{file}` is damaged ({detail}); it was left as it is: restore a backup, or move it and the files beside it aside to begin anew"
     )]
     Damaged {
         /// The file.
@@ -100,7 +100,7 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
-fn directory_advice(error: &io::Error) -> String {
+fn directory_advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "this user may not write to it; change its owner or its mode",
         io::ErrorKind::ReadOnlyFilesystem => {
@@ -110,9 +110,8 @@ fn directory_advice(error: &io::Error) -> String {
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "something on that path is not a directory"
         }
-        _ => return error.to_string(),
+        _ => "the system refuses it",
     }
-    .to_owned()
 }
 
 /// Opens the state in `dir` for the daemon, makes it if there is none, and keeps other daemons out.

@@ -1,4 +1,4 @@
--- A state as version 1 wrote it, dumped with sqlite3. Never changed.
+-- A state as version 1 wrote it, dumped with sqlite3. Never changed once that version is released.
 BEGIN TRANSACTION;
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -9,7 +9,7 @@ CREATE TABLE state (
     -- Written to learn whether the state can be written again.
     probed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-INSERT INTO state VALUES(1,'3922405a7527fdef',0,0);
+INSERT INTO state VALUES(1,'5da322f62fa191ef',0,0);
 CREATE TABLE watches (
     project TEXT NOT NULL,
     operation TEXT NOT NULL,
@@ -19,13 +19,13 @@ CREATE TABLE watches (
     unlisted INTEGER,
     PRIMARY KEY (project, operation)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO watches VALUES('my-project','op-1','{"phase":"running","sequence":2,"generation":0,"polls":0,"watched":{"secs":0,"nanos":0},"first_seen":null,"last_poll":null,"next_poll":null,"last_error":null,"facts":null,"attempts":0,"progress":{"processed":null,"total":null,"records":0.0,"seconds":0.0,"restarts":0,"unchanged":{"secs":0,"nanos":0},"stalled_at":[0,0],"told_ago":{"secs":0,"nanos":0},"told_step":0,"told_count":0},"schedule":{"interval":null,"failures":0,"seen":0,"overdue":false},"missing":null,"trouble":null,"unreachable":null}',1795468180617,NULL);
+INSERT INTO watches VALUES('my-project','op-1','{"phase":"running","sequence":3,"generation":0,"polls":4,"watched":{"secs":8,"nanos":0},"first_seen":"2026-11-23T21:33:56.944904181Z","last_poll":"2026-11-23T21:33:56.945095588Z","next_poll":"2026-11-23T21:34:01.445095588Z","last_error":"404","facts":{"project_id":"project-456","installation_id":"n","integration_id":"i","objects":["contact"],"status":"in_progress","create_time":"2026-11-23T11:48:35Z","result":null},"attempts":1,"progress":{"processed":1100,"total":5000,"records":100.0,"seconds":2.0,"restarts":0,"unchanged":{"secs":0,"nanos":0},"stalled_at":[0,0],"told_ago":{"secs":6,"nanos":0},"told_step":2,"told_count":1000},"schedule":{"interval":{"secs":6,"nanos":750000000},"failures":0,"seen":3,"overdue":false},"missing":{"since":"2026-11-23T21:33:56.945095588Z","lasted":{"secs":0,"nanos":0},"polls":1},"trouble":{"since":"2026-11-23T21:33:56.945093996Z","lasted":{"secs":2,"nanos":0},"polls":1},"unreachable":null}',1795469636945,NULL);
 CREATE TABLE projects (
     name TEXT PRIMARY KEY,
     state TEXT NOT NULL,
     saved INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO projects VALUES('my-project','{"known":false,"unreachable":null,"rejected":null,"probes":0}',1795468180617);
+INSERT INTO projects VALUES('my-project','{"known":false,"unreachable":null,"rejected":null,"probes":0}',1795469636946);
 CREATE TABLE events (
     -- Never used twice, so that a cursor never comes to mean another event.
     row INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -38,8 +38,9 @@ CREATE TABLE events (
     recorded INTEGER NOT NULL,
     body TEXT NOT NULL
 ) STRICT;
-INSERT INTO events VALUES(1,'evt_0e98d1df720d86c88834681a414fb22e','operation.started','my-project','op-1',1795468180617,1795468180617,'{"type":"operation.started","timestamp":"2026-11-23T21:09:40.617Z","data":{"project":"my-project","operationId":"op-1","phase":"running","sequence":1,"labels":{"customer":"acme"},"observedTime":"2026-11-23T21:09:40.617Z"}}');
-INSERT INTO events VALUES(2,'evt_0db6a436ddbcd278abb587cc85371d7c','operation.stalled','my-project','op-1',1795468180617,1795468180617,'{"type":"operation.stalled","timestamp":"2026-11-23T21:09:40.617Z","data":{"project":"my-project","operationId":"op-1","phase":"running","sequence":2,"labels":{"customer":"acme"},"observedTime":"2026-11-23T21:09:40.617Z"}}');
+INSERT INTO events VALUES(1,'evt_0e98d1df720d86c88834681a414fb22e','operation.started','my-project','op-1',1795469636944,1795469636945,'{"type":"operation.started","timestamp":"2026-11-23T21:33:56.944Z","data":{"project":"my-project","projectId":"project-456","operationId":"op-1","installationId":"n","integrationId":"i","objects":["contact"],"status":"in_progress","phase":"running","sequence":1,"progress":{"recordsProcessed":1000,"recordsEstimatedTotal":5000,"percent":20.0,"estimateExceeded":false},"labels":{"customer":"acme"},"createTime":"2026-11-23T11:48:35Z","observedTime":"2026-11-23T21:33:56.944Z"}}');
+INSERT INTO events VALUES(2,'evt_0d7edc0a781409ad6c846bd4f460bfc3','operation.progress','my-project','op-1',1795469636944,1795469636945,'{"type":"operation.progress","timestamp":"2026-11-23T21:33:56.944Z","data":{"project":"my-project","projectId":"project-456","operationId":"op-1","installationId":"n","integrationId":"i","objects":["contact"],"status":"in_progress","phase":"running","sequence":2,"progress":{"recordsProcessed":1000,"recordsEstimatedTotal":5000,"percent":20.0,"estimateExceeded":false},"labels":{"customer":"acme"},"createTime":"2026-11-23T11:48:35Z","observedTime":"2026-11-23T21:33:56.944Z"}}');
+INSERT INTO events VALUES(3,'evt_a399cb4d1b3e211564ed1385718b8041','operation.retried','my-project','op-1',1795469636945,1795469636945,'{"type":"operation.retried","timestamp":"2026-11-23T21:33:56.945Z","data":{"project":"my-project","projectId":"project-456","operationId":"op-1","installationId":"n","integrationId":"i","objects":["contact"],"status":"in_progress","previousStatus":"in_progress","phase":"running","sequence":3,"progress":{"recordsProcessed":1100,"recordsEstimatedTotal":5000,"percent":22.0,"recordsPerSecond":50.0,"estimatedEndTime":"2026-11-23T21:35:14Z","estimateExceeded":false},"labels":{"customer":"acme"},"createTime":"2026-11-23T11:48:35Z","observedTime":"2026-11-23T21:33:56.945Z","retry":{"attempts":1}}}');
 CREATE TABLE endpoints (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -55,7 +56,7 @@ CREATE TABLE endpoints (
     last_error TEXT,
     last_error_time INTEGER
 ) STRICT;
-INSERT INTO endpoints VALUES(1,'crm-sync','operation.started operation.progress operation.stalled operation.resumed operation.retried operation.succeeded operation.failed operation.ended operation.gone operation.expired operation.unreachable operation.reachable api.unreachable api.reachable api.credentials_rejected api.credentials_accepted',1000000,NULL,1,1,NULL,'400 Bad Request',1795468180618);
+INSERT INTO endpoints VALUES(1,'crm-sync','operation.started operation.progress operation.stalled operation.resumed operation.retried operation.succeeded operation.failed operation.ended operation.gone operation.expired operation.unreachable operation.reachable api.unreachable api.reachable api.credentials_rejected api.credentials_accepted',1000000,NULL,2,1,NULL,'400 Bad Request',1795469636947);
 CREATE TABLE deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     endpoint INTEGER NOT NULL REFERENCES endpoints (id) ON DELETE CASCADE,
@@ -77,25 +78,26 @@ CREATE TABLE deliveries (
     error TEXT,
     settled INTEGER
 ) STRICT;
-INSERT INTO deliveries VALUES(1,1,1,'my-project/op-1',2,0,0,0,1795468180617,0,1,1795468180618,'400 Bad Request',1795468180618);
-INSERT INTO deliveries VALUES(2,1,2,'my-project/op-1',0,1,0,0,1795468180617,0,0,NULL,NULL,NULL);
+INSERT INTO deliveries VALUES(1,1,1,'my-project/op-1',2,0,0,0,1795469636945,0,1,1795469636947,'400 Bad Request',1795469636947);
+INSERT INTO deliveries VALUES(2,1,2,'my-project/op-1',0,1,1,0,1795469636945,0,0,NULL,NULL,NULL);
+INSERT INTO deliveries VALUES(3,1,3,'my-project/op-1',0,0,0,0,1795469636945,0,0,NULL,NULL,NULL);
 ANALYZE sqlite_schema;
 INSERT INTO sqlite_stat1 VALUES('deliveries','deliveries_settled','1 1 1');
 INSERT INTO sqlite_stat1 VALUES('deliveries','deliveries_dead','1 1 1');
 INSERT INTO sqlite_stat1 VALUES('deliveries','deliveries_head','1 1 1 1');
-INSERT INTO sqlite_stat1 VALUES('deliveries','deliveries_age','1 1 1 1');
-INSERT INTO sqlite_stat1 VALUES('deliveries','deliveries_subject','1 1 1 1');
-INSERT INTO sqlite_stat1 VALUES('deliveries','deliveries_event','2 1');
+INSERT INTO sqlite_stat1 VALUES('deliveries','deliveries_age','2 2 1 1');
+INSERT INTO sqlite_stat1 VALUES('deliveries','deliveries_subject','2 2 2 1');
+INSERT INTO sqlite_stat1 VALUES('deliveries','deliveries_event','3 1');
 INSERT INTO sqlite_stat1 VALUES('endpoints','sqlite_autoindex_endpoints_1','1 1');
-INSERT INTO sqlite_stat1 VALUES('events','events_operation','2 2');
-INSERT INTO sqlite_stat1 VALUES('events','sqlite_autoindex_events_1','2 1');
+INSERT INTO sqlite_stat1 VALUES('events','events_operation','3 3');
+INSERT INTO sqlite_stat1 VALUES('events','sqlite_autoindex_events_1','3 1');
 INSERT INTO sqlite_stat1 VALUES('watches','watches_unlisted','0 0');
 INSERT INTO sqlite_stat1 VALUES('watches','watches','1 1 1');
 INSERT INTO sqlite_stat1 VALUES('projects','projects','1 1');
 ANALYZE sqlite_schema;
 DELETE FROM sqlite_sequence;
-INSERT INTO sqlite_sequence VALUES('events',2);
-INSERT INTO sqlite_sequence VALUES('deliveries',2);
+INSERT INTO sqlite_sequence VALUES('events',3);
+INSERT INTO sqlite_sequence VALUES('deliveries',3);
 CREATE INDEX watches_unlisted ON watches (unlisted) WHERE unlisted IS NOT NULL;
 CREATE INDEX events_operation ON events (operation);
 CREATE INDEX deliveries_event ON deliveries (event);
