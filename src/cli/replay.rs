@@ -118,3 +118,50 @@ fn list(names: &[String]) -> String {
     }
     names.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches as _};
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Option<Replay> {
+        let command = ReplayArgs::augment_args(Command::new("replay").no_binary_name(true));
+        let matches = command.try_get_matches_from(arguments).ok()?;
+        Some(ReplayArgs::from_arg_matches(&matches).ok()?.what.selection())
+    }
+
+    #[test]
+    fn exactly_one_selection_is_wanted() {
+        assert_eq!(parse(&["--event", "x"]), Some(Replay::Event("x".into())));
+        assert_eq!(
+            parse(&["--operation", "x", "--endpoint", "e"]),
+            Some(Replay::Operation("x".into()))
+        );
+        assert_eq!(parse(&["--dead-letters"]), Some(Replay::DeadLetters));
+        assert_eq!(parse(&[]), None);
+        assert_eq!(parse(&["--dead-letters", "--event", "x"]), None);
+    }
+
+    #[tokio::test]
+    async fn nothing_to_deliver_and_no_state_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let run_it = async || {
+            let what = What {
+                event: None,
+                operation: None,
+                dead_letters: true,
+            };
+            let args = ReplayArgs {
+                what,
+                endpoint: None,
+                state_dir: None,
+            };
+            run(args, dir.path()).await
+        };
+        assert!(run_it().await.is_err(), "no state");
+        let (_store, threads) = crate::store::Store::open(dir.path()).await.unwrap();
+        assert_eq!(run_it().await.unwrap(), ExitCode::FAILURE);
+        threads.close().await.unwrap();
+    }
+}
