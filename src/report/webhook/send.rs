@@ -26,9 +26,9 @@ const REST_OF_ANSWER: Duration = Duration::from_secs(1);
 const MAX_EXCERPT: usize = 200;
 /// The longest error, in bytes.
 const MAX_ERROR: usize = 500;
-/// Idle connections are closed after this time: before most receivers do, since an attempt on a connection that is
-/// being closed fails.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Idle connections are closed after this time: before the receiver does it, which in Node's default setting is after
+/// five seconds. An attempt on a connection that is being closed fails.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long an attempt may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
