@@ -2,6 +2,9 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// What a process gets that writes beyond `RLIMIT_FSIZE`: the same number on all Linux architectures but MIPS.
+const SIGXFSZ: i32 = 25;
+
 /// A signal that stops the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopSignal {
@@ -44,6 +47,8 @@ pub(super) struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
+    /// Held so that a file that may not grow is an error of one write, and not the end of the process.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -53,6 +58,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 

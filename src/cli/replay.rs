@@ -155,9 +155,12 @@ mod tests {
             let args = ReplayArgs {
                 what,
                 endpoint: None,
-                state_dir: None,
+                state: StateArgs {
+                    config: None,
+                    state_dir: Some(dir.path().to_owned()),
+                },
             };
-            run(args, dir.path()).await
+            run(args).await
         };
         assert!(run_it().await.is_err(), "no state");
         let (_store, threads) = crate::store::Store::open(dir.path()).await.unwrap();
