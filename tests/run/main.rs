@@ -1,0 +1,17 @@
+//! The daemon as its users meet it: the built binary, fed by a watch list, polling the simulator, seen by its log.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how the helpers of a test tell that it failed"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod credentials;
+mod faults;
+mod list_changes;
+mod outages;
+mod reload;
+mod settings;
+mod stop;
+mod to_the_end;

@@ -1,0 +1,163 @@
+//! Wrong settings: all told at once, by `check` and `run` in the same words.
+
+use std::fs;
+use std::process::Output;
+
+use backfill_watch::simulator::{Config, Simulator};
+
+use crate::support::Setup;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Nothing that only a programmer can read.
+fn assert_plain(output: &Output) {
+    let told = text(&output.stderr) + &text(&output.stdout);
+    for technical in [
+        "panicked",
+        "RUST_BACKTRACE",
+        "stack backtrace",
+        "Err(",
+        "Some(",
+        "src/",
+    ] {
+        assert!(!told.contains(technical), "{technical} in:\n{told}");
+    }
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_is_told_at_once_by_check_and_run_alike() {
+    let setup = Setup::empty();
+    let folder = setup.folder().to_owned();
+    let file = folder.join("config.toml");
+    fs::write(folder.join("empty-key"), "\n").unwrap();
+    let lines = [
+        "watch_lists = \"/tmp/watch.list\"", // unknown key
+        "shutdown_timeout = true",           // wrong type
+        "retention = \"3 fortnights\"",      // bad duration
+        "[ampersand]",
+        "project = \"my-project\"",
+        "api_key_file = \"empty-key\"",      // empty key
+        "ca_file = \"/nonexistent/ca.pem\"", // missing file
+        "[poll]",
+        "initial_interval = \"0s\"", // interval of zero
+        "min_interval = \"10s\"",
+        "max_interval = \"5s\"", // max below min
+    ];
+    fs::write(&file, lines.join("\n")).unwrap();
+    let setup = setup.arguments(&["--config", &file.display().to_string()]);
+    let check = setup.run("check").await;
+    let told = text(&check.stderr);
+    for (line, key) in [
+        (1, "watch_lists"),
+        (2, "shutdown_timeout"),
+        (3, "retention"),
+        (6, "ampersand.api_key_file"),
+        (7, "ampersand.ca_file"),
+        (9, "poll.initial_interval"),
+        (11, "poll.max_interval"),
+    ] {
+        let place = format!("{}:{line}:", file.display());
+        let told = told.lines().find(|told| told.contains(&place));
+        assert!(
+            told.is_some_and(|told| told.contains(key)),
+            "{place} {key}:\n{}",
+            text(&check.stderr)
+        );
+    }
+    assert!(told.contains("did you mean watch_list?"), "{told}");
+    assert_eq!(told.matches("help: ").count(), 7, "{told}");
+    assert_eq!(check.status.code(), Some(2));
+    assert_plain(&check);
+
+    let run = setup.run("run").await;
+    assert_eq!(text(&run.stderr), told);
+    assert_eq!(run.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn wrong_environment_variables_are_told_by_name() {
+    let setup = Setup::empty()
+        .set("ampersand.project", "my-project")
+        .set("poll.max_interval", "often")
+        .set("log.format", "xml")
+        .variable("AMPERSAND_API_KEY", "two\nlines");
+    for command in ["check", "run"] {
+        let output = setup.run(command).await;
+        let told = text(&output.stderr);
+        for name in [
+            "BACKFILL_WATCH_POLL__MAX_INTERVAL",
+            "BACKFILL_WATCH_LOG__FORMAT",
+            "AMPERSAND_API_KEY",
+        ] {
+            assert!(told.contains(name), "{name}:\n{told}");
+        }
+        assert!(!told.contains("lines\n"), "the key is a secret:\n{told}");
+        assert_eq!(output.status.code(), Some(2));
+        assert_plain(&output);
+    }
+}
+
+#[tokio::test]
+async fn no_settings_at_all_say_what_is_needed() {
+    let output = Setup::empty().run("run").await;
+    let told = text(&output.stderr);
+    assert!(told.contains("BACKFILL_WATCH_AMPERSAND__PROJECT"), "{told}");
+    assert_eq!(output.status.code(), Some(2));
+    assert_plain(&output);
+
+    let missing = Setup::empty().arguments(&["--config", "/nonexistent/config.toml"]);
+    let output = missing.run("run").await;
+    let told = text(&output.stderr);
+    assert!(told.contains("/nonexistent/config.toml"), "{told}");
+    assert_eq!(output.status.code(), Some(2));
+    assert_plain(&output);
+}
+
+#[tokio::test]
+async fn check_tells_what_is_well_and_each_wrong_line_of_the_list() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let setup = Setup::new(&simulator);
+    let list = setup.list_path().display().to_string();
+    let good = setup.list(&["a customer=acme", "b"]);
+    let output = good.run("check").await;
+    let told = text(&output.stdout);
+    assert!(
+        told.contains("settings: good") && told.contains("watch list: good (2 operations in "),
+        "{told}"
+    );
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+
+    let wrong = good.list(&["a", "b?", "c project=nowhere", "a"]);
+    let output = wrong.run("check").await;
+    let told = text(&output.stderr);
+    for place in ["2:2", "3:3", "4:1"] {
+        assert!(told.contains(&format!("{list}:{place}: ")), "{place}:\n{told}");
+    }
+    assert_eq!(output.status.code(), Some(2));
+    assert_plain(&output);
+}
+
+#[tokio::test]
+async fn check_live_asks_whether_the_key_is_good() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let setup = Setup::new(&simulator).list(&["a"]).arguments(&["--live"]);
+    let output = setup.run("check").await;
+    assert!(text(&output.stdout).contains("API key of project my-project: good"));
+    assert_eq!(output.status.code(), Some(0));
+
+    let setup = setup.variable("AMPERSAND_API_KEY", "no-such-key");
+    let output = setup.run("check").await;
+    let told = text(&output.stderr);
+    assert!(
+        told.contains("rejected") && !told.contains("no-such-key"),
+        "{told}"
+    );
+    assert_eq!(output.status.code(), Some(4));
+
+    simulator.stop().await;
+    let output = setup.run("check").await;
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert_plain(&output);
+}

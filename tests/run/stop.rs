@@ -1,0 +1,136 @@
+//! Signals: one stops in order, a second one at once.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use backfill_watch::clock;
+use backfill_watch::simulator::{Config, Simulator};
+
+use crate::support::{Daemon, Setup, until};
+
+/// A stop takes a fraction of it; a request in flight would take a minute.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A simulator in a process of its own, which may have more open files than this one.
+struct Simulated {
+    process: Child,
+    base_url: String,
+}
+
+impl Simulated {
+    /// A thousand operations, and no answer to anything.
+    fn hanging(watch_list: &Path) -> Self {
+        let mut process = Command::new("sh")
+            .args(["-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#])
+            .args([env!("CARGO_BIN_EXE_backfill-watch"), "simulate"])
+            .args(["--listen", "127.0.0.1:0", "--operations", "1000", "--hangs", "1"])
+            .arg("--watch-list")
+            .arg(watch_list)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let base_url = output
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.split_once("BASE_URL=")?.1.to_owned()))
+            .expect("it says where it listens");
+        Self { process, base_url }
+    }
+}
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A daemon with a thousand requests under way, none of which is answered for a minute.
+async fn thousand_in_flight() -> (Simulated, Daemon) {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("watch.list");
+    let simulated = Simulated::hanging(&list);
+    let setup = Setup::polling(&simulated.base_url);
+    fs::copy(&list, setup.list_path()).unwrap();
+    let daemon = setup
+        .set("ampersand.request_timeout", "60s")
+        .set("ampersand.max_concurrent_requests", "1000")
+        .set("ampersand.max_requests_per_second", "5000")
+        .start();
+    let open_files = format!("/proc/{}/fd", daemon.id());
+    until("a thousand connections", || {
+        fs::read_dir(&open_files).is_ok_and(|files| files.count() > 1_000)
+    })
+    .await;
+    (simulated, daemon)
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_thousand_polls_in_flight_in_order() {
+    let (_simulated, mut daemon) = thousand_in_flight().await;
+    let asked = clock::instant();
+    daemon.signal(&["TERM"]);
+    assert_eq!(daemon.exit_code().await, Some(0));
+    let took = clock::instant() - asked;
+    assert!(took < SOON, "{took:?}");
+    let stopping = daemon.log.lines(|line| line["signal"] == "SIGTERM");
+    assert_eq!(stopping.len(), 1);
+    assert_eq!(daemon.log.lines(|line| line["message"] == "stopped").len(), 1);
+    assert!(
+        daemon.log.events_by_operation().is_empty(),
+        "a poll that was dropped tells nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let (_simulated, mut daemon) = thousand_in_flight().await;
+    // Held still between the two, so that it cannot have stopped in order before the second one comes.
+    daemon.signal(&["STOP", "TERM", "INT", "CONT"]);
+    let code = daemon.exit_code().await;
+    assert!(matches!(code, Some(130 | 143)), "{code:?}");
+    let forced = daemon
+        .wait_for("that it was stopped at once", |line| line["level"] == "WARN")
+        .await;
+    let name = if code == Some(130) { "SIGINT" } else { "SIGTERM" };
+    assert_eq!(forced["signal"], name);
+}
+
+#[tokio::test]
+async fn sigint_stops_in_order_too() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let mut daemon = Setup::new(&simulator).list(&["op-60000-100-s-a"]).start();
+    daemon.event("operation.started").await;
+    daemon.signal(&["INT"]);
+    assert_eq!(daemon.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn until_done_that_is_stopped_did_not_get_its_end() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut daemon = Setup::new(&simulator)
+            .list(&["op-60000-100-s-a"])
+            .arguments(&["--until-done"])
+            .start();
+        daemon.event("operation.started").await;
+        daemon.signal(&[signal]);
+        assert_eq!(daemon.exit_code().await, Some(code));
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_waits_for_its_list_stops_as_well() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let mut daemon = Setup::new(&simulator).start();
+    daemon
+        .wait_for("that the list is missing", |line| line["level"] == "WARN")
+        .await;
+    daemon.signal(&["TERM"]);
+    assert_eq!(daemon.exit_code().await, Some(0));
+}

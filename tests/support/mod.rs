@@ -1,0 +1,253 @@
+//! The built binary under test: a child process with settings from the environment, and its log as it comes.
+//!
+//! Nothing here waits for a fixed time: every wait is for something, and has a deadline that only a hang reaches.
+
+mod log;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use backfill_watch::clock;
+use backfill_watch::simulator::Simulator;
+use tempfile::TempDir;
+
+pub use log::{Line, Log};
+
+/// By when everything that is waited for must have happened, on the slowest machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Between two looks at what cannot be waited for otherwise.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What a daemon is started with, in a folder of its own.
+pub struct Setup {
+    folder: TempDir,
+    environment: BTreeMap<String, String>,
+    arguments: Vec<String>,
+}
+
+impl Setup {
+    /// Settings that poll this simulator often, log JSON and listen nowhere; the watch list is yet to be written.
+    pub fn new(simulator: &Simulator) -> Self {
+        Self::polling(&simulator.base_url())
+    }
+
+    /// As [`Setup::new`], for any base URL.
+    pub fn polling(base_url: &str) -> Self {
+        let setup = Self::empty();
+        let list = setup.list_path().display().to_string();
+        setup
+            .set("ampersand.base_url", base_url)
+            .set("ampersand.project", "my-project")
+            .set("ampersand.max_requests_per_second", "1000")
+            .set("poll.initial_interval", "50ms")
+            .set("poll.min_interval", "50ms")
+            .set("poll.max_interval", "250ms")
+            .set("watch_list", &list)
+            .set("watch_list_refresh", "50ms")
+            .set("log.format", "json")
+            .variable("AMPERSAND_API_KEY", "simulated-key")
+    }
+
+    /// A state folder, and listening nowhere; no other settings.
+    pub fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state").display().to_string();
+        let setup = Self {
+            folder,
+            environment: BTreeMap::new(),
+            arguments: Vec::new(),
+        };
+        setup.set("state_dir", &state).set("http.listen", "off")
+    }
+
+    /// Gives the setting of this path a value, by its environment variable.
+    pub fn set(self, path: &str, value: &str) -> Self {
+        self.variable(&variable(path), value)
+    }
+
+    /// Takes the setting of this path out of the environment.
+    pub fn unset(mut self, path: &str) -> Self {
+        self.environment.remove(&variable(path));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Gives every command of [`Setup::run`] these arguments after its name.
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Writes the watch list.
+    pub fn list<S: AsRef<str>>(self, lines: &[S]) -> Self {
+        fs::write(self.list_path(), lines_of(lines)).unwrap();
+        self
+    }
+
+    /// The folder that everything is in; it goes with the daemon.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the watch list is.
+    pub fn list_path(&self) -> PathBuf {
+        self.folder.path().join("watch.list")
+    }
+
+    /// Starts `backfill-watch run`.
+    pub fn start(self) -> Daemon {
+        let mut child = self.command("run").stdout(Stdio::null()).spawn().unwrap();
+        let log = Log::read(child.stderr.take().unwrap());
+        Daemon {
+            setup: Some(self),
+            child,
+            log,
+        }
+    }
+
+    /// Runs a command to its end, which must come by itself, and soon.
+    pub async fn run(&self, command: &str) -> Output {
+        let mut command = self.command(command);
+        let running = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = tokio::time::timeout(DEADLINE, running).await;
+        output.expect("the command ends").unwrap()
+    }
+
+    fn command(&self, command: &str) -> Command {
+        // The limit of open files is raised as far as it goes: a thousand requests in flight need that many.
+        let mut process = Command::new("sh");
+        process
+            .args(["-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#])
+            .args([env!("CARGO_BIN_EXE_backfill-watch"), command])
+            .args(&self.arguments)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME"))
+            .envs(&self.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        process
+    }
+}
+
+/// A running daemon; dropping it kills it.
+pub struct Daemon {
+    /// Given away by [`Daemon::stop`] alone.
+    setup: Option<Setup>,
+    child: Child,
+    /// What it logs.
+    pub log: Log,
+}
+
+impl Daemon {
+    /// What it was started with.
+    pub fn setup(&self) -> &Setup {
+        self.setup.as_ref().expect("it has not been stopped")
+    }
+
+    /// Where the watch list is.
+    pub fn list_path(&self) -> PathBuf {
+        self.setup().list_path()
+    }
+
+    /// Its process ID.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it signals, one right after the other.
+    pub fn signal(&self, names: &[&str]) {
+        let id = self.child.id();
+        let kills: Vec<String> = names.iter().map(|name| format!("kill -{name} {id}")).collect();
+        let status = Command::new("sh").args(["-c", &kills.join(" && ")]).status();
+        assert!(status.unwrap().success(), "{names:?}");
+    }
+
+    /// Waits for a line of the log, as [`Log::wait_for`].
+    pub async fn wait_for(&self, what: &str, wanted: impl Fn(&Line) -> bool) -> Line {
+        self.log.wait_for(what, wanted).await
+    }
+
+    /// Waits for the event of an operation.
+    pub async fn event_of(&self, operation: &str, event: &str) -> Line {
+        let what = format!("{event} of {operation}");
+        self.wait_for(&what, |line| {
+            line["event"] == event && line["operation_id"] == operation
+        })
+        .await
+    }
+
+    /// Waits for an event.
+    pub async fn event(&self, event: &str) -> Line {
+        self.wait_for(event, |line| line["event"] == event).await
+    }
+
+    /// Waits until it has ended by itself, and its last line is read.
+    pub async fn exit(&mut self) -> ExitStatus {
+        self.log.end().await;
+        let mut ended = None;
+        let child = &mut self.child;
+        until("the process ends", || {
+            ended = child.try_wait().unwrap();
+            ended.is_some()
+        })
+        .await;
+        ended.unwrap()
+    }
+
+    /// Waits until it has ended by itself, and tells its exit code.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        self.exit().await.code()
+    }
+
+    /// Stops it in order, and gives back what it was started with, to start it again.
+    pub async fn stop(mut self) -> Setup {
+        self.signal(&["TERM"]);
+        assert_eq!(self.exit_code().await, Some(0), "{}", self.log);
+        self.setup.take().expect("only this takes it")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of the daemon:\n{}", self.log);
+        }
+        // Fails where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until a condition holds that nobody tells of.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = clock::instant() + DEADLINE;
+    while !condition() {
+        assert!(clock::instant() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A file of these lines.
+pub fn lines_of<S: AsRef<str>>(lines: &[S]) -> String {
+    lines.iter().map(|line| format!("{}\n", line.as_ref())).collect()
+}
+
+/// Puts a file in the place of another at once.
+pub fn replace_file(path: &Path, content: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+fn variable(path: &str) -> String {
+    format!("BACKFILL_WATCH_{}", path.replace('.', "__").to_uppercase())
+}
