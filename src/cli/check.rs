@@ -121,8 +121,9 @@ fn check_list(settings: &Settings) -> anyhow::Result<Option<u8>> {
     }
     writeln!(
         err,
-        "error: {} of the watch list's lines are wrong and would be skipped ({found} hold)",
-        list.rejected_total
+        "error: {} of the watch list's lines are wrong and would be skipped ({found} {})",
+        list.rejected_total,
+        if count == 1 { "holds" } else { "hold" }
     )?;
     Ok(Some(exit::USAGE))
 }

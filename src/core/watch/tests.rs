@@ -213,6 +213,26 @@ fn an_active_status_counts_as_running() {
 }
 
 #[test]
+fn only_what_runs_has_an_estimated_end() {
+    for (status, over) in [
+        ("in_progress", false),
+        ("success", true),
+        ("failure", true),
+        ("cancelled", true),
+    ] {
+        let mut bench = Bench::new();
+        let _ = bench.after(0, &running(0));
+        let _ = bench.after(10, &running(250));
+        let step = bench.step(
+            Duration::from_secs(10),
+            Some(&operation(status, Some(1250), Some(5000))),
+        );
+        let progress = data(&step.events[0]).progress.clone().unwrap();
+        assert_eq!(progress.estimated_end_time.is_none(), over, "{status}");
+    }
+}
+
+#[test]
 fn a_count_that_stands_still_stalls_and_the_next_rise_resumes() {
     let mut bench = Bench::new();
     bench.rules.stalled_after = Duration::from_secs(60);
