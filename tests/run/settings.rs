@@ -132,7 +132,7 @@ async fn check_tells_what_is_well_and_each_wrong_line_of_the_list() {
     let wrong = good.list(&["a", "b?", "c project=nowhere", "a"]);
     let output = wrong.run("check").await;
     let told = text(&output.stderr);
-    for place in ["2:2", "3:3", "4:1"] {
+    for place in ["2:2", "3:11", "4:1"] {
         assert!(told.contains(&format!("{list}:{place}: ")), "{place}:\n{told}");
     }
     assert_eq!(output.status.code(), Some(2));
