@@ -1,6 +1,7 @@
 //! How errors are shown: `Display` of an error omits its sources, this prints them all.
 
 use std::error::Error;
+use std::io;
 
 /// An error and its sources on one line.
 #[must_use]
@@ -12,4 +13,38 @@ pub fn chain(error: &dyn Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// The error and its causes. What an I/O error wraps is a cause too, which its `source` leaves out.
+pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+/// The first `E` among the error and its causes.
+#[must_use]
+pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The causes of an error of the HTTP client, outermost first: without repetitions, without its own words (which name
+/// the URL), and without those that only say where in the library it came up.
+#[must_use]
+pub fn describe_http(error: &(dyn Error + 'static)) -> String {
+    let mut words = String::new();
+    for cause in causes(error).skip(1) {
+        let said = cause.to_string();
+        if words.contains(&said) || said.starts_with("client error (") {
+            continue;
+        }
+        if !words.is_empty() {
+            words.push_str(": ");
+        }
+        words.push_str(&said);
+    }
+    words
 }

@@ -11,7 +11,6 @@ pub mod gate;
 mod media_type;
 mod problem;
 mod reply;
-mod retry_after;
 mod transport;
 
 pub use api_error::ApiError;

@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 use super::api_error::ApiError;
 use super::media_type::MediaType;
 use super::problem::Problem;
-use super::{retry_after, transport};
+use super::transport;
 use crate::core::answer::{Failure, FailureClass};
+use crate::core::retry_after;
 use crate::core::text::one_line;
 
 /// The largest body that is read, in bytes.

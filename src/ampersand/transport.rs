@@ -8,6 +8,7 @@ use rustls::CertificateError;
 
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::text::one_line;
+use crate::error::{causes, describe_http, find};
 
 /// The longest reason in bytes.
 const MAX_REASON: usize = 400;
@@ -22,7 +23,7 @@ pub(super) fn failure(error: &reqwest::Error, host: &str, limit: Duration) -> Fa
 }
 
 fn classify(error: &reqwest::Error, host: &str, limit: Duration) -> (FailureClass, String) {
-    let cause = describe(error);
+    let cause = describe_http(error);
     if error.is_timeout() {
         let reason = if error.is_connect() {
             format!(
@@ -107,39 +108,7 @@ fn describe_tls(error: &rustls::Error, host: &str) -> String {
     format!("the certificate of {host} is not trusted: {bad}; {advice}")
 }
 
-/// The error's causes, outermost first, without repetitions, without its own words (which name the URL), and
-/// without the client library's, which only say where it stood.
-fn describe(error: &reqwest::Error) -> String {
-    let mut words = String::new();
-    for cause in chain(error).skip(1) {
-        let said = cause.to_string();
-        if words.contains(&said) || said.starts_with("client error (") {
-            continue;
-        }
-        if !words.is_empty() {
-            words.push_str(": ");
-        }
-        words.push_str(&said);
-    }
-    words
-}
-
-/// The first `E` among the error and its causes.
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    chain(error).find_map(|cause| cause.downcast_ref())
-}
-
 /// The innermost I/O error: the outer ones wrap it under the kind `Other`.
 fn find_io<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
-    chain(error).filter_map(|cause| cause.downcast_ref()).last()
-}
-
-/// The error and its causes. What an I/O error wraps is a cause too, which its `source` leaves out.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner as &(dyn Error + 'static)),
-            None => error.source(),
-        }
-    })
+    causes(error).filter_map(|cause| cause.downcast_ref()).last()
 }

@@ -10,6 +10,7 @@ pub mod operation;
 pub mod progress;
 pub mod project;
 pub mod retry;
+pub mod retry_after;
 pub mod schedule;
 pub mod text;
 pub mod watch;

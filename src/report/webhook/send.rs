@@ -1,10 +1,7 @@
 //! One attempt to send one event.
 
-use std::error::Error;
-use std::io;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect, retry};
 use secrecy::SecretSlice;
@@ -15,7 +12,9 @@ use super::address::{self, ForbiddenAddress};
 use super::signature;
 use crate::clock;
 use crate::core::retry::Outcome;
+use crate::core::retry_after;
 use crate::core::text::one_line;
+use crate::error::{describe_http, find};
 
 /// No more than this of an answer is read, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
@@ -172,7 +171,7 @@ async fn read_answer(mut response: Response, url: &Url) -> Attempt {
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)
-        .and_then(|value| parse_retry_after(value.to_str().ok()?, clock::wall()));
+        .and_then(|value| retry_after::from_header(value.to_str().ok()?, clock::wall()));
     let redirect_host = response.headers().get(LOCATION).and_then(|location| {
         url.join(location.to_str().ok()?)
             .ok()?
@@ -252,7 +251,7 @@ fn describe(error: &reqwest::Error, host: &str) -> String {
     if let Some(forbidden) = find::<ForbiddenAddress>(error) {
         return forbidden.to_string();
     }
-    let cause = causes(error);
+    let cause = describe_http(error);
     if let Some(tls) = find::<rustls::Error>(error) {
         return format!("no TLS connection to {host}: {tls}; have its certificate checked");
     }
@@ -265,74 +264,9 @@ fn describe(error: &reqwest::Error, host: &str) -> String {
     format!("the exchange with {host} broke off: {cause}")
 }
 
-/// The error's causes, outermost first, without repetitions and without its own words, which name the URL.
-fn causes(error: &reqwest::Error) -> String {
-    let mut words = String::new();
-    for cause in chain(error).skip(1) {
-        let said = cause.to_string();
-        // The library's own words only say where in it the error came up.
-        if words.contains(&said) || said.starts_with("client error (") {
-            continue;
-        }
-        if !words.is_empty() {
-            words.push_str(": ");
-        }
-        words.push_str(&said);
-    }
-    words
-}
-
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    chain(error).find_map(|cause| cause.downcast_ref())
-}
-
-/// The error and its causes. What an I/O error wraps is a cause too, which its `source` leaves out.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner as &(dyn Error + 'static)),
-            None => error.source(),
-        }
-    })
-}
-
-/// The wait that a `Retry-After` asks for, in seconds or as a date seen from `now`. `None` if it makes no sense.
-fn parse_retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Too many digits for a number are a long wait, too.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
-    }
-    let date = Timestamp::try_from(httpdate::parse_http_date(value).ok()?).ok()?;
-    Some(clock::between(now, date))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = "2026-11-23T12:00:00Z".parse().unwrap();
-        for (value, seconds) in [
-            ("0", Some(0)),
-            (" 120 ", Some(120)),
-            ("99999999999999999999999", Some(u64::from(u32::MAX))),
-            ("Mon, 23 Nov 2026 12:01:30 GMT", Some(90)),
-            ("Mon, 23 Nov 2026 11:00:00 GMT", Some(0)),
-            ("", None),
-            ("-1", None),
-            ("1.5", None),
-            ("soon", None),
-            ("Mon, 23 Nov 2026 25:01:30 GMT", None),
-        ] {
-            assert_eq!(
-                parse_retry_after(value, now),
-                seconds.map(Duration::from_secs),
-                "{value:?}"
-            );
-        }
-    }
 
     #[test]
     fn an_error_is_one_short_line_without_the_urls_secret_parts() {

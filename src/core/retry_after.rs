@@ -8,7 +8,8 @@ use jiff::Timestamp;
 ///
 /// `None` if it is not positive or not understood. More seconds than fit into 32 bits count as that many, so
 /// that the wait can be added to a clock.
-pub(super) fn from_header(value: &str, now: Timestamp) -> Option<Duration> {
+#[must_use]
+pub fn from_header(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         let seconds = value.parse().unwrap_or(u32::MAX);
@@ -19,7 +20,8 @@ pub(super) fn from_header(value: &str, now: Timestamp) -> Option<Duration> {
 }
 
 /// The time from `now` to `instant`; `None` if that is not ahead.
-pub(super) fn until(instant: Timestamp, now: Timestamp) -> Option<Duration> {
+#[must_use]
+pub fn until(instant: Timestamp, now: Timestamp) -> Option<Duration> {
     Duration::try_from(instant.duration_since(now))
         .ok()
         .filter(|wait| !wait.is_zero())
