@@ -26,6 +26,7 @@ use crate::poller::Shared;
 use crate::project::Project;
 use crate::record::Recorder;
 use crate::report::log::LogHandle;
+use crate::report::tell::tell;
 use crate::store::{Store, Threads};
 use crate::supervisor::{Projects, Standing, Supervisor};
 use crate::watch_list::{self, WatchListSource};
@@ -158,7 +159,7 @@ impl App {
         log: LogHandle,
     ) -> anyhow::Result<(Self, Tasks, watch::Receiver<Standing>)> {
         let (store, threads) = Store::open(&settings.state_dir).await?;
-        let recorder = Recorder::new(store.clone());
+        let recorder = Recorder::new(store.clone(), vec![Box::new(tell)]);
         let webhooks = Webhooks::new(store.clone()).await?;
         let client = client(&settings.ampersand).await?;
         let sources = key_sources(&settings.ampersand);
@@ -370,7 +371,7 @@ impl App {
     }
 }
 
-async fn client(ampersand: &Ampersand) -> anyhow::Result<Client> {
+pub(crate) async fn client(ampersand: &Ampersand) -> anyhow::Result<Client> {
     let settings = ClientSettings {
         base_url: ampersand.base_url.clone(),
         request_timeout: ampersand.request_timeout,
@@ -380,14 +381,14 @@ async fn client(ampersand: &Ampersand) -> anyhow::Result<Client> {
     Ok(tokio::task::spawn_blocking(move || Client::new(settings)).await??)
 }
 
-fn limits(ampersand: &Ampersand) -> Limits {
+pub(crate) fn limits(ampersand: &Ampersand) -> Limits {
     Limits {
         concurrent: ampersand.max_concurrent_requests.get(),
         per_second: ampersand.max_requests_per_second,
     }
 }
 
-fn key_sources(ampersand: &Ampersand) -> KeySources {
+pub(crate) fn key_sources(ampersand: &Ampersand) -> KeySources {
     ampersand
         .projects
         .iter()
@@ -395,7 +396,7 @@ fn key_sources(ampersand: &Ampersand) -> KeySources {
         .collect()
 }
 
-fn project_names(ampersand: &Ampersand) -> Vec<Arc<str>> {
+pub(crate) fn project_names(ampersand: &Ampersand) -> Vec<Arc<str>> {
     ampersand
         .projects
         .iter()

@@ -1,25 +1,33 @@
 //! The one door between deciding and telling: what is to be told is recorded first.
 
+use std::fmt;
+use std::sync::Arc;
+
 use tokio_util::task::TaskTracker;
 
-use crate::report::tell::tell;
+use crate::core::event::Event;
 use crate::store::{Change, CommitError, Store};
 
+/// What events are told to, as soon as they are recorded, each by each. It is called on the runtime's threads.
+pub type Reporter = Box<dyn Fn(&Event) + Send + Sync>;
+
 /// Records changes and hands their events on.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Recorder {
     store: Store,
+    reporters: Arc<[Reporter]>,
     /// Recording and telling go on to their end even when the poller that asked is taken off the list meanwhile:
     /// what is on disk is told.
     tasks: TaskTracker,
 }
 
 impl Recorder {
-    /// Records in `store`.
+    /// Records in `store`, then tells `reporters`, in their order.
     #[must_use]
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Store, reporters: Vec<Reporter>) -> Self {
         Self {
             store,
+            reporters: reporters.into(),
             tasks: TaskTracker::new(),
         }
     }
@@ -30,10 +38,13 @@ impl Recorder {
     /// When it could not be recorded; then nothing is told, and whoever asked must not go on as if it were.
     pub async fn record(&self, change: Change) -> Result<(), CommitError> {
         let store = self.store.clone();
+        let reporters = Arc::clone(&self.reporters);
         let recording = self.tasks.spawn(async move {
             let events = change.events.clone();
             store.commit(change).await?;
-            events.iter().for_each(tell);
+            for event in &events {
+                reporters.iter().for_each(|report| report(event));
+            }
             Ok(())
         });
         match recording.await {
@@ -49,5 +60,14 @@ impl Recorder {
     pub async fn finish(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder")
+            .field("store", &self.store)
+            .field("reporters", &self.reporters.len())
+            .finish_non_exhaustive()
     }
 }

@@ -107,6 +107,7 @@ impl SettingsArgs {
                 watch_list: self.watch_list,
                 state_dir: self.state_dir,
                 listen: self.listen,
+                ..Overrides::default()
             },
         }
     }

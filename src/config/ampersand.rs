@@ -9,14 +9,19 @@ use std::time::Duration;
 use url::Url;
 
 use super::defaults;
+use super::error::Place;
 use super::file::read_text;
 use super::reader::{Purpose, Reader, SHORTEST};
 use super::secret::SecretSource;
 use super::secrets::{self, Fallback, Missing};
+use super::value::Value;
 use super::web_address::{is_loopback, web_address};
+use crate::core::text::one_line;
 use crate::error::chain;
 
 const PROJECT: &str = "ampersand.project";
+/// The flag that sets it.
+pub(super) const PROJECT_FLAG: &str = "--project";
 const PROJECTS: &str = "ampersand.projects";
 const API_KEY_FILE: &str = "ampersand.api_key_file";
 const API_KEY: Fallback = Fallback {
@@ -132,6 +137,9 @@ fn ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
 fn projects(reader: &mut Reader<'_>) -> Vec<Project> {
     let indexes = reader.raw.indexes(PROJECTS);
     let alone = reader.given_at(PROJECT).is_some();
+    if reader.raw.place_of(PROJECT) == Some(Place::Flag(PROJECT_FLAG)) {
+        return project_of_flag(reader, &indexes).into_iter().collect();
+    }
     match (alone, indexes.as_slice()) {
         (true, []) => project(reader, PROJECT, API_KEY_FILE, true).into_iter().collect(),
         (true, _) => {
@@ -140,9 +148,14 @@ fn projects(reader: &mut Reader<'_>) -> Vec<Project> {
             Vec::new()
         }
         (false, []) => {
-            if reader.purpose == Purpose::Poll && !reader.problems.has_error(PROJECTS) {
-                let help = "set ampersand.project to the name or ID of your Ampersand project, in the settings file or \
-                            as BACKFILL_WATCH_AMPERSAND__PROJECT";
+            const SETTING: &str = "set ampersand.project to the name or ID of your Ampersand project, in the \
+                                   settings file or as BACKFILL_WATCH_AMPERSAND__PROJECT";
+            let help = match reader.purpose {
+                Purpose::Poll => Some(SETTING.to_owned()),
+                Purpose::Ask => Some(format!("give --project NAME, or {SETTING}")),
+                Purpose::Look => None,
+            };
+            if let Some(help) = help.filter(|_| !reader.problems.has_error(PROJECTS)) {
                 reader.fail(PROJECT, "no project is configured", help);
             }
             Vec::new()
@@ -176,6 +189,39 @@ fn projects(reader: &mut Reader<'_>) -> Vec<Project> {
     }
 }
 
+/// The one project that the command line names: as it is configured, else with the key that is for a single project.
+fn project_of_flag(reader: &mut Reader<'_>, indexes: &[usize]) -> Option<Project> {
+    let wanted = reader.name(PROJECT, MAX_NAME)?;
+    let mut others = Vec::new();
+    for index in indexes {
+        let name_key = format!("{PROJECTS}[{index}].name");
+        match reader.raw.get(&name_key).and_then(Value::as_text) {
+            Some(name) if *name == *wanted => {
+                let key_file = format!("{PROJECTS}[{index}].api_key_file");
+                return project(reader, &name_key, &key_file, indexes.len() == 1);
+            }
+            Some(name) => others.push(one_line(name, MAX_NAME)),
+            None => {}
+        }
+    }
+    let keyless = matches!(
+        API_KEY.source(reader),
+        SecretSource::Environment { value: None, .. }
+    );
+    if keyless && !others.is_empty() {
+        reader.fail(
+            PROJECT,
+            format!(
+                "{wanted:?} is not among the configured projects, which are {}",
+                others.join(", ")
+            ),
+            "name one of these, or set AMPERSAND_API_KEY to the key of another project",
+        );
+        return None;
+    }
+    project(reader, PROJECT, API_KEY_FILE, true)
+}
+
 /// One project, whose name and key file stand at these keys. `only` tells whether there is no other.
 fn project(reader: &mut Reader<'_>, name_key: &str, key_file: &str, only: bool) -> Option<Project> {
     if reader.raw.get(name_key).is_none() {
@@ -198,7 +244,7 @@ fn project(reader: &mut Reader<'_>, name_key: &str, key_file: &str, only: bool) 
         API_KEY.source(reader)
     } else {
         let help = "give it an api_key_file; AMPERSAND_API_KEY is for a single project";
-        if reader.purpose == Purpose::Poll {
+        if reader.purpose != Purpose::Look {
             reader.fail(key_file, format!("the project {shown:?} has no API key"), help);
         }
         return None;
@@ -207,6 +253,6 @@ fn project(reader: &mut Reader<'_>, name_key: &str, key_file: &str, only: bool) 
         problem: &format!("the project {shown:?} has no API key"),
         help: "name a file with api_key_file, or pass the systemd credential ampersand-api-key, or set AMPERSAND_API_KEY",
     };
-    secrets::check_line(reader, key_of_project, &api_key, missing);
+    secrets::check_api_key(reader, key_of_project, &api_key, missing);
     Some(Project { name: name?, api_key })
 }

@@ -71,6 +71,6 @@ fn token(reader: &mut Reader<'_>) -> Option<SecretSource> {
         problem: "there is no token",
         help: "put one into the file",
     };
-    secrets::check_line(reader, KEY, &source, missing);
+    secrets::check_token(reader, KEY, &source, missing);
     Some(source)
 }

@@ -28,6 +28,8 @@ const MAX_ELEMENT: usize = 128;
 pub(super) enum Purpose {
     /// To poll: projects are wanted, and every secret is read once.
     Poll,
+    /// To ask the API from a command: projects are wanted and their keys read, other secrets are not touched.
+    Ask,
     /// To look at a running daemon or its state: neither is touched.
     Look,
 }

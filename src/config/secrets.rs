@@ -57,14 +57,25 @@ pub(super) fn in_file(reader: &mut Reader<'_>, key: &str) -> Option<SecretSource
     Some(SecretSource::File(path))
 }
 
-/// Notes an error when the API key or token cannot be used.
-pub(super) fn check_line(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
-    check(reader, key, missing, || source.read_line().err());
+/// Notes an error when the API key cannot be used.
+pub(super) fn check_api_key(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
+    if reader.purpose != Purpose::Look {
+        note(reader, key, missing, source.read_line().err());
+    }
+}
+
+/// Notes an error when the token cannot be used.
+pub(super) fn check_token(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
+    if reader.purpose == Purpose::Poll {
+        note(reader, key, missing, source.read_line().err());
+    }
 }
 
 /// Notes an error when the secrets of a webhook cannot be used.
 pub(super) fn check_webhook(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
-    check(reader, key, missing, || source.read_webhook_secrets().err());
+    if reader.purpose == Purpose::Poll {
+        note(reader, key, missing, source.read_webhook_secrets().err());
+    }
 }
 
 /// What to say when there is no secret at all.
@@ -74,16 +85,8 @@ pub(super) struct Missing<'a> {
     pub help: &'a str,
 }
 
-fn check(
-    reader: &mut Reader<'_>,
-    key: &str,
-    missing: Missing<'_>,
-    read: impl FnOnce() -> Option<SecretError>,
-) {
-    if reader.purpose == Purpose::Look {
-        return;
-    }
-    match read() {
+fn note(reader: &mut Reader<'_>, key: &str, missing: Missing<'_>, error: Option<SecretError>) {
+    match error {
         None => {}
         Some(SecretError::NotSet { .. }) => reader.fail(key, missing.problem, missing.help),
         Some(error) => reader.fail(key, chain(&error), error.help()),

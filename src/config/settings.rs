@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::ampersand::Ampersand;
+use super::ampersand::{Ampersand, PROJECT_FLAG};
 use super::defaults;
 use super::environment::Environment;
 use super::error::{ConfigErrors, ConfigProblem, Place, Problems};
@@ -31,6 +31,8 @@ pub struct Overrides {
     pub state_dir: Option<PathBuf>,
     /// `--listen`, as it was typed.
     pub listen: Option<String>,
+    /// `--project`: the one project that is meant, configured or not.
+    pub project: Option<String>,
 }
 
 /// All settings, checked. Of secrets it holds the places where they stand; its debug print shows none.
@@ -109,6 +111,20 @@ impl Settings {
         load(&FileChoice::new(path), environment, overrides, Purpose::Look)
     }
 
+    /// As [`Settings::load`], for commands that ask the API and serve nobody: of the secrets only API keys are read,
+    /// and a settings file in the usual place that this user may not read, since it is a service's, is passed over
+    /// with a warning.
+    ///
+    /// # Errors
+    /// Everything else that is wrong, together.
+    pub fn load_to_ask(
+        path: Option<&Path>,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Loaded, ConfigErrors> {
+        load(&FileChoice::new(path), environment, overrides, Purpose::Ask)
+    }
+
     /// The keys that differ in `new` although they cannot change while the daemon runs.
     #[must_use]
     pub fn unchangeable_differences(&self, new: &Self) -> Vec<&'static str> {
@@ -177,6 +193,14 @@ pub(super) fn load(
     let text = match read_text(file, MAX_FILE) {
         Ok(text) => Some(text),
         Err(FileError::Missing) if matches!(choice, FileChoice::Usual(_)) => None,
+        Err(error @ FileError::Unreadable(_))
+            if matches!(choice, FileChoice::Usual(_)) && purpose == Purpose::Ask =>
+        {
+            let problem = format!("the settings are passed over: {}", chain(&error));
+            let help = "name a file of your own with --config, if settings are missing".to_owned();
+            problems.warning("", Some(Place::File(file.to_owned())), problem, help);
+            None
+        }
         Err(error) => {
             let problem = format!("cannot read the settings: {}", chain(&error));
             let place = Place::File(file.to_owned());
@@ -208,8 +232,9 @@ fn add_flags(raw: &mut Raw<'_>, overrides: &Overrides) {
         watch_list,
         state_dir,
         listen,
+        project,
     } = overrides;
-    let flags: [(&'static str, &str, Option<&OsStr>); 3] = [
+    let flags: [(&'static str, &str, Option<&OsStr>); 4] = [
         (
             "--watch-list",
             "watch_list",
@@ -221,6 +246,11 @@ fn add_flags(raw: &mut Raw<'_>, overrides: &Overrides) {
             state_dir.as_deref().map(Path::as_os_str),
         ),
         ("--listen", "http.listen", listen.as_deref().map(OsStr::new)),
+        (
+            PROJECT_FLAG,
+            "ampersand.project",
+            project.as_deref().map(OsStr::new),
+        ),
     ];
     for (flag, key, value) in flags {
         if let Some(value) = value {

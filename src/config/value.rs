@@ -47,6 +47,14 @@ impl Value {
         }
     }
 
+    /// The text, if it is one.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The elements of a TOML array written as text, if it is one.
     pub(super) fn parse_array(text: &str) -> Option<Vec<Self>> {
         match Self::from_toml(DeValue::parse(text).ok()?.get_ref()) {

@@ -58,6 +58,7 @@ fn later_sources_win() {
         watch_list: Some("flag".into()),
         state_dir: Some(PathBuf::from(std::ffi::OsString::from_vec(vec![b'f', 0xff]))),
         listen: Some("off".into()),
+        ..Overrides::default()
     };
     let settings = case.settings();
     assert_eq!(settings.watch_list, Path::new("flag"));
@@ -262,4 +263,57 @@ fn nesting_without_end_is_a_syntax_error() {
         .with(&[("BACKFILL_WATCH_POLL__ACTIVE_STATUSES", &deep)])
         .errors();
     assert!(told.contains("is no valid TOML list"), "{told}");
+}
+
+const TWO: &str = "[[ampersand.projects]]\nname = 'a'\napi_key_file = 'key'\n[[ampersand.projects]]\nname = 'b'\napi_key_file = 'absent'";
+
+/// What the command line's project comes to: its name and where its key stands, or what is wrong.
+fn named(case: Case, project: &str, purpose: Purpose) -> Result<(String, String), Vec<String>> {
+    let overrides = Overrides {
+        project: Some(project.to_owned()),
+        ..Overrides::default()
+    };
+    let file = case.path("config.toml");
+    let environment: Environment = case.variables.iter().cloned().collect();
+    match load(&FileChoice::Usual(&file), &environment, &overrides, purpose) {
+        Ok(loaded) => {
+            let [project] = loaded.settings.ampersand.projects.as_slice() else {
+                panic!("one project is meant");
+            };
+            Ok((project.name.to_string(), project.api_key.to_string()))
+        }
+        Err(errors) => Err(first_lines(&errors.to_string())
+            .into_iter()
+            .map(str::to_owned)
+            .collect()),
+    }
+}
+
+#[test]
+fn the_flags_project_is_the_only_one_and_the_keys_of_others_are_not_read() {
+    let case = || Case::bare(TWO).file("key", "k");
+    let (name, key) = named(case(), "a", Purpose::Ask).unwrap();
+    assert!(name == "a" && key.ends_with("/key"), "{name} {key}");
+    assert_eq!(named(case(), "b", Purpose::Ask).unwrap_err().len(), 1);
+    let (name, key) = named(case().with(&[("AMPERSAND_API_KEY", "k")]), "c", Purpose::Ask).unwrap();
+    assert_eq!(
+        (name.as_str(), key.as_str()),
+        ("c", "environment variable AMPERSAND_API_KEY")
+    );
+    assert_eq!(
+        named(case(), "c", Purpose::Ask).unwrap_err(),
+        ["flag --project: ampersand.project: \"c\" is not among the configured projects, which are a, b"]
+    );
+    assert_eq!(
+        named(case(), "no name", Purpose::Ask).unwrap_err(),
+        ["flag --project: ampersand.project: \"no name\" is no valid name"]
+    );
+}
+
+#[test]
+fn whoever_only_asks_needs_no_secret_but_the_api_key() {
+    let toml =
+        "[http]\ntoken_file = 'absent'\n[webhook]\nurl = 'https://example.com'\nsecret_file = 'absent'";
+    assert!(named(Case::new(toml), "p", Purpose::Ask).is_ok());
+    assert_eq!(named(Case::new(toml), "p", Purpose::Poll).unwrap_err().len(), 2);
 }
