@@ -17,6 +17,9 @@ use crate::core::watch_list::WatchKey;
 use crate::record::Recorder;
 use crate::store::{Change, CommitError, Subject};
 
+/// Failures that pass sooner are not worth a line.
+const FAILING_IS_TOLD_AFTER: Duration = Duration::from_secs(5);
+
 /// One configured project.
 #[derive(Debug)]
 pub struct Project {
@@ -27,6 +30,7 @@ pub struct Project {
     state: Mutex<project::Project>,
     watches: AtomicUsize,
     told_slow: AtomicBool,
+    told_failing: AtomicBool,
     poll: watch::Receiver<Arc<Poll>>,
     recorder: Recorder,
     start: Instant,
@@ -64,6 +68,7 @@ impl Project {
             state: Mutex::new(state),
             watches: AtomicUsize::new(0),
             told_slow: AtomicBool::new(false),
+            told_failing: AtomicBool::new(false),
             poll,
             recorder,
             start,
@@ -177,6 +182,7 @@ impl Project {
             self.recorder.record(Change { subject, events }).await?;
         }
         self.gate.set_hold(next.hold());
+        self.mind_failures(&next, answer, &cx);
         *state = next;
         Ok(concerns)
     }
@@ -188,6 +194,27 @@ impl Project {
             held,
             project_known: state.is_known(self.watches.load(Ordering::Relaxed)),
             project_answered: state.answered_ago(self.moment()),
+        }
+    }
+
+    /// Says so once when polls fail for a while, long before that is an event: whoever just started the daemon with a
+    /// wrong setting is looking at the log now.
+    fn mind_failures(&self, state: &project::Project, answer: &Answer, cx: &Context<'_>) {
+        let failing = state.failing_for(cx.now);
+        if let Answer::Failed(failure) = answer
+            && failing >= FAILING_IS_TOLD_AFTER
+            && state.is_reachable()
+        {
+            if !self.told_failing.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    project = &*self.name,
+                    reason = failure.reason,
+                    unreachable_after_seconds = cx.unreachable_after.as_secs_f64(),
+                    "polls fail; they are retried, and if none succeeds this will be api.unreachable"
+                );
+            }
+        } else if failing.is_zero() && self.told_failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(project = &*self.name, "polls succeed again");
         }
     }
 

@@ -166,6 +166,13 @@ impl Project {
         self.known || watches <= 1
     }
 
+    /// For how long polls have failed without one success; zero when the last was one.
+    #[must_use]
+    pub fn failing_for(&self, now: Moment) -> Duration {
+        self.failing
+            .map_or(Duration::ZERO, |since| now.steady.saturating_sub(since.steady))
+    }
+
     /// Whether it is not told unreachable.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
