@@ -6,6 +6,7 @@ mod webhooks;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -22,13 +23,17 @@ use crate::chance::Chance;
 use crate::config::{Ampersand, ConfigErrors, Environment, Loaded, Overrides, Poll, Settings};
 use crate::core::watch::Phase;
 use crate::error::chain;
+use crate::health::{Health, Stage};
+use crate::http::{Access, Listener, Site, Sources};
 use crate::poller::Shared;
 use crate::project::Project;
 use crate::record::Recorder;
 use crate::report::log::LogHandle;
+use crate::report::metrics::Metrics;
 use crate::report::tell::tell;
 use crate::store::{Store, Threads};
 use crate::supervisor::{Projects, Standing, Supervisor};
+use crate::systemd;
 use crate::watch_list::{self, WatchListSource};
 pub use signals::StopSignal;
 use signals::{Received, Signals};
@@ -36,6 +41,9 @@ use webhooks::Webhooks;
 
 /// How often the files that secrets stand in are looked at.
 const SECRETS_REFRESH: Duration = Duration::from_secs(10);
+
+/// How long a reload waits for the watch list before it is told to be carried out; a file system may hang.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where settings come from, for reading them again.
 #[derive(Debug, Clone)]
@@ -94,12 +102,20 @@ struct App {
     store: Store,
     recorder: Recorder,
     webhooks: Webhooks,
+    metrics: Metrics,
+    health: Arc<Health>,
+    /// Who may see the pages; `None` where there are none.
+    access: Option<Arc<Access>>,
+    metrics_per_operation: Arc<AtomicBool>,
 }
 
 /// Everything that stops when the daemon does.
 struct Tasks {
     cancel: CancellationToken,
     running: JoinSet<()>,
+    /// What tells others of the daemon, to its end.
+    telling: JoinSet<()>,
+    closing: CancellationToken,
     /// The store's own; they end last.
     threads: Threads,
 }
@@ -158,8 +174,17 @@ impl App {
         settings: Settings,
         log: LogHandle,
     ) -> anyhow::Result<(Self, Tasks, watch::Receiver<Standing>)> {
-        let (store, threads) = Store::open(&settings.state_dir).await?;
-        let recorder = Recorder::new(store.clone(), vec![Box::new(tell)]);
+        let (store, threads) = systemd::while_starting(Store::open(&settings.state_dir)).await?;
+        let listener = match settings.http.listen {
+            Some(address) => Some(Listener::bind(address).await?),
+            None => None,
+        };
+        let metrics = Metrics::new();
+        let counted = metrics.clone();
+        let recorder = Recorder::new(
+            store.clone(),
+            vec![Box::new(tell), Box::new(move |event| counted.event(event))],
+        );
         let webhooks = Webhooks::new(store.clone()).await?;
         let client = client(&settings.ampersand).await?;
         let sources = key_sources(&settings.ampersand);
@@ -175,6 +200,7 @@ impl App {
             recorder: recorder.clone(),
             poll: poll_receiver,
             chance: Chance::new(),
+            metrics: metrics.clone(),
         });
         let (supervisor, standing) = Supervisor::new(
             Arc::clone(&shared),
@@ -183,6 +209,15 @@ impl App {
             Arc::clone(&board),
             list.snapshots(),
         );
+        let health = Arc::new(Health::new(
+            Arc::clone(&board),
+            settings.ampersand.request_timeout,
+        ));
+        let access = match &listener {
+            Some(listener) => Some(Arc::new(access(&settings, listener).await?)),
+            None => None,
+        };
+        let metrics_per_operation = Arc::new(AtomicBool::new(settings.metrics.per_operation));
         let mut app = Self {
             source,
             settings,
@@ -195,9 +230,15 @@ impl App {
             store,
             recorder,
             webhooks,
+            metrics,
+            health,
+            access,
+            metrics_per_operation,
         };
         app.add_projects().await?;
         app.apply_webhooks().await?;
+        let closing = CancellationToken::new();
+        let telling = app.tell(listener, &closing);
 
         let cancel = CancellationToken::new();
         let mut running = JoinSet::new();
@@ -213,6 +254,7 @@ impl App {
             app.settings.retention,
             cancel.clone(),
         ));
+        running.spawn(become_ready(app.list.snapshots(), Arc::clone(&app.health)));
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             watch_list = %app.settings.watch_list.display(),
@@ -225,10 +267,37 @@ impl App {
             Tasks {
                 cancel,
                 running,
+                telling,
+                closing,
                 threads,
             },
             standing,
         ))
+    }
+
+    /// Starts what tells others of the daemon: its pages, and systemd.
+    fn tell(&self, listener: Option<Listener>, closing: &CancellationToken) -> JoinSet<()> {
+        let mut telling = JoinSet::new();
+        telling.spawn(systemd::keep_informed(
+            Arc::clone(&self.health),
+            Arc::clone(&self.board),
+            closing.clone(),
+        ));
+        if let (Some(listener), Some(access)) = (listener, &self.access) {
+            let sources = Sources {
+                board: Arc::clone(&self.board),
+                health: Arc::clone(&self.health),
+                metrics: self.metrics.clone(),
+                store: self.store.clone(),
+                list: self.list.snapshots(),
+                per_operation: Arc::clone(&self.metrics_per_operation),
+            };
+            let site = Site::new(sources, Arc::clone(access), closing.clone());
+            tracing::info!(address = %listener.address(), "the status page is served");
+            telling.spawn(Arc::clone(&site).feed());
+            telling.spawn(site.serve(listener));
+        }
+        telling
     }
 
     /// Makes a project of each that is configured and not there yet.
@@ -257,6 +326,9 @@ impl App {
                 self.poll.subscribe(),
                 self.recorder.clone(),
             );
+            let (is_reachable, has_credentials) = project.health().await;
+            self.metrics
+                .add_project(&configured.name, is_reachable, has_credentials);
             self.projects
                 .write()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -278,23 +350,41 @@ impl App {
     async fn refresh_secrets(&self) {
         replace_keys(&self.projects, self.shared.fetch.refresh_keys().await).await;
         self.webhooks.refresh_secrets().await;
+        if let Some(access) = self.access.clone() {
+            // The token before holds if the file cannot be read.
+            let _ = tokio::task::spawn_blocking(move || access.refresh()).await;
+        }
     }
 
     /// Reads settings, secrets and the watch list anew. Broken settings keep the running ones.
     async fn reload(&mut self) {
         tracing::info!("reloading settings, secrets and watch list");
-        if let Err(error) = self.reload_settings().await {
+        let is_ready = self.health.stage() == Stage::Ready;
+        if is_ready {
+            systemd::tell_reloading();
+        }
+        let reloaded = self.reload_settings().await;
+        self.metrics.config_reloaded(reloaded.is_ok());
+        let list = reloaded.unwrap_or_else(|error| {
             tracing::error!(
                 error = format!("{error:#}"),
                 "the settings are broken, so the running ones are kept; mend them and reload again"
             );
             // The list and the keys are looked at all the same: they may be what was changed.
-            self.list.reload();
-        }
+            self.list.reload()
+        });
         self.refresh_secrets().await;
+        if is_ready {
+            let mut snapshots = self.list.snapshots();
+            let applied = snapshots.wait_for(|snapshot| snapshot.reloads >= list);
+            // A list that takes longer is applied all the same.
+            let _ = tokio::time::timeout(RELOAD_TIMEOUT, applied).await;
+            systemd::tell_ready();
+        }
     }
 
-    async fn reload_settings(&mut self) -> anyhow::Result<()> {
+    /// The number that the watch list's reload goes by.
+    async fn reload_settings(&mut self) -> anyhow::Result<u64> {
         let source = self.source.clone();
         let loaded = tokio::task::spawn_blocking(move || source.load()).await??;
         for warning in &loaded.warnings {
@@ -309,19 +399,30 @@ impl App {
                 "this setting cannot change while running; it is kept until a restart"
             );
         }
+        if let Some(access) = self.access.clone() {
+            let http = settings.http.clone();
+            tokio::task::spawn_blocking(move || access.set(&http)).await??;
+        }
+        self.metrics_per_operation
+            .store(settings.metrics.per_operation, Ordering::Relaxed);
+        self.health
+            .set_request_timeout(settings.ampersand.request_timeout);
         self.shared.fetch.set_client(client);
         self.shared.fetch.set_sources(key_sources(&settings.ampersand));
         self.poll.send_replace(Arc::new(settings.poll.clone()));
         self.settings = settings;
         self.add_projects().await?;
         self.apply_webhooks().await?;
-        self.list.set(
+        let names = project_names(&self.settings.ampersand);
+        self.metrics
+            .retain_projects(|name| names.iter().any(|configured| **configured == *name));
+        let list = self.list.set(
             self.settings.watch_list.clone(),
             self.settings.watch_list_refresh,
-            project_names(&self.settings.ampersand),
+            names,
         );
         tracing::info!("settings reloaded");
-        Ok(())
+        Ok(list)
     }
 
     /// How the listed watches ended.
@@ -349,18 +450,17 @@ impl App {
     /// Stops in order: first nothing new is decided, then what was decided is recorded and told; with `deliver`, what
     /// waits to be delivered is given its time first.
     async fn stop(&mut self, mut tasks: Tasks, deliver: bool) {
+        self.health.set_stopping();
         tasks.cancel.cancel();
-        while let Some(joined) = tasks.running.join_next().await {
-            if let Err(error) = joined {
-                tracing::error!(%error, "a task of the daemon ended badly: this is a bug, please report it");
-            }
-        }
+        join(&mut tasks.running).await;
         self.recorder.finish().await;
         if deliver {
             self.webhooks.drain(self.settings.shutdown_timeout).await;
         }
         self.webhooks.stop().await;
         upkeep::checkpoint(&self.store, &self.board).await;
+        tasks.closing.cancel();
+        join(&mut tasks.telling).await;
         if let Err(error) = tasks.threads.close().await {
             tracing::error!(
                 error = chain(&error),
@@ -368,6 +468,27 @@ impl App {
             );
         }
         tracing::info!("stopped");
+    }
+}
+
+async fn join(tasks: &mut JoinSet<()>) {
+    while let Some(joined) = tasks.join_next().await {
+        if let Err(error) = joined {
+            tracing::error!(%error, "a task of the daemon ended badly: this is a bug, please report it");
+        }
+    }
+}
+
+async fn access(settings: &Settings, listener: &Listener) -> anyhow::Result<Access> {
+    let (http, address) = (settings.http.clone(), listener.address());
+    Ok(tokio::task::spawn_blocking(move || Access::new(&http, address)).await??)
+}
+
+/// The daemon is ready once the watch list was looked at, whatever that found.
+async fn become_ready(mut snapshots: watch::Receiver<Arc<watch_list::Snapshot>>, health: Arc<Health>) {
+    // Fails only when the source has ended, which happens at a stop.
+    if snapshots.wait_for(|snapshot| snapshot.looked).await.is_ok() {
+        health.set_ready();
     }
 }
 

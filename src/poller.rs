@@ -16,8 +16,9 @@ use crate::clock;
 use crate::config::Poll;
 use crate::core::event::EventType;
 use crate::core::watch::{Context, Next, Step, Watch};
-use crate::project::{Polled, Project};
+use crate::project::{Attempt, Polled, Project};
 use crate::record::Recorder;
+use crate::report::metrics::Metrics;
 use crate::store::{Change, CommitError, Subject};
 
 /// What all pollers share.
@@ -31,6 +32,8 @@ pub struct Shared<F> {
     pub poll: watch::Receiver<Arc<Poll>>,
     /// Where chance comes from.
     pub chance: Chance,
+    /// What is measured.
+    pub metrics: Metrics,
 }
 
 /// The poller of one watch.
@@ -62,12 +65,15 @@ impl<F: Fetch> Poller<F> {
         first: Duration,
     ) -> Self {
         let now = clock::instant();
+        let due = now + first;
+        // From here on, so that a poller that is never run shows.
+        watched.pulse.sleep_until(due);
         Self {
             shared,
             project,
             watched,
             observed: now,
-            due: now + first,
+            due,
             unrecorded: 0,
         }
     }
@@ -75,7 +81,10 @@ impl<F: Fetch> Poller<F> {
     /// Polls until the watch is over. Dropping the future at any point loses nothing that was recorded.
     pub async fn run(mut self) {
         loop {
-            let step = match self.sleep().await {
+            self.watched.pulse.sleep_until(self.due);
+            let woken = self.sleep().await;
+            self.watched.pulse.wait();
+            let step = match woken {
                 Wake::GiveUp => self.give_up().await,
                 // Boxed: a request's future is large, and there is one only while it is under way.
                 Wake::Due => Box::pin(self.poll_once()).await,
@@ -131,7 +140,14 @@ impl<F: Fetch> Poller<F> {
     async fn poll_once(&mut self) -> Result<Next, CommitError> {
         let key = &self.watched.key;
         let refused_before = self.watched.look(Watch::is_unreachable);
-        let polling = self.project.poll(&self.shared.fetch, key, refused_before);
+        let attempt = Attempt {
+            key,
+            refused_before,
+            due: self.due,
+            pulse: &self.watched.pulse,
+            metrics: &self.shared.metrics,
+        };
+        let polling = self.project.poll(&self.shared.fetch, &attempt);
         let polled = match self.give_up_at() {
             None => polling.await?,
             Some(give_up) => tokio::select! {

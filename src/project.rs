@@ -14,7 +14,9 @@ use crate::config::Poll;
 use crate::core::answer::Answer;
 use crate::core::project::{self, Concerns, Context, Moment};
 use crate::core::watch_list::WatchKey;
+use crate::pulse::Pulse;
 use crate::record::Recorder;
+use crate::report::metrics::Metrics;
 use crate::store::{Change, CommitError, Subject};
 
 /// Failures that pass sooner are not worth a line.
@@ -34,6 +36,21 @@ pub struct Project {
     poll: watch::Receiver<Arc<Poll>>,
     recorder: Recorder,
     start: Instant,
+}
+
+/// One poll that is due.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The operation.
+    pub key: &'a WatchKey,
+    /// Whether the operation is told unreachable already.
+    pub refused_before: bool,
+    /// When the poll fell due.
+    pub due: Instant,
+    /// Where it is told what the poll does.
+    pub pulse: &'a Pulse,
+    /// Where it is measured.
+    pub metrics: &'a Metrics,
 }
 
 /// An answer that concerns the watch it was asked for.
@@ -104,21 +121,27 @@ impl Project {
     ///
     /// # Errors
     /// When an answer that concerns the project could not be recorded.
-    pub async fn poll<F: Fetch>(
-        &self,
-        fetch: &F,
-        key: &WatchKey,
-        refused_before: bool,
-    ) -> Result<Polled, CommitError> {
+    pub async fn poll<F: Fetch>(&self, fetch: &F, attempt: &Attempt<'_>) -> Result<Polled, CommitError> {
+        let key = attempt.key;
         let mut held = Duration::ZERO;
+        let mut is_first = true;
         loop {
             let permit = self.gate.admit(&key.operation).await;
             held += permit.held;
             self.mind_queue(permit.queued);
+            attempt.metrics.gate_wait(permit.queued);
             if permit.is_probe() && fetch.refresh_key(&key.project).await {
                 tracing::info!(project = &*self.name, "a new API key is in place");
             }
+            let started = clock::instant();
+            if std::mem::take(&mut is_first) {
+                let lag = started.saturating_duration_since(attempt.due);
+                attempt.metrics.poll_lag(lag.saturating_sub(held));
+            }
+            let asking = attempt.pulse.ask(started);
             let answer = fetch.fetch(key).await;
+            drop(asking);
+            attempt.metrics.poll(&answer, clock::instant() - started);
             tracing::debug!(
                 project = &*self.name,
                 operation_id = &*key.operation,
@@ -126,7 +149,10 @@ impl Project {
                 probe = permit.is_probe(),
                 "polled"
             );
-            match self.observe(key, &answer, &permit, refused_before).await? {
+            match self
+                .observe(key, &answer, &permit, attempt.refused_before)
+                .await?
+            {
                 Concerns::Watch => return Ok(self.polled(answer, held).await),
                 Concerns::Project => {}
                 Concerns::Unclear => {

@@ -345,6 +345,7 @@ impl<F: Fetch> Supervisor<F> {
                         "a poller panicked: this is a bug, please report it; the watch goes on"
                     );
                     self.standing.send_modify(|standing| standing.restarts += 1);
+                    self.shared.metrics.poller_restarted();
                     self.spawn(&mut listed, &project, wait);
                 }
                 self.watches.insert(key, listed);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Failure};
-use super::event::{Event, EventType, MAX_RESULT, OperationData, RetryData};
+use super::event::{Event, EventType, MAX_RESULT, OperationData, ProgressData, RetryData};
 use super::operation::{Operation, Status};
 use super::progress::{Change, Outlook, Tracker};
 use super::schedule::{Pace, Schedule};
@@ -392,6 +392,12 @@ impl Watch {
         }
     }
 
+    /// How far the operation has come, as of `now`.
+    #[must_use]
+    pub fn progress(&self, now: Timestamp) -> Option<ProgressData> {
+        self.progress.data(now, self.phase)
+    }
+
     /// What is known of the operation `now`, as events, pages and the API of the daemon tell it.
     #[must_use]
     pub fn data(&self, key: &WatchKey, labels: &Labels, now: Timestamp) -> OperationData {
@@ -407,7 +413,7 @@ impl Watch {
             previous_status: None,
             phase: self.phase.as_str(),
             sequence: self.sequence,
-            progress: self.progress.data(now, self.phase),
+            progress: self.progress(now),
             labels: labels.clone(),
             create_time: facts.and_then(|facts| facts.create_time),
             observed_time: now,

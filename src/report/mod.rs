@@ -1,5 +1,6 @@
 //! What tells events onward, once they are recorded.
 
 pub mod log;
+pub mod metrics;
 pub mod tell;
 pub mod webhook;

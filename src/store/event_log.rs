@@ -28,6 +28,14 @@ impl fmt::Display for Cursor {
     }
 }
 
+impl Cursor {
+    /// Whether this place is behind `other` in the same log.
+    #[must_use]
+    pub fn is_after(&self, other: &Self) -> bool {
+        self.row > other.row
+    }
+}
+
 /// A text that is no cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -17,6 +17,8 @@ use crate::core::schedule::Pace;
 use crate::core::watch::Rules;
 use crate::core::watch_list::parse;
 use crate::record::Recorder;
+use crate::report::metrics::Metrics;
+use crate::report::tell::tell;
 use crate::store::EventFilter;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -170,13 +172,14 @@ struct Outside {
 impl Bench {
     fn new() -> Self {
         let store = Store::in_memory();
-        let recorder = Recorder::new(store.clone());
+        let recorder = Recorder::new(store.clone(), vec![Box::new(tell)]);
         // Never sent again; what stands in it stays readable without its sender.
         let (_, poll) = watch::channel(Arc::new(poll()));
         let shared = Arc::new(Shared {
             fetch: Script::default(),
             recorder: recorder.clone(),
             poll: poll.clone(),
+            metrics: Metrics::new(),
             chance: Chance::seeded(1),
         });
         let limits = Limits {

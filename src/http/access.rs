@@ -1,0 +1,355 @@
+//! Who may see which page.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{PoisonError, RwLock};
+
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, uri::Authority};
+use axum::response::{IntoResponse, Response};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::problem::Problem;
+use crate::config::{Http, SecretError, SecretSource, Unauthenticated};
+use crate::error::chain;
+
+/// What probes ask for: never behind the token.
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
+/// What is answered to the outside without a token.
+const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// The rules of who may see what.
+#[derive(Debug)]
+pub struct Access {
+    /// Whether only programs of this host reach the pages.
+    is_loopback: bool,
+    rules: RwLock<Rules>,
+}
+
+#[derive(Debug, Clone)]
+struct Rules {
+    source: Option<SecretSource>,
+    /// The hash of the token, if one is wanted: of equal length always, so that comparing tells nothing of it.
+    token: Option<[u8; 32]>,
+    unauthenticated: Unauthenticated,
+}
+
+/// Why a page is not shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NoHost,
+    ForeignHost,
+    NoToken,
+    NeedsTokenFile,
+}
+
+impl Access {
+    /// The rules for pages at `address`. Reads the token; a small file, so it may block for a moment.
+    ///
+    /// # Errors
+    /// When there is no token where one is configured.
+    pub fn new(settings: &Http, address: SocketAddr) -> Result<Self, SecretError> {
+        Ok(Self {
+            is_loopback: address.ip().is_loopback(),
+            rules: RwLock::new(Rules::read(settings)?),
+        })
+    }
+
+    /// Other rules from now on; the present ones hold where they cannot be read. May block for a moment.
+    ///
+    /// # Errors
+    /// When there is no token where one is configured.
+    pub fn set(&self, settings: &Http) -> Result<(), SecretError> {
+        let rules = Rules::read(settings)?;
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        Ok(())
+    }
+
+    /// Reads the token anew; the present one holds where that fails. May block for a moment.
+    pub fn refresh(&self) {
+        let before = self.rules();
+        let Some(source) = &before.source else { return };
+        match read_token(source) {
+            Ok(token) if before.token != Some(token) => {
+                let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+                rules.token = Some(token);
+                drop(rules);
+                tracing::info!("a new token for the daemon's own pages is in place");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(
+                    error = chain(&error),
+                    "the token of the daemon's own pages cannot be read; the one before holds"
+                );
+            }
+        }
+    }
+
+    /// Whether a request may be answered.
+    pub(super) fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        if self.is_loopback {
+            // Else a page from elsewhere could reach us through a name of its own that leads to this host.
+            host_is_local(uri, headers)?;
+        }
+        let path = uri.path();
+        let rules = self.rules();
+        if PROBES.contains(&path) {
+            return Ok(());
+        }
+        match rules.token {
+            Some(token) if shows(headers, &token) => Ok(()),
+            Some(_) => Err(Refusal::NoToken),
+            None if self.is_loopback => Ok(()),
+            None if rules.unauthenticated == Unauthenticated::Everything => Ok(()),
+            None if OPEN.contains(&path) && method.is_safe() => Ok(()),
+            None => Err(Refusal::NeedsTokenFile),
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Rules {
+    fn read(settings: &Http) -> Result<Self, SecretError> {
+        Ok(Self {
+            source: settings.token.clone(),
+            token: settings.token.as_ref().map(read_token).transpose()?,
+            unauthenticated: settings.unauthenticated,
+        })
+    }
+}
+
+fn read_token(source: &SecretSource) -> Result<[u8; 32], SecretError> {
+    let token = source.read_line()?;
+    Ok(Sha256::digest(token.expose_secret()).into())
+}
+
+/// Whether the request shows the token, as `Bearer` or as the password of `Basic`.
+fn shows(headers: &HeaderMap, token: &[u8; 32]) -> bool {
+    let Some(value) = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let Some((scheme, credentials)) = value.split_once(' ') else {
+        return false;
+    };
+    let shown = if scheme.eq_ignore_ascii_case("bearer") {
+        Some(SecretString::from(credentials.trim()))
+    } else if scheme.eq_ignore_ascii_case("basic") {
+        password(credentials.trim())
+    } else {
+        None
+    };
+    shown.is_some_and(|shown| {
+        let shown: [u8; 32] = Sha256::digest(shown.expose_secret()).into();
+        shown.ct_eq(token).into()
+    })
+}
+
+fn password(credentials: &str) -> Option<SecretString> {
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(credentials).ok()?).ok()?;
+    decoded
+        .split_once(':')
+        .map(|(_, password)| SecretString::from(password))
+}
+
+fn host_is_local(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(Refusal::NoHost);
+    };
+    let host: Authority = host
+        .to_str()
+        .ok()
+        .and_then(|host| host.parse().ok())
+        .ok_or(Refusal::ForeignHost)?;
+    let is_local = is_local(host.host()) && !host.as_str().contains('@');
+    // A target with a host of its own takes the header's place, so it has to be local as well.
+    if is_local && uri.host().is_none_or(is_local_name) {
+        Ok(())
+    } else {
+        Err(Refusal::ForeignHost)
+    }
+}
+
+fn is_local_name(host: &str) -> bool {
+    is_local(host)
+}
+
+fn is_local(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = address.parse::<IpAddr>() {
+        return address.to_canonical().is_loopback();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, detail) = match self {
+            Self::NoHost => (StatusCode::BAD_REQUEST, "send one `Host` header"),
+            Self::ForeignHost => (
+                StatusCode::FORBIDDEN,
+                "this address answers to loopback names alone, such as localhost or 127.0.0.1",
+            ),
+            Self::NoToken => (
+                StatusCode::UNAUTHORIZED,
+                "send the token of http.token_file, as `Authorization: Bearer`, or as the password of `Basic` with \
+                 any user name",
+            ),
+            Self::NeedsTokenFile => (
+                StatusCode::FORBIDDEN,
+                "beyond loopback only /livez, /readyz and /metrics answer without a token: set http.token_file, or \
+                 http.allow_unauthenticated = true where everybody may see everything",
+            ),
+        };
+        let needs_token = self == Self::NoToken;
+        let mut response = Problem::new(status, detail).into_response();
+        if needs_token {
+            for challenge in [
+                r#"Basic realm="backfill-watch", charset="UTF-8""#,
+                r#"Bearer realm="backfill-watch""#,
+            ] {
+                response
+                    .headers_mut()
+                    .append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(address: &str, token: Option<&str>, unauthenticated: Unauthenticated) -> Access {
+        Access {
+            is_loopback: address.parse::<IpAddr>().unwrap().is_loopback(),
+            rules: RwLock::new(Rules {
+                source: None,
+                token: token.map(|token| Sha256::digest(token).into()),
+                unauthenticated,
+            }),
+        }
+    }
+
+    fn judge(access: &Access, target: &str, headers: &[(&str, &str)]) -> Result<(), Refusal> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name: axum::http::HeaderName = name.parse().unwrap();
+            map.append(name, value.parse().unwrap());
+        }
+        access.judge(&Method::GET, &target.parse().unwrap(), &map)
+    }
+
+    #[test]
+    fn on_loopback_the_host_must_be_local() {
+        let access = access("127.0.0.1", None, Unauthenticated::HealthAndMetrics);
+        for host in [
+            "localhost",
+            "LOCALHOST:8464",
+            "localhost.",
+            "watch.localhost:1",
+            "127.0.0.1:8464",
+            "127.8.8.8",
+            "[::1]:8464",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert_eq!(judge(&access, "/", &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in [
+            "example.com",
+            "localhost.example.com",
+            "127.0.0.1.example.com",
+            "10.0.0.1",
+            "evil@localhost",
+            "localhost@evil",
+            "notlocalhost",
+            "[fe80::1]",
+            "a b",
+            "",
+        ] {
+            let refused = judge(&access, "/livez", &[("host", host)]);
+            assert_eq!(refused, Err(Refusal::ForeignHost), "{host}");
+        }
+        assert_eq!(judge(&access, "/", &[]), Err(Refusal::NoHost));
+        let twice = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(judge(&access, "/", &twice), Err(Refusal::NoHost));
+        let absolute = judge(&access, "http://example.com/", &[("host", "localhost")]);
+        assert_eq!(absolute, Err(Refusal::ForeignHost));
+        assert_eq!(
+            judge(&access, "http://localhost/", &[("host", "localhost")]),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn beyond_loopback_little_is_shown_without_a_token() {
+        let closed = access("0.0.0.0", None, Unauthenticated::HealthAndMetrics);
+        let host = [("host", "node-1:8464")];
+        for path in ["/livez", "/readyz", "/metrics"] {
+            assert_eq!(judge(&closed, path, &host), Ok(()));
+        }
+        for path in [
+            "/",
+            "/api/operations",
+            "/api/events",
+            "/page.js",
+            "/metrics/",
+            "/nowhere",
+        ] {
+            assert_eq!(
+                judge(&closed, path, &host),
+                Err(Refusal::NeedsTokenFile),
+                "{path}"
+            );
+        }
+        let open = access("0.0.0.0", None, Unauthenticated::Everything);
+        assert_eq!(judge(&open, "/", &host), Ok(()));
+        let token = access("0.0.0.0", Some("secret"), Unauthenticated::Everything);
+        assert_eq!(judge(&token, "/", &host), Err(Refusal::NoToken));
+    }
+
+    #[test]
+    fn the_token_is_taken_as_bearer_and_as_password() {
+        let access = access("127.0.0.1", Some("s3cret:x"), Unauthenticated::HealthAndMetrics);
+        let with = |authorization: &str| {
+            judge(
+                &access,
+                "/metrics",
+                &[("host", "localhost"), ("authorization", authorization)],
+            )
+        };
+        let basic = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
+        assert_eq!(with("Bearer s3cret:x"), Ok(()));
+        assert_eq!(with("bearer  s3cret:x"), Ok(()));
+        assert_eq!(with(&basic("anybody:s3cret:x")), Ok(()));
+        assert_eq!(with(&basic(":s3cret:x")), Ok(()));
+        for wrong in [
+            "Bearer",
+            "Bearer ",
+            "Bearer s3cret",
+            "Bearer s3cret:xx",
+            "s3cret:x",
+            "Digest s3cret:x",
+            "Basic ???",
+            &basic("s3cret:x"),
+            &basic("s3cret:x:"),
+        ] {
+            assert_eq!(with(wrong), Err(Refusal::NoToken), "{wrong}");
+        }
+        assert_eq!(judge(&access, "/livez", &[("host", "localhost")]), Ok(()));
+        assert_eq!(
+            judge(&access, "/", &[("host", "localhost")]),
+            Err(Refusal::NoToken)
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! `/api/webhooks`: how the webhook endpoints fare.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::Site;
+use super::problem::{Problem, json};
+use crate::core::event::millis;
+use crate::store::EndpointStats;
+
+#[derive(Serialize)]
+struct Endpoints {
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Endpoint {
+    name: String,
+    /// Deliveries that wait.
+    backlog: u64,
+    /// Deliveries given up.
+    dead_letters: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_pending_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_success_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error_time: Option<String>,
+}
+
+impl From<EndpointStats> for Endpoint {
+    fn from(stats: EndpointStats) -> Self {
+        Self {
+            name: stats.name.to_string(),
+            backlog: stats.backlog,
+            dead_letters: stats.dead_letters,
+            oldest_pending_time: stats.oldest_pending.map(millis),
+            last_success_time: stats.last_success.map(millis),
+            last_error: stats.last_error,
+            last_error_time: stats.last_error_time.map(millis),
+        }
+    }
+}
+
+pub(super) async fn list(State(site): State<Arc<Site>>) -> Result<Response, Problem> {
+    let stats = site.sources.store.endpoint_stats().await;
+    let mut endpoints: Vec<Endpoint> = stats
+        .map_err(|error| Problem::unreadable(&error))?
+        .into_iter()
+        .map(Endpoint::from)
+        .collect();
+    endpoints.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(json(&Endpoints { endpoints }))
+}

@@ -1,0 +1,246 @@
+//! What all event streams have in common, made once for all of them: the events as they are recorded, and once a
+//! second a snapshot of what changed.
+//!
+//! Readers are never waited for: each holds a bounded number of messages, and who falls behind is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use serde::Serialize;
+use tokio::sync::broadcast;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Sources;
+use super::operation::Operation;
+use crate::clock;
+use crate::core::event::millis;
+use crate::core::watch_list::WatchKey;
+use crate::report::metrics::ProjectHealth;
+use crate::store::{Cursor, EventFilter, EventsError, StoredEvent};
+
+/// How often what changed is told.
+const SNAPSHOTS: Duration = Duration::from_secs(1);
+/// A snapshot is told at least this often, changed or not, so that readers know that the connection stands.
+const HEARTBEAT: u32 = 10;
+/// The most operations of one snapshot, of up to some kB each; the rest comes with the next.
+const MAX_CHANGES: usize = 1_000;
+/// Snapshots that a reader may be behind: each may be large, and the next tells anew what matters.
+const SNAPSHOTS_BEHIND: usize = 8;
+/// Events that a reader may be behind: many may come in one transaction.
+const EVENTS_BEHIND: usize = 2_048;
+/// Events that are read at a time.
+const PAGE: usize = 500;
+/// How long to wait before the event log that could not be read is read again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// An event as streams tell it.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    /// The place after it.
+    pub(super) cursor: Cursor,
+    /// The whole message.
+    pub(super) message: Bytes,
+}
+
+#[derive(Debug)]
+pub(super) struct Hub {
+    snapshots: broadcast::Sender<Bytes>,
+    events: broadcast::Sender<Live>,
+    readers: Arc<AtomicUsize>,
+    max_readers: AtomicUsize,
+}
+
+/// A reader's seat; there are only so many.
+#[derive(Debug)]
+pub(super) struct Seat {
+    readers: Arc<AtomicUsize>,
+    pub(super) snapshots: broadcast::Receiver<Bytes>,
+    pub(super) events: broadcast::Receiver<Live>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.readers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[derive(Serialize)]
+struct Snapshot {
+    /// When it was made.
+    time: String,
+    /// How many listed operations stand in each phase.
+    phases: serde_json::Map<String, serde_json::Value>,
+    projects: Vec<ProjectHealth>,
+    /// What is new or changed.
+    operations: Vec<Operation>,
+    /// What is not listed any more.
+    removed: Vec<Removed>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Removed {
+    project: String,
+    operation_id: String,
+}
+
+impl From<WatchKey> for Removed {
+    fn from(key: WatchKey) -> Self {
+        Self {
+            project: key.project.to_string(),
+            operation_id: key.operation.to_string(),
+        }
+    }
+}
+
+impl Hub {
+    pub(super) fn new() -> Self {
+        Self {
+            snapshots: broadcast::Sender::new(SNAPSHOTS_BEHIND),
+            events: broadcast::Sender::new(EVENTS_BEHIND),
+            readers: Arc::default(),
+            max_readers: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn limit_readers(&self, max: usize) {
+        self.max_readers.store(max, Ordering::Relaxed);
+    }
+
+    /// A seat, if there is one. What is told from now on comes to it.
+    pub(super) fn sit(&self) -> Option<Seat> {
+        let max = self.max_readers.load(Ordering::Relaxed);
+        let taken = self
+            .readers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |readers| {
+                (readers < max).then_some(readers + 1)
+            });
+        taken.ok()?;
+        Some(Seat {
+            readers: Arc::clone(&self.readers),
+            snapshots: self.snapshots.subscribe(),
+            events: self.events.subscribe(),
+        })
+    }
+
+    /// Tells readers what happens, for ever.
+    pub(super) async fn feed(&self, sources: &Sources) {
+        tokio::join!(self.tell_snapshots(sources), self.tell_events(sources));
+    }
+
+    async fn tell_snapshots(&self, sources: &Sources) {
+        let mut ticks = interval(SNAPSHOTS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut revision = sources.board.revision();
+        let mut silent = 0;
+        loop {
+            ticks.tick().await;
+            if self.snapshots.receiver_count() == 0 {
+                // Whoever comes later reads the whole first; from before that on, nothing may be missing.
+                revision = sources.board.revision();
+                continue;
+            }
+            let changes = sources.board.changes_since(revision, MAX_CHANGES);
+            revision = changes.revision;
+            if changes.changed.is_empty() && changes.removed.is_empty() {
+                silent += 1;
+                if silent < HEARTBEAT {
+                    continue;
+                }
+            }
+            silent = 0;
+            let operations = changes
+                .changed
+                .iter()
+                .map(|watched| Operation::of(watched))
+                .collect();
+            let message = snapshot(sources, operations, changes.removed);
+            // Fails only if the last reader has just left.
+            let _ = self.snapshots.send(message);
+        }
+    }
+
+    async fn tell_events(&self, sources: &Sources) {
+        let store = &sources.store;
+        let mut changed = store.changed();
+        let mut told: Option<Cursor> = None;
+        loop {
+            // Marked as seen before the log is read, so that what is recorded meanwhile is met by `changed`.
+            changed.borrow_and_update();
+            if let Err(error) = self.tell_new(sources, &mut told).await {
+                tracing::debug!(
+                    error = crate::error::chain(&error),
+                    "the event log could not be read"
+                );
+                if !matches!(error, EventsError::Read(_)) {
+                    told = None;
+                }
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            if changed.changed().await.is_err() {
+                // The store is gone, which happens only at a stop.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    async fn tell_new(&self, sources: &Sources, told: &mut Option<Cursor>) -> Result<(), EventsError> {
+        let store = &sources.store;
+        loop {
+            if told.is_none() || self.events.receiver_count() == 0 {
+                let end = store.end_of_log().await?;
+                // A reader that came in between, and read the log before its end was looked up, lacks what is between
+                // the two: then the log is read from where it was told before.
+                if told.is_none() || self.events.receiver_count() == 0 {
+                    *told = Some(end);
+                    return Ok(());
+                }
+            }
+            let page = store
+                .events_after(told.clone(), PAGE, EventFilter::default())
+                .await?;
+            for event in &page.events {
+                let _ = self.events.send(Live {
+                    cursor: event.cursor.clone(),
+                    message: event_message(event),
+                });
+            }
+            *told = Some(page.next);
+            if !page.more {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The message of one event.
+pub(super) fn event_message(event: &StoredEvent) -> Bytes {
+    // No line feeds in it: JSON escapes them.
+    Bytes::from(format!(
+        "event: {}\nid: {}\ndata: {}\n\n",
+        event.event_type,
+        event.cursor,
+        event.to_json()
+    ))
+}
+
+/// The message of a snapshot.
+pub(super) fn snapshot(sources: &Sources, operations: Vec<Operation>, removed: Vec<WatchKey>) -> Bytes {
+    let snapshot = Snapshot {
+        time: millis(clock::wall()),
+        phases: sources
+            .board
+            .phases()
+            .into_iter()
+            .map(|(phase, count)| (phase.as_str().to_owned(), count.into()))
+            .collect(),
+        projects: sources.metrics.projects(),
+        operations,
+        removed: removed.into_iter().map(Removed::from).collect(),
+    };
+    let json = serde_json::to_string(&snapshot).expect("strings and numbers always serialize");
+    Bytes::from(format!("event: snapshot\ndata: {json}\n\n"))
+}

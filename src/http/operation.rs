@@ -1,0 +1,40 @@
+//! One operation as the pages tell it.
+
+use serde::Serialize;
+
+use crate::board::Watched;
+use crate::clock;
+use crate::core::event::{OperationData, millis};
+
+/// An operation: as events tell it, and what its poller does.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Operation {
+    #[serde(flatten)]
+    data: OperationData,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_poll_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_poll_time: Option<String>,
+    polls: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+}
+
+impl Operation {
+    /// The operation as it was seen last.
+    pub(super) fn of(watched: &Watched) -> Self {
+        let labels = watched.labels();
+        watched.look(|watch| {
+            // As of the last poll: an end that was estimated then does not move because somebody looks.
+            let seen = watch.last_poll().unwrap_or_else(clock::wall);
+            Self {
+                data: watch.data(&watched.key, &labels, seen),
+                last_poll_time: watch.last_poll().map(millis),
+                next_poll_time: watch.next_poll().map(millis),
+                polls: watch.polls(),
+                last_error: watch.last_error().map(str::to_owned),
+            }
+        })
+    }
+}

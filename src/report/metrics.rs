@@ -1,0 +1,243 @@
+//! What is measured, and how it is told to Prometheus: text format 0.0.4.
+//!
+//! Counters and histograms are written as things happen; what can be looked up (phases, the watch list, the state)
+//! is looked up when it is asked for. No label has values that the outside world can make up, except where
+//! `metrics.per_operation` asks for them.
+
+mod scrape;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use serde::Serialize;
+
+use crate::core::answer::Answer;
+use crate::core::event::{Event, EventType};
+
+pub use scrape::{CONTENT_TYPE, Scrape};
+
+/// Before every name but `process_*`.
+const PREFIX: &str = "backfill_watch";
+/// Bounds in seconds: an API's answers, up to the usual time limit and beyond.
+const POLL_DURATIONS: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Bounds in seconds: from on time to what `/livez` calls stuck and beyond.
+const WAITS: [f64; 11] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+/// The handle that everybody writes to; cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    polls: IntCounterVec,
+    poll_duration: Histogram,
+    poll_lag: Histogram,
+    gate_wait: Histogram,
+    events: IntCounterVec,
+    poller_restarts: IntCounter,
+    config_last_reload_successful: IntGauge,
+    /// The API as each project sees it.
+    projects: Mutex<BTreeMap<String, Api>>,
+}
+
+/// The API as one project sees it.
+#[derive(Debug, Clone, Copy)]
+struct Api {
+    is_reachable: bool,
+    has_credentials: bool,
+}
+
+/// The health of one project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectHealth {
+    /// The project's name.
+    pub name: String,
+    /// Whether its polls succeed.
+    #[serde(rename = "reachable")]
+    pub is_reachable: bool,
+    /// Whether its API key is taken.
+    pub credentials_valid: bool,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All series with a closed set of labels, at 0.
+    #[must_use]
+    pub fn new() -> Self {
+        // Names and labels are constants, so nothing of this can fail; a test makes them once.
+        Self::build().expect("the metrics are well-formed")
+    }
+
+    fn build() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let inner = Inner {
+            polls: IntCounterVec::new(
+                opts("polls_total", "Polls of operations by what they met."),
+                &["outcome"],
+            )?,
+            poll_duration: histogram(
+                "poll_duration_seconds",
+                "How long polls took from the request to the whole answer.",
+                &POLL_DURATIONS,
+            )?,
+            poll_lag: histogram(
+                "poll_lag_seconds",
+                "How late polls started after they were due; pauses that the API asked for do not count.",
+                &WAITS,
+            )?,
+            gate_wait: histogram(
+                "gate_wait_seconds",
+                "How long polls waited for their turn at the request limits of their project.",
+                &WAITS,
+            )?,
+            events: IntCounterVec::new(opts("events_total", "Events told by type."), &["type"])?,
+            poller_restarts: IntCounter::with_opts(opts(
+                "poller_restarts_total",
+                "Pollers started again after a panic, which is a bug.",
+            ))?,
+            config_last_reload_successful: IntGauge::with_opts(opts(
+                "config_last_reload_successful",
+                "Whether the settings could be read and applied last time.",
+            ))?,
+            projects: Mutex::default(),
+            registry,
+        };
+        inner.register()?;
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// A poll has met something.
+    pub fn poll(&self, answer: &Answer, took: Duration) {
+        self.0.polls.with_label_values(&[answer.outcome()]).inc();
+        self.0.poll_duration.observe(took.as_secs_f64());
+    }
+
+    /// A poll has started so late after it was due.
+    pub fn poll_lag(&self, lag: Duration) {
+        self.0.poll_lag.observe(lag.as_secs_f64());
+    }
+
+    /// A poll has waited so long for its turn.
+    pub fn gate_wait(&self, wait: Duration) {
+        self.0.gate_wait.observe(wait.as_secs_f64());
+    }
+
+    /// An event was told.
+    pub fn event(&self, event: &Event) {
+        self.0
+            .events
+            .with_label_values(&[event.event_type.as_str()])
+            .inc();
+        let change: fn(&mut Api) = match event.event_type {
+            EventType::ApiUnreachable => |api| api.is_reachable = false,
+            EventType::ApiReachable => |api| api.is_reachable = true,
+            EventType::CredentialsRejected => |api| api.has_credentials = false,
+            EventType::CredentialsAccepted => |api| api.has_credentials = true,
+            _ => return,
+        };
+        if let Some(api) = self.lock().get_mut(event.data.project()) {
+            change(api);
+        }
+    }
+
+    /// A poller is started again after a panic.
+    pub fn poller_restarted(&self) {
+        self.0.poller_restarts.inc();
+    }
+
+    /// The settings were read and applied, or could not be.
+    pub fn config_reloaded(&self, is_successful: bool) {
+        self.0.config_last_reload_successful.set(i64::from(is_successful));
+    }
+
+    /// A project is there, in this health.
+    pub fn add_project(&self, name: &str, is_reachable: bool, has_credentials: bool) {
+        let api = Api {
+            is_reachable,
+            has_credentials,
+        };
+        self.lock().insert(name.to_owned(), api);
+    }
+
+    /// No other projects than these are configured any more.
+    pub fn retain_projects(&self, is_configured: impl Fn(&str) -> bool) {
+        self.lock().retain(|name, _| is_configured(name));
+    }
+
+    /// The health of each project, by name.
+    #[must_use]
+    pub fn projects(&self) -> Vec<ProjectHealth> {
+        self.lock()
+            .iter()
+            .map(|(name, api)| ProjectHealth {
+                name: name.clone(),
+                is_reachable: api.is_reachable,
+                credentials_valid: api.has_credentials,
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Api>> {
+        self.0.projects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn register(&self) -> prometheus::Result<()> {
+        for outcome in Answer::OUTCOMES {
+            self.polls.with_label_values(&[outcome]);
+        }
+        for event_type in EventType::ALL {
+            self.events.with_label_values(&[event_type.as_str()]);
+        }
+        self.config_last_reload_successful.set(1);
+        let build = IntGaugeVec::new(
+            opts("build_info", "Always 1; the label tells the version."),
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let collectors: [Box<dyn prometheus::core::Collector>; 9] = [
+            Box::new(self.polls.clone()),
+            Box::new(self.poll_duration.clone()),
+            Box::new(self.poll_lag.clone()),
+            Box::new(self.gate_wait.clone()),
+            Box::new(self.events.clone()),
+            Box::new(self.poller_restarts.clone()),
+            Box::new(self.config_last_reload_successful.clone()),
+            Box::new(build),
+            Box::new(prometheus::process_collector::ProcessCollector::for_self()),
+        ];
+        collectors
+            .into_iter()
+            .try_for_each(|collector| self.registry.register(collector))
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace(PREFIX)
+}
+
+fn histogram(name: &str, help: &str, bounds: &[f64]) -> prometheus::Result<Histogram> {
+    Histogram::with_opts(HistogramOpts::from(opts(name, help)).buckets(bounds.to_vec()))
+}
+
+#[cfg(test)]
+mod tests;

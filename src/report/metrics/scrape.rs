@@ -1,0 +1,172 @@
+//! What is looked up when the metrics are asked for, and the text they are told in.
+
+use std::sync::Arc;
+
+use prometheus::core::Collector;
+use prometheus::{Encoder, Gauge, GaugeVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+
+use super::{Metrics, opts};
+use crate::board::Board;
+use crate::store::Store;
+use crate::watch_list::Snapshot;
+
+/// The media type of the text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Where what is told can be looked up.
+#[derive(Debug)]
+pub struct Scrape<'a> {
+    /// Every listed watch.
+    pub board: &'a Board,
+    /// The watch list.
+    pub list: Arc<Snapshot>,
+    /// The state.
+    pub store: &'a Store,
+    /// Whether each operation gets series of its own.
+    pub per_operation: bool,
+}
+
+impl Metrics {
+    /// Everything, in text format 0.0.4.
+    ///
+    /// # Errors
+    /// When the metrics are not well-formed, which is a bug.
+    pub fn render(&self, scrape: &Scrape<'_>) -> prometheus::Result<Vec<u8>> {
+        // A registry of its own for each scrape: what is looked up leaves no series behind.
+        let registry = Registry::new();
+        scrape.operations(&registry)?;
+        scrape.watch_list(&registry)?;
+        gauge(
+            &registry,
+            "state_writable",
+            "Whether state could be written last time.",
+            scrape.store.is_writable(),
+        )?;
+        self.apis(&registry)?;
+        if scrape.per_operation {
+            scrape.each_operation(&registry)?;
+        }
+        let mut families = self.0.registry.gather();
+        families.extend(registry.gather());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        Ok(text)
+    }
+}
+
+impl Metrics {
+    fn apis(&self, registry: &Registry) -> prometheus::Result<()> {
+        let up = IntGaugeVec::new(
+            opts(
+                "api_up",
+                "Whether polls of the project succeed: 0 after api.unreachable until api.reachable.",
+            ),
+            &["project"],
+        )?;
+        let credentials_valid = IntGaugeVec::new(
+            opts(
+                "api_credentials_valid",
+                "Whether the API takes the key of the project.",
+            ),
+            &["project"],
+        )?;
+        for project in self.projects() {
+            let label = [project.name.as_str()];
+            up.with_label_values(&label).set(i64::from(project.is_reachable));
+            credentials_valid
+                .with_label_values(&label)
+                .set(i64::from(project.credentials_valid));
+        }
+        register(registry, &up)?;
+        register(registry, &credentials_valid)
+    }
+}
+
+impl Scrape<'_> {
+    fn operations(&self, registry: &Registry) -> prometheus::Result<()> {
+        let operations = IntGaugeVec::new(opts("operations", "Listed operations by phase."), &["phase"])?;
+        for (phase, count) in self.board.phases() {
+            operations.with_label_values(&[phase.as_str()]).set(whole(count));
+        }
+        register(registry, &operations)
+    }
+
+    fn watch_list(&self, registry: &Registry) -> prometheus::Result<()> {
+        let list = self.list.list.as_deref();
+        let entries = IntGauge::with_opts(opts(
+            "watch_list_entries",
+            "Operations on the watch list that holds.",
+        ))?;
+        entries.set(whole(list.map_or(0, |list| list.entries.len())));
+        register(registry, &entries)?;
+        let rejected = IntGauge::with_opts(opts(
+            "watch_list_rejected_lines",
+            "Lines of the watch list that holds which were skipped, because they do not parse or repeat an ID.",
+        ))?;
+        rejected.set(whole(list.map_or(0, |list| list.rejected_total)));
+        register(registry, &rejected)?;
+        gauge(
+            registry,
+            "watch_list_last_reload_successful",
+            "Whether the watch list could be read last time.",
+            list.is_some() && self.list.problem.is_none(),
+        )?;
+        let last_success = Gauge::with_opts(opts(
+            "watch_list_last_reload_success_timestamp_seconds",
+            "When the watch list was last applied; 0 before the first time.",
+        ))?;
+        last_success.set(
+            self.list
+                .last_success
+                .map_or(0.0, |time| time.as_millisecond() as f64 / 1000.0),
+        );
+        register(registry, &last_success)
+    }
+
+    fn each_operation(&self, registry: &Registry) -> prometheus::Result<()> {
+        let labels = ["project", "operation_id"];
+        let processed = IntGaugeVec::new(
+            opts(
+                "operation_records_processed",
+                "Records that the operation has processed.",
+            ),
+            &labels,
+        )?;
+        let ratio = GaugeVec::new(
+            opts(
+                "operation_progress_ratio",
+                "Records processed of those estimated, from 0 to 1.",
+            ),
+            &labels,
+        )?;
+        for watched in self.board.all() {
+            let Some(progress) = watched.look(|watch| watch.progress(crate::clock::wall())) else {
+                continue;
+            };
+            let values = [&*watched.key.project, &*watched.key.operation];
+            processed
+                .with_label_values(&values)
+                .set(i64::try_from(progress.records_processed).unwrap_or(i64::MAX));
+            if let Some(percent) = progress.percent {
+                ratio.with_label_values(&values).set(percent / 100.0);
+            }
+        }
+        register(registry, &processed)?;
+        register(registry, &ratio)
+    }
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str, value: bool) -> prometheus::Result<()> {
+    let gauge = IntGauge::with_opts(opts(name, help))?;
+    gauge.set(i64::from(value));
+    register(registry, &gauge)
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: &C) -> prometheus::Result<()> {
+    registry.register(Box::new(collector.clone()))
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
