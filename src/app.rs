@@ -116,8 +116,26 @@ struct Tasks {
     /// What tells others of the daemon, to its end.
     telling: JoinSet<()>,
     closing: CancellationToken,
-    /// The store's own; they end last.
-    threads: Threads,
+    /// The store's own, where it has any; they end last.
+    threads: Option<Threads>,
+}
+
+/// What a daemon works on, for a command that runs one and looks on meanwhile. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Insight {
+    /// Its state, event log and outbox; nothing of it is on disk.
+    pub store: Store,
+    /// Its watches.
+    pub board: Arc<Board>,
+}
+
+impl Default for Insight {
+    fn default() -> Self {
+        Self {
+            store: Store::in_memory(),
+            board: Arc::default(),
+        }
+    }
 }
 
 /// Runs the daemon to its end.
@@ -130,9 +148,34 @@ pub async fn run(
     log: LogHandle,
     until: Until,
 ) -> anyhow::Result<Ending> {
+    run_on(source, settings, log, until, None).await
+}
+
+/// Runs the daemon to its end, with `insight` in place of a state directory: the same daemon, that leaves nothing
+/// behind.
+///
+/// # Errors
+/// When a part cannot be built: each error says what to do about it.
+pub async fn run_in_memory(
+    source: SettingsSource,
+    settings: Settings,
+    log: LogHandle,
+    until: Until,
+    insight: Insight,
+) -> anyhow::Result<Ending> {
+    run_on(source, settings, log, until, Some(insight)).await
+}
+
+async fn run_on(
+    source: SettingsSource,
+    settings: Settings,
+    log: LogHandle,
+    until: Until,
+    insight: Option<Insight>,
+) -> anyhow::Result<Ending> {
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
-    let (mut app, tasks, mut standing) = App::start(source, settings, log).await?;
+    let (mut app, tasks, mut standing) = App::start(source, settings, log, insight).await?;
     let mut look_at_secrets = tokio::time::interval(SECRETS_REFRESH);
     look_at_secrets.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stopped_by = loop {
@@ -173,8 +216,16 @@ impl App {
         source: SettingsSource,
         settings: Settings,
         log: LogHandle,
+        insight: Option<Insight>,
     ) -> anyhow::Result<(Self, Tasks, watch::Receiver<Standing>)> {
-        let (store, threads) = systemd::while_starting(Store::open(&settings.state_dir)).await?;
+        let (Insight { store, board }, threads) = match insight {
+            Some(insight) => (insight, None),
+            None => {
+                let (store, threads) = systemd::while_starting(Store::open(&settings.state_dir)).await?;
+                let board = Arc::default();
+                (Insight { store, board }, Some(threads))
+            }
+        };
         let listener = match settings.http.listen {
             Some(address) => Some(Listener::bind(address).await?),
             None => None,
@@ -191,7 +242,6 @@ impl App {
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
         let (poll, poll_receiver) = watch::channel(Arc::new(settings.poll.clone()));
         let projects = Projects::default();
-        let board = Arc::new(Board::default());
         let names = project_names(&settings.ampersand);
         let (list_source, list) =
             WatchListSource::new(settings.watch_list.clone(), settings.watch_list_refresh, names);
@@ -461,7 +511,9 @@ impl App {
         upkeep::checkpoint(&self.store, &self.board).await;
         tasks.closing.cancel();
         join(&mut tasks.telling).await;
-        if let Err(error) = tasks.threads.close().await {
+        if let Some(threads) = tasks.threads
+            && let Err(error) = threads.close().await
+        {
             tracing::error!(
                 error = chain(&error),
                 "the state could not be closed in order; it is checked at the next start"

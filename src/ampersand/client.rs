@@ -18,6 +18,7 @@ use super::api_error::ApiError;
 use super::reply::Reply;
 use super::transport;
 use crate::clock;
+use crate::config::is_loopback;
 use crate::core::answer::{Answer, FailureClass};
 use crate::core::log_line::LogLine;
 use crate::core::operation::Operation;
@@ -96,7 +97,8 @@ pub struct OperationsPage {
 /// The client of one API. Clones share their connections and are cheap.
 ///
 /// It sends `GET` alone, follows no redirect and retries nothing: when to ask again is decided elsewhere.
-/// The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used.
+/// The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used, except to
+/// this machine itself.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -138,6 +140,10 @@ impl Client {
         } else {
             builder.tls_certs_merge(certificates)
         };
+        if is_loopback(&settings.base_url) {
+            // No proxy leads back to this machine.
+            builder = builder.no_proxy();
+        }
         let http = builder.build().map_err(|source| match settings.ca_file {
             Some(path) => ClientError::CaFileInvalid { path, source },
             None => ClientError::NoTrust { source },

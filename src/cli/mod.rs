@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
+pub mod bars;
 pub mod check;
+pub mod demo;
 pub mod events;
 pub mod generate;
 pub mod replay;
@@ -54,6 +56,7 @@ enum Command {
     Events(events::EventsArgs),
     Replay(replay::ReplayArgs),
     Simulate(simulate::SimulateArgs),
+    Demo(demo::DemoArgs),
     Completions(generate::CompletionsArgs),
     Man(generate::ManArgs),
 }
@@ -70,6 +73,7 @@ impl Cli {
             Command::Events(args) => events::run(args).await,
             Command::Replay(args) => replay::run(args).await,
             Command::Simulate(args) => simulate::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
             Command::Completions(args) => generate::completions(&args),
             Command::Man(args) => generate::man(&args),
         }

@@ -36,4 +36,5 @@ pub use log::{Log, LogFormat};
 pub use poll::Poll;
 pub use secret::{SecretError, SecretSource, WebhookSecret};
 pub use settings::{DEFAULT_PATH, Loaded, Metrics, Overrides, Settings};
+pub(crate) use web_address::is_loopback;
 pub use webhook::{PlainHttp, Webhook};

@@ -34,7 +34,7 @@ pub(super) fn web_address(reader: &mut Reader<'_>, key: &str) -> Option<Url> {
 }
 
 /// Whether the URL leads to this machine by its very name.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),

@@ -113,6 +113,20 @@ pub fn init(format: Format, filter: &str) -> Result<LogHandle, LogError> {
     Ok(handle)
 }
 
+/// Sets up the log of the process, readable and without colour, to `writer`: for a command that draws on the terminal
+/// and must not have it torn.
+///
+/// # Errors
+/// [`LogError`], where the filter is not understood, or a log was set up before.
+pub fn init_to<W>(filter: &str, writer: W) -> Result<LogHandle, LogError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let (subscriber, handle) = subscriber(parse_filter(filter)?, pretty(writer, false));
+    subscriber.try_init()?;
+    Ok(handle)
+}
+
 /// [`Format`] without [`Format::Auto`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
@@ -130,7 +144,7 @@ fn choose(is_terminal: bool, is_journal: bool) -> Style {
 }
 
 /// As <https://no-color.org> asks, and not where the terminal says that it cannot.
-fn wants_colour(is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+pub(crate) fn wants_colour(is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
     is_terminal && no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
 }
 

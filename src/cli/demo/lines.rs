@@ -1,0 +1,80 @@
+//! Events as lines for people.
+
+use serde_json::Value;
+
+use super::screen::Screen;
+use crate::cli::bars::count;
+use crate::core::event::EventType;
+use crate::core::text::one_line;
+
+/// The line that tells the event of this body, `mark` before it.
+pub(super) fn line(screen: &Screen, mark: &str, event_type: EventType, body: &Value) -> String {
+    let data = &body["data"];
+    let name = match (data["labels"]["customer"].as_str(), data["objects"][0].as_str()) {
+        (Some(customer), Some(object)) => format!("{customer} {object}"),
+        _ => text(&data["operationId"]),
+    };
+    let kind = format!("{:<19}", event_type.as_str());
+    let kind = match colour(event_type) {
+        Some(code) => screen.paint(code, &kind),
+        None => kind,
+    };
+    format!("{mark}{kind} {name:<16} {}", detail(event_type, data))
+        .trim_end()
+        .to_owned()
+}
+
+fn colour(event_type: EventType) -> Option<u8> {
+    const RED: u8 = 31;
+    const GREEN: u8 = 32;
+    const YELLOW: u8 = 33;
+    match event_type {
+        EventType::Succeeded => Some(GREEN),
+        EventType::Stalled | EventType::Retried | EventType::Unreachable | EventType::Expired => Some(YELLOW),
+        EventType::Failed
+        | EventType::Ended
+        | EventType::Gone
+        | EventType::ApiUnreachable
+        | EventType::CredentialsRejected => Some(RED),
+        EventType::Started
+        | EventType::Progress
+        | EventType::Resumed
+        | EventType::Reachable
+        | EventType::ApiReachable
+        | EventType::CredentialsAccepted => None,
+    }
+}
+
+/// What makes this event worth reading, in few words.
+fn detail(event_type: EventType, data: &Value) -> String {
+    let progress = &data["progress"];
+    let processed = count(progress["recordsProcessed"].as_u64().unwrap_or(0));
+    let seconds = data["durationSeconds"].as_f64().unwrap_or(0.0);
+    match event_type {
+        EventType::Started => match progress["recordsEstimatedTotal"].as_u64() {
+            Some(total) => format!("{} estimated", count(total)),
+            None => "no estimate".to_owned(),
+        },
+        EventType::Progress => match progress["percent"].as_f64() {
+            Some(percent) => format!("{percent} %, {processed} records"),
+            None => format!("{processed} records"),
+        },
+        EventType::Stalled => format!("stands still at {processed}"),
+        EventType::Resumed => format!("goes on, {processed} now"),
+        EventType::Retried => format!("attempt {}, from zero", data["retry"]["attempts"]),
+        EventType::Succeeded => format!("{processed} in {seconds:.1} s"),
+        EventType::Failed | EventType::Ended => text(&data["result"]),
+        EventType::Gone
+        | EventType::Expired
+        | EventType::Unreachable
+        | EventType::Reachable
+        | EventType::ApiUnreachable
+        | EventType::ApiReachable
+        | EventType::CredentialsRejected
+        | EventType::CredentialsAccepted => text(&data["reason"]),
+    }
+}
+
+fn text(value: &Value) -> String {
+    one_line(value.as_str().unwrap_or_default(), 200)
+}
