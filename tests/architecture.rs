@@ -83,9 +83,9 @@ fn without_comments(source: &str) -> (String, String) {
 
 /// The length of the string literal that `rest` begins with, if it does.
 fn length_of_string(rest: &str, before: Option<char>) -> Option<usize> {
-    if rest.starts_with('"') {
+    if let Some(inside) = rest.strip_prefix('"') {
         let mut escaped = false;
-        let end = rest[1..].find(|character| {
+        let end = inside.find(|character| {
             let is_end = character == '"' && !escaped;
             escaped = character == '\\' && !escaped;
             is_end
