@@ -120,24 +120,6 @@ struct Tasks {
     threads: Option<Threads>,
 }
 
-/// What a daemon works on, for a command that runs one and looks on meanwhile. Clones are the same.
-#[derive(Debug, Clone)]
-pub struct Insight {
-    /// Its state, event log and outbox; nothing of it is on disk.
-    pub store: Store,
-    /// Its watches.
-    pub board: Arc<Board>,
-}
-
-impl Default for Insight {
-    fn default() -> Self {
-        Self {
-            store: Store::in_memory(),
-            board: Arc::default(),
-        }
-    }
-}
-
 /// Runs the daemon to its end.
 ///
 /// # Errors
@@ -151,8 +133,8 @@ pub async fn run(
     run_on(source, settings, log, until, None).await
 }
 
-/// Runs the daemon to its end, with `insight` in place of a state directory: the same daemon, that leaves nothing
-/// behind.
+/// Runs the same daemon to its end with its state in memory, so that nothing is left behind, and its watches on
+/// `board`, for a command that looks on meanwhile.
 ///
 /// # Errors
 /// When a part cannot be built: each error says what to do about it.
@@ -161,9 +143,9 @@ pub async fn run_in_memory(
     settings: Settings,
     log: LogHandle,
     until: Until,
-    insight: Insight,
+    board: Arc<Board>,
 ) -> anyhow::Result<Ending> {
-    run_on(source, settings, log, until, Some(insight)).await
+    run_on(source, settings, log, until, Some(board)).await
 }
 
 async fn run_on(
@@ -171,11 +153,11 @@ async fn run_on(
     settings: Settings,
     log: LogHandle,
     until: Until,
-    insight: Option<Insight>,
+    in_memory: Option<Arc<Board>>,
 ) -> anyhow::Result<Ending> {
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
-    let (mut app, tasks, mut standing) = App::start(source, settings, log, insight).await?;
+    let (mut app, tasks, mut standing) = App::start(source, settings, log, in_memory).await?;
     let mut look_at_secrets = tokio::time::interval(SECRETS_REFRESH);
     look_at_secrets.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stopped_by = loop {
@@ -216,14 +198,13 @@ impl App {
         source: SettingsSource,
         settings: Settings,
         log: LogHandle,
-        insight: Option<Insight>,
+        in_memory: Option<Arc<Board>>,
     ) -> anyhow::Result<(Self, Tasks, watch::Receiver<Standing>)> {
-        let (Insight { store, board }, threads) = match insight {
-            Some(insight) => (insight, None),
+        let (store, threads, board) = match in_memory {
+            Some(board) => (Store::in_memory(), None, board),
             None => {
                 let (store, threads) = systemd::while_starting(Store::open(&settings.state_dir)).await?;
-                let board = Arc::default();
-                (Insight { store, board }, Some(threads))
+                (store, Some(threads), Arc::default())
             }
         };
         let listener = match settings.http.listen {

@@ -1,6 +1,7 @@
 //! `backfill-watch demo`: the product in a minute. The real daemon watches simulated backfills; no account is needed,
 //! and nothing is left behind.
 
+mod bars;
 mod cast;
 mod folder;
 mod lines;
@@ -14,22 +15,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use self::bars::Bars;
 use self::cast::{LATECOMER, Part, Turn};
 use self::folder::Folder;
 use self::screen::Screen;
-use super::bars::Bars;
 use super::exit;
-use crate::app::{self, Ending, Insight, SettingsSource, Until};
-use crate::board::Watched;
+use crate::app::{self, Ending, SettingsSource, Until};
+use crate::board::{Board, Watched};
 use crate::clock;
 use crate::config::{Environment, Overrides};
 use crate::core::event::EventType;
 use crate::core::watch::{Phase, Watch};
 use crate::report::log;
-use crate::simulator::{Config, Requests, Simulator};
-use crate::store::{Cursor, EventFilter};
+use crate::simulator::{Callback, Config, Receiver, ReceiverConfig, Requests, Simulator};
 
 const AFTER_HELP: &str = "\
 Seven backfills of different fates are watched to their end, on this machine alone, by the daemon that `run` runs.
@@ -45,6 +46,9 @@ stalled_after = "3s"
 progress_step = 25
 progress_interval = "5s"
 
+[webhook]
+events = ["*"]
+
 [http]
 listen = "off"
 
@@ -55,8 +59,10 @@ filter = "warn,backfill_watch::event=off"
 
 /// How often the screen is brought up to date.
 const FRAME: Duration = Duration::from_millis(100);
-/// How many events are taken from the event log at a time.
-const PAGE: usize = 100;
+/// How many callbacks may wait for the next frame; there are about fifty in all.
+const CALLBACKS: usize = 1_000;
+/// What callbacks are signed with. Anybody may know it: it protects nothing.
+const SECRET: &str = "whsec_ZGVtbyBzZWNyZXQsIHByb3RlY3RzIG5vdGhpbmc=";
 
 /// See it work: the daemon watches seven simulated backfills; takes less than a minute and no account
 #[derive(Debug, clap::Args)]
@@ -77,43 +83,61 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     for part in &parts {
         simulator.add_waiting(part.operation());
     }
-    let source = settings(&folder, &simulator, &parts)?;
+    let (callback_sender, callbacks) = mpsc::channel(CALLBACKS);
+    let receiver = Receiver::start(ReceiverConfig {
+        secrets: vec![SECRET.parse()?],
+        keep: 0,
+        on_callback: Some(Arc::new(move |callback: &Callback| {
+            // One that finds no room is delivered all the same; it is missing on the screen alone.
+            let _ = callback_sender.try_send(callback.clone());
+        })),
+        ..ReceiverConfig::default()
+    })
+    .await
+    .context("cannot listen on a loopback address")?;
+    let source = settings(&folder, &simulator, &receiver, &parts)?;
     let settings = source.load()?.settings;
     let screen = Screen::new();
     let log = log::init_to(&settings.log.filter, screen.clone())?;
-    let insight = Insight::default();
+    let board = Arc::new(Board::default());
     introduce(&screen, &parts);
 
-    let mut show = Show::new(screen.clone(), insight.clone(), &simulator, &folder);
-    let daemon = app::run_in_memory(source, settings, log, Until::Done, insight);
+    let mut show = Show::new(screen.clone(), Arc::clone(&board), callbacks, &simulator, &folder);
+    let daemon = app::run_in_memory(source, settings, log, Until::Done, board);
     tokio::pin!(daemon);
     let mut frames = interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let ending = loop {
         tokio::select! {
             ending = &mut daemon => break ending?,
-            _ = frames.tick() => show.go_on().await?,
+            _ = frames.tick() => show.go_on()?,
         }
         if screen.is_gone() {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    show.go_on().await?;
+    show.go_on()?;
     let watches = show.watches();
     let took = clock::instant() - show.start;
-    show.end();
+    let seen = show.end();
     let requests = simulator.requests();
     simulator.stop().await;
+    receiver.stop().await;
     Ok(match ending {
         Ending::Stopped(signal) | Ending::Forced(signal) => ExitCode::from(signal.exit_code()),
         Ending::AllSucceeded | Ending::NotAllSucceeded => {
-            conclude(&screen, &parts, &watches, &requests, took)
+            conclude(&screen, &parts, &watches, &requests, seen, took)
         }
     })
 }
 
 /// Writes what users write, settings and a watch list, and says where they are.
-fn settings(folder: &Folder, simulator: &Simulator, parts: &[Part]) -> anyhow::Result<SettingsSource> {
+fn settings(
+    folder: &Folder,
+    simulator: &Simulator,
+    receiver: &Receiver,
+    parts: &[Part],
+) -> anyhow::Result<SettingsSource> {
     let list: String = parts
         .iter()
         .filter(|part| part.customer != LATECOMER)
@@ -129,6 +153,8 @@ fn settings(folder: &Folder, simulator: &Simulator, parts: &[Part]) -> anyhow::R
         ("BACKFILL_WATCH_AMPERSAND__BASE_URL", simulator.base_url()),
         ("BACKFILL_WATCH_AMPERSAND__PROJECT", "my-project".to_owned()),
         ("AMPERSAND_API_KEY", "simulated-key".to_owned()),
+        ("BACKFILL_WATCH_WEBHOOK__URL", receiver.url()),
+        ("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET.to_owned()),
     ]);
     Ok(SettingsSource {
         path: Some(file),
@@ -136,49 +162,65 @@ fn settings(folder: &Folder, simulator: &Simulator, parts: &[Part]) -> anyhow::R
         overrides: Overrides {
             watch_list: Some(watch_list),
             state_dir: Some(folder.path().to_owned()),
-            listen: None,
             ..Overrides::default()
         },
     })
+}
+
+/// The callbacks that came in.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    verified: usize,
+    /// Those that were not signed as they should be.
+    refused: usize,
 }
 
 /// The demo while it runs.
 struct Show<'a> {
     screen: Screen,
     bars: Option<Bars>,
-    insight: Insight,
+    board: Arc<Board>,
+    callbacks: mpsc::Receiver<Callback>,
     simulator: &'a Simulator,
     folder: &'a Folder,
     start: Instant,
     turns: VecDeque<(Duration, Turn)>,
-    /// How far the event log was told.
-    told: Option<Cursor>,
+    seen: Seen,
 }
 
 impl<'a> Show<'a> {
-    fn new(screen: Screen, insight: Insight, simulator: &'a Simulator, folder: &'a Folder) -> Self {
+    fn new(
+        screen: Screen,
+        board: Arc<Board>,
+        callbacks: mpsc::Receiver<Callback>,
+        simulator: &'a Simulator,
+        folder: &'a Folder,
+    ) -> Self {
         let bars = screen.multi.clone().map(|multi| Bars::new(multi, screen.colour));
         Self {
             screen,
             bars,
-            insight,
+            board,
+            callbacks,
             simulator,
             folder,
             start: clock::instant(),
             turns: cast::turns().into(),
-            told: None,
+            seen: Seen::default(),
         }
     }
 
     /// Does what is due, and brings the screen up to date.
-    async fn go_on(&mut self) -> anyhow::Result<()> {
+    fn go_on(&mut self) -> anyhow::Result<()> {
         let elapsed = clock::instant() - self.start;
         while self.turns.front().is_some_and(|(at, _)| *at <= elapsed) {
             if let Some((_, turn)) = self.turns.pop_front() {
                 self.take(turn)?;
             }
         }
-        self.tell_events().await?;
+        while let Ok(callback) = self.callbacks.try_recv() {
+            self.tell(&callback);
+        }
         let watches = self.watches();
         if let Some(bars) = &mut self.bars {
             bars.draw(&watches, clock::wall());
@@ -190,10 +232,13 @@ impl<'a> Show<'a> {
         match turn {
             Turn::Mishap(replies, words) => {
                 self.simulator.faults().script_all(replies);
-                self.say(&format!(
-                    "{} {words}",
-                    self.screen.paint(35, &format!("{:<19}", "the API answers"))
-                ));
+                self.say(
+                    " ",
+                    &format!(
+                        "{} {words}",
+                        self.screen.paint(35, &format!("{:<19}", "the API answers"))
+                    ),
+                );
             }
             Turn::Add => {
                 let line: String = cast::parts()
@@ -207,53 +252,53 @@ impl<'a> Show<'a> {
                     .open(path)
                     .and_then(|mut file| file.write_all(line.as_bytes()))
                     .context("cannot write to the temporary folder")?;
-                self.say(&format!("{:<19} + {}", "watch.list", line.trim_end()));
+                self.say(" ", &format!("{:<19} + {}", "watch.list", line.trim_end()));
             }
         }
         Ok(())
     }
 
-    async fn tell_events(&mut self) -> anyhow::Result<()> {
-        loop {
-            let page = self
-                .insight
-                .store
-                .events_after(self.told.clone(), PAGE, EventFilter::default())
-                .await?;
-            for event in page.events {
-                // On a terminal the bars show the progress.
-                if event.event_type == EventType::Progress && self.bars.is_some() {
-                    continue;
-                }
-                let body = serde_json::from_str(&event.body)?;
-                self.say(&lines::line(&self.screen, "", event.event_type, &body));
+    fn tell(&mut self, callback: &Callback) {
+        let mark = match &callback.verified {
+            Ok(()) => {
+                self.seen.verified += 1;
+                self.screen.paint(32, "✓")
             }
-            self.told = Some(page.next);
-            if !page.more {
-                return Ok(());
+            Err(_) => {
+                self.seen.refused += 1;
+                self.screen.paint(31, "✗")
             }
+        };
+        let body = callback.json();
+        let Some(event_type) = body["type"].as_str().and_then(EventType::parse) else {
+            return;
+        };
+        // On a terminal the bars show the progress.
+        if event_type != EventType::Progress || self.bars.is_none() {
+            self.say(&mark, &lines::line(&self.screen, event_type, &body));
         }
     }
 
     /// The listed watches in the order of their IDs.
     fn watches(&self) -> Vec<Arc<Watched>> {
-        let mut watches = self.insight.board.all();
+        let mut watches = self.board.all();
         watches.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         watches
     }
 
-    fn end(self) {
+    fn end(self) -> Seen {
         if let Some(bars) = self.bars {
             bars.leave();
             self.screen.end();
         }
+        self.seen
     }
 
-    fn say(&self, line: &str) {
+    fn say(&self, mark: &str, line: &str) {
         let seconds = (clock::instant() - self.start).as_secs();
         let time = format!("{}:{:02}", seconds / 60, seconds % 60);
         self.screen
-            .say(&format!("{} {line}", self.screen.paint(2, &time)));
+            .say(&format!("{} {mark} {line}", self.screen.paint(2, &time)));
     }
 }
 
@@ -264,7 +309,8 @@ fn introduce(screen: &Screen, parts: &[Part]) {
     for part in parts {
         screen.say(&format!("  {:<16} {}", part.id().replace('-', " "), part.role));
     }
-    screen.say("\nTakes about 35 seconds; Ctrl-C ends it.\n");
+    screen.say("\nLines marked ✓ are webhook callbacks that arrived, their signatures verified.\nTakes half a minute; Ctrl-C \
+         ends it.\n");
 }
 
 /// Says what was shown and what to do next.
@@ -273,6 +319,7 @@ fn conclude(
     parts: &[Part],
     watches: &[Arc<Watched>],
     requests: &Requests,
+    seen: Seen,
     took: Duration,
 ) -> ExitCode {
     let phase = |part: &Part| {
@@ -281,16 +328,20 @@ fn conclude(
             .find(|watched| *watched.key.operation == *part.id())
             .map_or(Phase::Pending, |watched| watched.look(Watch::phase))
     };
-    let wrong: Vec<String> = parts
+    let mut wrong: Vec<String> = parts
         .iter()
         .filter(|part| phase(part) != part.end())
         .map(|part| format!("{} ended as {}, not {}", part.id(), phase(part), part.end()))
         .collect();
+    if seen.refused > 0 {
+        wrong.push(format!("{} callbacks had no good signature", seen.refused));
+    }
     let ended_in = |wanted| parts.iter().filter(|part| phase(part) == wanted).count();
     screen.say(&format!(
         "
 What you saw in {:.0} seconds:
   - {} backfills watched to their end: {} succeeded, {} failed, each told in time
+  - {} signed webhook callbacks: {} verified, {} not
   - a line added to the watch list, and picked up without a restart
   - {} polls: {} were answered 5xx and {} throttled; none of that is a failure
 Nothing is left behind.
@@ -305,6 +356,9 @@ Or try it against an API in a bad mood, without an account:
         parts.len(),
         ended_in(Phase::Succeeded),
         ended_in(Phase::Failed),
+        seen.verified + seen.refused,
+        seen.verified,
+        seen.refused,
         requests.total,
         requests.server_errors,
         requests.throttled,

@@ -1,6 +1,5 @@
 //! The commands, one file each.
 
-pub mod bars;
 pub mod check;
 pub mod demo;
 pub mod events;

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
+use super::bars::count;
 use super::screen::Screen;
-use crate::cli::bars::count;
 use crate::core::event::EventType;
 use crate::core::text::one_line;
 
-/// The line that tells the event of this body, `mark` before it.
-pub(super) fn line(screen: &Screen, mark: &str, event_type: EventType, body: &Value) -> String {
+/// The line that tells the event of this body.
+pub(super) fn line(screen: &Screen, event_type: EventType, body: &Value) -> String {
     let data = &body["data"];
     let name = match (data["labels"]["customer"].as_str(), data["objects"][0].as_str()) {
         (Some(customer), Some(object)) => format!("{customer} {object}"),
@@ -19,7 +19,7 @@ pub(super) fn line(screen: &Screen, mark: &str, event_type: EventType, body: &Va
         Some(code) => screen.paint(code, &kind),
         None => kind,
     };
-    format!("{mark}{kind} {name:<16} {}", detail(event_type, data))
+    format!("{kind} {name:<16} {}", detail(event_type, data))
         .trim_end()
         .to_owned()
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::cli::bars::Colour;
+use super::bars::Colour;
 use crate::report::log::wants_colour;
 
 /// Standard output, as it can be used. Clones are the same.

@@ -11,6 +11,7 @@ use url::Url;
 use super::address::{self, ForbiddenAddress};
 use super::signature;
 use crate::clock;
+use crate::config::is_loopback;
 use crate::core::retry::Outcome;
 use crate::core::retry_after;
 use crate::core::text::one_line;
@@ -73,10 +74,13 @@ pub struct SenderError(#[source] reqwest::Error);
 /// Sends events. Clones share their connections and are cheap.
 ///
 /// It follows no redirect and retries nothing: what was signed goes to the configured host alone, and when to send
-/// again is decided elsewhere. The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used.
+/// again is decided elsewhere. The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used,
+/// except to this machine itself.
 #[derive(Debug, Clone)]
 pub struct Sender {
     http: reqwest::Client,
+    /// Without a proxy: none leads back to this machine.
+    here: reqwest::Client,
     limits: TimeLimits,
     trust: Trust,
 }
@@ -110,14 +114,21 @@ impl Sender {
                 .http2_keep_alive_interval(limits.exchange / 3)
                 .http2_keep_alive_timeout(limits.connect)
         };
-        let (http, trust) = match builder().build() {
-            Ok(http) => (http, Trust::System),
-            Err(_) => {
-                let nobody = builder().tls_certs_only([]).build();
-                (nobody.map_err(SenderError)?, Trust::Nobody)
+        let (http, here, trust) = match (builder().build(), builder().no_proxy().build()) {
+            (Ok(http), Ok(here)) => (http, here, Trust::System),
+            _ => {
+                let nobody = || builder().tls_certs_only([]);
+                let http = nobody().build().map_err(SenderError)?;
+                let here = nobody().no_proxy().build().map_err(SenderError)?;
+                (http, here, Trust::Nobody)
             }
         };
-        Ok(Self { http, limits, trust })
+        Ok(Self {
+            http,
+            here,
+            limits,
+            trust,
+        })
     }
 
     /// Makes one attempt, signed with all of `secrets` and the time of now.
@@ -135,8 +146,8 @@ impl Sender {
         }
         let seconds = clock::wall().as_second();
         let signatures = signature::signatures(secrets, &message.id, seconds, message.body.as_bytes());
-        let sent = self
-            .http
+        let http = if is_loopback(url) { &self.here } else { &self.http };
+        let sent = http
             .post(url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(signature::ID, message.id)

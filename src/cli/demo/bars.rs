@@ -18,7 +18,7 @@ const FULL: u64 = 1_000;
 
 /// Whether rows are coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Colour {
+pub(super) enum Colour {
     /// They are.
     On,
     /// They are not: the terminal cannot, or `NO_COLOR` asks for none.
@@ -27,7 +27,7 @@ pub enum Colour {
 
 /// The rows of all watches that were drawn so far, in the order of their first drawing.
 #[derive(Debug)]
-pub struct Bars {
+pub(super) struct Bars {
     multi: MultiProgress,
     colour: Colour,
     rows: HashMap<WatchKey, Row>,
@@ -51,8 +51,7 @@ struct Shape {
 
 impl Bars {
     /// No rows yet; they go where `multi` draws.
-    #[must_use]
-    pub fn new(multi: MultiProgress, colour: Colour) -> Self {
+    pub(super) fn new(multi: MultiProgress, colour: Colour) -> Self {
         let blank = ProgressStyle::with_template(" {msg}").expect("the text is a template");
         let gap = multi.add(ProgressBar::new(0).with_style(blank));
         gap.tick();
@@ -66,7 +65,7 @@ impl Bars {
 
     /// Draws the watches as they stand `now`. New ones get a row below the others; rows of watches that are not
     /// among them stay as they are.
-    pub fn draw(&mut self, watches: &[Arc<Watched>], now: Timestamp) {
+    pub(super) fn draw(&mut self, watches: &[Arc<Watched>], now: Timestamp) {
         for watched in watches {
             let labels = watched.labels();
             let (data, phase, ended) = watched.look(|watch| {
@@ -106,7 +105,7 @@ impl Bars {
     }
 
     /// Leaves the rows on the terminal as they are.
-    pub fn leave(self) {
+    pub(super) fn leave(self) {
         for bar in self.rows.values().map(|row| &row.bar).chain([&self.gap]) {
             bar.abandon();
         }
@@ -147,8 +146,7 @@ fn style(shape: Shape, colour: Colour) -> ProgressStyle {
 }
 
 /// What people know an operation by: the values of its labels and its objects, else its ID.
-#[must_use]
-pub fn name(data: &OperationData) -> String {
+pub(super) fn name(data: &OperationData) -> String {
     let labels = data.labels.iter().map(|(_, value)| value.as_str());
     let mut words: Vec<&str> = Vec::new();
     for word in labels.chain(data.objects.iter().map(String::as_str)) {
@@ -194,8 +192,7 @@ fn figures(data: &OperationData, phase: Phase, now: Timestamp, ended: Option<Tim
 }
 
 /// A number of records, grouped by thousands; from a million on rounded.
-#[must_use]
-pub fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     match number {
         0..=999 => number.to_string(),
         1_000..=999_999 => format!("{},{:03}", number / 1_000, number % 1_000),
@@ -205,8 +202,7 @@ pub fn count(number: u64) -> String {
 }
 
 /// The time between two moments in the two units that matter, in at most six characters up to a hundred days.
-#[must_use]
-pub fn duration(from: Timestamp, to: Timestamp) -> String {
+pub(super) fn duration(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.duration_since(from).as_secs_f64().max(0.0).round() as u64;
     match seconds {
         0..=59 => format!("{seconds}s"),
