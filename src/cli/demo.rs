@@ -33,6 +33,10 @@ use crate::report::log;
 use crate::simulator::{Callback, Config, Receiver, ReceiverConfig, Requests, Simulator};
 
 const AFTER_HELP: &str = "\
+Examples:
+  backfill-watch demo
+  NO_COLOR=1 backfill-watch demo
+
 Seven backfills of different fates are watched to their end, on this machine alone, by the daemon that `run` runs.
 The demo exits with 0 when each ended as it should, one of them in failure.";
 
