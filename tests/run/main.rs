@@ -5,6 +5,10 @@
 )]
 
 #[path = "../support/mod.rs"]
+#[expect(
+    dead_code,
+    reason = "shared by several test programs, each of which uses a part"
+)]
 mod support;
 
 mod credentials;

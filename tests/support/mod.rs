@@ -115,7 +115,13 @@ impl Setup {
 
     /// Runs a command to its end, which must come by itself, and soon.
     pub async fn run(&self, command: &str) -> Output {
+        self.run_with(command, &[]).await
+    }
+
+    /// As [`Setup::run`], with further arguments.
+    pub async fn run_with(&self, command: &str, arguments: &[&str]) -> Output {
         let mut command = self.command(command);
+        command.args(arguments);
         let running = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = tokio::time::timeout(DEADLINE, running).await;
         output.expect("the command ends").unwrap()
@@ -140,7 +146,7 @@ impl Setup {
 
 /// A running daemon; dropping it kills it.
 pub struct Daemon {
-    /// Given away by [`Daemon::stop`] alone.
+    /// Given away by [`Daemon::into_setup`] alone.
     setup: Option<Setup>,
     child: Child,
     /// What it logs.
@@ -192,14 +198,19 @@ impl Daemon {
 
     /// Waits until it has ended by itself, and its last line is read.
     pub async fn exit(&mut self) -> ExitStatus {
-        self.log.end().await;
+        self.exit_within(DEADLINE).await
+    }
+
+    /// As [`Daemon::exit`], for one that has more to do than [`DEADLINE`] allows.
+    pub async fn exit_within(&mut self, deadline: Duration) -> ExitStatus {
         let mut ended = None;
         let child = &mut self.child;
-        until("the process ends", || {
+        until_within(deadline, "the process ends", || {
             ended = child.try_wait().unwrap();
             ended.is_some()
         })
         .await;
+        self.log.end().await;
         ended.unwrap()
     }
 
@@ -212,6 +223,18 @@ impl Daemon {
     pub async fn stop(mut self) -> Setup {
         self.signal(&["TERM"]);
         assert_eq!(self.exit_code().await, Some(0), "{}", self.log);
+        self.into_setup()
+    }
+
+    /// Kills it as a crash would, and gives back what it was started with.
+    pub async fn kill(mut self) -> Setup {
+        self.child.kill().unwrap();
+        self.exit().await;
+        self.into_setup()
+    }
+
+    /// What it was started with, once it has ended.
+    pub fn into_setup(mut self) -> Setup {
         self.setup.take().expect("only this takes it")
     }
 }
@@ -228,8 +251,13 @@ impl Drop for Daemon {
 }
 
 /// Waits until a condition holds that nobody tells of.
-pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = clock::instant() + DEADLINE;
+pub async fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(DEADLINE, what, condition).await;
+}
+
+/// As [`until`], for what takes longer than [`DEADLINE`].
+pub async fn until_within(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = clock::instant() + deadline;
     while !condition() {
         assert!(clock::instant() < deadline, "waited in vain: {what}");
         tokio::time::sleep(LOOK).await;

@@ -1,0 +1,197 @@
+//! A receiver that verifies what it gets with a library that is not ours, and remembers what it answered.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use backfill_watch::clock;
+use backfill_watch::simulator::Random;
+use hyper::body::Bytes;
+use hyper::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::net::TcpSocket;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::support::{Setup, until_within};
+
+/// What is signed with.
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// One message that came in.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its `webhook-id`.
+    pub id: String,
+    /// Its body.
+    pub body: Value,
+    /// When it came in.
+    pub time: Timestamp,
+    /// Whether it was answered with a 2xx.
+    pub accepted: bool,
+}
+
+impl Message {
+    /// The operation it is about.
+    pub fn operation(&self) -> &str {
+        self.body["data"]["operationId"].as_str().unwrap_or_default()
+    }
+
+    /// Its place among the events of that operation.
+    pub fn sequence(&self) -> u64 {
+        self.body["data"]["sequence"].as_u64().unwrap()
+    }
+
+    /// The type of the event.
+    pub fn event_type(&self) -> &str {
+        self.body["type"].as_str().unwrap()
+    }
+}
+
+#[derive(Debug)]
+struct Desk {
+    chance: Random,
+    failing: Mutex<f64>,
+    messages: Mutex<Vec<Message>>,
+    /// Why messages were not verified.
+    forged: Mutex<Vec<String>>,
+}
+
+/// An address that a receiver has, or will have: until it is opened, connections to it are refused.
+#[derive(Debug)]
+pub struct Inbox {
+    address: SocketAddr,
+    desk: Arc<Desk>,
+    closed: Option<TcpSocket>,
+    open: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Inbox {
+    /// A receiver that is down. What it answers at random depends on `seed`.
+    pub fn closed(seed: u64) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Bound and not listening: nobody else gets the port, and nobody is let in.
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        Self {
+            address: socket.local_addr().unwrap(),
+            desk: Arc::new(Desk {
+                chance: Random::new(seed),
+                failing: Mutex::new(0.0),
+                messages: Mutex::default(),
+                forged: Mutex::default(),
+            }),
+            closed: Some(socket),
+            open: None,
+        }
+    }
+
+    /// A receiver that accepts everything.
+    pub fn open(seed: u64) -> Self {
+        let mut inbox = Self::closed(seed);
+        inbox.come_up();
+        inbox
+    }
+
+    /// Begins to receive.
+    pub fn come_up(&mut self) {
+        let listener = self.closed.take().unwrap().listen(1024).unwrap();
+        let app = Router::new()
+            .route("/hook", post(receive))
+            .with_state(Arc::clone(&self.desk));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serve = axum::serve(listener, app).with_graceful_shutdown(async {
+            let _ = stopped.await;
+        });
+        let task = tokio::spawn(async move { serve.await.unwrap() });
+        self.open = Some((stop, task));
+    }
+
+    /// From now on so many of all messages are answered with an error.
+    pub fn fail(&self, part: f64) {
+        *self.desk.failing.lock().unwrap() = part;
+    }
+
+    /// Makes this the webhook of a daemon, with all types of events.
+    pub fn subscribe(&self, setup: Setup) -> Setup {
+        setup
+            .set("webhook.url", &format!("http://{}/hook", self.address))
+            .set("webhook.name", "inbox")
+            .set("webhook.events", "*")
+            .variable("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET)
+    }
+
+    /// Everything that came in.
+    pub fn messages(&self) -> Vec<Message> {
+        self.desk.messages.lock().unwrap().clone()
+    }
+
+    /// How many messages came in.
+    pub fn count(&self) -> usize {
+        self.desk.messages.lock().unwrap().len()
+    }
+
+    /// How many messages came in and were answered with a 2xx.
+    pub fn accepted(&self) -> usize {
+        let messages = self.desk.messages.lock().unwrap();
+        messages.iter().filter(|message| message.accepted).count()
+    }
+
+    /// Waits until so many messages were accepted, repeated ones included.
+    pub async fn until_accepted(&self, count: usize) {
+        until_within(LONG, &format!("{count} accepted messages"), || {
+            self.accepted() >= count
+        })
+        .await;
+    }
+
+    /// Whatever came in was rightly signed, told the same under one ID each time, and came in order for each
+    /// operation.
+    pub fn assert_sound(&self) {
+        let forged = self.desk.forged.lock().unwrap().clone();
+        assert_eq!(forged, Vec::<String>::new());
+        let mut bodies: BTreeMap<String, Value> = BTreeMap::new();
+        let mut sequences: BTreeMap<String, u64> = BTreeMap::new();
+        for message in self.messages() {
+            let operation = message.operation().to_owned();
+            if !operation.is_empty() {
+                let before = sequences.insert(operation.clone(), message.sequence());
+                let before = before.unwrap_or_default();
+                assert!(
+                    before <= message.sequence(),
+                    "{operation}: {} came after {before}",
+                    message.sequence()
+                );
+            }
+            if let Some(before) = bodies.insert(message.id.clone(), message.body.clone()) {
+                assert_eq!(before, message.body);
+            }
+        }
+    }
+}
+
+/// Two rounds of retries, the second after half a minute, or a few pauses of an endpoint that failed.
+pub const LONG: std::time::Duration = std::time::Duration::from_secs(240);
+
+async fn receive(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let verifier = standardwebhooks::Webhook::new(SECRET).unwrap();
+    if let Err(error) = verifier.verify(&body, &headers) {
+        desk.forged.lock().unwrap().push(error.to_string());
+    }
+    let accepted = desk.chance.next_f64() >= *desk.failing.lock().unwrap();
+    let message = Message {
+        id: headers["webhook-id"].to_str().unwrap().to_owned(),
+        body: serde_json::from_slice(&body).unwrap(),
+        time: clock::wall(),
+        accepted,
+    };
+    desk.messages.lock().unwrap().push(message);
+    if accepted {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    }
+}

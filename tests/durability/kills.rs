@@ -1,0 +1,135 @@
+//! `kill -9` at random instants, while the receiver fails.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::Duration;
+
+use backfill_watch::clock;
+use backfill_watch::simulator::{Config, Course, Estimate, Fate, Random, SimulatedOperation, Simulator};
+
+use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
+use crate::inbox::{Inbox, LONG};
+use crate::support::Setup;
+
+const KILLS: usize = 50;
+const OPERATIONS: u64 = 300;
+/// The longest that a daemon lives before it is killed. All kills together must not take more than 28 seconds on
+/// average: an event that failed twice is tried again after half a minute, and is not to meet failure a third time,
+/// which would cost two minutes.
+const LIFE: Duration = Duration::from_millis(800);
+const FAILING: f64 = 0.3;
+/// Sets the seed, to bring a run back.
+const SEED: &str = "BACKFILL_WATCH_TEST_SEED";
+
+fn seed() -> u64 {
+    match std::env::var(SEED) {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => clock::wall().as_nanosecond() as u64,
+    }
+}
+
+/// Written past the test harness, which keeps to itself what passing tests print.
+fn tell(line: &str) {
+    writeln!(std::io::stderr(), "{line}").unwrap();
+}
+
+/// Of all kinds, over all the time of the kills and a little beyond.
+fn operations() -> Vec<SimulatedOperation> {
+    (0..OPERATIONS)
+        .map(|i| SimulatedOperation {
+            fate: if i % 10 == 3 { Fate::Failure } else { Fate::Success },
+            course: if i % 10 == 5 {
+                Course::Restart
+            } else {
+                Course::Linear
+            },
+            estimate: if i % 10 == 7 {
+                Estimate::Missing
+            } else {
+                Estimate::Right
+            },
+            ..SimulatedOperation::new(format!("op{i}"), Duration::from_millis(1_000 + i * 100), 10_000)
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_kills_lose_nothing_and_tell_nothing_twice() {
+    let seed = seed();
+    tell(&format!("kills: {SEED}={seed} brings this run back"));
+    let chance = Random::new(seed);
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let inbox = Inbox::open(chance.next_u64());
+    inbox.fail(FAILING);
+    let operations = operations();
+    let ids: Vec<&str> = operations.iter().map(|operation| &*operation.id).collect();
+    let setup = Setup::new(&simulator)
+        .list(&ids)
+        .set("poll.initial_interval", "200ms")
+        .set("poll.min_interval", "200ms")
+        .set("poll.max_interval", "1s")
+        .set("poll.progress_interval", "1s")
+        .set("shutdown_timeout", "200s");
+    let mut setup = inbox.subscribe(setup);
+    for operation in &operations {
+        simulator.add(operation.clone());
+    }
+
+    let begin = clock::instant();
+    let mut starting = 0;
+    for _ in 0..KILLS {
+        let daemon = setup.start();
+        // Nothing is waited for: that the instant is any is what is tested.
+        tokio::time::sleep(LIFE.mul_f64(chance.next_f64())).await;
+        starting += usize::from(daemon.log.lines(|line| line["message"] == "started").is_empty());
+        setup = daemon.kill().await;
+    }
+    let (killing, meanwhile) = (clock::instant() - begin, inbox.messages());
+    inbox.fail(0.0);
+    let mut daemon = setup.arguments(&["--until-done"]).start();
+    assert_eq!(
+        daemon.exit_within(LONG).await.code(),
+        Some(1),
+        "some operations fail"
+    );
+    let waiting = daemon.log.lines(|line| line["waiting"].is_number());
+    assert!(waiting.is_empty(), "{waiting:?}");
+
+    let log = events(&daemon.into_setup().arguments(&[])).await;
+    assert_gapless(&log);
+    let superseded = assert_delivered(&log, &inbox);
+    let told = by_operation(&log);
+    assert_eq!(told.len(), operations.len());
+    for operation in &operations {
+        let events = &told[&*operation.id];
+        let (last, before) = types(events).split_last().map(|(l, b)| (*l, b.to_vec())).unwrap();
+        let ending = match operation.fate {
+            Fate::Success => "operation.succeeded",
+            _ => "operation.failed",
+        };
+        assert_eq!(last, ending, "{events:#?}");
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for event_type in before {
+            *counts.entry(event_type).or_default() += 1;
+        }
+        // One whose first poll came after its end has its ending event alone.
+        let expected = usize::from(events.len() > 1);
+        assert_eq!(counts.remove("operation.started").unwrap_or(0), expected);
+        let retried = counts.remove("operation.retried").unwrap_or(0);
+        assert!(retried <= usize::from(operation.course == Course::Restart));
+        counts.remove("operation.progress");
+        assert!(counts.is_empty(), "{counts:?}");
+    }
+    let messages = inbox.messages();
+    let failed = messages.iter().filter(|message| !message.accepted).count();
+    tell(&format!(
+        "kills: {KILLS} in {killing:.1?}, {starting} of them while starting; {} events of {OPERATIONS} operations, \
+         {superseded} superseded; {} messages, {} of them while killing, {failed} failed; in all {:.1?}",
+        log.len(),
+        messages.len(),
+        meanwhile.len(),
+        clock::instant() - begin,
+    ));
+    // Otherwise nothing was put to the test.
+    assert!(failed > 50 && meanwhile.len() > failed && starting < KILLS / 2);
+}

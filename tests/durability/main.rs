@@ -1,0 +1,16 @@
+//! Nothing is lost: the built daemon, killed, stopped, out of disk and without a receiver.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how the helpers of a test tell that it failed"
+)]
+
+#[path = "../support/mod.rs"]
+#[expect(
+    dead_code,
+    reason = "shared by several test programs, each of which uses a part"
+)]
+mod support;
+
+mod event_log;
+mod inbox;
+mod kills;
