@@ -1,0 +1,72 @@
+"""An application with backfills to watch, as short as can be: it appends operation IDs to the watch list, and receives
+a signed callback when each of them ends. Python's own library is enough for both."""
+
+import base64
+import hashlib
+import hmac
+import http.server
+import json
+import os
+import signal
+import sys
+import time
+
+SECRET = base64.b64decode(os.environ["WEBHOOK_SECRET"].removeprefix("whsec_"))
+TOLERANCE = 5 * 60  # seconds that a callback may be old, against replays by others
+MAX_BODY = 20_000
+told = set()  # a real application keeps this in its database, beside what the event changed
+
+
+def watch(operation_id, **labels):
+    """Has an operation watched. One write of a whole line, so that lines of several writers never mix."""
+    words = [operation_id] + [f"{key}={value}" for key, value in labels.items()]
+    with open(os.environ["WATCH_LIST"], "ab", buffering=0) as watch_list:
+        watch_list.write((" ".join(words) + "\n").encode())
+
+
+def verified(headers, body):
+    """Whether the daemon signed this (Standard Webhooks; their libraries do the same)."""
+    event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE:
+        return False
+    signed = f"{event_id}.{timestamp}.".encode() + body
+    expected = base64.b64encode(hmac.digest(SECRET, signed, hashlib.sha256)).decode()
+    signatures = headers.get("webhook-signature", "").split(" ")
+    return any(hmac.compare_digest(signature.encode(), f"v1,{expected}".encode()) for signature in signatures)
+
+
+class Callbacks(http.server.BaseHTTPRequestHandler):
+    """Answers POST /backfills."""
+
+    timeout = 10
+
+    def do_POST(self):
+        length = self.headers.get("content-length", "")
+        if not length.isdecimal() or int(length) > MAX_BODY:
+            return self.answer(413)
+        body = self.rfile.read(int(length))
+        if not verified(self.headers, body):
+            return self.answer(401)
+        # The same event may come twice: after a time-out, say.
+        if self.headers["webhook-id"] not in told:
+            told.add(self.headers["webhook-id"])
+            event = json.loads(body)
+            data = event["data"]
+            print(event["type"], data.get("operationId", data["project"]), data.get("labels", {}), flush=True)
+        self.answer(204)
+
+    def answer(self, status):
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Where a real application starts a backfill and is given its ID.
+    for operation_id in os.environ.get("BACKFILLS", "").split():
+        watch(operation_id, customer="acme")
+    http.server.ThreadingHTTPServer(("", 8080), Callbacks).serve_forever()

@@ -1,0 +1,474 @@
+//! What stands in `deploy/` is what the tools that read it accept, and names what the daemon has.
+//!
+//! A tool that is absent skips its test with a line; where `CI` is set, that is a failure.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use backfill_watch::config::{Environment, Overrides, Settings};
+use serde_json::Value;
+
+/// The names of SPEC 8, without `backfill_watch_`.
+const METRICS: &[&str] = &[
+    "operations",
+    "polls_total",
+    "poll_duration_seconds",
+    "poll_lag_seconds",
+    "gate_wait_seconds",
+    "events_total",
+    "webhook_deliveries_total",
+    "webhook_backlog",
+    "webhook_dead_letters",
+    "webhook_oldest_pending_seconds",
+    "webhook_delivery_delay_seconds",
+    "watch_list_entries",
+    "watch_list_rejected_lines",
+    "watch_list_last_reload_successful",
+    "watch_list_last_reload_success_timestamp_seconds",
+    "api_up",
+    "api_credentials_valid",
+    "state_writable",
+    "config_last_reload_successful",
+    "poller_restarts_total",
+    "build_info",
+    "operation_records_processed",
+    "operation_progress_ratio",
+];
+
+/// What Prometheus clients tell of their process, as far as it is used here.
+const PROCESS_METRICS: &[&str] = &[
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn deploy(path: &str) -> PathBuf {
+    root().join("deploy").join(path)
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Runs a tool; `None` when it is not there and need not be.
+fn run(command: &mut Command, where_from: &str) -> Option<Output> {
+    match command.output() {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let program = command.get_program().display();
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "{program} is missing; {where_from}"
+            );
+            println!("skipped, since {program} is missing; {where_from}");
+            None
+        }
+        Err(error) => panic!("cannot run {}: {error}", command.get_program().display()),
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn assert_success(output: &Output) {
+    assert!(output.status.success(), "{}: {}", output.status, text(output));
+}
+
+const SYSTEMD: &str = "apt-get install systemd";
+const PROMETHEUS: &str = "apt-get install prometheus";
+const KUBERNETES: &str = "pip install kubernetes-validate";
+const COMPOSE: &str = "apt-get install docker-compose";
+
+#[test]
+fn systemd_accepts_the_unit() {
+    // The unit names the installed binary, and every binary that it names has to be there.
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("backfill-watch.service");
+    let text_of_unit = read(deploy("systemd/backfill-watch.service"));
+    assert!(text_of_unit.contains("ExecStart=/usr/bin/backfill-watch run\n"));
+    let local = text_of_unit.replace("/usr/bin/backfill-watch", env!("CARGO_BIN_EXE_backfill-watch"));
+    std::fs::write(&unit, local).unwrap();
+    let mut command = Command::new("systemd-analyze");
+    command.args(["verify", "--man=no"]).arg(&unit);
+    if let Some(output) = run(&mut command, SYSTEMD) {
+        assert_success(&output);
+        assert_eq!(text(&output).trim(), "", "systemd has something to say");
+    }
+}
+
+#[test]
+fn the_unit_exposes_little() {
+    let mut command = Command::new("systemd-analyze");
+    command
+        .args(["security", "--offline=true", "--no-pager", "--threshold=12"])
+        .arg(deploy("systemd/backfill-watch.service"));
+    if let Some(output) = run(&mut command, SYSTEMD) {
+        assert_success(&output);
+        let said = text(&output);
+        assert!(said.contains("Overall exposure level"), "{said}");
+    }
+}
+
+#[test]
+fn the_unit_keeps_the_promises_of_the_contract() {
+    let unit = read(deploy("systemd/backfill-watch.service"));
+    for line in [
+        // systemd 252 knows no notify-reload.
+        "Type=notify",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+        "RestartPreventExitStatus=2",
+        "DynamicUser=yes",
+        "StateDirectory=backfill-watch",
+        // Without a path: a missing file is no error then.
+        "LoadCredential=ampersand-api-key",
+        "LoadCredential=webhook-secret",
+    ] {
+        assert!(unit.lines().any(|l| l == line), "{line} is missing");
+    }
+    assert!(unit.lines().any(|line| line.starts_with("WatchdogSec=")));
+}
+
+#[test]
+fn prometheus_accepts_the_rules() {
+    let mut command = Command::new("promtool");
+    command
+        .args(["check", "rules"])
+        .arg(deploy("monitoring/alerts.yml"));
+    if let Some(output) = run(&mut command, PROMETHEUS) {
+        assert_success(&output);
+    }
+}
+
+#[test]
+fn every_alert_fires_and_ends() {
+    let rules = read(deploy("monitoring/alerts.yml"));
+    let tests = read(deploy("monitoring/alerts.test.yml"));
+    for alert in alerts(&rules) {
+        let fires = format!("ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"");
+        assert!(tests.contains(&fires), "no test sees {alert} fire");
+    }
+    let mut command = Command::new("promtool");
+    command
+        .args(["test", "rules"])
+        .arg(deploy("monitoring/alerts.test.yml"));
+    if let Some(output) = run(&mut command, PROMETHEUS) {
+        assert_success(&output);
+    }
+}
+
+fn alerts(rules: &str) -> Vec<&str> {
+    let alerts: Vec<_> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    assert!(alerts.len() > 6, "{alerts:?}");
+    alerts
+}
+
+#[test]
+fn the_rules_name_metrics_of_the_contract() {
+    let rules = read(deploy("monitoring/alerts.yml"));
+    let expressions: Vec<_> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "))
+        .collect();
+    assert_eq!(expressions.len(), alerts(&rules).len());
+    let mut named = BTreeSet::new();
+    for expression in expressions {
+        named.extend(names_in(expression));
+    }
+    assert_metrics(&named);
+    for wanted in [
+        "operations",
+        "api_up",
+        "api_credentials_valid",
+        "watch_list_rejected_lines",
+    ] {
+        assert!(
+            named.contains(&format!("backfill_watch_{wanted}")),
+            "no rule looks at {wanted}"
+        );
+    }
+}
+
+#[test]
+fn the_dashboard_names_metrics_of_the_contract() {
+    let dashboard: Value = serde_json::from_str(&read(deploy("monitoring/dashboard.json"))).unwrap();
+    let mut expressions = Vec::new();
+    strings_at(&dashboard, &["expr", "definition"], &mut expressions);
+    assert!(expressions.len() > 20, "{expressions:?}");
+    let mut named = BTreeSet::new();
+    for expression in expressions {
+        named.extend(names_in(expression));
+    }
+    assert_metrics(&named);
+    // Everything there is to see without metrics.per_operation is on it.
+    for metric in METRICS.iter().filter(|metric| !metric.starts_with("operation_")) {
+        assert!(
+            named.contains(&format!("backfill_watch_{metric}")),
+            "the dashboard does not show {metric}"
+        );
+    }
+}
+
+#[test]
+fn the_dashboard_is_whole() {
+    let dashboard: Value = serde_json::from_str(&read(deploy("monitoring/dashboard.json"))).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len(), "two panels share an ID");
+    let mut taken = BTreeSet::new();
+    for panel in panels {
+        let side = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+        assert!(side("x") + side("w") <= 24, "{} is cut off", panel["title"]);
+        for x in side("x")..side("x") + side("w") {
+            for y in side("y")..side("y") + side("h") {
+                assert!(taken.insert((x, y)), "{} lies over another panel", panel["title"]);
+            }
+        }
+        if panel["type"] != "row" {
+            assert_ne!(panel["description"].as_str().unwrap(), "");
+            assert_eq!(panel["datasource"]["uid"], "${datasource}");
+        }
+    }
+}
+
+/// The metrics that a `PromQL` expression names, those of a histogram by the histogram's name.
+fn names_in(expression: &str) -> BTreeSet<String> {
+    // What stands between quotation marks is no name.
+    let outside = expression.split('"').step_by(2).collect::<Vec<_>>().join(" ");
+    outside
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with("backfill_watch_") || word.starts_with("process_"))
+        .map(|name| name.strip_suffix("_bucket").unwrap_or(name).to_owned())
+        .collect()
+}
+
+fn assert_metrics(named: &BTreeSet<String>) {
+    for name in named {
+        let known = name
+            .strip_prefix("backfill_watch_")
+            .is_some_and(|short| METRICS.contains(&short))
+            || PROCESS_METRICS.contains(&name.as_str());
+        assert!(known, "{name} is no metric of the contract");
+    }
+}
+
+fn strings_at<'v>(value: &'v Value, keys: &[&str], found: &mut Vec<&'v str>) {
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members {
+                match member {
+                    Value::String(text) if keys.contains(&key.as_str()) => found.push(text),
+                    other => strings_at(other, keys, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| strings_at(item, keys, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn kubernetes_accepts_the_manifests() {
+    // Native sidecars came with the first of these.
+    for version in ["1.29.0", "1.36.0"] {
+        let mut command = Command::new("kubernetes-validate");
+        command.args(["--strict", "--kubernetes-version", version]);
+        for file in ["secret.yaml", "sidecar.yaml", "deployment.yaml"] {
+            command.arg(deploy("kubernetes").join(file));
+        }
+        if let Some(output) = run(&mut command, KUBERNETES) {
+            assert_success(&output);
+        }
+    }
+}
+
+#[test]
+fn the_manifests_do_what_their_text_says() {
+    let sidecar = read(deploy("kubernetes/sidecar.yaml"));
+    let (watcher, application) = sidecar.split_once("\n      containers:\n").unwrap();
+    assert!(watcher.contains("restartPolicy: Always"), "no native sidecar");
+    assert!(watcher.contains("path: /livez"));
+    assert!(
+        !watcher.contains("readinessProbe:"),
+        "the sidecar would take its pod out of service"
+    );
+    assert!(
+        !watcher.contains("startupProbe:"),
+        "the sidecar would hold up the application"
+    );
+    assert!(application.contains("emptyDir: {}"));
+
+    let deployment = read(deploy("kubernetes/deployment.yaml"));
+    assert!(deployment.contains("type: Recreate"));
+    assert!(deployment.contains("replicas: 1\n"));
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert!(deployment.contains(&format!("path: {path}\n")));
+    }
+    for manifest in [&sidecar, &deployment] {
+        assert!(!manifest.contains("subPath:"), "it would never see a change");
+        assert!(manifest.contains("readOnlyRootFilesystem: true"));
+        assert!(manifest.contains("runAsNonRoot: true"));
+        assert!(manifest.contains("prometheus.io/scrape: \"true\""));
+        // Beyond loopback, where the kubelet asks.
+        assert!(manifest.contains("0.0.0.0:8464"));
+    }
+}
+
+#[test]
+fn the_settings_of_the_config_map_are_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let deployment = read(deploy("kubernetes/deployment.yaml"));
+    let settings = block(&deployment, "  config.toml: |");
+    let list = block(&deployment, "  watch.list: |");
+    std::fs::write(folder.path().join("watch.list"), list).unwrap();
+    std::fs::write(folder.path().join("api-key"), "key\n").unwrap();
+    let secret = read(deploy("kubernetes/secret.yaml"));
+    let webhook_secret = secret
+        .lines()
+        .find_map(|line| line.strip_prefix("  webhook-secret: "))
+        .unwrap();
+    std::fs::write(folder.path().join("webhook-secret"), webhook_secret).unwrap();
+    let here = |text: String, place: &str| text.replace(place, folder.path().to_str().unwrap());
+    let settings = here(settings, "/etc/backfill-watch-secrets");
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, settings).unwrap();
+
+    let loaded = Settings::load(Some(&file), &Environment::default(), &Overrides::default())
+        .unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(loaded.warnings.is_empty());
+    assert_eq!(loaded.settings.webhooks.len(), 1);
+    assert_eq!(loaded.settings.http.listen.unwrap().port(), 8464);
+}
+
+/// The text of a YAML block scalar that begins with the line `head`.
+fn block(yaml: &str, head: &str) -> String {
+    let indent = head.len() - head.trim_start().len() + 2;
+    let lines: Vec<_> = yaml
+        .lines()
+        .skip_while(|line| *line != head)
+        .skip(1)
+        .take_while(|line| line.is_empty() || line.starts_with(&" ".repeat(indent)))
+        .map(|line| line.get(indent..).unwrap_or_default())
+        .collect();
+    assert!(!lines.is_empty(), "{head} is missing");
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn the_environment_of_sidecar_and_compose_is_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret_file = folder.path().join("secret");
+    std::fs::write(&secret_file, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+    for file in [
+        "kubernetes/sidecar.yaml",
+        "container/compose.yaml",
+        "container/compose.simulated.yaml",
+    ] {
+        let manifest = read(deploy(file));
+        let mut lines = manifest
+            .lines()
+            .map(|line| line.trim().trim_start_matches("- name: "));
+        let mut variables = vec![
+            ("AMPERSAND_API_KEY".to_owned(), "key".to_owned()),
+            (
+                "BACKFILL_WATCH_AMPERSAND__PROJECT".to_owned(),
+                "my-project".to_owned(),
+            ),
+            (
+                "BACKFILL_WATCH_WEBHOOK_SECRET".to_owned(),
+                "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
+            ),
+        ];
+        while let Some(line) = lines.next() {
+            if line.starts_with('#') || !line.starts_with("BACKFILL_WATCH_") {
+                continue;
+            }
+            let (name, value) = match line.split_once(':') {
+                Some((name, value)) => (name, value.trim()),
+                None => (line, lines.next().unwrap().strip_prefix("value: ").unwrap()),
+            };
+            let value = value.trim_matches('"');
+            if name.ends_with("_FILE") {
+                variables.push((name.to_owned(), secret_file.display().to_string()));
+            } else if !value.is_empty() && !value.starts_with("${") {
+                variables.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        assert!(variables.len() > 4, "{file} sets nothing: {variables:?}");
+        let environment = Environment::from_iter(variables);
+        let overrides = Overrides {
+            watch_list: Some(folder.path().join("watch.list")),
+            ..Overrides::default()
+        };
+        // No settings file is there, as in the image.
+        let loaded = Settings::load(None, &environment, &overrides)
+            .unwrap_or_else(|errors| panic!("{file}: {errors}"));
+        assert!(loaded.warnings.is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn compose_accepts_the_example() {
+    let mut command = Command::new("docker-compose");
+    for file in ["compose.yaml", "compose.simulated.yaml"] {
+        command.arg("--file").arg(deploy("container").join(file));
+    }
+    command.args(["config", "--quiet"]);
+    if let Some(output) = run(&mut command, COMPOSE) {
+        assert_success(&output);
+    }
+}
+
+#[test]
+fn the_image_has_no_root_and_no_shell() {
+    let file = read(deploy("container/Dockerfile"));
+    let (_, runtime) = file.split_once("\nFROM ${RUNTIME_IMAGE}\n").unwrap();
+    assert!(file.contains("\nARG RUNTIME_IMAGE=scratch\n"));
+    assert!(!runtime.contains("\nRUN "), "there is no shell to run it");
+    let user = runtime
+        .lines()
+        .find_map(|line| line.strip_prefix("USER "))
+        .unwrap();
+    // By number: Kubernetes cannot tell of a name whether it is root.
+    assert!(user.split(':').all(|id| id.parse::<u32>().unwrap() > 0));
+    for line in [
+        r#"ENTRYPOINT ["/usr/bin/backfill-watch"]"#,
+        r#"CMD ["/usr/bin/backfill-watch", "status", "--check"]"#,
+    ] {
+        assert!(runtime.contains(line), "{line} is missing");
+    }
+    let version = env!("CARGO_PKG_RUST_VERSION");
+    assert!(
+        file.contains(&format!("rust:{version}-")),
+        "the image is built with another compiler than Cargo.toml names"
+    );
+}
+
+#[test]
+fn the_package_ships_what_is_there() {
+    let manifest: toml::Table = read(root().join("Cargo.toml")).parse().unwrap();
+    let deb = &manifest["package"]["metadata"]["deb"];
+    let assets = deb["assets"].as_array().unwrap();
+    assert!(!assets.is_empty());
+    for asset in assets {
+        let source = asset[0].as_str().unwrap();
+        // deploy/debian/build makes these.
+        if !source.starts_with("target/packaging/") {
+            assert!(root().join(source).is_file(), "{source} is missing");
+        }
+    }
+    assert!(deploy("systemd/backfill-watch.service").is_file());
+}
