@@ -1,10 +1,13 @@
 //! The shipped examples.
 
+use std::sync::Arc;
+
 use toml::{Table, Value};
 
 use super::super::keys::KEYS;
 use super::{Case, PROJECT, SECRET};
 use crate::config::EventFilter;
+use crate::core::watch_list;
 
 const EXAMPLE: &str = include_str!("../../../config/config.toml");
 const WATCH_LIST: &str = include_str!("../../../config/watch.list");
@@ -143,7 +146,18 @@ fn what_the_example_shows_as_defaults_are_the_defaults() {
 }
 
 #[test]
-fn the_example_watch_list_is_a_list_of_nothing() {
-    assert!(WATCH_LIST.lines().all(|line| line.starts_with('#')));
-    assert!(WATCH_LIST.contains("project="));
+fn the_example_watch_list_is_a_list_of_nothing_and_its_examples_are_entries() {
+    let projects = [Arc::from("my-project"), Arc::from("staging")];
+    let list = watch_list::parse(WATCH_LIST.as_bytes(), &projects);
+    assert!(list.entries.is_empty() && list.rejected.is_empty());
+
+    let is_entry = |line: &&str| line.contains('=') && line.starts_with(|c: char| c.is_ascii_digit());
+    let examples: Vec<&str> = WATCH_LIST
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(is_entry)
+        .collect();
+    let list = watch_list::parse(examples.join("\n").as_bytes(), &projects);
+    assert_eq!((list.entries.len(), list.rejected), (2, Vec::new()));
+    assert_eq!(&*list.entries[1].key.project, "staging");
 }

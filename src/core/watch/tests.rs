@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::answer::FailureClass;
-use crate::core::event::EventData;
+use crate::core::event::{EventData, EventId};
 use crate::core::operation::{ActionType, Metadata, Progress, Retry};
 
 /// A watch, its settings, and a clock that moves when told to.
@@ -512,6 +512,35 @@ proptest! {
             if let Next::PollAfter(wait) = step.next {
                 prop_assert!(wait <= bench.pace.max_interval && wait >= bench.pace.min_interval);
             } else {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_fact_has_the_same_id_whenever_the_daemon_was_restarted(
+        steps in prop::collection::vec((any_answer(), 0..2000_u64, any::<bool>()), 1..60),
+    ) {
+        let (mut steady, mut restarted) = (Bench::new(), Bench::new());
+        for (answer, seconds, restart) in steps {
+            if restart {
+                let json = serde_json::to_string(&restarted.watch).unwrap();
+                restarted.watch = serde_json::from_str(&json).unwrap();
+                restarted.watch.resume(Duration::ZERO);
+            }
+            let elapsed = Duration::from_secs(seconds);
+            let one = steady.step(elapsed, Some(&answer));
+            let other = restarted.step(elapsed, Some(&answer));
+            // A restart hides time, so a stall may be seen later; every other fact is the same, under the same ID.
+            let facts = |step: &Step| -> Vec<EventId> {
+                step.events
+                    .iter()
+                    .filter(|event| !matches!(event.event_type, EventType::Stalled | EventType::Resumed | EventType::Progress))
+                    .map(|event| event.id.clone())
+                    .collect()
+            };
+            prop_assert_eq!(facts(&one), facts(&other));
+            if one.next == Next::Over {
                 break;
             }
         }
