@@ -7,11 +7,9 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
-use backfill_watch::clock;
 use backfill_watch::simulator::Random;
 use hyper::body::Bytes;
 use hyper::{HeaderMap, StatusCode};
-use jiff::Timestamp;
 use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
@@ -29,8 +27,6 @@ pub struct Message {
     pub id: String,
     /// Its body.
     pub body: Value,
-    /// When it came in.
-    pub time: Timestamp,
     /// Whether it was answered with a 2xx.
     pub accepted: bool,
 }
@@ -185,7 +181,6 @@ async fn receive(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes)
     let message = Message {
         id: headers["webhook-id"].to_str().unwrap().to_owned(),
         body: serde_json::from_slice(&body).unwrap(),
-        time: clock::wall(),
         accepted,
     };
     desk.messages.lock().unwrap().push(message);

@@ -95,7 +95,7 @@ async fn fifty_kills_lose_nothing_and_tell_nothing_twice() {
     let waiting = daemon.log.lines(|line| line["waiting"].is_number());
     assert!(waiting.is_empty(), "{waiting:?}");
 
-    let log = events(&daemon.into_setup().arguments(&[])).await;
+    let log = events(&daemon.into_setup()).await;
     assert_gapless(&log);
     let superseded = assert_delivered(&log, &inbox);
     let told = by_operation(&log);

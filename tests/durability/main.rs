@@ -11,6 +11,10 @@
 )]
 mod support;
 
+mod commands;
 mod event_log;
 mod inbox;
 mod kills;
+mod outages;
+mod restarts;
+mod until_done;

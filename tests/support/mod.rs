@@ -5,6 +5,7 @@
 mod log;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -104,7 +105,11 @@ impl Setup {
 
     /// Starts `backfill-watch run`.
     pub fn start(self) -> Daemon {
-        let mut child = self.command("run").stdout(Stdio::null()).spawn().unwrap();
+        let mut child = self
+            .command("run", &self.arguments)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let log = Log::read(child.stderr.take().unwrap());
         Daemon {
             setup: Some(self),
@@ -115,25 +120,25 @@ impl Setup {
 
     /// Runs a command to its end, which must come by itself, and soon.
     pub async fn run(&self, command: &str) -> Output {
-        self.run_with(command, &[]).await
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        self.run_with(command, &arguments).await
     }
 
-    /// As [`Setup::run`], with further arguments.
+    /// As [`Setup::run`], with these arguments and no others.
     pub async fn run_with(&self, command: &str, arguments: &[&str]) -> Output {
-        let mut command = self.command(command);
-        command.args(arguments);
+        let mut command = self.command(command, arguments);
         let running = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = tokio::time::timeout(DEADLINE, running).await;
         output.expect("the command ends").unwrap()
     }
 
-    fn command(&self, command: &str) -> Command {
+    fn command<S: AsRef<OsStr>>(&self, command: &str, arguments: &[S]) -> Command {
         // The limit of open files is raised as far as it goes: a thousand requests in flight need that many.
         let mut process = Command::new("sh");
         process
             .args(["-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#])
             .args([env!("CARGO_BIN_EXE_backfill-watch"), command])
-            .args(&self.arguments)
+            .args(arguments)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "HOME"))
             .envs(&self.environment)
