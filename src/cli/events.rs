@@ -10,9 +10,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::StateArgs;
+use super::event_line::event_line;
 use crate::config::EventGlob;
-use crate::core::event::{EventType, millis};
-use crate::core::text;
+use crate::core::event::EventType;
 use crate::store::{Cursor, EventFilter, StateReader, StoredEvent};
 
 const AFTER_HELP: &str = "\
@@ -109,30 +109,9 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The event on one line: time, type, operation (or project), and what else is known.
 fn line(event: &StoredEvent) -> String {
     let data: Value = serde_json::from_str(event.data()).unwrap_or_default();
-    let member = |name: &str| data[name].as_str();
-    let subject = member("operationId").or(member("project")).unwrap_or("-");
-    let mut line = format!(
-        "{}  {:<24}  {subject}",
-        millis(event.timestamp),
-        event.event_type.as_str()
-    );
-    if let Some(phase) = member("phase") {
-        line.push_str("  ");
-        line.push_str(phase);
-    }
-    if let Some(percent) = data["progress"]["percent"].as_f64() {
-        line.push_str(&format!("  {percent:.1}%"));
-    } else if let Some(records) = data["progress"]["recordsProcessed"].as_u64() {
-        line.push_str(&format!("  {records} records"));
-    }
-    if let Some(text) = member("result").or(member("reason")) {
-        line.push_str("  ");
-        line.push_str(&text::one_line(text, 200));
-    }
-    line
+    event_line(event.timestamp, event.event_type, &data)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -149,21 +128,5 @@ mod tests {
     fn a_glob_names_types() {
         assert_eq!(types("api.*").unwrap().0.len(), 4);
         assert!(types("apis.*").is_err());
-    }
-
-    #[test]
-    fn a_line_is_readable_and_has_no_control_characters() {
-        let event = StoredEvent {
-            cursor: "0a-1".parse().unwrap(),
-            id: "evt_1".into(),
-            event_type: EventType::Succeeded,
-            timestamp: "2026-11-23T12:00:00Z".parse().unwrap(),
-            body: r#"{"data":{"operationId":"op-1","phase":"succeeded","progress":{"percent":100},"result":"done\u001b[2J\n"}}"#
-                .into(),
-        };
-        assert_eq!(
-            line(&event),
-            "2026-11-23T12:00:00.000Z  operation.succeeded       op-1  succeeded  100.0%  done [2J"
-        );
     }
 }

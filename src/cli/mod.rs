@@ -1,13 +1,19 @@
 //! The commands, one file each.
 
+pub mod bars;
 pub mod check;
 pub mod demo;
+pub mod event_line;
 pub mod events;
 pub mod generate;
 pub mod replay;
 pub mod run;
 pub mod simulate;
+pub mod terminal;
+pub mod watch;
+pub mod words;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,6 +32,10 @@ pub mod exit {
     pub const UNREACHABLE: u8 = 3;
     /// The API key was rejected.
     pub const CREDENTIALS: u8 = 4;
+    /// The time that was allowed passed while operations still ran.
+    pub const TIMED_OUT: u8 = 8;
+    /// Nobody reads standard output any more: as a process that `SIGPIPE` ended.
+    pub const BROKEN_PIPE: u8 = 141;
 }
 
 const AFTER_HELP: &str = "\
@@ -51,6 +61,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Watch(watch::WatchArgs),
     Check(check::CheckArgs),
     Events(events::EventsArgs),
     Replay(replay::ReplayArgs),
@@ -68,6 +79,7 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(args) => run::run(args).await,
+            Command::Watch(args) => watch::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Events(args) => events::run(args).await,
             Command::Replay(args) => replay::run(args).await,
@@ -113,6 +125,37 @@ impl SettingsArgs {
                 ..Overrides::default()
             },
         }
+    }
+}
+
+/// Where settings come from, for commands that ask the API themselves.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AskArgs {
+    /// The project at Ampersand, by name or ID; by default the first of the settings
+    #[arg(long, value_name = "NAME")]
+    project: Option<String>,
+
+    /// Read settings from this file instead of /etc/backfill-watch/config.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl AskArgs {
+    /// Reads the settings, and tells on standard error what is doubtful about them.
+    ///
+    /// # Errors
+    /// When they are wrong.
+    pub fn load(self) -> Result<Settings, ConfigErrors> {
+        let overrides = Overrides {
+            project: self.project,
+            ..Overrides::default()
+        };
+        let loaded = Settings::load_to_ask(self.config.as_deref(), &Environment::capture(), &overrides)?;
+        for warning in &loaded.warnings {
+            // A closed standard error is no reason to stop.
+            let _ = writeln!(io::stderr(), "warning: {warning}");
+        }
+        Ok(loaded.settings)
     }
 }
 

@@ -30,7 +30,7 @@ fn seed() -> u64 {
 
 /// Written past the test harness, which keeps to itself what passing tests print.
 fn tell(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    eprintln!("{line}");
 }
 
 /// Of all kinds, over all the time of the kills and a little beyond.

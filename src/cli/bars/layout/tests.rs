@@ -1,0 +1,143 @@
+use std::time::Duration;
+
+use console::measure_text_width;
+
+use super::*;
+
+const PLAIN: Style = Style {
+    colour: false,
+    unicode: true,
+};
+
+fn bar(name: &str, phase: Phase, percent: Option<f64>) -> Bar {
+    Bar {
+        name: name.to_owned(),
+        phase,
+        processed: Some(2_115),
+        total: percent.map(|_| 5_000),
+        percent,
+        per_second: Some(41.7),
+        left: percent.map(|_| Duration::from_secs(69)),
+        trouble: None,
+    }
+}
+
+fn running(name: &str) -> Bar {
+    bar(name, Phase::Running, Some(42.3))
+}
+
+fn drawn(picture: &Picture, width: usize, height: usize) -> Vec<String> {
+    lines(picture, width, height, PLAIN, 1)
+}
+
+fn of(bars: Vec<Bar>) -> Picture {
+    Picture {
+        bars,
+        ..Picture::default()
+    }
+}
+
+#[test]
+fn a_bar_tells_as_much_as_there_is_room_for() {
+    let picture = of(vec![running("contact 3efc0f0f")]);
+    let line = |width| drawn(&picture, width, 24).remove(0);
+    assert_eq!(
+        line(100),
+        "⠙ contact 3efc0f0f ━━━━━━━━━━━━╸───────────────── 42.3% 2,115/5,000 41.7/s 1m 09s left"
+    );
+    assert_eq!(
+        line(80),
+        "⠙ contact 3efc0f0f ━━━━━━━━━╸───────────── 42.3% 2,115/5,000 41.7/s 1m 09s left"
+    );
+    assert_eq!(
+        line(60),
+        "⠙ contact 3efc0f0f ━━━━────── 42.3% 2,115/5,000 1m 09s left"
+    );
+    assert_eq!(line(55), "⠙ contact 3efc0f0f ━━━━━─────── 42.3% 2.1k/5.0k 1m 09s");
+    assert_eq!(line(40), "⠙ contact 3efc… ━━━━────── 42.3% 1m 09s");
+    assert_eq!(line(20), "⠙ contact… ━━── 42.3%");
+}
+
+#[test]
+fn no_line_is_as_wide_as_the_terminal_however_narrow() {
+    let mut odd = running("連絡先 3efc0f0f\x1b[31m\n");
+    odd.trouble = Some("no answer from 連絡先 ".repeat(20));
+    let picture = Picture {
+        notices: vec!["連絡先".repeat(60)],
+        bars: vec![odd, running("a"), bar("b", Phase::Pending, None)],
+        others: BTreeMap::from([(Phase::Failed, 7)]),
+    };
+    for style in [true, false].map(|colour| Style {
+        colour,
+        unicode: colour,
+    }) {
+        for width in 1..120 {
+            for line in lines(&picture, width, 24, style, width) {
+                assert!(measure_text_width(&line) < width, "{width}: {line:?}");
+                assert!(!line.contains(['\n', '\r']), "{line:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_an_estimate_a_piece_runs_to_and_fro() {
+    let picture = of(vec![bar("contact", Phase::Running, None)]);
+    let at = |frame| lines(&picture, 60, 24, PLAIN, frame).remove(0);
+    assert_eq!(at(0), "⠋ contact ━━━━━━━─────────────────────── 2,115 41.7/s");
+    assert_eq!(at(23), "⠸ contact ───────────────────────━━━━━━━ 2,115 41.7/s");
+    assert_eq!(at(45), "⠴ contact ─━━━━━━━────────────────────── 2,115 41.7/s");
+}
+
+#[test]
+fn trouble_takes_the_place_of_what_is_stale() {
+    let mut troubled = running("contact");
+    troubled.trouble = Some("no connection to api.example.com: connection refused".to_owned());
+    assert_eq!(
+        drawn(&of(vec![troubled, running("lead")]), 80, 24),
+        [
+            "! contact ━━━━━━━━━━━━╸───────────────── 42.3% no connection to api.example.co…",
+            "⠙ lead    ━━━━━━━━━━━━╸───────────────── 42.3% 2,115/5,000 41.7/s 1m 09s left",
+            "2 operations: 2 running",
+        ]
+    );
+}
+
+#[test]
+fn where_not_all_fit_those_that_need_eyes_come_first() {
+    let mut bars: Vec<Bar> = (0..60)
+        .map(|n| bar(&format!("op-{n:02}"), Phase::Running, Some(f64::from(n))))
+        .collect();
+    bars[3].phase = Phase::Stalled;
+    bars[5].trouble = Some("reset".to_owned());
+    bars[59].phase = Phase::Pending;
+    let picture = Picture {
+        notices: Vec::new(),
+        bars,
+        others: BTreeMap::from([(Phase::Succeeded, 4), (Phase::Failed, 1)]),
+    };
+    let lines = drawn(&picture, 80, 8);
+    assert_eq!(lines.len(), 7, "one row is the cursor's");
+    let shown: Vec<String> = lines[..6]
+        .iter()
+        .map(|line| line.split_whitespace().nth(1).unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(shown, ["op-03", "op-05", "op-55", "op-56", "op-57", "op-58"]);
+    assert_eq!(
+        lines[6],
+        "65 operations (6 shown): 1 waiting, 58 running, 1 stalled, 4 succeeded, 1 fail…"
+    );
+}
+
+#[test]
+fn tiny_terminals_are_no_trouble() {
+    let picture = Picture {
+        notices: vec!["n".to_owned()],
+        bars: (0..9).map(|n| running(&n.to_string())).collect(),
+        others: BTreeMap::new(),
+    };
+    for height in 0..6 {
+        assert!(drawn(&picture, 80, height).len() <= height.saturating_sub(1));
+    }
+    assert_eq!(drawn(&Picture::default(), 80, 24), Vec::<String>::new());
+}

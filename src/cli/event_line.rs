@@ -1,0 +1,105 @@
+//! An event on one line, as `events` and `watch` tell it where nothing can be drawn.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::words;
+use crate::core::event::{EventType, millis};
+use crate::core::text::one_line;
+
+/// The longest text of somebody else's that a line repeats, in bytes.
+const MAX_TEXT: usize = 300;
+
+/// Time, type, operation (or project), and what else `data`, the member of the event's body, tells.
+#[must_use]
+pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> String {
+    let member = |name: &str| data[name].as_str();
+    let text = |name: &str| member(name).map(|text| one_line(text, MAX_TEXT));
+    let subject = text("operationId").or(text("project"));
+    let mut line = format!(
+        "{}  {:<24}  {}",
+        millis(time),
+        event_type.as_str(),
+        subject.as_deref().unwrap_or("-")
+    );
+    let mut add = |text: &str| {
+        // Writing to a string cannot fail.
+        let _ = write!(line, "  {text}");
+    };
+    if let Some(phase) = text("phase") {
+        add(&phase);
+    }
+    let progress = &data["progress"];
+    let percent = progress["percent"].as_f64();
+    let records = progress["recordsProcessed"].as_u64().map(words::count);
+    let total = progress["recordsEstimatedTotal"].as_u64().map(words::count);
+    match (percent, records, total) {
+        (Some(percent), Some(records), Some(total)) => add(&format!("{percent:.1}%  {records}/{total}")),
+        (Some(percent), _, _) => add(&format!("{percent:.1}%")),
+        (None, Some(records), _) => add(&format!("{records} records")),
+        (None, None, _) => {}
+    }
+    if !event_type.is_ending()
+        && let Some(rate) = progress["recordsPerSecond"].as_f64()
+    {
+        add(&words::rate(rate));
+    }
+    if let Some(seconds) = data["durationSeconds"].as_f64() {
+        add(&words::seconds(seconds));
+    }
+    if let Some(attempts) = data["retry"]["attempts"].as_u64() {
+        add(&format!("attempt {attempts}"));
+    }
+    if let Some(text) = text("result").or(text("reason")) {
+        add(&text);
+    }
+    if let Some(labels) = data["labels"].as_object() {
+        for (name, value) in labels {
+            let label = format!("{name}={}", value.as_str().unwrap_or_default());
+            add(&one_line(&label, MAX_TEXT));
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(event_type: EventType, data: &Value) -> String {
+        event_line("2026-11-23T12:00:00Z".parse().unwrap(), event_type, data)
+    }
+
+    #[test]
+    fn a_line_tells_what_is_known() {
+        let data = json!({
+            "operationId": "op-1", "phase": "running", "labels": {"customer": "acme"},
+            "progress": {"percent": 25, "recordsProcessed": 1250, "recordsEstimatedTotal": 5000, "recordsPerSecond": 41.66},
+        });
+        assert_eq!(
+            line(EventType::Progress, &data),
+            "2026-11-23T12:00:00.000Z  operation.progress        op-1  running  25.0%  1,250/5,000  41.7/s  customer=acme"
+        );
+        let data = json!({"project": "p", "reason": "connection refused"});
+        assert_eq!(
+            line(EventType::ApiUnreachable, &data),
+            "2026-11-23T12:00:00.000Z  api.unreachable           p  connection refused"
+        );
+    }
+
+    #[test]
+    fn a_line_has_no_control_characters() {
+        let data = json!({
+            "operationId": "op-1", "phase": "succeeded", "progress": {"percent": 100}, "durationSeconds": 69.4,
+            "result": "done\u{1b}[2J\n",
+        });
+        assert_eq!(
+            line(EventType::Succeeded, &data),
+            "2026-11-23T12:00:00.000Z  operation.succeeded       op-1  succeeded  100.0%  1m 09s  done [2J"
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! What the terminal at hand can show.
+
+use std::env;
+use std::io::{self, IsTerminal as _};
+
+use crate::report::log::wants_colour;
+
+/// How to write for one output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Whether colours are wanted.
+    pub colour: bool,
+    /// Whether more than ASCII can be shown.
+    pub unicode: bool,
+}
+
+/// A colour or weight. Only the terminal's own sixteen are used, which its owner has chosen to be legible on the
+/// background, light or dark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ink {
+    /// Success.
+    Green,
+    /// Failure.
+    Red,
+    /// Trouble that may pass.
+    Yellow,
+    /// At work.
+    Cyan,
+    /// An end that is neither success nor failure.
+    Magenta,
+    /// Less important than the rest.
+    Dim,
+    /// More important than the rest.
+    Bold,
+}
+
+impl Style {
+    /// The style of standard error.
+    #[must_use]
+    pub fn stderr() -> Self {
+        Self::new(io::stderr().is_terminal())
+    }
+
+    /// The style of standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self::new(io::stdout().is_terminal())
+    }
+
+    fn new(is_terminal: bool) -> Self {
+        Self {
+            colour: wants_colour(
+                is_terminal,
+                env::var_os("NO_COLOR").as_deref(),
+                env::var_os("TERM").as_deref(),
+            ),
+            unicode: shows_unicode(|name| env::var(name).ok()),
+        }
+    }
+
+    /// `text` in that ink, if colours are wanted.
+    #[must_use]
+    pub fn ink(self, ink: Ink, text: &str) -> String {
+        if !self.colour || text.is_empty() {
+            return text.to_owned();
+        }
+        let code = match ink {
+            Ink::Red => 31,
+            Ink::Green => 32,
+            Ink::Yellow => 33,
+            Ink::Magenta => 35,
+            Ink::Cyan => 36,
+            Ink::Dim => 2,
+            Ink::Bold => 1,
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// Whether lines can be drawn over on standard error.
+#[must_use]
+pub fn is_drawable() -> bool {
+    io::stderr().is_terminal() && env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Whether the locale, as far as one is set, has more than ASCII.
+fn shows_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
+    // Linux's own console has few of the signs that are used.
+    if variable("TERM").is_some_and(|term| term == "linux") {
+        return false;
+    }
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| variable(name).filter(|value| !value.is_empty()));
+    locale.is_none_or(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_tells_whether_there_is_more_than_ascii() {
+        let with = |set: &'static [(&'static str, &'static str)]| {
+            shows_unicode(|name| {
+                let found = set.iter().find(|(other, _)| *other == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert!(with(&[]));
+        assert!(with(&[("LANG", "en_US.UTF-8")]));
+        assert!(with(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
+        assert!(!with(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]));
+        assert!(!with(&[("LANG", "de_DE.ISO-8859-1")]));
+        assert!(!with(&[("LANG", "C.UTF-8"), ("TERM", "linux")]));
+    }
+
+    #[test]
+    fn without_colour_text_stays_as_it_is() {
+        let style = |colour| Style {
+            colour,
+            unicode: true,
+        };
+        assert_eq!(style(false).ink(Ink::Red, "x"), "x");
+        assert_eq!(style(true).ink(Ink::Red, "x"), "\x1b[31mx\x1b[0m");
+    }
+}

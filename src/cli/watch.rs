@@ -1,0 +1,260 @@
+//! `backfill-watch watch`: these operations until they end, without a daemon and without a file.
+
+mod ending;
+mod heard;
+mod ids;
+mod output;
+mod picture;
+mod sentence;
+mod session;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, sleep_until};
+
+use self::ending::{End, Tally};
+use self::output::{Output, Show};
+use self::picture::picture;
+use self::session::{Session, done};
+use super::bars::FRAME;
+use super::{AskArgs, Failure};
+use crate::app::{self, StopSignal};
+use crate::clock;
+use crate::config::Poll;
+
+const AFTER_HELP: &str = "\
+Examples:
+  One operation, with an API key and nothing else:
+    AMPERSAND_API_KEY=… backfill-watch watch --project my-project 3efc0f0f-4bb9-498f-996c-9893d98ca4b5
+
+  In a script, at most an hour:
+    backfill-watch watch --timeout 1h \"$ID\" && echo done
+
+  Whatever runs for one customer:
+    backfill-watch list --integration ID --installation ID --status in_progress --output ids \\
+        | backfill-watch watch -
+
+Exit codes: 0 all succeeded; 1 an operation failed, ended otherwise, is gone or expired; 2 usage or settings;
+3 the API could not be reached; 4 the API key was rejected; 8 --timeout passed while operations still ran;
+130 and 143 stopped by SIGINT and SIGTERM. Where several hold: 4, 3, 8, 1. The operations go on at Ampersand
+whatever happens here.";
+
+/// Watch operations until they end
+///
+/// On a terminal each operation has a live bar on standard error, and results are printed to standard output;
+/// elsewhere each event is one line on standard output. Nothing is written to disk.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct WatchArgs {
+    /// Operation IDs; `-` reads them from standard input, one a line, as a watch list
+    #[arg(value_name = "ID", required = true, allow_hyphen_values = false)]
+    ids: Vec<String>,
+
+    #[command(flatten)]
+    ask: AskArgs,
+
+    /// Give up after this time, as in 90s, 15m or 1h 30m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+
+    /// Poll each operation at least this often
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    interval: Option<Duration>,
+
+    /// Print nothing but errors; the exit code tells how it ended
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+
+    /// Print each event as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    /// So that sums with the time of day stay in the range of every clock.
+    const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number with its unit, such as 30s, 5m or 1h 30m"))?;
+    if duration.is_zero() || duration > LONGEST {
+        return Err("give more than nothing and at most 10 years".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Watches to the end.
+///
+/// # Errors
+/// When settings or IDs are wrong, a part cannot be built, or watching ends before the operations do.
+pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
+    let mut settings = args.ask.load()?;
+    if let Some(interval) = args.interval {
+        set_interval(&mut settings.poll, interval);
+    }
+    let list = ids::read(args.ids, &app::project_names(&settings.ampersand)).await?;
+    // Listened to only now: while it reads standard input, it may be ended as ever.
+    let mut stops = Stops::listen().context("cannot listen to signals")?;
+    let (session, engine) = Session::new(&settings, list).await?;
+    let show = match (args.json, args.quiet) {
+        (true, _) => Show::Json,
+        (_, true) => Show::Nothing,
+        _ => Show::Usual,
+    };
+    let mut watching = Watching {
+        session,
+        output: Output::new(show),
+        timeout: args.timeout,
+    };
+    let end = tokio::select! {
+        end = watching.until_end(&mut stops) => end,
+        () = engine => anyhow::bail!("watching stopped by itself: this is a bug, please report it"),
+    };
+    let (end, tally, was_live) = watching.conclude(end, &mut stops).await;
+    let code = ending::exit_code(&end, &tally);
+    match ending::message(&end, &tally, &settings, args.timeout, !was_live) {
+        Some(_) if matches!(end, End::Stopped(_)) && show == Show::Nothing => {}
+        Some(message) if matches!(end, End::Stopped(_)) => {
+            let _ = writeln!(io::stderr(), "stopped: {message}");
+        }
+        Some(message) => return Err(Failure { message, code }.into()),
+        None if show == Show::Usual && watching.session.targets.len() > 1 && matches!(end, End::Over) => {
+            let _ = writeln!(io::stderr(), "{}", tally.summary());
+        }
+        None => {}
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// At least one poll in each `interval`, and no setting that says otherwise.
+fn set_interval(poll: &mut Poll, interval: Duration) {
+    let pace = &mut poll.pace;
+    pace.max_interval = interval;
+    pace.initial_interval = pace.initial_interval.min(interval);
+    pace.min_interval = pace.min_interval.min(interval);
+}
+
+/// The signals that stop. `SIGHUP` is not among them: with the terminal everything ends.
+struct Stops {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stops {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> End {
+        End::Stopped(tokio::select! {
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => StopSignal::Terminate,
+        })
+    }
+}
+
+/// A session and where it is told.
+struct Watching {
+    session: Session,
+    output: Output,
+    timeout: Option<Duration>,
+}
+
+impl Watching {
+    /// Tells events until there is an end.
+    async fn until_end(&mut self, stops: &mut Stops) -> End {
+        let deadline = self
+            .timeout
+            .and_then(|timeout| clock::instant().checked_add(timeout));
+        let deadline = async move {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut deadline = std::pin::pin!(deadline);
+        // Many operations take their time to be looked at.
+        let many = u32::try_from(self.session.targets.len() / 500).unwrap_or(u32::MAX);
+        let mut frames = tokio::time::interval(FRAME.saturating_mul(many.saturating_add(1)));
+        frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                // Events before the end that they tell.
+                biased;
+                end = stops.next() => return end,
+                () = &mut deadline => return End::TimedOut,
+                Some(event) = self.session.events.recv() => event,
+                () = done(&mut self.session.standing) => return End::Over,
+                _ = frames.tick() => {
+                    self.show();
+                    continue;
+                }
+            };
+            tokio::select! {
+                biased;
+                end = stops.next() => return end,
+                () = &mut deadline => return End::TimedOut,
+                told = self.output.tell(&event) => if let Err(closed) = told {
+                    return End::OutputClosed(closed.0);
+                }
+            }
+            if let Some(end) = End::of(&event) {
+                return end;
+            }
+        }
+    }
+
+    fn show(&mut self) {
+        for hint in self.session.heard.take_hints() {
+            self.output.hint(&hint);
+        }
+        self.output.draw(|| picture(&self.session));
+    }
+
+    /// Tells what has happened until the end and was not told yet; the end that then holds, where the operations
+    /// stand, and whether that can be seen.
+    async fn conclude(&mut self, end: End, stops: &mut Stops) -> (End, Tally, bool) {
+        let end = tokio::select! {
+            biased;
+            end = stops.next() => end,
+            end = self.tell_rest(end) => end,
+        };
+        let tally = Tally::of(&self.session);
+        let was_live = self.output.is_live();
+        if matches!(end, End::Stopped(_) | End::TimedOut) {
+            self.show();
+            self.output.leave();
+        } else {
+            self.output.erase();
+        }
+        (end, tally, was_live)
+    }
+
+    async fn tell_rest(&mut self, mut end: End) -> End {
+        match end {
+            End::Stopped(_) => return end,
+            End::OutputClosed(known) => return End::OutputClosed(known.or(self.output.finish().await.err())),
+            _ => {}
+        }
+        while let Ok(event) = self.session.events.try_recv() {
+            if let Err(closed) = self.output.tell(&event).await {
+                return End::OutputClosed(closed.0.or(self.output.finish().await.err()));
+            }
+            if let Some(other) = End::of(&event) {
+                end = end.or_graver(other);
+            }
+        }
+        match self.output.finish().await {
+            Ok(()) => end,
+            Err(error) => End::OutputClosed(Some(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! What the bars show of a session.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::session::{Session, Target};
+use crate::cli::bars::{Bar, Picture};
+use crate::clock;
+use crate::core::text::one_line;
+use crate::core::watch::{Phase, Watch};
+use crate::core::watch_list::WatchKey;
+
+/// IDs up to this length are shown whole.
+const WHOLE: usize = 20;
+/// As much of the start of a longer one is shown as tells it from others, at least so much.
+const START: usize = 8;
+/// Where that takes more than this, the end is shown, too.
+const LONGEST_START: usize = 16;
+/// The most room that the names of objects take.
+const OBJECTS: usize = 24;
+
+/// The session as it stands: operations that are over only count, since their ends are told in lines that stay.
+pub(super) fn picture(session: &Session) -> Picture {
+    let notices = session.heard.notices(clock::instant());
+    let mut picture = Picture::default();
+    for target in &session.targets {
+        let phase = session.phase(target);
+        if phase.is_over() {
+            *picture.others.entry(phase).or_default() += 1;
+            continue;
+        }
+        let mut bar = bar(session, target);
+        if notices.iter().any(|(project, _)| *project == target.key.project) {
+            // Told once for all.
+            bar.trouble = None;
+        }
+        picture.bars.push(bar);
+    }
+    picture.notices = notices.into_iter().map(|(_, text)| text).collect();
+    picture
+}
+
+/// One operation as it stands.
+pub(super) fn bar(session: &Session, target: &Target) -> Bar {
+    let pending = Bar {
+        name: target.short.clone(),
+        phase: Phase::Pending,
+        processed: None,
+        total: None,
+        percent: None,
+        per_second: None,
+        left: None,
+        trouble: None,
+    };
+    let Some(watched) = session.watched(&target.key) else {
+        return pending;
+    };
+    let now = clock::wall();
+    let labels = watched.labels();
+    let (data, phase, trouble) = watched.look(|watch| {
+        // As of the last poll: the estimate comes nearer while nobody looks.
+        let polled = watch.last_poll().unwrap_or(now);
+        let data = watch.data(&target.key, &labels, polled);
+        (data, watch.phase(), Watch::last_error(watch).map(str::to_owned))
+    });
+    let progress = data.progress.as_ref();
+    let left = progress
+        .and_then(|progress| progress.estimated_end_time)
+        .map(|end| Duration::try_from(end.duration_since(now)).unwrap_or_default());
+    let objects = one_line(&data.objects.join(","), OBJECTS);
+    Bar {
+        name: if objects.is_empty() {
+            pending.name
+        } else {
+            format!("{objects} {}", pending.name)
+        },
+        phase,
+        processed: progress.map(|progress| progress.records_processed),
+        total: progress.and_then(|progress| progress.records_estimated_total),
+        percent: progress.and_then(|progress| progress.percent),
+        per_second: progress.and_then(|progress| progress.records_per_second),
+        left,
+        trouble,
+    }
+}
+
+/// Enough of each ID to tell it from the others.
+pub(super) fn short_ids(keys: &[WatchKey]) -> Vec<String> {
+    let start = (START..=LONGEST_START).find(|length| {
+        let mut starts: HashMap<&str, &str> = HashMap::new();
+        keys.iter().filter(|key| key.operation.len() > WHOLE).all(|key| {
+            let earlier = starts.insert(&key.operation[..*length], &key.operation);
+            earlier.is_none_or(|earlier| *earlier == *key.operation)
+        })
+    });
+    keys.iter()
+        .map(|key| {
+            let id = &*key.operation;
+            match start {
+                _ if id.len() <= WHOLE => id.to_owned(),
+                Some(start) => id[..start].to_owned(),
+                None => format!("{}…{}", &id[..START], &id[id.len() - START..]),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shortened(ids: &[&str]) -> Vec<String> {
+        let keys: Vec<WatchKey> = ids
+            .iter()
+            .map(|id| WatchKey {
+                project: "p".into(),
+                operation: (*id).into(),
+            })
+            .collect();
+        short_ids(&keys)
+    }
+
+    #[test]
+    fn ids_are_as_short_as_they_can_be_told_apart() {
+        let one = "3efc0f0f-4bb9-498f-996c-9893d98ca4b5";
+        assert_eq!(shortened(&["op-1", one, one]), ["op-1", "3efc0f0f", "3efc0f0f"]);
+        let other = "3efc0f0f-4ab9-498f-996c-9893d98ca4b5";
+        assert_eq!(shortened(&[one, other]), ["3efc0f0f-4b", "3efc0f0f-4a"]);
+        assert_eq!(
+            shortened(&["a-long-prefix-of-all-0001", "a-long-prefix-of-all-0002"]),
+            ["a-long-p…all-0001", "a-long-p…all-0002"]
+        );
+    }
+}

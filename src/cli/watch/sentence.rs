@@ -1,0 +1,188 @@
+//! Events as lines above the bars: what the bars cannot show, or take away with them.
+
+use jiff::Timestamp;
+
+use crate::cli::bars::{ink, sign};
+use crate::cli::terminal::{Ink, Style};
+use crate::cli::words;
+use crate::core::event::{Event, EventData, EventType, OperationData};
+use crate::core::log_line::LogLine;
+use crate::core::text::one_line;
+use crate::core::watch::Phase;
+
+/// The longest text of somebody else's that a line repeats, in bytes.
+const MAX_TEXT: usize = 1_000;
+
+/// The lines that tell an event to somebody who sees the bars, each with its line end; `None` where the bars show it.
+pub(super) fn sentence(event: &Event, style: Style) -> Option<String> {
+    let data = match &event.data {
+        EventData::Operation(data) => data,
+        EventData::Api(data) => {
+            let (ink, words) = match event.event_type {
+                EventType::ApiReachable => (Ink::Green, "the API answers again"),
+                EventType::CredentialsAccepted => (Ink::Green, "the API key is accepted again"),
+                // What these mean ends the watching, and is told with its end.
+                _ => return None,
+            };
+            let line = format!("{} project {}: {words}", time(event.time), data.project);
+            return Some(format!("{}\n", style.ink(ink, &line)));
+        }
+    };
+    let phase = phase(data.phase);
+    let what = match event.event_type {
+        EventType::Started | EventType::Progress => return None,
+        EventType::Succeeded => with_duration("succeeded in", data),
+        EventType::Failed => with_duration("failed after", data),
+        EventType::Ended => {
+            let status = data.status.as_deref().unwrap_or("an unknown status");
+            with_duration(
+                &format!("ended with status {} after", one_line(status, 100)),
+                data,
+            )
+        }
+        EventType::Gone => "is gone: the API does not know it".to_owned(),
+        EventType::Expired => "was watched for poll.give_up_after, and is given up".to_owned(),
+        EventType::Stalled => format!("has stalled{}", at_count(data)),
+        EventType::Resumed => format!("goes on{}", at_count(data)),
+        EventType::Retried => match &data.retry {
+            Some(retry) => format!("was retried by the platform (attempt {})", retry.attempts),
+            None => "was retried by the platform".to_owned(),
+        },
+        EventType::Unreachable => "cannot be polled, though others can".to_owned(),
+        EventType::Reachable => "can be polled again".to_owned(),
+        EventType::ApiUnreachable
+        | EventType::ApiReachable
+        | EventType::CredentialsRejected
+        | EventType::CredentialsAccepted => return None,
+    };
+    let objects = one_line(&data.objects.join(","), 100);
+    let space = if objects.is_empty() { "" } else { " " };
+    let mut text = format!(
+        "{} {objects}{space}{} {}",
+        style.ink(ink(phase), sign(phase, style)),
+        data.operation_id,
+        style.ink(ink(phase), &what)
+    );
+    if let Some(why) = data.result.as_deref().or(data.reason.as_deref()) {
+        text.push_str(": ");
+        text.push_str(&one_line(why, MAX_TEXT));
+    }
+    text.push('\n');
+    text.push_str(&logs(&data.logs, style));
+    Some(text)
+}
+
+/// The log of a failed operation, indented.
+pub(super) fn logs(lines: &[LogLine], style: Style) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let message = &line.message;
+        let said = match (&message.error, message.msg.is_empty()) {
+            (Some(error), false) => format!("{}: {error}", message.msg),
+            (Some(error), true) => error.clone(),
+            (None, _) => message.msg.clone(),
+        };
+        let time = line
+            .timestamp
+            .map(|at| format!("{} ", time(at)))
+            .unwrap_or_default();
+        let severity = one_line(&line.severity, 20);
+        let start = style.ink(Ink::Dim, &format!("{time}{severity}"));
+        text.push_str(&format!("    {start} {}\n", one_line(&said, MAX_TEXT)));
+    }
+    text
+}
+
+fn with_duration(words: &str, data: &OperationData) -> String {
+    match data.duration_seconds {
+        Some(seconds) => format!("{words} {}", words::seconds(seconds)),
+        // Without its last word, which wants the duration.
+        None => words
+            .rsplit_once(' ')
+            .map_or(words, |(words, _)| words)
+            .to_owned(),
+    }
+}
+
+fn at_count(data: &OperationData) -> String {
+    data.progress.as_ref().map_or_else(String::new, |progress| {
+        format!(" at {} records", words::count(progress.records_processed))
+    })
+}
+
+fn phase(name: &str) -> Phase {
+    Phase::ALL
+        .into_iter()
+        .find(|phase| phase.as_str() == name)
+        .unwrap_or(Phase::Pending)
+}
+
+/// The time of day, in UTC as all times that are told.
+fn time(at: Timestamp) -> String {
+    at.strftime("%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::watch::Watch;
+    use crate::core::watch_list::WatchKey;
+
+    const PLAIN: Style = Style {
+        colour: false,
+        unicode: true,
+    };
+
+    fn event(event_type: EventType, phase: Phase, fill: impl FnOnce(&mut OperationData)) -> Event {
+        let key = WatchKey {
+            project: "p".into(),
+            operation: "op-1".into(),
+        };
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        let mut data = Watch::default().data(&key, &Vec::new(), now);
+        data.phase = phase.as_str();
+        data.objects = vec!["contact".into()];
+        fill(&mut data);
+        Event::operation(&key, event_type, "", now, data)
+    }
+
+    #[test]
+    fn an_end_tells_how_long_it_took_and_why() {
+        let event = event(EventType::Failed, Phase::Failed, |data| {
+            data.duration_seconds = Some(69.0);
+            data.result = Some("[contact] Read failed\n".into());
+            data.logs = vec![
+                LogLine::from_api(&serde_json::json!({
+                    "timestamp": "2026-11-23T11:59:58Z", "severity": "ERROR",
+                    "message": {"msg": "read failed", "error": "403\u{1b}[2J"},
+                }))
+                .unwrap(),
+            ];
+        });
+        assert_eq!(
+            sentence(&event, PLAIN).unwrap(),
+            "✗ contact op-1 failed after 1m 09s: [contact] Read failed\n    11:59:58Z ERROR read failed: 403 [2J\n"
+        );
+    }
+
+    #[test]
+    fn what_the_bars_show_is_not_told_again() {
+        for event_type in [EventType::Started, EventType::Progress] {
+            assert_eq!(sentence(&event(event_type, Phase::Running, |_| ()), PLAIN), None);
+        }
+        let gone = event(EventType::Gone, Phase::Gone, |data| {
+            data.reason = Some("404".into())
+        });
+        assert_eq!(
+            sentence(&gone, PLAIN).unwrap(),
+            "✗ contact op-1 is gone: the API does not know it: 404\n"
+        );
+        let ended = event(EventType::Ended, Phase::Ended, |data| {
+            data.status = Some("cancelled".into())
+        });
+        assert_eq!(
+            sentence(&ended, PLAIN).unwrap(),
+            "- contact op-1 ended with status cancelled\n"
+        );
+    }
+}
