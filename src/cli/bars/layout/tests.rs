@@ -55,7 +55,7 @@ fn a_bar_tells_as_much_as_there_is_room_for() {
     );
     assert_eq!(line(55), "⠙ contact 3efc0f0f ━━━━━─────── 42.3% 2.1k/5.0k 1m 09s");
     assert_eq!(line(40), "⠙ contact 3efc… ━━━━────── 42.3% 1m 09s");
-    assert_eq!(line(20), "⠙ contact… ━━── 42.3%");
+    assert_eq!(line(20), "⠙ contact… 42.3%");
 }
 
 #[test]
