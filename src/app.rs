@@ -1,12 +1,12 @@
 //! The composition root: builds the parts of the daemon, starts them, and stops them in order.
 
+mod pages;
 mod signals;
 mod upkeep;
 mod webhooks;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,18 +23,17 @@ use crate::chance::Chance;
 use crate::config::{Ampersand, ConfigErrors, Environment, Loaded, Overrides, Poll, Settings};
 use crate::core::watch::Phase;
 use crate::error::chain;
-use crate::health::{Health, Stage};
-use crate::http::{Access, Listener, Site, Sources};
+use crate::health::Stage;
 use crate::poller::Shared;
 use crate::project::Project;
 use crate::record::Recorder;
 use crate::report::log::LogHandle;
-use crate::report::metrics::Metrics;
 use crate::report::tell::tell;
 use crate::store::{Store, Threads};
 use crate::supervisor::{Projects, Standing, Supervisor};
 use crate::systemd;
 use crate::watch_list::{self, WatchListSource};
+use pages::Pages;
 pub use signals::StopSignal;
 use signals::{Received, Signals};
 use webhooks::Webhooks;
@@ -102,20 +101,13 @@ struct App {
     store: Store,
     recorder: Recorder,
     webhooks: Webhooks,
-    metrics: Metrics,
-    health: Arc<Health>,
-    /// Who may see the pages; `None` where there are none.
-    access: Option<Arc<Access>>,
-    metrics_per_operation: Arc<AtomicBool>,
+    pages: Pages,
 }
 
 /// Everything that stops when the daemon does.
 struct Tasks {
     cancel: CancellationToken,
     running: JoinSet<()>,
-    /// What tells others of the daemon, to its end.
-    telling: JoinSet<()>,
-    closing: CancellationToken,
     /// The store's own, where it has any; they end last.
     threads: Option<Threads>,
 }
@@ -207,12 +199,8 @@ impl App {
                 (store, Some(threads), Arc::default())
             }
         };
-        let listener = match settings.http.listen {
-            Some(address) => Some(Listener::bind(address).await?),
-            None => None,
-        };
-        let metrics = Metrics::new();
-        let counted = metrics.clone();
+        let pages = Pages::new(&settings, &board).await?;
+        let counted = pages.metrics.clone();
         let recorder = Recorder::new(
             store.clone(),
             vec![Box::new(tell), Box::new(move |event| counted.event(event))],
@@ -231,7 +219,7 @@ impl App {
             recorder: recorder.clone(),
             poll: poll_receiver,
             chance: Chance::new(),
-            metrics: metrics.clone(),
+            metrics: pages.metrics.clone(),
         });
         let (supervisor, standing) = Supervisor::new(
             Arc::clone(&shared),
@@ -240,15 +228,6 @@ impl App {
             Arc::clone(&board),
             list.snapshots(),
         );
-        let health = Arc::new(Health::new(
-            Arc::clone(&board),
-            settings.ampersand.request_timeout,
-        ));
-        let access = match &listener {
-            Some(listener) => Some(Arc::new(access(&settings, listener).await?)),
-            None => None,
-        };
-        let metrics_per_operation = Arc::new(AtomicBool::new(settings.metrics.per_operation));
         let mut app = Self {
             source,
             settings,
@@ -261,15 +240,11 @@ impl App {
             store,
             recorder,
             webhooks,
-            metrics,
-            health,
-            access,
-            metrics_per_operation,
+            pages,
         };
         app.add_projects().await?;
         app.apply_webhooks().await?;
-        let closing = CancellationToken::new();
-        let telling = app.tell(listener, &closing);
+        app.pages.start(&app.board, &app.store, &app.list.snapshots());
 
         let cancel = CancellationToken::new();
         let mut running = JoinSet::new();
@@ -285,7 +260,6 @@ impl App {
             app.settings.retention,
             cancel.clone(),
         ));
-        running.spawn(become_ready(app.list.snapshots(), Arc::clone(&app.health)));
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             watch_list = %app.settings.watch_list.display(),
@@ -298,37 +272,10 @@ impl App {
             Tasks {
                 cancel,
                 running,
-                telling,
-                closing,
                 threads,
             },
             standing,
         ))
-    }
-
-    /// Starts what tells others of the daemon: its pages, and systemd.
-    fn tell(&self, listener: Option<Listener>, closing: &CancellationToken) -> JoinSet<()> {
-        let mut telling = JoinSet::new();
-        telling.spawn(systemd::keep_informed(
-            Arc::clone(&self.health),
-            Arc::clone(&self.board),
-            closing.clone(),
-        ));
-        if let (Some(listener), Some(access)) = (listener, &self.access) {
-            let sources = Sources {
-                board: Arc::clone(&self.board),
-                health: Arc::clone(&self.health),
-                metrics: self.metrics.clone(),
-                store: self.store.clone(),
-                list: self.list.snapshots(),
-                per_operation: Arc::clone(&self.metrics_per_operation),
-            };
-            let site = Site::new(sources, Arc::clone(access), closing.clone());
-            tracing::info!(address = %listener.address(), "the status page is served");
-            telling.spawn(Arc::clone(&site).feed());
-            telling.spawn(site.serve(listener));
-        }
-        telling
     }
 
     /// Makes a project of each that is configured and not there yet.
@@ -358,7 +305,8 @@ impl App {
                 self.recorder.clone(),
             );
             let (is_reachable, has_credentials) = project.health().await;
-            self.metrics
+            self.pages
+                .metrics
                 .add_project(&configured.name, is_reachable, has_credentials);
             self.projects
                 .write()
@@ -374,28 +322,27 @@ impl App {
             .webhooks
             .apply(&self.settings.webhooks, self.settings.shutdown_timeout)
             .await;
-        applied.context("the webhooks cannot be recorded in the state")
+        applied.context("the webhooks cannot be recorded in the state")?;
+        self.pages.metrics.set_endpoints(self.webhooks.stats());
+        Ok(())
     }
 
     /// Looks at the files that secrets stand in, so that one that was rotated needs no reload.
     async fn refresh_secrets(&self) {
         replace_keys(&self.projects, self.shared.fetch.refresh_keys().await).await;
         self.webhooks.refresh_secrets().await;
-        if let Some(access) = self.access.clone() {
-            // The token before holds if the file cannot be read.
-            let _ = tokio::task::spawn_blocking(move || access.refresh()).await;
-        }
+        self.pages.refresh_token().await;
     }
 
     /// Reads settings, secrets and the watch list anew. Broken settings keep the running ones.
     async fn reload(&mut self) {
         tracing::info!("reloading settings, secrets and watch list");
-        let is_ready = self.health.stage() == Stage::Ready;
+        let is_ready = self.pages.health.stage() == Stage::Ready;
         if is_ready {
             systemd::tell_reloading();
         }
         let reloaded = self.reload_settings().await;
-        self.metrics.config_reloaded(reloaded.is_ok());
+        self.pages.metrics.config_reloaded(reloaded.is_ok());
         let list = reloaded.unwrap_or_else(|error| {
             tracing::error!(
                 error = format!("{error:#}"),
@@ -430,27 +377,17 @@ impl App {
                 "this setting cannot change while running; it is kept until a restart"
             );
         }
-        if let Some(access) = self.access.clone() {
-            let http = settings.http.clone();
-            tokio::task::spawn_blocking(move || access.set(&http)).await??;
-        }
-        self.metrics_per_operation
-            .store(settings.metrics.per_operation, Ordering::Relaxed);
-        self.health
-            .set_request_timeout(settings.ampersand.request_timeout);
+        self.pages.apply(&settings).await?;
         self.shared.fetch.set_client(client);
         self.shared.fetch.set_sources(key_sources(&settings.ampersand));
         self.poll.send_replace(Arc::new(settings.poll.clone()));
         self.settings = settings;
         self.add_projects().await?;
         self.apply_webhooks().await?;
-        let names = project_names(&self.settings.ampersand);
-        self.metrics
-            .retain_projects(|name| names.iter().any(|configured| **configured == *name));
         let list = self.list.set(
             self.settings.watch_list.clone(),
             self.settings.watch_list_refresh,
-            names,
+            project_names(&self.settings.ampersand),
         );
         tracing::info!("settings reloaded");
         Ok(list)
@@ -481,7 +418,7 @@ impl App {
     /// Stops in order: first nothing new is decided, then what was decided is recorded and told; with `deliver`, what
     /// waits to be delivered is given its time first.
     async fn stop(&mut self, mut tasks: Tasks, deliver: bool) {
-        self.health.set_stopping();
+        self.pages.health.set_stopping();
         tasks.cancel.cancel();
         join(&mut tasks.running).await;
         self.recorder.finish().await;
@@ -490,8 +427,7 @@ impl App {
         }
         self.webhooks.stop().await;
         upkeep::checkpoint(&self.store, &self.board).await;
-        tasks.closing.cancel();
-        join(&mut tasks.telling).await;
+        self.pages.stop().await;
         if let Some(threads) = tasks.threads
             && let Err(error) = threads.close().await
         {
@@ -509,19 +445,6 @@ async fn join(tasks: &mut JoinSet<()>) {
         if let Err(error) = joined {
             tracing::error!(%error, "a task of the daemon ended badly: this is a bug, please report it");
         }
-    }
-}
-
-async fn access(settings: &Settings, listener: &Listener) -> anyhow::Result<Access> {
-    let (http, address) = (settings.http.clone(), listener.address());
-    Ok(tokio::task::spawn_blocking(move || Access::new(&http, address)).await??)
-}
-
-/// The daemon is ready once the watch list was looked at, whatever that found.
-async fn become_ready(mut snapshots: watch::Receiver<Arc<watch_list::Snapshot>>, health: Arc<Health>) {
-    // Fails only when the source has ended, which happens at a stop.
-    if snapshots.wait_for(|snapshot| snapshot.looked).await.is_ok() {
-        health.set_ready();
     }
 }
 

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod replay;
 pub mod run;
 pub mod simulate;
+pub mod status;
 pub mod terminal;
 pub mod watch;
 pub mod words;
@@ -64,6 +65,7 @@ enum Command {
     Watch(watch::WatchArgs),
     Check(check::CheckArgs),
     Events(events::EventsArgs),
+    Status(status::StatusArgs),
     Replay(replay::ReplayArgs),
     Simulate(simulate::SimulateArgs),
     Demo(demo::DemoArgs),
@@ -82,6 +84,7 @@ impl Cli {
             Command::Watch(args) => watch::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Events(args) => events::run(args).await,
+            Command::Status(args) => status::run(args).await,
             Command::Replay(args) => replay::run(args).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Demo(args) => demo::run(args).await,

@@ -67,16 +67,27 @@ impl Drop for Seat {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Snapshot {
     /// When it was made.
     time: String,
     /// How many listed operations stand in each phase.
     phases: serde_json::Map<String, serde_json::Value>,
     projects: Vec<ProjectHealth>,
+    watch_list: WatchList,
     /// What is new or changed.
     operations: Vec<Operation>,
     /// What is not listed any more.
     removed: Vec<Removed>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WatchList {
+    /// Whether there is a list, and its file could be read last time.
+    readable: bool,
+    /// Lines that are skipped.
+    rejected_lines: usize,
 }
 
 #[derive(Serialize)]
@@ -229,6 +240,7 @@ pub(super) fn event_message(event: &StoredEvent) -> Bytes {
 
 /// The message of a snapshot.
 pub(super) fn snapshot(sources: &Sources, operations: Vec<Operation>, removed: Vec<WatchKey>) -> Bytes {
+    let list = sources.list.borrow().clone();
     let snapshot = Snapshot {
         time: millis(clock::wall()),
         phases: sources
@@ -238,6 +250,10 @@ pub(super) fn snapshot(sources: &Sources, operations: Vec<Operation>, removed: V
             .map(|(phase, count)| (phase.as_str().to_owned(), count.into()))
             .collect(),
         projects: sources.metrics.projects(),
+        watch_list: WatchList {
+            readable: list.list.is_some() && list.problem.is_none(),
+            rejected_lines: list.list.as_ref().map_or(0, |list| list.rejected_total),
+        },
         operations,
         removed: removed.into_iter().map(Removed::from).collect(),
     };

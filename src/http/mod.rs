@@ -214,7 +214,7 @@ async fn metrics_text(State(site): State<Arc<Site>>) -> Response {
         store: &sources.store,
         per_operation: sources.per_operation.load(Ordering::Relaxed),
     };
-    match sources.metrics.render(&scrape) {
+    match sources.metrics.render(&scrape).await {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be told: this is a bug, please report it");

@@ -4,6 +4,7 @@
 //! is looked up when it is asked for. No label has values that the outside world can make up, except where
 //! `metrics.per_operation` asks for them.
 
+mod endpoints;
 mod scrape;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ struct Inner {
     config_last_reload_successful: IntGauge,
     /// The API as each project sees it.
     projects: Mutex<BTreeMap<String, Api>>,
+    endpoints: Mutex<endpoints::Endpoints>,
 }
 
 /// The API as one project sees it.
@@ -118,6 +120,7 @@ impl Metrics {
                 "Whether the settings could be read and applied last time.",
             ))?,
             projects: Mutex::default(),
+            endpoints: Mutex::default(),
             registry,
         };
         inner.register()?;
@@ -153,7 +156,7 @@ impl Metrics {
             EventType::CredentialsAccepted => |api| api.has_credentials = true,
             _ => return,
         };
-        if let Some(api) = self.lock().get_mut(event.data.project()) {
+        if let Some(api) = self.apis().get_mut(event.data.project()) {
             change(api);
         }
     }
@@ -174,18 +177,18 @@ impl Metrics {
             is_reachable,
             has_credentials,
         };
-        self.lock().insert(name.to_owned(), api);
+        self.apis().insert(name.to_owned(), api);
     }
 
     /// No other projects than these are configured any more.
     pub fn retain_projects(&self, is_configured: impl Fn(&str) -> bool) {
-        self.lock().retain(|name, _| is_configured(name));
+        self.apis().retain(|name, _| is_configured(name));
     }
 
     /// The health of each project, by name.
     #[must_use]
     pub fn projects(&self) -> Vec<ProjectHealth> {
-        self.lock()
+        self.apis()
             .iter()
             .map(|(name, api)| ProjectHealth {
                 name: name.clone(),
@@ -195,8 +198,8 @@ impl Metrics {
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Api>> {
-        self.0.projects.lock().unwrap_or_else(PoisonError::into_inner)
+    fn apis(&self) -> MutexGuard<'_, BTreeMap<String, Api>> {
+        lock(&self.0.projects)
     }
 }
 
@@ -229,6 +232,10 @@ impl Inner {
             .into_iter()
             .try_for_each(|collector| self.registry.register(collector))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn opts(name: &str, help: &str) -> Opts {

@@ -1,0 +1,609 @@
+// The status page. It shows what the daemon tells, and never asks it to do anything.
+//
+// The whole list is read once, then kept up by the snapshots of the event stream. Rows are changed in place, at most
+// once a frame, so that a thousand moving bars neither flicker nor lose a selection.
+"use strict";
+
+const PHASES = ["running", "stalled", "pending", "succeeded", "failed", "ended", "gone", "expired"];
+// What somebody has to look at comes first.
+const ATTENTION = ["failed", "stalled", "gone", "ended", "expired", "running", "pending", "succeeded"];
+const OVER = new Set(["succeeded", "failed", "ended", "gone", "expired"]);
+// More rows than this are shown only when asked for: nobody reads them, and each costs layout.
+const ROWS = 1000;
+// The daemon tells something every 10 s at least.
+const SILENCE = 25000;
+const SUGGESTIONS = 300;
+
+const $ = (id) => document.getElementById(id);
+const watches = new Map();
+const dirty = new Set();
+const state = {
+  text: "", label: "", sort: "attention", phases: new Set(), limit: ROWS,
+  offset: 0, loaded: false, lastHeard: 0, lastTotal: null, lost: false, projects: [], list: null,
+};
+
+// ---- words ----
+
+const number = new Intl.NumberFormat("en");
+const decimal = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const clockTime = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const fullTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+const now = () => Date.now() + state.offset;
+
+function span(seconds) {
+  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 90) return `${minutes} min`;
+  const hours = seconds / 3600;
+  if (hours < 10) return `${decimal.format(Math.round(hours * 2) / 2)} h`;
+  if (hours < 36) return `${Math.round(hours)} h`;
+  return `${Math.round(hours / 24)} days`;
+}
+
+function about(seconds) {
+  if (seconds < 5) return "any moment";
+  if (seconds < 55) return `about ${Math.ceil(seconds / 10) * 10} s`;
+  return `about ${span(seconds)}`;
+}
+
+const ago = (time) => {
+  const seconds = (now() - Date.parse(time)) / 1000;
+  return seconds < 3 ? "just now" : `${span(seconds)} ago`;
+};
+
+const plural = (count, one, many = `${one}s`) => `${number.format(count)} ${count === 1 ? one : many}`;
+
+// ---- one operation ----
+
+const keyOf = (data) => `${data.project}\n${data.operationId}`;
+
+function put(data) {
+  const key = keyOf(data);
+  const watch = watches.get(key);
+  if (watch) {
+    // What was read before and arrives late must not undo what is known since.
+    const before = watch.data;
+    if (data.polls < before.polls || (data.polls === before.polls && data.sequence < before.sequence)) return;
+    watch.data = data;
+    watch.words = null;
+  } else {
+    watches.set(key, { key, data, words: null, row: null, fresh: true });
+  }
+  dirty.add(key);
+}
+
+function drop(key) {
+  const watch = watches.get(key);
+  if (!watch) return;
+  watch.row?.root.remove();
+  watches.delete(key);
+  dirty.add(key);
+}
+
+const labelsOf = (data) => Object.entries(data.labels ?? {}).map(([name, value]) => `${name}=${value}`);
+
+function wordsOf(watch) {
+  const data = watch.data;
+  watch.words ??= [
+    data.operationId, data.project, data.phase, data.status, data.installationId, data.integrationId,
+    ...(data.objects ?? []), ...labelsOf(data), data.lastError, data.result,
+  ].filter(Boolean).join("\n").toLowerCase();
+  return watch.words;
+}
+
+const inTrouble = (data) => Boolean(data.lastError) && !OVER.has(data.phase);
+
+function endWords(data) {
+  const progress = data.progress;
+  if (OVER.has(data.phase)) return data.lastPollTime ? `ended ${ago(data.lastPollTime)}` : "";
+  if (data.phase === "pending") return "not seen yet";
+  if (data.phase === "stalled") return "no progress";
+  if (progress?.estimatedEndTime) return about((Date.parse(progress.estimatedEndTime) - now()) / 1000);
+  if (progress?.estimateExceeded) return "past its estimate";
+  return "end unknown";
+}
+
+function endTitle(data) {
+  if (OVER.has(data.phase)) return data.lastPollTime ? fullTime.format(Date.parse(data.lastPollTime)) : "";
+  const end = data.progress?.estimatedEndTime;
+  return end ? `Estimated end: ${fullTime.format(Date.parse(end))}` : "";
+}
+
+function countWords(progress, phase) {
+  if (!progress) return phase === "pending" ? "" : "no count yet";
+  const count = number.format(progress.recordsProcessed);
+  const total = progress.recordsEstimatedTotal;
+  if (total === undefined) return `${count} records`;
+  if (progress.estimateExceeded) return `${count}, more than the ${number.format(total)} estimated`;
+  return phase === "succeeded" ? `${count} records` : `${count} of about ${number.format(total)}`;
+}
+
+function build() {
+  const root = $("watch-template").content.firstElementChild.cloneNode(true);
+  const find = (name) => root.querySelector(name);
+  return {
+    root, operation: find(".operation"), id: find(".id"), what: find(".what"), labels: find(".labels"), labelText: null,
+    phase: find(".phase-text"), bar: find("progress"), count: find(".count"), percent: find(".percent"),
+    end: find(".end"), rate: find(".rate"), problem: find(".problem"),
+  };
+}
+
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function attribute(element, name, value) {
+  if (value === null) element.removeAttribute(name);
+  else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+function draw(watch) {
+  const data = watch.data;
+  const progress = data.progress;
+  watch.row ??= build();
+  const row = watch.row;
+  attribute(row.root, "data-phase", data.phase);
+  attribute(row.root, "data-id", data.operationId);
+  attribute(row.root, "data-trouble", inTrouble(data) ? "" : null);
+  say(row.operation, data.operationId);
+  attribute(row.id, "title", data.operationId);
+  say(row.what, [(data.objects ?? []).join(", "), state.projects.length > 1 ? data.project : ""].filter(Boolean).join(" · "));
+  attribute(row.what, "title", row.what.textContent);
+  const labels = labelsOf(data);
+  if (row.labelText !== labels.join("\n")) {
+    row.labelText = labels.join("\n");
+    row.labels.replaceChildren(...labels.map((label) => {
+      const item = document.createElement("li");
+      item.textContent = label;
+      item.title = label;
+      return item;
+    }));
+  }
+  say(row.phase, data.phase);
+
+  const percent = data.phase === "succeeded" ? 100 : progress?.percent;
+  const counts = data.phase === "running" && progress !== undefined;
+  if (percent !== undefined) attribute(row.bar, "value", String(percent));
+  else attribute(row.bar, "value", counts ? null : "0");
+  attribute(row.bar, "aria-label", `Progress of ${data.operationId}`);
+  say(row.count, countWords(progress, data.phase));
+  say(row.percent, percent === undefined ? "" : `${percent === 100 ? "100" : percent.toFixed(1)} %`);
+
+  const rate = progress?.recordsPerSecond;
+  say(row.rate, rate !== undefined && data.phase === "running" ? `${decimal.format(rate)} records/s` : "");
+  tick(watch);
+
+  const problem = inTrouble(data) ? data.lastError : data.result ?? (OVER.has(data.phase) ? data.lastError : null);
+  row.problem.hidden = !problem;
+  say(row.problem, problem ?? "");
+}
+
+// What changes because time passes.
+function tick(watch) {
+  say(watch.row.end, endWords(watch.data));
+  attribute(watch.row.end, "title", endTitle(watch.data) || null);
+}
+
+// ---- which are shown, in which order ----
+
+function isWanted(watch) {
+  const data = watch.data;
+  if (state.phases.size && !state.phases.has(data.phase)) return false;
+  if (state.label && !labelsOf(data).some((label) => label.toLowerCase().startsWith(state.label))) return false;
+  return state.text.split(/\s+/).every((word) => wordsOf(watch).includes(word));
+}
+
+const last = (value, missing) => value ?? missing;
+const RANKS = {
+  attention: (data) => ATTENTION.indexOf(data.phase) - (inTrouble(data) ? 0.5 : 0),
+  progress: (data) => -(data.phase === "succeeded" ? 100 : last(data.progress?.percent, -1)),
+  end: (data) => (OVER.has(data.phase) ? 9e15 : Date.parse(data.progress?.estimatedEndTime) || 8e15),
+  rate: (data) => (data.phase === "running" ? -last(data.progress?.recordsPerSecond, -1) : 2),
+  newest: (data) => -(Date.parse(data.createTime) || 0),
+  id: () => 0,
+};
+
+function chosen() {
+  const rank = RANKS[state.sort];
+  const wanted = [];
+  for (const watch of watches.values()) {
+    if (isWanted(watch)) wanted.push([rank(watch.data), watch]);
+  }
+  wanted.sort(([a, x], [b, y]) => a - b || (x.key < y.key ? -1 : 1));
+  return wanted.map(([, watch]) => watch);
+}
+
+// Puts rows in order with as few moves as a pass from the top needs; rows that stay are not touched.
+function arrange() {
+  const all = chosen();
+  const shown = all.slice(0, state.limit);
+  const list = $("watches");
+  const keep = new Set(shown.map((watch) => watch.key));
+  for (const watch of watches.values()) {
+    if (watch.row?.root.isConnected && !keep.has(watch.key)) watch.row.root.remove();
+  }
+  let place = list.firstElementChild;
+  for (const watch of shown) {
+    if (!watch.row) draw(watch);
+    const root = watch.row.root;
+    if (root === place) place = place.nextElementSibling;
+    else list.insertBefore(root, place);
+  }
+  $("more").hidden = all.length <= shown.length;
+  say($("more-button"), `Show ${number.format(Math.min(ROWS, all.length - shown.length))} more`);
+  const isFiltered = Boolean(state.text || state.label || state.phases.size);
+  say($("shown"), isFiltered ? `${number.format(all.length)} of ${number.format(watches.size)}` : number.format(watches.size));
+  const empty = $("empty");
+  empty.hidden = all.length > 0 || !state.loaded;
+  say(empty, isFiltered && watches.size
+    ? "No operation matches the filters."
+    : "Nothing is watched yet.\nAdd operation IDs to the watch list, one a line; they show up here within a second.");
+}
+
+// ---- totals ----
+
+const chips = new Map();
+const bands = new Map();
+
+function makeChips() {
+  for (const phase of PHASES) {
+    const chip = document.createElement("button");
+    chip.type = "button";
+    chip.dataset.phase = phase;
+    chip.setAttribute("aria-pressed", "false");
+    const dot = document.createElement("span");
+    dot.className = "dot";
+    dot.setAttribute("aria-hidden", "true");
+    const count = document.createElement("b");
+    chip.append(dot, ` ${phase} `, count);
+    chip.addEventListener("click", () => {
+      if (!state.phases.delete(phase)) state.phases.add(phase);
+      refilter();
+    });
+    $("phases").append(chip);
+    chips.set(phase, { chip, count });
+    const band = document.createElement("span");
+    band.dataset.phase = phase;
+    band.hidden = true;
+    bands.set(phase, band);
+  }
+  // From what is done to what is to come, the trouble in between.
+  $("bands").append(...["succeeded", "running", "stalled", "failed", "ended", "gone", "expired", "pending"].map((phase) => bands.get(phase)));
+}
+
+function summarize() {
+  const counts = Object.fromEntries(PHASES.map((phase) => [phase, 0]));
+  let records = 0;
+  let rate = 0;
+  let end = 0;
+  let unknown = 0;
+  let trouble = 0;
+  for (const { data } of watches.values()) {
+    counts[data.phase] += 1;
+    records += data.progress?.recordsProcessed ?? 0;
+    if (inTrouble(data)) trouble += 1;
+    if (OVER.has(data.phase)) continue;
+    if (data.phase === "running") rate += data.progress?.recordsPerSecond ?? 0;
+    const estimate = Date.parse(data.progress?.estimatedEndTime);
+    if (estimate && data.phase === "running") end = Math.max(end, estimate);
+    else unknown += 1;
+  }
+  for (const [phase, count] of Object.entries(counts)) {
+    const { chip, count: text } = chips.get(phase);
+    say(text, number.format(count));
+    chip.classList.toggle("none", count === 0);
+    attribute(chip, "aria-pressed", String(state.phases.has(phase)));
+    const band = bands.get(phase);
+    band.hidden = count === 0;
+    band.style.flexGrow = String(count);
+  }
+  const total = watches.size;
+  const open = counts.running + counts.stalled + counts.pending;
+  const bad = counts.failed + counts.stalled + counts.gone + counts.ended + counts.expired;
+  const parts = [];
+  if (total === 0) parts.push(state.loaded ? "No operations" : "Loading…");
+  else if (open === 0 && bad === 0) parts.push(total === 1 ? "The operation succeeded" : `All ${number.format(total)} operations succeeded`);
+  else {
+    if (counts.running) parts.push(`${number.format(counts.running)} running`);
+    else if (open) parts.push(`${number.format(open)} to come`);
+    else parts.push(`${plural(total, "operation")} over`);
+    if (counts.failed) parts.push(`${number.format(counts.failed)} failed`);
+    if (counts.stalled) parts.push(`${number.format(counts.stalled)} stalled`);
+  }
+  say($("headline"), parts.join(", "));
+  const details = [];
+  if (records) details.push(`${records < 1e6 ? number.format(records) : compact.format(records)} records processed`);
+  if (rate) details.push(`${decimal.format(rate)} records/s`);
+  if (end) details.push(unknown ? `longest estimate: ${about((end - now()) / 1000)}` : `all done in ${about((end - now()) / 1000)}`);
+  if (trouble) details.push(`${number.format(trouble)} cannot be polled just now`);
+  say($("headline-detail"), details.join(" · "));
+  const title = bad ? `${number.format(bad)} need attention – backfill-watch` : open ? `${number.format(open)} open – backfill-watch` : "backfill-watch";
+  if (document.title !== title) document.title = title;
+}
+
+// ---- labels to choose from ----
+
+let suggested = "";
+
+function suggest() {
+  const all = new Set();
+  for (const { data } of watches.values()) for (const label of labelsOf(data)) all.add(label);
+  const labels = [...all].sort().slice(0, SUGGESTIONS);
+  if (suggested === labels.join("\n")) return;
+  suggested = labels.join("\n");
+  $("label-list").replaceChildren(...labels.map((label) => {
+    const option = document.createElement("option");
+    option.value = label;
+    return option;
+  }));
+}
+
+// ---- drawing, at most once a frame ----
+
+let frame = 0;
+let mustArrange = false;
+
+function redraw(arranging) {
+  mustArrange ||= arranging;
+  frame ||= requestAnimationFrame(() => {
+    frame = 0;
+    for (const key of dirty) {
+      const watch = watches.get(key);
+      if (watch?.row) draw(watch);
+    }
+    const changed = dirty.size > 0;
+    dirty.clear();
+    // Rows that move take a selection with them; it can wait.
+    const selection = getSelection();
+    const isSelecting = !selection.isCollapsed && $("watches").contains(selection.anchorNode);
+    if ((mustArrange || changed) && !isSelecting) {
+      mustArrange = false;
+      arrange();
+    }
+    if (changed) suggest();
+    summarize();
+  });
+}
+
+function refilter() {
+  state.limit = ROWS;
+  const query = new URLSearchParams();
+  if (state.text) query.set("text", state.text);
+  if (state.label) query.set("label", state.label);
+  if (state.sort !== "attention") query.set("sort", state.sort);
+  for (const phase of state.phases) query.append("phase", phase);
+  history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
+  redraw(true);
+}
+
+// ---- what the daemon tells ----
+
+async function getJson(path) {
+  const response = await fetch(path, { cache: "no-store" });
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
+}
+
+let loading = null;
+let waiting = [];
+
+// Reads the whole list; snapshots that come meanwhile are taken in afterwards.
+function load() {
+  loading ??= (async () => {
+    const seen = new Set();
+    let after = "";
+    do {
+      const page = await getJson(`api/operations${after && `?after=${encodeURIComponent(after)}`}`);
+      for (const data of page.operations) {
+        seen.add(keyOf(data));
+        put(data);
+      }
+      after = page.next;
+    } while (after);
+    for (const key of [...watches.keys()]) if (!seen.has(key)) drop(key);
+    state.loaded = true;
+  })().catch((error) => {
+    console.debug(error);
+    setTimeout(load, 3000);
+  }).finally(() => {
+    loading = null;
+    for (const snapshot of waiting.splice(0)) take(snapshot);
+    redraw(true);
+  });
+}
+
+let lastReload = 0;
+
+function take(snapshot) {
+  for (const gone of snapshot.removed) drop(keyOf(gone));
+  for (const data of snapshot.operations) put(data);
+  state.projects = snapshot.projects;
+  state.list = snapshot.watchList;
+  notices();
+  const total = Object.values(snapshot.phases).reduce((sum, count) => sum + count, 0);
+  // Something was missed, or there is too much new for one snapshot.
+  if (total !== watches.size && total === state.lastTotal && Date.now() - lastReload > 5000) {
+    lastReload = Date.now();
+    load();
+  }
+  state.lastTotal = total;
+  redraw(false);
+}
+
+let stream = null;
+let retry = 0;
+
+function connect() {
+  stream?.close();
+  clearTimeout(retry);
+  state.lastHeard = Date.now();
+  stream = new EventSource("api/events/stream");
+  stream.addEventListener("open", () => {
+    heard();
+    load();
+    loadHooks();
+  });
+  stream.addEventListener("snapshot", (message) => {
+    const snapshot = JSON.parse(message.data);
+    state.offset = Date.parse(snapshot.time) - Date.now();
+    heard();
+    if (loading) waiting.push(snapshot);
+    else take(snapshot);
+  });
+  stream.addEventListener("error", () => {
+    lose();
+    // Refused: the browser gives up by itself, we do not.
+    if (stream.readyState === EventSource.CLOSED) retry = setTimeout(connect, 3000);
+  });
+}
+
+function heard() {
+  state.lastHeard = Date.now();
+  if (state.lost || $("connection").dataset.state !== "live") {
+    state.lost = false;
+    document.body.classList.remove("lost");
+    $("connection").dataset.state = "live";
+    say($("connection-text"), "Live");
+    notices();
+  }
+}
+
+function lose() {
+  if (state.lost) return;
+  state.lost = true;
+  state.lostSince = state.lastHeard;
+  document.body.classList.add("lost");
+  $("connection").dataset.state = "lost";
+  say($("connection-text"), "Connection lost");
+  notices();
+}
+
+let noticed = "";
+
+function notices() {
+  const texts = [];
+  if (state.lost) texts.push(`Connection to the daemon lost; what is shown is from ${clockTime.format(state.lostSince)}. Trying again…`);
+  for (const project of state.projects) {
+    if (!project.credentialsValid) texts.push(`The API rejects the key of project ${project.name}. Put a good one in place: it is looked for before each probe.`);
+    else if (!project.reachable) texts.push(`The API is unreachable for project ${project.name}. Polls go on.`);
+  }
+  const list = state.list;
+  if (list && !list.readable) texts.push("The watch list cannot be read; the last good one holds. The log tells why.");
+  if (list?.rejectedLines) texts.push(`${plural(list.rejectedLines, "line")} of the watch list ${list.rejectedLines === 1 ? "is" : "are"} skipped. The log tells why, and so does: backfill-watch check`);
+  if (noticed === texts.join("\n")) return;
+  noticed = texts.join("\n");
+  $("notices").replaceChildren(...texts.map((text) => {
+    const notice = document.createElement("p");
+    notice.className = "notice";
+    const dot = document.createElement("span");
+    dot.className = "dot";
+    dot.setAttribute("aria-hidden", "true");
+    const words = document.createElement("span");
+    words.textContent = text;
+    notice.append(dot, words);
+    return notice;
+  }));
+}
+
+// ---- webhooks ----
+
+const hooks = new Map();
+
+function hookState(hook) {
+  const failing = hook.lastErrorTime && (!hook.lastSuccessTime || Date.parse(hook.lastErrorTime) > Date.parse(hook.lastSuccessTime));
+  if (failing && hook.backlog) return ["failed", "failing"];
+  if (hook.deadLetters) return ["stalled", "dead letters"];
+  if (failing) return ["stalled", "last attempt failed"];
+  if (hook.backlog) return ["running", "delivering"];
+  return ["succeeded", "healthy"];
+}
+
+function drawHook(hook) {
+  let row = hooks.get(hook.name);
+  if (!row) {
+    const root = document.createElement("li");
+    const part = (tag, name) => Object.assign(document.createElement(tag), { className: name });
+    const name = part("p", "name");
+    const dot = part("span", "dot");
+    dot.setAttribute("aria-hidden", "true");
+    row = { root, title: document.createElement("span"), state: part("span", "state"), facts: part("p", "facts"), error: part("p", "error") };
+    name.append(dot, row.title, row.state);
+    root.append(name, row.facts, row.error);
+    hooks.set(hook.name, row);
+    $("hook-list").append(root);
+  }
+  const [phase, words] = hookState(hook);
+  attribute(row.root, "data-phase", phase);
+  say(row.title, hook.name);
+  say(row.state, words);
+  const facts = [`${number.format(hook.backlog)} waiting`];
+  if (hook.deadLetters) facts.push(plural(hook.deadLetters, "dead letter"));
+  facts.push(hook.lastSuccessTime ? `last delivered ${ago(hook.lastSuccessTime)}` : "nothing delivered yet");
+  say(row.facts, facts.join(" · "));
+  say(row.error, phase === "succeeded" || phase === "running" || !hook.lastError ? "" : hook.lastError);
+}
+
+async function loadHooks() {
+  try {
+    const { endpoints } = await getJson("api/webhooks");
+    const names = new Set(endpoints.map((hook) => hook.name));
+    for (const [name, row] of hooks) {
+      if (!names.has(name)) {
+        row.root.remove();
+        hooks.delete(name);
+      }
+    }
+    endpoints.forEach(drawHook);
+    $("hooks").hidden = endpoints.length === 0;
+  } catch (error) {
+    console.debug(error);
+  }
+}
+
+// ---- start ----
+
+function start() {
+  const query = new URLSearchParams(location.search);
+  state.text = query.get("text") ?? "";
+  state.label = (query.get("label") ?? "").toLowerCase();
+  state.sort = query.get("sort") in RANKS ? query.get("sort") : "attention";
+  state.phases = new Set(query.getAll("phase").filter((phase) => PHASES.includes(phase)));
+  $("text").value = state.text;
+  $("label").value = state.label;
+  $("sort").value = state.sort;
+  makeChips();
+  $("text").addEventListener("input", (event) => {
+    state.text = event.target.value.trim().toLowerCase();
+    refilter();
+  });
+  $("label").addEventListener("input", (event) => {
+    state.label = event.target.value.trim().toLowerCase();
+    refilter();
+  });
+  $("sort").addEventListener("change", (event) => {
+    state.sort = event.target.value;
+    refilter();
+  });
+  $("more-button").addEventListener("click", () => {
+    state.limit += ROWS;
+    redraw(true);
+  });
+  connect();
+  setInterval(() => {
+    if (Date.now() - state.lastHeard > SILENCE) {
+      lose();
+      connect();
+    }
+  }, 5000);
+  setInterval(() => {
+    if (!state.lost) loadHooks();
+  }, 5000);
+  setInterval(() => {
+    for (const watch of watches.values()) if (watch.row?.root.isConnected) tick(watch);
+    summarize();
+  }, 5000);
+}
+
+start();

@@ -1,14 +1,19 @@
 //! What is looked up when the metrics are asked for, and the text they are told in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{Encoder, Gauge, GaugeVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
-use super::{Metrics, opts};
+use super::{Metrics, endpoints, opts};
 use crate::board::Board;
+use crate::error::chain;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
+
+/// How long the outbox may take to be counted: scrapes time out after 10 s by default.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -31,7 +36,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When the metrics are not well-formed, which is a bug.
-    pub fn render(&self, scrape: &Scrape<'_>) -> prometheus::Result<Vec<u8>> {
+    pub async fn render(&self, scrape: &Scrape<'_>) -> prometheus::Result<Vec<u8>> {
         // A registry of its own for each scrape: what is looked up leaves no series behind.
         let registry = Registry::new();
         scrape.operations(&registry)?;
@@ -42,12 +47,22 @@ impl Metrics {
             "Whether state could be written last time.",
             scrape.store.is_writable(),
         )?;
-        self.apis(&registry)?;
+        self.api_health(&registry)?;
+        let delays = self.deliveries(&registry)?;
+        match tokio::time::timeout(STORE_TIMEOUT, scrape.store.endpoint_stats()).await {
+            Ok(Ok(stats)) => endpoints::backlog(&registry, &stats)?,
+            // Missing series say so; all others are worth telling.
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "the outbox could not be counted"),
+            Err(_) => tracing::debug!("the outbox could not be counted in time"),
+        }
         if scrape.per_operation {
             scrape.each_operation(&registry)?;
         }
         let mut families = self.0.registry.gather();
         families.extend(registry.gather());
+        if !delays.get_metric().is_empty() {
+            families.push(delays);
+        }
         families.sort_by(|a, b| a.name().cmp(b.name()));
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
@@ -56,7 +71,7 @@ impl Metrics {
 }
 
 impl Metrics {
-    fn apis(&self, registry: &Registry) -> prometheus::Result<()> {
+    fn api_health(&self, registry: &Registry) -> prometheus::Result<()> {
         let up = IntGaugeVec::new(
             opts(
                 "api_up",
@@ -163,10 +178,13 @@ fn gauge(registry: &Registry, name: &str, help: &str, value: bool) -> prometheus
     register(registry, &gauge)
 }
 
-fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: &C) -> prometheus::Result<()> {
+pub(super) fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: &C,
+) -> prometheus::Result<()> {
     registry.register(Box::new(collector.clone()))
 }
 
-fn whole(count: usize) -> i64 {
+pub(super) fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

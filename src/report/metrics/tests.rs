@@ -9,14 +9,14 @@ use crate::core::watch_list::WatchKey;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
 
-fn render(metrics: &Metrics, board: &Board, per_operation: bool) -> String {
+async fn render(metrics: &Metrics, board: &Board, per_operation: bool) -> String {
     let scrape = Scrape {
         board,
         list: Arc::new(Snapshot::default()),
         store: &Store::in_memory(),
         per_operation,
     };
-    String::from_utf8(metrics.render(&scrape).unwrap()).unwrap()
+    String::from_utf8(metrics.render(&scrape).await.unwrap()).unwrap()
 }
 
 fn has(text: &str, line: &str) {
@@ -26,9 +26,9 @@ fn has(text: &str, line: &str) {
     );
 }
 
-#[test]
-fn closed_sets_of_labels_exist_from_the_start() {
-    let text = render(&Metrics::new(), &Board::default(), false);
+#[tokio::test]
+async fn closed_sets_of_labels_exist_from_the_start() {
+    let text = render(&Metrics::new(), &Board::default(), false).await;
     for outcome in Answer::OUTCOMES {
         has(
             &text,
@@ -55,8 +55,8 @@ fn closed_sets_of_labels_exist_from_the_start() {
     assert!(text.contains("process_resident_memory_bytes "), "{text}");
 }
 
-#[test]
-fn what_happens_is_counted() {
+#[tokio::test]
+async fn what_happens_is_counted() {
     let metrics = Metrics::new();
     metrics.add_project("p", true, true);
     metrics.add_project("q", true, true);
@@ -73,7 +73,7 @@ fn what_happens_is_counted() {
         reason: String::new(),
     };
     metrics.event(&Event::api(EventType::CredentialsRejected, data.since, data));
-    let text = render(&metrics, &Board::default(), false);
+    let text = render(&metrics, &Board::default(), false).await;
     for line in [
         "backfill_watch_polls_total{outcome=\"tls\"} 1",
         "backfill_watch_poll_duration_seconds_bucket{le=\"0.01\"} 0",
@@ -89,11 +89,15 @@ fn what_happens_is_counted() {
         has(&text, line);
     }
     metrics.retain_projects(|name| name == "q");
-    assert!(!render(&metrics, &Board::default(), false).contains("project=\"p\""));
+    assert!(
+        !render(&metrics, &Board::default(), false)
+            .await
+            .contains("project=\"p\"")
+    );
 }
 
-#[test]
-fn operations_have_series_of_their_own_only_where_that_is_asked_for() {
+#[tokio::test]
+async fn operations_have_series_of_their_own_only_where_that_is_asked_for() {
     let board = Board::default();
     let key = WatchKey {
         project: "p".into(),
@@ -105,8 +109,8 @@ fn operations_have_series_of_their_own_only_where_that_is_asked_for() {
     let watch = serde_json::from_value(state).unwrap();
     board.insert(Arc::new(Watched::new(key, Arc::default(), watch)));
     let metrics = Metrics::new();
-    assert!(!render(&metrics, &board, false).contains("op-1"));
-    let text = render(&metrics, &board, true);
+    assert!(!render(&metrics, &board, false).await.contains("op-1"));
+    let text = render(&metrics, &board, true).await;
     has(
         &text,
         "backfill_watch_operation_records_processed{operation_id=\"op-1\",project=\"p\"} 1250",

@@ -1,0 +1,159 @@
+//! The operations as a table for people.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::cli::words;
+use crate::clock;
+use crate::core::text::one_line;
+use crate::core::watch::Phase;
+
+/// Longer cells are cut: what is whole stands in the JSON.
+const MAX_CELL: usize = 60;
+
+/// The table of `operations`, and a line that sums up.
+pub(super) fn render(operations: &[Value], now: Timestamp) -> String {
+    if operations.is_empty() {
+        return "The daemon runs, and its watch list is empty.\n".to_owned();
+    }
+    let has_projects = operations
+        .iter()
+        .any(|operation| operation["project"] != operations[0]["project"]);
+    let mut header = vec![
+        "OPERATION",
+        "PROJECT",
+        "PHASE",
+        "PROGRESS",
+        "RATE",
+        "END",
+        "LABELS",
+    ];
+    if !has_projects {
+        header.remove(1);
+    }
+    let mut rows = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    for operation in operations {
+        let mut row = cells(operation, now);
+        if !has_projects {
+            row.remove(1);
+        }
+        rows.push(row);
+    }
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in &rows {
+        let line: String = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}  "))
+            .collect();
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.push_str(&summary(operations));
+    text
+}
+
+fn cells(operation: &Value, now: Timestamp) -> Vec<String> {
+    let member = |name: &str| one_line(operation[name].as_str().unwrap_or_default(), MAX_CELL);
+    let progress = &operation["progress"];
+    let labels: Vec<String> = operation["labels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    let is_running = operation["phase"] == Phase::Running.as_str();
+    let rate = progress["recordsPerSecond"].as_f64().filter(|_| is_running);
+    vec![
+        // Whole, so that it can be copied.
+        operation["operationId"].as_str().unwrap_or_default().to_owned(),
+        member("project"),
+        member("phase"),
+        progress_words(progress),
+        rate.map(words::rate).unwrap_or_default(),
+        if is_running {
+            end_words(progress, now)
+        } else {
+            String::new()
+        },
+        one_line(&labels.join(" "), MAX_CELL),
+    ]
+}
+
+fn progress_words(progress: &Value) -> String {
+    let Some(processed) = progress["recordsProcessed"].as_u64() else {
+        return String::new();
+    };
+    let count = match progress["recordsEstimatedTotal"].as_u64() {
+        Some(total) => format!("{} of {}", words::count(processed), words::count(total)),
+        None => words::count(processed),
+    };
+    match progress["percent"].as_f64() {
+        Some(percent) => format!("{percent:>5.1}%  {count}"),
+        None => format!("        {count}"),
+    }
+}
+
+fn end_words(progress: &Value, now: Timestamp) -> String {
+    let end: Option<Timestamp> = progress["estimatedEndTime"]
+        .as_str()
+        .and_then(|text| text.parse().ok());
+    match end {
+        Some(end) if end > now => format!("in {}", words::time(clock::between(now, end))),
+        Some(_) => "any moment".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn summary(operations: &[Value]) -> String {
+    let counts: Vec<String> = Phase::ALL
+        .iter()
+        .filter_map(|phase| {
+            let count = operations
+                .iter()
+                .filter(|operation| operation["phase"] == phase.as_str())
+                .count();
+            (count > 0).then(|| format!("{count} {phase}"))
+        })
+        .collect();
+    format!(
+        "\n{}: {}\n",
+        words::operations(operations.len()),
+        counts.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_hostile_text_stays_on_its_line() {
+        let operations = serde_json::json!([
+            {"operationId": "op-1", "project": "p", "phase": "running", "labels": {"customer": "a\u{1b}[2J\nb"},
+             "progress": {"recordsProcessed": 1250, "recordsEstimatedTotal": 5000, "percent": 25.0,
+              "recordsPerSecond": 41.7, "estimatedEndTime": "2026-11-23T12:01:30Z"}},
+            {"operationId": "a-longer-id", "project": "p", "phase": "failed",
+             "progress": {"recordsProcessed": 7}},
+        ]);
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        let table = render(operations.as_array().unwrap(), now);
+        assert_eq!(
+            table,
+            "OPERATION    PHASE    PROGRESS                RATE    END        LABELS\n\
+             op-1         running   25.0%  1,250 of 5,000  41.7/s  in 1m 30s  customer=a [2J b\n\
+             a-longer-id  failed           7\n\
+             \n\
+             2 operations: 1 running, 1 failed\n"
+        );
+        assert!(render(&[], now).contains("empty"));
+    }
+}

@@ -1,0 +1,118 @@
+//! What the metrics tell of webhook endpoints: their deliveries, counted where they are made, and their backlog.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
+
+use super::scrape::{register, whole};
+use super::{Metrics, PREFIX, opts};
+use crate::clock;
+use crate::report::webhook::{DELAY_BOUNDS, DeliveryOutcome, DeliveryStats};
+use crate::store::EndpointStats;
+
+/// The endpoints that there are, and what their deliveries are counted in.
+pub(super) type Endpoints = BTreeMap<Arc<str>, Arc<DeliveryStats>>;
+
+impl Metrics {
+    /// These are the endpoints from now on.
+    pub fn set_endpoints(&self, endpoints: HashMap<Arc<str>, Arc<DeliveryStats>>) {
+        *super::lock(&self.0.endpoints) = endpoints.into_iter().collect();
+    }
+
+    /// What is counted where deliveries are made.
+    pub(super) fn deliveries(&self, registry: &Registry) -> prometheus::Result<MetricFamily> {
+        let endpoints = super::lock(&self.0.endpoints).clone();
+        let deliveries = IntCounterVec::new(
+            opts(
+                "webhook_deliveries_total",
+                "Attempts to deliver an event by what became of them.",
+            ),
+            &["endpoint", "outcome"],
+        )?;
+        for (name, stats) in &endpoints {
+            for outcome in DeliveryOutcome::ALL {
+                deliveries
+                    .with_label_values(&[&**name, outcome.as_str()])
+                    .inc_by(stats.count(outcome));
+            }
+        }
+        register(registry, &deliveries)?;
+        let mut delays = MetricFamily::default();
+        delays.set_name(format!("{PREFIX}_webhook_delivery_delay_seconds"));
+        delays.set_help("How long events took from being recorded to being received.".to_owned());
+        delays.set_field_type(MetricType::HISTOGRAM);
+        delays.set_metric(endpoints.iter().map(|(name, stats)| delay(name, stats)).collect());
+        Ok(delays)
+    }
+}
+
+fn delay(endpoint: &str, stats: &DeliveryStats) -> Metric {
+    let delays = stats.delays();
+    let mut count = 0;
+    let mut buckets = Vec::new();
+    for (index, in_bucket) in delays.buckets.iter().enumerate() {
+        count += in_bucket;
+        if let Some(bound) = DELAY_BOUNDS.get(index) {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(count);
+            buckets.push(bucket);
+        }
+    }
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets);
+    histogram.set_sample_count(count);
+    histogram.set_sample_sum(delays.sum);
+    let mut label = LabelPair::default();
+    label.set_name("endpoint".to_owned());
+    label.set_value(endpoint.to_owned());
+    let mut metric = Metric::from_label(vec![label]);
+    metric.set_histogram(histogram);
+    metric
+}
+
+/// What stands in the outbox.
+pub(super) fn backlog(registry: &Registry, stats: &[EndpointStats]) -> prometheus::Result<()> {
+    let labels = ["endpoint"];
+    let backlog = IntGaugeVec::new(
+        opts("webhook_backlog", "Events that wait to be delivered."),
+        &labels,
+    )?;
+    let dead_letters = IntGaugeVec::new(
+        opts(
+            "webhook_dead_letters",
+            "Events that were given up, and can be replayed.",
+        ),
+        &labels,
+    )?;
+    let oldest = GaugeVec::new(
+        opts(
+            "webhook_oldest_pending_seconds",
+            "How long the oldest event that waits has waited; 0 when none does.",
+        ),
+        &labels,
+    )?;
+    let now = clock::wall();
+    for endpoint in stats {
+        let label = [&*endpoint.name];
+        backlog
+            .with_label_values(&label)
+            .set(whole(endpoint.backlog as usize));
+        dead_letters
+            .with_label_values(&label)
+            .set(whole(endpoint.dead_letters as usize));
+        oldest
+            .with_label_values(&label)
+            .set(age(endpoint.oldest_pending, now));
+    }
+    register(registry, &backlog)?;
+    register(registry, &dead_letters)?;
+    register(registry, &oldest)
+}
+
+fn age(since: Option<Timestamp>, now: Timestamp) -> f64 {
+    since.map_or(0.0, |since| clock::between(since, now).as_secs_f64())
+}
