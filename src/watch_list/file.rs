@@ -143,7 +143,7 @@ pub fn look(path: &Path, known: Option<Signature>) -> Result<Option<Content>, Re
 /// Reads the file, once, for those who do not watch it.
 ///
 /// # Errors
-/// As [`look`].
+/// [`ReadError`], where it is no regular file, or cannot be read, or is too large.
 pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     let content = look(path, None)?;
     Ok(content.map(|content| content.bytes).unwrap_or_default())
