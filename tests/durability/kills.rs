@@ -1,7 +1,6 @@
 //! `kill -9` at random instants, while the receiver fails.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::time::Duration;
 
 use backfill_watch::clock;
@@ -10,6 +9,7 @@ use backfill_watch::simulator::{Config, Course, Estimate, Fate, Random, Simulate
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
 use crate::inbox::{Inbox, LONG};
 use crate::support::Setup;
+use crate::tell;
 
 const KILLS: usize = 50;
 const OPERATIONS: u64 = 300;
@@ -26,12 +26,6 @@ fn seed() -> u64 {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => clock::wall().as_nanosecond() as u64,
     }
-}
-
-/// Written past the test harness, which keeps to itself what passing tests print.
-#[expect(clippy::explicit_write, reason = "the harness captures what the macros print")]
-fn tell(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
 }
 
 /// Of all kinds, over all the time of the kills and a little beyond.

@@ -127,9 +127,15 @@ impl Setup {
     /// As [`Setup::run`], with these arguments and no others.
     pub async fn run_with(&self, command: &str, arguments: &[&str]) -> Output {
         let mut command = self.command(command, arguments);
-        let running = tokio::task::spawn_blocking(move || command.output().unwrap());
-        let output = tokio::time::timeout(DEADLINE, running).await;
-        output.expect("the command ends").unwrap()
+        let child = command.spawn().unwrap();
+        let id = child.id();
+        let running = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+        let Ok(output) = tokio::time::timeout(DEADLINE, running).await else {
+            // Otherwise the end of the test would wait for it, too.
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+            panic!("the command does not end: {command:?}");
+        };
+        output.unwrap()
     }
 
     fn command<S: AsRef<OsStr>>(&self, command: &str, arguments: &[S]) -> Command {

@@ -1,0 +1,387 @@
+//! State that cannot be written, read or shared: said in words, and nothing lost.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
+use tempfile::TempDir;
+
+use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
+use crate::inbox::Inbox;
+use crate::support::{Daemon, Setup, until};
+use crate::tell;
+
+/// A small file system of its own, with room for a test's state; it goes when this is dropped.
+struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// `None`, and a line that says so, where this user cannot mount anything. Who lacks the program lacks something
+    /// that can be installed, and in CI that is a failure.
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
+            .arg(folder.path())
+            .output();
+        match output {
+            Ok(output) if output.status.success() => Some(Self { folder }),
+            Ok(output) => skip(&String::from_utf8_lossy(&output.stderr)),
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "mount: {error}");
+                skip(&error.to_string())
+            }
+        }
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.folder.path().join("ballast")
+    }
+
+    /// Takes up all the room there is.
+    fn fill(&self) {
+        let mut ballast = File::create(self.ballast()).unwrap();
+        let error = loop {
+            if let Err(error) = ballast.write_all(&[0; 4096]) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+
+    fn make_read_only(&self) {
+        let status = Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(self.folder.path())
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).status();
+    }
+}
+
+fn skip<T>(why: &str) -> Option<T> {
+    tell(&format!("skipped, nothing can be mounted here: {}", why.trim()));
+    None
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Twenty operations that end while nothing can be written are told when it can be again.
+async fn nothing_is_lost_while_writing_fails(
+    setup: Setup,
+    make_fail: impl FnOnce(&Daemon),
+    mend: impl FnOnce(&Daemon),
+) {
+    const COUNT: u64 = 20;
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let inbox = Inbox::open(0);
+    let ids: Vec<String> = (0..COUNT).map(|i| format!("op{i}")).collect();
+    let life = |i: u64| Duration::from_millis(3_000 + i * 50);
+    for (id, i) in ids.iter().zip(0..) {
+        simulator.add_waiting(SimulatedOperation::new(id, life(i), 10_000));
+    }
+    let setup = setup.set("ampersand.base_url", &simulator.base_url()).list(&ids);
+    let daemon = inbox.subscribe(setup).start();
+    until("all to have started", || {
+        daemon.log.count("operation.started") == ids.len()
+    })
+    .await;
+    make_fail(&daemon);
+    let failing = |line: &crate::support::Line| line["level"] == "ERROR" && line["reason"].is_string();
+    let told = daemon.wait_for("that the state cannot be written", failing).await;
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains("the state cannot be written"), "{message}");
+    until("polls of all after their end", || {
+        ids.iter().zip(0..).all(|(id, i)| {
+            let polls = simulator.instants_of(id);
+            polls.last().unwrap().duration_since(polls[0]) > life(i) + Duration::from_millis(500)
+        })
+    })
+    .await;
+    assert_eq!(
+        daemon.log.count("operation.succeeded"),
+        0,
+        "nothing is told before it is recorded"
+    );
+    assert_eq!(daemon.log.lines(failing).len(), 1, "told once");
+    mend(&daemon);
+    daemon
+        .wait_for("that the state can be written", |line| {
+            line["message"] == "the state can be written again"
+        })
+        .await;
+    until("the end of all", || {
+        daemon.log.count("operation.succeeded") == ids.len()
+    })
+    .await;
+    let ended = || {
+        let messages = inbox.messages();
+        let endings = messages
+            .iter()
+            .filter(|message| message.event_type() == "operation.succeeded");
+        endings.count()
+    };
+    until("the end of all at the receiver", || ended() == ids.len()).await;
+    let setup = daemon.stop().await;
+    let log = events(&setup).await;
+    assert_gapless(&log);
+    assert_delivered(&log, &inbox);
+    for (operation, events) in by_operation(&log) {
+        let types = types(&events);
+        assert_eq!(types.first(), Some(&"operation.started"), "{operation}");
+        assert_eq!(types.last(), Some(&"operation.succeeded"), "{operation}");
+    }
+}
+
+/// Settings whose API is not there, for daemons that never come to ask it.
+fn alone() -> Setup {
+    Setup::polling("http://127.0.0.1:9/v1")
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let state = disk.state_dir().display().to_string();
+    let setup = alone().set("state_dir", &state);
+    nothing_is_lost_while_writing_fails(setup, |_| disk.fill(), |_| disk.make_room()).await;
+}
+
+#[tokio::test]
+async fn a_limit_on_the_size_of_files_loses_nothing() {
+    let limit = |daemon: &Daemon, soft: &str| {
+        let status = Command::new("prlimit")
+            .args(["--pid", &daemon.id().to_string(), &format!("--fsize={soft}:")])
+            .status();
+        assert!(status.unwrap().success());
+    };
+    let setup = alone();
+    nothing_is_lost_while_writing_fails(
+        setup,
+        |daemon| limit(daemon, "16384"),
+        |daemon| limit(daemon, "unlimited"),
+    )
+    .await;
+}
+
+/// A state of one operation that has succeeded, left in order.
+async fn filled(setup: Setup) -> Setup {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let daemon = setup
+        .set("ampersand.base_url", &simulator.base_url())
+        .list(&["op-200-100-s-a"])
+        .start();
+    daemon.event("operation.succeeded").await;
+    daemon.stop().await
+}
+
+/// The daemon does not start, and says these words.
+async fn assert_refused(setup: &Setup, words: &[&str]) {
+    let output = setup.run_with("run", &[]).await;
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for words in words {
+        assert!(told.contains(words), "{words:?} in: {told}");
+    }
+    for technical in ["panicked", "Err(", "Some(", "src/"] {
+        assert!(!told.contains(technical), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_at_the_start_is_told_and_does_no_harm() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let state = disk.state_dir().display().to_string();
+    disk.fill();
+    let setup = alone().set("state_dir", &state).list(&["op-200-100-s-a"]);
+    assert_refused(&setup, &["full"]).await;
+    disk.make_room();
+    let setup = filled(setup).await;
+    let before = events(&setup).await;
+
+    // With a state that is there the daemon runs, and waits for room.
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    disk.fill();
+    let daemon = setup
+        .set("ampersand.base_url", &simulator.base_url())
+        .list(&["op-200-100-s-a", "op-200-100-s-b"])
+        .start();
+    daemon
+        .wait_for("that the state cannot be written", |line| {
+            line["level"] == "ERROR"
+                && line["reason"]
+                    .as_str()
+                    .is_some_and(|reason| reason.contains("full"))
+        })
+        .await;
+    disk.make_room();
+    daemon.event("operation.succeeded").await;
+    let log = events(&daemon.stop().await).await;
+    assert_eq!(log[..before.len()], before);
+    assert_gapless(&log);
+    assert_eq!(
+        simulator.requests_of("op-200-100-s-a"),
+        0,
+        "over, and neither polled nor told again"
+    );
+}
+
+#[tokio::test]
+async fn a_read_only_state_directory_is_told_and_can_be_read() {
+    if let Some(disk) = SmallDisk::mount() {
+        let state = disk.state_dir().display().to_string();
+        let setup = filled(alone().set("state_dir", &state)).await;
+        let log = events(&setup).await;
+        disk.make_read_only();
+        assert_refused(&setup, &[&state, "read-only"]).await;
+        assert_eq!(events(&setup).await, log);
+    }
+
+    let setup = filled(alone()).await;
+    let state = state_of(&setup);
+    let log = events(&setup).await;
+    fs::set_permissions(&state, Permissions::from_mode(0o555)).unwrap();
+    for file in fs::read_dir(&state).unwrap() {
+        fs::set_permissions(file.unwrap().path(), Permissions::from_mode(0o444)).unwrap();
+    }
+    // Modes do not bind root.
+    if File::create(state.join("mine")).is_err() {
+        assert_refused(
+            &setup,
+            &[&state.display().to_string(), "change its owner or its mode"],
+        )
+        .await;
+        assert_eq!(events(&setup).await, log);
+    }
+    fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
+}
+
+fn state_of(setup: &Setup) -> PathBuf {
+    setup.folder().join("state")
+}
+
+/// The state's files, but for the lock, which every start signs, and what SQLite makes anew at each look: the index of
+/// its log, and a log with nothing in it.
+fn files(state: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = fs::read_dir(state).unwrap().map(|file| file.unwrap().path());
+    files
+        .filter(|file| !file.ends_with("lock") && !file.ends_with("state.db-shm"))
+        .map(|file| (file.clone(), fs::read(&file).unwrap()))
+        .filter(|(_, content)| !content.is_empty())
+        .collect()
+}
+
+/// Neither the daemon nor the commands beside it take this state, and all leave it as it is.
+async fn assert_left_alone(setup: &Setup, words: &[&str]) {
+    let state = state_of(setup);
+    let before = files(&state);
+    for _ in 0..2 {
+        assert_refused(setup, words).await;
+        assert!(files(&state) == before, "the files were changed");
+    }
+    let file = state.join("state.db").display().to_string();
+    for (command, arguments) in [("events", &[][..]), ("replay", &["--dead-letters"])] {
+        let output = setup.run_with(command, arguments).await;
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{command}: {told}");
+        assert!(told.contains(&file), "{command}: {told}");
+        assert!(files(&state) == before, "{command} changed the files");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_state_is_left_as_it_is() {
+    let setup = filled(alone()).await;
+    let file = state_of(&setup).join("state.db");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[..100].fill(0x5a);
+    fs::write(&file, bytes).unwrap();
+    let name = file.display().to_string();
+    assert_left_alone(
+        &setup,
+        &[&name, "damaged", "it was left as it is", "restore a backup"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_found_after_a_crash_and_left_as_it_is() {
+    let setup = filled(alone()).await;
+    let state = state_of(&setup);
+    let file = state.join("state.db");
+    let mut bytes = fs::read(&file).unwrap();
+    // All but the first page, which holds the schema.
+    bytes[4096..].fill(0x5a);
+    fs::write(&file, &bytes).unwrap();
+    // As a crash leaves it.
+    fs::write(state.join("lock"), "1\n").unwrap();
+    let before = files(&state);
+    for _ in 0..2 {
+        let name = file.display().to_string();
+        assert_refused(
+            &setup,
+            &[&name, "damaged", "it was left as it is", "restore a backup"],
+        )
+        .await;
+        assert!(files(&state) == before, "the files were changed");
+    }
+}
+
+#[tokio::test]
+async fn a_state_of_a_newer_version_is_left_as_it_is() {
+    let setup = filled(alone()).await;
+    let file = state_of(&setup).join("state.db");
+    let database = rusqlite::Connection::open(&file).unwrap();
+    database.pragma_update(None, "user_version", 99).unwrap();
+    drop(database);
+    let name = file.display().to_string();
+    assert_left_alone(
+        &setup,
+        &[&name, "newer backfill-watch", "99", "it was left as it is"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_kept_out_and_told_by_whom() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let daemon = Setup::new(&simulator)
+        .list(&["op-60000-100000-s-a"])
+        .set("poll.progress_step", "1")
+        .start();
+    daemon.event("operation.started").await;
+    let process = format!("process {}", daemon.id());
+    let state = state_of(daemon.setup()).display().to_string();
+    assert_refused(
+        daemon.setup(),
+        &["in use", &process, &state, "`state_dir` of its own"],
+    )
+    .await;
+    // The first one goes on, and who comes after it is let in, after a crash as well.
+    daemon.event("operation.progress").await;
+    let setup = daemon.kill().await;
+    let daemon = setup.start();
+    daemon.event("operation.progress").await;
+    let log = events(&daemon.stop().await).await;
+    assert_gapless(&log);
+}
