@@ -151,7 +151,7 @@ impl Columns {
         let mark_ink = if troubled.is_some() { Ink::Yellow } else { ink };
         let mut row = style.ink(mark_ink, mark(bar.phase, troubled.is_some(), style, frame));
         row.push(' ');
-        row.push_str(&left(&cells.name, self.name));
+        row.push_str(&name(&cells.name, self.name, style));
         if self.bar > 0 {
             row.push(' ');
             row.push_str(&self.gauge(bar, style, frame));
@@ -287,9 +287,20 @@ pub(super) fn cut(text: &str, width: usize, style: Style) -> String {
     truncate_str(text, width, tail).into_owned()
 }
 
-fn left(text: &str, width: usize) -> String {
-    let text = truncate_str(text, width, "…");
-    format!("{text}{}", " ".repeat(width.saturating_sub(measure(&text))))
+/// A name in exactly `width` columns. What tells operations apart comes last, so the words before it are cut first.
+fn name(text: &str, width: usize, style: Style) -> String {
+    /// Less of a word says nothing.
+    const LEAST: usize = 4;
+    let over = measure(text).saturating_sub(width);
+    let short = match text.rsplit_once(' ') {
+        _ if over == 0 => text.to_owned(),
+        Some((objects, id)) => match measure(objects).checked_sub(over) {
+            Some(room) if room >= LEAST => format!("{} {id}", cut(objects, room, style)),
+            _ => cut(id, width, style),
+        },
+        None => cut(text, width, style),
+    };
+    format!("{short}{}", " ".repeat(width.saturating_sub(measure(&short))))
 }
 
 fn right(text: &str, width: usize) -> String {

@@ -209,7 +209,10 @@ pub(super) fn message(
                  check at Ampersand that it is active."
             )
         }
-        End::Stopped(_) => tally.still_running(named),
+        End::Stopped(_) => format!(
+            "{}\nNothing ends at Ampersand by this: watch again at any time.",
+            tally.still_running(named)
+        ),
         End::OutputClosed(Some(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
             format!("cannot write to standard output: {error}")
         }

@@ -54,8 +54,8 @@ fn a_bar_tells_as_much_as_there_is_room_for() {
         "⠙ contact 3efc0f0f ━━━━────── 42.3% 2,115/5,000 1m 09s left"
     );
     assert_eq!(line(55), "⠙ contact 3efc0f0f ━━━━━─────── 42.3% 2.1k/5.0k 1m 09s");
-    assert_eq!(line(40), "⠙ contact 3efc… ━━━━────── 42.3% 1m 09s");
-    assert_eq!(line(20), "⠙ contact… 42.3%");
+    assert_eq!(line(40), "⠙ con… 3efc0f0f ━━━━────── 42.3% 1m 09s");
+    assert_eq!(line(20), "⠙ 3efc0f0f 42.3%");
 }
 
 #[test]
