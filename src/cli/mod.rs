@@ -6,6 +6,7 @@ pub mod demo;
 pub mod event_line;
 pub mod events;
 pub mod generate;
+pub mod list;
 pub mod replay;
 pub mod run;
 pub mod simulate;
@@ -63,6 +64,7 @@ pub struct Cli {
 enum Command {
     Run(run::RunArgs),
     Watch(watch::WatchArgs),
+    List(list::ListArgs),
     Check(check::CheckArgs),
     Events(events::EventsArgs),
     Status(status::StatusArgs),
@@ -82,6 +84,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(args).await,
             Command::Watch(args) => watch::run(args).await,
+            Command::List(args) => list::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Events(args) => events::run(args).await,
             Command::Status(args) => status::run(args).await,

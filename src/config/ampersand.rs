@@ -251,7 +251,7 @@ fn project(reader: &mut Reader<'_>, name_key: &str, key_file: &str, only: bool) 
     };
     let missing = Missing {
         problem: &format!("the project {shown:?} has no API key"),
-        help: "name a file with api_key_file, or pass the systemd credential ampersand-api-key, or set AMPERSAND_API_KEY",
+        help: "set AMPERSAND_API_KEY, or name a file with api_key_file, or pass the systemd credential ampersand-api-key",
     };
     secrets::check_api_key(reader, key_of_project, &api_key, missing);
     Some(Project { name: name?, api_key })

@@ -1,0 +1,142 @@
+//! The pages of a list, one by one, patiently.
+
+use std::collections::HashSet;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::ampersand::{ApiError, Client};
+use crate::cli::words;
+use crate::core::operation::Operation;
+
+/// Operations a page: few requests, each far from the largest answer that is taken.
+const PAGE_SIZE: u16 = 500;
+/// How often a page is asked for, when the API does not give it.
+const ATTEMPTS: u32 = 4;
+/// The wait before the second attempt; it doubles from attempt to attempt.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Whoever waits at a terminal is told rather than made to wait for longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The pages of one installation's list.
+#[derive(Debug)]
+pub(super) struct Pages<'a> {
+    client: Client,
+    project: &'a str,
+    integration: &'a str,
+    installation: &'a str,
+    api_key: SecretString,
+    token: Token,
+    /// An API that gives the same token twice would be asked for ever.
+    tokens: HashSet<String>,
+    seen: usize,
+}
+
+#[derive(Debug)]
+enum Token {
+    First,
+    Next(String),
+    Done,
+}
+
+impl<'a> Pages<'a> {
+    pub(super) fn new(
+        client: Client,
+        project: &'a str,
+        integration: &'a str,
+        installation: &'a str,
+        api_key: SecretString,
+    ) -> Self {
+        Self {
+            client,
+            project,
+            integration,
+            installation,
+            api_key,
+            token: Token::First,
+            tokens: HashSet::new(),
+            seen: 0,
+        }
+    }
+
+    /// How many operations there were so far.
+    pub(super) fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// The next page; `None` after the last.
+    ///
+    /// # Errors
+    /// When the API does not give it, several attempts included.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Operation>>, ApiError> {
+        let token = match &self.token {
+            Token::First => None,
+            Token::Next(token) => Some(token.as_str()),
+            Token::Done => return Ok(None),
+        };
+        let mut attempt = 1;
+        let page = loop {
+            let asked = self.client.list_operations(
+                self.project,
+                self.integration,
+                self.installation,
+                &self.api_key,
+                PAGE_SIZE,
+                token,
+            );
+            match asked.await {
+                Ok(page) => break page,
+                Err(error) => {
+                    let wait = wait(&error, attempt).ok_or_else(|| error.clone())?;
+                    let _ = writeln!(
+                        io::stderr(),
+                        "no list yet, trying again in {}: {error}",
+                        words::time(wait)
+                    );
+                    tokio::time::sleep(wait).await;
+                    attempt += 1;
+                }
+            }
+        };
+        self.seen += page.operations.len();
+        self.token = match page.next_page_token {
+            Some(token) if self.tokens.insert(token.clone()) => Token::Next(token),
+            _ => Token::Done,
+        };
+        Ok(Some(page.operations))
+    }
+}
+
+/// How long to wait before the attempt after `attempt`; `None` if there is no use in one.
+fn wait(error: &ApiError, attempt: u32) -> Option<Duration> {
+    let backoff = FIRST_WAIT * 2_u32.pow(attempt.min(5) - 1);
+    let wait = match error {
+        ApiError::Failed(_) => backoff,
+        ApiError::Throttled { wait, .. } => wait.unwrap_or(backoff).max(backoff),
+        ApiError::NotFound(_) | ApiError::Refused(_) | ApiError::Unauthorized(_) | ApiError::Forbidden(_) => {
+            return None;
+        }
+    };
+    (attempt < ATTEMPTS && wait <= LONGEST_WAIT).then_some(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_tried_again_and_not_for_ever() {
+        let throttled = |seconds: Option<u64>| ApiError::Throttled {
+            wait: seconds.map(Duration::from_secs),
+            reason: String::new(),
+        };
+        let seconds = |error: &ApiError, attempt| wait(error, attempt).map(|wait| wait.as_secs());
+        assert_eq!(seconds(&throttled(None), 1), Some(1));
+        assert_eq!(seconds(&throttled(None), 3), Some(4));
+        assert_eq!(seconds(&throttled(Some(30)), 2), Some(30));
+        assert_eq!(seconds(&throttled(Some(61)), 2), None);
+        assert_eq!(seconds(&throttled(None), ATTEMPTS), None);
+        assert_eq!(seconds(&ApiError::Unauthorized(String::new()), 1), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! Operations as a table with aligned columns.
+
+use console::{measure_text_width, truncate_str};
+use jiff::Timestamp;
+
+use crate::cli::terminal::{Ink, Style};
+use crate::cli::words;
+use crate::clock;
+use crate::core::operation::{Operation, Status};
+use crate::core::text::one_line;
+
+const HEADER: [&str; COLUMNS] = ["ID", "OBJECTS", "STATUS", "RECORDS", "CREATED", "RESULT"];
+const COLUMNS: usize = 6;
+/// Which column is coloured by status.
+const STATUS: usize = 2;
+/// The longest text of a cell in bytes, the result's aside.
+const MAX_CELL: usize = 128;
+/// The longest result in bytes.
+const MAX_RESULT: usize = 200;
+
+/// The rows so far.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    rows: Vec<[String; COLUMNS]>,
+}
+
+impl Table {
+    /// Adds an operation, as of `now`.
+    pub(super) fn add(&mut self, operation: &Operation, now: Timestamp) {
+        let metadata = operation.metadata.as_ref();
+        let objects = metadata
+            .and_then(|metadata| metadata.objects.as_ref())
+            .map(|objects| one_line(&objects.join(","), MAX_CELL));
+        let progress = metadata.and_then(|metadata| metadata.progress.as_ref());
+        let records = progress.and_then(|progress| {
+            let processed = words::count(progress.records_processed?);
+            Some(match progress.records_estimated_total {
+                Some(total) => format!("{processed}/{}", words::count(total)),
+                None => processed,
+            })
+        });
+        let created = operation
+            .create_time
+            .map(|created| format!("{} ago", words::time(clock::between(created, now))));
+        self.rows.push([
+            one_line(&operation.id, MAX_CELL),
+            objects.unwrap_or_default(),
+            one_line(operation.status.as_str(), MAX_CELL),
+            records.unwrap_or_default(),
+            created.unwrap_or_default(),
+            one_line(operation.result.as_deref().unwrap_or_default(), MAX_RESULT),
+        ]);
+    }
+
+    /// The table with its header; nothing if there are no rows. Lines end where a terminal of `columns` does.
+    pub(super) fn render(&self, style: Style, columns: Option<usize>) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
+        let mut widths = HEADER.map(str::len);
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(measure_text_width(cell));
+            }
+        }
+        let cut = |line: String| match columns {
+            Some(columns) => truncate_str(&line, columns, "…").into_owned() + "\n",
+            None => line + "\n",
+        };
+        let header = line(&HEADER.map(str::to_owned), &widths, |_, cell| {
+            style.ink(Ink::Bold, cell)
+        });
+        let mut text = cut(header);
+        for row in &self.rows {
+            let ink = ink(&row[STATUS]);
+            text.push_str(&cut(line(row, &widths, |column, cell| match ink {
+                Some(ink) if column == STATUS => style.ink(ink, cell),
+                _ => cell.to_owned(),
+            })));
+        }
+        text
+    }
+}
+
+fn line(
+    cells: &[String; COLUMNS],
+    widths: &[usize; COLUMNS],
+    paint: impl Fn(usize, &str) -> String,
+) -> String {
+    let mut line = String::new();
+    let mut blanks = 0;
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        // Behind the last word of a line there are none.
+        if !cell.is_empty() {
+            line.push_str(&" ".repeat(blanks));
+            line.push_str(&paint(column, cell));
+            blanks = 0;
+        }
+        blanks += width - measure_text_width(cell) + 2;
+    }
+    line
+}
+
+fn ink(status: &str) -> Option<Ink> {
+    match Status::from(status.to_owned()) {
+        Status::InProgress => Some(Ink::Cyan),
+        Status::Success => Some(Ink::Green),
+        Status::Failure => Some(Ink::Red),
+        Status::Other(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn columns_are_aligned() {
+        let operation = |id: &str, rest: serde_json::Value| {
+            let mut json = json!({"id": id, "projectId": "p", "integrationId": "i", "configId": "c",
+                "installationId": "n", "actionType": "read"});
+            for (name, value) in rest.as_object().unwrap() {
+                json[name] = value.clone();
+            }
+            serde_json::from_value::<Operation>(json).unwrap()
+        };
+        let mut table = Table::default();
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        let first = json!({"status": "in_progress", "createTime": "2026-11-23T11:58:51Z",
+            "metadata": {"objects": ["連絡先"], "progress": {"recordsProcessed": 1250, "recordsEstimatedTotal": 5000}}});
+        table.add(&operation("operation-1", first), now);
+        table.add(
+            &operation("op-2", json!({"status": "success", "result": "done\n\u{1b}[2J"})),
+            now,
+        );
+        let plain = Style {
+            colour: false,
+            unicode: true,
+        };
+        assert_eq!(
+            table.render(plain, None),
+            "ID           OBJECTS  STATUS       RECORDS      CREATED     RESULT\n\
+             operation-1  連絡先   in_progress  1,250/5,000  1m 09s ago\n\
+             op-2                  success                               done  [2J\n"
+        );
+        assert!(
+            table
+                .render(plain, Some(20))
+                .starts_with("ID           OBJECTS\noperation-1  連絡…\n")
+        );
+        assert_eq!(Table::default().render(plain, None), "");
+    }
+}
