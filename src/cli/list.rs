@@ -203,9 +203,12 @@ impl Printer {
     fn finish(mut self) -> io::Result<usize> {
         match self.format {
             OutputFormat::Ids => {}
-            OutputFormat::Table => self
-                .out
-                .write_all(self.table.render(Style::stdout()).as_bytes())?,
+            OutputFormat::Table => {
+                let size = Term::stdout().size_checked();
+                let columns = size.map(|(_, columns)| usize::from(columns));
+                let table = self.table.render(Style::stdout(), columns);
+                self.out.write_all(table.as_bytes())?;
+            }
             OutputFormat::Json if self.printed == 0 => self.out.write_all(b"[]\n")?,
             OutputFormat::Json => self.out.write_all(b"\n]\n")?,
         }
