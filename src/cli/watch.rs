@@ -209,10 +209,14 @@ impl Watching {
         }
     }
 
-    fn show(&mut self) {
+    fn hint(&self) {
         for hint in self.session.heard.take_hints() {
             self.output.hint(&hint);
         }
+    }
+
+    fn show(&mut self) {
+        self.hint();
         self.output.draw(|| picture(&self.session));
     }
 
@@ -224,6 +228,7 @@ impl Watching {
             end = stops.next() => end,
             end = self.tell_rest(end) => end,
         };
+        self.hint();
         let tally = Tally::of(&self.session);
         let was_live = self.output.is_live();
         if matches!(end, End::Stopped(_) | End::TimedOut) {

@@ -1,0 +1,590 @@
+//! `watch` and `list` as scripts and people meet them: the built program against the simulated API.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how the helpers of a test tell that it failed"
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use backfill_watch::simulator::{
+    Config, Course, Estimate, Fate, FaultPlan, INSTALLATION_ID, INTEGRATION_ID, Reply, RetryAfter,
+    SimulatedOperation, Simulator,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// By when everything that is waited for must have happened, on the slowest machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_hours(1);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_backfill-watch");
+
+/// The simulated API, and an empty folder that the program runs in.
+struct Bench {
+    simulator: Simulator,
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let simulator = Simulator::start(Config::default()).await.unwrap();
+        let base_url = simulator.base_url();
+        let bench = Self {
+            simulator,
+            folder: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+        };
+        bench
+            .variable("AMPERSAND_API_KEY", "simulated-key")
+            .variable("BACKFILL_WATCH_AMPERSAND__PROJECT", "my-project")
+            .variable("BACKFILL_WATCH_AMPERSAND__BASE_URL", &base_url)
+            .variable("BACKFILL_WATCH_AMPERSAND__MAX_REQUESTS_PER_SECOND", "1000")
+    }
+
+    /// Sets a variable; an empty value unsets it.
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// An operation that ends at once, so.
+    fn add_over(&self, id: &str, fate: Fate) {
+        self.simulator.add(SimulatedOperation {
+            fate,
+            ..SimulatedOperation::new(id, Duration::ZERO, 1_000)
+        });
+    }
+
+    fn add_running(&self, id: &str) {
+        self.simulator.add(SimulatedOperation::new(id, LONG, 1_000));
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn spawn(&self, arguments: &str) -> Child {
+        self.command(PROGRAM).args(arguments.split(' ')).spawn().unwrap()
+    }
+
+    /// Runs `backfill-watch` to its end.
+    fn run(&self, arguments: &str) -> Ended {
+        Ended::of(output(self.spawn(arguments)))
+    }
+
+    /// Runs `backfill-watch watch`, polling often.
+    fn watch(&self, arguments: &str) -> Ended {
+        self.run(&format!("watch --interval 50ms {arguments}"))
+    }
+}
+
+/// How a run of the program ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The types of the events that were told, in their order.
+    fn types(&self) -> Vec<&str> {
+        self.out
+            .lines()
+            .filter(|line| !line.starts_with(' '))
+            .map(|line| line.split_whitespace().nth(1).unwrap())
+            .collect()
+    }
+
+    #[track_caller]
+    fn assert(&self, code: i32, said: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for said in said {
+            assert!(self.err.contains(said), "{said:?} in {self:?}");
+        }
+    }
+}
+
+/// What a child wrote until its end, which comes before the deadline.
+fn output(child: Child) -> Output {
+    let id = child.id();
+    let (done, waiting) = mpsc::channel();
+    thread::spawn(move || done.send(child.wait_with_output().unwrap()));
+    waiting.recv_timeout(DEADLINE).unwrap_or_else(|_| {
+        kill("KILL", id);
+        panic!("the program did not end");
+    })
+}
+
+fn wait(mut child: Child) -> (ExitStatus, String) {
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    (child.wait().unwrap(), err)
+}
+
+fn kill(signal: &str, process: u32) {
+    let killed = Command::new("kill")
+        .args([format!("-{signal}"), process.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn success_is_0_and_each_event_is_one_line() {
+    let bench = Bench::start().await;
+    bench
+        .simulator
+        .add(SimulatedOperation::new("op", Duration::from_millis(600), 1_000));
+    let ended = bench.watch("op");
+    ended.assert(0, &[]);
+    assert_eq!(ended.err, "");
+    let types = ended.types();
+    assert_eq!(types.first(), Some(&"operation.started"));
+    assert_eq!(types.last(), Some(&"operation.succeeded"));
+    assert!(
+        types[1..types.len() - 1]
+            .iter()
+            .all(|name| *name == "operation.progress")
+    );
+    let last = ended.out.lines().last().unwrap();
+    assert!(
+        last.contains("100.0%") && last.ends_with("[contact] 1000 records read"),
+        "{last}"
+    );
+    let left_behind = std::fs::read_dir(bench.folder.path()).unwrap().count();
+    assert_eq!(left_behind, 0, "nothing is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_no_success_is_1_and_gives_its_reason() {
+    let bench = Bench::start().await;
+    bench.add_over("good", Fate::Success);
+    bench.add_over("bad", Fate::Failure);
+    let ended = bench.watch("good bad");
+    ended.assert(1, &["2 operations: 1 succeeded, 1 failed"]);
+    let failed = ended
+        .out
+        .lines()
+        .find(|line| line.contains("operation.failed"))
+        .unwrap();
+    assert!(failed.contains("[contact] Read failed"), "{failed}");
+    let log = ended.out.lines().filter(|line| line.starts_with("    ")).count();
+    assert!(log > 0 && ended.out.contains(" ERROR "), "{}", ended.out);
+
+    bench.add_over("odd", Fate::Other("cancelled".into()));
+    let ended = bench.watch("odd");
+    ended.assert(1, &[]);
+    assert_eq!(ended.types(), ["operation.ended"]);
+
+    let bench = bench.variable("BACKFILL_WATCH_POLL__NOT_FOUND_GRACE", "0s");
+    let ended = bench.watch("nowhere");
+    ended.assert(1, &["operation nowhere is not found so far", "is the ID right"]);
+    assert_eq!(ended.types(), ["operation.gone"]);
+
+    bench.add_running("long");
+    let bench = bench.variable("BACKFILL_WATCH_POLL__GIVE_UP_AFTER", "300ms");
+    let ended = bench.watch("long");
+    ended.assert(1, &[]);
+    assert_eq!(ended.types(), ["operation.started", "operation.expired"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_and_settings_are_2_and_say_what_to_do() {
+    let bench = Bench::start().await;
+    bench.run("watch").assert(2, &["<ID>", "--help"]);
+    bench.run("watch op --tiemout 5s").assert(2, &["--timeout"]);
+    bench.run("watch op --timeout 5").assert(2, &["30s, 5m"]);
+    bench
+        .run("watch a/b op!")
+        .assert(2, &["\"a/b\"", "\"op!\"", "A-Z a-z 0-9"]);
+    bench
+        .run("watch -")
+        .assert(2, &["standard input holds no operation ID"]);
+    let bench = bench.variable("AMPERSAND_API_KEY", "");
+    bench
+        .run("watch op")
+        .assert(2, &["\"my-project\" has no API key", "AMPERSAND_API_KEY"]);
+    let bench = bench.variable("BACKFILL_WATCH_AMPERSAND__PROJECT", "");
+    bench
+        .run("watch op")
+        .assert(2, &["no project is configured", "--project NAME"]);
+    bench
+        .run("list --integration i --installation n")
+        .assert(2, &["--project NAME"]);
+    assert_eq!(bench.simulator.requests().total, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_out_of_reach_is_3() {
+    let bench = Bench::start().await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let bench = bench
+        .variable(
+            "BACKFILL_WATCH_AMPERSAND__BASE_URL",
+            &format!("http://{nobody}/v1"),
+        )
+        .variable("BACKFILL_WATCH_POLL__UNREACHABLE_AFTER", "200ms");
+    let ended = bench.watch("op");
+    ended.assert(
+        3,
+        &[
+            "the API does not answer",
+            "project my-project cannot be polled",
+            "connection refused",
+        ],
+    );
+    assert_eq!(ended.types(), ["api.unreachable"]);
+
+    let bench = bench.variable("BACKFILL_WATCH_POLL__UNREACHABLE_AFTER", "1h");
+    let ended = bench.watch("op --timeout 300ms");
+    ended.assert(3, &["without one answer", "connection refused"]);
+    let bench = bench.variable("BACKFILL_WATCH_AMPERSAND__BASE_URL", "http://name.invalid/v1");
+    bench.watch("op --timeout 2s").assert(3, &["without one answer"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_of_which_nothing_is_found_is_3_with_words() {
+    let bench = Bench::start().await;
+    bench.add_running("a");
+    bench.add_running("b");
+    let bench = bench.variable("BACKFILL_WATCH_POLL__NOT_FOUND_GRACE", "0s");
+    let ended = bench.watch("--project mistyped a b");
+    ended.assert(
+        3,
+        &[
+            "project mistyped",
+            "not one of the 2 watched operations was found",
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_key_is_4_at_once_and_says_where_it_came_from() {
+    let bench = Bench::start().await;
+    bench.add_running("op");
+    let bench = bench.variable("AMPERSAND_API_KEY", "hunter2");
+    let ended = bench.run("watch op");
+    ended.assert(
+        4,
+        &[
+            "API key of project my-project",
+            "environment variable AMPERSAND_API_KEY",
+            "rejected",
+        ],
+    );
+    assert!(!format!("{ended:?}").contains("hunter2"));
+    assert_eq!(bench.simulator.requests_of("op"), 1);
+    let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID}");
+    bench
+        .run(&list)
+        .assert(4, &["environment variable AMPERSAND_API_KEY", "rejected"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_is_8_even_if_something_failed() {
+    let bench = Bench::start().await;
+    bench.add_running("long");
+    bench.add_over("bad", Fate::Failure);
+    let ended = bench.watch("long bad --timeout 500ms");
+    ended.assert(
+        8,
+        &["500ms (--timeout) passed", "1 of 2 operations", "long  running"],
+    );
+    // An API that asks to be left alone has answered.
+    bench.simulator.faults().set(
+        FaultPlan {
+            throttle: 1.0,
+            retry_after: RetryAfter::Seconds(LONG),
+            ..FaultPlan::default()
+        },
+        1,
+    );
+    bench.watch("long --timeout 500ms").assert(8, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_it_and_it_says_where_things_stand() {
+    let bench = Bench::start().await;
+    bench.add_running("long");
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut child = bench.spawn("watch long");
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        kill(signal, child.id());
+        let (status, err) = wait(child);
+        assert_eq!(status.code(), Some(code), "{err}");
+        assert!(err.contains("stopped") && err.contains("\n  long  "), "{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_is_one_event_a_line_and_quiet_is_nothing() {
+    let bench = Bench::start().await;
+    bench
+        .simulator
+        .add(SimulatedOperation::new("op", Duration::from_millis(300), 1_000));
+    bench.add_over("bad", Fate::Failure);
+    let ended = bench.watch("op bad --json");
+    ended.assert(1, &[]);
+    assert_eq!(ended.err, "");
+    let events: Vec<Value> = ended
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of_op: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["data"]["operationId"] == "op")
+        .collect();
+    for (event, sequence) in of_op.iter().zip(1..) {
+        assert!(event["id"].as_str().unwrap().starts_with("evt_"));
+        assert_eq!(event["data"]["sequence"], sequence);
+        assert!(event["timestamp"].is_string());
+    }
+    assert_eq!(of_op.last().unwrap()["type"], "operation.succeeded");
+    let failed = events
+        .iter()
+        .find(|event| event["type"] == "operation.failed")
+        .unwrap();
+    assert!(!failed["data"]["logs"].as_array().unwrap().is_empty());
+
+    let ended = bench.watch("op bad --quiet");
+    assert_eq!(
+        (ended.code, ended.out.as_str(), ended.err.as_str()),
+        (Some(1), "", "")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_seen_enough_ends_it_quietly() {
+    let bench = Bench::start().await;
+    bench
+        .simulator
+        .add(SimulatedOperation::new("op", Duration::from_millis(500), 1_000));
+    for flags in ["", " --json"] {
+        let mut child = bench.spawn(&format!("watch op --interval 50ms{flags}"));
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        drop(out);
+        let (status, err) = wait(child);
+        assert_eq!(
+            (status.code(), err.as_str()),
+            (Some(141), ""),
+            "as SIGPIPE would end it"
+        );
+        bench
+            .simulator
+            .add(SimulatedOperation::new("op", Duration::from_millis(500), 1_000));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_takes_a_break_does_not_keep_it_from_stopping() {
+    let bench = Bench::start().await;
+    for number in 0..400 {
+        bench.add_over(&format!("op-{number}"), Fate::Failure);
+    }
+    let ids: String = (0..400).map(|number| format!(" op-{number}")).collect();
+    // Nobody reads its output, which is more than a pipe holds.
+    let mut child = bench.spawn(&format!("watch --json{ids}"));
+    let unread = child.stdout.take().unwrap();
+    let deadline = backfill_watch::clock::instant() + DEADLINE;
+    while bench.simulator.requests().total < 100 {
+        assert!(backfill_watch::clock::instant() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    kill("INT", child.id());
+    let (status, err) = wait(child);
+    assert_eq!(status.code(), Some(130), "{err}");
+    drop(unread);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_told_and_so_is_its_end() {
+    let bench = Bench::start().await;
+    bench
+        .simulator
+        .add(SimulatedOperation::new("op", Duration::from_secs(1), 1_000));
+    bench.simulator.faults().script(
+        "op",
+        [
+            Reply::Normal,
+            Reply::Reset,
+            Reply::Garbage,
+            Reply::Reset,
+            Reply::Normal,
+        ],
+    );
+    let ended = bench.watch("op");
+    ended.assert(0, &["the API does not answer", "the API answers again"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_can_be_piped_into_watch() {
+    let bench = Bench::start().await;
+    for number in 1..=3 {
+        bench.simulator.add(SimulatedOperation {
+            course: Course::FastFirst,
+            estimate: Estimate::Missing,
+            ..SimulatedOperation::new(format!("op-{number}"), Duration::from_millis(1_500), 1_000)
+        });
+    }
+    bench.add_over("old", Fate::Failure);
+    let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID}");
+    let ids = bench.run(&format!("{list} --status in_progress --output ids"));
+    ids.assert(0, &[]);
+    assert_eq!(ids.out, "op-1\nop-2\nop-3\n");
+    let mut child = bench
+        .command(PROGRAM)
+        .args(["watch", "--interval", "50ms", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(ids.out.as_bytes()).unwrap();
+    let ended = Ended::of(output(child));
+    ended.assert(0, &["3 operations: 3 succeeded"]);
+    let ends = ended
+        .types()
+        .iter()
+        .filter(|name| **name == "operation.succeeded")
+        .count();
+    assert_eq!(ends, 3);
+
+    let table = bench.run(&list);
+    table.assert(0, &[]);
+    let header: Vec<&str> = table.out.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(
+        header,
+        ["ID", "OBJECTS", "STATUS", "RECORDS", "CREATED", "RESULT"]
+    );
+    assert_eq!(table.out.lines().count(), 5);
+    let json = bench.run(&format!("{list} --output json --status failure"));
+    let operations: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(operations[0]["id"], "old");
+    assert_eq!(operations.as_array().unwrap().len(), 1);
+    let none = bench.run(&format!("{list} --status sucess"));
+    none.assert(0, &["did you mean success?"]);
+    assert_eq!(none.out, "");
+    bench
+        .run("list --integration i --installation n --output json")
+        .assert(0, &["check --integration and --installation"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_several_pages_is_listed_whole_through_mishaps() {
+    let bench = Bench::start().await;
+    for number in 0..1_203 {
+        bench.add_over(&format!("op-{number:04}"), Fate::Success);
+    }
+    bench.simulator.faults().script(
+        "list",
+        [Reply::Normal, Reply::Reset, Reply::Normal, Reply::Normal],
+    );
+    let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID} -o ids");
+    let ids = bench.run(&list);
+    ids.assert(0, &["trying again"]);
+    let listed: Vec<&str> = ids.out.lines().collect();
+    assert_eq!(
+        (listed.len(), listed[0], listed[1_202]),
+        (1_203, "op-0000", "op-1202")
+    );
+}
+
+/// The program on a terminal of 80 columns, which util-linux's `script` lends: what it wrote, with its exit code in
+/// the last line.
+fn on_a_terminal(bench: &Bench, arguments: &str, typed: &str) -> String {
+    let line = format!("trap : INT; stty cols 80 rows 24; {PROGRAM} {arguments}; echo code=$?");
+    let mut child = bench
+        .command("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("TERM", "xterm-256color")
+        .env("LANG", "C.UTF-8")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let typed = typed.to_owned();
+    let reading = thread::spawn(move || {
+        let (mut all, mut chunk, mut to_type) = (Vec::new(), [0; 4_096], Some(typed));
+        while let Ok(count @ 1..) = stdout.read(&mut chunk) {
+            all.extend_from_slice(&chunk[..count]);
+            // Typed once there is a bar.
+            if String::from_utf8_lossy(&all).contains('%')
+                && let Some(keys) = to_type.take()
+            {
+                stdin.write_all(keys.as_bytes()).unwrap();
+            }
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    });
+    output(child);
+    reading.join().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_there_are_bars_and_the_cursor_is_there_after_them() {
+    let bench = Bench::start().await;
+    for id in ["op-a", "op-b"] {
+        bench
+            .simulator
+            .add(SimulatedOperation::new(id, Duration::from_secs(1), 1_000));
+    }
+    let screen = on_a_terminal(&bench, "watch --interval 100ms op-a op-b", "");
+    assert!(
+        screen.contains("contact op-a") && screen.contains('━'),
+        "{screen}"
+    );
+    assert!(screen.contains("\x1b[36m"), "colours: {screen}");
+    assert!(screen.contains("succeeded in 1s"), "{screen}");
+    assert!(screen.contains("2 operations: 2 succeeded"), "{screen}");
+    assert_ends_in_order(&screen, 0);
+
+    bench.add_running("long");
+    let screen = on_a_terminal(&bench, "watch --interval 100ms long", "\x03");
+    assert!(
+        screen.contains("stopped: the operation has not ended"),
+        "{screen}"
+    );
+    assert_ends_in_order(&screen, 130);
+
+    let bench = bench.variable("NO_COLOR", "1");
+    let screen = on_a_terminal(&bench, "watch --interval 100ms op-a long --timeout 1s", "");
+    assert!(!screen.contains("\x1b[36m"), "{screen}");
+    assert!(screen.contains("1 of 2 operations have not ended"), "{screen}");
+    assert_ends_in_order(&screen, 8);
+}
+
+#[track_caller]
+fn assert_ends_in_order(screen: &str, code: u8) {
+    assert!(screen.trim_end().ends_with(&format!("code={code}")), "{screen}");
+    assert!(
+        screen.rfind("\x1b[?25h") > screen.rfind("\x1b[?25l"),
+        "the cursor is shown: {screen}"
+    );
+}
