@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,10 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 /// What is buffered of an answer for a connection.
 const MAX_BUFFER: usize = 64 * 1024;
+/// What the kernel keeps of an answer for a connection, in bytes.
+const SEND_BUFFER: u32 = 256 * 1024;
+/// Connections that wait to be accepted: as many as a burst of probes, scrapes and pages may bring.
+const BACKLOG: u32 = 1_024;
 /// How long a client may take for a request's headers, and idle between two requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may read nothing of what is sent to it.
@@ -81,7 +85,7 @@ impl Listener {
     /// When the address is taken or not of this host.
     pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let socket = listen(address).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         Ok(Self {
             socket,
@@ -133,6 +137,20 @@ impl Listener {
             connections.shutdown().await;
         }
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // Where connections of the daemon before still wait for their end.
+    socket.set_reuseaddr(true)?;
+    // Connections inherit it; else a thousand readers that read nothing could hold gigabytes in the kernel.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A connection's place among the silent ones, from which it is taken when it ends.

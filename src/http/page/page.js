@@ -115,9 +115,9 @@ function countWords(progress, phase) {
   if (!progress) return phase === "pending" ? "" : "no count yet";
   const count = number.format(progress.recordsProcessed);
   const total = progress.recordsEstimatedTotal;
-  if (total === undefined) return `${count} records`;
+  if (phase === "succeeded" || total === undefined) return `${count} records`;
   if (progress.estimateExceeded) return `${count}, more than the ${number.format(total)} estimated`;
-  return phase === "succeeded" ? `${count} records` : `${count} of about ${number.format(total)}`;
+  return `${count} of about ${number.format(total)}`;
 }
 
 function build() {
@@ -149,7 +149,9 @@ function draw(watch) {
   attribute(row.root, "data-trouble", inTrouble(data) ? "" : null);
   say(row.operation, data.operationId);
   attribute(row.id, "title", data.operationId);
-  say(row.what, [(data.objects ?? []).join(", "), state.projects.length > 1 ? data.project : ""].filter(Boolean).join(" · "));
+  const result = data.phase === "succeeded" ? data.result : null;
+  const project = state.projects.length > 1 ? data.project : null;
+  say(row.what, [(data.objects ?? []).join(", "), project, result].filter(Boolean).join(" · "));
   attribute(row.what, "title", row.what.textContent);
   const labels = labelsOf(data);
   if (row.labelText !== labels.join("\n")) {
@@ -175,7 +177,8 @@ function draw(watch) {
   say(row.rate, rate !== undefined && data.phase === "running" ? `${decimal.format(rate)} records/s` : "");
   tick(watch);
 
-  const problem = inTrouble(data) ? data.lastError : data.result ?? (OVER.has(data.phase) ? data.lastError : null);
+  const isBad = OVER.has(data.phase) && data.phase !== "succeeded";
+  const problem = inTrouble(data) ? data.lastError : isBad ? data.result ?? data.lastError : null;
   row.problem.hidden = !problem;
   say(row.problem, problem ?? "");
 }
@@ -198,7 +201,7 @@ function isWanted(watch) {
 const last = (value, missing) => value ?? missing;
 const RANKS = {
   attention: (data) => ATTENTION.indexOf(data.phase) - (inTrouble(data) ? 0.5 : 0),
-  progress: (data) => -(data.phase === "succeeded" ? 100 : last(data.progress?.percent, -1)),
+  progress: (data) => (OVER.has(data.phase) ? 200 : 0) - last(data.progress?.percent, -1),
   end: (data) => (OVER.has(data.phase) ? 9e15 : Date.parse(data.progress?.estimatedEndTime) || 8e15),
   rate: (data) => (data.phase === "running" ? -last(data.progress?.recordsPerSecond, -1) : 2),
   newest: (data) => -(Date.parse(data.createTime) || 0),

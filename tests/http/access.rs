@@ -1,0 +1,152 @@
+//! Who may see what.
+
+use std::fs;
+
+use crate::bench::{Bench, problem};
+use crate::support::{DEADLINE, replace_file};
+
+const PATHS: [&str; 8] = [
+    "/",
+    "/page.css",
+    "/page.js",
+    "/metrics",
+    "/api/operations",
+    "/api/operations/op-1",
+    "/api/events",
+    "/api/webhooks",
+];
+
+#[tokio::test]
+async fn every_page_has_its_type_and_its_security_headers() {
+    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
+    for (path, content_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/page.css", "text/css; charset=utf-8"),
+        ("/page.js", "text/javascript; charset=utf-8"),
+        ("/favicon.svg", "image/svg+xml"),
+        ("/livez", "text/plain; charset=utf-8"),
+        ("/readyz", "text/plain; charset=utf-8"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/api/operations", "application/json"),
+        ("/api/events", "application/json"),
+        ("/api/events/stream", "text/event-stream"),
+        ("/api/webhooks", "application/json"),
+    ] {
+        let answer = bench.get(path).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        let headers = answer.headers();
+        assert_eq!(headers["content-type"], content_type, "{path}");
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert_eq!(headers["cache-control"], "no-store", "{path}");
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(
+            policy.contains("default-src 'none'") && !policy.contains("unsafe"),
+            "{path}"
+        );
+    }
+    let page = bench.text("/").await;
+    assert!(!page.contains("style=") && !page.contains("<style") && !page.contains("{{"));
+    assert!(!page.contains("//cdn") && !page.contains("https://"));
+    problem(bench.get("/nowhere").await, 404).await;
+    let posted = bench
+        .client
+        .post(bench.url("/api/operations"))
+        .send()
+        .await
+        .unwrap();
+    problem(posted, 405).await;
+    let head = bench
+        .client
+        .head(bench.url("/api/operations"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(head.status(), 200);
+}
+
+#[tokio::test]
+async fn the_token_opens_all_but_the_probes_which_need_none() {
+    let bench = Bench::start_with(&[], |setup| {
+        let token = setup.folder().join("token");
+        fs::write(&token, "s3cret-token\n").unwrap();
+        let token = token.display().to_string();
+        setup.set("http.token_file", &token)
+    })
+    .await;
+    assert_eq!(bench.status("/livez").await, 200);
+    assert_eq!(bench.status("/readyz").await, 200);
+    for path in PATHS.iter().chain(&["/nowhere", "/api/events/stream"]) {
+        let refused = bench.get(path).await;
+        let challenges: Vec<_> = refused.headers().get_all("www-authenticate").iter().collect();
+        assert_eq!(challenges.len(), 2, "{path}");
+        let detail = problem(refused, 401).await;
+        assert!(!detail.contains("s3cret"), "{detail}");
+    }
+    for path in ["/", "/metrics", "/api/operations", "/api/webhooks"] {
+        let bearer = bench.client.get(bench.url(path)).bearer_auth("s3cret-token");
+        assert_eq!(bearer.send().await.unwrap().status(), 200, "{path}");
+        let basic = bench
+            .client
+            .get(bench.url(path))
+            .basic_auth("anybody", Some("s3cret-token"));
+        assert_eq!(basic.send().await.unwrap().status(), 200, "{path}");
+        for wrong in ["s3cret", "s3cret-token2", ""] {
+            let refused = bench.client.get(bench.url(path)).bearer_auth(wrong);
+            assert_eq!(refused.send().await.unwrap().status(), 401, "{path} {wrong}");
+        }
+    }
+    let log = bench.daemon.log.to_string();
+    assert!(!log.contains("s3cret"), "{log}");
+
+    // A token that was changed holds soon, and with a reload at once.
+    replace_file(&bench.daemon.setup().folder().join("token"), "another\n");
+    bench.daemon.signal(&["HUP"]);
+    let changed = async {
+        let ask = || {
+            bench
+                .client
+                .get(bench.url("/metrics"))
+                .bearer_auth("another")
+                .send()
+        };
+        while ask().await.unwrap().status() != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, changed)
+        .await
+        .expect("the new token holds");
+    let before = bench
+        .client
+        .get(bench.url("/metrics"))
+        .bearer_auth("s3cret-token");
+    assert_eq!(before.send().await.unwrap().status(), 401);
+}
+
+#[tokio::test]
+async fn on_loopback_only_loopback_names_are_answered() {
+    let bench = Bench::start(&[]).await;
+    for path in PATHS {
+        let foreign = bench
+            .client
+            .get(bench.url(path))
+            .header("host", "attacker.example");
+        problem(foreign.send().await.unwrap(), 403).await;
+    }
+    for host in ["localhost", "localhost:8464", "[::1]:1"] {
+        let local = bench.client.get(bench.url("/metrics")).header("host", host);
+        assert_eq!(local.send().await.unwrap().status(), 200, "{host}");
+    }
+    for request in [
+        "GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n",
+        "GET /metrics HTTP/1.0\r\n\r\n",
+        "GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: attacker.example\r\nConnection: close\r\n\r\n",
+    ] {
+        let answer = bench.raw(request.as_bytes()).await;
+        assert!(answer.contains(" 400 "), "{answer}");
+    }
+    let absolute =
+        "GET http://attacker.example/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = bench.raw(absolute.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+}

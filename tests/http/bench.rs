@@ -1,0 +1,133 @@
+//! A simulator, a daemon that polls it and serves its pages, and a client.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use backfill_watch::clock;
+use backfill_watch::simulator::{Config, Simulator};
+use reqwest::{Client, Response};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{DEADLINE, Daemon, Setup};
+
+pub struct Bench {
+    pub simulator: Simulator,
+    pub daemon: Daemon,
+    pub address: SocketAddr,
+    pub client: Client,
+}
+
+impl Bench {
+    /// A daemon that watches these.
+    pub async fn start(list: &[&str]) -> Self {
+        Self::start_with(list, |setup| setup).await
+    }
+
+    /// A daemon that watches these, with more settings; it is ready.
+    pub async fn start_with(list: &[&str], more: impl FnOnce(Setup) -> Setup) -> Self {
+        let simulator = Simulator::start(Config::default()).await.unwrap();
+        let setup = Setup::new(&simulator)
+            .set("http.listen", "127.0.0.1:0")
+            .list(list);
+        let daemon = more(setup).start();
+        let address = address_of(&daemon).await;
+        let bench = Self {
+            simulator,
+            daemon,
+            address,
+            client: client(),
+        };
+        let deadline = clock::instant() + DEADLINE;
+        while bench.status("/readyz").await != 200 {
+            assert!(clock::instant() < deadline, "it is never ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        bench
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    pub async fn status(&self, path: &str) -> u16 {
+        self.get(path).await.status().as_u16()
+    }
+
+    pub async fn text(&self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.text().await.unwrap()
+    }
+
+    pub async fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).unwrap()
+    }
+
+    /// Waits until the operation is in that phase.
+    pub async fn phase(&self, id: &str, phase: &str) -> Value {
+        let deadline = clock::instant() + DEADLINE;
+        loop {
+            let answer = self.get(&format!("/api/operations/{id}")).await;
+            let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+            if body["phase"] == phase {
+                return body;
+            }
+            assert!(clock::instant() < deadline, "{id} never became {phase}: {body}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Sends bytes as they are, and reads until the other end closes.
+    pub async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // It may be cut while it is written to.
+        let _ = stream.write_all(bytes).await;
+        read_to_end(&mut stream).await
+    }
+}
+
+/// Where the daemon serves its pages.
+pub async fn address_of(daemon: &Daemon) -> SocketAddr {
+    let line = daemon
+        .wait_for("the address of the pages", |line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("status page is served"))
+        })
+        .await;
+    line["address"].as_str().unwrap().parse().unwrap()
+}
+
+pub fn client() -> Client {
+    Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(DEADLINE)
+        .build()
+        .unwrap()
+}
+
+/// What comes until the other end closes, be it in order or not.
+pub async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let reading = stream.read_to_end(&mut bytes);
+    let _ = tokio::time::timeout(DEADLINE, reading)
+        .await
+        .expect("the connection is closed");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Checks that an answer is a problem of that status, and tells its words.
+pub async fn problem(answer: Response, status: u16) -> String {
+    assert_eq!(answer.status(), status);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!(body["status"], status);
+    body["detail"].as_str().unwrap().to_owned()
+}

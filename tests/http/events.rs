@@ -1,0 +1,195 @@
+//! The event log and the event stream.
+
+use std::collections::BTreeMap;
+
+use reqwest::Response;
+use serde_json::Value;
+
+use crate::bench::{Bench, problem};
+use crate::support::DEADLINE;
+
+/// One message of the stream.
+#[derive(Debug, Default)]
+struct Message {
+    event: String,
+    id: Option<String>,
+    data: Value,
+}
+
+/// The messages of an event stream.
+struct Stream {
+    answer: Response,
+    buffer: String,
+}
+
+impl Stream {
+    async fn open(bench: &Bench, last_id: Option<&str>) -> Self {
+        let mut request = bench.client.get(bench.url("/api/events/stream"));
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        Self {
+            answer,
+            buffer: String::new(),
+        }
+    }
+
+    async fn next(&mut self) -> Message {
+        loop {
+            if let Some((block, rest)) = self.buffer.split_once("\n\n") {
+                let mut message = Message::default();
+                for line in block.lines() {
+                    match line.split_once(": ").unwrap() {
+                        ("event", event) => event.clone_into(&mut message.event),
+                        ("id", id) => message.id = Some(id.to_owned()),
+                        ("data", data) => message.data = serde_json::from_str(data).unwrap(),
+                        ("retry", _) => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
+                self.buffer = rest.to_owned();
+                if !message.event.is_empty() {
+                    return message;
+                }
+                continue;
+            }
+            let chunk = tokio::time::timeout(DEADLINE, self.answer.chunk()).await;
+            let chunk = chunk
+                .expect("the stream goes on")
+                .unwrap()
+                .expect("it does not end");
+            self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&Message) -> bool) -> Message {
+        loop {
+            let message = self.next().await;
+            if wanted(&message) {
+                return message;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_read_by_pages_and_the_stream_resumes_anywhere() {
+    let lines: Vec<String> = (0..8)
+        .map(|n| format!("op-{}-1000-s-{n}", 400 + n * 50))
+        .collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let bench = Bench::start(&lines).await;
+    for id in &lines {
+        bench.phase(id, "succeeded").await;
+    }
+
+    let mut events = Vec::new();
+    let mut path = "/api/events?limit=5".to_owned();
+    loop {
+        let page = bench.json(&path).await;
+        let of_page = page["events"].as_array().unwrap();
+        if of_page.is_empty() {
+            break;
+        }
+        events.extend(of_page.clone());
+        path = format!("/api/events?limit=5&after={}", page["next"].as_str().unwrap());
+    }
+    let mut sequences: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for event in &events {
+        assert!(event["id"].as_str().unwrap().starts_with("evt_"));
+        assert!(event["timestamp"].is_string() && event["type"].is_string());
+        let operation = event["data"]["operationId"].as_str().unwrap().to_owned();
+        let sequence = event["data"]["sequence"].as_u64().unwrap();
+        sequences.entry(operation).or_default().push(sequence);
+    }
+    assert_eq!(sequences.len(), lines.len());
+    for (operation, found) in &sequences {
+        let wanted: Vec<u64> = (1..=found.len() as u64).collect();
+        assert_eq!(*found, wanted, "{operation}");
+    }
+
+    // From any event on, the stream tells exactly those after it.
+    for start in [0, events.len() / 2, events.len() - 2] {
+        let cursor = events[start]["cursor"].as_str().unwrap();
+        let mut stream = Stream::open(&bench, Some(cursor)).await;
+        for event in &events[start + 1..] {
+            let told = stream.until(|message| message.event != "snapshot").await;
+            assert_eq!(told.id.as_deref(), event["cursor"].as_str());
+            assert_eq!(told.event, event["type"].as_str().unwrap());
+            assert_eq!(told.data, *event);
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_and_snapshots_come_as_they_happen() {
+    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
+    bench.phase("op-600000-5000-s-1", "running").await;
+    let mut stream = Stream::open(&bench, None).await;
+    let first = stream.next().await;
+    assert_eq!(first.event, "snapshot");
+    assert_eq!(first.data["phases"]["running"], 1);
+    assert_eq!(first.data["projects"][0]["reachable"], true);
+    let changed = stream
+        .until(|message| message.event == "snapshot" && message.data["operations"][0].is_object())
+        .await;
+    assert_eq!(changed.id, None);
+    assert_eq!(changed.data["operations"][0]["operationId"], "op-600000-5000-s-1");
+
+    std::fs::write(bench.daemon.list_path(), "op-300-100-s-2 customer=acme\n").unwrap();
+    let mut removed = false;
+    let mut succeeded = None;
+    let mut started = false;
+    while !(removed && succeeded.is_some()) {
+        let message = stream.next().await;
+        let data = &message.data;
+        match message.event.as_str() {
+            "snapshot" => removed |= data["removed"][0]["operationId"] == "op-600000-5000-s-1",
+            "operation.started" => started |= data["data"]["operationId"] == "op-300-100-s-2",
+            "operation.succeeded" => succeeded = message.id.clone(),
+            _ => {}
+        }
+    }
+    assert!(started);
+
+    // What is told live and what is read later are one log: a reader who comes back misses nothing and hears nothing
+    // twice.
+    let mut back = Stream::open(&bench, succeeded.as_deref()).await;
+    std::fs::write(bench.daemon.list_path(), "op-300-100-s-3\n").unwrap();
+    let next = back.until(|message| message.event != "snapshot").await;
+    assert_eq!(next.data["data"]["operationId"], "op-300-100-s-3");
+}
+
+#[tokio::test]
+async fn cursors_that_do_not_hold_are_refused() {
+    let bench = Bench::start(&["op-200-100-s-1"]).await;
+    bench.phase("op-200-100-s-1", "succeeded").await;
+    for path in ["/api/events", "/api/events/stream"] {
+        problem(bench.get(&format!("{path}?after=nonsense")).await, 400).await;
+        problem(bench.get(&format!("{path}?after=0123456789abcdef-1")).await, 410).await;
+        problem(bench.get(&format!("{path}?before=1")).await, 400).await;
+    }
+    problem(bench.get("/api/events?limit=0").await, 400).await;
+    for (id, status) in [("nonsense", 400), ("0123456789abcdef-1", 410)] {
+        let request = bench
+            .client
+            .get(bench.url("/api/events/stream"))
+            .header("last-event-id", id);
+        problem(request.send().await.unwrap(), status).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_streams_at_once() {
+    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
+    let mut stream = Stream::open(&bench, None).await;
+    stream.next().await;
+    let ending = async {
+        // The end may come in the middle of a message, and is an end in any case.
+        while let Ok(Some(_)) = stream.answer.chunk().await {}
+    };
+    let (setup, ()) = tokio::join!(bench.daemon.stop(), ending);
+    drop(setup);
+}

@@ -1,0 +1,23 @@
+//! The daemon's own pages as their readers meet them: the built binary, asked over HTTP, politely and not.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how the helpers of a test tell that it failed"
+)]
+
+#[path = "../support/mod.rs"]
+#[expect(
+    dead_code,
+    reason = "shared by several test programs, each of which uses a part"
+)]
+mod support;
+
+mod access;
+mod bench;
+mod events;
+mod exposition;
+mod health;
+mod hostile;
+mod metrics;
+mod operations;
+mod status;
+mod systemd;

@@ -1,0 +1,72 @@
+//! What systemd is told, by the socket that it would listen on.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use backfill_watch::simulator::{Config, Simulator};
+
+use crate::support::{DEADLINE, Setup};
+
+struct Systemd(UnixDatagram);
+
+impl Systemd {
+    /// The next message that is wanted, and those before it.
+    async fn until(&self, wanted: &str) -> Vec<String> {
+        let socket = self.0.try_clone().unwrap();
+        let wanted = wanted.to_owned();
+        tokio::task::spawn_blocking(move || {
+            socket.set_read_timeout(Some(DEADLINE)).unwrap();
+            let mut messages = Vec::new();
+            let mut buffer = [0; 4096];
+            loop {
+                let length = socket
+                    .recv(&mut buffer)
+                    .unwrap_or_else(|error| panic!("{wanted} never came: {error}: {messages:?}"));
+                let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                let is_wanted = message.lines().any(|line| line.starts_with(&wanted));
+                messages.push(message);
+                if is_wanted {
+                    return messages;
+                }
+            }
+        })
+        .await
+        .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn systemd_is_told_of_start_status_reload_life_and_stop() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let setup = Setup::new(&simulator).list(&["op-600000-5000-s-1", "op-200-100-s-2"]);
+    let path = setup.folder().join("notify");
+    let systemd = Systemd(UnixDatagram::bind(&path).unwrap());
+    let daemon = setup
+        .variable("NOTIFY_SOCKET", &path.display().to_string())
+        .variable("WATCHDOG_USEC", "300000")
+        .start();
+
+    systemd.until("READY=1").await;
+    systemd.until("WATCHDOG=1").await;
+    let messages = systemd
+        .until("STATUS=2 operations listed: 1 running, 1 succeeded")
+        .await;
+    assert!(messages.iter().all(|message| !message.contains("STOPPING")));
+
+    daemon.signal(&["HUP"]);
+    let reload = systemd.until("RELOADING=1").await;
+    assert!(reload.last().unwrap().contains("\nMONOTONIC_USEC="), "{reload:?}");
+    systemd.until("READY=1").await;
+
+    // A daemon that hangs says nothing, and systemd draws its conclusions.
+    systemd.until("WATCHDOG=1").await;
+    daemon.signal(&["STOP"]);
+    systemd.0.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    while systemd.0.recv(&mut [0; 4096]).is_ok() {}
+    daemon.signal(&["CONT"]);
+    systemd.until("WATCHDOG=1").await;
+
+    let (setup, stopping) = tokio::join!(daemon.stop(), systemd.until("STOPPING=1"));
+    assert!(!stopping.is_empty());
+    drop(setup);
+}
