@@ -1,33 +1,32 @@
 //! `backfill-watch demo`: the product in a minute. The real daemon watches simulated backfills; no account is needed,
 //! and nothing is left behind.
 
-mod bars;
 mod cast;
 mod folder;
 mod lines;
+mod picture;
 mod screen;
+mod show;
 
-use std::collections::VecDeque;
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
-use self::bars::Bars;
-use self::cast::{LATECOMER, Part, Turn};
+use self::cast::{LATECOMER, Part};
 use self::folder::Folder;
 use self::screen::Screen;
+use self::show::{Seen, Show, marks};
+use super::bars::FRAME;
 use super::exit;
 use crate::app::{self, Ending, SettingsSource, Until};
 use crate::board::{Board, Watched};
 use crate::clock;
 use crate::config::{Environment, Overrides};
-use crate::core::event::EventType;
 use crate::core::watch::{Phase, Watch};
 use crate::report::log;
 use crate::simulator::{Callback, Config, Receiver, ReceiverConfig, Requests, Simulator};
@@ -61,8 +60,6 @@ listen = "off"
 filter = "warn,backfill_watch::event=off"
 "#;
 
-/// How often the screen is brought up to date.
-const FRAME: Duration = Duration::from_millis(100);
 /// How many callbacks may wait for the next frame; there are about fifty in all.
 const CALLBACKS: usize = 1_000;
 /// What callbacks are signed with. Anybody may know it: it protects nothing.
@@ -171,141 +168,6 @@ fn settings(
     })
 }
 
-/// The callbacks that came in.
-#[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    verified: usize,
-    /// Those that were not signed as they should be.
-    refused: usize,
-}
-
-/// The demo while it runs.
-struct Show<'a> {
-    screen: Screen,
-    bars: Option<Bars>,
-    board: Arc<Board>,
-    callbacks: mpsc::Receiver<Callback>,
-    simulator: &'a Simulator,
-    folder: &'a Folder,
-    start: Instant,
-    turns: VecDeque<(Duration, Turn)>,
-    seen: Seen,
-}
-
-impl<'a> Show<'a> {
-    fn new(
-        screen: Screen,
-        board: Arc<Board>,
-        callbacks: mpsc::Receiver<Callback>,
-        simulator: &'a Simulator,
-        folder: &'a Folder,
-    ) -> Self {
-        let bars = screen.multi.clone().map(|multi| Bars::new(multi, screen.colour));
-        Self {
-            screen,
-            bars,
-            board,
-            callbacks,
-            simulator,
-            folder,
-            start: clock::instant(),
-            turns: cast::turns().into(),
-            seen: Seen::default(),
-        }
-    }
-
-    /// Does what is due, and brings the screen up to date.
-    fn go_on(&mut self) -> anyhow::Result<()> {
-        let elapsed = clock::instant() - self.start;
-        while self.turns.front().is_some_and(|(at, _)| *at <= elapsed) {
-            if let Some((_, turn)) = self.turns.pop_front() {
-                self.take(turn)?;
-            }
-        }
-        while let Ok(callback) = self.callbacks.try_recv() {
-            self.tell(&callback);
-        }
-        let watches = self.watches();
-        if let Some(bars) = &mut self.bars {
-            bars.draw(&watches, clock::wall());
-        }
-        Ok(())
-    }
-
-    fn take(&self, turn: Turn) -> anyhow::Result<()> {
-        match turn {
-            Turn::Mishap(replies, words) => {
-                self.simulator.faults().script_all(replies);
-                self.say(
-                    " ",
-                    &format!(
-                        "{} {words}",
-                        self.screen.paint(35, &format!("{:<19}", "the API answers"))
-                    ),
-                );
-            }
-            Turn::Add => {
-                let line: String = cast::parts()
-                    .iter()
-                    .filter(|part| part.customer == LATECOMER)
-                    .map(Part::line)
-                    .collect();
-                let path = self.folder.path().join("watch.list");
-                OpenOptions::new()
-                    .append(true)
-                    .open(path)
-                    .and_then(|mut file| file.write_all(line.as_bytes()))
-                    .context("cannot write to the temporary folder")?;
-                self.say(" ", &format!("{:<19} + {}", "watch.list", line.trim_end()));
-            }
-        }
-        Ok(())
-    }
-
-    fn tell(&mut self, callback: &Callback) {
-        let mark = match &callback.verified {
-            Ok(()) => {
-                self.seen.verified += 1;
-                self.screen.paint(32, "✓")
-            }
-            Err(_) => {
-                self.seen.refused += 1;
-                self.screen.paint(31, "✗")
-            }
-        };
-        let body = callback.json();
-        let Some(event_type) = body["type"].as_str().and_then(EventType::parse) else {
-            return;
-        };
-        // On a terminal the bars show the progress.
-        if event_type != EventType::Progress || self.bars.is_none() {
-            self.say(&mark, &lines::line(&self.screen, event_type, &body));
-        }
-    }
-
-    /// The listed watches in the order of their IDs.
-    fn watches(&self) -> Vec<Arc<Watched>> {
-        let mut watches = self.board.all();
-        watches.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-        watches
-    }
-
-    fn end(self) -> Seen {
-        if let Some(bars) = self.bars {
-            bars.leave();
-            self.screen.end();
-        }
-        self.seen
-    }
-
-    fn say(&self, mark: &str, line: &str) {
-        let seconds = (clock::instant() - self.start).as_secs();
-        let time = format!("{}:{:02}", seconds / 60, seconds % 60);
-        self.screen
-            .say(&format!("{} {mark} {line}", self.screen.paint(2, &time)));
-    }
-}
-
 fn introduce(screen: &Screen, parts: &[Part]) {
     screen.say(
         "The daemon that `backfill-watch run` runs, here with a simulated Ampersand API.\nIt watches:\n",
@@ -313,8 +175,13 @@ fn introduce(screen: &Screen, parts: &[Part]) {
     for part in parts {
         screen.say(&format!("  {:<16} {}", part.id().replace('-', " "), part.role));
     }
-    screen.say("\nLines marked ✓ are webhook callbacks that arrived, their signatures verified.\nTakes half a minute; Ctrl-C \
-         ends it.\n");
+    screen.say(&format!(
+        "
+Lines marked {} are webhook callbacks that arrived, their signatures verified.
+Takes half a minute; Ctrl-C ends it.
+",
+        marks(screen).0
+    ));
 }
 
 /// Says what was shown and what to do next.

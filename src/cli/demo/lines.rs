@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::bars::count;
 use super::screen::Screen;
+use crate::cli::terminal::Ink;
+use crate::cli::words::count;
 use crate::core::event::EventType;
 use crate::core::text::one_line;
 
@@ -15,8 +16,8 @@ pub(super) fn line(screen: &Screen, event_type: EventType, body: &Value) -> Stri
         _ => text(&data["operationId"]),
     };
     let kind = format!("{:<19}", event_type.as_str());
-    let kind = match colour(event_type) {
-        Some(code) => screen.paint(code, &kind),
+    let kind = match ink(event_type) {
+        Some(ink) => screen.ink(ink, &kind),
         None => kind,
     };
     format!("{kind} {name:<16} {}", detail(event_type, data))
@@ -24,18 +25,17 @@ pub(super) fn line(screen: &Screen, event_type: EventType, body: &Value) -> Stri
         .to_owned()
 }
 
-fn colour(event_type: EventType) -> Option<u8> {
-    const RED: u8 = 31;
-    const GREEN: u8 = 32;
-    const YELLOW: u8 = 33;
+fn ink(event_type: EventType) -> Option<Ink> {
     match event_type {
-        EventType::Succeeded => Some(GREEN),
-        EventType::Stalled | EventType::Retried | EventType::Unreachable | EventType::Expired => Some(YELLOW),
+        EventType::Succeeded => Some(Ink::Green),
+        EventType::Stalled | EventType::Retried | EventType::Unreachable | EventType::Expired => {
+            Some(Ink::Yellow)
+        }
         EventType::Failed
         | EventType::Ended
         | EventType::Gone
         | EventType::ApiUnreachable
-        | EventType::CredentialsRejected => Some(RED),
+        | EventType::CredentialsRejected => Some(Ink::Red),
         EventType::Started
         | EventType::Progress
         | EventType::Resumed

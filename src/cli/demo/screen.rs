@@ -1,61 +1,64 @@
 //! Where the demo shows itself: lines above live bars on a terminal, plain lines elsewhere.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::bars::Colour;
-use crate::report::log::wants_colour;
+use crate::cli::bars::{Bars, Picture, Stream};
+use crate::cli::terminal::{Ink, Style};
 
-/// Standard output, as it can be used. Clones are the same.
+/// The terminal, or whatever standard output is. Clones are the same.
 #[derive(Debug, Clone)]
 pub(super) struct Screen {
-    /// What draws bars; `None` where nothing can be drawn in place.
-    pub(super) multi: Option<MultiProgress>,
-    pub(super) colour: Colour,
-    /// Whether the bars stand still, so that lines go below them.
-    ended: Arc<AtomicBool>,
+    /// `None` where nothing is drawn, or not any more.
+    bars: Arc<Mutex<Option<Bars>>>,
+    pub(super) style: Style,
     gone: Arc<AtomicBool>,
 }
 
 impl Screen {
     pub(super) fn new() -> Self {
-        let no_color = std::env::var_os("NO_COLOR");
-        let term = std::env::var_os("TERM");
-        let is_terminal = io::stdout().is_terminal();
-        let colour = if wants_colour(is_terminal, no_color.as_deref(), term.as_deref()) {
-            Colour::On
+        // Bars among lines that go somewhere else would be a riddle.
+        let bars = if io::stdout().is_terminal() {
+            Bars::new()
         } else {
-            Colour::Off
+            None
         };
-        let draws = is_terminal && term.is_some_and(|term| term != "dumb");
         Self {
-            multi: draws.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stdout())),
-            colour,
-            ended: Arc::default(),
+            bars: Arc::new(Mutex::new(bars)),
+            style: Style::stdout(),
             gone: Arc::default(),
         }
     }
 
-    /// The bars are not drawn any more: they stay where they are, and lines go below.
-    pub(super) fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
-        // The cursor stands at the end of the last bar.
-        self.say("");
+    /// Whether there are bars.
+    pub(super) fn draws(&self) -> bool {
+        self.bars().is_some()
     }
 
-    /// Prints lines.
-    pub(super) fn say(&self, lines: &str) {
-        let said = match &self.multi {
-            Some(multi) if !self.ended.load(Ordering::Relaxed) => multi.println(lines),
-            _ => writeln!(io::stdout(), "{lines}"),
-        };
-        if said.is_err() {
-            self.gone.store(true, Ordering::Relaxed);
+    /// Draws the bars anew, if there are any.
+    pub(super) fn draw(&self, picture: &Picture) {
+        if let Some(bars) = self.bars().as_mut() {
+            self.mind(bars.draw(picture));
         }
+    }
+
+    /// Leaves the bars as they are; lines go below from now on.
+    pub(super) fn leave(&self) {
+        if let Some(mut bars) = self.bars().take() {
+            bars.leave();
+        }
+    }
+
+    /// Prints lines, above the bars if there are any.
+    pub(super) fn say(&self, lines: &str) {
+        let said = match self.bars().as_mut() {
+            Some(bars) => bars.print(Stream::Stdout, &format!("{lines}\n")),
+            None => writeln!(io::stdout(), "{lines}"),
+        };
+        self.mind(said);
     }
 
     /// Whether nobody is there to see anything any more.
@@ -63,12 +66,19 @@ impl Screen {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// `text` in that colour (an SGR code), if colours are wanted.
-    pub(super) fn paint(&self, code: u8, text: &str) -> String {
-        match self.colour {
-            Colour::On => format!("\x1b[{code}m{text}\x1b[0m"),
-            Colour::Off => text.to_owned(),
+    /// `text` in that ink, if colours are wanted.
+    pub(super) fn ink(&self, ink: Ink, text: &str) -> String {
+        self.style.ink(ink, text)
+    }
+
+    fn mind(&self, shown: io::Result<()>) {
+        if shown.is_err() {
+            self.gone.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn bars(&self) -> MutexGuard<'_, Option<Bars>> {
+        self.bars.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

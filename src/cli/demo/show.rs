@@ -1,0 +1,158 @@
+//! What happens on the screen, and on the stage behind it, frame by frame.
+
+use std::collections::VecDeque;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::cast::{self, LATECOMER, Part, Turn};
+use super::folder::Folder;
+use super::screen::Screen;
+use super::{lines, picture};
+use crate::board::{Board, Watched};
+use crate::cli::terminal::Ink;
+use crate::clock;
+use crate::core::event::EventType;
+use crate::simulator::{Callback, Simulator};
+
+/// The callbacks that came in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    pub(super) verified: usize,
+    /// Those that were not signed as they should be.
+    pub(super) refused: usize,
+}
+
+/// The demo while it runs.
+pub(super) struct Show<'a> {
+    screen: Screen,
+    board: Arc<Board>,
+    callbacks: mpsc::Receiver<Callback>,
+    simulator: &'a Simulator,
+    folder: &'a Folder,
+    pub(super) start: Instant,
+    turns: VecDeque<(Duration, Turn)>,
+    seen: Seen,
+}
+
+impl<'a> Show<'a> {
+    pub(super) fn new(
+        screen: Screen,
+        board: Arc<Board>,
+        callbacks: mpsc::Receiver<Callback>,
+        simulator: &'a Simulator,
+        folder: &'a Folder,
+    ) -> Self {
+        Self {
+            screen,
+            board,
+            callbacks,
+            simulator,
+            folder,
+            start: clock::instant(),
+            turns: cast::turns().into(),
+            seen: Seen::default(),
+        }
+    }
+
+    /// Does what is due, and brings the screen up to date.
+    pub(super) fn go_on(&mut self) -> anyhow::Result<()> {
+        let elapsed = clock::instant() - self.start;
+        while self.turns.front().is_some_and(|(at, _)| *at <= elapsed) {
+            if let Some((_, turn)) = self.turns.pop_front() {
+                self.take(turn)?;
+            }
+        }
+        while let Ok(callback) = self.callbacks.try_recv() {
+            self.tell(&callback);
+        }
+        self.screen.draw(&picture::picture(&self.watches()));
+        Ok(())
+    }
+
+    fn take(&self, turn: Turn) -> anyhow::Result<()> {
+        match turn {
+            Turn::Mishap(replies, words) => {
+                self.simulator.faults().script_all(replies);
+                self.say(
+                    " ",
+                    &format!(
+                        "{} {words}",
+                        self.screen
+                            .ink(Ink::Magenta, &format!("{:<19}", "the API answers"))
+                    ),
+                );
+            }
+            Turn::Add => {
+                let line: String = cast::parts()
+                    .iter()
+                    .filter(|part| part.customer == LATECOMER)
+                    .map(Part::line)
+                    .collect();
+                let path = self.folder.path().join("watch.list");
+                OpenOptions::new()
+                    .append(true)
+                    .open(path)
+                    .and_then(|mut file| file.write_all(line.as_bytes()))
+                    .context("cannot write to the temporary folder")?;
+                self.say(" ", &format!("{:<19} + {}", "watch.list", line.trim_end()));
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, callback: &Callback) {
+        let marks = marks(&self.screen);
+        let mark = match &callback.verified {
+            Ok(()) => {
+                self.seen.verified += 1;
+                self.screen.ink(Ink::Green, marks.0)
+            }
+            Err(_) => {
+                self.seen.refused += 1;
+                self.screen.ink(Ink::Red, marks.1)
+            }
+        };
+        let body = callback.json();
+        let Some(event_type) = body["type"].as_str().and_then(EventType::parse) else {
+            return;
+        };
+        // On a terminal the bars show the progress.
+        if event_type != EventType::Progress || !self.screen.draws() {
+            self.say(&mark, &lines::line(&self.screen, event_type, &body));
+        }
+    }
+
+    /// The listed watches in the order of their IDs.
+    pub(super) fn watches(&self) -> Vec<Arc<Watched>> {
+        let mut watches = self.board.all();
+        watches.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        watches
+    }
+
+    pub(super) fn end(self) -> Seen {
+        self.screen.leave();
+        self.seen
+    }
+
+    fn say(&self, mark: &str, line: &str) {
+        let seconds = (clock::instant() - self.start).as_secs();
+        let time = format!("{}:{:02}", seconds / 60, seconds % 60);
+        self.screen
+            .say(&format!("{} {mark} {line}", self.screen.ink(Ink::Dim, &time)));
+    }
+}
+
+/// What stands before a callback that was verified, and before one that was not.
+pub(super) fn marks(screen: &Screen) -> (&'static str, &'static str) {
+    if screen.style.unicode {
+        ("✓", "✗")
+    } else {
+        ("v", "x")
+    }
+}
