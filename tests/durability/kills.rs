@@ -13,10 +13,10 @@ use crate::tell;
 
 const KILLS: usize = 50;
 const OPERATIONS: u64 = 300;
-/// The longest that a daemon lives before it is killed. All kills together must not take more than 28 seconds on
-/// average: an event that failed twice is tried again after half a minute, and is not to meet failure a third time,
-/// which would cost two minutes.
-const LIFE: Duration = Duration::from_millis(800);
+/// The longest that a daemon lives before it is killed. All kills together should not take more than 28 seconds: an
+/// event that failed twice is tried again after half a minute, and if it meets failure a third time, which is no
+/// defect, the test takes two minutes more.
+const LIFE: Duration = Duration::from_millis(700);
 const FAILING: f64 = 0.3;
 /// Sets the seed, to bring a run back.
 const SEED: &str = "BACKFILL_WATCH_TEST_SEED";
@@ -72,8 +72,14 @@ async fn fifty_kills_lose_nothing_and_tell_nothing_twice() {
 
     let begin = clock::instant();
     let mut starting = 0;
-    for _ in 0..KILLS {
+    for kill in 0..KILLS {
         let daemon = setup.start();
+        // Some are killed at any instant from the first on; most have started, however slow the machine is.
+        if kill % 4 > 0 {
+            daemon
+                .wait_for("the start", |line| line["message"] == "started")
+                .await;
+        }
         // Nothing is waited for: that the instant is any is what is tested.
         tokio::time::sleep(LIFE.mul_f64(chance.next_f64())).await;
         starting += usize::from(daemon.log.lines(|line| line["message"] == "started").is_empty());
@@ -126,5 +132,5 @@ async fn fifty_kills_lose_nothing_and_tell_nothing_twice() {
         clock::instant() - begin,
     ));
     // Otherwise nothing was put to the test.
-    assert!(failed > 50 && meanwhile.len() > failed && starting < KILLS / 2);
+    assert!(failed > 50 && meanwhile.len() > failed);
 }
