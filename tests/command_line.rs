@@ -71,8 +71,12 @@ fn the_help_of_every_command_has_examples_whose_flags_exist() {
             .unwrap_or_else(|| panic!("{name} has no examples:\n{help}"));
         let examples = examples(after);
         assert!(!examples.is_empty(), "{name}: {after}");
-        for example in examples {
-            assert_eq!(example[0], name, "{example:?}");
+        assert!(
+            examples.iter().any(|example| example[0] == name),
+            "{name}: {after}"
+        );
+        // An example may begin with another command, whose output this one reads.
+        for example in examples.iter().filter(|example| example[0] == name) {
             for flag in example.iter().filter(|word| word.starts_with("--")) {
                 let flag = flag.split('=').next().unwrap();
                 let is_told = options

@@ -110,10 +110,10 @@ impl<'a> Pages<'a> {
 
 /// How long to wait before the attempt after `attempt`; `None` if there is no use in one.
 fn wait(error: &ApiError, attempt: u32) -> Option<Duration> {
-    let backoff = FIRST_WAIT * 2_u32.pow(attempt.min(5) - 1);
+    let doubled = FIRST_WAIT * 2_u32.pow(attempt.min(5) - 1);
     let wait = match error {
-        ApiError::Failed(_) => backoff,
-        ApiError::Throttled { wait, .. } => wait.unwrap_or(backoff).max(backoff),
+        ApiError::Failed(_) => doubled,
+        ApiError::Throttled { wait, .. } => wait.unwrap_or(doubled).max(doubled),
         ApiError::NotFound(_) | ApiError::Refused(_) | ApiError::Unauthorized(_) | ApiError::Forbidden(_) => {
             return None;
         }
