@@ -1,7 +1,7 @@
 //! One project at work: its gate, what its watches have learned of it, and the one way to poll an operation.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
@@ -19,6 +19,8 @@ use crate::record::Recorder;
 use crate::report::metrics::Metrics;
 use crate::store::{Change, CommitError, Subject};
 
+/// A gate that had kept up for this long before is worth a line again.
+const SLOW_IS_TOLD_AGAIN_AFTER: Duration = Duration::from_mins(10);
 /// Failures that pass sooner are not worth a line.
 const FAILING_IS_TOLD_AFTER: Duration = Duration::from_secs(5);
 
@@ -31,7 +33,8 @@ pub struct Project {
     /// Held over a commit, so that what is told of a project comes in order; there is little to tell.
     state: Mutex<project::Project>,
     watches: AtomicUsize,
-    told_slow: AtomicBool,
+    /// When a poll last stood in the gate's queue for too long.
+    slow: std::sync::Mutex<Option<Instant>>,
     told_failing: AtomicBool,
     poll: watch::Receiver<Arc<Poll>>,
     recorder: Recorder,
@@ -84,7 +87,7 @@ impl Project {
             gate,
             state: Mutex::new(state),
             watches: AtomicUsize::new(0),
-            told_slow: AtomicBool::new(false),
+            slow: std::sync::Mutex::new(None),
             told_failing: AtomicBool::new(false),
             poll,
             recorder,
@@ -244,27 +247,32 @@ impl Project {
         }
     }
 
-    /// Says so once when the gate cannot keep up, and again when it could in between.
+    /// Says so once when the gate cannot keep up, and again only after it could for a while.
     fn mind_queue(&self, queued: Duration) {
-        let limit = self.poll.borrow().pace.longest() / 2;
-        if queued > limit {
-            if !self.told_slow.swap(true, Ordering::Relaxed) {
-                let watches = self.watches.load(Ordering::Relaxed);
-                let limits = self.gate.limits();
-                tracing::warn!(
-                    project = &*self.name,
-                    watches,
-                    max_requests_per_second = limits.per_second,
-                    max_concurrent_requests = limits.concurrent,
-                    queued_seconds = queued.as_secs_f64(),
-                    seconds_per_round = watches as f64 / limits.per_second,
-                    "the gate cannot keep up: polls come later than poll.max_interval, evenly for all watches; raise \
-                     ampersand.max_requests_per_second (or max_concurrent_requests), or poll.max_interval"
-                );
-            }
-        } else if queued < limit / 4 {
-            self.told_slow.store(false, Ordering::Relaxed);
+        if queued <= self.poll.borrow().pace.longest() / 2 {
+            return;
         }
+        let now = clock::instant();
+        let before = self
+            .slow
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(now);
+        if before.is_some_and(|before| now - before < SLOW_IS_TOLD_AGAIN_AFTER) {
+            return;
+        }
+        let watches = self.watches.load(Ordering::Relaxed);
+        let limits = self.gate.limits();
+        tracing::warn!(
+            project = &*self.name,
+            watches,
+            max_requests_per_second = limits.per_second,
+            max_concurrent_requests = limits.concurrent,
+            queued_seconds = queued.as_secs_f64(),
+            seconds_per_round = watches as f64 / limits.per_second,
+            "the gate cannot keep up: polls come later than poll.max_interval, evenly for all watches; raise \
+             ampersand.max_requests_per_second (or max_concurrent_requests), or poll.max_interval"
+        );
     }
 
     fn context<'a>(&'a self, poll: &'a Poll) -> Context<'a> {
