@@ -144,10 +144,9 @@ mod tests {
              operation-1  連絡先   in_progress  1,250/5,000  1m 09s ago\n\
              op-2                  success                               done  [2J\n"
         );
-        assert!(
-            table
-                .render(plain, Some(20))
-                .starts_with("ID           OBJECTS\noperation-1  連絡…\n")
+        assert_eq!(
+            table.render(plain, Some(18)),
+            "ID           OBJE…\noperation-1  連絡…\nop-2             …\n"
         );
         assert_eq!(Table::default().render(plain, None), "");
     }

@@ -70,8 +70,8 @@ fn keys_that_cannot_be_used() {
     let told = Case::bare("").with(&PROJECT[..1]).errors();
     assert_eq!(
         told,
-        "ampersand.api_key_file: the project \"p\" has no API key\n    help: name a file with api_key_file, or pass \
-         the systemd credential ampersand-api-key, or set AMPERSAND_API_KEY"
+        "ampersand.api_key_file: the project \"p\" has no API key\n    help: set AMPERSAND_API_KEY, or name a \
+         file with api_key_file, or pass the systemd credential ampersand-api-key"
     );
     let told = Case::bare("")
         .with(&PROJECT[..1])
