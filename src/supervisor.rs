@@ -16,7 +16,7 @@ use crate::board::{Board, Watched};
 use crate::clock;
 use crate::core::schedule::spread;
 use crate::core::watch::Watch;
-use crate::core::watch_list::{Entry, Labels, WatchKey, WatchList};
+use crate::core::watch_list::{self, Diff, Entry, Labels, WatchKey, WatchList};
 use crate::poller::{Poller, Shared};
 use crate::project::Project;
 use crate::store::{CommitError, ReadError, Store, WatchRecord};
@@ -85,6 +85,8 @@ pub struct Supervisor<F> {
 #[derive(Debug)]
 struct Listed {
     watched: Arc<Watched>,
+    /// As the list has them.
+    labels: Arc<Labels>,
     poller: Option<AbortHandle>,
     /// What is wanted once the poller has joined.
     wanted: Wanted,
@@ -92,14 +94,14 @@ struct Listed {
     panics: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     /// That it goes on.
     Polling,
     /// That it is not polled: it was taken off the list.
     Nothing,
     /// That it starts anew: it was taken off the list and put back before its poller had joined.
-    Again(Arc<Labels>),
+    Again,
 }
 
 impl<F: Fetch> Supervisor<F> {
@@ -170,19 +172,31 @@ impl<F: Fetch> Supervisor<F> {
 
     /// Makes the pollers agree with `list`.
     async fn apply(&mut self, list: &WatchList, generation: u64) -> Result<(), ApplyError> {
-        let desired: HashMap<&WatchKey, &Entry> =
-            list.entries.iter().map(|entry| (&entry.key, entry)).collect();
+        let wanted = self
+            .watches
+            .iter()
+            .filter(|(_, listed)| listed.wanted != Wanted::Nothing);
+        let Diff {
+            added: asked,
+            removed,
+            relabelled,
+        } = watch_list::diff(wanted.map(|(key, listed)| (key, &listed.labels)), list);
+        let removed: Vec<WatchKey> = removed.into_iter().cloned().collect();
+        for entry in relabelled {
+            if let Some(listed) = self.watches.get_mut(&entry.key) {
+                listed.labels = Arc::clone(&entry.labels);
+                listed.watched.relabel(Arc::clone(&entry.labels));
+            }
+        }
         let mut added = Vec::new();
-        for entry in &list.entries {
+        for entry in asked {
             match self.watches.get_mut(&entry.key) {
-                Some(listed) => match &mut listed.wanted {
-                    Wanted::Polling => listed.watched.relabel(Arc::clone(&entry.labels)),
-                    Wanted::Again(labels) => *labels = Arc::clone(&entry.labels),
-                    wanted @ Wanted::Nothing => {
-                        *wanted = Wanted::Again(Arc::clone(&entry.labels));
-                        self.leaving -= 1;
-                    }
-                },
+                // Taken off the list before, and its poller has yet to join.
+                Some(leaving) => {
+                    leaving.wanted = Wanted::Again;
+                    leaving.labels = Arc::clone(&entry.labels);
+                    self.leaving -= 1;
+                }
                 None => added.push(entry),
             }
         }
@@ -190,12 +204,6 @@ impl<F: Fetch> Supervisor<F> {
             .store
             .load(added.iter().map(|entry| entry.key.clone()).collect())
             .await?;
-        let removed: Vec<WatchKey> = self
-            .watches
-            .iter()
-            .filter(|(key, listed)| !desired.contains_key(key) && !matches!(listed.wanted, Wanted::Nothing))
-            .map(|(key, _)| key.clone())
-            .collect();
         let (watches, started_again) = resume(&added, records);
         if !started_again.is_empty() {
             // Before they count as listed: a crash in between would leave them over for good.
@@ -260,8 +268,10 @@ impl<F: Fetch> Supervisor<F> {
     fn insert(&mut self, watched: Arc<Watched>, project: &Arc<Project>, first: Duration) {
         self.board.insert(Arc::clone(&watched));
         let key = watched.key.clone();
+        let labels = watched.labels();
         let mut listed = Listed {
             watched,
+            labels,
             poller: None,
             wanted: Wanted::Polling,
             panics: 0,
@@ -324,11 +334,11 @@ impl<F: Fetch> Supervisor<F> {
         if let Some(polled) = self.polled.get_mut(&key.project) {
             *polled -= 1;
         }
-        match listed.wanted.clone() {
+        match listed.wanted {
             Wanted::Nothing => self.leaving -= 1,
-            Wanted::Again(labels) => {
-                self.return_of(&key, labels, listed.watched.look(Watch::clone))
-                    .await
+            Wanted::Again => {
+                let stood = listed.watched.look(Watch::clone);
+                self.return_of(&key, listed.labels, stood).await;
             }
             Wanted::Polling => {
                 if let Err(error) = joined

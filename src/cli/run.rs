@@ -13,7 +13,7 @@ Examples:
 
   As a sidecar, with settings from the environment alone:
     AMPERSAND_API_KEY=… BACKFILL_WATCH_AMPERSAND__PROJECT=my-project \\
-        backfill-watch run --watch-list /work/watch.list
+        backfill-watch run --watch-list /data/watch.list
 
   In a script, until every listed operation is over:
     backfill-watch run --until-done --watch-list watch.list --state-dir ./state

@@ -249,28 +249,20 @@ fn check_label(token: &str) -> Result<(&str, &str), (usize, Problem)> {
 /// What to do so that what runs becomes what a list asks for. Watches named in none of the three stay as they are.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Diff<'a> {
+pub struct Diff<'old, 'new> {
     /// Asked for and not running, in the order of the list.
-    pub added: Vec<&'a Entry>,
+    pub added: Vec<&'new Entry>,
     /// Running and not asked for any more, in the order of what runs.
-    pub removed: Vec<&'a WatchKey>,
+    pub removed: Vec<&'old WatchKey>,
     /// Running with other labels than those asked for, in the order of the list.
-    pub relabelled: Vec<&'a Entry>,
-}
-
-impl Diff<'_> {
-    /// Whether there is nothing to do.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.relabelled.is_empty()
-    }
+    pub relabelled: Vec<&'new Entry>,
 }
 
 /// The difference between what runs, by key with its labels, and what `desired` asks for.
-pub fn diff<'a>(
-    running: impl IntoIterator<Item = (&'a WatchKey, &'a Arc<Labels>)>,
-    desired: &'a WatchList,
-) -> Diff<'a> {
+pub fn diff<'old, 'new>(
+    running: impl IntoIterator<Item = (&'old WatchKey, &'old Arc<Labels>)>,
+    desired: &'new WatchList,
+) -> Diff<'old, 'new> {
     let mut diff = Diff::default();
     let asked: HashSet<&WatchKey> = desired.entries.iter().map(|entry| &entry.key).collect();
     let mut kept: HashMap<&WatchKey, &Arc<Labels>> = HashMap::new();

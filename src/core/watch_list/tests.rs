@@ -267,6 +267,6 @@ proptest! {
             prop_assert!(before.is_some_and(|before| before != entry.labels));
         }
         prop_assert_eq!(result, new.clone());
-        prop_assert_eq!(diff.is_empty(), old == new);
+        prop_assert_eq!(diff == Diff::default(), old == new);
     }
 }
