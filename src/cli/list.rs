@@ -28,8 +28,8 @@ Examples:
     backfill-watch list --integration ID --installation ID --status in_progress --output ids \\
         | backfill-watch watch -
 
-Exit codes: 0 listed, be it nothing; 1 the API refused; 2 usage or settings; 3 the API could not be reached;
-4 the API key was rejected.";
+Exit codes: 0 listed, be it nothing; 1 the API refused; 2 usage or settings; 3 the API could not be \
+reached; 4 the API key was rejected.";
 
 /// List an installation's operations
 #[derive(Debug, clap::Args)]

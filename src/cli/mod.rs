@@ -44,13 +44,16 @@ const AFTER_HELP: &str = "\
 See it work, without an account:
   backfill-watch demo
 
-Watch operations, without a settings file:
+Watch one operation from here, without a settings file:
   export AMPERSAND_API_KEY=… BACKFILL_WATCH_AMPERSAND__PROJECT=my-project
+  backfill-watch watch 3efc0f0f-4bb9-498f-996c-9893d98ca4b5
+
+Watch whatever a file lists, as a service does:
   backfill-watch run --watch-list watch.list --state-dir ./state
 
-Exit codes: 0 all succeeded; 1 an operation failed, ended otherwise, is gone or expired;
-2 usage or settings; 3 the API could not be reached; 4 the API key was rejected;
-130 and 143 ended by SIGINT and SIGTERM.";
+Exit codes: 0 all succeeded; 1 an operation failed, ended otherwise, is gone or expired; 2 usage or \
+settings; 3 the API could not be reached; 4 the API key was rejected; 8 the time allowed has passed; 130 \
+and 143 ended by SIGINT and SIGTERM.";
 
 /// Watches backfill operations of the Ampersand API until they end, and tells people and programs what it sees.
 #[derive(Debug, Parser)]

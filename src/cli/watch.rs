@@ -29,7 +29,8 @@ use crate::config::Poll;
 const AFTER_HELP: &str = "\
 Examples:
   One operation, with an API key and nothing else:
-    AMPERSAND_API_KEY=… backfill-watch watch --project my-project 3efc0f0f-4bb9-498f-996c-9893d98ca4b5
+    export AMPERSAND_API_KEY=…
+    backfill-watch watch --project my-project 3efc0f0f-4bb9-498f-996c-9893d98ca4b5
 
   In a script, at most an hour:
     backfill-watch watch --timeout 1h \"$ID\" && echo done
@@ -38,10 +39,10 @@ Examples:
     backfill-watch list --integration ID --installation ID --status in_progress --output ids \\
         | backfill-watch watch -
 
-Exit codes: 0 all succeeded; 1 an operation failed, ended otherwise, is gone or expired; 2 usage or settings;
-3 the API could not be reached; 4 the API key was rejected; 8 --timeout passed while operations still ran;
-130 and 143 stopped by SIGINT and SIGTERM. Where several hold: 4, 3, 8, 1. The operations go on at Ampersand
-whatever happens here.";
+Exit codes: 0 all succeeded; 1 an operation failed, ended otherwise, is gone or expired; 2 usage or \
+settings; 3 the API could not be reached; 4 the API key was rejected; 8 --timeout passed while operations \
+still ran; 130 and 143 stopped by SIGINT and SIGTERM. Where several hold: 4, 3, 8, 1. The operations go on \
+at Ampersand whatever happens here.";
 
 /// Watch operations until they end
 ///
