@@ -55,7 +55,7 @@ async fn main() {
         .map(|i| {
             let store = store.clone();
             async move {
-                store.commit(change("burst", i)).await.unwrap();
+                store.commit(&change("burst", i)).await.unwrap();
             }
         })
         .collect();
@@ -159,7 +159,7 @@ async fn delay_at(rate: u32, store: &Store, receiver: &Receiver) {
         commits.spawn(async move {
             let change = change(&format!("at-{rate}"), i);
             let id = change.events[0].id.to_string();
-            store.commit(change).await.unwrap();
+            store.commit(&change).await.unwrap();
             (id, clock::instant())
         });
     }

@@ -7,7 +7,7 @@ mod webhooks;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,17 +20,18 @@ use crate::ampersand::gate::Limits;
 use crate::ampersand::{ApiFetch, Client, ClientSettings, KeySources};
 use crate::board::Board;
 use crate::chance::Chance;
+use crate::clock;
 use crate::config::{Ampersand, ConfigErrors, Environment, Loaded, Overrides, Poll, Settings};
 use crate::core::watch::Phase;
 use crate::error::chain;
 use crate::health::Stage;
 use crate::poller::Shared;
-use crate::project::Project;
+use crate::project::{Project, Projects};
 use crate::record::Recorder;
 use crate::report::log::LogHandle;
 use crate::report::tell::tell;
 use crate::store::{Store, Threads};
-use crate::supervisor::{Projects, Standing, Supervisor};
+use crate::supervisor::{Standing, Supervisor, done};
 use crate::systemd;
 use crate::watch_list::{self, WatchListSource};
 use pages::Pages;
@@ -94,7 +95,7 @@ struct App {
     settings: Settings,
     log: LogHandle,
     shared: Arc<Shared<ApiFetch>>,
-    projects: Projects,
+    projects: Arc<Projects>,
     poll: watch::Sender<Arc<Poll>>,
     list: watch_list::Handle,
     board: Arc<Board>,
@@ -150,7 +151,8 @@ async fn run_on(
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let (mut app, tasks, mut standing) = App::start(source, settings, log, in_memory).await?;
-    let mut look_at_secrets = tokio::time::interval(SECRETS_REFRESH);
+    // All of them were read just now.
+    let mut look_at_secrets = tokio::time::interval_at(clock::instant() + SECRETS_REFRESH, SECRETS_REFRESH);
     look_at_secrets.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stopped_by = loop {
         tokio::select! {
@@ -175,13 +177,6 @@ async fn run_on(
             tracing::warn!(signal = stop.name(), "stopped at once; what is recorded is safe");
             Ok(Ending::Forced(stop))
         }
-    }
-}
-
-async fn done(standing: &mut watch::Receiver<Standing>) {
-    if standing.wait_for(Standing::is_done).await.is_err() {
-        // The supervisor is gone, which happens only at a stop; that is told by somebody else.
-        std::future::pending::<()>().await;
     }
 }
 
@@ -210,7 +205,7 @@ impl App {
         let sources = key_sources(&settings.ampersand);
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
         let (poll, poll_receiver) = watch::channel(Arc::new(settings.poll.clone()));
-        let projects = Projects::default();
+        let projects = Arc::<Projects>::default();
         let names = project_names(&settings.ampersand);
         let (list_source, list) =
             WatchListSource::new(settings.watch_list.clone(), settings.watch_list_refresh, names);
@@ -282,13 +277,7 @@ impl App {
     async fn add_projects(&self) -> anyhow::Result<()> {
         let limits = limits(&self.settings.ampersand);
         for configured in &self.settings.ampersand.projects {
-            let known = self
-                .projects
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get(&configured.name)
-                .cloned();
-            if let Some(project) = known {
+            if let Some(project) = self.projects.get(&configured.name) {
                 project.gate().set_limits(limits);
                 continue;
             }
@@ -308,10 +297,7 @@ impl App {
             self.pages
                 .metrics
                 .add_project(&configured.name, is_reachable, has_credentials);
-            self.projects
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(Arc::clone(&configured.name), Arc::new(project));
+            self.projects.insert(Arc::new(project));
         }
         Ok(())
     }
@@ -481,15 +467,10 @@ pub(crate) fn project_names(ampersand: &Ampersand) -> Vec<Arc<str>> {
         .collect()
 }
 
-async fn replace_keys(projects: &RwLock<HashMap<Arc<str>, Arc<Project>>>, changed: Vec<Arc<str>>) {
+async fn replace_keys(projects: &Projects, changed: Vec<Arc<str>>) {
     for name in changed {
         tracing::info!(project = &*name, "a new API key is in place");
-        let project = projects
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&name)
-            .cloned();
-        if let Some(project) = project {
+        if let Some(project) = projects.get(&name) {
             project.key_replaced().await;
         }
     }

@@ -1,7 +1,8 @@
 //! One project at work: its gate, what its watches have learned of it, and the one way to poll an operation.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
@@ -12,6 +13,7 @@ use crate::ampersand::gate::{Gate, Limits, Permit};
 use crate::clock;
 use crate::config::Poll;
 use crate::core::answer::Answer;
+use crate::core::event::Event;
 use crate::core::project::{self, Concerns, Context, Moment};
 use crate::core::watch_list::WatchKey;
 use crate::pulse::Pulse;
@@ -39,6 +41,28 @@ pub struct Project {
     poll: watch::Receiver<Arc<Poll>>,
     recorder: Recorder,
     start: Instant,
+}
+
+/// The projects by name; a reload may add some.
+#[derive(Debug, Default)]
+pub struct Projects(RwLock<HashMap<Arc<str>, Arc<Project>>>);
+
+impl Projects {
+    /// The project of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Project>> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    /// Adds a project.
+    pub fn insert(&self, project: Arc<Project>) {
+        let mut projects = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        projects.insert(Arc::clone(&project.name), project);
+    }
 }
 
 /// One poll that is due.
@@ -180,12 +204,7 @@ impl Project {
         let mut state = self.state.lock().await;
         let mut next = state.clone();
         let events = next.doubt(&self.context(&poll));
-        if !events.is_empty() {
-            let subject = Subject::Project(Arc::clone(&self.name), next.clone());
-            self.recorder.record(Change { subject, events }).await?;
-        }
-        *state = next;
-        Ok(())
+        self.advance(&mut state, next, events).await
     }
 
     /// What is known of it now: whether its API is reachable, and whether its credentials are good.
@@ -206,14 +225,25 @@ impl Project {
         let mut next = state.clone();
         let cx = self.context(&poll);
         let (concerns, events) = next.observe(&key.operation, answer, permit.is_probe(), refused_before, &cx);
+        self.advance(&mut state, next, events).await?;
+        self.mind_failures(&state, answer, &cx);
+        Ok(concerns)
+    }
+
+    /// Records what is to be told; only then does the project move on, and its gate with it.
+    async fn advance(
+        &self,
+        state: &mut project::Project,
+        next: project::Project,
+        events: Vec<Event>,
+    ) -> Result<(), CommitError> {
         if !events.is_empty() {
             let subject = Subject::Project(Arc::clone(&self.name), next.clone());
             self.recorder.record(Change { subject, events }).await?;
         }
         self.gate.set_hold(next.hold());
-        self.mind_failures(&next, answer, &cx);
         *state = next;
-        Ok(concerns)
+        Ok(())
     }
 
     async fn polled(&self, answer: Answer, held: Duration) -> Polled {

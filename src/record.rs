@@ -40,9 +40,8 @@ impl Recorder {
         let store = self.store.clone();
         let reporters = Arc::clone(&self.reporters);
         let recording = self.tasks.spawn(async move {
-            let events = change.events.clone();
-            store.commit(change).await?;
-            for event in &events {
+            store.commit(&change).await?;
+            for event in &change.events {
                 reporters.iter().for_each(|report| report(event));
             }
             Ok(())

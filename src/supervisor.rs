@@ -4,7 +4,7 @@
 //! and a replacement starts only after the one before has joined, so that no watch ever has two.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use crate::core::schedule::spread;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{self, Diff, Entry, Labels, WatchKey, WatchList};
 use crate::poller::{Poller, Shared};
-use crate::project::Project;
+use crate::project::{Project, Projects};
 use crate::store::{CommitError, ReadError, Store, WatchRecord};
 use crate::watch_list::Snapshot;
 
@@ -33,9 +33,6 @@ enum ApplyError {
     #[error("the state could not be written")]
     Write(#[from] CommitError),
 }
-
-/// The projects by name; a reload may add some.
-pub type Projects = Arc<RwLock<HashMap<Arc<str>, Arc<Project>>>>;
 
 /// How far the listed watches are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,12 +55,20 @@ impl Standing {
     }
 }
 
+/// Waits until a list was applied and every watch on it is over.
+pub async fn done(standing: &mut watch::Receiver<Standing>) {
+    if standing.wait_for(Standing::is_done).await.is_err() {
+        // The supervisor is gone, which happens only at a stop; that is told by somebody else.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Owns the pollers.
 #[derive(Debug)]
 pub struct Supervisor<F> {
     shared: Arc<Shared<F>>,
     store: Store,
-    projects: Projects,
+    projects: Arc<Projects>,
     board: Arc<Board>,
     list: watch::Receiver<Arc<Snapshot>>,
     standing: watch::Sender<Standing>,
@@ -110,7 +115,7 @@ impl<F: Fetch> Supervisor<F> {
     pub fn new(
         shared: Arc<Shared<F>>,
         store: Store,
-        projects: Projects,
+        projects: Arc<Projects>,
         board: Arc<Board>,
         list: watch::Receiver<Arc<Snapshot>>,
     ) -> (Self, watch::Receiver<Standing>) {
@@ -210,9 +215,7 @@ impl<F: Fetch> Supervisor<F> {
             self.store.checkpoint(started_again).await?;
         }
         self.mark_listed(list, &added, &removed).await;
-        for key in &removed {
-            self.remove(key).await;
-        }
+        self.remove(&removed).await;
         self.add(&added, watches);
         self.applied = Some(generation);
         Ok(())
@@ -255,7 +258,7 @@ impl<F: Fetch> Supervisor<F> {
             *fresh.entry(&entry.key.project).or_default() += 1;
         }
         for (entry, watch) in added.iter().zip(watches) {
-            let Some(project) = self.project(&entry.key.project) else {
+            let Some(project) = self.projects.get(&entry.key.project) else {
                 continue;
             };
             let watched = Arc::new(Watched::new(entry.key.clone(), Arc::clone(&entry.labels), watch));
@@ -297,29 +300,35 @@ impl<F: Fetch> Supervisor<F> {
         listed.poller = Some(handle);
     }
 
-    async fn remove(&mut self, key: &WatchKey) {
-        self.board.remove(key);
-        let Some(listed) = self.watches.get_mut(key) else {
-            return;
-        };
-        if let Some(changed) = listed.watched.take_changed() {
-            // Where it stood, for when it is put back.
-            if let Err(error) = self.store.checkpoint(vec![(key.clone(), changed)]).await {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "a removed watch could not be written down"
-                );
+    async fn remove(&mut self, keys: &[WatchKey]) {
+        let mut stood = Vec::new();
+        for key in keys {
+            self.board.remove(key);
+            let Some(listed) = self.watches.get_mut(key) else {
+                continue;
+            };
+            if let Some(changed) = listed.watched.take_changed() {
+                stood.push((key.clone(), changed));
+            }
+            match &listed.poller {
+                Some(poller) => {
+                    poller.abort();
+                    listed.wanted = Wanted::Nothing;
+                    self.leaving += 1;
+                }
+                None => {
+                    self.watches.remove(key);
+                }
             }
         }
-        match &listed.poller {
-            Some(poller) => {
-                poller.abort();
-                listed.wanted = Wanted::Nothing;
-                self.leaving += 1;
-            }
-            None => {
-                self.watches.remove(key);
-            }
+        // Where they stood, for when they are put back.
+        if !stood.is_empty()
+            && let Err(error) = self.store.checkpoint(stood).await
+        {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "removed watches could not be written down"
+            );
         }
     }
 
@@ -343,7 +352,7 @@ impl<F: Fetch> Supervisor<F> {
             Wanted::Polling => {
                 if let Err(error) = joined
                     && error.is_panic()
-                    && let Some(project) = self.project(&key.project)
+                    && let Some(project) = self.projects.get(&key.project)
                 {
                     listed.panics = listed.panics.saturating_add(1);
                     let wait = self.shared.poll.borrow().pace.after_attempts(listed.panics);
@@ -365,7 +374,7 @@ impl<F: Fetch> Supervisor<F> {
 
     /// A watch was put back on the list before its poller had joined.
     async fn return_of(&mut self, key: &WatchKey, labels: Arc<Labels>, stood: Watch) {
-        let Some(project) = self.project(&key.project) else {
+        let Some(project) = self.projects.get(&key.project) else {
             return;
         };
         let watch = match self.store.load(vec![key.clone()]).await {
@@ -404,17 +413,9 @@ impl<F: Fetch> Supervisor<F> {
             .min(self.shared.poll.borrow().pace.longest())
     }
 
-    fn project(&self, name: &str) -> Option<Arc<Project>> {
-        self.projects
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
-    }
-
     async fn tell_standing(&mut self) {
         for (name, polled) in &self.polled {
-            if let Some(project) = self.project(name) {
+            if let Some(project) = self.projects.get(name) {
                 project.set_watches(*polled).await;
             }
         }

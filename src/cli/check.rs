@@ -2,10 +2,9 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use super::{SettingsArgs, exit};
-use crate::ampersand::{Client, ClientSettings};
+use crate::app;
 use crate::config::{Loaded, Settings};
 use crate::core::answer::Answer;
 use crate::core::watch_list;
@@ -71,12 +70,7 @@ fn summary(settings: &Settings) -> String {
 
 fn check_list(settings: &Settings) -> anyhow::Result<Option<u8>> {
     let path = &settings.watch_list;
-    let projects: Vec<Arc<str>> = settings
-        .ampersand
-        .projects
-        .iter()
-        .map(|project| Arc::clone(&project.name))
-        .collect();
+    let projects = app::project_names(&settings.ampersand);
     let mut err = std::io::stderr().lock();
     let bytes = match read(path) {
         Ok(bytes) => bytes,
@@ -130,12 +124,7 @@ fn check_list(settings: &Settings) -> anyhow::Result<Option<u8>> {
 
 async fn check_keys(settings: &Settings) -> anyhow::Result<Option<u8>> {
     let ampersand = &settings.ampersand;
-    let client = Client::new(ClientSettings {
-        base_url: ampersand.base_url.clone(),
-        request_timeout: ampersand.request_timeout,
-        ca_file: ampersand.ca_file.clone(),
-        max_concurrent_requests: ampersand.max_concurrent_requests.get(),
-    })?;
+    let client = app::client(ampersand).await?;
     // The gravest wins: credentials over an API that cannot be reached.
     let mut code = None;
     for project in &ampersand.projects {

@@ -19,12 +19,13 @@ use tokio::time::{MissedTickBehavior, sleep_until};
 use self::ending::{End, Tally};
 use self::output::{Output, Show};
 use self::picture::picture;
-use self::session::{Session, done};
+use self::session::Session;
 use super::bars::FRAME;
 use super::{AskArgs, Failure};
 use crate::app::{self, StopSignal};
 use crate::clock;
 use crate::config::Poll;
+use crate::supervisor::done;
 
 const AFTER_HELP: &str = "\
 Examples:

@@ -84,8 +84,8 @@ impl Store {
 
     /// Records a change of state, the events it causes and their deliveries, together. When this is `Ok`, they are on
     /// disk.
-    pub async fn commit(&self, change: Change) -> Result<(), CommitError> {
-        let record = Record::new(&change, clock::wall());
+    pub async fn commit(&self, change: &Change) -> Result<(), CommitError> {
+        let record = Record::new(change, clock::wall());
         self.write(Write::Change(Box::new(record))).await.map(drop)
     }
 

@@ -138,12 +138,12 @@ async fn what_is_committed_is_there_after_a_restart() {
         events: vec![event("a", EventType::Started, 1)],
     };
     let before = now();
-    store.commit(change).await.unwrap();
+    store.commit(&change).await.unwrap();
     store.checkpoint(vec![(key("b"), watch.clone())]).await.unwrap();
-    store.commit(api_change("p")).await.unwrap();
+    store.commit(&api_change("p")).await.unwrap();
     threads.close().await.unwrap();
     assert_eq!(
-        store.commit(self::change("c", &[])).await,
+        store.commit(&self::change("c", &[])).await,
         Err(CommitError::Closed),
         "a handle that outlives its threads is told so"
     );
@@ -166,13 +166,13 @@ async fn an_event_whose_id_is_known_is_not_recorded_again() {
     let store = with_endpoint("e").await;
     let mut changes = store.changed();
     store
-        .commit(change("a", &[(EventType::Started, 1)]))
+        .commit(&change("a", &[(EventType::Started, 1)]))
         .await
         .unwrap();
     assert!(changes.has_changed().unwrap());
     changes.mark_unchanged();
     store
-        .commit(change("a", &[(EventType::Started, 1)]))
+        .commit(&change("a", &[(EventType::Started, 1)]))
         .await
         .unwrap();
     assert!(!changes.has_changed().unwrap(), "nothing was recorded");
@@ -207,7 +207,7 @@ async fn the_log_is_read_in_pages() {
     let store = Store::in_memory();
     for operation in ["a", "b", "c"] {
         let events = [(EventType::Started, 1), (EventType::Succeeded, 2)];
-        store.commit(change(operation, &events)).await.unwrap();
+        store.commit(&change(operation, &events)).await.unwrap();
     }
     let mut cursor = None;
     let mut seen = Vec::new();
@@ -234,7 +234,7 @@ async fn the_log_is_read_in_pages() {
     assert!(page.events[0].data().contains("\"operationId\":\"b\""));
     assert_eq!(page.next, end, "what does not match was passed over");
     store
-        .commit(change("b", &[(EventType::Failed, 3)]))
+        .commit(&change("b", &[(EventType::Failed, 3)]))
         .await
         .unwrap();
     let page = store.events_after(Some(end.clone()), 10, filter).await.unwrap();
@@ -246,11 +246,11 @@ async fn the_log_is_read_in_pages() {
 async fn cursors_of_other_states_and_of_dropped_events_are_refused() {
     let store = Store::in_memory();
     store
-        .commit(change("a", &[(EventType::Started, 1)]))
+        .commit(&change("a", &[(EventType::Started, 1)]))
         .await
         .unwrap();
     store
-        .commit(change("b", &[(EventType::Started, 1)]))
+        .commit(&change("b", &[(EventType::Started, 1)]))
         .await
         .unwrap();
     let after = async |cursor: &Cursor| {
@@ -293,9 +293,9 @@ async fn of_each_subject_only_the_first_that_waits_is_due() {
         (EventType::Stalled, 2),
         (EventType::Resumed, 3),
     ];
-    store.commit(change("a", &events)).await.unwrap();
-    store.commit(change("b", &events[..1])).await.unwrap();
-    store.commit(api_change("p")).await.unwrap();
+    store.commit(&change("a", &events)).await.unwrap();
+    store.commit(&change("b", &events[..1])).await.unwrap();
+    store.commit(&api_change("p")).await.unwrap();
     assert_eq!(due_names(&store, "e").await, ["a 1", "b 1", "p/"]);
     let first = due(&store, "e").await.remove(0);
     assert_eq!(
@@ -351,14 +351,14 @@ async fn a_newer_progress_or_the_end_drops_the_progress_that_waits() {
         (EventType::Stalled, 2),
         (EventType::Progress, 3),
     ];
-    store.commit(change("a", &events)).await.unwrap();
+    store.commit(&change("a", &events)).await.unwrap();
     assert_eq!(due_names(&store, "e").await, ["a 2"]);
     store
-        .commit(change("b", &[(EventType::Progress, 1)]))
+        .commit(&change("b", &[(EventType::Progress, 1)]))
         .await
         .unwrap();
     store
-        .commit(change("a", &[(EventType::Succeeded, 4)]))
+        .commit(&change("a", &[(EventType::Succeeded, 4)]))
         .await
         .unwrap();
     assert_eq!(drain(&store, "e").await, ["a 2", "b 1", "a 4"]);
@@ -376,12 +376,12 @@ async fn progress_dropped_while_in_flight_keeps_its_subject_busy_and_settles_har
         let id = EventId::derive("x", None, EventType::Started, &format!("{settled:?}"));
         let operation = &id.as_str()[4..];
         store
-            .commit(change(operation, &[(EventType::Progress, 1)]))
+            .commit(&change(operation, &[(EventType::Progress, 1)]))
             .await
             .unwrap();
         let in_flight = due(&store, "e").await[0].id;
         store
-            .commit(change(operation, &[(EventType::Succeeded, 2)]))
+            .commit(&change(operation, &[(EventType::Succeeded, 2)]))
             .await
             .unwrap();
         let busy = store
@@ -405,18 +405,18 @@ async fn a_backlog_that_is_full_loses_progress_first_and_then_the_oldest() {
     store.sync_endpoints(vec![small], now()).await.unwrap();
     for operation in ["a", "b", "c"] {
         store
-            .commit(change(operation, &[(EventType::Started, 1)]))
+            .commit(&change(operation, &[(EventType::Started, 1)]))
             .await
             .unwrap();
     }
     store
-        .commit(change("a", &[(EventType::Progress, 2)]))
+        .commit(&change("a", &[(EventType::Progress, 2)]))
         .await
         .unwrap();
     assert_eq!(stats(&store).await.dead_letters, 0);
     assert_eq!(due_names(&store, "e").await, ["a 1", "b 1", "c 1"]);
     store
-        .commit(change("a", &[(EventType::Stalled, 3)]))
+        .commit(&change("a", &[(EventType::Stalled, 3)]))
         .await
         .unwrap();
     let stats = stats(&store).await;
@@ -433,7 +433,7 @@ async fn endpoints_get_what_they_want_from_when_they_were_there() {
         ..endpoint("ends")
     };
     store
-        .commit(change("a", &[(EventType::Started, 1)]))
+        .commit(&change("a", &[(EventType::Started, 1)]))
         .await
         .unwrap();
     store
@@ -441,19 +441,19 @@ async fn endpoints_get_what_they_want_from_when_they_were_there() {
         .await
         .unwrap();
     store
-        .commit(change("a", &[(EventType::Stalled, 2)]))
+        .commit(&change("a", &[(EventType::Stalled, 2)]))
         .await
         .unwrap();
     // Away: what waits stays, what comes is not for it.
     store.sync_endpoints(vec![ends.clone()], now()).await.unwrap();
     store
-        .commit(change("a", &[(EventType::Succeeded, 3)]))
+        .commit(&change("a", &[(EventType::Succeeded, 3)]))
         .await
         .unwrap();
     assert_eq!(store.endpoint_stats().await.unwrap().len(), 1);
     store.sync_endpoints(vec![e, ends], now()).await.unwrap();
     store
-        .commit(change("b", &[(EventType::Started, 1)]))
+        .commit(&change("b", &[(EventType::Started, 1)]))
         .await
         .unwrap();
     assert_eq!(drain(&store, "e").await, ["a 2", "b 1"]);
@@ -468,7 +468,7 @@ async fn what_left_the_list_is_forgotten_when_its_time_is_over_but_not_what_wait
     let begin = now();
     for operation in ["listed", "left", "waits"] {
         store
-            .commit(change(operation, &[(EventType::Started, 1)]))
+            .commit(&change(operation, &[(EventType::Started, 1)]))
             .await
             .unwrap();
     }
@@ -497,7 +497,7 @@ async fn what_left_the_list_is_forgotten_when_its_time_is_over_but_not_what_wait
 async fn what_waits_for_an_endpoint_that_went_is_kept_for_seven_days() {
     let store = with_endpoint("e").await;
     store
-        .commit(change("a", &[(EventType::Started, 1)]))
+        .commit(&change("a", &[(EventType::Started, 1)]))
         .await
         .unwrap();
     let begin = now();
@@ -515,7 +515,7 @@ async fn what_waits_for_an_endpoint_that_went_is_kept_for_seven_days() {
 #[tokio::test]
 async fn records_of_what_was_delivered_and_old_facts_about_the_api_go() {
     let store = with_endpoint("e").await;
-    store.commit(api_change("p")).await.unwrap();
+    store.commit(&api_change("p")).await.unwrap();
     assert_eq!(drain(&store, "e").await, ["p/"]);
     assert_eq!(store.prune(now() + 6 * DAY, 30 * DAY).await, Ok(0));
     assert_eq!(store.prune(now() + 8 * DAY, 30 * DAY).await, Ok(1));
@@ -530,7 +530,7 @@ async fn directory_and_files_are_for_their_owner_alone() {
     let parent = TempDir::new().unwrap();
     let dir = parent.path().join("a/b");
     let (store, threads) = Store::open(&dir).await.unwrap();
-    store.commit(change("a", &[])).await.unwrap();
+    store.commit(&change("a", &[])).await.unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir), 0o700);
     let mut files = 0;
@@ -563,7 +563,7 @@ async fn closed_state() -> TempDir {
     for number in 0..200 {
         let operation = format!("operation-{number}");
         store
-            .commit(change(&operation, &[(EventType::Started, 1)]))
+            .commit(&change(&operation, &[(EventType::Started, 1)]))
             .await
             .unwrap();
     }
@@ -630,7 +630,7 @@ async fn after_a_crash_everything_committed_is_there() {
     let (store, threads) = Store::open(dir.path()).await.unwrap();
     store.sync_endpoints(vec![endpoint("e")], now()).await.unwrap();
     store
-        .commit(change("a", &[(EventType::Started, 1)]))
+        .commit(&change("a", &[(EventType::Started, 1)]))
         .await
         .unwrap();
     let image = TempDir::new().unwrap();
@@ -682,10 +682,10 @@ async fn a_replay_is_seen_by_the_daemon_and_keeps_id_body_and_order() {
         (EventType::Succeeded, 3),
     ];
     for change in events.map(|event| change("a", &[event])) {
-        store.commit(change).await.unwrap();
+        store.commit(&change).await.unwrap();
     }
     store
-        .commit(change("b", &[(EventType::Started, 1)]))
+        .commit(&change("b", &[(EventType::Started, 1)]))
         .await
         .unwrap();
     let first = due(&store, "e").await.remove(0);
@@ -745,7 +745,7 @@ async fn many_commits_at_once_are_all_recorded() {
     for number in 0..1000 {
         let store = store.clone();
         let change = change(&format!("o{number}"), &[(EventType::Succeeded, 1)]);
-        tasks.spawn(async move { store.commit(change).await });
+        tasks.spawn(async move { store.commit(&change).await });
     }
     while let Some(result) = tasks.join_next().await {
         result.unwrap().unwrap();

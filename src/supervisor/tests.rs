@@ -187,11 +187,8 @@ impl Bench {
             per_second: 1e6,
         };
         let project = Project::new(Arc::from("p"), limits, Default::default(), poll, recorder);
-        let projects: Projects = Arc::default();
-        projects
-            .write()
-            .unwrap()
-            .insert(Arc::from("p"), Arc::new(project));
+        let projects = Arc::<Projects>::default();
+        projects.insert(Arc::new(project));
         let board = Arc::new(Board::default());
         let (list, snapshots) = watch::channel(Arc::default());
         let (supervisor, standing) = Supervisor::new(

@@ -174,7 +174,7 @@ async fn record(store: &Store, operation: &str, sequence: u64) -> (String, Strin
         subject: Subject::Watch(key, Box::default()),
         events: vec![event],
     };
-    store.commit(change).await.unwrap();
+    store.commit(&change).await.unwrap();
     told
 }
 

@@ -1,7 +1,6 @@
 //! The daemon's own parts over a list that never changes and a store that keeps nothing.
 
-use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -18,11 +17,11 @@ use crate::core::event::Event;
 use crate::core::watch::{Phase, Watch};
 use crate::core::watch_list::{WatchKey, WatchList};
 use crate::poller::Shared;
-use crate::project::Project;
+use crate::project::{Project, Projects};
 use crate::record::{Recorder, Reporter};
 use crate::report::metrics::Metrics;
 use crate::store::Store;
-use crate::supervisor::{Projects, Standing, Supervisor};
+use crate::supervisor::{Standing, Supervisor};
 use crate::watch_list::Snapshot;
 
 /// Events that wait to be printed: when output stands still for so many, polling does, too.
@@ -33,7 +32,7 @@ const EVENTS: usize = 1_024;
 pub(super) struct Session {
     /// What is watched, in the order in which it was named.
     pub(super) targets: Vec<Target>,
-    /// Events as they come. Those of an operation that is over come before [`done`].
+    /// Events as they come. Those of an operation that is over come before [`done`](crate::supervisor::done).
     pub(super) events: mpsc::Receiver<Event>,
     /// What was heard of the API.
     pub(super) heard: Arc<Heard>,
@@ -68,16 +67,18 @@ impl Session {
         let api = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
         let heard = Arc::new(Heard::default());
         let (poll_in, poll) = watch::channel(Arc::new(settings.poll.clone()));
-        let projects: HashMap<_, _> = app::project_names(&settings.ampersand)
-            .into_iter()
-            .map(|name| {
-                let limits = app::limits(&settings.ampersand);
-                let (poll, recorder) = (poll.clone(), recorder.clone());
-                let project = Project::new(Arc::clone(&name), limits, Default::default(), poll, recorder);
-                (name, Arc::new(project))
-            })
-            .collect();
-        let projects: Projects = Arc::new(RwLock::new(projects));
+        let projects = Arc::<Projects>::default();
+        for name in app::project_names(&settings.ampersand) {
+            let limits = app::limits(&settings.ampersand);
+            let (poll, recorder) = (poll.clone(), recorder.clone());
+            projects.insert(Arc::new(Project::new(
+                name,
+                limits,
+                Default::default(),
+                poll,
+                recorder,
+            )));
+        }
         let shared = Arc::new(Shared {
             fetch: Listener::new(api, Arc::clone(&heard)),
             recorder,
@@ -124,14 +125,6 @@ impl Session {
     pub(super) fn phase(&self, target: &Target) -> Phase {
         self.watched(&target.key)
             .map_or(Phase::Pending, |watched| watched.look(Watch::phase))
-    }
-}
-
-/// Waits until every operation is over.
-pub(super) async fn done(standing: &mut watch::Receiver<Standing>) {
-    if standing.wait_for(Standing::is_done).await.is_err() {
-        // The engine has ended; that is told by whoever polls it.
-        std::future::pending::<()>().await;
     }
 }
 
