@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -193,18 +194,10 @@ impl<F: Fetch> Supervisor<F> {
                 listed.watched.relabel(Arc::clone(&entry.labels));
             }
         }
-        let mut added = Vec::new();
-        for entry in asked {
-            match self.watches.get_mut(&entry.key) {
-                // Taken off the list before, and its poller has yet to join.
-                Some(leaving) => {
-                    leaving.wanted = Wanted::Again;
-                    leaving.labels = Arc::clone(&entry.labels);
-                    self.leaving -= 1;
-                }
-                None => added.push(entry),
-            }
-        }
+        // The others were taken off the list before, and their pollers have yet to join.
+        let (returning, added): (Vec<&Entry>, Vec<&Entry>) = asked
+            .iter()
+            .partition(|entry| self.watches.contains_key(&entry.key));
         let records = self
             .store
             .load(added.iter().map(|entry| entry.key.clone()).collect())
@@ -214,7 +207,14 @@ impl<F: Fetch> Supervisor<F> {
             // Before they count as listed: a crash in between would leave them over for good.
             self.store.checkpoint(started_again).await?;
         }
-        self.mark_listed(list, &added, &removed).await;
+        self.mark_listed(list, &asked, &removed).await;
+        for entry in returning {
+            if let Some(leaving) = self.watches.get_mut(&entry.key) {
+                leaving.wanted = Wanted::Again;
+                leaving.labels = Arc::clone(&entry.labels);
+                self.leaving -= 1;
+            }
+        }
         self.remove(&removed).await;
         self.add(&added, watches);
         self.applied = Some(generation);
@@ -223,20 +223,17 @@ impl<F: Fetch> Supervisor<F> {
 
     /// Tells the store what is on the list and what has left it, from which retention counts. A failure costs no
     /// more than that an old watch is remembered for longer.
-    async fn mark_listed(&mut self, list: &WatchList, added: &[&Entry], removed: &[WatchKey]) {
+    async fn mark_listed(&mut self, list: &WatchList, asked: &[&Entry], removed: &[WatchKey]) {
         let now = clock::wall();
-        let left = if self.reconciled {
-            self.store.set_unlisted(removed.to_vec(), now).await
+        let all = || list.entries.iter().map(|entry| entry.key.clone()).collect();
+        let (left, listed) = if self.reconciled {
+            let left = self.store.set_unlisted(removed.to_vec(), now).await;
+            (left, asked.iter().map(|entry| entry.key.clone()).collect())
         } else {
-            let all = list.entries.iter().map(|entry| entry.key.clone()).collect();
-            self.store.reconcile_listed(all, now).await
+            (self.store.reconcile_listed(all(), now).await, all())
         };
         let marked = match left {
-            Ok(()) => {
-                self.store
-                    .set_listed(added.iter().map(|entry| entry.key.clone()).collect())
-                    .await
-            }
+            Ok(()) => self.store.set_listed(listed).await,
             failed => failed,
         };
         match marked {
@@ -377,19 +374,25 @@ impl<F: Fetch> Supervisor<F> {
         let Some(project) = self.projects.get(&key.project) else {
             return;
         };
-        let watch = match self.store.load(vec![key.clone()]).await {
-            Ok(mut records) => records
-                .remove(key)
-                .map_or_else(Watch::default, |record| go_on(record).0),
+        let (watch, again) = match self.store.load(vec![key.clone()]).await {
+            Ok(mut records) => records.remove(key).map_or_else(Default::default, |record| {
+                go_on(record.watch, record.saved, Was::Away)
+            }),
             Err(error) => {
                 // Where it stood when its poller was stopped is the best that is known.
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,
                     "the state of a returning watch is unreadable"
                 );
-                stood
+                go_on(stood, clock::wall(), Was::Away)
             }
         };
+        if again && let Err(error) = self.store.checkpoint(vec![(key.clone(), watch.clone())]).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "that a watch starts again could not be written down; its first event does"
+            );
+        }
         let watched = Arc::new(Watched::new(key.clone(), labels, watch));
         let window = self.window(&project, 1);
         let first = self.first_poll(&watched, window);
@@ -443,7 +446,12 @@ fn resume(
             let Some(record) = records.remove(&entry.key) else {
                 return Watch::default();
             };
-            let (watch, again) = go_on(record);
+            let was = if record.unlisted.is_some() {
+                Was::Away
+            } else {
+                Was::Listed
+            };
+            let (watch, again) = go_on(record.watch, record.saved, was);
             if again {
                 started_again.push((entry.key.clone(), watch.clone()));
             }
@@ -453,14 +461,20 @@ fn resume(
     (watches, started_again)
 }
 
-/// The watch of a record as it goes on now, and whether it starts again.
-fn go_on(record: WatchRecord) -> (Watch, bool) {
-    let mut watch = record.watch;
-    let again = record.unlisted.is_some() && watch.phase().may_start_again();
+/// Whether a watch was on the list all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Was {
+    Listed,
+    Away,
+}
+
+/// The watch that was `saved` then, as it goes on now, and whether it starts again.
+fn go_on(mut watch: Watch, saved: Timestamp, was: Was) -> (Watch, bool) {
+    let again = was == Was::Away && watch.phase().may_start_again();
     if again {
         watch.start_again();
     } else {
-        watch.resume(clock::between(record.saved, clock::wall()));
+        watch.resume(clock::between(saved, clock::wall()));
     }
     (watch, again)
 }

@@ -442,6 +442,28 @@ async fn a_replacement_starts_only_after_the_one_before_has_joined() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_back_before_its_poller_has_joined_is_listed() {
+    let mut bench = Bench::new();
+    bench.outside.script().play("a", &[Act::Count(5), Act::Hang]);
+    bench.apply("a\n", 1).await;
+    pass(60).await;
+    bench.apply("", 2).await;
+    let unlisted = async |bench: &Bench| {
+        let records = bench.outside.store.load(vec![key("a")]).await.unwrap();
+        records[&key("a")].unlisted
+    };
+    assert!(unlisted(&bench).await.is_some());
+    bench.apply("a\n", 3).await;
+    assert_eq!(
+        unlisted(&bench).await,
+        None,
+        "retention would forget it, and a restart start it again"
+    );
+    bench.join_one().await;
+    assert_eq!(bench.counts(), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_drops_the_polls_in_flight_and_joins_every_poller() {
     let mut bench = Bench::new();
     bench.outside.script().play("a", &[Act::Hang]);
