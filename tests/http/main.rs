@@ -19,5 +19,6 @@ mod health;
 mod hostile;
 mod metrics;
 mod operations;
+mod prometheus;
 mod status;
 mod systemd;
