@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Site;
 use super::problem::{Problem, json};
 use crate::core::event::millis;
+use crate::report::webhook::EndpointState;
 use crate::store::EndpointStats;
 
 #[derive(Serialize)]
@@ -20,6 +21,9 @@ struct Endpoints {
 #[serde(rename_all = "camelCase")]
 struct Endpoint {
     name: String,
+    /// Whether it is sent what is due; not known of one that was taken out of the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
     /// Deliveries that wait.
     backlog: u64,
     /// Deliveries given up.
@@ -34,9 +38,10 @@ struct Endpoint {
     last_error_time: Option<String>,
 }
 
-impl From<EndpointStats> for Endpoint {
-    fn from(stats: EndpointStats) -> Self {
+impl Endpoint {
+    fn new(stats: EndpointStats, state: Option<EndpointState>) -> Self {
         Self {
+            state: state.map(EndpointState::as_str),
             name: stats.name.to_string(),
             backlog: stats.backlog,
             dead_letters: stats.dead_letters,
@@ -53,7 +58,10 @@ pub(super) async fn list(State(site): State<Arc<Site>>) -> Result<Response, Prob
     let mut endpoints: Vec<Endpoint> = stats
         .map_err(|error| Problem::unreadable(&error))?
         .into_iter()
-        .map(Endpoint::from)
+        .map(|stats| {
+            let state = site.sources.metrics.endpoint_state(&stats.name);
+            Endpoint::new(stats, state)
+        })
         .collect();
     endpoints.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(json(&Endpoints { endpoints }))

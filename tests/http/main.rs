@@ -22,3 +22,4 @@ mod operations;
 mod prometheus;
 mod status;
 mod systemd;
+mod webhooks;

@@ -515,7 +515,9 @@ function notices() {
 const hooks = new Map();
 
 function hookState(hook) {
+  if (hook.state === "disabled") return ["failed", "disabled until a reload"];
   const failing = hook.lastErrorTime && (!hook.lastSuccessTime || Date.parse(hook.lastErrorTime) > Date.parse(hook.lastSuccessTime));
+  if (failing && hook.state === "paused") return ["failed", "paused"];
   if (failing && hook.backlog) return ["failed", "failing"];
   if (hook.deadLetters) return ["stalled", "dead letters"];
   if (failing) return ["stalled", "last attempt failed"];

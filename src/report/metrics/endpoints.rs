@@ -10,7 +10,7 @@ use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
 use super::scrape::{register, whole};
 use super::{Metrics, PREFIX, opts};
 use crate::clock;
-use crate::report::webhook::{DELAY_BOUNDS, DeliveryOutcome, DeliveryStats};
+use crate::report::webhook::{DELAY_BOUNDS, DeliveryOutcome, DeliveryStats, EndpointState};
 use crate::store::EndpointStats;
 
 /// The endpoints that there are, and what their deliveries are counted in.
@@ -20,6 +20,12 @@ impl Metrics {
     /// These are the endpoints from now on.
     pub fn set_endpoints(&self, endpoints: HashMap<Arc<str>, Arc<DeliveryStats>>) {
         *super::lock(&self.0.endpoints) = endpoints.into_iter().collect();
+    }
+
+    /// How an endpoint stands; `None` of one that is no longer in the settings.
+    #[must_use]
+    pub fn endpoint_state(&self, name: &str) -> Option<EndpointState> {
+        Some(super::lock(&self.0.endpoints).get(name)?.state())
     }
 
     /// What is counted where deliveries are made.

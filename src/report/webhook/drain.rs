@@ -158,7 +158,9 @@ impl Drain {
         }
         self.settle(now);
         let mut sleep = LONGEST_SLEEP;
-        match self.health.permit(now) {
+        let permit = self.health.permit(now);
+        self.endpoint.stats.note_state(permit.into());
+        match permit {
             Permit::Open => {
                 self.look_for(Look::Due);
                 self.start_due();

@@ -22,7 +22,7 @@ use url::Url;
 
 use self::drain::Drain;
 pub use self::send::{Sender, SenderError, TimeLimits};
-pub use self::stats::{DELAY_BOUNDS, Delays, DeliveryOutcome, DeliveryStats};
+pub use self::stats::{DELAY_BOUNDS, Delays, DeliveryOutcome, DeliveryStats, EndpointState};
 use crate::core::retry::Target;
 use crate::store::Store;
 

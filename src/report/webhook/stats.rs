@@ -1,7 +1,9 @@
 //! What the metrics tell of one endpoint's deliveries.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::core::retry::Permit;
 
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
@@ -33,14 +35,55 @@ outcomes! {
     Dead => "dead",
 }
 
+/// Whether an endpoint is sent what is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointState {
+    /// It is.
+    Open,
+    /// It failed too often in a row: one event at a time is tried.
+    Probing,
+    /// It asked for a pause, or is given one.
+    Paused,
+    /// It said that it is gone: nothing is sent until a reload.
+    Disabled,
+}
+
+impl EndpointState {
+    const ALL: [Self; 4] = [Self::Open, Self::Probing, Self::Paused, Self::Disabled];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Probing => "probing",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl From<Permit> for EndpointState {
+    fn from(permit: Permit) -> Self {
+        match permit {
+            Permit::Open => Self::Open,
+            Permit::Probe => Self::Probing,
+            Permit::Paused(_) => Self::Paused,
+            Permit::Disabled => Self::Disabled,
+        }
+    }
+}
+
 /// The upper bounds, in seconds, of the histogram of delays; one more bucket has no bound.
 pub const DELAY_BOUNDS: [f64; 12] = [
     0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0,
 ];
 
-/// Counts what became of one endpoint's deliveries since the start.
+/// What became of one endpoint's deliveries since the start, and how it stands.
 #[derive(Debug, Default)]
 pub struct DeliveryStats {
+    /// An index into [`EndpointState::ALL`].
+    state: AtomicU8,
     outcomes: [AtomicU64; DeliveryOutcome::ALL.len()],
     delays: [AtomicU64; DELAY_BOUNDS.len() + 1],
     delay_micros: AtomicU64,
@@ -62,6 +105,12 @@ impl DeliveryStats {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
+    /// How it stands.
+    #[must_use]
+    pub fn state(&self) -> EndpointState {
+        EndpointState::ALL[usize::from(self.state.load(Ordering::Relaxed))]
+    }
+
     /// The delays so far.
     #[must_use]
     pub fn delays(&self) -> Delays {
@@ -72,6 +121,10 @@ impl DeliveryStats {
                 .map(|bucket| bucket.load(Ordering::Relaxed)),
             sum: Duration::from_micros(self.delay_micros.load(Ordering::Relaxed)).as_secs_f64(),
         }
+    }
+
+    pub(super) fn note_state(&self, state: EndpointState) {
+        self.state.store(state as u8, Ordering::Relaxed);
     }
 
     pub(super) fn note(&self, outcome: DeliveryOutcome) {

@@ -1,0 +1,49 @@
+//! `/api/webhooks`.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::bench::Bench;
+use crate::support::DEADLINE;
+
+#[tokio::test]
+async fn an_endpoint_tells_how_it_stands() {
+    let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", receiver.local_addr().unwrap());
+    let bench = Bench::start_with(&["op-600000-5000-s-1"], |setup| {
+        setup.set("webhook.url", &url).variable(
+            "BACKFILL_WATCH_WEBHOOK_SECRET",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        )
+    })
+    .await;
+    // It has what was delivered, and has not answered yet.
+    let (mut delivery, _) = receiver.accept().await.unwrap();
+    let _ = delivery.read(&mut [0; 16_384]).await.unwrap();
+    let before = bench.json("/api/webhooks").await["endpoints"][0].take();
+    assert_eq!(before["name"], "webhook");
+    assert_eq!(before["state"], "open");
+    assert_eq!(before["backlog"], 1);
+
+    let gone = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    delivery.write_all(gone).await.unwrap();
+    let disabled = async {
+        loop {
+            let endpoint: Value = bench.json("/api/webhooks").await["endpoints"][0].take();
+            if endpoint["state"] == "disabled" && endpoint["lastError"] == "410 Gone" {
+                return endpoint;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let endpoint = tokio::time::timeout(DEADLINE, disabled)
+        .await
+        .expect("it is disabled");
+    // What waits is kept.
+    assert_eq!(endpoint["backlog"], 1);
+    assert_eq!(endpoint["deadLetters"], 0);
+    assert_eq!(endpoint.get("lastSuccessTime"), None);
+}
