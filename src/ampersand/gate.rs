@@ -1,15 +1,18 @@
 //! What all pollers of a project pass before they ask: so many in flight, so many a second, and nobody while the
 //! project is paused or its credentials are in doubt. First come, first served.
 
+mod sign;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
 use crate::core::project::Hold;
+use sign::{Reader, Sign};
 
 /// How much a project may ask of the API.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,7 +31,7 @@ pub struct Gate {
     turns: Mutex<Turns>,
     /// Slots to take away when they come back, after the limit was lowered.
     surplus: AtomicUsize,
-    hold: watch::Sender<Hold>,
+    hold: Sign,
     /// The one place in front of a closed gate from which a probe goes out. Fair too: each watch in its turn.
     lane: Semaphore,
     /// Calls one sleeping poller to the gate, when a probe is wanted and nobody may be due for long.
@@ -84,7 +87,7 @@ impl Gate {
             slots: Semaphore::new(limits.concurrent.clamp(1, Semaphore::MAX_PERMITS)),
             turns: Mutex::new(Turns { limits, next: start }),
             surplus: AtomicUsize::new(0),
-            hold: watch::Sender::new(Hold::default()),
+            hold: Sign::default(),
             lane: Semaphore::new(1),
             summons: Notify::new(),
             start,
@@ -94,12 +97,7 @@ impl Gate {
     /// What holds the polls back from now on.
     pub fn set_hold(&self, hold: Hold) {
         let probing = hold.probing.is_some();
-        let changed = self.hold.send_if_modified(|current| {
-            let changed = *current != hold;
-            *current = hold;
-            changed
-        });
-        if changed && probing {
+        if self.hold.write(hold) && probing {
             self.summons.notify_one();
         }
     }
@@ -107,7 +105,7 @@ impl Gate {
     /// Whether polls go out one by one, as probes.
     #[must_use]
     pub fn is_probing(&self) -> bool {
-        self.hold.borrow().probing.is_some()
+        self.hold.look(|hold| hold.probing.is_some())
     }
 
     /// Ends when this poller is called to the gate before it is due.
@@ -123,8 +121,10 @@ impl Gate {
                 .and_then(|probing| probing.doubted_by.as_deref())
                 == Some(operation)
         };
-        // Cannot fail: the sender lives in `self`.
-        let _ = self.hold.subscribe().wait_for(|hold| !doubted(hold)).await;
+        let mut hold = self.hold.reader();
+        while doubted(&hold.see()) {
+            hold.changed().await;
+        }
     }
 
     /// The limits in force.
@@ -154,7 +154,7 @@ impl Gate {
 
     /// Waits for the right to ask for `operation` once. Dropping the future gives up the place in the queue.
     pub async fn admit(&self, operation: &str) -> Permit<'_> {
-        let mut hold = self.hold.subscribe();
+        let mut hold = self.hold.reader();
         let mut held = Duration::ZERO;
         let mut queued = Duration::ZERO;
         loop {
@@ -170,7 +170,7 @@ impl Gate {
             queued += clock::instant() - open;
             // The gate may have closed while this poll stood in the queue: then it waits with the others. A probe
             // goes on, unless there is nothing to probe any more.
-            let closed = hold.has_changed().unwrap_or(false) && !self.lets(&hold.borrow(), lane.is_some());
+            let closed = hold.has_changed() && !self.hold.look(|hold| self.lets(hold, lane.is_some()));
             if !closed {
                 return Permit {
                     gate: self,
@@ -191,27 +191,24 @@ impl Gate {
     }
 
     /// Waits until polls may pass, or until this one is the next probe: then it has the lane.
-    async fn wait_until_open(
-        &self,
-        operation: &str,
-        hold: &mut watch::Receiver<Hold>,
-    ) -> Option<SemaphorePermit<'_>> {
+    async fn wait_until_open(&self, operation: &str, hold: &mut Reader<'_>) -> Option<SemaphorePermit<'_>> {
         let mut lane = None;
         loop {
             // Seen before looked at, so that a change after this look ends the wait below.
-            let current = hold.borrow_and_update().clone();
+            let current = hold.see();
             if let Some(until) = current.paused_until.map(|until| self.start + until)
                 && until > clock::instant()
             {
                 tokio::select! {
+                    biased;
                     () = sleep_until(until) => {}
-                    _ = hold.changed() => {}
+                    () = hold.changed() => {}
                 }
                 continue;
             }
             let probing = current.probing?;
             if probing.doubted_by.as_deref() == Some(operation) {
-                let _ = hold.changed().await;
+                hold.changed().await;
                 continue;
             }
             if lane.is_none() {
@@ -219,30 +216,28 @@ impl Gate {
                 continue;
             }
             let not_before = self.start + probing.not_before;
-            if not_before <= clock::instant() && !hold.has_changed().unwrap_or(false) {
+            if not_before <= clock::instant() && !hold.has_changed() {
                 return lane;
             }
             tokio::select! {
+                biased;
                 () = sleep_until(not_before) => {}
-                _ = hold.changed() => {}
+                () = hold.changed() => {}
             }
         }
     }
 
     /// Waits for the lane; `None` when there is nothing to probe any more. Keeps its place in the queue while one probe
     /// after another fails.
-    async fn queue_as_probe(
-        &self,
-        operation: &str,
-        hold: &mut watch::Receiver<Hold>,
-    ) -> Option<SemaphorePermit<'_>> {
+    async fn queue_as_probe(&self, operation: &str, hold: &mut Reader<'_>) -> Option<SemaphorePermit<'_>> {
         let lane = self.lane.acquire();
         tokio::pin!(lane);
         loop {
             tokio::select! {
+                biased;
                 permit = &mut lane => return permit.ok(),
-                _ = hold.changed() => {
-                    let current = hold.borrow_and_update();
+                () = hold.changed() => {
+                    let current = hold.see();
                     let waits = current
                         .probing
                         .as_ref()
