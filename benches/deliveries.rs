@@ -17,6 +17,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backfill_watch::chance::Chance;
 use backfill_watch::clock;
 use backfill_watch::core::event::{Event, EventType};
 use backfill_watch::core::watch::Watch;
@@ -125,7 +126,8 @@ fn run_endpoint(store: Store, receiver: &Receiver) -> Endpoint {
     Endpoint {
         name: "bench".into(),
         store,
-        sender: Sender::new(TimeLimits::default()).unwrap(),
+        sender: Arc::new(Sender::new(TimeLimits::default()).unwrap()),
+        chance: Chance::new(),
         settings,
         stats: Arc::<DeliveryStats>::default(),
     }

@@ -1,5 +1,6 @@
 //! The composition root: builds the parts of the daemon, starts them, and stops them in order.
 
+mod daemon;
 mod pages;
 mod signals;
 mod upkeep;
@@ -11,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -21,23 +21,23 @@ use crate::ampersand::{ApiFetch, Client, ClientSettings, KeySources};
 use crate::board::Board;
 use crate::chance::Chance;
 use crate::clock;
-use crate::config::{Ampersand, ConfigErrors, Environment, Loaded, Overrides, Poll, Settings};
+use crate::config::{Ampersand, ConfigErrors, Environment, Loaded, Overrides, Settings};
 use crate::core::watch::Phase;
 use crate::error::chain;
 use crate::health::Stage;
-use crate::poller::Shared;
-use crate::project::{Project, Projects};
-use crate::record::Recorder;
 use crate::report::log::LogHandle;
 use crate::report::tell::tell;
+use crate::report::webhook::{Sender, TimeLimits};
 use crate::store::{Store, Threads};
-use crate::supervisor::{Standing, Supervisor, done};
+use crate::supervisor::done;
 use crate::systemd;
 use crate::watch_list::{self, WatchListSource};
+pub use daemon::{Daemon, Parts};
 use pages::Pages;
 pub use signals::StopSignal;
 use signals::{Received, Signals};
-use webhooks::Webhooks;
+pub use webhooks::Secrets;
+use webhooks::read_secrets;
 
 /// How often the files that secrets stand in are looked at.
 const SECRETS_REFRESH: Duration = Duration::from_secs(10);
@@ -94,19 +94,14 @@ struct App {
     source: SettingsSource,
     settings: Settings,
     log: LogHandle,
-    shared: Arc<Shared<ApiFetch>>,
-    projects: Arc<Projects>,
-    poll: watch::Sender<Arc<Poll>>,
     list: watch_list::Handle,
-    board: Arc<Board>,
-    store: Store,
-    recorder: Recorder,
-    webhooks: Webhooks,
+    daemon: Daemon<ApiFetch>,
     pages: Pages,
 }
 
-/// Everything that stops when the daemon does.
+/// What stops around the daemon.
 struct Tasks {
+    /// Ends the look-out for the watch list.
     cancel: CancellationToken,
     running: JoinSet<()>,
     /// The store's own, where it has any; they end last.
@@ -150,7 +145,8 @@ async fn run_on(
 ) -> anyhow::Result<Ending> {
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
-    let (mut app, tasks, mut standing) = App::start(source, settings, log, in_memory).await?;
+    let (mut app, tasks) = App::start(source, settings, log, in_memory).await?;
+    let mut standing = app.daemon.standing();
     // All of them were read just now.
     let mut look_at_secrets = tokio::time::interval_at(clock::instant() + SECRETS_REFRESH, SECRETS_REFRESH);
     look_at_secrets.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -186,7 +182,7 @@ impl App {
         settings: Settings,
         log: LogHandle,
         in_memory: Option<Arc<Board>>,
-    ) -> anyhow::Result<(Self, Tasks, watch::Receiver<Standing>)> {
+    ) -> anyhow::Result<(Self, Tasks)> {
         let (store, threads, board) = match in_memory {
             Some(board) => (Store::in_memory(), None, board),
             None => {
@@ -196,65 +192,41 @@ impl App {
         };
         let pages = Pages::new(&settings, &board).await?;
         let counted = pages.metrics.clone();
-        let recorder = Recorder::new(
-            store.clone(),
-            vec![Box::new(tell), Box::new(move |event| counted.event(event))],
-        );
-        let webhooks = Webhooks::new(store.clone()).await?;
+        let sender = tokio::task::spawn_blocking(|| Sender::new(TimeLimits::default())).await??;
         let client = client(&settings.ampersand).await?;
         let sources = key_sources(&settings.ampersand);
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
-        let (poll, poll_receiver) = watch::channel(Arc::new(settings.poll.clone()));
-        let projects = Arc::<Projects>::default();
         let names = project_names(&settings.ampersand);
         let (list_source, list) =
             WatchListSource::new(settings.watch_list.clone(), settings.watch_list_refresh, names);
-        let shared = Arc::new(Shared {
+        let parts = Parts {
             fetch,
-            recorder: recorder.clone(),
-            poll: poll_receiver,
-            chance: Chance::new(),
+            sender: Arc::new(sender),
+            store,
+            list: list.snapshots(),
+            board,
             metrics: pages.metrics.clone(),
-        });
-        let (supervisor, standing) = Supervisor::new(
-            Arc::clone(&shared),
-            store.clone(),
-            Arc::clone(&projects),
-            Arc::clone(&board),
-            list.snapshots(),
-        );
+            reporters: vec![Box::new(tell), Box::new(move |event| counted.event(event))],
+            chance: Chance::new(),
+        };
+        let secrets = read_secrets(&settings.webhooks).await;
+        let daemon = Daemon::new(parts, &settings, secrets).await?;
         let mut app = Self {
             source,
             settings,
             log,
-            shared,
-            projects,
-            poll,
             list,
-            board,
-            store,
-            recorder,
-            webhooks,
+            daemon,
             pages,
         };
-        app.add_projects().await?;
-        app.apply_webhooks().await?;
-        app.pages.start(&app.board, &app.store, &app.list.snapshots());
+        let snapshots = app.list.snapshots();
+        app.pages
+            .start(app.daemon.board(), app.daemon.store(), &snapshots);
 
         let cancel = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(list_source.run(cancel.clone()));
-        running.spawn(supervisor.run(cancel.clone()));
-        running.spawn(upkeep::checkpoints(
-            app.store.clone(),
-            Arc::clone(&app.board),
-            cancel.clone(),
-        ));
-        running.spawn(upkeep::prune(
-            app.store.clone(),
-            app.settings.retention,
-            cancel.clone(),
-        ));
+        app.daemon.start(app.settings.retention);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             watch_list = %app.settings.watch_list.display(),
@@ -269,54 +241,15 @@ impl App {
                 running,
                 threads,
             },
-            standing,
         ))
-    }
-
-    /// Makes a project of each that is configured and not there yet.
-    async fn add_projects(&self) -> anyhow::Result<()> {
-        let limits = limits(&self.settings.ampersand);
-        for configured in &self.settings.ampersand.projects {
-            if let Some(project) = self.projects.get(&configured.name) {
-                project.gate().set_limits(limits);
-                continue;
-            }
-            let state = self
-                .store
-                .load_project(&configured.name)
-                .await
-                .context("cannot read the state")?;
-            let project = Project::new(
-                Arc::clone(&configured.name),
-                limits,
-                state.unwrap_or_default(),
-                self.poll.subscribe(),
-                self.recorder.clone(),
-            );
-            let (is_reachable, has_credentials) = project.health().await;
-            self.pages
-                .metrics
-                .add_project(&configured.name, is_reachable, has_credentials);
-            self.projects.insert(Arc::new(project));
-        }
-        Ok(())
-    }
-
-    /// Makes the endpoints be those of the settings.
-    async fn apply_webhooks(&mut self) -> anyhow::Result<()> {
-        let applied = self
-            .webhooks
-            .apply(&self.settings.webhooks, self.settings.shutdown_timeout)
-            .await;
-        applied.context("the webhooks cannot be recorded in the state")?;
-        self.pages.metrics.set_endpoints(self.webhooks.stats());
-        Ok(())
     }
 
     /// Looks at the files that secrets stand in, so that one that was rotated needs no reload.
     async fn refresh_secrets(&self) {
-        replace_keys(&self.projects, self.shared.fetch.refresh_keys().await).await;
-        self.webhooks.refresh_secrets().await;
+        let replaced = self.daemon.fetch().refresh_keys().await;
+        self.daemon.keys_replaced(replaced).await;
+        self.daemon
+            .set_secrets(read_secrets(&self.settings.webhooks).await);
         self.pages.refresh_token().await;
     }
 
@@ -364,12 +297,11 @@ impl App {
             );
         }
         self.pages.apply(&settings).await?;
-        self.shared.fetch.set_client(client);
-        self.shared.fetch.set_sources(key_sources(&settings.ampersand));
-        self.poll.send_replace(Arc::new(settings.poll.clone()));
+        self.daemon.fetch().set_client(client);
+        self.daemon.fetch().set_sources(key_sources(&settings.ampersand));
+        let secrets = read_secrets(&settings.webhooks).await;
         self.settings = settings;
-        self.add_projects().await?;
-        self.apply_webhooks().await?;
+        self.daemon.apply(&self.settings, secrets).await?;
         let list = self.list.set(
             self.settings.watch_list.clone(),
             self.settings.watch_list_refresh,
@@ -382,7 +314,7 @@ impl App {
     /// How the listed watches ended.
     fn count_endings(&self) -> Ending {
         let mut endings: HashMap<Phase, usize> = HashMap::new();
-        for watched in self.board.all() {
+        for watched in self.daemon.board().all() {
             *endings.entry(watched.look(|watch| watch.phase())).or_default() += 1;
         }
         let count = |phase| endings.get(&phase).copied().unwrap_or(0);
@@ -401,18 +333,13 @@ impl App {
         }
     }
 
-    /// Stops in order: first nothing new is decided, then what was decided is recorded and told; with `deliver`, what
-    /// waits to be delivered is given its time first.
+    /// Stops in order, the pages and the state last; with `deliver`, what waits to be delivered is given its time.
     async fn stop(&mut self, mut tasks: Tasks, deliver: bool) {
         self.pages.health.set_stopping();
         tasks.cancel.cancel();
         join(&mut tasks.running).await;
-        self.recorder.finish().await;
-        if deliver {
-            self.webhooks.drain(self.settings.shutdown_timeout).await;
-        }
-        self.webhooks.stop().await;
-        upkeep::checkpoint(&self.store, &self.board).await;
+        let deliver = deliver.then_some(self.settings.shutdown_timeout);
+        self.daemon.stop(deliver).await;
         self.pages.stop().await;
         if let Some(threads) = tasks.threads
             && let Err(error) = threads.close().await
@@ -465,13 +392,4 @@ pub(crate) fn project_names(ampersand: &Ampersand) -> Vec<Arc<str>> {
         .iter()
         .map(|project| Arc::clone(&project.name))
         .collect()
-}
-
-async fn replace_keys(projects: &Projects, changed: Vec<Arc<str>>) {
-    for name in changed {
-        tracing::info!(project = &*name, "a new API key is in place");
-        if let Some(project) = projects.get(&name) {
-            project.key_replaced().await;
-        }
-    }
 }

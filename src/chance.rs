@@ -1,11 +1,13 @@
 //! The one source of chance; everybody else is told a number.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Numbers that nobody needs to be unable to guess: SplitMix64 over a counter, so that drawing takes no lock.
-#[derive(Debug)]
-pub struct Chance(AtomicU64);
+/// Clones draw from the same row of numbers.
+#[derive(Debug, Clone)]
+pub struct Chance(Arc<AtomicU64>);
 
 impl Chance {
     /// Seeded by the operating system.
@@ -18,7 +20,7 @@ impl Chance {
     /// The same numbers every time.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        Self(AtomicU64::new(seed))
+        Self(Arc::new(AtomicU64::new(seed)))
     }
 
     /// A number from 0 to 1, 1 excluded.

@@ -116,6 +116,7 @@ impl<F: Fetch> Poller<F> {
         loop {
             let until = give_up.map_or(self.due, |give_up| give_up.min(self.due));
             tokio::select! {
+                biased;
                 () = sleep_until(until) => break,
                 () = self.project.gate().summoned() => {
                     // Called before it is due, to be the next probe; a stale call is slept on.
@@ -151,6 +152,7 @@ impl<F: Fetch> Poller<F> {
         let polled = match self.give_up_at() {
             None => polling.await?,
             Some(give_up) => tokio::select! {
+                biased;
                 polled = polling => polled?,
                 () = sleep_until(give_up) => return self.give_up().await,
             },
@@ -186,7 +188,7 @@ impl<F: Fetch> Poller<F> {
             labels: &labels,
             rules: &poll.rules,
             pace: &poll.pace,
-            now: clock::wall(),
+            now: self.shared.recorder.now(),
             elapsed: clock::instant() - self.observed,
             held: polled.map_or(Duration::ZERO, |polled| polled.held),
             chance: self.shared.chance.draw(),

@@ -318,7 +318,7 @@ impl Project {
 
     fn moment(&self) -> Moment {
         Moment {
-            wall: clock::wall(),
+            wall: self.recorder.now(),
             steady: clock::instant() - self.start,
         }
     }

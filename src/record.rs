@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
 use crate::core::event::Event;
@@ -53,6 +54,12 @@ impl Recorder {
                 Err(_) => Err(CommitError::Closed),
             },
         }
+    }
+
+    /// Now, by the clock that dates what is recorded.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.store.now()
     }
 
     /// Waits until everything under way is recorded and told. Nobody may record after that.

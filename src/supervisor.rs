@@ -3,7 +3,7 @@
 //! Signals wake it, they never carry data: start, a changed list and recovery are one path. It alone spawns pollers,
 //! and a replacement starts only after the one before has joined, so that no watch ever has two.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ pub struct Supervisor<F> {
     /// How many watches only wait for their poller to join.
     leaving: usize,
     /// How many pollers each project has.
-    polled: HashMap<Arc<str>, usize>,
+    polled: BTreeMap<Arc<str>, usize>,
     /// Whether whatever is not listed has been told to the store as having left.
     reconciled: bool,
 }
@@ -133,7 +133,7 @@ impl<F: Fetch> Supervisor<F> {
             tasks: HashMap::new(),
             applied: None,
             leaving: 0,
-            polled: HashMap::new(),
+            polled: BTreeMap::new(),
             reconciled: false,
         };
         (supervisor, receiver)
@@ -164,6 +164,7 @@ impl<F: Fetch> Supervisor<F> {
                 self.tell_standing().await;
             }
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => break,
                 changed = self.list.changed() => if changed.is_err() { cancel.cancelled().await; break },
                 Some(joined) = self.pollers.join_next_with_id(), if !self.pollers.is_empty() => {
@@ -187,7 +188,9 @@ impl<F: Fetch> Supervisor<F> {
             removed,
             relabelled,
         } = watch_list::diff(wanted.map(|(key, listed)| (key, &listed.labels)), list);
-        let removed: Vec<WatchKey> = removed.into_iter().cloned().collect();
+        let mut removed: Vec<WatchKey> = removed.into_iter().cloned().collect();
+        // The map's order is another one at each start.
+        removed.sort_unstable();
         for entry in relabelled {
             if let Some(listed) = self.watches.get_mut(&entry.key) {
                 listed.labels = Arc::clone(&entry.labels);
@@ -202,7 +205,7 @@ impl<F: Fetch> Supervisor<F> {
             .store
             .load(added.iter().map(|entry| entry.key.clone()).collect())
             .await?;
-        let (watches, started_again) = resume(&added, records);
+        let (watches, started_again) = resume(&added, records, self.store.now());
         if !started_again.is_empty() {
             // Before they count as listed: a crash in between would leave them over for good.
             self.store.checkpoint(started_again).await?;
@@ -224,7 +227,7 @@ impl<F: Fetch> Supervisor<F> {
     /// Tells the store what is on the list and what has left it, from which retention counts. A failure costs no
     /// more than that an old watch is remembered for longer.
     async fn mark_listed(&mut self, list: &WatchList, asked: &[&Entry], removed: &[WatchKey]) {
-        let now = clock::wall();
+        let now = self.store.now();
         let all = || list.entries.iter().map(|entry| entry.key.clone()).collect();
         let (left, listed) = if self.reconciled {
             let left = self.store.set_unlisted(removed.to_vec(), now).await;
@@ -376,7 +379,11 @@ impl<F: Fetch> Supervisor<F> {
         };
         let (watch, again) = match self.store.load(vec![key.clone()]).await {
             Ok(mut records) => records.remove(key).map_or_else(Default::default, |record| {
-                go_on(record.watch, record.saved, Was::Away)
+                go_on(
+                    record.watch,
+                    clock::between(record.saved, self.store.now()),
+                    Was::Away,
+                )
             }),
             Err(error) => {
                 // Where it stood when its poller was stopped is the best that is known.
@@ -384,7 +391,7 @@ impl<F: Fetch> Supervisor<F> {
                     error = &error as &dyn std::error::Error,
                     "the state of a returning watch is unreadable"
                 );
-                go_on(stood, clock::wall(), Was::Away)
+                go_on(stood, Duration::ZERO, Was::Away)
             }
         };
         if again && let Err(error) = self.store.checkpoint(vec![(key.clone(), watch.clone())]).await {
@@ -404,7 +411,7 @@ impl<F: Fetch> Supervisor<F> {
         let longest = self.shared.poll.borrow().pace.longest();
         let due = watched
             .look(Watch::next_poll)
-            .map(|due| clock::between(clock::wall(), due));
+            .map(|due| clock::between(self.store.now(), due));
         due.filter(|due| !due.is_zero())
             .unwrap_or_else(|| spread(&watched.key.operation, window))
             .min(longest)
@@ -438,6 +445,7 @@ impl<F: Fetch> Supervisor<F> {
 fn resume(
     added: &[&Entry],
     mut records: HashMap<WatchKey, WatchRecord>,
+    now: Timestamp,
 ) -> (Vec<Watch>, Vec<(WatchKey, Watch)>) {
     let mut started_again = Vec::new();
     let watches = added
@@ -451,7 +459,7 @@ fn resume(
             } else {
                 Was::Listed
             };
-            let (watch, again) = go_on(record.watch, record.saved, was);
+            let (watch, again) = go_on(record.watch, clock::between(record.saved, now), was);
             if again {
                 started_again.push((entry.key.clone(), watch.clone()));
             }
@@ -468,13 +476,13 @@ enum Was {
     Away,
 }
 
-/// The watch that was `saved` then, as it goes on now, and whether it starts again.
-fn go_on(mut watch: Watch, saved: Timestamp, was: Was) -> (Watch, bool) {
+/// The watch that was recorded so long ago, as it goes on now, and whether it starts again.
+fn go_on(mut watch: Watch, ago: Duration, was: Was) -> (Watch, bool) {
     let again = was == Was::Away && watch.phase().may_start_again();
     if again {
         watch.start_again();
     } else {
-        watch.resume(clock::between(saved, clock::wall()));
+        watch.resume(ago);
     }
     (watch, again)
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
-use crate::clock;
 use crate::error::chain;
 use crate::store::Store;
 
@@ -52,7 +51,7 @@ pub(super) async fn checkpoint(store: &Store, board: &Board) {
 pub(super) async fn prune(store: Store, retention: Duration, cancel: CancellationToken) {
     loop {
         match cancel
-            .run_until_cancelled(store.prune(clock::wall(), retention))
+            .run_until_cancelled(store.prune(store.now(), retention))
             .await
         {
             None => return,

@@ -1,6 +1,6 @@
 //! The webhook endpoints that run: started, changed and stopped as the settings say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,27 +9,31 @@ use tokio::sync::watch;
 use tokio::task::{self, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::chance::Chance;
 use crate::clock;
 use crate::config::Webhook;
 use crate::core::event::EventType;
 use crate::error::chain;
-use crate::report::webhook::{DeliveryStats, Endpoint, EndpointSettings, Sender, Stopped, TimeLimits};
+use crate::report::webhook::{Deliver, DeliveryStats, Endpoint, EndpointSettings, Stopped};
 use crate::store::{self, CommitError, Store};
 
 /// How often to look whether everything was delivered, while that is waited for.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
+/// The secrets of webhooks by name, newest first; those that cannot be read at present are left out.
+pub type Secrets = HashMap<Arc<str>, Vec<SecretSlice<u8>>>;
+
 /// Every configured endpoint, each with its task.
 pub(super) struct Webhooks {
     store: Store,
-    sender: Sender,
+    sender: Arc<dyn Deliver>,
+    chance: Chance,
     cancel: CancellationToken,
-    running: HashMap<Arc<str>, Running>,
+    running: BTreeMap<Arc<str>, Running>,
     tasks: JoinSet<(Arc<str>, Stopped)>,
 }
 
 struct Running {
-    configured: Webhook,
     settings: watch::Sender<EndpointSettings>,
     cancel: CancellationToken,
     stats: Arc<DeliveryStats>,
@@ -37,21 +41,23 @@ struct Running {
 
 impl Webhooks {
     /// No endpoint yet.
-    pub(super) async fn new(store: Store) -> anyhow::Result<Self> {
-        let sender = task::spawn_blocking(|| Sender::new(TimeLimits::default())).await??;
-        Ok(Self {
+    pub(super) fn new(store: Store, sender: Arc<dyn Deliver>, chance: Chance) -> Self {
+        Self {
             store,
             sender,
+            chance,
             cancel: CancellationToken::new(),
-            running: HashMap::new(),
+            running: BTreeMap::new(),
             tasks: JoinSet::new(),
-        })
+        }
     }
 
-    /// Makes the endpoints be those of the settings. Each that stays counts as reloaded.
+    /// Makes the endpoints be those of the settings. Each that stays counts as reloaded; one whose secrets cannot be
+    /// read keeps those it has.
     pub(super) async fn apply(
         &mut self,
         webhooks: &[Webhook],
+        mut secrets: Secrets,
         shutdown_timeout: Duration,
     ) -> Result<(), CommitError> {
         let endpoints = webhooks.iter().map(|webhook| store::Endpoint {
@@ -64,7 +70,7 @@ impl Webhooks {
             max_backlog: webhook.max_backlog.get() as u64,
         });
         self.store
-            .sync_endpoints(endpoints.collect(), clock::wall())
+            .sync_endpoints(endpoints.collect(), self.store.now())
             .await?;
         self.running.retain(|name, running| {
             let stays = webhooks.iter().any(|webhook| webhook.name == *name);
@@ -74,11 +80,10 @@ impl Webhooks {
             stays
         });
         for webhook in webhooks {
-            let secrets = read_secrets(webhook).await;
+            let secrets = secrets.remove(&webhook.name);
             match self.running.get_mut(&webhook.name) {
                 Some(running) => {
                     let secrets = secrets.unwrap_or_else(|| running.settings.borrow().secrets.clone());
-                    running.configured = webhook.clone();
                     running
                         .settings
                         .send_replace(endpoint_settings(webhook, secrets, shutdown_timeout));
@@ -92,17 +97,14 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Looks whether secrets were rotated.
-    pub(super) async fn refresh_secrets(&self) {
-        for running in self.running.values() {
-            let Some(secrets) = read_secrets(&running.configured).await else {
+    /// These secrets are in place now.
+    pub(super) fn set_secrets(&self, secrets: Secrets) {
+        for (name, secrets) in secrets {
+            let Some(running) = self.running.get(&name) else {
                 continue;
             };
             if !same(&running.settings.borrow().secrets, &secrets) {
-                tracing::info!(
-                    endpoint = &*running.configured.name,
-                    "new webhook secrets are in place"
-                );
+                tracing::info!(endpoint = &*name, "new webhook secrets are in place");
                 running
                     .settings
                     .send_modify(|settings| settings.secrets = secrets);
@@ -185,13 +187,13 @@ impl Webhooks {
         let endpoint = Endpoint {
             name: Arc::clone(&name),
             store: self.store.clone(),
-            sender: self.sender.clone(),
+            sender: Arc::clone(&self.sender),
+            chance: self.chance.clone(),
             settings: receiver,
             stats: Arc::clone(&stats),
         };
         let cancel = self.cancel.child_token();
         let running = Running {
-            configured: webhook.clone(),
             settings,
             cancel: cancel.clone(),
             stats,
@@ -217,28 +219,30 @@ fn endpoint_settings(
     }
 }
 
-/// The secrets that stand there now; `None` while they cannot be read, and then those before stay.
-async fn read_secrets(webhook: &Webhook) -> Option<Vec<SecretSlice<u8>>> {
-    let source = webhook.secret.clone();
-    match task::spawn_blocking(move || source.read_webhook_secrets())
-        .await
-        .ok()?
-    {
-        Ok(secrets) => Some(
-            secrets
-                .iter()
-                .map(|secret| SecretSlice::from(secret.expose().to_vec()))
-                .collect(),
-        ),
-        Err(error) => {
-            tracing::debug!(
-                endpoint = &*webhook.name,
-                error = chain(&error),
-                "the webhook secrets cannot be read"
-            );
-            None
+/// The secrets that stand in their places now.
+pub(super) async fn read_secrets(webhooks: &[Webhook]) -> Secrets {
+    let sources: Vec<_> = webhooks
+        .iter()
+        .map(|webhook| (Arc::clone(&webhook.name), webhook.secret.clone()))
+        .collect();
+    let reading = task::spawn_blocking(move || {
+        let mut found = Secrets::new();
+        for (name, source) in sources {
+            match source.read_webhook_secrets() {
+                Ok(secrets) => {
+                    let exposed = secrets.iter().map(|secret| secret.expose().to_vec());
+                    found.insert(name, exposed.map(SecretSlice::from).collect());
+                }
+                Err(error) => tracing::debug!(
+                    endpoint = &*name,
+                    error = chain(&error),
+                    "the webhook secrets cannot be read"
+                ),
+            }
         }
-    }
+        found
+    });
+    reading.await.unwrap_or_default()
 }
 
 fn same(before: &[SecretSlice<u8>], after: &[SecretSlice<u8>]) -> bool {

@@ -6,6 +6,7 @@
 
 mod change;
 mod delivery;
+mod engine;
 mod event_log;
 mod lock;
 mod memory;
@@ -28,21 +29,20 @@ use tokio::sync::{oneshot, watch};
 
 pub use change::{Change, Subject, WatchRecord};
 pub use delivery::{Delivery, DeliveryId, Due, Endpoint, EndpointStats, Settled};
+pub use engine::{Accepted, Engine};
 pub use event_log::{Cursor, EventFilter, EventPage, EventsError, MalformedCursor, StoredEvent};
+pub use memory::Memory;
 pub use reader::{ReplayError, StateReader};
-pub use request::{CommitError, ReadError};
+pub use request::{CommitError, ReadError, ReadRequest, WriteRequest};
 pub use sqlite::{OpenError, Replay, Replayed};
 pub use threads::{CloseError, Threads};
 
-use crate::clock;
+use crate::clock::Wall;
 use crate::core::project::Project;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
 use change::{Record, StateRow};
-use memory::Memory;
-use request::{Read, Reply, Write, WriteRequest};
-use status::Status;
-use threads::Queues;
+use request::{Read, Reply, Write};
 
 /// Watches are loaded and written this many at a time, so that tens of thousands of them hold up nobody.
 const CHUNK: usize = 1000;
@@ -52,14 +52,8 @@ const CHUNK: usize = 1000;
 /// Whoever stops waiting for an answer does not undo what was asked: it may still be written.
 #[derive(Debug, Clone)]
 pub struct Store {
-    engine: Engine,
-    status: Arc<Status>,
-}
-
-#[derive(Debug, Clone)]
-enum Engine {
-    Threads(Queues),
-    Memory(Arc<Memory>),
+    engine: Arc<dyn Engine>,
+    wall: Wall,
 }
 
 impl Store {
@@ -68,30 +62,38 @@ impl Store {
     ///
     /// The threads end when they are told to ([`Threads::close`]), or when the last handle is dropped.
     pub async fn open(dir: &Path) -> Result<(Self, Threads), OpenError> {
-        let status = Arc::new(Status::default());
-        let (queues, threads) = threads::start(dir.to_owned(), status.clone()).await?;
-        let engine = Engine::Threads(queues);
-        Ok((Self { engine, status }, threads))
+        let (queues, threads) = threads::start(dir.to_owned()).await?;
+        Ok((Self::new(Arc::new(queues), Wall::of_host()), threads))
     }
 
     /// A store that keeps nothing: no file, no thread, and each answer is there at once.
     #[must_use]
     pub fn in_memory() -> Self {
-        let status = Arc::new(Status::default());
-        let engine = Engine::Memory(Arc::new(Memory::new(status.clone())));
-        Self { engine, status }
+        Self::new(Arc::new(Memory::default()), Wall::of_host())
+    }
+
+    /// The store that `engine` works for. What is recorded in it is dated by `wall`.
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>, wall: Wall) -> Self {
+        Self { engine, wall }
+    }
+
+    /// Now, by the clock that dates what is recorded.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.wall.now()
     }
 
     /// Records a change of state, the events it causes and their deliveries, together. When this is `Ok`, they are on
     /// disk.
     pub async fn commit(&self, change: &Change) -> Result<(), CommitError> {
-        let record = Record::new(change, clock::wall());
+        let record = Record::new(change, self.now());
         self.write(Write::Change(Box::new(record))).await.map(drop)
     }
 
     /// Records states that no event tells of.
     pub async fn checkpoint(&self, watches: Vec<(WatchKey, Watch)>) -> Result<(), CommitError> {
-        let at = clock::wall();
+        let at = self.now();
         for chunk in watches.chunks(CHUNK) {
             let states = chunk
                 .iter()
@@ -227,31 +229,25 @@ impl Store {
     /// tells nothing else.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
-        self.status.changed()
+        self.engine.changed()
     }
 
     /// Whether the last attempt to write succeeded. After a failure, writing is tried again every second or so.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.status.is_writable()
+        self.engine.is_writable()
     }
 
     async fn write(&self, write: Write) -> Result<u64, CommitError> {
         let (reply, answer) = oneshot::channel();
         let request = WriteRequest { write, reply };
-        match &self.engine {
-            Engine::Threads(queues) => queues.write(request).await?,
-            Engine::Memory(memory) => memory.write(request),
-        }
+        self.engine.write(request).await?;
         answer.await.map_err(|_| CommitError::Closed)?
     }
 
     async fn read<T, E: From<ReadError>>(&self, read: impl FnOnce(Reply<T, E>) -> Read) -> Result<T, E> {
         let (reply, answer) = oneshot::channel();
-        match &self.engine {
-            Engine::Threads(queues) => queues.read(read(reply)).await?,
-            Engine::Memory(memory) => memory.read(read(reply)),
-        }
+        self.engine.read(ReadRequest(read(reply))).await?;
         answer.await.map_err(|_| ReadError::Closed)?
     }
 }

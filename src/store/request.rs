@@ -84,15 +84,35 @@ pub enum ReadError {
     Closed,
 }
 
+impl Write {
+    /// When it was asked for, as far as that is written down with it.
+    pub(super) fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Change(record) => Timestamp::from_millisecond(record.at).ok(),
+            Self::Checkpoint { at, .. }
+            | Self::Unlisted { at, .. }
+            | Self::OnlyListed { at, .. }
+            | Self::Endpoints { at, .. }
+            | Self::Settle { at, .. }
+            | Self::Prune { at, .. } => Some(*at),
+            Self::Listed { .. } => None,
+        }
+    }
+}
+
 /// Something to write, and whom to tell when it is on disk (or how many rows a slice of pruning removed).
 #[derive(Debug)]
-pub(super) struct WriteRequest {
+pub struct WriteRequest {
     pub(super) write: Write,
     pub(super) reply: oneshot::Sender<Result<u64, CommitError>>,
 }
 
 /// Where the answer to a question goes.
 pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
+
+/// A question, and whom to answer.
+#[derive(Debug)]
+pub struct ReadRequest(pub(super) Read);
 
 /// A question.
 #[derive(Debug)]

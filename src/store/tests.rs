@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock;
 use crate::core::event::{ApiData, Event, EventId, EventType};
 
 const HOUR: Duration = Duration::from_hours(1);

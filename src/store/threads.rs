@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::engine::{Accepted, Engine};
 use super::lock::DirLock;
-use super::request::{CommitError, Read, ReadError, WriteRequest};
+use super::request::{CommitError, Read, ReadError, ReadRequest, WriteRequest};
 use super::sqlite::{self, OpenError};
 use super::status::Status;
 use super::writer::{LOOK, Writer};
@@ -42,21 +43,30 @@ enum Question {
 pub(super) struct Queues {
     orders: mpsc::Sender<Order>,
     questions: mpsc::Sender<Question>,
+    status: Arc<Status>,
 }
 
-impl Queues {
-    pub(super) async fn write(&self, request: WriteRequest) -> Result<(), CommitError> {
-        self.orders
-            .send(Order::Write(request))
-            .await
-            .map_err(|_| CommitError::Closed)
+impl Engine for Queues {
+    fn write(&self, request: WriteRequest) -> Accepted<'_, CommitError> {
+        Box::pin(async {
+            let sent = self.orders.send(Order::Write(request)).await;
+            sent.map_err(|_| CommitError::Closed)
+        })
     }
 
-    pub(super) async fn read(&self, read: Read) -> Result<(), ReadError> {
-        self.questions
-            .send(Question::Read(read))
-            .await
-            .map_err(|_| ReadError::Closed)
+    fn read(&self, request: ReadRequest) -> Accepted<'_, ReadError> {
+        Box::pin(async {
+            let sent = self.questions.send(Question::Read(request.0)).await;
+            sent.map_err(|_| ReadError::Closed)
+        })
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.status.changed()
+    }
+
+    fn is_writable(&self) -> bool {
+        self.status.is_writable()
     }
 }
 
@@ -100,7 +110,8 @@ async fn join<T: Send + 'static>(thread: JoinHandle<T>) -> Result<T, CloseError>
 }
 
 /// Opens the state in `dir` and starts its threads.
-pub(super) async fn start(dir: PathBuf, status: Arc<Status>) -> Result<(Queues, Threads), OpenError> {
+pub(super) async fn start(dir: PathBuf) -> Result<(Queues, Threads), OpenError> {
+    let status = Arc::<Status>::default();
     // Not before the first message does a thread need it, but a failure here is still told as one to start.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -110,6 +121,7 @@ pub(super) async fn start(dir: PathBuf, status: Arc<Status>) -> Result<(Queues, 
     let (questions, question_queue) = mpsc::channel(READS);
     let (opened, opening) = oneshot::channel();
     let reader_dir = dir.clone();
+    let of_queues = Arc::clone(&status);
     let writer = spawn("state-writer", move || {
         let (database, lock) = match sqlite::open(&dir) {
             Ok(both) => both,
@@ -136,7 +148,11 @@ pub(super) async fn start(dir: PathBuf, status: Arc<Status>) -> Result<(Queues, 
             database.answer(read);
         }
     })?;
-    let queues = Queues { orders, questions };
+    let queues = Queues {
+        orders,
+        questions,
+        status: of_queues,
+    };
     let threads = Threads {
         queues: queues.clone(),
         writer,

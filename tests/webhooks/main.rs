@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use backfill_watch::chance::Chance;
 use backfill_watch::clock;
 use backfill_watch::core::event::{Event, EventType};
 use backfill_watch::core::watch::Watch;
@@ -71,7 +72,8 @@ fn run_with(store: &Store, name: &'static str, settings: EndpointSettings, limit
     let endpoint = Endpoint {
         name: name.into(),
         store: store.clone(),
-        sender: Sender::new(limits).unwrap(),
+        sender: Arc::new(Sender::new(limits).unwrap()),
+        chance: Chance::new(),
         settings: receiver,
         stats: stats.clone(),
     };

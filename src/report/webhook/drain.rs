@@ -4,7 +4,6 @@ mod page;
 mod settle;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::RandomState;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -88,8 +87,6 @@ pub(super) struct Drain {
     store_retry: Option<Instant>,
     told_store_error: bool,
     store_closed: bool,
-    hasher: RandomState,
-    rolls: u64,
 }
 
 impl Drain {
@@ -116,8 +113,6 @@ impl Drain {
             store_retry: None,
             told_store_error: false,
             store_closed: false,
-            hasher: RandomState::new(),
-            rolls: 0,
         }
     }
 
@@ -148,7 +143,7 @@ impl Drain {
 
     /// Starts all that may be started now, and tells when to look again if nothing happens before.
     fn advance(&mut self) -> Instant {
-        let (now, instant) = (clock::wall(), clock::instant());
+        let (now, instant) = (self.endpoint.store.now(), clock::instant());
         if self.store_retry.is_some_and(|at| at <= instant) {
             self.store_retry = None;
         }
@@ -231,7 +226,7 @@ impl Drain {
         while !self.store_closed {
             let instant = clock::instant();
             self.store_retry = self.store_retry.filter(|at| *at > instant);
-            self.settle(clock::wall());
+            self.settle(self.endpoint.store.now());
             let end = if !self.underway.is_empty() && instant < deadline {
                 deadline
             } else if !self.settling.is_empty() && instant < deadline + LAST_SETTLE {
@@ -241,6 +236,7 @@ impl Drain {
             };
             let wake = self.store_retry.map_or(end, |at| at.min(end));
             tokio::select! {
+                biased;
                 Some(done) = self.work.join_next_with_id() => self.take(done),
                 () = tokio::time::sleep_until(wake) => {}
             }

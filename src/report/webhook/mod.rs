@@ -11,7 +11,9 @@ mod signature;
 mod stats;
 mod tell;
 
+use std::fmt;
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +23,25 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use self::drain::Drain;
-pub use self::send::{Sender, SenderError, TimeLimits};
+pub use self::send::{Attempt, Message, Sender, SenderError, TimeLimits};
 pub use self::stats::{DELAY_BOUNDS, Delays, DeliveryOutcome, DeliveryStats, EndpointState};
+use crate::chance::Chance;
 use crate::core::retry::Target;
 use crate::store::Store;
+
+/// How an endpoint's events get to its receiver: over HTTP, or in tests by a script.
+pub trait Deliver: fmt::Debug + Send + Sync {
+    /// Makes one attempt, signed with all of `secrets`. Dropping it breaks it off: the receiver may have the event.
+    fn attempt<'a>(
+        &'a self,
+        url: &'a Url,
+        secrets: &'a [SecretSlice<u8>],
+        message: Message,
+    ) -> Attempting<'a>;
+}
+
+/// One attempt under way.
+pub type Attempting<'a> = Pin<Box<dyn Future<Output = Attempt> + Send + 'a>>;
 
 /// What may change about an endpoint while it runs.
 #[derive(Debug, Clone)]
@@ -64,7 +81,9 @@ pub struct Endpoint {
     /// Where its deliveries are recorded.
     pub store: Store,
     /// What sends them.
-    pub sender: Sender,
+    pub sender: Arc<dyn Deliver>,
+    /// What spreads its waits.
+    pub chance: Chance,
     /// Its settings. Each value sent counts as a reload, which gives a disabled endpoint its chance.
     pub settings: watch::Receiver<EndpointSettings>,
     /// Where its outcomes are counted.

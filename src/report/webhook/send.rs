@@ -9,7 +9,7 @@ use thiserror::Error;
 use url::Url;
 
 use super::address::{self, ForbiddenAddress};
-use super::signature;
+use super::{Attempting, Deliver, signature};
 use crate::clock;
 use crate::config::is_loopback;
 use crate::core::retry::Outcome;
@@ -131,8 +131,7 @@ impl Sender {
         })
     }
 
-    /// Makes one attempt, signed with all of `secrets` and the time of now.
-    pub async fn attempt(&self, url: &Url, secrets: &[SecretSlice<u8>], message: Message) -> Attempt {
+    async fn send(&self, url: &Url, secrets: &[SecretSlice<u8>], message: Message) -> Attempt {
         let host = url.host_str().unwrap_or_default();
         if let Err(error) = address::check_literal(url) {
             return no_answer(error.to_string());
@@ -172,6 +171,17 @@ impl Sender {
         } else {
             format!("no answer from {host} within {:?}", self.limits.exchange)
         }
+    }
+}
+
+impl Deliver for Sender {
+    fn attempt<'a>(
+        &'a self,
+        url: &'a Url,
+        secrets: &'a [SecretSlice<u8>],
+        message: Message,
+    ) -> Attempting<'a> {
+        Box::pin(self.send(url, secrets, message))
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::{outbox, time};
-use crate::clock;
 use crate::core::event::EventType;
 use crate::store::delivery::{Endpoint, EndpointStats};
 
@@ -68,19 +67,14 @@ pub(super) fn sync(conn: &Connection, endpoints: &[Endpoint], at: i64) -> Result
 }
 
 /// Cuts backlogs that are too long, and tells how many deliveries each endpoint lost to that.
-pub(super) fn trim(conn: &Connection) -> Result<Vec<(String, u64)>, rusqlite::Error> {
+pub(super) fn trim(conn: &Connection, at: i64) -> Result<Vec<(String, u64)>, rusqlite::Error> {
     let full: Vec<(i64, String, i64)> = conn
         .prepare_cached("SELECT id, name, backlog - max_backlog FROM endpoints WHERE backlog > max_backlog")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     let mut lost = Vec::new();
     for (id, name, excess) in full {
-        let dead = outbox::trim(
-            conn,
-            id,
-            unsigned(excess).min(TRIM),
-            clock::wall().as_millisecond(),
-        )?;
+        let dead = outbox::trim(conn, id, unsigned(excess).min(TRIM), at)?;
         if dead > 0 {
             lost.push((name, dead));
         }

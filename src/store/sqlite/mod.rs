@@ -87,7 +87,11 @@ impl Database {
             }
             results.push(result);
         }
-        let overflow = endpoints::trim(conn)?;
+        // Nothing that has no date fills a backlog.
+        let overflow = match writes.iter().filter_map(Write::at).max() {
+            Some(at) => endpoints::trim(conn, at.as_millisecond())?,
+            None => Vec::new(),
+        };
         conn.prepare_cached("COMMIT")?.execute([])?;
         Ok(Group {
             results,

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use super::super::EndpointSettings;
 use super::super::send::Message;
 use super::{Done, Drain, Look, Underway};
-use crate::clock;
 use crate::core::retry::{AttemptKind, PROBED_REMEMBERED};
 use crate::store::{Delivery, Due};
 
@@ -52,7 +51,9 @@ impl Drain {
             subject: delivery.subject,
             attempts: delivery.attempts,
             recorded: delivery.recorded,
-            first_attempt: delivery.first_attempt.unwrap_or_else(clock::wall),
+            first_attempt: delivery
+                .first_attempt
+                .unwrap_or_else(|| self.endpoint.store.now()),
             replay: delivery.replay,
             kind,
             generation: self.generation,

@@ -1,7 +1,6 @@
 //! What follows from an attempt, and how that gets on record.
 
 use std::error::Error;
-use std::hash::BuildHasher as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -69,7 +68,7 @@ impl Drain {
         let Some(underway) = self.underway.remove(&task) else {
             return;
         };
-        let (now, chance) = (clock::wall(), self.roll());
+        let (now, chance) = (self.endpoint.store.now(), self.endpoint.chance.draw());
         let tried = Tried {
             subject: &underway.subject,
             attempts: underway.attempts,
@@ -115,12 +114,5 @@ impl Drain {
         if verdict == Verdict::Delivered && !underway.replay {
             stats.note_delay(clock::between(underway.recorded, now));
         }
-    }
-
-    /// A number between 0 and 1 that nobody can foretell.
-    fn roll(&mut self) -> f64 {
-        self.rolls = self.rolls.wrapping_add(1);
-        // The upper 53 bits fill a float's mantissa.
-        (self.hasher.hash_one(self.rolls) >> 11) as f64 / (1u64 << 53) as f64
     }
 }
