@@ -1,0 +1,225 @@
+//! The scripted API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backfill_watch::ampersand::Fetch;
+use backfill_watch::core::answer::{Answer, Failure, FailureClass};
+use backfill_watch::core::log_line::LogLine;
+use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Retry, Status};
+use backfill_watch::core::watch_list::WatchKey;
+
+use crate::plan::{Course, Fate, Fault, PROJECTS, seconds};
+use crate::world::{REQUEST_TIMEOUT, World};
+
+/// What an answer was, as far as the checks care.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    Operation {
+        status: String,
+        count: Option<u64>,
+        attempts: u64,
+    },
+    NotFound,
+    Refused,
+    Forbidden,
+    Unauthorized,
+    Throttled(Option<Duration>),
+    Failed,
+}
+
+/// The API's status of an operation at that time; `None` where the API knows none.
+pub fn status_at(course: &Course, now: Duration) -> Option<&'static str> {
+    if now < course.begin {
+        return None;
+    }
+    if now < course.end || course.fate == Fate::NeverEnds {
+        return Some(if now < course.queued_until {
+            "queued"
+        } else {
+            "in_progress"
+        });
+    }
+    match course.fate {
+        Fate::Succeeds => Some("success"),
+        Fate::Fails => Some("failure"),
+        Fate::Pauses if now < course.end + seconds(600) => Some("paused"),
+        Fate::Pauses => Some("success"),
+        Fate::Vanishes | Fate::NeverEnds => None,
+    }
+}
+
+fn count_at(course: &Course, now: Duration) -> u64 {
+    let mut worked = now.min(course.end).saturating_sub(course.begin);
+    let mut lasts = course.end.saturating_sub(course.begin);
+    let (from, still) = course.still;
+    if from > course.begin && from < course.end {
+        let stood = now.min(course.end).saturating_sub(from).min(still);
+        worked = worked.saturating_sub(stood);
+    }
+    if let Some(retried) = course
+        .retried
+        .filter(|retried| *retried > course.begin && *retried <= now)
+    {
+        worked = now.min(course.end).saturating_sub(retried);
+        lasts = lasts.saturating_sub(retried.saturating_sub(course.begin));
+    }
+    if lasts.is_zero() {
+        return course.records;
+    }
+    (course.records as f64 * (worked.as_secs_f64() / lasts.as_secs_f64()).min(1.0)) as u64
+}
+
+fn operation_at(course: &Course, now: Duration) -> Option<Operation> {
+    let status = status_at(course, now)?;
+    let retried = course
+        .retried
+        .is_some_and(|retried| retried > course.begin && retried <= now && retried < course.end);
+    Some(Operation {
+        id: course.id.clone(),
+        project_id: "1".to_owned(),
+        integration_id: "2".to_owned(),
+        config_id: "3".to_owned(),
+        installation_id: "4".to_owned(),
+        action_type: ActionType::Read,
+        status: Status::from(status.to_owned()),
+        result: None,
+        create_time: None,
+        metadata: Some(Metadata {
+            objects: None,
+            retry: Some(Retry {
+                attempts: Some(u64::from(retried)),
+                ..Retry::default()
+            }),
+            progress: course.shows_count.then(|| Progress {
+                records_processed: Some(count_at(course, now)),
+                records_estimated_total: course.total,
+                ..Progress::default()
+            }),
+        }),
+    })
+}
+
+fn kind_of(answer: &Answer) -> Kind {
+    match answer {
+        Answer::Operation(operation) => {
+            let metadata = operation.metadata.as_ref();
+            Kind::Operation {
+                status: operation.status.as_str().to_owned(),
+                count: metadata.and_then(|metadata| metadata.progress.as_ref()?.records_processed),
+                attempts: metadata
+                    .and_then(|metadata| metadata.retry.as_ref()?.attempts)
+                    .unwrap_or(0),
+            }
+        }
+        Answer::NotFound(_) => Kind::NotFound,
+        Answer::Refused(_) => Kind::Refused,
+        Answer::Forbidden(_) => Kind::Forbidden,
+        Answer::Unauthorized(_) => Kind::Unauthorized,
+        Answer::Throttled { wait, .. } => Kind::Throttled(*wait),
+        Answer::Failed(_) => Kind::Failed,
+    }
+}
+
+/// The API as the pollers see it.
+#[derive(Debug)]
+pub struct Api(pub Arc<World>);
+
+/// A poll under way, until it is answered or dropped.
+struct Underway<'a> {
+    world: &'a World,
+    key: &'a WatchKey,
+    number: Option<usize>,
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.world.poll_dropped(self.key, number);
+        }
+    }
+}
+
+impl Fetch for Api {
+    fn fetch(&self, key: &WatchKey) -> impl Future<Output = Answer> + Send {
+        let key = key.clone();
+        Box::pin(async move {
+            let world = &*self.0;
+            world.alive().await;
+            let number = world.poll_starts(&key);
+            let mut underway = Underway {
+                world,
+                key: &key,
+                number: Some(number),
+            };
+            let (fault, mut latency) = world.api_draws(&key);
+            let class = |class| {
+                Answer::Failed(Failure {
+                    class,
+                    reason: "as the script wants it".to_owned(),
+                })
+            };
+            if matches!(fault, Some(Fault::Timeout)) {
+                latency = REQUEST_TIMEOUT;
+            }
+            tokio::time::sleep(latency).await;
+            world.alive().await;
+            let index = world.index_of(&key);
+            let reason = || "as the script wants it".to_owned();
+            let truth = || {
+                let now = world.now();
+                let course = index.map(|index| &world.plan.operations[index]);
+                match course.and_then(|course| operation_at(course, now)) {
+                    Some(operation) => Answer::Operation(Box::new(operation)),
+                    None => Answer::NotFound("no such operation".to_owned()),
+                }
+            };
+            let answer = match fault {
+                None | Some(Fault::Slow) => truth(),
+                Some(Fault::ServerError) => class(FailureClass::ServerError),
+                Some(Fault::Connect) => class(FailureClass::Connect),
+                Some(Fault::Tls) => class(FailureClass::Tls),
+                Some(Fault::Timeout) => class(FailureClass::Timeout),
+                Some(Fault::Interrupted) => class(FailureClass::Interrupted),
+                Some(Fault::Malformed) => class(FailureClass::Malformed),
+                Some(Fault::TooLarge) => class(FailureClass::TooLarge),
+                Some(Fault::Redirect) => class(FailureClass::Redirect),
+                Some(Fault::NotFound | Fault::NotFoundOne(_)) => Answer::NotFound(reason()),
+                Some(Fault::RefusedOne(_)) => Answer::Refused(reason()),
+                Some(Fault::Forbidden | Fault::ForbiddenOne(_)) => Answer::Forbidden(reason()),
+                Some(Fault::Unauthorized) => Answer::Unauthorized(reason()),
+                Some(Fault::Throttled) => Answer::Throttled {
+                    wait: None,
+                    reason: reason(),
+                },
+                Some(Fault::ThrottledFor(wait)) => Answer::Throttled {
+                    wait: Some(seconds(wait)),
+                    reason: reason(),
+                },
+                Some(Fault::Panic) => {
+                    drop(underway);
+                    world.note(|| format!("panic {key}"));
+                    // Without a word of the panic hook.
+                    std::panic::resume_unwind(Box::new("as the script wants it"))
+                }
+            };
+            underway.number = None;
+            world.poll_ends(&key, number, kind_of(&answer));
+            answer
+        })
+    }
+
+    fn refresh_key(&self, project: &str) -> impl Future<Output = bool> + Send {
+        let index = PROJECTS.iter().position(|name| *name == project);
+        let refreshed = index.is_some_and(|index| self.0.probe_begins(index));
+        std::future::ready(refreshed)
+    }
+
+    fn last_warnings(&self, _: &WatchKey) -> impl Future<Output = Vec<LogLine>> + Send {
+        async {
+            let latency = self.0.log_latency();
+            tokio::time::sleep(latency).await;
+            Vec::new()
+        }
+    }
+}

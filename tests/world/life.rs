@@ -1,0 +1,390 @@
+//! Runs the daemon through a world, life by life.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use backfill_watch::app::{Daemon, Parts, Secrets};
+use backfill_watch::board::Board;
+use backfill_watch::chance::Chance;
+use backfill_watch::clock;
+use backfill_watch::config::{Environment, Overrides, Settings};
+use backfill_watch::core::watch_list::parse;
+use backfill_watch::health::Health;
+use backfill_watch::report::metrics::Metrics;
+use backfill_watch::store::{Memory, Store};
+use backfill_watch::watch_list::Snapshot;
+use secrecy::SecretSlice;
+use tokio::sync::watch;
+
+use crate::api::Api;
+use crate::dice::Dice;
+use crate::disk::Disk;
+use crate::plan::{Action, ENDPOINTS, EventsOf, Knobs, PROJECTS, seconds};
+use crate::receivers::Receivers;
+use crate::world::{Armed, REQUEST_TIMEOUT, World};
+
+const STOP: Duration = Duration::from_secs(8);
+/// By then everything that ended must have been told, and some time later delivered.
+const PATIENCE: Duration = Duration::from_hours(3);
+const PATIENCE_OF_RECEIVERS: Duration = Duration::from_hours(100);
+
+/// What one run came to.
+pub struct Run {
+    pub broken: Option<String>,
+    pub journal: Vec<String>,
+    pub events: usize,
+    pub polls: usize,
+}
+
+enum End {
+    Stopped(Duration),
+    Crashed(Duration),
+    Over,
+}
+
+static SETTINGS: LazyLock<[Settings; 3]> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("key", "an-api-key");
+    write("secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr\n");
+    [EventsOf::All, EventsOf::Default, EventsOf::Endings].map(|third| {
+        let mut text = String::from("[http]\nlisten = \"off\"\n");
+        for project in PROJECTS {
+            writeln!(text, "[[ampersand.projects]]\nname = \"{project}\"\napi_key_file = \"key\"").unwrap();
+        }
+        for (name, events) in ENDPOINTS.iter().zip([EventsOf::All, EventsOf::Default, third]) {
+            writeln!(text, "[[webhooks]]\nname = \"{name}\"\nurl = \"https://{name}.example/0\"\nsecret_file = \"secret\"")
+                .unwrap();
+            match events {
+                EventsOf::All => text.push_str("events = [\"*\"]\n"),
+                EventsOf::Default => {}
+                EventsOf::Endings => text.push_str(
+                    "events = [\"operation.succeeded\", \"operation.failed\", \"operation.ended\", \"operation.gone\", \
+                     \"operation.expired\"]\n",
+                ),
+            }
+        }
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, text).unwrap();
+        Settings::load(Some(&file), &Environment::default(), &Overrides::default()).unwrap().settings
+    })
+});
+
+fn settings(world: &World, knobs: &Knobs) -> Settings {
+    let [all, default, endings] = &*SETTINGS;
+    let mut settings = match world.plan.events[2] {
+        EventsOf::All => all,
+        EventsOf::Default => default,
+        EventsOf::Endings => endings,
+    }
+    .clone();
+    let count = |count| NonZeroUsize::new(count).unwrap();
+    settings.ampersand.request_timeout = REQUEST_TIMEOUT;
+    settings.ampersand.max_concurrent_requests = count(knobs.concurrent);
+    settings.ampersand.max_requests_per_second = knobs.per_second;
+    settings.shutdown_timeout = STOP;
+    let pace = &mut settings.poll.pace;
+    (pace.min_interval, pace.initial_interval, pace.max_interval) = (knobs.min, knobs.initial, knobs.max);
+    pace.adaptive = knobs.adaptive;
+    let rules = &mut settings.poll.rules;
+    rules.stalled_after = knobs.stalled_after;
+    rules.unreachable_after = knobs.unreachable_after;
+    rules.not_found_grace = knobs.grace;
+    rules.give_up_after = knobs.give_up_after;
+    if knobs.queued_is_active {
+        rules.active_statuses.push("queued".to_owned());
+    }
+    settings.poll.max_retry_after = knobs.max_retry_after;
+    let mut configured = knobs.endpoints.iter();
+    settings.webhooks.retain(|_| *configured.next().unwrap());
+    for webhook in &mut settings.webhooks {
+        webhook.url.set_path(&knobs.url.to_string());
+        webhook.max_in_flight = count(knobs.in_flight);
+        webhook.max_backlog = count(knobs.max_backlog);
+    }
+    settings
+}
+
+fn secrets() -> Secrets {
+    let secret = || vec![SecretSlice::from(vec![7; 32])];
+    ENDPOINTS
+        .iter()
+        .map(|name| (Arc::from(*name), secret()))
+        .collect()
+}
+
+/// The file as it would be written, with lines that do not hold among those that do.
+fn list_file(world: &World, listed: &[usize], labels: u64, noise: u64) -> String {
+    let dice = &mut Dice::new(noise);
+    let mut text = String::new();
+    for index in listed {
+        let course = &world.plan.operations[*index];
+        let end = if dice.percent(10) { "\r\n" } else { "\n" };
+        match dice.between(0, 20) {
+            0 => text.push_str("customer=nobody\n"),
+            1 => text.push_str("not an/id\n# a comment\n\n"),
+            2 => text.push_str("x project=nowhere\n"),
+            _ => {}
+        }
+        let project = PROJECTS[course.project];
+        write!(text, "{} project={project} version={labels}{end}", course.id).unwrap();
+        if dice.percent(5) {
+            writeln!(text, "{} project={project} again=1", course.id).unwrap();
+        }
+    }
+    text
+}
+
+pub fn run(seed: u64) -> Run {
+    let world = World::new(seed);
+    let memory = Arc::new(Memory::default());
+    let mut left = Left {
+        actions: world.plan.actions.iter().cloned().collect(),
+        snapshot: Snapshot {
+            looked: true,
+            ..Snapshot::default()
+        },
+        away: Duration::ZERO,
+        is_calm: false,
+    };
+    loop {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let (end, now) = runtime.block_on(async {
+            let end = life(&world, &memory, &mut left).await;
+            (end, world.now())
+        });
+        drop(runtime);
+        let away = match end {
+            _ if world.violation().is_some() => break,
+            End::Over => break,
+            End::Stopped(away) | End::Crashed(away) => away,
+        };
+        world.end_life(now, away);
+        world.note(|| format!("a new life after {away:?}"));
+    }
+    let (events, polls) = world.counts();
+    Run {
+        broken: world.violation(),
+        journal: world.journal(),
+        events,
+        polls,
+    }
+}
+
+/// What outlives a life of the daemon.
+struct Left {
+    actions: VecDeque<(Duration, Action)>,
+    snapshot: Snapshot,
+    /// For how long the process is gone after the crash that was armed.
+    away: Duration,
+    is_calm: bool,
+}
+
+async fn life(world: &Arc<World>, memory: &Arc<Memory>, left: &mut Left) -> End {
+    let chance = world.begin_life();
+    let knobs = world.knobs();
+    let store = Store::new(
+        Arc::new(Disk::new(Arc::clone(world), Arc::clone(memory))),
+        world.wall(),
+    );
+    let board = Arc::<Board>::default();
+    let health = Health::new(Arc::clone(&board), REQUEST_TIMEOUT);
+    let (list, list_receiver) = watch::channel(Arc::new(left.snapshot.clone()));
+    let reporter = Arc::clone(world);
+    let parts = Parts {
+        fetch: Api(Arc::clone(world)),
+        sender: Arc::new(Receivers(Arc::clone(world))),
+        store: store.clone(),
+        list: list_receiver,
+        board,
+        metrics: Metrics::new(),
+        reporters: vec![Box::new(move |event| reporter.reported(event.id.as_str()))],
+        chance: Chance::seeded(chance),
+    };
+    world.maybe_configured(knobs.endpoints);
+    let settings_now = settings(world, &knobs);
+    let booted = tokio::select! {
+        biased;
+        () = world.interrupted() => return End::Crashed(left.away),
+        booted = Daemon::new(parts, &settings_now, secrets()) => booted,
+    };
+    let Ok(mut daemon) = booted else {
+        // It ends with an error, and is started again, until the disk works.
+        while left.actions.front().is_some_and(|(when, _)| *when <= world.now()) {
+            let (_, action) = left.actions.pop_front().unwrap();
+            let is_last = matches!(action, Action::Calm);
+            between_lives(world, left, action);
+            if is_last {
+                break;
+            }
+        }
+        return End::Crashed(seconds(5));
+    };
+    world.configured(knobs.endpoints);
+    daemon.start(settings_now.retention);
+    let began = clock::instant();
+    let base = world.now();
+    loop {
+        let now = world.now();
+        let next = left
+            .actions
+            .front()
+            .map_or(now + seconds(60), |(when, _)| (*when).min(now + seconds(60)));
+        tokio::select! {
+            biased;
+            () = world.interrupted() => return End::Crashed(left.away),
+            () = tokio::time::sleep_until(began + next.saturating_sub(base)) => {}
+        }
+        look(world, &health, &store).await;
+        if world.violation().is_some() {
+            return End::Over;
+        }
+        while left.actions.front().is_some_and(|(when, _)| *when <= world.now()) {
+            let (_, action) = left.actions.pop_front().unwrap();
+            world.note(|| format!("action {action:?}"));
+            match action {
+                Action::Reload(knobs) => {
+                    world.maybe_configured(knobs.endpoints);
+                    world.set_knobs((*knobs).clone());
+                    let settings = settings(world, &knobs);
+                    let applied = tokio::select! {
+                        biased;
+                        () = world.interrupted() => return End::Crashed(left.away),
+                        applied = daemon.apply(&settings, secrets()) => applied,
+                    };
+                    if applied.is_ok() {
+                        world.configured(knobs.endpoints);
+                    }
+                }
+                Action::Key(project) => {
+                    world.replace_key(project);
+                    daemon.keys_replaced(vec![PROJECTS[project].into()]).await;
+                }
+                Action::Stop { away } => {
+                    return match stop(world, &mut daemon).await {
+                        Some(()) => End::Stopped(away),
+                        None => End::Crashed(left.away),
+                    };
+                }
+                Action::Crash { away } => return End::Crashed(away),
+                Action::CrashAtCommit { before, away } => {
+                    left.away = away;
+                    world.arm(if before {
+                        Armed::BeforeCommit
+                    } else {
+                        Armed::AfterCommit
+                    });
+                }
+                Action::CrashAtReceipt { away } => {
+                    left.away = away;
+                    world.arm(Armed::AfterReceipt);
+                }
+                other => {
+                    between_lives(world, left, other);
+                    list.send_replace(Arc::new(left.snapshot.clone()));
+                }
+            }
+        }
+        if left.is_calm && left.actions.is_empty() {
+            let calm_for = world.now().saturating_sub(world.plan.calm);
+            let (untold, undelivered) = (world.untold(), world.undelivered());
+            let stats = store.endpoint_stats().await.unwrap();
+            let waits = stats.iter().any(|stats| stats.backlog > 0);
+            if untold.is_empty() && undelivered.is_empty() && !waits {
+                let _ = stop(world, &mut daemon).await;
+                return End::Over;
+            }
+            if calm_for > PATIENCE && !untold.is_empty() {
+                world.violate(format!("ended, and not told for {PATIENCE:?}: {untold:?}"));
+            } else if calm_for > PATIENCE_OF_RECEIVERS {
+                world.violate(format!("recorded, and not delivered: {undelivered:?}, {stats:?}"));
+            }
+        }
+    }
+}
+
+/// What happens whether or not the daemon runs.
+fn between_lives(world: &World, left: &mut Left, action: Action) {
+    match action {
+        Action::List {
+            listed,
+            labels,
+            noise,
+        } => {
+            let text = list_file(world, &listed, labels, noise);
+            let projects: Vec<Arc<str>> = PROJECTS.iter().map(|name| Arc::from(*name)).collect();
+            let list = parse(text.as_bytes(), &projects);
+            let keys: BTreeMap<_, _> = list
+                .entries
+                .iter()
+                .map(|entry| (entry.key.clone(), labels))
+                .collect();
+            if keys.len() != listed.len() {
+                world.violate(format!("{} lines hold of {}", keys.len(), listed.len()));
+            }
+            world.list(keys);
+            left.snapshot.list = Some(Arc::new(list));
+            left.snapshot.generation += 1;
+        }
+        Action::Step(seconds) => world.step(seconds),
+        Action::Reload(knobs) => {
+            world.maybe_configured(knobs.endpoints);
+            world.set_knobs(*knobs);
+        }
+        Action::Key(project) => world.replace_key(project),
+        Action::DiskFull => world.disk_full(true),
+        Action::DiskWorks => world.disk_full(false),
+        Action::Calm => left.is_calm = true,
+        Action::Stop { .. }
+        | Action::Crash { .. }
+        | Action::CrashAtCommit { .. }
+        | Action::CrashAtReceipt { .. } => {}
+    }
+}
+
+/// Looks whether the daemon is well, and keeps its bounds.
+async fn look(world: &World, health: &Health, store: &Store) {
+    if let Err(sick) = health.check() {
+        world.violate(format!("the daemon is not well: {sick:?}"));
+    }
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let most = 3 * world.plan.operations.len() + 3 * (6 + 4) + 10;
+    if tasks > most {
+        world.violate(format!("{tasks} tasks, more than {most}"));
+    }
+    let most = world.knobs().max_backlog as u64;
+    if let Ok(stats) = store.endpoint_stats().await {
+        for stats in stats.iter().filter(|stats| stats.backlog > most) {
+            world.note(|| format!("backlog {} above {most}", stats.backlog));
+        }
+    }
+}
+
+/// `None` if the process was gone before it had stopped.
+async fn stop(world: &Arc<World>, daemon: &mut Daemon<Api>) -> Option<()> {
+    let limit = STOP + seconds(60);
+    let stopped = tokio::select! {
+        biased;
+        () = world.interrupted() => return None,
+        stopped = tokio::time::timeout(limit, daemon.stop(None)) => stopped,
+    };
+    if stopped.is_err() {
+        world.violate(format!("the stop did not end within {limit:?}"));
+        return Some(());
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    if tasks > 0 {
+        world.violate(format!("{tasks} tasks outlived the stop"));
+    }
+    Some(())
+}

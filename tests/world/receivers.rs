@@ -1,0 +1,75 @@
+//! The scripted webhook receivers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backfill_watch::core::retry::Outcome;
+use backfill_watch::report::webhook::{Attempt, Attempting, Deliver, Message};
+use secrecy::SecretSlice;
+use url::Url;
+
+use crate::plan::{ENDPOINTS, Manner, seconds};
+use crate::world::World;
+
+/// What the daemon's events are sent to.
+#[derive(Debug)]
+pub struct Receivers(pub Arc<World>);
+
+/// An attempt under way, until it is answered or dropped.
+struct Underway<'a> {
+    world: &'a World,
+    endpoint: usize,
+    id: &'a str,
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        self.world.attempt_ends(self.endpoint, self.id);
+    }
+}
+
+fn answered(status: u16, retry_after: Option<Duration>) -> Outcome {
+    Outcome::Answered { status, retry_after }
+}
+
+impl Deliver for Receivers {
+    fn attempt<'a>(&'a self, url: &'a Url, _: &'a [SecretSlice<u8>], message: Message) -> Attempting<'a> {
+        Box::pin(async move {
+            let world = &*self.0;
+            world.alive().await;
+            let host = url.host_str().unwrap_or_default();
+            let endpoint = ENDPOINTS.iter().position(|name| host.starts_with(name)).unwrap();
+            world.attempt_begins(endpoint, &message);
+            let underway = Underway {
+                world,
+                endpoint,
+                id: &message.id,
+            };
+            let (manner, latency) = world.receiver_draws(endpoint, &message.id);
+            let latency = match manner {
+                Some(Manner::TimesOut) => seconds(15),
+                _ => latency,
+            };
+            tokio::time::sleep(latency).await;
+            world.alive().await;
+            let has_it = matches!(manner, None | Some(Manner::LostAnswer | Manner::Slow));
+            if has_it && world.receipt(endpoint, &message.id) {
+                world.crash("after a receipt").await;
+            }
+            let outcome = match manner {
+                None | Some(Manner::Slow) => answered(204, None),
+                Some(Manner::Status(status)) => answered(status, None),
+                Some(Manner::Busy(wait)) => answered(429, Some(seconds(wait))),
+                Some(Manner::TimesOut) => Outcome::TimedOut,
+                Some(Manner::NoAnswer | Manner::LostAnswer) => Outcome::NoAnswer,
+            };
+            world.attempt_outcome(endpoint, &message.id, outcome);
+            drop(underway);
+            let error = match outcome {
+                Outcome::Answered { status: 204, .. } => String::new(),
+                other => format!("{other:?}"),
+            };
+            Attempt { outcome, error }
+        })
+    }
+}

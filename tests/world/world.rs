@@ -1,0 +1,937 @@
+//! What is true in a world, what was seen of the daemon, and whether that may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use backfill_watch::clock::{self, Wall};
+use backfill_watch::core::event::EventType;
+use backfill_watch::core::retry::Outcome;
+use backfill_watch::core::watch_list::WatchKey;
+use backfill_watch::report::webhook::Message;
+use backfill_watch::store::{Cursor, StoredEvent};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::api::{Kind, status_at};
+use crate::dice::Dice;
+use crate::plan::{ENDPOINTS, EventsOf, Fate, Fault, Knobs, Manner, PROJECTS, Plan, seconds};
+
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The resolution of timers, and a little.
+const TICK: Duration = Duration::from_micros(1500);
+/// The time for what has to wait for the disk.
+const GRACE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Commit {
+    Written,
+    Refused,
+    CrashBefore,
+    CrashAfter,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Armed {
+    BeforeCommit,
+    AfterCommit,
+    AfterReceipt,
+}
+
+#[derive(Debug, Clone)]
+struct Poll {
+    life: u32,
+    start: Duration,
+    end: Option<Duration>,
+    is_probe: bool,
+    kind: Option<Kind>,
+}
+
+/// What was told of one operation.
+#[derive(Debug, Default)]
+struct Told {
+    sequence: u64,
+    ended: Option<EventType>,
+    /// Whether it was off the list since it ended.
+    was_away: bool,
+    unreachable: bool,
+    stalled: bool,
+}
+
+#[derive(Debug, Default)]
+struct OfProject {
+    in_flight: usize,
+    last_start: Option<Duration>,
+    probe: bool,
+    probes_in_flight: usize,
+    /// A pause that was asked for: from, until.
+    pause: Option<(Duration, Duration)>,
+    answered: Option<Duration>,
+    last: Option<Kind>,
+    unreachable: bool,
+    rejected: bool,
+    new_key: bool,
+}
+
+#[derive(Debug)]
+struct Committed {
+    number: usize,
+    body: String,
+    event_type: EventType,
+    subject: String,
+    wanted: [bool; 3],
+}
+
+#[derive(Debug, Default)]
+struct OfEndpoint {
+    /// By event: attempts, refusals of the event itself, whether it was acknowledged.
+    events: BTreeMap<String, (u32, u32, bool)>,
+    /// By subject: the number of the last event that was sent.
+    last: BTreeMap<String, usize>,
+    busy: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct State {
+    dice: Dice,
+    base: Duration,
+    start: Option<Instant>,
+    step: i64,
+    dead: bool,
+    life: u32,
+    life_began: Duration,
+    journal: Vec<String>,
+    violation: Option<String>,
+    knobs: Vec<(Duration, Knobs)>,
+    configured: [bool; 3],
+    full: bool,
+    writable: bool,
+    full_last: Duration,
+    armed: Option<Armed>,
+    listed: BTreeMap<WatchKey, u64>,
+    removed: BTreeMap<WatchKey, Duration>,
+    polls: BTreeMap<WatchKey, Vec<Poll>>,
+    projects: [OfProject; 2],
+    shown: Option<Cursor>,
+    committed: BTreeMap<String, Committed>,
+    told: BTreeMap<WatchKey, Told>,
+    reported: BTreeSet<String>,
+    endpoints: [OfEndpoint; 3],
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub plan: Plan,
+    state: Mutex<State>,
+    interrupt: Notify,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Arc<Self> {
+        let plan = Plan::new(seed);
+        let knobs = vec![(Duration::ZERO, plan.knobs.clone())];
+        Arc::new(Self {
+            plan,
+            state: Mutex::new(State {
+                dice: Dice::new(seed ^ 0x5eed),
+                base: Duration::ZERO,
+                start: None,
+                step: 0,
+                dead: false,
+                life: 0,
+                life_began: Duration::ZERO,
+                journal: Vec::new(),
+                violation: None,
+                knobs,
+                configured: [false; 3],
+                full: false,
+                writable: true,
+                full_last: Duration::ZERO,
+                armed: None,
+                listed: BTreeMap::new(),
+                removed: BTreeMap::new(),
+                polls: BTreeMap::new(),
+                projects: Default::default(),
+                shown: None,
+                committed: BTreeMap::new(),
+                told: BTreeMap::new(),
+                reported: BTreeSet::new(),
+                endpoints: Default::default(),
+            }),
+            interrupt: Notify::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    // Time.
+
+    pub fn now(&self) -> Duration {
+        self.state().now()
+    }
+
+    pub fn wall(self: &Arc<Self>) -> Wall {
+        let world = Arc::clone(self);
+        Wall::new(move || {
+            let state = world.state();
+            let since =
+                SignedDuration::try_from(state.now()).unwrap() + SignedDuration::from_secs(state.step);
+            Timestamp::from_second(1_800_000_000).unwrap() + since
+        })
+    }
+
+    pub fn step(&self, by: i64) {
+        self.state().step += by;
+    }
+
+    pub fn begin_life(&self) -> u64 {
+        let mut state = self.state();
+        state.start = Some(clock::instant());
+        state.dead = false;
+        state.life += 1;
+        state.life_began = state.base;
+        for project in &mut state.projects {
+            *project = OfProject {
+                unreachable: project.unreachable,
+                rejected: project.rejected,
+                new_key: project.new_key,
+                ..OfProject::default()
+            };
+        }
+        for endpoint in &mut state.endpoints {
+            endpoint.busy.clear();
+        }
+        state.dice.next()
+    }
+
+    /// After the runtime of a life is gone.
+    pub fn end_life(&self, now: Duration, away: Duration) {
+        let mut state = self.state();
+        state.start = None;
+        state.base = now + away;
+        state.dead = true;
+    }
+
+    /// Returns while the process lives, else never.
+    pub async fn alive(&self) {
+        let is_dead = self.state().dead;
+        if is_dead {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The process is gone.
+    pub async fn crash(&self, when: &str) {
+        self.note(|| format!("crash {when}"));
+        {
+            let mut state = self.state();
+            state.dead = true;
+            state.armed = None;
+        }
+        self.interrupt.notify_one();
+        std::future::pending::<()>().await;
+    }
+
+    pub async fn interrupted(&self) {
+        self.interrupt.notified().await;
+    }
+
+    // The journal.
+
+    pub fn note(&self, line: impl FnOnce() -> String) {
+        self.state().note(line());
+    }
+
+    pub fn violate(&self, what: String) {
+        let mut state = self.state();
+        state.violate(what);
+        drop(state);
+        self.interrupt.notify_one();
+    }
+
+    pub fn violation(&self) -> Option<String> {
+        self.state().violation.clone()
+    }
+
+    pub fn journal(&self) -> Vec<String> {
+        self.state().journal.clone()
+    }
+
+    // Settings and list.
+
+    pub fn knobs(&self) -> Knobs {
+        self.state().latest().clone()
+    }
+
+    pub fn set_knobs(&self, knobs: Knobs) {
+        let mut state = self.state();
+        let now = state.now();
+        state.knobs.push((now, knobs));
+    }
+
+    /// Which endpoints are surely configured from now on.
+    pub fn configured(&self, endpoints: [bool; 3]) {
+        self.state().configured = endpoints;
+    }
+
+    pub fn maybe_configured(&self, endpoints: [bool; 3]) {
+        let mut state = self.state();
+        for (index, is) in endpoints.iter().enumerate() {
+            state.configured[index] &= is;
+        }
+    }
+
+    pub fn list(&self, listed: BTreeMap<WatchKey, u64>) {
+        let mut state = self.state();
+        let now = state.now();
+        let before = std::mem::replace(&mut state.listed, listed);
+        for key in before.into_keys() {
+            if !state.listed.contains_key(&key) {
+                state.removed.insert(key.clone(), now);
+                state.told.entry(key).or_default().was_away = true;
+            }
+        }
+    }
+
+    pub fn index_of(&self, key: &WatchKey) -> Option<usize> {
+        self.plan
+            .operations
+            .iter()
+            .position(|course| course.id == *key.operation)
+    }
+
+    pub fn replace_key(&self, project: usize) {
+        self.state().projects[project].new_key = true;
+    }
+
+    // The disk.
+
+    pub fn disk_full(&self, full: bool) {
+        let mut state = self.state();
+        state.full = full;
+        state.full_last = state.now();
+        if !full {
+            state.writable = true;
+        }
+    }
+
+    pub fn is_disk_writable(&self) -> bool {
+        self.state().writable
+    }
+
+    pub fn arm(&self, armed: Armed) {
+        self.state().armed = Some(armed);
+    }
+
+    pub fn disk_latency(&self) -> (Duration, Duration) {
+        let most = self.plan.disk;
+        let mut state = self.state();
+        let mut draw = || Duration::from_millis(if most == 0 { 0 } else { state.dice.between(0, most) });
+        (draw(), draw())
+    }
+
+    pub fn commit_begins(&self) -> Commit {
+        let mut state = self.state();
+        if state.full {
+            state.writable = false;
+            state.full_last = state.now();
+            return Commit::Refused;
+        }
+        match state.armed {
+            Some(Armed::BeforeCommit) => Commit::CrashBefore,
+            Some(Armed::AfterCommit) => Commit::CrashAfter,
+            _ => Commit::Written,
+        }
+    }
+
+    pub fn shown(&self) -> Option<Cursor> {
+        self.state().shown.clone()
+    }
+
+    /// These events are on disk since just now.
+    pub fn committed(&self, events: Vec<StoredEvent>, next: Cursor) {
+        let mut state = self.state();
+        state.shown = Some(next);
+        for event in events {
+            if let Err(why) = state.commit(&self.plan, &event) {
+                state.violate(format!("{why}: {} {}", event.event_type, event.body));
+            }
+        }
+        let broken = state.violation.is_some();
+        drop(state);
+        if broken {
+            self.interrupt.notify_one();
+        }
+    }
+
+    /// An event was told to the log.
+    pub fn reported(&self, id: &str) {
+        let mut state = self.state();
+        if state.dead {
+            return;
+        }
+        state.note(format!("told {id}"));
+        let known = state.committed.contains_key(id);
+        let again = !state.reported.insert(id.to_owned());
+        drop(state);
+        if !known {
+            self.violate(format!("event {id} was told before it was committed"));
+        }
+        if again {
+            self.violate(format!("event {id} was told twice"));
+        }
+    }
+
+    // The API.
+
+    pub fn probe_begins(&self, project: usize) -> bool {
+        let mut state = self.state();
+        state.projects[project].probe = true;
+        std::mem::take(&mut state.projects[project].new_key)
+    }
+
+    pub fn poll_starts(&self, key: &WatchKey) -> usize {
+        let mut state = self.state();
+        let now = state.now();
+        state.note(format!("poll {key}"));
+        let project = PROJECTS.iter().position(|name| **name == *key.project).unwrap();
+        let checked = state.check_poll(key, project, now);
+        let of = &mut state.projects[project];
+        let is_probe = std::mem::take(&mut of.probe);
+        of.in_flight += 1;
+        of.probes_in_flight += usize::from(is_probe);
+        of.last_start = Some(now);
+        let life = state.life;
+        let polls = state.polls.entry(key.clone()).or_default();
+        polls.push(Poll {
+            life,
+            start: now,
+            end: None,
+            is_probe,
+            kind: None,
+        });
+        let number = polls.len() - 1;
+        drop(state);
+        if let Err(why) = checked {
+            self.violate(why);
+        }
+        number
+    }
+
+    pub fn api_draws(&self, key: &WatchKey) -> (Option<Fault>, Duration) {
+        let index = self.index_of(key);
+        let mut state = self.state();
+        let now = state.now();
+        let mut found = None;
+        for spell in &self.plan.api {
+            let runs = PROJECTS[spell.of] == &*key.project && spell.from <= now && now < spell.to;
+            if !runs || !state.dice.percent(spell.percent) {
+                continue;
+            }
+            let concerns = match spell.what {
+                Fault::NotFoundOne(one) | Fault::RefusedOne(one) | Fault::ForbiddenOne(one) => {
+                    index == Some(one)
+                }
+                _ => true,
+            };
+            if concerns && found.is_none() {
+                found = Some(spell.what);
+            }
+        }
+        let most = if found == Some(Fault::Slow) { 9_900 } else { 400 };
+        (found, Duration::from_millis(state.dice.between(1, most)))
+    }
+
+    pub fn log_latency(&self) -> Duration {
+        Duration::from_millis(self.state().dice.between(1, 5000))
+    }
+
+    pub fn poll_dropped(&self, key: &WatchKey, number: usize) {
+        self.poll_over(key, number, None);
+    }
+
+    pub fn poll_ends(&self, key: &WatchKey, number: usize, kind: Kind) {
+        self.note(|| format!("answer {key} {kind:?}"));
+        self.poll_over(key, number, Some(kind));
+    }
+
+    fn poll_over(&self, key: &WatchKey, number: usize, kind: Option<Kind>) {
+        let mut state = self.state();
+        if state.dead {
+            return;
+        }
+        let now = state.now();
+        let project = PROJECTS.iter().position(|name| **name == *key.project).unwrap();
+        let most = state.latest().max_retry_after;
+        let poll = &mut state.polls.get_mut(key).unwrap()[number];
+        poll.end = Some(now);
+        poll.kind = kind.clone();
+        let was_probe = poll.is_probe;
+        let of = &mut state.projects[project];
+        of.in_flight -= 1;
+        of.probes_in_flight -= usize::from(was_probe);
+        match &kind {
+            Some(Kind::Operation { .. }) => of.answered = Some(now),
+            Some(Kind::Throttled(Some(wait))) => {
+                let until = now + (*wait).min(most);
+                if of.pause.is_none_or(|(_, before)| before < until) {
+                    of.pause = Some((now, until));
+                }
+            }
+            _ => {}
+        }
+        if kind.is_some() {
+            of.last = kind;
+        }
+    }
+
+    // Receivers.
+
+    pub fn attempt_begins(&self, endpoint: usize, message: &Message) {
+        let mut state = self.state();
+        state.note(format!("send {} {}", ENDPOINTS[endpoint], message.id));
+        let checked = state.check_attempt(endpoint, message);
+        drop(state);
+        if let Err(why) = checked {
+            self.violate(format!(
+                "{}: {why}: {} {}",
+                ENDPOINTS[endpoint], message.id, message.body
+            ));
+        }
+    }
+
+    pub fn receiver_draws(&self, endpoint: usize, id: &str) -> (Option<Manner>, Duration) {
+        let mut state = self.state();
+        let now = state.now();
+        let mut found = None;
+        for spell in &self.plan.receivers {
+            let runs = spell.of == endpoint && spell.from <= now && now < spell.to;
+            if runs && state.dice.percent(spell.percent) && found.is_none() {
+                found = Some(spell.what);
+            }
+        }
+        if let Some((of, operation)) = self.plan.poison
+            && of == endpoint
+            && now < self.plan.calm
+            && state.committed.get(id).is_some_and(|event| {
+                event
+                    .subject
+                    .split_once('/')
+                    .is_some_and(|(_, id)| id == self.plan.operations[operation].id)
+            })
+        {
+            found = Some(Manner::Status(422));
+        }
+        let most = if found == Some(Manner::Slow) { 14_900 } else { 300 };
+        (found, Duration::from_millis(state.dice.between(1, most)))
+    }
+
+    /// The receiver has the event; whether the process is to be gone now.
+    pub fn receipt(&self, endpoint: usize, id: &str) -> bool {
+        let mut state = self.state();
+        state.note(format!("receipt {} {id}", ENDPOINTS[endpoint]));
+        state.armed == Some(Armed::AfterReceipt)
+    }
+
+    pub fn attempt_outcome(&self, endpoint: usize, id: &str, outcome: Outcome) {
+        let mut state = self.state();
+        state.note(format!("outcome {} {id} {outcome:?}", ENDPOINTS[endpoint]));
+        let event = state.endpoints[endpoint].events.entry(id.to_owned()).or_default();
+        match outcome {
+            Outcome::Answered {
+                status: 200..=299, ..
+            } => event.2 = true,
+            Outcome::Answered {
+                status: 400 | 404 | 405 | 413 | 422,
+                ..
+            } => event.1 += 1,
+            _ => {}
+        }
+    }
+
+    pub fn attempt_ends(&self, endpoint: usize, id: &str) {
+        let mut state = self.state();
+        if let Some(subject) = state.committed.get(id).map(|event| event.subject.clone()) {
+            state.endpoints[endpoint].busy.remove(&subject);
+        }
+    }
+
+    // The end.
+
+    /// What has ended at the API, is listed, and was not told as ended.
+    pub fn untold(&self) -> Vec<String> {
+        let state = self.state();
+        let now = state.now();
+        let courses = self.plan.operations.iter().filter(|course| {
+            let is_over = match status_at(course, now) {
+                None => true,
+                Some(status) => !matches!(status, "in_progress" | "queued"),
+            };
+            is_over || (course.fate == Fate::Vanishes && now >= course.end)
+        });
+        courses
+            .filter_map(|course| {
+                let key = state.listed.keys().find(|key| *key.operation == *course.id)?;
+                let told = state.told.get(key).is_some_and(|told| told.ended.is_some());
+                (!told).then(|| key.to_string())
+            })
+            .collect()
+    }
+
+    /// What should have been delivered and was not.
+    pub fn undelivered(&self) -> Vec<String> {
+        let state = self.state();
+        let mut left = Vec::new();
+        let is_bounded = state.knobs.iter().any(|(_, knobs)| knobs.max_backlog < 1000);
+        for (id, event) in &state.committed {
+            for (index, endpoint) in state.endpoints.iter().enumerate() {
+                if !event.wanted[index] || event.event_type == EventType::Progress || is_bounded {
+                    continue;
+                }
+                let (attempts, refusals, acknowledged) = endpoint.events.get(id).copied().unwrap_or_default();
+                if !acknowledged && refusals < 5 && attempts < 12 {
+                    left.push(format!(
+                        "{} {id} {} {}",
+                        ENDPOINTS[index], event.subject, event.event_type
+                    ));
+                }
+            }
+        }
+        left
+    }
+
+    pub fn counts(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.committed.len(), state.polls.values().map(Vec::len).sum())
+    }
+}
+
+impl State {
+    fn now(&self) -> Duration {
+        self.base
+            + self
+                .start
+                .map_or(Duration::ZERO, |start| clock::instant() - start)
+    }
+
+    fn note(&mut self, line: String) {
+        let now = self.now();
+        self.journal.push(format!("{:>12.3} {line}", now.as_secs_f64()));
+    }
+
+    fn violate(&mut self, what: String) {
+        self.note(format!("BROKEN {what}"));
+        self.violation.get_or_insert(what);
+    }
+
+    fn latest(&self) -> &Knobs {
+        &self.knobs.last().unwrap().1
+    }
+
+    /// The settings that were in force at any time since then.
+    fn since(&self, then: Duration) -> impl Iterator<Item = &Knobs> {
+        let first = self
+            .knobs
+            .partition_point(|(from, _)| *from <= then)
+            .saturating_sub(1);
+        self.knobs[first..].iter().map(|(_, knobs)| knobs)
+    }
+
+    fn check_poll(&self, key: &WatchKey, project: usize, now: Duration) -> Result<(), String> {
+        let of = &self.projects[project];
+        let told = self.told.get(key);
+        if let Some(told) = told
+            && let Some(ended) = told.ended
+            && !(told.was_away && may_start_again(ended))
+        {
+            return Err(format!("{key} is polled after its end, {ended}"));
+        }
+        if !self.listed.contains_key(key) {
+            let since = self.removed.get(key).copied().unwrap_or_default();
+            if now.saturating_sub(since.max(self.full_last).max(self.life_began)) > GRACE {
+                return Err(format!("{key} is polled though it left the list at {since:?}"));
+            }
+        }
+        if let Some(last) = self.polls.get(key).and_then(|polls| polls.last())
+            && last.life == self.life
+        {
+            let Some(end) = last.end else {
+                return Err(format!("{key} is polled twice at once"));
+            };
+            let least = self.since(end).map(|knobs| knobs.min).min().unwrap_or_default();
+            let was_project = matches!(last.kind, None | Some(Kind::Unauthorized | Kind::Forbidden));
+            let is_new = self
+                .removed
+                .get(key)
+                .is_some_and(|removed| *removed >= last.start);
+            if now + TICK < end + least && !of.probe && !was_project && !is_new {
+                return Err(format!(
+                    "{key} is polled {:?} after its last poll, min_interval is {least:?}",
+                    now - end
+                ));
+            }
+        }
+        if let Some(last) = of.last_start {
+            let fastest = self.since(last).map(|knobs| knobs.per_second).fold(0.0, f64::max);
+            if now + TICK < last + Duration::from_secs_f64(1.0 / fastest) {
+                return Err(format!(
+                    "{key} is polled {:?} after another, at {fastest} a second",
+                    now - last
+                ));
+            }
+        }
+        // Polls in flight before the limit was lowered may take a request's time-out to end.
+        let most = self.since(now.saturating_sub(REQUEST_TIMEOUT + seconds(5)));
+        let most = most.map(|knobs| knobs.concurrent).max().unwrap_or(1);
+        if of.in_flight >= most {
+            return Err(format!(
+                "{} polls of {} in flight, the most are {most}",
+                of.in_flight + 1,
+                key.project
+            ));
+        }
+        if let Some((from, until)) = of.pause
+            && now > from + seconds(10)
+            && now + TICK < until
+        {
+            return Err(format!(
+                "{key} is polled while its project is paused until {until:?}"
+            ));
+        }
+        if of.probe && of.probes_in_flight > 0 {
+            return Err(format!("two probes of {} at once", key.project));
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, plan: &Plan, event: &StoredEvent) -> Result<(), String> {
+        self.note(format!("event {} {} {}", event.id, event.event_type, event.body));
+        let body: Value = serde_json::from_str(&event.body).map_err(|error| error.to_string())?;
+        let data = &body["data"];
+        let project = data["project"].as_str().unwrap_or_default().to_owned();
+        let operation = data["operationId"].as_str();
+        let number = self.committed.len();
+        let wanted = std::array::from_fn(|index| {
+            self.configured[index]
+                && match plan.events[index] {
+                    EventsOf::All => true,
+                    EventsOf::Default => event.event_type != EventType::Progress,
+                    EventsOf::Endings => event.event_type.is_ending(),
+                }
+        });
+        let committed = Committed {
+            number,
+            body: event.body.clone(),
+            event_type: event.event_type,
+            subject: format!("{project}/{}", operation.unwrap_or_default()),
+            wanted,
+        };
+        if self.committed.insert(event.id.clone(), committed).is_some() {
+            return Err("the same ID is recorded twice".to_owned());
+        }
+        match operation {
+            Some(operation) => {
+                let key = WatchKey {
+                    project: project.into(),
+                    operation: operation.into(),
+                };
+                self.check_operation(&key, event.event_type, data)
+            }
+            None => self.check_project(&project, event.event_type),
+        }
+    }
+
+    fn check_operation(&mut self, key: &WatchKey, event_type: EventType, data: &Value) -> Result<(), String> {
+        let now = self.now();
+        let polls = self.polls.get(key).map(Vec::as_slice).unwrap_or_default();
+        let answers: Vec<(&Kind, Duration)> = polls
+            .iter()
+            .rev()
+            .filter_map(|poll| Some((poll.kind.as_ref()?, poll.end?)))
+            .collect();
+        let last = answers.first().map(|(kind, _)| *kind);
+        let (status, count, attempts) = match last {
+            Some(Kind::Operation {
+                status,
+                count,
+                attempts,
+            }) => (Some(status.as_str()), *count, *attempts),
+            _ => (None, None, 0),
+        };
+        let since = now.saturating_sub(seconds(3600));
+        let told = self.told.get(key);
+        let ended = told.and_then(|told| told.ended);
+        let fails = |why: &str| Err(why.to_owned());
+        if data["sequence"].as_u64() != Some(told.map_or(0, |told| told.sequence) + 1) {
+            return fails("its sequence has a gap");
+        }
+        if let Some(ended) = ended
+            && !(may_start_again(ended) && told.is_some_and(|told| told.was_away))
+        {
+            return fails("it comes after the end");
+        }
+        match event_type {
+            EventType::Succeeded if status != Some("success") => {
+                return fails("the operation did not succeed");
+            }
+            EventType::Failed if status != Some("failure") => return fails("the operation did not fail"),
+            EventType::Ended if status != Some("paused") && status != Some("queued") => {
+                return fails("the operation did not end so");
+            }
+            EventType::Succeeded | EventType::Failed | EventType::Ended
+                if data["status"].as_str() != status =>
+            {
+                return fails("the status is another one");
+            }
+            EventType::Started if !matches!(status, Some("in_progress" | "queued")) => {
+                return fails("it does not run");
+            }
+            EventType::Progress | EventType::Resumed
+                if status.is_none() || data["progress"]["recordsProcessed"].as_u64() != count =>
+            {
+                return fails("the count is another one");
+            }
+            EventType::Stalled => {
+                let same = answers.iter().filter_map(|(kind, end)| match kind {
+                    Kind::Operation { count, .. } => Some((*count, *end)),
+                    _ => None,
+                });
+                let first = same
+                    .take_while(|(other, _)| *other == count)
+                    .last()
+                    .map_or(now, |(_, end)| end);
+                let least = self
+                    .since(since)
+                    .map(|knobs| knobs.stalled_after)
+                    .min()
+                    .unwrap_or_default();
+                if now.saturating_sub(first) + TICK < least {
+                    return fails("the count did not stand still for so long");
+                }
+            }
+            EventType::Retried if data["retry"]["attempts"].as_u64() != Some(attempts) => {
+                return fails("the attempts are others");
+            }
+            EventType::Gone => {
+                let misses: Vec<Duration> = answers
+                    .iter()
+                    .filter(|(kind, _)| {
+                        !matches!(kind, Kind::Failed | Kind::Throttled(_) | Kind::Unauthorized)
+                    })
+                    .take_while(|(kind, _)| matches!(kind, Kind::NotFound))
+                    .map(|(_, end)| *end)
+                    .collect();
+                let least = self
+                    .since(since)
+                    .map(|knobs| knobs.grace)
+                    .min()
+                    .unwrap_or_default();
+                if misses.len() < 3 || now.saturating_sub(*misses.last().unwrap_or(&now)) + TICK < least {
+                    return fails("it was not missing for so long");
+                }
+            }
+            EventType::Expired if self.since(since).all(|knobs| knobs.give_up_after.is_none()) => {
+                return fails("nothing is given up");
+            }
+            EventType::Unreachable => {
+                let row = answers
+                    .iter()
+                    .take_while(|(kind, _)| !matches!(kind, Kind::Operation { .. }))
+                    .count();
+                if !matches!(last, Some(Kind::Refused | Kind::Forbidden)) && row < 3 {
+                    return fails("it can be reached");
+                }
+                if told.is_some_and(|told| told.unreachable) {
+                    return fails("it was told before");
+                }
+            }
+            EventType::Reachable if status.is_none() || !told.is_some_and(|told| told.unreachable) => {
+                return fails("it was not told unreachable, or is");
+            }
+            _ => {}
+        }
+        let told = self.told.entry(key.clone()).or_default();
+        if event_type == EventType::Resumed && !told.stalled {
+            return fails("it was not stalled");
+        }
+        told.sequence += 1;
+        told.was_away &= !event_type.is_ending();
+        told.ended = event_type.is_ending().then_some(event_type);
+        match event_type {
+            EventType::Stalled => told.stalled = true,
+            EventType::Resumed => told.stalled = false,
+            EventType::Unreachable => told.unreachable = true,
+            EventType::Reachable => told.unreachable = false,
+            _ if event_type.is_ending() => (told.stalled, told.unreachable) = (false, false),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check_project(&mut self, name: &str, event_type: EventType) -> Result<(), String> {
+        let now = self.now();
+        let index = PROJECTS.iter().position(|project| *project == name).unwrap();
+        let least = self
+            .since(now.saturating_sub(seconds(3600)))
+            .map(|knobs| knobs.unreachable_after)
+            .min();
+        let least = least.unwrap_or_default();
+        let of = &mut self.projects[index];
+        let (flag, is) = match event_type {
+            EventType::ApiUnreachable => {
+                // An answer may have come while this was being written.
+                if of
+                    .answered
+                    .is_some_and(|at| now.saturating_sub(at) + seconds(20) < least)
+                {
+                    return Err("the API was reached".to_owned());
+                }
+                (&mut of.unreachable, true)
+            }
+            EventType::ApiReachable => {
+                if of.answered.is_none() {
+                    return Err("the API was not reached".to_owned());
+                }
+                (&mut of.unreachable, false)
+            }
+            EventType::CredentialsRejected => (&mut of.rejected, true),
+            EventType::CredentialsAccepted => (&mut of.rejected, false),
+            _ => return Err("this is no event of a project".to_owned()),
+        };
+        if *flag == is {
+            return Err("it was told before".to_owned());
+        }
+        *flag = is;
+        Ok(())
+    }
+
+    fn check_attempt(&mut self, endpoint: usize, message: &Message) -> Result<(), &'static str> {
+        let Some(event) = self.committed.get(&message.id) else {
+            return Err("sent before it was committed");
+        };
+        let of = &mut self.endpoints[endpoint];
+        of.events.entry(message.id.clone()).or_default().0 += 1;
+        if event.body != message.body {
+            return Err("the body is another one than was recorded");
+        }
+        if !of.busy.insert(event.subject.clone()) {
+            return Err("two of one operation are under way");
+        }
+        let last = of.last.entry(event.subject.clone()).or_insert(event.number);
+        if *last > event.number {
+            return Err("it comes after a later one");
+        }
+        *last = event.number;
+        Ok(())
+    }
+}
+
+fn may_start_again(ended: EventType) -> bool {
+    matches!(ended, EventType::Ended | EventType::Gone | EventType::Expired)
+}
