@@ -161,7 +161,7 @@ impl Tx<'_> {
             }
             Write::Checkpoint { states, at } => {
                 for row in states {
-                    state::put(self.conn, row, at.as_millisecond())?;
+                    state::put_unless_newer(self.conn, row, at.as_millisecond())?;
                 }
             }
             Write::Listed { keys } => state::set_unlisted(self.conn, keys, None)?,

@@ -28,6 +28,22 @@ pub(super) fn put(conn: &Connection, row: &StateRow, at: i64) -> Result<(), rusq
     Ok(())
 }
 
+/// As [`put`], for a watch that no event tells of, unless what is there is newer: it was taken before a change that
+/// overtook it on its way here.
+pub(super) fn put_unless_newer(conn: &Connection, row: &StateRow, at: i64) -> Result<(), rusqlite::Error> {
+    let StateRow::Watch { key, state } = row else {
+        return put(conn, row, at);
+    };
+    conn.prepare_cached(
+        "INSERT INTO watches (project, operation, state, saved) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET state = excluded.state, saved = excluded.saved
+         WHERE (watches.state ->> 'generation', watches.state ->> 'sequence', watches.state ->> 'polls')
+             <= (excluded.state ->> 'generation', excluded.state ->> 'sequence', excluded.state ->> 'polls')",
+    )?
+    .execute(params![key.project, key.operation, state, at])?;
+    Ok(())
+}
+
 pub(super) fn set_unlisted(
     conn: &Connection,
     keys: &[WatchKey],
