@@ -239,7 +239,10 @@ impl Project {
     ) -> Result<(), CommitError> {
         if !events.is_empty() {
             let subject = Subject::Project(Arc::clone(&self.name), next.clone());
-            self.recorder.record(Change { subject, events }).await?;
+            if let Err(error) = self.recorder.record(Change { subject, events }).await {
+                state.keep_reach(&next);
+                return Err(error);
+            }
         }
         self.gate.set_hold(next.hold());
         *state = next;

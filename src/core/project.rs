@@ -155,6 +155,13 @@ impl Project {
         self.next_probe = now.steady;
     }
 
+    /// What `next` came from could not be recorded, so that it is found again; that the API answered, or did not, is
+    /// true all the same.
+    pub fn keep_reach(&mut self, next: &Self) {
+        self.failing = next.failing;
+        self.answered = next.answered;
+    }
+
     /// Forgets a doubt about the credentials, since no other watch is left to settle it.
     pub fn drop_doubt(&mut self) {
         self.doubted_by = None;
@@ -281,7 +288,8 @@ impl Project {
         }
         let paused = self.paused_until.is_some_and(|until| until > cx.now.steady);
         let wait = match wait.filter(|wait| !wait.is_zero()) {
-            Some(wait) => wait.min(cx.max_retry_after),
+            // Whoever met it polls again when the pause is over: not faster than ever.
+            Some(wait) => wait.min(cx.max_retry_after).max(cx.pace.shortest()),
             // Polls in flight meet the same pause; they do not make it longer.
             None if paused => return,
             None => {
