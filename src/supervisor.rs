@@ -150,7 +150,8 @@ impl<F: Fetch> Supervisor<F> {
                 && (retry || self.applied != Some(snapshot.generation))
             {
                 match self.apply(&list, snapshot.generation).await {
-                    Ok(()) => retry = false,
+                    // What is listed has to be on record soon: after a crash it would count as put back.
+                    Ok(()) => retry = !self.reconciled,
                     Err(error) => {
                         if !retry {
                             tracing::error!(
@@ -205,10 +206,19 @@ impl<F: Fetch> Supervisor<F> {
             .store
             .load(added.iter().map(|entry| entry.key.clone()).collect())
             .await?;
+        let back: Vec<WatchKey> = records
+            .iter()
+            .filter(|(_, record)| record.unlisted.is_some())
+            .map(|(key, _)| key.clone())
+            .collect();
         let (watches, started_again) = resume(&added, records, self.store.now());
         if !started_again.is_empty() {
             // Before they count as listed: a crash in between would leave them over for good.
             self.store.checkpoint(started_again).await?;
+        }
+        if !back.is_empty() {
+            // Else a crash after its next end would take it for put back once more, and start it again.
+            self.store.set_listed(back).await?;
         }
         self.mark_listed(list, &asked, &removed).await;
         for entry in returning {
@@ -242,11 +252,12 @@ impl<F: Fetch> Supervisor<F> {
         match marked {
             Ok(()) => self.reconciled = true,
             Err(error) => {
-                self.reconciled = false;
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "what is listed could not be recorded; it is with the next change of the watch list"
-                );
+                if std::mem::replace(&mut self.reconciled, false) {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "what is listed could not be recorded; trying again"
+                    );
+                }
             }
         }
     }
