@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretSlice};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::{self, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,9 @@ pub(super) struct Webhooks {
     cancel: CancellationToken,
     running: BTreeMap<Arc<str>, Running>,
     tasks: JoinSet<(Arc<str>, Stopped)>,
+    /// Held by an endpoint's task while it runs: one that is put back begins when the one before has ended, or two
+    /// would send the same.
+    turns: HashMap<Arc<str>, Arc<Mutex<()>>>,
 }
 
 struct Running {
@@ -49,6 +52,7 @@ impl Webhooks {
             cancel: CancellationToken::new(),
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
+            turns: HashMap::new(),
         }
     }
 
@@ -198,9 +202,20 @@ impl Webhooks {
             cancel: cancel.clone(),
             stats,
         };
+        self.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        let turn = Arc::clone(self.turns.entry(Arc::clone(&name)).or_default());
         self.tasks.spawn({
             let name = Arc::clone(&name);
-            async move { (name, endpoint.run(cancel).await) }
+            async move {
+                let stopped = match cancel.run_until_cancelled(turn.lock()).await {
+                    Some(_turn) => endpoint.run(cancel.clone()).await,
+                    None => Stopped {
+                        cut_short: 0,
+                        unsettled: 0,
+                    },
+                };
+                (name, stopped)
+            }
         });
         self.running.insert(name, running);
     }
