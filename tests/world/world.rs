@@ -821,9 +821,7 @@ impl State {
             EventType::Gone => {
                 let misses: Vec<Duration> = answers
                     .iter()
-                    .filter(|(kind, _)| {
-                        !matches!(kind, Kind::Failed | Kind::Throttled(_) | Kind::Unauthorized)
-                    })
+                    .filter(|(kind, _)| matches!(kind, Kind::NotFound | Kind::Operation { .. }))
                     .take_while(|(kind, _)| matches!(kind, Kind::NotFound))
                     .map(|(_, end)| *end)
                     .collect();
