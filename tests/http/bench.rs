@@ -32,7 +32,7 @@ impl Bench {
             .set("http.listen", "127.0.0.1:0")
             .list(list);
         let daemon = more(setup).start();
-        let address = address_of(&daemon).await;
+        let address = daemon.address().await;
         let bench = Self {
             simulator,
             daemon,
@@ -90,18 +90,6 @@ impl Bench {
         let _ = stream.write_all(bytes).await;
         read_to_end(&mut stream).await
     }
-}
-
-/// Where the daemon serves its pages.
-pub async fn address_of(daemon: &Daemon) -> SocketAddr {
-    let line = daemon
-        .wait_for("the address of the pages", |line| {
-            line["message"]
-                .as_str()
-                .is_some_and(|message| message.contains("status page is served"))
-        })
-        .await;
-    line["address"].as_str().unwrap().parse().unwrap()
 }
 
 pub fn client() -> Client {

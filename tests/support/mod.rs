@@ -7,6 +7,7 @@ mod log;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub struct Setup {
     folder: TempDir,
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
+    through: Vec<String>,
 }
 
 impl Setup {
@@ -60,6 +62,7 @@ impl Setup {
             folder,
             environment: BTreeMap::new(),
             arguments: Vec::new(),
+            through: Vec::new(),
         };
         setup.set("state_dir", &state).set("http.listen", "off")
     }
@@ -84,6 +87,12 @@ impl Setup {
     /// Gives every command of [`Setup::run`] these arguments after its name.
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments = arguments.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Starts every command by this one, which must become it, as `unshare` and `prlimit` do.
+    pub fn through(mut self, command: &[&str]) -> Self {
+        self.through = command.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -140,9 +149,11 @@ impl Setup {
 
     fn command<S: AsRef<OsStr>>(&self, command: &str, arguments: &[S]) -> Command {
         // The limit of open files is raised as far as it goes: a thousand requests in flight need that many.
-        let mut process = Command::new("sh");
+        let raised = ["sh", "-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#];
+        let line: Vec<&str> = self.through.iter().map(String::as_str).chain(raised).collect();
+        let mut process = Command::new(line[0]);
         process
-            .args(["-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#])
+            .args(&line[1..])
             .args([env!("CARGO_BIN_EXE_backfill-watch"), command])
             .args(arguments)
             .env_clear()
@@ -178,6 +189,17 @@ impl Daemon {
     /// Its process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where it serves its pages, once it does.
+    pub async fn address(&self) -> SocketAddr {
+        let served = |line: &Line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("status page is served"))
+        };
+        let line = self.wait_for("the address of the pages", served).await;
+        line["address"].as_str().unwrap().parse().unwrap()
     }
 
     /// Sends it signals, one right after the other.

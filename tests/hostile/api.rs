@@ -1,0 +1,213 @@
+//! An API that answers some operations as it should, and does to others whatever it is told to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+/// What is done to a request for an operation whose ID begins with `bad`.
+#[derive(Clone)]
+pub enum Act {
+    /// These bytes, then the end of the connection.
+    Close(Vec<u8>),
+    /// These bytes, then nothing more.
+    Hang(Vec<u8>),
+    /// These bytes, then a space each second.
+    Trickle(Vec<u8>),
+    /// These bytes, then others again and again, up to 4 GiB.
+    Flood(Vec<u8>, Vec<u8>),
+    /// An ordinary answer on a connection that is kept and from then on answers nothing, as one whose other end
+    /// went away without a word.
+    Deaf,
+}
+
+/// What is done to a connection before anything is read from it.
+#[derive(Clone)]
+pub enum Greeting {
+    /// HTTP without TLS.
+    Plain,
+    /// TLS, but for every other connection, which stalls in the handshake.
+    StallingTls(TlsAcceptor),
+}
+
+#[derive(Default)]
+struct Desk {
+    act: Mutex<Option<Act>>,
+    ended: Mutex<BTreeSet<String>>,
+    polls: Mutex<BTreeMap<String, u64>>,
+    sent: Mutex<u64>,
+}
+
+/// The API. Dropping it ends all of its connections.
+pub struct Api {
+    pub address: SocketAddr,
+    desk: Arc<Desk>,
+    task: JoinHandle<()>,
+}
+
+impl Api {
+    /// Listens on loopback.
+    pub async fn start(act: Act) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), Some(act), Greeting::Plain).await
+    }
+
+    /// Listens there.
+    pub async fn start_at(address: SocketAddr, act: Option<Act>, greeting: Greeting) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let desk = Arc::new(Desk::default());
+        *desk.act.lock().unwrap() = act;
+        let at_desk = Arc::clone(&desk);
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            for number in 0_u64.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (desk, greeting) = (Arc::clone(&at_desk), greeting.clone());
+                connections.spawn(greet(stream, desk, greeting, number % 2 == 1));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self { address, desk, task }
+    }
+
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// From now on every operation is answered as it should be.
+    pub fn heal(&self) {
+        *self.desk.act.lock().unwrap() = None;
+    }
+
+    /// The operation has succeeded.
+    pub fn end(&self, operation: &str) {
+        self.desk.ended.lock().unwrap().insert(operation.to_owned());
+    }
+
+    /// How often an operation was asked for.
+    pub fn polls(&self, operation: &str) -> u64 {
+        self.desk
+            .polls
+            .lock()
+            .unwrap()
+            .get(operation)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// How many bytes of floods went into the network.
+    pub fn flooded(&self) -> u64 {
+        *self.desk.sent.lock().unwrap()
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn greet(stream: TcpStream, desk: Arc<Desk>, greeting: Greeting, odd: bool) {
+    match greeting {
+        Greeting::Plain => converse(stream, &desk).await,
+        Greeting::StallingTls(_) if odd => hang(stream).await,
+        Greeting::StallingTls(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                converse(stream, &desk).await;
+            }
+        }
+    }
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, desk: &Desk) {
+    let Some(id) = read_request(&mut stream, desk).await else {
+        return;
+    };
+    let act = desk.act.lock().unwrap().clone().filter(|_| id.starts_with("bad"));
+    match act {
+        None => {
+            let _ = stream
+                .write_all(&ordinary(desk, &id, "connection: close\r\n"))
+                .await;
+            let _ = stream.shutdown().await;
+        }
+        Some(Act::Close(bytes)) => {
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+        }
+        Some(Act::Hang(bytes)) => {
+            let _ = stream.write_all(&bytes).await;
+            hang(stream).await;
+        }
+        Some(Act::Trickle(bytes)) => {
+            let _ = stream.write_all(&bytes).await;
+            let mut second = tokio::time::interval(Duration::from_secs(1));
+            while stream.write_all(b" ").await.is_ok() {
+                second.tick().await;
+            }
+        }
+        Some(Act::Flood(bytes, more)) => {
+            const FLOOD: u64 = 4 * 1024 * 1024 * 1024;
+            let _ = stream.write_all(&bytes).await;
+            let mut sent = 0;
+            while sent < FLOOD && stream.write_all(&more).await.is_ok() {
+                sent += more.len() as u64;
+                *desk.sent.lock().unwrap() += more.len() as u64;
+            }
+        }
+        Some(Act::Deaf) => {
+            let _ = stream.write_all(&ordinary(desk, &id, "")).await;
+            let _ = read_request(&mut stream, desk).await;
+            hang(stream).await;
+        }
+    }
+}
+
+/// Says nothing until the other end gives up.
+async fn hang<S: AsyncRead + Unpin>(mut stream: S) {
+    let mut heard = [0; 1024];
+    while stream.read(&mut heard).await.is_ok_and(|length| length > 0) {}
+}
+
+/// Reads the head of a request, and tells which operation it asks for.
+async fn read_request<S: AsyncRead + Unpin>(stream: &mut S, desk: &Desk) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let path = head.split(' ').nth(1)?;
+    let id = path.split("/operations/").nth(1)?.to_owned();
+    *desk.polls.lock().unwrap().entry(id.clone()).or_default() += 1;
+    Some(id)
+}
+
+fn ordinary(desk: &Desk, id: &str, headers: &str) -> Vec<u8> {
+    let status = if desk.ended.lock().unwrap().contains(id) {
+        "success"
+    } else {
+        "in_progress"
+    };
+    ok(headers, &operation(id, status, ""))
+}
+
+/// The JSON of an operation, with more members.
+pub fn operation(id: &str, status: &str, more: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","projectId":"p","integrationId":"i","configId":"c","installationId":"n","actionType":"read","status":"{status}"{more}}}"#
+    )
+}
+
+/// An answer with the right length.
+pub fn ok(headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("{HEAD}{headers}content-length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// The beginning of an answer's head.
+pub const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";

@@ -1,0 +1,115 @@
+//! A host whose clock is set: elapsed time counts, and not what the clock says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
+use std::time::Duration;
+
+use crate::event_log::{assert_gapless, events};
+use crate::inbox::Inbox;
+use crate::skip;
+use crate::support::{Setup, until};
+use crate::well::assert_small;
+
+/// What sets the clock of one process alone, by a file.
+fn library() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
+    let found = folders
+        .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
+        .find(|library| library.exists());
+    found.or_else(|| skip("libfaketime is not installed (package faketime)"))
+}
+
+fn with_clock(setup: Setup, library: &Path) -> Setup {
+    let file = setup.folder().join("clock");
+    fs::write(&file, "+0").unwrap();
+    setup
+        .variable("LD_PRELOAD", &library.display().to_string())
+        .variable("FAKETIME_TIMESTAMP_FILE", &file.display().to_string())
+        .variable("FAKETIME_NO_CACHE", "1")
+        .variable("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .variable("DONT_FAKE_MONOTONIC", "1")
+        .variable("NO_FAKE_STAT", "1")
+}
+
+/// The clock is set by `step` while an event waits to be sent again: it is sent when its wait is over, and nothing is
+/// told that time alone would make. The same after a restart.
+async fn survive(step: &str) {
+    let Some(library) = library() else { return };
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    for id in ["long", "left", "next"] {
+        simulator.add_waiting(SimulatedOperation::new(id, Duration::from_secs(600), 10_000));
+    }
+    let inbox = Inbox::open(0);
+    inbox.fail(1.0);
+    let setup = with_clock(Setup::new(&simulator), &library)
+        .set("poll.give_up_after", "1h")
+        .list(&["long", "left", "op-200-100-s-over"]);
+    let clock = setup.folder().join("clock");
+    let daemon = inbox.subscribe(setup).start();
+    daemon.event_of("op-200-100-s-over", "operation.succeeded").await;
+    for id in ["long", "left"] {
+        daemon.event_of(id, "operation.started").await;
+    }
+    until("attempts that fail", || inbox.count() >= 2).await;
+    // Leaves with what it has to tell not yet delivered.
+    fs::write(daemon.list_path(), "long\nop-200-100-s-over\n").unwrap();
+    fs::write(&clock, step).unwrap();
+    inbox.fail(0.0);
+    let accepted = |id: &str| {
+        let messages = inbox.messages();
+        messages
+            .iter()
+            .any(|message| message.accepted && message.operation() == id)
+    };
+    until("what waited is sent", || {
+        ["long", "left", "op-200-100-s-over"].into_iter().all(accepted)
+    })
+    .await;
+    let polls = simulator.requests_of("long");
+    until("polls go on", || simulator.requests_of("long") > polls + 5).await;
+    assert_eq!(
+        daemon
+            .log
+            .lines(|line| line["level"] == "WARN" && line["operation_id"].is_string())
+            .len(),
+        0,
+        "nothing is stalled, gone, expired or unreachable"
+    );
+    assert_small(&daemon);
+
+    // Those that give up count the time of a stop, by the only clock that goes on meanwhile.
+    let setup = daemon.stop().await.unset("poll.give_up_after");
+    let before = events(&setup).await;
+    let over = simulator.requests_of("op-200-100-s-over");
+    let daemon = setup.list(&["long", "op-200-100-s-over", "next"]).start();
+    daemon.event_of("next", "operation.started").await;
+    let polls = simulator.requests_of("long");
+    until("polls go on", || simulator.requests_of("long") > polls + 5).await;
+    until("what is new is sent", || accepted("next")).await;
+    assert_eq!(
+        simulator.requests_of("op-200-100-s-over"),
+        over,
+        "what is over stays over"
+    );
+    let log = events(&daemon.stop().await).await;
+    assert_gapless(&log);
+    let new: Vec<_> = log.iter().filter(|event| !before.contains(event)).collect();
+    assert!(
+        new.iter()
+            .all(|event| event["data"]["operationId"] == "next" || event["type"] == "operation.progress"),
+        "{new:#?}"
+    );
+}
+
+#[tokio::test]
+#[ignore = "known defect: a delivery that waits to be retried waits a day longer, since its due time is the wall clock's"]
+async fn set_back_a_day() {
+    survive("-1d").await;
+}
+
+#[tokio::test]
+async fn set_ahead_a_year() {
+    survive("+365d").await;
+}

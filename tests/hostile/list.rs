@@ -1,0 +1,134 @@
+//! Watch lists that no one should write. The list before stays in force, or the lines that hold do.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use backfill_watch::simulator::{Config, Simulator};
+
+use crate::support::{Line, Setup, replace_file, until};
+use crate::well::assert_small;
+
+const LONG: &str = "op-600000-5000-s-long";
+const MEBIBYTE: usize = 1024 * 1024;
+
+/// What becomes of the list that is in force.
+#[derive(PartialEq)]
+enum Then {
+    /// It stays in force.
+    Stays,
+    /// The lines that hold take its place.
+    Holds,
+}
+
+/// Has the list replaced by what `spoil` makes: while the daemon runs, and before it starts. Each time this is
+/// told with these words, the watch of the list before goes on, and a good list is applied afterwards.
+async fn survive(spoil: impl Fn(&Path), words: &str, then: Then) {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let setup = Setup::new(&simulator).list(&[LONG]);
+    let path = setup.list_path();
+    let daemon = setup.start();
+    daemon.event_of(LONG, "operation.started").await;
+    let told = |line: &Line| line.to_string().contains(words);
+    let replace = || {
+        let new = path.with_extension("new");
+        spoil(&new);
+        fs::rename(&new, &path).or_else(|_| {
+            // A folder does not take the place of a file by itself.
+            fs::remove_file(&path)?;
+            fs::rename(&new, &path)
+        })
+    };
+    replace().unwrap();
+    daemon.wait_for(words, told).await;
+    let polls = simulator.requests_of(LONG);
+    until("polls go on", || simulator.requests_of(LONG) > polls + 3).await;
+    if then == Then::Holds {
+        daemon
+            .event_of("op-200-100-s-beside", "operation.succeeded")
+            .await;
+    }
+    remove(&path);
+    replace_file(&path, &format!("{LONG}\nop-200-100-s-after\n"));
+    daemon.event_of("op-200-100-s-after", "operation.succeeded").await;
+    assert_eq!(
+        daemon.log.events_by_operation()[LONG]
+            .iter()
+            .filter(|line| line["event"] == "operation.started")
+            .count(),
+        1
+    );
+    assert_small(&daemon);
+
+    let setup = daemon.stop().await;
+    replace().unwrap();
+    let daemon = setup.start();
+    daemon.wait_for(words, told).await;
+    remove(&path);
+    replace_file(&path, &format!("{LONG}\nop-200-100-s-again\n"));
+    daemon.event_of("op-200-100-s-again", "operation.succeeded").await;
+    assert_small(&daemon);
+    daemon.stop().await;
+}
+
+fn remove(path: &Path) {
+    let _ = fs::remove_file(path).or_else(|_| fs::remove_dir(path));
+}
+
+/// A file of these lines and, in between, so many bytes of others.
+fn write_lines(path: &Path, line: &str, bytes: usize) {
+    let mut file = BufWriter::new(File::create(path).unwrap());
+    writeln!(file, "{LONG}").unwrap();
+    for _ in 0..bytes / (line.len() + 1) {
+        writeln!(file, "{line}").unwrap();
+    }
+    writeln!(file, "op-200-100-s-beside").unwrap();
+}
+
+#[tokio::test]
+async fn sixty_four_mebibytes_and_more() {
+    let more = |path: &Path| write_lines(path, "# nothing", 65 * MEBIBYTE);
+    survive(more, "it has more than 64 MiB", Then::Stays).await;
+}
+
+#[tokio::test]
+async fn sixty_three_mebibytes_of_rubbish() {
+    // Each of these lines is looked at, and wrong.
+    let rubbish = |path: &Path| write_lines(path, &"=".repeat(1_000), 63 * MEBIBYTE);
+    survive(rubbish, "rejected", Then::Holds).await;
+}
+
+#[tokio::test]
+async fn a_line_of_ten_mebibytes() {
+    let long = |path: &Path| write_lines(path, &"a".repeat(10 * MEBIBYTE), 11 * MEBIBYTE);
+    survive(long, "10485760 bytes", Then::Holds).await;
+}
+
+#[tokio::test]
+async fn a_list_of_nuls() {
+    let nuls = |path: &Path| {
+        let mut content = format!("{LONG}\n\0\0\0\nop-200-100-s-beside\n").into_bytes();
+        content.resize(MEBIBYTE, 0);
+        fs::write(path, content).unwrap();
+    };
+    survive(nuls, "control character", Then::Holds).await;
+}
+
+#[tokio::test]
+async fn a_fifo() {
+    let fifo = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    survive(fifo, "FIFO", Then::Stays).await;
+}
+
+#[tokio::test]
+async fn a_directory() {
+    survive(|path| fs::create_dir(path).unwrap(), "directory", Then::Stays).await;
+}
+
+#[tokio::test]
+async fn a_loop_of_symlinks() {
+    let ring = |path: &Path| symlink("watch.list", path).unwrap();
+    survive(ring, "symbolic links", Then::Stays).await;
+}

@@ -1,0 +1,44 @@
+//! A world that means no good, against the built binary: whatever it meets, memory stays bounded, the other watches
+//! go on, nothing is lost and nothing is told that did not happen. What happens in each case stands in SECURITY.md.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how the helpers of a test tell that it failed"
+)]
+
+#[path = "../support/mod.rs"]
+#[expect(
+    dead_code,
+    reason = "shared by several test programs, each of which uses a part"
+)]
+mod support;
+
+mod answers;
+mod api;
+mod clock;
+mod connections;
+#[path = "../durability/event_log.rs"]
+mod event_log;
+#[path = "../durability/inbox.rs"]
+#[expect(dead_code, reason = "shared with another test program")]
+mod inbox;
+mod limits;
+mod list;
+mod names;
+mod signals;
+mod table;
+mod well;
+
+use std::io::Write as _;
+
+/// Tells the reader of a test run, past the harness, which keeps to itself what passing tests print.
+fn tell(line: &str) {
+    let line = format!("{line}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+/// Says in one line why a test cannot be made here. In CI that is a failure: there everything can be had.
+fn skip<T>(why: &str) -> Option<T> {
+    assert!(std::env::var_os("CI").is_none(), "cannot be tested here: {why}");
+    tell(&format!("skipped: {}", why.trim()));
+    None
+}

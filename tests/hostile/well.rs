@@ -1,0 +1,73 @@
+//! Whether the daemon is well: its memory, its pages, its threads.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{DEADLINE, Daemon, Setup, until};
+
+/// Resident memory that no attack may bring the daemon to at any instant; undisturbed it needs some 50 MB.
+pub const MEMORY: u64 = 200 * 1024 * 1024;
+
+/// One number of `/proc/PID/status`; those in kB are told in bytes.
+pub fn figure(daemon: &Daemon, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let value = line.trim_start_matches(':').trim();
+    match value.strip_suffix(" kB") {
+        Some(kilobytes) => kilobytes.parse::<u64>().unwrap() * 1024,
+        None => value.parse().unwrap(),
+    }
+}
+
+/// Checks the most memory that the daemon had at any instant.
+pub fn assert_small(daemon: &Daemon) {
+    let most = figure(daemon, "VmHWM");
+    assert!(most < MEMORY, "{most} bytes");
+}
+
+/// Serves pages at an address of its own choice.
+pub fn with_pages(setup: Setup) -> Setup {
+    setup.set("http.listen", "127.0.0.1:0")
+}
+
+/// What a page answers, as JSON. A page that cannot be had now is asked for again.
+pub async fn page(daemon: &Daemon, path: &str) -> Value {
+    serde_json::from_str(&text(daemon, path).await).unwrap()
+}
+
+/// As [`page`], as it came.
+pub async fn text(daemon: &Daemon, path: &str) -> String {
+    let url = format!("http://{}{path}", daemon.address().await);
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(DEADLINE)
+        .build()
+        .unwrap();
+    client.get(url).send().await.unwrap().text().await.unwrap()
+}
+
+/// Waits until the last error of an operation's polls says one of these words.
+pub async fn last_error(daemon: &Daemon, operation: &str, words: &[&str]) -> String {
+    let asking = async {
+        loop {
+            let found = page(daemon, &format!("/api/operations/{operation}")).await;
+            let error = found["lastError"].as_str().unwrap_or_default().to_owned();
+            if words.iter().any(|words| error.contains(words)) {
+                return error;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let last = || async { page(daemon, &format!("/api/operations/{operation}")).await };
+    match tokio::time::timeout(DEADLINE, asking).await {
+        Ok(error) => error,
+        Err(_) => panic!("none of {words:?} in: {}", last().await),
+    }
+}
+
+/// Waits until something has grown by so many.
+pub async fn grows_by(what: &str, count: u64, mut look: impl FnMut() -> u64) {
+    let before = look();
+    until(what, || look() >= before + count).await;
+}
