@@ -4,6 +4,7 @@
 //! back: that it ended is what it has to say, and why stands in the watch.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use crate::board::Watched;
 use crate::chance::Chance;
 use crate::clock;
 use crate::config::Poll;
+use crate::core::answer::Answer;
 use crate::core::event::EventType;
 use crate::core::watch::{Context, Next, Step, Watch};
 use crate::project::{Attempt, Polled, Project};
@@ -112,7 +114,11 @@ impl<F: Fetch> Poller<F> {
     }
 
     async fn sleep(&self) -> Wake {
-        let give_up = self.give_up_at();
+        // What could not be recorded is not tried again before it is due, the giving up included.
+        let give_up = self.give_up_at().map(|at| match self.unrecorded {
+            0 => at,
+            _ => at.max(self.due),
+        });
         loop {
             let until = give_up.map_or(self.due, |give_up| give_up.min(self.due));
             tokio::select! {
@@ -141,8 +147,10 @@ impl<F: Fetch> Poller<F> {
     async fn poll_once(&mut self) -> Result<Next, CommitError> {
         let key = &self.watched.key;
         let refused_before = self.watched.look(Watch::is_unreachable);
+        let seen = AtomicBool::new(false);
         let attempt = Attempt {
             key,
+            seen: &seen,
             refused_before,
             due: self.due,
             pulse: &self.watched.pulse,
@@ -150,13 +158,21 @@ impl<F: Fetch> Poller<F> {
         };
         let polling = self.project.poll(&self.shared.fetch, &attempt);
         let polled = match self.give_up_at() {
-            None => polling.await?,
+            None => polling.await,
             Some(give_up) => tokio::select! {
                 biased;
-                polled = polling => polled?,
+                polled = polling => polled,
                 () = sleep_until(give_up) => return self.give_up().await,
             },
         };
+        if seen.into_inner() {
+            self.keep_sight();
+        }
+        let polled = polled?;
+        let Some(polled) = polled else {
+            return Ok(Next::PollAfter(self.due.saturating_duration_since(self.observed)));
+        };
+        let seen = matches!(polled.answer, Answer::Operation(_));
         let mut watch = self.watched.look(Watch::clone);
         let mut step = self.decide(&mut watch, Some(&polled));
         if let Some(failed) = step
@@ -167,7 +183,7 @@ impl<F: Fetch> Poller<F> {
             failed.attach_logs(self.shared.fetch.last_warnings(key).await);
         }
         let doubts_project = step.doubts_project;
-        let next = self.settle(watch, step).await?;
+        let next = self.settle(watch, step, seen).await?;
         if doubts_project {
             self.project.doubt().await?;
         }
@@ -177,7 +193,7 @@ impl<F: Fetch> Poller<F> {
     async fn give_up(&mut self) -> Result<Next, CommitError> {
         let mut watch = self.watched.look(Watch::clone);
         let step = self.decide(&mut watch, None);
-        self.settle(watch, step).await
+        self.settle(watch, step, false).await
     }
 
     fn decide(&self, watch: &mut Watch, polled: Option<&Polled>) -> Step {
@@ -201,19 +217,29 @@ impl<F: Fetch> Poller<F> {
         }
     }
 
+    /// What the poll showed could not be recorded; that it showed the operation is true all the same.
+    fn keep_sight(&self) {
+        let mut stood = self.watched.look(Watch::clone);
+        stood.keep_sight();
+        self.watched.replace(stood, false);
+    }
+
     /// Records what is to be told; only then does the watch move on.
-    async fn settle(&mut self, watch: Watch, step: Step) -> Result<Next, CommitError> {
+    async fn settle(&mut self, watch: Watch, step: Step, seen: bool) -> Result<Next, CommitError> {
         let told = !step.events.is_empty();
         let observed = clock::instant();
         if told {
             let subject = Subject::Watch(self.watched.key.clone(), Box::new(watch.clone()));
-            self.shared
-                .recorder
-                .record(Change {
-                    subject,
-                    events: step.events,
-                })
-                .await?;
+            let change = Change {
+                subject,
+                events: step.events,
+            };
+            if let Err(error) = self.shared.recorder.record(change).await {
+                if seen {
+                    self.keep_sight();
+                }
+                return Err(error);
+            }
         }
         self.watched.replace(watch, told);
         self.observed = observed;

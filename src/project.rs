@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
 use crate::ampersand::Fetch;
@@ -31,13 +31,15 @@ const FAILING_IS_TOLD_AFTER: Duration = Duration::from_secs(5);
 pub struct Project {
     /// Its name.
     pub name: Arc<str>,
-    gate: Gate,
+    gate: Arc<Gate>,
     /// Held over a commit, so that what is told of a project comes in order; there is little to tell.
-    state: Mutex<project::Project>,
+    state: Arc<Mutex<project::Project>>,
     watches: AtomicUsize,
     /// When a poll last stood in the gate's queue for too long.
     slow: std::sync::Mutex<Option<Instant>>,
     told_failing: AtomicBool,
+    /// Whether one of its watches was answered with an operation before this start.
+    known_before: AtomicBool,
     poll: watch::Receiver<Arc<Poll>>,
     recorder: Recorder,
     start: Instant,
@@ -74,6 +76,8 @@ pub struct Attempt<'a> {
     pub refused_before: bool,
     /// When the poll fell due.
     pub due: Instant,
+    /// Where it is noted that the operation was seen, though what follows for the project could not be recorded.
+    pub seen: &'a AtomicBool,
     /// Where it is told what the poll does.
     pub pulse: &'a Pulse,
     /// Where it is measured.
@@ -108,11 +112,12 @@ impl Project {
         gate.set_hold(state.hold());
         Self {
             name,
-            gate,
-            state: Mutex::new(state),
+            gate: Arc::new(gate),
+            state: Arc::new(Mutex::new(state)),
             watches: AtomicUsize::new(0),
             slow: std::sync::Mutex::new(None),
             told_failing: AtomicBool::new(false),
+            known_before: AtomicBool::new(false),
             poll,
             recorder,
             start,
@@ -136,6 +141,11 @@ impl Project {
         }
     }
 
+    /// One of its watches was answered with an operation before this start: the project is what it is taken for.
+    pub fn was_known(&self) {
+        self.known_before.store(true, Ordering::Relaxed);
+    }
+
     /// A new API key is in place: if the old one was rejected, the next probe goes out at once.
     pub async fn key_replaced(&self) {
         let mut state = self.state.lock().await;
@@ -144,16 +154,24 @@ impl Project {
     }
 
     /// Polls an operation: waits for the gate as often as the project asks for it, until there is an answer that
-    /// concerns the watch. Dropping the future loses nothing.
+    /// concerns the watch; `None` if it was called to the gate before it was due, as a probe, and there is nothing to
+    /// probe any more. Dropping the future loses nothing.
     ///
     /// # Errors
     /// When an answer that concerns the project could not be recorded.
-    pub async fn poll<F: Fetch>(&self, fetch: &F, attempt: &Attempt<'_>) -> Result<Polled, CommitError> {
+    pub async fn poll<F: Fetch>(
+        &self,
+        fetch: &F,
+        attempt: &Attempt<'_>,
+    ) -> Result<Option<Polled>, CommitError> {
         let key = attempt.key;
         let mut held = Duration::ZERO;
         let mut is_first = true;
         loop {
             let permit = self.gate.admit(&key.operation).await;
+            if is_first && !permit.is_probe() && clock::instant() < attempt.due {
+                return Ok(None);
+            }
             held += permit.held;
             self.mind_queue(permit.queued);
             attempt.metrics.gate_wait(permit.queued);
@@ -176,11 +194,12 @@ impl Project {
                 probe = permit.is_probe(),
                 "polled"
             );
-            match self
-                .observe(key, &answer, &permit, attempt.refused_before)
-                .await?
-            {
-                Concerns::Watch => return Ok(self.polled(answer, held).await),
+            let observed = self.observe(key, &answer, &permit, attempt.refused_before).await;
+            if observed.is_err() && matches!(answer, Answer::Operation(_)) {
+                attempt.seen.store(true, Ordering::Relaxed);
+            }
+            match observed? {
+                Concerns::Watch => return Ok(Some(self.polled(answer, held).await)),
                 Concerns::Project => {}
                 Concerns::Unclear => {
                     drop(permit);
@@ -188,7 +207,7 @@ impl Project {
                     self.gate.doubt_resolved(&key.operation).await;
                     held += clock::instant() - since;
                     if self.state.lock().await.has_credentials() {
-                        return Ok(self.polled(answer, held).await);
+                        return Ok(Some(self.polled(answer, held).await));
                     }
                 }
             }
@@ -201,10 +220,10 @@ impl Project {
     /// When that could not be recorded.
     pub async fn doubt(&self) -> Result<(), CommitError> {
         let poll = self.poll.borrow().clone();
-        let mut state = self.state.lock().await;
+        let state = Arc::clone(&self.state).lock_owned().await;
         let mut next = state.clone();
         let events = next.doubt(&self.context(&poll));
-        self.advance(&mut state, next, events).await
+        self.advance(state, next, events).await
     }
 
     /// What is known of it now: whether its API is reachable, and whether its credentials are good.
@@ -221,32 +240,41 @@ impl Project {
         refused_before: bool,
     ) -> Result<Concerns, CommitError> {
         let poll = self.poll.borrow().clone();
-        let mut state = self.state.lock().await;
+        let state = Arc::clone(&self.state).lock_owned().await;
         let mut next = state.clone();
         let cx = self.context(&poll);
         let (concerns, events) = next.observe(&key.operation, answer, permit.is_probe(), refused_before, &cx);
-        self.advance(&mut state, next, events).await?;
-        self.mind_failures(&state, answer, &cx);
+        self.mind_failures(&next, answer, &cx);
+        self.advance(state, next, events).await?;
         Ok(concerns)
     }
 
-    /// Records what is to be told; only then does the project move on, and its gate with it.
+    /// Records what is to be told; only then does the project move on, and its gate with it: also when the poller that
+    /// brought the answer was taken off the list meanwhile, or the same would be told once more.
     async fn advance(
         &self,
-        state: &mut project::Project,
+        mut state: OwnedMutexGuard<project::Project>,
         next: project::Project,
         events: Vec<Event>,
     ) -> Result<(), CommitError> {
-        if !events.is_empty() {
-            let subject = Subject::Project(Arc::clone(&self.name), next.clone());
-            if let Err(error) = self.recorder.record(Change { subject, events }).await {
-                state.keep_reach(&next);
-                return Err(error);
-            }
+        if events.is_empty() {
+            self.gate.set_hold(next.hold());
+            *state = next;
+            return Ok(());
         }
-        self.gate.set_hold(next.hold());
-        *state = next;
-        Ok(())
+        let subject = Subject::Project(Arc::clone(&self.name), next.clone());
+        let gate = Arc::clone(&self.gate);
+        let move_on = move |recorded| {
+            if recorded {
+                gate.set_hold(next.hold());
+                *state = next;
+            } else {
+                state.keep_reach(&next);
+            }
+        };
+        self.recorder
+            .record_then(Change { subject, events }, move_on)
+            .await
     }
 
     async fn polled(&self, answer: Answer, held: Duration) -> Polled {
@@ -254,7 +282,8 @@ impl Project {
         Polled {
             answer,
             held,
-            project_known: state.is_known(self.watches.load(Ordering::Relaxed)),
+            project_known: self.known_before.load(Ordering::Relaxed)
+                || state.is_known(self.watches.load(Ordering::Relaxed)),
             project_answered: state.answered_ago(self.moment()),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::RwLock;
 use tokio_util::task::TaskTracker;
 
 use crate::core::event::Event;
@@ -20,6 +21,8 @@ pub struct Recorder {
     /// Recording and telling go on to their end even when the poller that asked is taken off the list meanwhile:
     /// what is on disk is told.
     tasks: TaskTracker,
+    /// Read by each recording under way.
+    underway: Arc<RwLock<()>>,
 }
 
 impl Recorder {
@@ -30,6 +33,7 @@ impl Recorder {
             store,
             reporters: reporters.into(),
             tasks: TaskTracker::new(),
+            underway: Arc::default(),
         }
     }
 
@@ -38,10 +42,27 @@ impl Recorder {
     /// # Errors
     /// When it could not be recorded; then nothing is told, and whoever asked must not go on as if it were.
     pub async fn record(&self, change: Change) -> Result<(), CommitError> {
+        self.record_then(change, |_| {}).await
+    }
+
+    /// As [`Recorder::record`]; calls `then` with whether it was recorded, before it is told, also when whoever asked
+    /// has gone.
+    ///
+    /// # Errors
+    /// As [`Recorder::record`].
+    pub async fn record_then(
+        &self,
+        change: Change,
+        then: impl FnOnce(bool) + Send + 'static,
+    ) -> Result<(), CommitError> {
+        let underway = Arc::clone(&self.underway).read_owned().await;
         let store = self.store.clone();
         let reporters = Arc::clone(&self.reporters);
         let recording = self.tasks.spawn(async move {
-            store.commit(&change).await?;
+            let _underway = underway;
+            let committed = store.commit(&change).await;
+            then(committed.is_ok());
+            committed?;
             for event in &change.events {
                 reporters.iter().for_each(|report| report(event));
             }
@@ -60,6 +81,12 @@ impl Recorder {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.store.now()
+    }
+
+    /// Waits until everything that is being recorded now is on disk, or was refused: what is read after that is not
+    /// behind what somebody recorded who has gone.
+    pub async fn settled(&self) {
+        drop(self.underway.write().await);
     }
 
     /// Waits until everything under way is recorded and told. Nobody may record after that.

@@ -202,6 +202,10 @@ impl<F: Fetch> Supervisor<F> {
         let (returning, added): (Vec<&Entry>, Vec<&Entry>) = asked
             .iter()
             .partition(|entry| self.watches.contains_key(&entry.key));
+        if !added.is_empty() {
+            // One that was taken off just now may still be recorded.
+            self.shared.recorder.settled().await;
+        }
         let records = self
             .store
             .load(added.iter().map(|entry| entry.key.clone()).collect())
@@ -272,6 +276,9 @@ impl<F: Fetch> Supervisor<F> {
             let Some(project) = self.projects.get(&entry.key.project) else {
                 continue;
             };
+            if watch.was_seen() {
+                project.was_known();
+            }
             let watched = Arc::new(Watched::new(entry.key.clone(), Arc::clone(&entry.labels), watch));
             let window = self.window(&project, fresh.get(&*entry.key.project).copied().unwrap_or(1));
             let first = self.first_poll(&watched, window);
@@ -388,6 +395,7 @@ impl<F: Fetch> Supervisor<F> {
         let Some(project) = self.projects.get(&key.project) else {
             return;
         };
+        self.shared.recorder.settled().await;
         let (watch, again) = match self.store.load(vec![key.clone()]).await {
             Ok(mut records) => records.remove(key).map_or_else(Default::default, |record| {
                 go_on(

@@ -68,7 +68,10 @@ fn describe_connect(
         return (FailureClass::Connect, reason);
     }
     if error.is_dns() {
-        let reason = format!("the name {host} is not resolved: {cause}; check ampersand.base_url and DNS");
+        let reason = format!(
+            "the name {host} is not resolved: {cause}; check ampersand.base_url and DNS, and set HTTPS_PROXY where \
+             the way out is a proxy"
+        );
         return (FailureClass::Connect, reason);
     }
     match kind {

@@ -300,6 +300,19 @@ impl Watch {
         self.in_sight = false;
     }
 
+    /// The operation was seen, though what it showed could not be recorded and is to be found again: it is neither
+    /// missing nor in trouble.
+    pub fn keep_sight(&mut self) {
+        self.missing = None;
+        self.trouble = None;
+    }
+
+    /// Whether the API ever answered with the operation.
+    #[must_use]
+    pub fn was_seen(&self) -> bool {
+        self.facts.is_some()
+    }
+
     /// Starts again after an end that may not have been one; events go on with the next number.
     pub fn start_again(&mut self) {
         *self = Self {

@@ -12,8 +12,11 @@ mod plan;
 mod receivers;
 mod world;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use backfill_watch::{chance::Chance, clock};
 
@@ -51,44 +54,69 @@ fn failed_once() -> Vec<u64> {
     seeds.map(|seed| seed.parse().unwrap()).collect()
 }
 
+/// No world takes longer than this, by the clock of the machine, unless it goes round in circles without time passing.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What was counted in all runs.
+#[derive(Default)]
+struct Counts {
+    events: usize,
+    polls: usize,
+    failures: Vec<String>,
+}
+
 fn hold(seeds: impl Iterator<Item = u64>) {
-    let seeds: Vec<u64> = seeds.collect();
+    let seeds: Arc<[u64]> = seeds.collect();
     let begin = clock::instant();
-    let (next, events, polls) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let failures: Vec<String> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut failures = Vec::new();
-                    while failures.len() < 3
-                        && let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        let run = run(*seed);
-                        events.fetch_add(run.events as u64, Ordering::Relaxed);
-                        polls.fetch_add(run.polls as u64, Ordering::Relaxed);
-                        if run.broken.is_some() {
-                            failures.push(tell(*seed, &run));
-                        }
-                    }
-                    failures
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap())
-            .collect()
-    });
+    let next = Arc::new(AtomicUsize::new(0));
+    let (sender, results) = mpsc::channel();
+    for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        let (seeds, next, sender) = (Arc::clone(&seeds), Arc::clone(&next), sender.clone());
+        // Not joined: one that hangs is told by its seed, and ends with the process.
+        thread::spawn(move || {
+            while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let run = run(*seed);
+                if sender.send((*seed, run)).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    drop(sender);
+    let mut open: BTreeSet<u64> = seeds.iter().copied().collect();
+    let mut counts = Counts::default();
+    while !open.is_empty() {
+        let Ok((seed, run)) = results.recv_timeout(LONGEST) else {
+            let started = next.load(Ordering::Relaxed).min(seeds.len());
+            let hung: Vec<u64> = seeds[..started]
+                .iter()
+                .copied()
+                .filter(|seed| open.contains(seed))
+                .collect();
+            counts
+                .failures
+                .push(format!("these worlds panicked, or do not end: {hung:?}"));
+            break;
+        };
+        open.remove(&seed);
+        counts.events += run.events;
+        counts.polls += run.polls;
+        if run.broken.is_some() {
+            counts.failures.push(tell(seed, &run));
+            if counts.failures.len() == 10 {
+                break;
+            }
+        }
+    }
     println!(
         "{} worlds, {} events, {} polls in {:.1} s, {} broken",
-        seeds.len(),
-        events.into_inner(),
-        polls.into_inner(),
+        seeds.len() - open.len(),
+        counts.events,
+        counts.polls,
         begin.elapsed().as_secs_f64(),
-        failures.len()
+        counts.failures.len()
     );
-    assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
+    assert!(counts.failures.is_empty(), "\n{}", counts.failures.join("\n\n"));
 }
 
 #[test]

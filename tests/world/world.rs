@@ -579,6 +579,15 @@ impl World {
             .filter_map(|course| {
                 let key = state.listed.keys().find(|key| *key.operation == *course.id)?;
                 let told = state.told.get(key).is_some_and(|told| told.ended.is_some());
+                // While none of a project's several operations was ever found, it is the project that is wrong.
+                let is_doubted = state.projects[course.project].unreachable
+                    && !state.polls.iter().any(|(of, polls)| {
+                        of.project == key.project
+                            && polls
+                                .iter()
+                                .any(|poll| matches!(poll.kind, Some(Kind::Operation { .. })))
+                    });
+                let told = told || is_doubted;
                 (!told).then(|| key.to_string())
             })
             .collect()
@@ -666,6 +675,12 @@ impl State {
             };
             let least = self.since(end).map(|knobs| knobs.min).min().unwrap_or_default();
             let was_project = matches!(last.kind, None | Some(Kind::Unauthorized | Kind::Forbidden));
+            // Those in flight together meet one pause, which began with the first of them.
+            let end = if matches!(last.kind, Some(Kind::Throttled(None))) {
+                last.start
+            } else {
+                end
+            };
             let is_new = self
                 .removed
                 .get(key)
@@ -678,7 +693,11 @@ impl State {
             }
         }
         if let Some(last) = of.last_start {
-            let fastest = self.since(last).map(|knobs| knobs.per_second).fold(0.0, f64::max);
+            // Who has a turn keeps it when a reload slows the others down.
+            let fastest = self
+                .since(last.saturating_sub(seconds(20)))
+                .map(|knobs| knobs.per_second)
+                .fold(0.0, f64::max);
             if now + TICK < last + Duration::from_secs_f64(1.0 / fastest) {
                 return Err(format!(
                     "{key} is polled {:?} after another, at {fastest} a second",
@@ -755,6 +774,11 @@ impl State {
             .rev()
             .filter_map(|poll| Some((poll.kind.as_ref()?, poll.end?)))
             .collect();
+        let lives: Vec<(&Kind, Duration, bool)> = polls
+            .iter()
+            .rev()
+            .filter_map(|poll| Some((poll.kind.as_ref()?, poll.end?, poll.life == self.life)))
+            .collect();
         let last = answers.first().map(|(kind, _)| *kind);
         let (status, count, attempts) = match last {
             Some(Kind::Operation {
@@ -819,11 +843,16 @@ impl State {
                 return fails("the attempts are others");
             }
             EventType::Gone => {
-                let misses: Vec<Duration> = answers
+                // What was seen in an earlier life may be forgotten.
+                let misses: Vec<Duration> = lives
                     .iter()
-                    .filter(|(kind, _)| matches!(kind, Kind::NotFound | Kind::Operation { .. }))
-                    .take_while(|(kind, _)| matches!(kind, Kind::NotFound))
-                    .map(|(_, end)| *end)
+                    .filter(|(kind, _, now)| match kind {
+                        Kind::NotFound => true,
+                        Kind::Operation { .. } => *now,
+                        _ => false,
+                    })
+                    .take_while(|(kind, ..)| matches!(kind, Kind::NotFound))
+                    .map(|(_, end, _)| *end)
                     .collect();
                 let least = self
                     .since(since)
@@ -838,9 +867,9 @@ impl State {
                 return fails("nothing is given up");
             }
             EventType::Unreachable => {
-                let row = answers
+                let row = lives
                     .iter()
-                    .take_while(|(kind, _)| !matches!(kind, Kind::Operation { .. }))
+                    .take_while(|(kind, _, now)| !*now || !matches!(kind, Kind::Operation { .. }))
                     .count();
                 if !matches!(last, Some(Kind::Refused | Kind::Forbidden)) && row < 3 {
                     return fails("it can be reached");
@@ -854,12 +883,17 @@ impl State {
             }
             _ => {}
         }
+        // What was recorded while its line was taken away is told, too.
+        let removed = self.removed.get(key).copied();
+        let is_away = !self.listed.contains_key(key) || removed.is_some_and(|removed| now < removed + GRACE);
         let told = self.told.entry(key.clone()).or_default();
         if event_type == EventType::Resumed && !told.stalled {
             return fails("it was not stalled");
         }
         told.sequence += 1;
-        told.was_away &= !event_type.is_ending();
+        if event_type.is_ending() {
+            told.was_away = is_away;
+        }
         told.ended = event_type.is_ending().then_some(event_type);
         match event_type {
             EventType::Stalled => told.stalled = true,
