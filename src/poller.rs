@@ -193,7 +193,11 @@ impl<F: Fetch> Poller<F> {
     async fn give_up(&mut self) -> Result<Next, CommitError> {
         let mut watch = self.watched.look(Watch::clone);
         let step = self.decide(&mut watch, None);
-        self.settle(watch, step, false).await
+        Ok(match self.settle(watch, step, false).await? {
+            Next::Over => Next::Over,
+            // Other settings came meanwhile, and it is not the time yet: the poll stays due when it was.
+            Next::PollAfter(_) => Next::PollAfter(self.due.saturating_duration_since(self.observed)),
+        })
     }
 
     fn decide(&self, watch: &mut Watch, polled: Option<&Polled>) -> Step {

@@ -565,6 +565,25 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_is_not_shorter_than_the_shortest_interval() {
+        let mut bench = Bench::new();
+        let _ = bench.meet("a", &throttled(Some(1)), false);
+        assert_eq!(bench.paused_for(), Some(2));
+    }
+
+    #[test]
+    fn an_answer_that_could_not_be_recorded_was_an_answer_all_the_same() {
+        let mut bench = Bench::new();
+        let _ = bench.meet("a", &failed(), false);
+        bench.pass(299);
+        let mut unrecorded = bench.project.clone();
+        let _ = unrecorded.observe("a", &found(), false, false, &bench.context());
+        bench.project.keep_reach(&unrecorded);
+        bench.pass(1);
+        assert_eq!(bench.meet("a", &failed(), false).1, NOTHING);
+    }
+
+    #[test]
     fn a_429_without_a_time_pauses_on_the_backoff_schedule() {
         let mut bench = Bench::new();
         for seconds in [2, 3, 4] {

@@ -163,6 +163,20 @@ async fn what_is_committed_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_was_overtaken_puts_no_older_state_back() {
+    let store = Store::in_memory();
+    let older = Watch::default();
+    let mut newer = older.clone();
+    newer.start_again();
+    let subject = Subject::Watch(key("a"), Box::new(newer.clone()));
+    let events = Vec::new();
+    store.commit(&Change { subject, events }).await.unwrap();
+    store.checkpoint(vec![(key("a"), older)]).await.unwrap();
+    let mut stands = store.load(vec![key("a")]).await.unwrap();
+    assert_eq!(stands.remove(&key("a")).unwrap().watch, newer);
+}
+
+#[tokio::test]
 async fn an_event_whose_id_is_known_is_not_recorded_again() {
     let store = with_endpoint("e").await;
     let mut changes = store.changed();

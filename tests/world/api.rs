@@ -215,11 +215,8 @@ impl Fetch for Api {
         std::future::ready(refreshed)
     }
 
-    fn last_warnings(&self, _: &WatchKey) -> impl Future<Output = Vec<LogLine>> + Send {
-        async {
-            let latency = self.0.log_latency();
-            tokio::time::sleep(latency).await;
-            Vec::new()
-        }
+    async fn last_warnings(&self, _: &WatchKey) -> Vec<LogLine> {
+        tokio::time::sleep(self.0.log_latency()).await;
+        Vec::new()
     }
 }

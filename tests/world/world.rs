@@ -604,7 +604,8 @@ impl World {
                     continue;
                 }
                 let (attempts, refusals, acknowledged) = endpoint.events.get(id).copied().unwrap_or_default();
-                if !acknowledged && refusals < 5 && attempts < 12 {
+                let is_given_up = attempts >= 12 || (attempts >= 5 && refusals > 0);
+                if !acknowledged && !is_given_up {
                     left.push(format!(
                         "{} {id} {} {}",
                         ENDPOINTS[index], event.subject, event.event_type
@@ -684,7 +685,7 @@ impl State {
             let is_new = self
                 .removed
                 .get(key)
-                .is_some_and(|removed| *removed >= last.start);
+                .is_some_and(|removed| *removed + GRACE >= last.start);
             if now + TICK < end + least && !of.probe && !was_project && !is_new {
                 return Err(format!(
                     "{key} is polled {:?} after its last poll, min_interval is {least:?}",
