@@ -4,7 +4,6 @@
 //! back: that it ended is what it has to say, and why stands in the watch.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,10 +14,9 @@ use crate::board::Watched;
 use crate::chance::Chance;
 use crate::clock;
 use crate::config::Poll;
-use crate::core::answer::Answer;
 use crate::core::event::EventType;
 use crate::core::watch::{Context, Next, Step, Watch};
-use crate::project::{Attempt, Polled, Project};
+use crate::project::{Attempt, Polled, Project, Unrecorded};
 use crate::record::Recorder;
 use crate::report::metrics::Metrics;
 use crate::store::{Change, CommitError, Subject};
@@ -147,10 +145,8 @@ impl<F: Fetch> Poller<F> {
     async fn poll_once(&mut self) -> Result<Next, CommitError> {
         let key = &self.watched.key;
         let refused_before = self.watched.look(Watch::is_unreachable);
-        let seen = AtomicBool::new(false);
         let attempt = Attempt {
             key,
-            seen: &seen,
             refused_before,
             due: self.due,
             pulse: &self.watched.pulse,
@@ -165,14 +161,16 @@ impl<F: Fetch> Poller<F> {
                 () = sleep_until(give_up) => return self.give_up().await,
             },
         };
-        if seen.into_inner() {
-            self.keep_sight();
-        }
-        let polled = polled?;
-        let Some(polled) = polled else {
-            return Ok(Next::PollAfter(self.due.saturating_duration_since(self.observed)));
+        let polled = match polled {
+            Ok(Some(polled)) => polled,
+            Ok(None) => return Ok(self.when_due()),
+            Err(Unrecorded { error, seen }) => {
+                if seen {
+                    self.keep_sight();
+                }
+                return Err(error);
+            }
         };
-        let seen = matches!(polled.answer, Answer::Operation(_));
         let mut watch = self.watched.look(Watch::clone);
         let mut step = self.decide(&mut watch, Some(&polled));
         if let Some(failed) = step
@@ -183,7 +181,11 @@ impl<F: Fetch> Poller<F> {
             failed.attach_logs(self.shared.fetch.last_warnings(key).await);
         }
         let doubts_project = step.doubts_project;
-        let next = self.settle(watch, step, seen).await?;
+        let settled = self.settle(watch, step).await;
+        if settled.is_err() && polled.answer.is_operation() {
+            self.keep_sight();
+        }
+        let next = settled?;
         if doubts_project {
             self.project.doubt().await?;
         }
@@ -193,11 +195,16 @@ impl<F: Fetch> Poller<F> {
     async fn give_up(&mut self) -> Result<Next, CommitError> {
         let mut watch = self.watched.look(Watch::clone);
         let step = self.decide(&mut watch, None);
-        Ok(match self.settle(watch, step, false).await? {
+        Ok(match self.settle(watch, step).await? {
             Next::Over => Next::Over,
-            // Other settings came meanwhile, and it is not the time yet: the poll stays due when it was.
-            Next::PollAfter(_) => Next::PollAfter(self.due.saturating_duration_since(self.observed)),
+            // Other settings came meanwhile, and it is not the time yet.
+            Next::PollAfter(_) => self.when_due(),
         })
+    }
+
+    /// The poll stays due when it was.
+    fn when_due(&self) -> Next {
+        Next::PollAfter(self.due.saturating_duration_since(self.observed))
     }
 
     fn decide(&self, watch: &mut Watch, polled: Option<&Polled>) -> Step {
@@ -229,21 +236,13 @@ impl<F: Fetch> Poller<F> {
     }
 
     /// Records what is to be told; only then does the watch move on.
-    async fn settle(&mut self, watch: Watch, step: Step, seen: bool) -> Result<Next, CommitError> {
+    async fn settle(&mut self, watch: Watch, step: Step) -> Result<Next, CommitError> {
         let told = !step.events.is_empty();
         let observed = clock::instant();
         if told {
             let subject = Subject::Watch(self.watched.key.clone(), Box::new(watch.clone()));
-            let change = Change {
-                subject,
-                events: step.events,
-            };
-            if let Err(error) = self.shared.recorder.record(change).await {
-                if seen {
-                    self.keep_sight();
-                }
-                return Err(error);
-            }
+            let events = step.events;
+            self.shared.recorder.record(Change { subject, events }).await?;
         }
         self.watched.replace(watch, told);
         self.observed = observed;

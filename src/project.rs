@@ -38,8 +38,6 @@ pub struct Project {
     /// When a poll last stood in the gate's queue for too long.
     slow: std::sync::Mutex<Option<Instant>>,
     told_failing: AtomicBool,
-    /// Whether one of its watches was answered with an operation before this start.
-    known_before: AtomicBool,
     poll: watch::Receiver<Arc<Poll>>,
     recorder: Recorder,
     start: Instant,
@@ -76,12 +74,19 @@ pub struct Attempt<'a> {
     pub refused_before: bool,
     /// When the poll fell due.
     pub due: Instant,
-    /// Where it is noted that the operation was seen, though what follows for the project could not be recorded.
-    pub seen: &'a AtomicBool,
     /// Where it is told what the poll does.
     pub pulse: &'a Pulse,
     /// Where it is measured.
     pub metrics: &'a Metrics,
+}
+
+/// What an answer means for the project could not be recorded.
+#[derive(Debug)]
+pub struct Unrecorded {
+    /// Why not.
+    pub error: CommitError,
+    /// Whether the answer was the operation, all the same.
+    pub seen: bool,
 }
 
 /// An answer that concerns the watch it was asked for.
@@ -117,7 +122,6 @@ impl Project {
             watches: AtomicUsize::new(0),
             slow: std::sync::Mutex::new(None),
             told_failing: AtomicBool::new(false),
-            known_before: AtomicBool::new(false),
             poll,
             recorder,
             start,
@@ -142,8 +146,8 @@ impl Project {
     }
 
     /// One of its watches was answered with an operation before this start: the project is what it is taken for.
-    pub fn was_known(&self) {
-        self.known_before.store(true, Ordering::Relaxed);
+    pub async fn was_known(&self) {
+        self.state.lock().await.recognise();
     }
 
     /// A new API key is in place: if the old one was rejected, the next probe goes out at once.
@@ -163,7 +167,7 @@ impl Project {
         &self,
         fetch: &F,
         attempt: &Attempt<'_>,
-    ) -> Result<Option<Polled>, CommitError> {
+    ) -> Result<Option<Polled>, Unrecorded> {
         let key = attempt.key;
         let mut held = Duration::ZERO;
         let mut is_first = true;
@@ -195,9 +199,10 @@ impl Project {
                 "polled"
             );
             let observed = self.observe(key, &answer, &permit, attempt.refused_before).await;
-            if observed.is_err() && matches!(answer, Answer::Operation(_)) {
-                attempt.seen.store(true, Ordering::Relaxed);
-            }
+            let observed = observed.map_err(|error| Unrecorded {
+                error,
+                seen: answer.is_operation(),
+            });
             match observed? {
                 Concerns::Watch => return Ok(Some(self.polled(answer, held).await)),
                 Concerns::Project => {}
@@ -282,8 +287,7 @@ impl Project {
         Polled {
             answer,
             held,
-            project_known: self.known_before.load(Ordering::Relaxed)
-                || state.is_known(self.watches.load(Ordering::Relaxed)),
+            project_known: state.is_known(self.watches.load(Ordering::Relaxed)),
             project_answered: state.answered_ago(self.moment()),
         }
     }

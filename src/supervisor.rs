@@ -233,7 +233,7 @@ impl<F: Fetch> Supervisor<F> {
             }
         }
         self.remove(&removed).await;
-        self.add(&added, watches);
+        self.add(&added, watches).await;
         self.applied = Some(generation);
         Ok(())
     }
@@ -266,7 +266,7 @@ impl<F: Fetch> Supervisor<F> {
         }
     }
 
-    fn add(&mut self, added: &[&Entry], watches: Vec<Watch>) {
+    async fn add(&mut self, added: &[&Entry], watches: Vec<Watch>) {
         // First polls are spread over as long as the gate needs for them, so that a start is no stampede.
         let mut fresh: HashMap<&str, usize> = HashMap::new();
         for entry in added {
@@ -277,7 +277,7 @@ impl<F: Fetch> Supervisor<F> {
                 continue;
             };
             if watch.was_seen() {
-                project.was_known();
+                project.was_known().await;
             }
             let watched = Arc::new(Watched::new(entry.key.clone(), Arc::clone(&entry.labels), watch));
             let window = self.window(&project, fresh.get(&*entry.key.project).copied().unwrap_or(1));

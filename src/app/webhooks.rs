@@ -209,10 +209,7 @@ impl Webhooks {
             async move {
                 let stopped = match cancel.run_until_cancelled(turn.lock()).await {
                     Some(_turn) => endpoint.run(cancel.clone()).await,
-                    None => Stopped {
-                        cut_short: 0,
-                        unsettled: 0,
-                    },
+                    None => Stopped::default(),
                 };
                 (name, stopped)
             }

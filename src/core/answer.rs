@@ -33,6 +33,12 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// Whether it shows the operation.
+    #[must_use]
+    pub fn is_operation(&self) -> bool {
+        matches!(self, Self::Operation(_))
+    }
+
     /// The name under which polls of this outcome are counted (`polls_total{outcome}`) and logged.
     #[must_use]
     pub fn outcome(&self) -> &'static str {

@@ -155,6 +155,11 @@ impl Project {
         self.next_probe = now.steady;
     }
 
+    /// One of its watches was answered with an operation, be it before this start.
+    pub fn recognise(&mut self) {
+        self.known = true;
+    }
+
     /// What `next` came from could not be recorded, so that it is found again; that the API answered, or did not, is
     /// true all the same.
     pub fn keep_reach(&mut self, next: &Self) {

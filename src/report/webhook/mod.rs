@@ -91,7 +91,7 @@ pub struct Endpoint {
 }
 
 /// How an endpoint's task ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Stopped {
     /// Attempts that were cut short. Their events are sent again after the next start.
