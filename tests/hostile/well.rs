@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{DEADLINE, Daemon, Setup, until};
+use crate::support::{DEADLINE, Daemon, Setup, until, until_answered};
 
 /// Resident memory that no attack may bring the daemon to at any instant; undisturbed it needs some 50 MB.
 pub const MEMORY: u64 = 200 * 1024 * 1024;
@@ -49,21 +49,16 @@ pub async fn text(daemon: &Daemon, path: &str) -> String {
 
 /// Waits until the last error of an operation's polls says one of these words.
 pub async fn last_error(daemon: &Daemon, operation: &str, words: &[&str]) -> String {
-    let asking = async {
-        loop {
-            let found = page(daemon, &format!("/api/operations/{operation}")).await;
-            let error = found["lastError"].as_str().unwrap_or_default().to_owned();
-            if words.iter().any(|words| error.contains(words)) {
-                return error;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    until_answered(&format!("one of {words:?}"), async || {
+        let found = page(daemon, &format!("/api/operations/{operation}")).await;
+        let error = found["lastError"].as_str().unwrap_or_default();
+        if words.iter().any(|words| error.contains(words)) {
+            Ok(error.to_owned())
+        } else {
+            Err(found.to_string())
         }
-    };
-    let last = || async { page(daemon, &format!("/api/operations/{operation}")).await };
-    match tokio::time::timeout(DEADLINE, asking).await {
-        Ok(error) => error,
-        Err(_) => panic!("none of {words:?} in: {}", last().await),
-    }
+    })
+    .await
 }
 
 /// Waits until something has grown by so many.

@@ -1,16 +1,14 @@
 //! A simulator, a daemon that polls it and serves its pages, and a client.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use backfill_watch::clock;
 use backfill_watch::simulator::{Config, Simulator};
 use reqwest::{Client, Response};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{DEADLINE, Daemon, Setup};
+use crate::support::{DEADLINE, Daemon, Setup, until_answered};
 
 pub struct Bench {
     pub simulator: Simulator,
@@ -39,11 +37,11 @@ impl Bench {
             address,
             client: client(),
         };
-        let deadline = clock::instant() + DEADLINE;
-        while bench.status("/readyz").await != 200 {
-            assert!(clock::instant() < deadline, "it is never ready");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until_answered("it is ready", async || match bench.status("/readyz").await {
+            200 => Ok(()),
+            status => Err(status.to_string()),
+        })
+        .await;
         bench
     }
 
@@ -71,16 +69,16 @@ impl Bench {
 
     /// Waits until the operation is in that phase.
     pub async fn phase(&self, id: &str, phase: &str) -> Value {
-        let deadline = clock::instant() + DEADLINE;
-        loop {
+        until_answered(&format!("{id} is {phase}"), async || {
             let answer = self.get(&format!("/api/operations/{id}")).await;
             let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
             if body["phase"] == phase {
-                return body;
+                Ok(body)
+            } else {
+                Err(body.to_string())
             }
-            assert!(clock::instant() < deadline, "{id} never became {phase}: {body}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        })
+        .await
     }
 
     /// Sends bytes as they are, and reads until the other end closes.

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::bench::{Bench, client};
-use crate::support::{DEADLINE, lines_of, replace_file};
+use crate::support::{lines_of, replace_file, until_answered};
 
 /// What takes longer to come about than a test may last, or wants a broken disk or program; `alerts.test.yml` has them.
 const NOT_HERE: [&str; 5] = [
@@ -280,14 +279,11 @@ impl Prometheus {
     }
 
     async fn wait(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
-        let look = async {
-            while !condition().await {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        if tokio::time::timeout(DEADLINE, look).await.is_err() {
-            panic!("waited in vain: {what}: {}", self.log());
-        }
+        until_answered(what, async || match condition().await {
+            true => Ok(()),
+            false => Err(self.log()),
+        })
+        .await;
     }
 }
 

@@ -1,13 +1,11 @@
 //! `/api/webhooks`.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::bench::Bench;
-use crate::support::DEADLINE;
+use crate::support::until_answered;
 
 #[tokio::test]
 async fn an_endpoint_tells_how_it_stands() {
@@ -30,18 +28,15 @@ async fn an_endpoint_tells_how_it_stands() {
 
     let gone = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     delivery.write_all(gone).await.unwrap();
-    let disabled = async {
-        loop {
-            let endpoint: Value = bench.json("/api/webhooks").await["endpoints"][0].take();
-            if endpoint["state"] == "disabled" && endpoint["lastError"] == "410 Gone" {
-                return endpoint;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    let endpoint = until_answered("it is disabled", async || {
+        let endpoint: Value = bench.json("/api/webhooks").await["endpoints"][0].take();
+        if endpoint["state"] == "disabled" && endpoint["lastError"] == "410 Gone" {
+            Ok(endpoint)
+        } else {
+            Err(endpoint.to_string())
         }
-    };
-    let endpoint = tokio::time::timeout(DEADLINE, disabled)
-        .await
-        .expect("it is disabled");
+    })
+    .await;
     // What waits is kept.
     assert_eq!(endpoint["backlog"], 1);
     assert_eq!(endpoint["deadLetters"], 0);

@@ -22,6 +22,8 @@ pub use log::{Line, Log};
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at what cannot be waited for otherwise.
 const LOOK: Duration = Duration::from_millis(5);
+/// Between two questions to another process.
+const ASK: Duration = Duration::from_millis(20);
 
 /// What a daemon is started with, in a folder of its own.
 pub struct Setup {
@@ -294,6 +296,18 @@ pub async fn until_within(deadline: Duration, what: &str, mut condition: impl Fn
     while !condition() {
         assert!(clock::instant() < deadline, "waited in vain: {what}");
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until a question is answered with what is wanted; what it is answered with instead is told in the end.
+pub async fn until_answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = clock::instant() + DEADLINE;
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(instead) => assert!(clock::instant() < deadline, "waited in vain: {what}: {instead}"),
+        }
+        tokio::time::sleep(ASK).await;
     }
 }
 
