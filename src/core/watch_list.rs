@@ -22,6 +22,9 @@ pub use problem::{LineError, Problem};
 
 /// The most bytes a line may have, its line end aside.
 pub const MAX_LINE_BYTES: usize = 4096;
+/// The most watches a list may ask for. Each costs memory for as long as it is listed, and the shortest lines would make
+/// more than thirty million of them in a file of the allowed size.
+pub const MAX_ENTRIES: usize = 2_000_000;
 /// The most labels a line may have, `project=NAME` aside.
 pub const MAX_LABELS: usize = 16;
 /// The most characters an operation ID may have.
@@ -86,12 +89,16 @@ impl WatchList {
 /// `projects` are the names of the configured projects; a line without `project=NAME` belongs to the first.
 #[must_use]
 pub fn parse(bytes: &[u8], projects: &[Arc<str>]) -> WatchList {
+    parse_at_most(MAX_ENTRIES, bytes, projects)
+}
+
+fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> WatchList {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let projects: Arc<[Arc<str>]> = projects.into();
     let unlabelled = Arc::new(Labels::new());
     let mut list = WatchList::default();
     // Room for lines of a bare UUID at once; growing by doubling would rehash every key several times.
-    let mut first_lines: HashMap<WatchKey, u32> = HashMap::with_capacity(bytes.len() / 37);
+    let mut first_lines: HashMap<WatchKey, u32> = HashMap::with_capacity((bytes.len() / 37).min(max_entries));
     for (index, raw) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = u32::try_from(index + 1).unwrap_or(u32::MAX);
         let raw = raw.strip_suffix(b"\r").unwrap_or(raw);
@@ -115,6 +122,11 @@ pub fn parse(bytes: &[u8], projects: &[Arc<str>]) -> WatchList {
                     key: first.key().clone(),
                     first_line: *first.get(),
                 },
+            }),
+            hash_map::Entry::Vacant(_) if list.entries.len() == max_entries => list.reject(LineError {
+                line,
+                column: parsed.column,
+                problem: Problem::TooManyEntries { most: max_entries },
             }),
             hash_map::Entry::Vacant(free) => {
                 let key = free.key().clone();

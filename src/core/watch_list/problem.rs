@@ -81,6 +81,11 @@ pub enum Problem {
         /// The number of the earlier line, which holds.
         first_line: u32,
     },
+    /// The lines before it ask for as many watches as a list may.
+    TooManyEntries {
+        /// How many that is.
+        most: usize,
+    },
 }
 
 impl Problem {
@@ -151,6 +156,10 @@ impl fmt::Display for Problem {
                 f,
                 "operation {} of project {:?} stands in line {first_line} already, which holds",
                 key.operation, key.project
+            ),
+            Self::TooManyEntries { most } => write!(
+                f,
+                "more than {most} operations; take those that are over off the list, or run a second daemon"
             ),
         }
     }

@@ -222,6 +222,16 @@ fn as_map(list: &WatchList) -> Desired {
     list.entries.iter().map(pair).collect()
 }
 
+#[test]
+fn the_lines_beyond_the_most_entries_are_rejected_and_the_others_hold() {
+    let list = parse_at_most(2, b"a\n\nb\na\nc\nd\n", &projects());
+    let ids: Vec<_> = list.entries.iter().map(|entry| &*entry.key.operation).collect();
+    assert_eq!(ids, ["a", "b"]);
+    let lines: Vec<_> = list.rejected.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [4, 5, 6]);
+    assert_eq!(list.rejected[1].problem, Problem::TooManyEntries { most: 2 });
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
