@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -52,6 +53,8 @@ impl Message {
 struct Desk {
     chance: Random,
     failing: Mutex<f64>,
+    /// A message that was refused so often is accepted.
+    most_refusals: AtomicUsize,
     messages: Mutex<Vec<Message>>,
     /// Why messages were not verified.
     forged: Mutex<Vec<String>>,
@@ -77,6 +80,7 @@ impl Inbox {
             desk: Arc::new(Desk {
                 chance: Random::new(seed),
                 failing: Mutex::new(0.0),
+                most_refusals: AtomicUsize::new(usize::MAX),
                 messages: Mutex::default(),
                 forged: Mutex::default(),
             }),
@@ -109,6 +113,11 @@ impl Inbox {
     /// From now on so many of all messages are answered with an error.
     pub fn fail(&self, part: f64) {
         *self.desk.failing.lock().unwrap() = part;
+    }
+
+    /// A message that was answered with an error so often is accepted, since the waits grow long.
+    pub fn fail_each_at_most(&self, times: usize) {
+        self.desk.most_refusals.store(times, Ordering::Relaxed);
     }
 
     /// Makes this the webhook of a daemon, with all types of events.
@@ -177,13 +186,19 @@ async fn receive(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes)
     if let Err(error) = verifier.verify(&body, &headers) {
         desk.forged.lock().unwrap().push(error.to_string());
     }
-    let accepted = desk.chance.next_f64() >= *desk.failing.lock().unwrap();
-    let message = Message {
-        id: headers["webhook-id"].to_str().unwrap().to_owned(),
+    let lucky = desk.chance.next_f64() >= *desk.failing.lock().unwrap();
+    let id = headers["webhook-id"].to_str().unwrap().to_owned();
+    let mut messages = desk.messages.lock().unwrap();
+    let refusals = messages
+        .iter()
+        .filter(|message| message.id == id && !message.accepted);
+    let accepted = lucky || refusals.count() >= desk.most_refusals.load(Ordering::Relaxed);
+    messages.push(Message {
+        id,
         body: serde_json::from_slice(&body).unwrap(),
         accepted,
-    };
-    desk.messages.lock().unwrap().push(message);
+    });
+    drop(messages);
     if accepted {
         StatusCode::NO_CONTENT
     } else {
