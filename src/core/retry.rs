@@ -136,24 +136,27 @@ pub struct EndpointHealth {
 
 #[derive(Debug, Clone, Copy)]
 struct Pause {
-    until: Timestamp,
-    /// How long it was made: a clock that is set back must not stretch it.
+    since: Timestamp,
     length: Duration,
 }
 
 impl Pause {
-    fn left(self, now: Timestamp) -> Option<Duration> {
-        let left = Duration::try_from(self.until.duration_since(now)).ok()?;
-        (!left.is_zero()).then(|| left.min(self.length))
+    /// A clock that is set back makes it begin anew: it must not wait for the day that the clock lost.
+    fn left(&mut self, now: Timestamp) -> Option<Duration> {
+        let passed = Duration::try_from(now.duration_since(self.since)).unwrap_or_else(|_| {
+            self.since = now;
+            Duration::ZERO
+        });
+        self.length.checked_sub(passed).filter(|left| !left.is_zero())
     }
 }
 
 impl EndpointHealth {
     /// What may be sent now.
-    pub fn permit(&self, now: Timestamp) -> Permit {
+    pub fn permit(&mut self, now: Timestamp) -> Permit {
         if self.disabled {
             Permit::Disabled
-        } else if let Some(left) = self.pause.and_then(|pause| pause.left(now)) {
+        } else if let Some(left) = self.pause.as_mut().and_then(|pause| pause.left(now)) {
             Permit::Paused(left)
         } else if self.is_probed() {
             Permit::Probe
@@ -286,7 +289,7 @@ impl EndpointHealth {
     }
 
     fn pause(&mut self, retry_after: Duration, now: Timestamp, chance: f64) {
-        let running = self.pause.and_then(|pause| pause.left(now));
+        let running = self.pause.as_mut().and_then(|pause| pause.left(now));
         let length = match running {
             // One of several attempts that were under way together: their failures are one reason to pause.
             Some(left) => left.max(retry_after),
@@ -296,10 +299,7 @@ impl EndpointHealth {
                 jitter(doubled.min(LONGEST_PAUSE), chance).max(retry_after)
             }
         };
-        self.pause = Some(Pause {
-            until: now.checked_add(length).unwrap_or(Timestamp::MAX),
-            length,
-        });
+        self.pause = Some(Pause { since: now, length });
     }
 }
 

@@ -359,6 +359,34 @@ async fn of_each_subject_only_the_first_that_waits_is_due() {
 }
 
 #[tokio::test]
+async fn what_was_put_off_by_a_clock_that_was_set_back_since_is_due() {
+    let store = with_endpoint("e").await;
+    let at = now();
+    for operation in ["a", "b", "c"] {
+        store
+            .commit(&change(operation, &[(EventType::Started, 1)]))
+            .await
+            .unwrap();
+    }
+    // One was tried a day later by the clock, one before it was set back, one never.
+    let [a, b, _] = due(&store, "e").await.try_into().unwrap();
+    let day = HOUR * 24;
+    for (id, tried) in [(a.id, at + day), (b.id, at - HOUR)] {
+        store
+            .settle_deliveries(vec![(id, retry(at + day + HOUR))], tried)
+            .await
+            .unwrap();
+    }
+    let names = async |time| {
+        let due = store.due_deliveries("e".into(), time, 10, Vec::new());
+        due.await.unwrap().ready.iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(at).await, ["a 1", "c 1"]);
+    assert_eq!(names(at + day).await, ["c 1"]);
+    assert_eq!(names(at + day + HOUR).await, ["a 1", "b 1", "c 1"]);
+}
+
+#[tokio::test]
 async fn a_newer_progress_or_the_end_drops_the_progress_that_waits() {
     let store = with_endpoint("e").await;
     let events = [

@@ -104,7 +104,6 @@ async fn survive(step: &str) {
 }
 
 #[tokio::test]
-#[ignore = "known defect: a delivery that waits to be retried waits a day longer, since its due time is the wall clock's"]
 async fn set_back_a_day() {
     survive("-1d").await;
 }

@@ -248,6 +248,8 @@ fn a_clock_that_is_set_back_does_not_stretch_a_pause() {
         health.permit(at(-100_000)),
         Permit::Paused(Duration::from_secs(30))
     );
+    assert_eq!(health.permit(at(-99_971)), Permit::Paused(Duration::from_secs(1)));
+    assert_eq!(health.permit(at(-99_970)), Permit::Open);
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub(super) struct Drain {
     stale: bool,
     fetching: bool,
     next_due: Option<Timestamp>,
+    /// When it was looked at last, by the wall clock.
+    looked_at: Timestamp,
     /// Outcomes that are not being written down yet.
     outcomes: Vec<(DeliveryId, Settled)>,
     /// Outcomes that are being written down; all of them if that failed.
@@ -107,6 +109,7 @@ impl Drain {
             stale: true,
             fetching: false,
             next_due: None,
+            looked_at: Timestamp::MIN,
             outcomes: Vec::new(),
             settling: Vec::new(),
             settle_runs: false,
@@ -151,6 +154,9 @@ impl Drain {
             self.next_due = None;
             self.stale = true;
         }
+        // The clock was set back: what waits for a time of before may be due.
+        self.stale |= now < self.looked_at;
+        self.looked_at = now;
         self.settle(now);
         let mut sleep = LONGEST_SLEEP;
         let permit = self.health.permit(now);

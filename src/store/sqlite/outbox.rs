@@ -144,7 +144,7 @@ pub(super) fn settle(
         }
         Settled::Retry { at, error, counts } if state == WAITING => {
             conn.prepare_cached(
-                "UPDATE deliveries SET due = ?3, attempts = attempts + ?4, error = ?5,
+                "UPDATE deliveries SET due = ?3, attempts = attempts + ?4, error = ?5, last_attempt = ?2,
                      first_attempt = coalesce(first_attempt, ?2) WHERE id = ?1",
             )?
             // 0 means at once.
@@ -173,6 +173,27 @@ pub(super) fn settle(
     Ok(())
 }
 
+macro_rules! select_heads {
+    ($index:literal, $condition:literal) => {
+        concat!(
+            "SELECT d.id, e.id, e.type, d.subject, e.body, d.attempts, d.recorded, d.first_attempt, d.replay
+             FROM deliveries d INDEXED BY ",
+            $index,
+            " JOIN events e ON e.row = d.event
+             WHERE d.head = 1 AND d.endpoint = (SELECT id FROM endpoints WHERE name = ?1) AND ",
+            $condition,
+            " LIMIT ?3"
+        )
+    };
+}
+const NEVER_TRIED: &str = select_heads!("deliveries_head", "d.due = 0 ORDER BY d.id");
+const DUE_AGAIN: &str = select_heads!("deliveries_head", "d.due BETWEEN 1 AND ?2 ORDER BY d.due, d.id");
+/// Their due time is of a clock that was set back since, and says nothing.
+const TRIED_IN_THE_FUTURE: &str = select_heads!(
+    "deliveries_tried",
+    "d.due > ?2 AND d.last_attempt > ?2 ORDER BY d.last_attempt, d.id"
+);
+
 /// What `endpoint` can be sent, given what is under way: heads alone, and none of a subject that is busy.
 pub(super) fn due(
     conn: &Connection,
@@ -193,16 +214,10 @@ pub(super) fn due(
     let now = now.as_millisecond();
     let fetch = self::limit(limit.saturating_add(in_flight.len()) as u64);
     let mut ready = Vec::new();
-    // Half of the index each: those never tried, and those whose time has come again. Together the oldest go first.
-    for (from, until) in [(0, 0), (1, now)] {
-        let mut statement = conn.prepare_cached(
-            "SELECT d.id, e.id, e.type, d.subject, e.body, d.attempts, d.recorded, d.first_attempt, d.replay
-             FROM deliveries d INDEXED BY deliveries_head JOIN events e ON e.row = d.event
-             WHERE d.head = 1 AND d.endpoint = (SELECT id FROM endpoints WHERE name = ?1)
-               AND d.due BETWEEN ?2 AND ?3
-             ORDER BY d.due, d.id LIMIT ?4",
-        )?;
-        let mut rows = statement.query(params![endpoint, from, until, fetch])?;
+    // Together the oldest of them go first.
+    for which in [NEVER_TRIED, DUE_AGAIN, TRIED_IN_THE_FUTURE] {
+        let mut statement = conn.prepare_cached(which)?;
+        let mut rows = statement.query(params![endpoint, now, fetch])?;
         while let Some(row) = rows.next()? {
             let subject: String = row.get(3)?;
             if busy.contains(&subject) {

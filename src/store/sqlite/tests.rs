@@ -18,7 +18,10 @@ use crate::store::status::Status;
 use crate::store::writer::Writer;
 
 /// States as each version wrote them, with something of everything in them. Never changed once a version is released.
-const OLDER: &[&str] = &[include_str!("schema/fixture_1.sql")];
+const OLDER: &[&str] = &[
+    include_str!("schema/fixture_1.sql"),
+    include_str!("schema/fixture_2.sql"),
+];
 
 #[test]
 fn a_state_of_every_version_is_opened_and_brought_up_to_date() {
