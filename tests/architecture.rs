@@ -374,6 +374,36 @@ fn one_place_looks_at_the_clock() {
     );
 }
 
+/// Every place that uses the bytes of a secret, as SECURITY.md lists them.
+#[test]
+fn secrets_are_exposed_where_the_threat_model_says_and_never_compared_by_equals() {
+    let security = include_str!("../SECURITY.md");
+    let mut listed = Vec::new();
+    for line in security.lines().filter(|line| line.starts_with("| `src/")) {
+        listed.extend(line.split('`').nth(1).map(str::to_owned));
+    }
+    let mut exposing = Vec::new();
+    for module in product() {
+        let lines = module.lines_with("expose_secret");
+        for (index, line) in module.code.lines().enumerate() {
+            let compares = line.contains("==") || line.contains("!=");
+            assert!(
+                !(compares && lines.contains(&(index + 1))),
+                "{}: compare secrets in constant time",
+                module.file.display()
+            );
+        }
+        // Imports alone do not use it.
+        if module.code.contains(".expose_secret()") {
+            let file = module.file.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+            exposing.push(file.display().to_string());
+        }
+    }
+    exposing.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(listed, exposing);
+}
+
 #[test]
 fn nothing_is_unsafe_unbounded_or_ends_the_process_on_its_own() {
     assert_only_within(&["unsafe"], &[], "there is no reason for it here");

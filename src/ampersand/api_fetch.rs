@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq as _;
 
 use super::{ApiError, Client, Fetch};
 use crate::config::SecretSource;
@@ -86,10 +87,13 @@ impl ApiFetch {
         let mut access = self.write();
         let mut changed = Vec::new();
         for (name, key) in found {
-            let same = access
-                .keys
-                .get(&name)
-                .is_some_and(|old| old.expose_secret() == key.expose_secret());
+            let same = access.keys.get(&name).is_some_and(|old| {
+                let same = old
+                    .expose_secret()
+                    .as_bytes()
+                    .ct_eq(key.expose_secret().as_bytes());
+                same.into()
+            });
             if !same && access.sources.contains_key(&name) {
                 access.keys.insert(Arc::clone(&name), key);
                 changed.push(name);

@@ -26,27 +26,26 @@ const MAX_REASON: usize = 400;
 const MIN_KEY_TO_HIDE: usize = 8;
 
 /// An answer with its body, or with what kept the body from arriving.
-pub(super) struct Reply<'a> {
+pub(super) struct Reply {
     status: StatusCode,
     media_type: MediaType,
     retry_after: Option<String>,
     /// The host that a redirect names.
     redirect_host: Option<String>,
     body: Result<Vec<u8>, Failure>,
-    key: &'a SecretString,
 }
 
-impl<'a> Reply<'a> {
-    /// Reads what is needed of `response`. `host` and `limit` are for messages; `key` is kept out of them.
+impl Reply {
+    /// Reads what is needed of `response`. `host` and `limit` are for messages; `key` is kept out of what is read.
     pub(super) async fn read(
         mut response: Response,
         host: &str,
         limit: Duration,
-        key: &'a SecretString,
-    ) -> Reply<'a> {
+        key: &SecretString,
+    ) -> Self {
         let header = |name: HeaderName| {
             let value = response.headers().get(name)?.to_str().ok()?;
-            Some(value.to_owned())
+            Some(without_key(value, key).unwrap_or_else(|| value.to_owned()))
         };
         let status = response.status();
         let media_type = MediaType::parse(header(CONTENT_TYPE).as_deref());
@@ -60,7 +59,11 @@ impl<'a> Reply<'a> {
             status.is_client_error() || status.is_server_error()
         };
         let body = if wanted {
-            read_body(&mut response, host, limit).await
+            let body = read_body(&mut response, host, limit).await;
+            body.map(|body| match without_key(&String::from_utf8_lossy(&body), key) {
+                Some(text) => text.into_bytes(),
+                None => body,
+            })
         } else {
             Ok(Vec::new())
         };
@@ -70,7 +73,6 @@ impl<'a> Reply<'a> {
             retry_after,
             redirect_host,
             body,
-            key,
         }
     }
 
@@ -109,10 +111,11 @@ impl<'a> Reply<'a> {
     /// What a status other than 200 means.
     fn refusal(self, now: Timestamp) -> ApiError {
         // A body that did not arrive whole explains nothing, but the status stands without it.
-        let problem = self.body.as_deref().ok().and_then(|body| {
-            let body = self.without_key(&String::from_utf8_lossy(body));
-            Problem::parse(&self.media_type, &body)
-        });
+        let problem = self
+            .body
+            .as_deref()
+            .ok()
+            .and_then(|body| Problem::parse(&self.media_type, &String::from_utf8_lossy(body)));
         let code = self.status.as_u16();
         let name = self.status.canonical_reason().unwrap_or("(unknown status)");
         let reason = match &problem {
@@ -160,19 +163,15 @@ impl<'a> Reply<'a> {
     }
 
     fn malformed(&self, reason: &str) -> ApiError {
-        let reason = one_line(&self.without_key(reason), MAX_REASON);
-        ApiError::failed(FailureClass::Malformed, reason)
+        ApiError::failed(FailureClass::Malformed, one_line(reason, MAX_REASON))
     }
+}
 
-    /// `text` with the API key blotted out, lest an answer that quotes it brings it into logs and events.
-    fn without_key(&self, text: &str) -> String {
-        let key = self.key.expose_secret();
-        if key.len() < MIN_KEY_TO_HIDE {
-            text.to_owned()
-        } else {
-            text.replace(key, "[API key]")
-        }
-    }
+/// `text` with the API key blotted out, lest an answer that quotes it brings it into logs, events and the state; `None`
+/// if it does not.
+fn without_key(text: &str, key: &SecretString) -> Option<String> {
+    let key = key.expose_secret();
+    (key.len() >= MIN_KEY_TO_HIDE && text.contains(key)).then(|| text.replace(key, "[API key]"))
 }
 
 async fn read_body(response: &mut Response, host: &str, limit: Duration) -> Result<Vec<u8>, Failure> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretSlice};
+use secrecy::SecretSlice;
 use tokio::sync::{Mutex, watch};
 use tokio::task::{self, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::Webhook;
 use crate::core::event::EventType;
 use crate::error::chain;
-use crate::report::webhook::{Deliver, DeliveryStats, Endpoint, EndpointSettings, Stopped};
+use crate::report::webhook::{Deliver, DeliveryStats, Endpoint, EndpointSettings, Stopped, same_secrets};
 use crate::store::{self, CommitError, Store};
 
 /// How often to look whether everything was delivered, while that is waited for.
@@ -107,7 +107,7 @@ impl Webhooks {
             let Some(running) = self.running.get(&name) else {
                 continue;
             };
-            if !same(&running.settings.borrow().secrets, &secrets) {
+            if !same_secrets(&running.settings.borrow().secrets, &secrets) {
                 tracing::info!(endpoint = &*name, "new webhook secrets are in place");
                 running
                     .settings
@@ -255,12 +255,4 @@ pub(super) async fn read_secrets(webhooks: &[Webhook]) -> Secrets {
         found
     });
     reading.await.unwrap_or_default()
-}
-
-fn same(before: &[SecretSlice<u8>], after: &[SecretSlice<u8>]) -> bool {
-    before.len() == after.len()
-        && before
-            .iter()
-            .zip(after)
-            .all(|(before, after)| before.expose_secret() == after.expose_secret())
 }

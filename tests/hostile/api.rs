@@ -79,6 +79,11 @@ impl Api {
         format!("http://{}/v1", self.address)
     }
 
+    /// From now on this is done.
+    pub fn act(&self, act: Act) {
+        *self.desk.act.lock().unwrap() = Some(act);
+    }
+
     /// From now on every operation is answered as it should be.
     pub fn heal(&self) {
         *self.desk.act.lock().unwrap() = None;

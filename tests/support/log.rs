@@ -90,6 +90,12 @@ impl Log {
         events
     }
 
+    /// All of it up to now.
+    pub fn whole(&self) -> String {
+        let log = self.0.borrow();
+        log.lines.iter().map(|line| format!("{}\n", line.value)).collect()
+    }
+
     /// How often an event was told up to now.
     pub fn count(&self, event: &str) -> usize {
         self.lines(|line| line["event"] == event).len()

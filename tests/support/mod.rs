@@ -3,6 +3,7 @@
 //! Nothing here waits for a fixed time: every wait is for something, and has a deadline that only a hang reaches.
 
 mod log;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -75,14 +76,19 @@ impl Setup {
     }
 
     /// Takes the setting of this path out of the environment.
-    pub fn unset(mut self, path: &str) -> Self {
-        self.environment.remove(&variable(path));
-        self
+    pub fn unset(self, path: &str) -> Self {
+        self.without(&variable(path))
     }
 
     /// Sets an environment variable.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Takes an environment variable away.
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
         self
     }
 
@@ -146,7 +152,10 @@ impl Setup {
             let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
             panic!("the command does not end: {command:?}");
         };
-        output.unwrap()
+        let output = output.unwrap();
+        self.assert_no_secret_in("what a command printed", &output.stdout);
+        self.assert_no_secret_in("what a command printed", &output.stderr);
+        output
     }
 
     fn command<S: AsRef<OsStr>>(&self, command: &str, arguments: &[S]) -> Command {
@@ -270,7 +279,9 @@ impl Daemon {
 
     /// What it was started with, once it has ended.
     pub fn into_setup(mut self) -> Setup {
-        self.setup.take().expect("only this takes it")
+        let setup = self.setup.take().expect("only this takes it");
+        setup.assert_no_secret_in("the log", self.log.whole().as_bytes());
+        setup
     }
 }
 
@@ -282,6 +293,10 @@ impl Drop for Daemon {
         // Fails where it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let (Some(setup), false) = (&self.setup, std::thread::panicking()) {
+            setup.assert_no_secret_in("the log", self.log.whole().as_bytes());
+            setup.assert_no_secret_in_state();
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretSlice};
+use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -56,16 +57,19 @@ pub struct EndpointSettings {
     pub shutdown_timeout: Duration,
 }
 
+/// Whether these are the same secrets in the same order.
+#[must_use]
+pub fn same_secrets(before: &[SecretSlice<u8>], after: &[SecretSlice<u8>]) -> bool {
+    before.len() == after.len()
+        && before
+            .iter()
+            .zip(after)
+            .all(|(before, after)| before.expose_secret().ct_eq(after.expose_secret()).into())
+}
+
 impl EndpointSettings {
     fn target_after(&self, before: &Self) -> Target {
-        let secrets = |settings: &Self| -> Vec<Vec<u8>> {
-            let exposed = settings
-                .secrets
-                .iter()
-                .map(|secret| secret.expose_secret().to_vec());
-            exposed.collect()
-        };
-        if self.url == before.url && secrets(self) == secrets(before) {
+        if self.url == before.url && same_secrets(&self.secrets, &before.secrets) {
             Target::Unchanged
         } else {
             Target::Changed

@@ -1,0 +1,61 @@
+//! The secrets that a setup gives to what it starts, and where they must not be found.
+
+use std::fs;
+use std::path::Path;
+
+use super::Setup;
+
+/// Shorter ones would be found in other words.
+const MIN_LENGTH: usize = 8;
+
+impl Setup {
+    /// The secrets of the environment and of the files that the settings name, each without what is the same in all
+    /// of its kind.
+    pub fn secrets(&self) -> Vec<String> {
+        let mut secrets = Vec::new();
+        for (name, value) in &self.environment {
+            if name.starts_with("BACKFILL_WATCH_") && name.ends_with("_FILE") && !name.ends_with("CA_FILE") {
+                let text = fs::read_to_string(value).unwrap_or_default();
+                secrets.extend(text.lines().map(ToOwned::to_owned));
+            } else if name.ends_with("_API_KEY") || name.ends_with("_SECRET") {
+                secrets.push(value.clone());
+            }
+        }
+        secrets
+            .iter()
+            .map(|secret| secret.trim().trim_start_matches("whsec_").to_owned())
+            .filter(|secret| secret.len() >= MIN_LENGTH)
+            .collect()
+    }
+
+    /// No secret stands in these bytes.
+    pub fn assert_no_secret_in(&self, what: &str, bytes: &[u8]) {
+        for secret in self.secrets() {
+            let found = bytes
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes());
+            assert!(
+                !found,
+                "a secret is in {what}: {}",
+                String::from_utf8_lossy(bytes)
+            );
+        }
+    }
+
+    /// No secret stands in a file of the state folder.
+    pub fn assert_no_secret_in_state(&self) {
+        self.assert_no_secret_below(&self.folder().join("state"));
+    }
+
+    fn assert_no_secret_below(&self, folder: &Path) {
+        // A test may have taken it away, or made it unreadable.
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                self.assert_no_secret_below(&path);
+            } else if let Ok(bytes) = fs::read(&path) {
+                self.assert_no_secret_in(&path.display().to_string(), &bytes);
+            }
+        }
+    }
+}
