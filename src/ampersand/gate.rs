@@ -1,18 +1,18 @@
 //! What all pollers of a project pass before they ask: so many in flight, so many a second, and nobody while the
 //! project is paused or its credentials are in doubt. First come, first served.
 
-mod sign;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
 use crate::core::project::Hold;
-use sign::{Reader, Sign};
+
+/// Whoever sleeps until its turn wakes up so much too late: that must not make all turns behind it late as well.
+const TIMER_LATENESS: Duration = Duration::from_millis(5);
 
 /// How much a project may ask of the API.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,13 +26,15 @@ pub struct Limits {
 /// The gate of one project.
 #[derive(Debug)]
 pub struct Gate {
-    /// Fair: tokio's semaphore serves its waiters in the order of their coming.
+    /// The one queue: whoever is at the door is next, and stays there through pauses. So who met the reason for a pause is
+    /// behind all others afterwards. Fair: tokio's semaphore serves its waiters in the order of their coming.
+    door: Semaphore,
     slots: Semaphore,
     turns: Mutex<Turns>,
     /// Slots to take away when they come back, after the limit was lowered.
     surplus: AtomicUsize,
-    hold: Sign,
-    /// The one place in front of a closed gate from which a probe goes out. Fair too: each watch in its turn.
+    hold: watch::Sender<Sign>,
+    /// Room for the one probe that may be under way.
     lane: Semaphore,
     /// Calls one sleeping poller to the gate, when a probe is wanted and nobody may be due for long.
     summons: Notify,
@@ -46,12 +48,38 @@ struct Turns {
     next: Instant,
 }
 
+/// What is written at the gate for all to see.
+#[derive(Debug, Default)]
+struct Sign {
+    hold: Hold,
+    /// When that was written, in steady time.
+    at: Duration,
+    /// For how long polls had been held back until then.
+    held: Duration,
+}
+
+impl Sign {
+    /// For how long, all in all, polls were held back until `now`.
+    fn held(&self, now: Duration) -> Duration {
+        let until = match (&self.hold.probing, self.hold.paused_until) {
+            (Some(_), _) => now,
+            (None, Some(until)) => until.min(now),
+            (None, None) => self.at,
+        };
+        self.held + until.saturating_sub(self.at)
+    }
+
+    fn is_doubted_by(&self, operation: &str) -> bool {
+        let probing = self.hold.probing.as_ref();
+        probing.is_some_and(|probing| probing.doubted_by.as_deref() == Some(operation))
+    }
+}
+
 /// The right to ask once; gives its slot back when dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit<'a> {
-    gate: &'a Gate,
-    slot: Option<SemaphorePermit<'a>>,
+    _slot: Slot<'a>,
     lane: Option<SemaphorePermit<'a>>,
     /// How long the project was held back by a pause or by its credentials.
     pub held: Duration,
@@ -67,16 +95,34 @@ impl Permit<'_> {
     }
 }
 
-impl Drop for Permit<'_> {
+/// A place among the requests in flight.
+#[derive(Debug)]
+struct Slot<'a> {
+    surplus: &'a AtomicUsize,
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let surplus = &self.gate.surplus;
-        let taken = surplus.try_update(Ordering::AcqRel, Ordering::Acquire, |surplus| {
-            surplus.checked_sub(1)
-        });
-        if let (Ok(_), Some(slot)) = (taken, self.slot.take()) {
-            slot.forget();
+        let taken = self
+            .surplus
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |surplus| {
+                surplus.checked_sub(1)
+            });
+        if let (Ok(_), Some(permit)) = (taken, self.permit.take()) {
+            permit.forget();
         }
     }
+}
+
+/// How a poll gets past what holds the project back.
+enum Way<'a> {
+    /// Nothing does, since then, in steady time.
+    Open { since: Duration },
+    /// As the one probe.
+    Probe(SemaphorePermit<'a>),
+    /// Not before others have probed: it was this operation that raised the doubt.
+    Barred,
 }
 
 impl Gate {
@@ -84,10 +130,11 @@ impl Gate {
     #[must_use]
     pub fn new(limits: Limits, start: Instant) -> Self {
         Self {
+            door: Semaphore::new(1),
             slots: Semaphore::new(limits.concurrent.clamp(1, Semaphore::MAX_PERMITS)),
             turns: Mutex::new(Turns { limits, next: start }),
             surplus: AtomicUsize::new(0),
-            hold: Sign::default(),
+            hold: watch::Sender::default(),
             lane: Semaphore::new(1),
             summons: Notify::new(),
             start,
@@ -96,8 +143,20 @@ impl Gate {
 
     /// What holds the polls back from now on.
     pub fn set_hold(&self, hold: Hold) {
+        let now = self.steady_now();
         let probing = hold.probing.is_some();
-        if self.hold.write(hold) && probing {
+        let changed = self.hold.send_if_modified(|sign| {
+            let changes = sign.hold != hold;
+            if changes {
+                *sign = Sign {
+                    held: sign.held(now),
+                    at: now,
+                    hold,
+                };
+            }
+            changes
+        });
+        if changed && probing {
             self.summons.notify_one();
         }
     }
@@ -105,7 +164,7 @@ impl Gate {
     /// Whether polls go out one by one, as probes.
     #[must_use]
     pub fn is_probing(&self) -> bool {
-        self.hold.look(|hold| hold.probing.is_some())
+        self.hold.borrow().hold.probing.is_some()
     }
 
     /// Ends when this poller is called to the gate before it is due.
@@ -115,16 +174,9 @@ impl Gate {
 
     /// Waits until no doubt about the credentials is left that `operation` raised.
     pub async fn doubt_resolved(&self, operation: &str) {
-        let doubted = |hold: &Hold| {
-            hold.probing
-                .as_ref()
-                .and_then(|probing| probing.doubted_by.as_deref())
-                == Some(operation)
-        };
-        let mut hold = self.hold.reader();
-        while doubted(&hold.see()) {
-            hold.changed().await;
-        }
+        let mut sign = self.hold.subscribe();
+        // An error would mean that there is no gate any more.
+        let _ = sign.wait_for(|sign| !sign.is_doubted_by(operation)).await;
     }
 
     /// The limits in force.
@@ -154,31 +206,53 @@ impl Gate {
 
     /// Waits for the right to ask for `operation` once. Dropping the future gives up the place in the queue.
     pub async fn admit(&self, operation: &str) -> Permit<'_> {
-        let mut hold = self.hold.reader();
-        let mut held = Duration::ZERO;
-        let mut queued = Duration::ZERO;
+        let came = self.steady_now();
+        let held_before = self.hold.borrow().held(came);
+        let (slot, lane) = loop {
+            // It would hold up those who are to probe.
+            self.doubt_resolved(operation).await;
+            let _door = self.door.acquire().await;
+            if let Some(passed) = self.pass(operation, came).await {
+                break passed;
+            }
+        };
+        let now = self.steady_now();
+        let held = self.hold.borrow().held(now).saturating_sub(held_before);
+        Permit {
+            _slot: slot,
+            lane,
+            held,
+            queued: (now - came).saturating_sub(held),
+        }
+    }
+
+    fn steady_now(&self) -> Duration {
+        clock::instant().saturating_duration_since(self.start)
+    }
+
+    /// Waits at the door until this poll, which came to the gate at `came`, may go out, with the lane if it is a probe;
+    /// `None` if others have to probe first, since it was this operation that raised the doubt.
+    async fn pass(&self, operation: &str, came: Duration) -> Option<(Slot<'_>, Option<SemaphorePermit<'_>>)> {
+        let mut sign = self.hold.subscribe();
         loop {
-            let came = clock::instant();
-            let lane = self.wait_until_open(operation, &mut hold).await;
-            let open = clock::instant();
-            held += open - came;
-            let slot = self.slots.acquire().await.ok();
-            let turn = self.take_turn();
-            if turn > open {
+            let (opened, lane) = match self.wait_until_open(operation, &mut sign).await {
+                Way::Open { since } => (since, None),
+                Way::Probe(lane) => (self.steady_now(), Some(lane)),
+                Way::Barred => return None,
+            };
+            let before = self.steady_now();
+            let slot = Slot {
+                permit: self.slots.acquire().await.ok(),
+                surplus: &self.surplus,
+            };
+            let now = self.steady_now();
+            let turn = self.take_turn(if now > before { now } else { came.max(opened) });
+            if turn > clock::instant() {
                 sleep_until(turn).await;
             }
-            queued += clock::instant() - open;
-            // The gate may have closed while this poll stood in the queue: then it waits with the others. A probe
-            // goes on, unless there is nothing to probe any more.
-            let closed = hold.has_changed() && !self.hold.look(|hold| self.lets(hold, lane.is_some()));
-            if !closed {
-                return Permit {
-                    gate: self,
-                    slot,
-                    lane,
-                    held,
-                    queued,
-                };
+            // The gate may have closed meanwhile. A probe goes on, unless there is nothing to probe any more.
+            if self.lets(&self.hold.borrow().hold, lane.is_some()) {
+                return Some((slot, lane));
             }
         }
     }
@@ -190,71 +264,54 @@ impl Gate {
         !paused && hold.probing.is_some() == probe
     }
 
-    /// Waits until polls may pass, or until this one is the next probe: then it has the lane.
-    async fn wait_until_open(&self, operation: &str, hold: &mut Reader<'_>) -> Option<SemaphorePermit<'_>> {
+    /// Waits until polls may pass, or until this one may go out as a probe: then it has the lane.
+    async fn wait_until_open(&self, operation: &str, sign: &mut watch::Receiver<Sign>) -> Way<'_> {
         let mut lane = None;
         loop {
             // Seen before looked at, so that a change after this look ends the wait below.
-            let current = hold.see();
-            if let Some(until) = current.paused_until.map(|until| self.start + until)
-                && until > clock::instant()
-            {
-                tokio::select! {
-                    biased;
-                    () = sleep_until(until) => {}
-                    () = hold.changed() => {}
+            let (written, paused_until, not_before) = {
+                let sign = sign.borrow_and_update();
+                if sign.is_doubted_by(operation) {
+                    return Way::Barred;
                 }
-                continue;
-            }
-            let probing = current.probing?;
-            if probing.doubted_by.as_deref() == Some(operation) {
-                hold.changed().await;
-                continue;
-            }
-            if lane.is_none() {
-                lane = self.queue_as_probe(operation, hold).await;
-                continue;
-            }
-            let not_before = self.start + probing.not_before;
-            if not_before <= clock::instant() && !hold.has_changed() {
-                return lane;
-            }
-            tokio::select! {
-                biased;
-                () = sleep_until(not_before) => {}
-                () = hold.changed() => {}
-            }
-        }
-    }
-
-    /// Waits for the lane; `None` when there is nothing to probe any more. Keeps its place in the queue while one probe
-    /// after another fails.
-    async fn queue_as_probe(&self, operation: &str, hold: &mut Reader<'_>) -> Option<SemaphorePermit<'_>> {
-        let lane = self.lane.acquire();
-        tokio::pin!(lane);
-        loop {
-            tokio::select! {
-                biased;
-                permit = &mut lane => return permit.ok(),
-                () = hold.changed() => {
-                    let current = hold.see();
-                    let waits = current
-                        .probing
-                        .as_ref()
-                        .is_some_and(|probing| probing.doubted_by.as_deref() != Some(operation));
-                    if !waits {
-                        return None;
+                let probing = sign.hold.probing.as_ref();
+                let not_before = probing.map(|probing| probing.not_before);
+                (sign.at, sign.hold.paused_until, not_before)
+            };
+            let wait_until = paused_until.max(not_before).map(|until| self.start + until);
+            match (wait_until, not_before) {
+                (Some(until), _) if until > clock::instant() => {
+                    tokio::select! {
+                        biased;
+                        () = sleep_until(until) => {}
+                        _ = sign.changed() => {}
                     }
                 }
+                (_, None) => {
+                    let since = paused_until.map_or(written, |until| until.max(written));
+                    return Way::Open { since };
+                }
+                (_, Some(_)) => match lane.take() {
+                    Some(lane) => return Way::Probe(lane),
+                    None => {
+                        tokio::select! {
+                            biased;
+                            permit = self.lane.acquire() => lane = permit.ok(),
+                            _ = sign.changed() => {}
+                        }
+                    }
+                },
             }
         }
     }
 
-    /// The moment at which the next request may start. Evenly spaced, without bursts: in no second are there more
-    /// than the limit.
-    fn take_turn(&self) -> Instant {
+    /// The moment at which the next request may start, for which a poll has been ready since then. Evenly spaced, without
+    /// bursts: in no second are there more than the limit.
+    fn take_turn(&self, ready: Duration) -> Instant {
+        let now = clock::instant();
+        let earliest = (self.start + ready).max(now.checked_sub(TIMER_LATENESS).unwrap_or(now));
         let mut turns = self.turns();
-        let turn = turns.next.max(clock::instant());
+        let turn = turns.next.max(earliest);
         let per_second = turns.limits.per_second;
         let spacing = if per_second > 0.0 {
             (1.0 / per_second).min(3600.0)

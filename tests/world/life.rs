@@ -1,5 +1,6 @@
 //! Runs the daemon through a world, life by life.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
@@ -138,7 +139,22 @@ fn list_file(world: &World, listed: &[usize], labels: u64, noise: u64) -> String
     text
 }
 
+thread_local! {
+    /// What panicked on this thread; the scripted panics come past the hook.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+static HOOK: LazyLock<()> = LazyLock::new(|| {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANIC.set(Some(panic.to_string()));
+        before(panic);
+    }));
+});
+
 pub fn run(seed: u64) -> Run {
+    LazyLock::force(&HOOK);
+    PANIC.take();
     let world = World::new(seed);
     let memory = Arc::new(Memory::default());
     let mut left = Left {
@@ -168,6 +184,9 @@ pub fn run(seed: u64) -> Run {
         };
         world.end_life(now, away);
         world.note(|| format!("a new life after {away:?}"));
+    }
+    if let Some(panic) = PANIC.take() {
+        world.violate(panic);
     }
     let (events, polls) = world.counts();
     Run {
@@ -354,6 +373,7 @@ async fn look(world: &World, health: &Health, store: &Store) {
     if let Err(sick) = health.check() {
         world.violate(format!("the daemon is not well: {sick:?}"));
     }
+    world.look_for_the_forgotten();
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let most = 3 * world.plan.operations.len() + 3 * (6 + 4) + 10;
     if tasks > most {

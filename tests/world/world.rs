@@ -111,6 +111,8 @@ struct State {
     full_last: Duration,
     armed: Option<Armed>,
     listed: BTreeMap<WatchKey, u64>,
+    /// When they were put on the list, and taken off it.
+    put: BTreeMap<WatchKey, Duration>,
     removed: BTreeMap<WatchKey, Duration>,
     polls: BTreeMap<WatchKey, Vec<Poll>>,
     projects: [OfProject; 2],
@@ -151,6 +153,7 @@ impl World {
                 full_last: Duration::ZERO,
                 armed: None,
                 listed: BTreeMap::new(),
+                put: BTreeMap::new(),
                 removed: BTreeMap::new(),
                 polls: BTreeMap::new(),
                 projects: Default::default(),
@@ -291,6 +294,13 @@ impl World {
         let mut state = self.state();
         let now = state.now();
         let before = std::mem::replace(&mut state.listed, listed);
+        let new: Vec<WatchKey> = state
+            .listed
+            .keys()
+            .filter(|key| !before.contains_key(key))
+            .cloned()
+            .collect();
+        state.put.extend(new.into_iter().map(|key| (key, now)));
         for key in before.into_keys() {
             if !state.listed.contains_key(&key) {
                 state.removed.insert(key.clone(), now);
@@ -591,6 +601,38 @@ impl World {
                 (!told).then(|| key.to_string())
             })
             .collect()
+    }
+
+    /// Looks for a watch that nobody polls, though it should be.
+    pub fn look_for_the_forgotten(&self) {
+        let state = self.state();
+        let now = state.now();
+        // What waits in front of a gate that lets one slow request at a time pass.
+        let queue = seconds(600);
+        let forgotten = state.listed.keys().find_map(|key| {
+            let last = state
+                .polls
+                .get(key)?
+                .last()
+                .filter(|poll| poll.life == state.life)?;
+            let project = PROJECTS.iter().position(|name| **name == *key.project)?;
+            let is_over = state.told.get(key).is_some_and(|told| told.ended.is_some());
+            let end = last.end.unwrap_or(last.start);
+            // Each watch of the project in its turn, where one pause follows another.
+            let others = state.listed.keys().filter(|other| other.project == key.project);
+            let turns = u32::try_from(others.count()).unwrap();
+            let longest = state
+                .since(end)
+                .map(|knobs| knobs.max + turns * knobs.max.max(knobs.max_retry_after))
+                .max()?;
+            let since = end.max(state.full_last).max(*state.put.get(key)?);
+            let is_late = now > since + longest + queue;
+            (is_late && !is_over && !state.projects[project].rejected).then(|| format!("{key} since {end:?}"))
+        });
+        drop(state);
+        if let Some(forgotten) = forgotten {
+            self.violate(format!("nobody polls {forgotten}"));
+        }
     }
 
     /// What should have been delivered and was not.

@@ -129,6 +129,29 @@ async fn never_more_are_in_flight_than_allowed_and_whoever_came_first_goes_first
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_meets_the_reason_for_a_pause_is_behind_all_others_after_it() {
+    let gate = gate(2, 100.0);
+    gate.set_hold(paused(SECOND));
+    let passed = Arc::new(Mutex::new(Vec::new()));
+    let mut pollers = JoinSet::new();
+    for number in 0..5 {
+        let (gate, passed) = (Arc::clone(&gate), Arc::clone(&passed));
+        pollers.spawn(async move {
+            loop {
+                let permit = gate.admit(&format!("op{number}")).await;
+                passed.lock().unwrap().push(number);
+                gate.set_hold(paused(clock::instant() - gate.start + SECOND));
+                drop(permit);
+            }
+        });
+        settle().await;
+    }
+    tokio::time::sleep(15 * SECOND).await;
+    let passed = passed.lock().unwrap();
+    assert_eq!(passed[..10], [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_no_second_do_more_pass_than_allowed() {
     let gate = gate(100, 10.0);
     let mut crowd = Crowd::default();
@@ -175,6 +198,19 @@ async fn futures_ready<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
         ready = future => Some(ready),
         () = std::future::ready(()) => None,
     }
+}
+
+/// Timers fire at whole milliseconds, which must not lower a rate of more than one in that time.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_gets_as_many_turns_as_are_allowed() {
+    let gate = gate(10_000, 2_000.0);
+    let mut crowd = Crowd::default();
+    gate.set_hold(paused(SECOND));
+    for number in 0..4_001 {
+        crowd.come(&gate, number, Duration::ZERO).await;
+    }
+    crowd.all().await;
+    assert_about(crowd.times()[4_000], 3 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
