@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::event::ProgressData;
 use super::operation;
+use super::outlook::Outlook;
+use super::trend::Trend;
 use super::watch::Phase;
 
 /// How much an older poll weighs in the rate beside the one after it.
@@ -23,6 +25,9 @@ pub struct Tracker {
     /// Records and seconds of the recent polls, older ones weighing less; their quotient is the rate.
     records: f64,
     seconds: f64,
+    /// What the schedule goes by.
+    #[serde(default)]
+    trend: Trend,
     /// How often the count started afresh.
     restarts: u32,
     /// For how long the count was seen not to change.
@@ -50,17 +55,6 @@ pub enum Change {
     Rose,
     /// Less than before: the operation counts afresh.
     Restarted,
-}
-
-/// How far the end may be, for the schedule.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Outlook {
-    /// Nothing to go by: no estimate, or no rate yet.
-    Unknown,
-    /// At the present rate the estimated total is this far away.
-    EndsIn(Duration),
-    /// As many records as were estimated are processed, and the operation still runs.
-    Overdue,
 }
 
 impl Tracker {
@@ -106,6 +100,7 @@ impl Tracker {
                 if let Some(ago) = ago.filter(|ago| !ago.is_zero()) {
                     self.records = self.records * SMOOTHING + (count - before) as f64;
                     self.seconds = self.seconds * SMOOTHING + ago.as_secs_f64();
+                    self.trend.rise(count - before, ago);
                 }
                 if count > before {
                     self.unchanged = Duration::ZERO;
@@ -158,13 +153,11 @@ impl Tracker {
         Some(occurrence)
     }
 
-    /// How far the end may be.
+    /// How far the end may be, for the schedule.
     #[must_use]
     pub fn outlook(&self) -> Outlook {
-        match (self.processed, self.total) {
-            (Some(count), Some(total)) if count >= total => Outlook::Overdue,
-            _ => self.remaining().map_or(Outlook::Unknown, Outlook::EndsIn),
-        }
+        self.processed
+            .map_or(Outlook::UNKNOWN, |count| self.trend.outlook(count, self.total))
     }
 
     /// What events and pages tell `now`, in that phase.
@@ -267,7 +260,8 @@ mod tests {
             data.estimated_end_time,
             Some(Timestamp::from_second(110).unwrap())
         );
-        assert_eq!(tracker.outlook(), Outlook::EndsIn(Duration::from_secs(110)));
+        let outlook = tracker.outlook();
+        assert!(outlook.ends_within(100.0) < 0.2 && outlook.ends_within(120.0) > 0.8);
     }
 
     #[test]
@@ -335,6 +329,6 @@ mod tests {
         let json = serde_json::to_string(&tracker).unwrap();
         let mut restored: Tracker = serde_json::from_str(&json).unwrap();
         let _ = look(&mut restored, 1, 90, Some(100));
-        assert_eq!(restored.outlook(), Outlook::Unknown);
+        assert_eq!(restored.outlook().ends_within(3600.0), 0.0);
     }
 }

@@ -8,7 +8,7 @@ use backoff::exponential::ExponentialBackoff;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::progress::Outlook;
+use super::outlook::Outlook;
 
 /// No interval is shorter than this, whatever the settings say: a timer's resolution.
 const FLOOR: Duration = Duration::from_millis(1);
@@ -16,11 +16,17 @@ const FLOOR: Duration = Duration::from_millis(1);
 const CEILING: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// How many polls of a running operation follow the plain backoff before progress shapes the schedule: a rate
-/// needs two counts, and the first is often zero.
-const WARM_UP: u8 = 3;
-/// Which part of the estimated remaining time to sleep. Below one, since estimates err and the end may come early;
-/// each poll on the way corrects the estimate.
-const APPROACH: f64 = 0.4;
+/// needs two counts.
+const WARM_UP: u8 = 1;
+/// What a poll costs, as a part of the longest interval: the sleep ends when the delay expected to have piled up in
+/// it, had the operation ended, is worth a poll.
+const PRICE: f64 = 0.0168;
+/// In how many steps of the longest interval the expected delay is added up.
+const STEPS: u32 = 12;
+
+/// Up to this part of its estimated total an operation whose count has not moved yet is polled every other time of
+/// the plain backoff.
+const STARTING: f64 = 0.5;
 
 /// The settings of a schedule (`[poll]`). The configuration checks them; the schedule is safe with any values.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,8 +123,8 @@ pub struct Schedule {
     interval: Option<Duration>,
     /// Failed polls in a row; they have a backoff of their own, so that one lost answer costs no long sleep.
     failures: u32,
+    /// Polls that showed the operation running, as far as they matter.
     seen: u8,
-    overdue: bool,
 }
 
 impl Schedule {
@@ -151,21 +157,48 @@ impl Schedule {
         interval
     }
 
+    /// Sleeps long while the end is far, shortly where it is likely, and ever longer again where it was expected in
+    /// vain: what is likely is up to the outlook.
     fn shaped(&mut self, pace: &Pace, outlook: Outlook) -> Duration {
-        let overdue = outlook == Outlook::Overdue;
-        if overdue && !self.overdue {
-            // The end was due about now: look closely, and back off again the longer it does not come.
-            self.interval = Some(pace.shortest());
+        let plain = self.plain(pace);
+        if outlook == Outlook::UNKNOWN {
+            return plain;
         }
-        self.overdue = overdue;
-        match outlook {
-            Outlook::EndsIn(remaining) => remaining
-                .min(CEILING)
-                .mul_f64(APPROACH)
-                .clamp(pace.shortest(), pace.longest()),
-            Outlook::Unknown | Outlook::Overdue => self.plain(pace),
+        if let Some(motion) = outlook.motion
+            && motion.speed <= 0.0
+            && outlook.fades_in.is_none()
+        {
+            // Most is still to be done: every other look of the backoff will do until the count moves.
+            return if motion.part < STARTING {
+                self.plain(pace)
+            } else {
+                plain
+            };
+        }
+        let worthwhile = worthwhile(pace, outlook);
+        if outlook.motion.is_some() {
+            worthwhile
+        } else {
+            worthwhile.min(plain)
         }
     }
+}
+
+/// How long to sleep until the expected delay is worth a poll.
+fn worthwhile(pace: &Pace, outlook: Outlook) -> Duration {
+    let longest = pace.longest().as_secs_f64();
+    let (price, step) = (PRICE * longest, longest / f64::from(STEPS));
+    let (mut delay, mut ended) = (0.0, 0.0);
+    for passed in 0..STEPS {
+        let ends = outlook.ends_within(step * f64::from(passed + 1));
+        let more = step * (ended + ends) / 2.0;
+        if delay + more >= price {
+            let seconds = step * (f64::from(passed) + (price - delay) / more);
+            return Duration::from_secs_f64(seconds).clamp(pace.shortest(), pace.longest());
+        }
+        (delay, ended) = (delay + more, ends);
+    }
+    pace.longest()
 }
 
 /// Where in `window` the first poll of the operation falls: the same place every time, different from operation to
@@ -184,6 +217,7 @@ pub fn spread(operation: &str, window: Duration) -> Duration {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::outlook::Motion;
     use super::*;
 
     fn pace() -> Pace {
@@ -203,7 +237,7 @@ mod tests {
         let waits: Vec<f64> = (0..11)
             .map(|_| {
                 schedule
-                    .after_answer(&pace(), Outlook::Unknown, 0.5)
+                    .after_answer(&pace(), Outlook::UNKNOWN, 0.5)
                     .as_secs_f64()
             })
             .collect();
@@ -215,39 +249,81 @@ mod tests {
     fn a_failure_is_retried_soon_and_the_schedule_goes_on_where_it_was() {
         let mut schedule = Schedule::default();
         for _ in 0..20 {
-            let _ = schedule.after_answer(&pace(), Outlook::Unknown, 0.5);
+            let _ = schedule.after_answer(&pace(), Outlook::UNKNOWN, 0.5);
         }
         assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(2));
         assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(3));
         assert_eq!(
-            schedule.after_answer(&pace(), Outlook::Unknown, 0.5),
+            schedule.after_answer(&pace(), Outlook::UNKNOWN, 0.5),
             Duration::from_mins(1)
         );
         assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(2));
     }
 
-    #[test]
-    fn adaptive_sleeps_long_while_the_end_is_far_and_closes_in_on_it() {
+    fn moving(part: f64, speed: f64) -> Outlook {
+        Outlook {
+            motion: Some(Motion {
+                part,
+                speed,
+                gain: 0.0,
+            }),
+            fades_in: None,
+        }
+    }
+
+    fn adaptive() -> (Pace, Schedule) {
         let pace = Pace {
             adaptive: true,
             ..pace()
         };
         let mut schedule = Schedule::default();
         for _ in 0..WARM_UP {
-            let _ = schedule.after_answer(&pace, Outlook::EndsIn(Duration::from_hours(1)), 0.5);
+            let _ = schedule.after_answer(&pace, moving(0.1, 0.001), 0.5);
         }
-        let mut wait = |outlook| schedule.after_answer(&pace, outlook, 0.5).as_secs_f64();
-        assert_eq!(wait(Outlook::EndsIn(Duration::from_hours(1))), 60.0);
-        assert_eq!(wait(Outlook::EndsIn(Duration::from_secs(50))), 20.0);
-        assert_eq!(wait(Outlook::EndsIn(Duration::from_secs(3))), 2.0);
-        assert_eq!(
-            [
-                wait(Outlook::Overdue),
-                wait(Outlook::Overdue),
-                wait(Outlook::Overdue)
-            ],
-            [2.0, 3.0, 4.5]
-        );
+        (pace, schedule)
+    }
+
+    #[test]
+    fn adaptive_sleeps_long_while_the_end_is_far_and_shortly_where_it_is_likely() {
+        let (pace, mut schedule) = adaptive();
+        let mut wait = |part, speed| {
+            schedule
+                .after_answer(&pace, moving(part, speed), 0.5)
+                .as_secs_f64()
+        };
+        assert_eq!(wait(0.2, 0.001), 60.0);
+        assert!((2.0..20.0).contains(&wait(0.97, 0.001)));
+        assert!(wait(0.97, 0.001) > wait(0.97, 0.01), "the faster, the closer");
+        assert!(wait(0.97, 1.0) < 3.0);
+    }
+
+    #[test]
+    fn adaptive_backs_off_again_when_the_estimate_proves_wrong() {
+        let (pace, mut schedule) = adaptive();
+        let waits: Vec<Duration> = [1.03, 1.2, 2.0, 10.0]
+            .map(|part| schedule.after_answer(&pace, moving(part, 0.001), 0.5))
+            .into();
+        assert!(waits[0] < Duration::from_secs(15));
+        assert!(waits.is_sorted(), "{waits:?}");
+        assert_eq!(waits[3], Duration::from_mins(1));
+    }
+
+    #[test]
+    fn a_fading_count_without_an_estimate_is_looked_at_closer_than_by_plain_backoff() {
+        let (pace, mut schedule) = adaptive();
+        for _ in 0..20 {
+            let _ = schedule.after_answer(&pace, Outlook::UNKNOWN, 0.5);
+        }
+        let mut wait = |fades_in| {
+            let outlook = Outlook {
+                motion: None,
+                fades_in,
+            };
+            schedule.after_answer(&pace, outlook, 0.5).as_secs_f64()
+        };
+        assert_eq!(wait(None), 60.0);
+        assert_eq!(wait(Some(1000.0)), 60.0);
+        assert!(wait(Some(30.0)) < 30.0);
     }
 
     #[test]
@@ -293,11 +369,9 @@ mod tests {
     }
 
     fn any_outlook() -> impl Strategy<Value = Outlook> {
-        prop_oneof![
-            Just(Outlook::Unknown),
-            Just(Outlook::Overdue),
-            any::<(u64, u32)>().prop_map(|(s, n)| Outlook::EndsIn(Duration::new(s, n % 1_000_000_000))),
-        ]
+        let motion = any::<(f64, f64, f64)>().prop_map(|(part, speed, gain)| Motion { part, speed, gain });
+        (prop::option::of(motion), prop::option::of(any::<f64>()))
+            .prop_map(|(motion, fades_in)| Outlook { motion, fades_in })
     }
 
     proptest! {

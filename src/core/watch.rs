@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Answer, Failure};
 use super::event::{Event, EventType, MAX_RESULT, OperationData, ProgressData, RetryData};
 use super::operation::{Operation, Status};
-use super::progress::{Change, Outlook, Tracker};
+use super::outlook::Outlook;
+use super::progress::{Change, Tracker};
 use super::schedule::{Pace, Schedule};
 use super::text;
 use super::watch_list::{Labels, WatchKey};
@@ -346,13 +347,13 @@ impl Watch {
                 self.last_error = Some(reason.clone());
                 doubts_project = self.miss(reason, cx, &mut events);
                 (!self.phase.is_over())
-                    .then(|| self.schedule.after_answer(cx.pace, Outlook::Unknown, cx.chance))
+                    .then(|| self.schedule.after_answer(cx.pace, Outlook::UNKNOWN, cx.chance))
             }
             Answer::Refused(reason) | Answer::Forbidden(reason) => {
                 self.last_error = Some(reason.clone());
                 self.in_sight = false;
                 self.tell_unreachable(cx.now, reason, cx, &mut events);
-                Some(self.schedule.after_answer(cx.pace, Outlook::Unknown, cx.chance))
+                Some(self.schedule.after_answer(cx.pace, Outlook::UNKNOWN, cx.chance))
             }
             Answer::Unauthorized(reason) | Answer::Throttled { reason, .. } => {
                 self.last_error = Some(reason.clone());

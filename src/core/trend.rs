@@ -1,0 +1,122 @@
+//! The recent course of a count: how fast it rises, and whether that is getting faster or slower.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::outlook::{Motion, Outlook};
+
+/// How much an older poll weighs beside the one after it.
+const SMOOTHING: f32 = 0.5;
+/// So many falls of the rate in a row are a course that fades out, and not a pause between two bursts.
+const ENOUGH_FALLS: u8 = 3;
+/// No time between two polls counts for more seconds than this (ten years), so that sums stay finite.
+const LONGEST: f32 = 3.2e8;
+
+/// A count's recent course, in few bytes: sums over the polls, older ones weighing less, and the newest rate.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trend {
+    records: f32,
+    seconds: f32,
+    /// Seconds times how long ago they were: with `seconds`, how old the smoothed rate is.
+    moment: f32,
+    /// Records per second between the newest two polls, and the seconds between them.
+    rate: f32,
+    span: f32,
+    /// How often in a row the rate fell.
+    falls: u8,
+}
+
+impl Trend {
+    /// The count rose by `records` within `elapsed`.
+    pub fn rise(&mut self, records: u64, elapsed: Duration) {
+        let span = elapsed.as_secs_f32().clamp(1e-3, LONGEST);
+        let rate = records as f32 / span;
+        if self.seconds > 0.0 && rate != self.rate {
+            // A count that stands still fades only if it was fading before: it may as well pause.
+            let falls = rate < self.rate && (rate > 0.0 || self.falls >= ENOUGH_FALLS);
+            self.falls = if falls { self.falls.saturating_add(1) } else { 0 };
+        }
+        self.moment = SMOOTHING * (self.moment + self.seconds * span) + span * span / 2.0;
+        self.records = SMOOTHING * self.records + records as f32;
+        self.seconds = SMOOTHING * self.seconds + span;
+        (self.rate, self.span) = (rate, span);
+    }
+
+    /// What the course says of the end, `count` records of `total` being processed.
+    #[must_use]
+    pub fn outlook(&self, count: u64, total: Option<u64>) -> Outlook {
+        let total = total.map(|total| total.max(1) as f64);
+        if self.records <= 0.0 || self.seconds <= 0.0 {
+            return Outlook {
+                motion: total.map(|total| Motion {
+                    part: count as f64 / total,
+                    speed: 0.0,
+                    gain: 0.0,
+                }),
+                fades_in: None,
+            };
+        }
+        let (rate, half) = (f64::from(self.rate), f64::from(self.span) / 2.0);
+        let smoothed = f64::from(self.records) / f64::from(self.seconds);
+        // The smoothed rate is that of a moment longer ago than the newest one: their difference bends the course.
+        let apart = f64::from(self.moment) / f64::from(self.seconds) - half;
+        let bend = if apart > 0.0 {
+            (rate - smoothed) / apart
+        } else {
+            0.0
+        };
+        let fades_in =
+            (self.falls >= ENOUGH_FALLS && bend < 0.0).then(|| if rate > 0.0 { rate / -bend } else { apart });
+        Outlook {
+            motion: total.map(|total| {
+                let (speed, gain) = if rate > 0.0 {
+                    (
+                        (rate + bend * half).max(0.0),
+                        if fades_in.is_some() { bend } else { bend.max(0.0) },
+                    )
+                } else {
+                    (smoothed / 2.0, 0.0)
+                };
+                Motion {
+                    part: count as f64 / total,
+                    speed: speed / total,
+                    gain: gain / total,
+                }
+            }),
+            fades_in,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn risen(rises: &[u64]) -> Trend {
+        let mut trend = Trend::default();
+        for records in rises {
+            trend.rise(*records, Duration::from_secs(10));
+        }
+        trend
+    }
+
+    #[test]
+    fn only_a_rate_that_keeps_falling_fades() {
+        assert_eq!(risen(&[100; 8]).outlook(800, None).fades_in, None);
+        assert_eq!(risen(&[100, 0, 0, 100, 0, 0]).outlook(200, None).fades_in, None);
+        let fading = risen(&[100, 80, 60, 40, 20]).outlook(300, None);
+        assert!(fading.fades_in.is_some_and(|seconds| seconds < 30.0));
+    }
+
+    #[test]
+    fn extreme_counts_and_times_stay_finite_and_survive_being_stored() {
+        let mut trend = Trend::default();
+        for elapsed in [Duration::ZERO, Duration::MAX, Duration::MAX, Duration::ZERO] {
+            trend.rise(u64::MAX, elapsed);
+            let stored = serde_json::to_string(&trend).unwrap();
+            assert_eq!(serde_json::from_str::<Trend>(&stored).unwrap(), trend);
+        }
+    }
+}
