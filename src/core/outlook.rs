@@ -1,20 +1,25 @@
-//! How likely an operation ends how soon, as far as its count tells.
+//! How likely an operation ends how soon, as far as its count and its age tell.
 
-/// How far estimates of the total err: so many (of 1) lie within that part of the truth to either side, evenly.
-const ERRORS: [(f64, f64); 3] = [(0.68, 0.05), (0.19, 0.15), (0.1, 0.4)];
-/// The others: the truth lies beyond half of the estimate, by any factor. They keep an estimate that has long
-/// proved wrong from calling for a poll every moment.
-const WILD: f64 = 0.03;
-/// Where the truth of wild estimates begins, as a part of the estimate.
-const WILD_FROM: f64 = 0.5;
+/// Where between nothing and the whole the error of an estimate lies, mostly: the scale of its distribution, as a part of the
+/// estimate. That is Student's with four degrees of freedom, whose long tails keep an estimate that proved wrong from
+/// calling for a poll every moment.
+const ESTIMATE_ERROR: f64 = 0.03;
+
+/// How soon operations end whatever their count says: of those that ran for a time t, the part (t / (t + s))^c still runs a
+/// time s later. This is c once the count moves.
+const ENDS_EARLY: f64 = 0.01;
+/// And this before it moves: many an operation has nothing to do.
+const ENDS_AT_ONCE: f64 = 0.03;
+/// An operation is taken to be this old at least, in seconds.
+const MIN_AGE: f64 = 0.01;
 
 /// A course whose rate fades to nothing within a time, were the fall to go on straight, ends between these parts
 /// of that time: early or late, the course bends.
-const FADE: (f64, f64) = (0.4, 4.0);
+const FADE: (f64, f64) = (0.5, 5.0);
 /// How often a fading course ends at all where it points to.
-const FADES_OUT: f64 = 0.35;
+const FADES_OUT: f64 = 0.25;
 /// Before this part of the estimated total a slower course is just slower.
-const FADES_FROM: f64 = 0.6;
+const FADES_FROM: f64 = 0.8;
 
 /// What is known of an operation's end.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,6 +28,8 @@ pub struct Outlook {
     pub motion: Option<Motion>,
     /// In how many seconds the rate would fade to nothing, if it does fade.
     pub fades_in: Option<f64>,
+    /// For how many seconds the operation has been watched.
+    pub age: f64,
 }
 
 /// How a count moves, the estimated total being 1.
@@ -30,10 +37,12 @@ pub struct Outlook {
 pub struct Motion {
     /// How much is processed.
     pub part: f64,
-    /// By how much that rises a second.
+    /// By how much that rises a second; 0 before it has risen.
     pub speed: f64,
     /// By how much the speed rises a second.
     pub gain: f64,
+    /// How much one record is.
+    pub record: f64,
 }
 
 impl Outlook {
@@ -41,18 +50,30 @@ impl Outlook {
     pub const UNKNOWN: Self = Self {
         motion: None,
         fades_in: None,
+        age: 0.0,
     };
 
     /// How likely, from 0 to 1, the operation that runs now has ended in so many seconds.
     #[must_use]
     pub fn ends_within(&self, seconds: f64) -> f64 {
-        let runs_on = self.motion.map_or(1.0, |motion| motion.runs_on(seconds));
+        let runs_on = match self.motion {
+            Some(motion) if motion.speed <= 0.0 && self.fades_in.is_none() => {
+                self.outlives(seconds, ENDS_AT_ONCE)
+            }
+            Some(motion) => motion.runs_on(seconds) * self.outlives(seconds, ENDS_EARLY),
+            None => 1.0,
+        };
         let near = self.motion.is_none_or(|motion| motion.part >= FADES_FROM);
         let fading = self.fades_in.filter(|_| near).map_or(0.0, |fades_in| {
             let (from, to) = FADE;
             FADES_OUT * ((seconds / fades_in / from).ln() / (to / from).ln()).clamp(0.0, 1.0)
         });
         1.0 - runs_on * (1.0 - fading)
+    }
+
+    fn outlives(&self, seconds: f64, exponent: f64) -> f64 {
+        let age = self.age.max(MIN_AGE);
+        (age / (age + seconds)).powf(exponent)
     }
 }
 
@@ -65,16 +86,88 @@ impl Motion {
             seconds
         };
         let part = self.part + moves * (self.speed + self.gain * moves / 2.0);
-        (beyond(part) / beyond(self.part)).clamp(0.0, 1.0)
+        (self.beyond(part) / self.beyond(self.part)).clamp(0.0, 1.0)
+    }
+
+    /// Which part of all operations process more than this part of what was estimated.
+    fn beyond(&self, part: f64) -> f64 {
+        beyond_by_student((part - 1.0) / ESTIMATE_ERROR.max(self.record))
     }
 }
 
-/// Which part of all operations process more than this part of what was estimated.
-fn beyond(part: f64) -> f64 {
-    let error = 1.0 / part.max(f64::MIN_POSITIVE) - 1.0;
-    let tame: f64 = ERRORS
-        .iter()
-        .map(|(share, within)| share * ((error + within) / (2.0 * within)).clamp(0.0, 1.0))
-        .sum();
-    tame + WILD * (WILD_FROM / part.max(WILD_FROM))
+/// The part of Student's distribution with four degrees of freedom that lies beyond `z`.
+fn beyond_by_student(z: f64) -> f64 {
+    let q = 1.0 + z * z / 4.0;
+    let central = 0.375 * z / q.sqrt() * (1.0 - z * z / q / 12.0);
+    // Far out the difference below would be lost in rounding; the tail falls with the fourth power there.
+    if z > FAR_OUT {
+        3.0 / z.powi(4)
+    } else {
+        0.5 - central
+    }
+}
+
+/// From here on the tail is what its leading term says, within a part in a thousand.
+const FAR_OUT: f64 = 100.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distribution_is_students() {
+        // From a table of Student's distribution with four degrees of freedom.
+        for (z, beyond) in [
+            (0.0, 0.5),
+            (0.741, 0.25),
+            (2.132, 0.05),
+            (3.747, 0.01),
+            (7.173, 0.001),
+        ] {
+            assert!((beyond_by_student(z) - beyond).abs() < 1e-3 * beyond, "{z}");
+            assert!((beyond_by_student(-z) - 1.0 + beyond).abs() < 1e-4);
+        }
+        let (inside, outside) = (beyond_by_student(FAR_OUT), beyond_by_student(FAR_OUT + 1e-6));
+        assert!((inside / outside - 1.0).abs() < 2e-3, "{inside} {outside}");
+    }
+
+    #[test]
+    fn the_longer_the_likelier() {
+        let motion = Motion {
+            part: 0.9,
+            speed: 0.002,
+            gain: 0.0,
+            record: 1e-4,
+        };
+        for outlook in [
+            Outlook {
+                motion: Some(motion),
+                fades_in: None,
+                age: 600.0,
+            },
+            Outlook {
+                motion: Some(Motion { speed: 0.0, ..motion }),
+                fades_in: None,
+                age: 600.0,
+            },
+            Outlook {
+                motion: None,
+                fades_in: Some(30.0),
+                age: 600.0,
+            },
+            Outlook {
+                motion: Some(motion),
+                fades_in: Some(30.0),
+                age: 0.0,
+            },
+        ] {
+            let chances: Vec<f64> = (1..100).map(|s| outlook.ends_within(f64::from(s))).collect();
+            assert!(
+                chances.is_sorted() && chances[0] >= 0.0 && chances[98] <= 1.0,
+                "{outlook:?}"
+            );
+            assert!(chances[98] > chances[0]);
+        }
+        assert_eq!(Outlook::UNKNOWN.ends_within(1e6), 0.0);
+    }
 }

@@ -155,9 +155,10 @@ impl Tracker {
 
     /// How far the end may be, for the schedule.
     #[must_use]
-    pub fn outlook(&self) -> Outlook {
-        self.processed
-            .map_or(Outlook::UNKNOWN, |count| self.trend.outlook(count, self.total))
+    pub fn outlook(&self, age: Duration) -> Outlook {
+        self.processed.map_or(Outlook::UNKNOWN, |count| {
+            self.trend.outlook(count, self.total, age)
+        })
     }
 
     /// What events and pages tell `now`, in that phase.
@@ -260,7 +261,7 @@ mod tests {
             data.estimated_end_time,
             Some(Timestamp::from_second(110).unwrap())
         );
-        let outlook = tracker.outlook();
+        let outlook = tracker.outlook(Duration::ZERO);
         assert!(outlook.ends_within(100.0) < 0.2 && outlook.ends_within(120.0) > 0.8);
     }
 
@@ -329,6 +330,7 @@ mod tests {
         let json = serde_json::to_string(&tracker).unwrap();
         let mut restored: Tracker = serde_json::from_str(&json).unwrap();
         let _ = look(&mut restored, 1, 90, Some(100));
-        assert_eq!(restored.outlook().ends_within(3600.0), 0.0);
+        let motion = restored.outlook(Duration::ZERO).motion.unwrap();
+        assert_eq!((motion.part, motion.speed), (0.9, 0.0));
     }
 }

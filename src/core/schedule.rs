@@ -20,12 +20,12 @@ const CEILING: Duration = Duration::from_secs(10 * 366 * 86_400);
 const WARM_UP: u8 = 1;
 /// What a poll costs, as a part of the longest interval: the sleep ends when the delay expected to have piled up in
 /// it, had the operation ended, is worth a poll.
-const PRICE: f64 = 0.0168;
+const PRICE: f64 = 0.0133;
 /// In how many steps of the longest interval the expected delay is added up.
-const STEPS: u32 = 12;
+const STEPS: u32 = 24;
 
-/// Up to this part of its estimated total an operation whose count has not moved yet is polled every other time of
-/// the plain backoff.
+/// An operation that is beyond this part of its estimated total when it is seen first, and stands still, is about to end
+/// or is not: the plain backoff has to do.
 const STARTING: f64 = 0.5;
 
 /// The settings of a schedule (`[poll]`). The configuration checks them; the schedule is safe with any values.
@@ -133,12 +133,16 @@ impl Schedule {
     pub fn after_answer(&mut self, pace: &Pace, outlook: Outlook, chance: f64) -> Duration {
         self.failures = 0;
         self.seen = self.seen.saturating_add(1);
-        let interval = if pace.adaptive && self.seen > WARM_UP {
-            self.shaped(pace, outlook)
+        if !pace.adaptive || self.seen <= WARM_UP {
+            return pace.randomize(self.plain(pace), chance);
+        }
+        let interval = self.shaped(pace, outlook);
+        // Chance could only shorten it here, and the polls before have spread the watches.
+        if outlook.motion.is_some() && interval == pace.longest() {
+            interval
         } else {
-            self.plain(pace)
-        };
-        pace.randomize(interval, chance)
+            pace.randomize(interval, chance)
+        }
     }
 
     /// The time to sleep after a failed poll: a backoff of its own, never longer than the watch would have slept.
@@ -161,19 +165,15 @@ impl Schedule {
     /// vain: what is likely is up to the outlook.
     fn shaped(&mut self, pace: &Pace, outlook: Outlook) -> Duration {
         let plain = self.plain(pace);
-        if outlook == Outlook::UNKNOWN {
+        if outlook.motion.is_none() && outlook.fades_in.is_none() {
             return plain;
         }
         if let Some(motion) = outlook.motion
             && motion.speed <= 0.0
+            && motion.part >= STARTING
             && outlook.fades_in.is_none()
         {
-            // Most is still to be done: every other look of the backoff will do until the count moves.
-            return if motion.part < STARTING {
-                self.plain(pace)
-            } else {
-                plain
-            };
+            return plain;
         }
         let worthwhile = worthwhile(pace, outlook);
         if outlook.motion.is_some() {
@@ -193,7 +193,8 @@ fn worthwhile(pace: &Pace, outlook: Outlook) -> Duration {
         let ends = outlook.ends_within(step * f64::from(passed + 1));
         let more = step * (ended + ends) / 2.0;
         if delay + more >= price {
-            let seconds = step * (f64::from(passed) + (price - delay) / more);
+            // Within the step the delay grows with the square of the time.
+            let seconds = step * (f64::from(passed) + ((price - delay) / more).sqrt());
             return Duration::from_secs_f64(seconds).clamp(pace.shortest(), pace.longest());
         }
         (delay, ended) = (delay + more, ends);
@@ -266,8 +267,10 @@ mod tests {
                 part,
                 speed,
                 gain: 0.0,
+                record: 1e-5,
             }),
             fades_in: None,
+            age: 600.0,
         }
     }
 
@@ -305,7 +308,30 @@ mod tests {
             .into();
         assert!(waits[0] < Duration::from_secs(15));
         assert!(waits.is_sorted(), "{waits:?}");
-        assert_eq!(waits[3], Duration::from_mins(1));
+        assert!(waits[3] > Duration::from_secs(55), "{waits:?}");
+    }
+
+    #[test]
+    fn a_sleep_of_the_longest_interval_is_left_to_chance_only_where_nothing_is_known() {
+        let (pace, mut schedule) = adaptive();
+        let far = moving(0.2, 0.0001);
+        assert_eq!(schedule.after_answer(&pace, far, 0.0), pace.longest());
+        while schedule.after_answer(&pace, Outlook::UNKNOWN, 0.5) < pace.longest() {}
+        let wait = schedule.after_answer(&pace, Outlook::UNKNOWN, 0.0);
+        assert_eq!(wait, Duration::from_secs(48));
+    }
+
+    #[test]
+    fn what_stands_still_near_its_end_follows_the_plain_backoff_and_what_has_not_begun_is_left_alone() {
+        let (pace, mut schedule) = adaptive();
+        let mut wait = |part| schedule.after_answer(&pace, moving(part, 0.0), 0.5).as_secs_f64();
+        assert_eq!(wait(0.9), 3.0);
+        assert!(wait(0.0) > 20.0);
+    }
+
+    #[test]
+    fn a_watch_pays_little_for_its_schedule() {
+        assert!(size_of::<Schedule>() <= 32 && size_of::<super::super::trend::Trend>() <= 24);
     }
 
     #[test]
@@ -318,12 +344,13 @@ mod tests {
             let outlook = Outlook {
                 motion: None,
                 fades_in,
+                age: 600.0,
             };
             schedule.after_answer(&pace, outlook, 0.5).as_secs_f64()
         };
         assert_eq!(wait(None), 60.0);
         assert_eq!(wait(Some(1000.0)), 60.0);
-        assert!(wait(Some(30.0)) < 30.0);
+        assert!(wait(Some(30.0)) < 45.0);
     }
 
     #[test]
@@ -369,9 +396,22 @@ mod tests {
     }
 
     fn any_outlook() -> impl Strategy<Value = Outlook> {
-        let motion = any::<(f64, f64, f64)>().prop_map(|(part, speed, gain)| Motion { part, speed, gain });
-        (prop::option::of(motion), prop::option::of(any::<f64>()))
-            .prop_map(|(motion, fades_in)| Outlook { motion, fades_in })
+        let motion = any::<(f64, f64, f64, f64)>().prop_map(|(part, speed, gain, record)| Motion {
+            part,
+            speed,
+            gain,
+            record,
+        });
+        (
+            prop::option::of(motion),
+            prop::option::of(any::<f64>()),
+            any::<f64>(),
+        )
+            .prop_map(|(motion, fades_in, age)| Outlook {
+                motion,
+                fades_in,
+                age,
+            })
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::outlook::{Motion, Outlook};
 
 /// How much an older poll weighs beside the one after it.
-const SMOOTHING: f32 = 0.5;
+const SMOOTHING: f32 = 0.2;
 /// So many falls of the rate in a row are a course that fades out, and not a pause between two bursts.
 const ENOUGH_FALLS: u8 = 3;
 /// No time between two polls counts for more seconds than this (ten years), so that sums stay finite.
@@ -33,10 +33,15 @@ impl Trend {
     pub fn rise(&mut self, records: u64, elapsed: Duration) {
         let span = elapsed.as_secs_f32().clamp(1e-3, LONGEST);
         let rate = records as f32 / span;
-        if self.seconds > 0.0 && rate != self.rate {
+        if self.seconds > 0.0 {
+            let faded = self.falls >= ENOUGH_FALLS;
+            let least = 1.0 / span;
             // A count that stands still fades only if it was fading before: it may as well pause.
-            let falls = rate < self.rate && (rate > 0.0 || self.falls >= ENOUGH_FALLS);
-            self.falls = if falls { self.falls.saturating_add(1) } else { 0 };
+            if rate + least < self.rate && (rate > 0.0 || faded) {
+                self.falls = self.falls.saturating_add(1);
+            } else if rate > self.rate + least || (rate == 0.0 && self.rate > 0.0 && !faded) {
+                self.falls = 0;
+            }
         }
         self.moment = SMOOTHING * (self.moment + self.seconds * span) + span * span / 2.0;
         self.records = SMOOTHING * self.records + records as f32;
@@ -46,27 +51,31 @@ impl Trend {
 
     /// What the course says of the end, `count` records of `total` being processed.
     #[must_use]
-    pub fn outlook(&self, count: u64, total: Option<u64>) -> Outlook {
+    pub fn outlook(&self, count: u64, total: Option<u64>, age: Duration) -> Outlook {
         let total = total.map(|total| total.max(1) as f64);
+        let age = age.as_secs_f64();
         if self.records <= 0.0 || self.seconds <= 0.0 {
             return Outlook {
                 motion: total.map(|total| Motion {
                     part: count as f64 / total,
                     speed: 0.0,
                     gain: 0.0,
+                    record: 1.0 / total,
                 }),
                 fades_in: None,
+                age,
             };
         }
         let (rate, half) = (f64::from(self.rate), f64::from(self.span) / 2.0);
         let smoothed = f64::from(self.records) / f64::from(self.seconds);
         // The smoothed rate is that of a moment longer ago than the newest one: their difference bends the course.
         let apart = f64::from(self.moment) / f64::from(self.seconds) - half;
-        let bend = if apart > 0.0 {
-            (rate - smoothed) / apart
-        } else {
-            0.0
+        // Less than one record between two polls is no difference, unless it keeps falling.
+        let difference = match rate - smoothed {
+            all if self.falls >= ENOUGH_FALLS => all,
+            some => some.signum() * (some.abs() - 1.0 / f64::from(self.span)).max(0.0),
         };
+        let bend = if apart > 0.0 { difference / apart } else { 0.0 };
         let fades_in =
             (self.falls >= ENOUGH_FALLS && bend < 0.0).then(|| if rate > 0.0 { rate / -bend } else { apart });
         Outlook {
@@ -77,15 +86,17 @@ impl Trend {
                         if fades_in.is_some() { bend } else { bend.max(0.0) },
                     )
                 } else {
-                    (smoothed / 2.0, 0.0)
+                    (smoothed, 0.0)
                 };
                 Motion {
                     part: count as f64 / total,
                     speed: speed / total,
                     gain: gain / total,
+                    record: 1.0 / total,
                 }
             }),
             fades_in,
+            age,
         }
     }
 }
@@ -93,6 +104,8 @@ impl Trend {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const AGE: Duration = Duration::from_mins(5);
 
     fn risen(rises: &[u64]) -> Trend {
         let mut trend = Trend::default();
@@ -104,9 +117,12 @@ mod tests {
 
     #[test]
     fn only_a_rate_that_keeps_falling_fades() {
-        assert_eq!(risen(&[100; 8]).outlook(800, None).fades_in, None);
-        assert_eq!(risen(&[100, 0, 0, 100, 0, 0]).outlook(200, None).fades_in, None);
-        let fading = risen(&[100, 80, 60, 40, 20]).outlook(300, None);
+        assert_eq!(risen(&[100; 8]).outlook(800, None, AGE).fades_in, None);
+        assert_eq!(
+            risen(&[100, 0, 0, 100, 0, 0]).outlook(200, None, AGE).fades_in,
+            None
+        );
+        let fading = risen(&[100, 80, 60, 40, 20]).outlook(300, None, AGE);
         assert!(fading.fades_in.is_some_and(|seconds| seconds < 30.0));
     }
 

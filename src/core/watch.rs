@@ -340,7 +340,7 @@ impl Watch {
                 self.see(operation, cx, &mut events);
                 (!self.phase.is_over()).then(|| {
                     self.schedule
-                        .after_answer(cx.pace, self.progress.outlook(), cx.chance)
+                        .after_answer(cx.pace, self.progress.outlook(self.watched), cx.chance)
                 })
             }
             Answer::NotFound(reason) => {
