@@ -1,7 +1,7 @@
 //! What each schedule costs in polls and brings in time: a corpus of backfills is replayed against the core, in
 //! simulated time and without a network. The same seed gives the same figures.
 //!
-//! `cargo bench --bench schedule -- [--seed N] [--svg FILE]`
+//! `cargo bench --bench schedule -- [--seed N] [--svg FILE]`, and `-- --wire` for the same over HTTP, in scaled time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +17,21 @@ use jiff::Timestamp;
 
 #[path = "schedule/chart.rs"]
 mod chart;
+#[path = "schedule/wire.rs"]
+mod wire;
 
 const OPERATIONS: usize = 2_000;
 const SEED: u64 = 1;
+/// On so many seeds the goals are looked at.
+const SEEDS: u64 = 8;
+/// How long backfills last, in seconds.
+const LONG: (f64, f64) = (180.0, 6_000.0);
+/// And those that are over before a rate is known.
+const SHORT: (f64, f64) = (10.0, 180.0);
+/// The list names a backfill within so many seconds of its start.
+const LISTED_WITHIN: f64 = 2.0;
+/// So many are watched on the wire.
+const ON_THE_WIRE: usize = 500;
 const COURSES: [(Course, &str); 4] = [
     (Course::Linear, "linear"),
     (Course::FastFirst, "fast first"),
@@ -44,79 +56,122 @@ struct Outcome {
     delay: f64,
 }
 
+const HELP: &str =
+    "--seed N (the corpus), --svg FILE (draw the chart), --wire [N] (N backfills against the simulator)";
+
 fn main() -> anyhow::Result<()> {
-    let (mut seed, mut svg) = (SEED, None);
-    let mut arguments = std::env::args().skip(1);
+    let (mut seed, mut svg, mut wire) = (SEED, None, None);
+    let mut arguments = std::env::args().skip(1).peekable();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--seed" => seed = arguments.next().context("--seed needs a number")?.parse()?,
             "--svg" => svg = Some(PathBuf::from(arguments.next().context("--svg needs a file")?)),
+            "--wire" => wire = Some(arguments.next_if(|next| !next.starts_with('-'))),
             // Cargo adds it.
             "--bench" => {}
-            other => anyhow::bail!("unknown argument {other:?}; try --seed N or --svg FILE"),
+            other => anyhow::bail!("unknown argument {other:?}; there are: {HELP}"),
         }
     }
-    let corpus = corpus(seed);
-    let plain = replay(&corpus, &backoff(false), seed)?;
-    let fixed = replay(&corpus, &every_five_seconds(), seed)?;
-    let adaptive = replay(&corpus, &backoff(true), seed)?;
-    let unspread = Pace {
-        randomization: 0.0,
-        ..backoff(false)
-    };
-    let unspread_adaptive = Pace {
-        adaptive: true,
-        ..unspread.clone()
-    };
+    match wire {
+        Some(count) => wire::compare(count.map_or(Ok(ON_THE_WIRE), |count| count.parse())?, seed),
+        None => simulate(seed, svg),
+    }
+}
+
+fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
     println!(
         "{OPERATIONS} backfills, seed {seed}; the delay is that from the end to its detection, in seconds\n"
     );
+    let long = corpus(seed, LONG, OPERATIONS);
+    let outcomes = Outcomes::of(&long, seed)?;
     println!("| backfills | schedule | polls | mean | p50 | p90 | p99 |");
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
-    let schedules = [("plain", &plain), ("fixed 5 s", &fixed), ("adaptive", &adaptive)];
-    for (name, outcomes) in schedules {
-        row("all", name, outcomes.iter());
-    }
-    row(
-        "all",
-        "plain, not randomised",
-        replay(&corpus, &unspread, seed)?.iter(),
-    );
-    row(
-        "all",
-        "adaptive, not randomised",
-        replay(&corpus, &unspread_adaptive, seed)?.iter(),
-    );
+    outcomes.rows("all", |_| true);
     for (course, (_, course_name)) in COURSES.iter().enumerate() {
         for (estimate, estimate_name) in ESTIMATES.iter().enumerate() {
-            for (name, outcomes) in schedules {
-                let class = outcomes
-                    .iter()
-                    .filter(|outcome| (outcome.course, outcome.estimate) == (course, estimate));
-                row(&format!("{course_name}, {estimate_name}"), name, class);
-            }
+            outcomes.rows(&format!("{course_name}, {estimate_name}"), |outcome| {
+                (outcome.course, outcome.estimate) == (course, estimate)
+            });
         }
     }
+    Outcomes::of(&corpus(seed, SHORT, OPERATIONS), seed)?.rows("10 s to 3 min, all", |_| true);
+
+    println!("\n| seed | polls beside plain backoff | mean delay beside it | linear within 5 % |");
+    println!("| --- | ---: | ---: | ---: |");
+    for seed in SEED..SEED + SEEDS {
+        let outcomes = Outcomes::of(&corpus(seed, LONG, OPERATIONS), seed)?;
+        let [polls, delay, linear] = outcomes.beside_plain();
+        let met = polls <= 0.0 && delay <= 0.5 && linear <= 0.25;
+        let missed = if met { "" } else { " (missed)" };
+        println!("| {seed} | {polls:+.2} | {delay:.3} | {linear:.3}{missed} |");
+    }
     if let Some(path) = svg {
-        let delays = schedules.map(|(name, outcomes)| chart::Line {
+        let lines = outcomes.schedules().map(|(name, outcomes)| chart::Line {
             name,
             polls: mean(outcomes.iter().map(|outcome| outcome.polls as f64)),
             delays: sorted(outcomes.iter()),
         });
-        std::fs::write(&path, chart::draw(&delays))
+        std::fs::write(&path, chart::draw(&lines))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
-/// The same backfills for the same seed.
-fn corpus(seed: u64) -> Vec<Backfill> {
+/// What each schedule came to over one corpus.
+struct Outcomes {
+    plain: Vec<Outcome>,
+    fixed: Vec<Outcome>,
+    adaptive: Vec<Outcome>,
+}
+
+impl Outcomes {
+    fn of(corpus: &[Backfill], seed: u64) -> anyhow::Result<Self> {
+        Ok(Self {
+            plain: replay(corpus, &backoff(false), LISTED_WITHIN, seed)?,
+            fixed: replay(corpus, &every_five_seconds(), LISTED_WITHIN, seed)?,
+            adaptive: replay(corpus, &backoff(true), LISTED_WITHIN, seed)?,
+        })
+    }
+
+    fn schedules(&self) -> [(&'static str, &[Outcome]); 3] {
+        [
+            ("plain", &self.plain),
+            ("fixed 5 s", &self.fixed),
+            ("adaptive", &self.adaptive),
+        ]
+    }
+
+    fn rows(&self, class: &str, is_of: impl Fn(&Outcome) -> bool) {
+        for (name, outcomes) in self.schedules() {
+            row(class, name, outcomes.iter().filter(|outcome| is_of(outcome)));
+        }
+    }
+
+    /// What the goals are about: polls more than plain backoff needs, and the mean delay as a part of that of plain
+    /// backoff, over all and over those that are easy.
+    fn beside_plain(&self) -> [f64; 3] {
+        let polls = |outcomes: &[Outcome]| mean(outcomes.iter().map(|outcome| outcome.polls as f64));
+        let delay = |outcomes: &[Outcome], is_of: fn(&Outcome) -> bool| {
+            let of = outcomes.iter().filter(|outcome| is_of(outcome));
+            mean(of.map(|outcome| outcome.delay))
+        };
+        let part = |is_of| delay(&self.adaptive, is_of) / delay(&self.plain, is_of);
+        [
+            polls(&self.adaptive) - polls(&self.plain),
+            part(|_| true),
+            part(|outcome| (outcome.course, outcome.estimate) == (0, 0)),
+        ]
+    }
+}
+
+/// The same backfills for the same seed; they last between so many seconds.
+fn corpus(seed: u64, (shortest, longest): (f64, f64), count: usize) -> Vec<Backfill> {
     let random = Random::new(seed);
     let between = |low: f64, high: f64| low + (high - low) * random.next_f64();
     let log_between = |low: f64, high: f64| low * (high / low).powf(random.next_f64());
-    (0..OPERATIONS)
+    (0..count)
         .map(|number| {
-            let duration = Duration::from_secs_f64(log_between(180.0, 6_000.0));
+            let duration = Duration::from_secs_f64(log_between(shortest, longest));
             let total = log_between(1e3, 1e6) as u64;
             let course = (random.next_u64() % 4) as usize;
             let (missing, which) = (random.next_f64() < 0.25, random.next_f64());
@@ -166,17 +221,17 @@ fn every_five_seconds() -> Pace {
     }
 }
 
-fn replay(corpus: &[Backfill], pace: &Pace, seed: u64) -> anyhow::Result<Vec<Outcome>> {
+fn replay(corpus: &[Backfill], pace: &Pace, listed_within: f64, seed: u64) -> anyhow::Result<Vec<Outcome>> {
     // Other numbers than the corpus was drawn from.
     let random = Random::new(!seed);
     corpus
         .iter()
-        .map(|backfill| watch(backfill, pace, &random))
+        .map(|backfill| watch(backfill, pace, listed_within, &random))
         .collect()
 }
 
 /// Watches one backfill from its first seconds to its end.
-fn watch(backfill: &Backfill, pace: &Pace, random: &Random) -> anyhow::Result<Outcome> {
+fn watch(backfill: &Backfill, pace: &Pace, listed_within: f64, random: &Random) -> anyhow::Result<Outcome> {
     let operation = &backfill.operation;
     let key = WatchKey {
         project: Arc::from("my-project"),
@@ -194,8 +249,7 @@ fn watch(backfill: &Backfill, pace: &Pace, random: &Random) -> anyhow::Result<Ou
     };
     let created = Timestamp::UNIX_EPOCH;
     let mut watch = Watch::default();
-    // The list names the backfill within two seconds of its start.
-    let mut elapsed = Duration::from_secs_f64(2.0 * random.next_f64());
+    let mut elapsed = Duration::from_secs_f64(listed_within * random.next_f64());
     let mut before = elapsed;
     loop {
         let answer = Answer::Operation(Box::new(operation.at(created, elapsed)));
