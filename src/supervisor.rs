@@ -100,6 +100,13 @@ struct Listed {
     panics: u32,
 }
 
+impl Listed {
+    /// As the list has them; `None` if it was taken off the list.
+    fn labels(&self) -> Option<&Arc<Labels>> {
+        (self.wanted != Wanted::Nothing).then_some(&self.labels)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     /// That it goes on.
@@ -180,15 +187,11 @@ impl<F: Fetch> Supervisor<F> {
 
     /// Makes the pollers agree with `list`.
     async fn apply(&mut self, list: &WatchList, generation: u64) -> Result<(), ApplyError> {
-        let wanted = self
-            .watches
-            .iter()
-            .filter(|(_, listed)| listed.wanted != Wanted::Nothing);
         let Diff {
             added: asked,
             removed,
             relabelled,
-        } = watch_list::diff(wanted.map(|(key, listed)| (key, &listed.labels)), list);
+        } = watch_list::diff(&self.watches, Listed::labels, list);
         let mut removed: Vec<WatchKey> = removed.into_iter().cloned().collect();
         // The map's order is another one at each start.
         removed.sort_unstable();

@@ -2,7 +2,8 @@
 //!
 //! The file is looked at by `stat`, every `refresh`. It is read when device, inode, size, mtime or ctime changed,
 //! and once a minute in any case, for file systems whose clock is coarse. What is read holds when two looks in a
-//! row found the same content, so that a file caught half written does no harm. inotify was rejected: it loses a
+//! row found the same content, so that a file caught half written does no harm. Where whole lines were appended the second
+//! look comes at once: lines that may yet follow do no harm either. inotify was rejected: it loses a
 //! ConfigMap volume with its old folder, runs out of instances, and is silent on network file systems.
 //!
 //! Files are touched on blocking threads only, one at a time: a hung network file system holds up this source and
@@ -24,7 +25,7 @@ mod file;
 mod log;
 mod looks;
 
-use file::{Content, Signature};
+use file::{Content, Extent, Signature};
 pub use file::{MAX_FILE_BYTES, ReadError, read};
 use looks::{Finding, Looks, Verdict};
 
@@ -34,6 +35,8 @@ const REREAD: Duration = Duration::from_secs(60);
 const MAX_CONFIRM: Duration = Duration::from_millis(250);
 /// Between the two looks of a reload, which somebody asked for and waits for.
 const RELOAD_CONFIRM: Duration = Duration::from_millis(20);
+/// Between the two where whole lines were appended: longer than what a file system's clock is coarse by.
+const APPEND_CONFIRM: Duration = Duration::from_millis(10);
 /// A shorter `refresh` would be a busy loop.
 const MIN_REFRESH: Duration = Duration::from_millis(10);
 /// How long the file system may take to answer before that is told.
@@ -122,6 +125,8 @@ pub struct WatchListSource {
     looks: Looks,
     /// What `stat` told of the content that was read last.
     seen: Option<Signature>,
+    /// The content that holds.
+    holds: Option<Extent>,
     read_due: Instant,
 }
 
@@ -147,6 +152,7 @@ impl WatchListSource {
             settings,
             looks: Looks::default(),
             seen: None,
+            holds: None,
             read_due: clock::instant(),
         };
         let handle = Handle {
@@ -218,8 +224,8 @@ impl WatchListSource {
     async fn look(&mut self) -> Verdict {
         let is_settled = self.looks.has_rested() && clock::instant() < self.read_due;
         let known = if is_settled { self.seen } else { None };
-        let settings = Arc::clone(&self.settings);
-        let answer = blocking(move || file::look(&settings.path, known));
+        let (settings, holds) = (Arc::clone(&self.settings), self.holds);
+        let answer = blocking(move || file::look(&settings.path, known, holds));
         match late_told(answer, LATE, || self.tell_late()).await {
             Ok(None) => Verdict::Same,
             Ok(Some(content)) => self.found(content).await,
@@ -238,9 +244,20 @@ impl WatchListSource {
         let was_waiting = self.looks.is_waiting();
         self.seen = Some(content.signature);
         self.read_due = clock::instant() + REREAD;
-        let verdict = self.looks.note(Finding::Content(content.digest));
+        let mut verdict = self.looks.note(Finding::Content(content.digest));
+        if verdict == Verdict::Wait && content.appended {
+            sleep(APPEND_CONFIRM).await;
+            let (settings, seen) = (Arc::clone(&self.settings), self.seen);
+            // Whatever else it finds, the next look finds too.
+            if let Ok(None) = blocking(move || file::look(&settings.path, seen, None)).await {
+                verdict = self.looks.note(Finding::Content(content.digest));
+            }
+        }
         match verdict {
-            Verdict::Holds => self.apply(content.bytes).await,
+            Verdict::Holds => {
+                self.holds = Some(content.extent());
+                self.apply(content.bytes).await;
+            }
             // A file that never rests has been looked at all the same.
             Verdict::Wait if was_waiting && !self.snapshots.borrow().looked => {
                 self.publish(|snapshot| snapshot.looked = true);
@@ -352,6 +369,27 @@ mod tests {
         assert_eq!(snapshot.generation, 1, "the list is the one from before");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn whole_lines_that_are_appended_hold_at_once_and_all_else_wants_a_second_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("watch.list");
+        std::fs::write(&path, "one\n").unwrap();
+        let (mut source, handle) = WatchListSource::new(path.clone(), MAX_CONFIRM, vec!["main".into()]);
+        assert_eq!(source.look().await, Verdict::Wait);
+        assert_eq!(source.look().await, Verdict::Holds);
+        for (content, verdict) in [
+            ("one\ntwo\nthree\n", Verdict::Holds),
+            // Half a line, and a list that is another one although it is longer.
+            ("one\ntwo\nthree\nfo", Verdict::Wait),
+            ("one\nzwo\nthree\nfour\n", Verdict::Wait),
+            ("one\ntwo\n", Verdict::Wait),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(source.look().await, verdict, "{content:?}");
+        }
+        assert_eq!(handle.snapshots().borrow().generation, 2);
+    }
+
     /// `stat` cannot be made to hide a change on a usual file system, so the source is made to believe that it has
     /// seen the new content already.
     #[tokio::test(start_paused = true)]
@@ -364,7 +402,7 @@ mod tests {
         assert_eq!(source.look().await, Verdict::Holds);
 
         std::fs::write(&path, "two").unwrap();
-        let hidden = file::look(&path, None).unwrap().unwrap();
+        let hidden = file::look(&path, None, None).unwrap().unwrap();
         source.seen = Some(hidden.signature);
         tokio::time::advance(REREAD - Duration::from_millis(1)).await;
         assert_eq!(source.look().await, Verdict::Same);

@@ -264,33 +264,38 @@ fn check_label(token: &str) -> Result<(&str, &str), (usize, Problem)> {
 pub struct Diff<'old, 'new> {
     /// Asked for and not running, in the order of the list.
     pub added: Vec<&'new Entry>,
-    /// Running and not asked for any more, in the order of what runs.
+    /// Running and not asked for any more, in no order.
     pub removed: Vec<&'old WatchKey>,
     /// Running with other labels than those asked for, in the order of the list.
     pub relabelled: Vec<&'new Entry>,
 }
 
-/// The difference between what runs, by key with its labels, and what `desired` asks for.
-pub fn diff<'old, 'new>(
-    running: impl IntoIterator<Item = (&'old WatchKey, &'old Arc<Labels>)>,
+/// The difference between what runs, by key, and what `desired` asks for. `labels` are those of what runs; `None` where that is
+/// as good as gone.
+pub fn diff<'old, 'new, T>(
+    running: &'old HashMap<WatchKey, T>,
+    labels: impl Fn(&T) -> Option<&Arc<Labels>>,
     desired: &'new WatchList,
 ) -> Diff<'old, 'new> {
     let mut diff = Diff::default();
-    let asked: HashSet<&WatchKey> = desired.entries.iter().map(|entry| &entry.key).collect();
-    let mut kept: HashMap<&WatchKey, &Arc<Labels>> = HashMap::new();
-    for (key, labels) in running {
-        if asked.contains(key) {
-            kept.insert(key, labels);
-        } else {
-            diff.removed.push(key);
+    let mut kept = 0;
+    for entry in &desired.entries {
+        match running.get(&entry.key).and_then(&labels) {
+            None => diff.added.push(entry),
+            Some(labels) => {
+                kept += 1;
+                if *labels != entry.labels {
+                    diff.relabelled.push(entry);
+                }
+            }
         }
     }
-    for entry in &desired.entries {
-        match kept.get(&entry.key) {
-            None => diff.added.push(entry),
-            Some(labels) if **labels != entry.labels => diff.relabelled.push(entry),
-            Some(_) => {}
-        }
+    let running = running.iter().filter(|(_, of)| labels(of).is_some());
+    // Most changes of a long list take nothing away.
+    if running.clone().count() > kept {
+        let asked: HashSet<&WatchKey> = desired.entries.iter().map(|entry| &entry.key).collect();
+        let gone = running.map(|(key, _)| key).filter(|key| !asked.contains(key));
+        diff.removed.extend(gone);
     }
     diff
 }

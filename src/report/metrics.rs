@@ -28,7 +28,9 @@ const PREFIX: &str = "backfill_watch";
 /// Bounds in seconds: an API's answers, up to the usual time limit and beyond.
 const POLL_DURATIONS: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// Bounds in seconds: from on time to what `/livez` calls stuck and beyond.
-const WAITS: [f64; 11] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+const WAITS: [f64; 12] = [
+    0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
 
 /// The handle that everybody writes to; cheap to clone.
 #[derive(Clone)]

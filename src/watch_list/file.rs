@@ -109,13 +109,43 @@ pub struct Content {
     pub bytes: Vec<u8>,
     /// What the bytes are compared by.
     pub digest: Digest,
+    /// Whether they are those of before, and whole lines after them.
+    pub appended: bool,
 }
 
-/// Reads the file, unless `stat` tells that it still has the signature `known`: then `None`.
+/// What is remembered of a content: enough to find it at the beginning of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    length: usize,
+    digest: Digest,
+    ends_line: bool,
+}
+
+impl Content {
+    /// What to remember of it.
+    pub fn extent(&self) -> Extent {
+        Extent {
+            length: self.bytes.len(),
+            digest: self.digest,
+            ends_line: ends_line(&self.bytes),
+        }
+    }
+}
+
+fn ends_line(bytes: &[u8]) -> bool {
+    bytes.last().is_none_or(|last| *last == b'\n')
+}
+
+/// Reads the file, unless `stat` tells that it still has the signature `known`: then `None`. `before` is the content that
+/// it is compared with.
 ///
 /// # Errors
 /// [`ReadError`], where it is no regular file, or cannot be read, or is too large.
-pub fn look(path: &Path, known: Option<Signature>) -> Result<Option<Content>, ReadError> {
+pub fn look(
+    path: &Path,
+    known: Option<Signature>,
+    before: Option<Extent>,
+) -> Result<Option<Content>, ReadError> {
     // Before it is opened, since opening a device or a FIFO can have effects of its own. Symlinks are followed.
     let metadata = std::fs::metadata(path).map_err(ReadError::from_io("find"))?;
     check_kind(&metadata)?;
@@ -131,13 +161,30 @@ pub fn look(path: &Path, known: Option<Signature>) -> Result<Option<Content>, Re
     let metadata = file.metadata().map_err(ReadError::from_io("find"))?;
     check_kind(&metadata)?;
     let bytes = read_bounded(&file, metadata.size())?;
-    let digest = Sha256::digest(&bytes).into();
+    let (digest, appended) = digest(&bytes, before);
     let signature = Signature::of(&metadata);
     Ok(Some(Content {
         signature,
         bytes,
         digest,
+        appended,
     }))
+}
+
+/// The digest of `bytes`, and whether they are those of `before` and whole lines after them.
+fn digest(bytes: &[u8], before: Option<Extent>) -> (Digest, bool) {
+    let mut hash = Sha256::new();
+    let Some((before, (kept, more))) = before
+        .filter(|before| before.ends_line && ends_line(bytes))
+        .and_then(|before| Some((before, bytes.split_at_checked(before.length)?)))
+    else {
+        hash.update(bytes);
+        return (hash.finalize().into(), false);
+    };
+    hash.update(kept);
+    let kept: Digest = hash.clone().finalize().into();
+    hash.update(more);
+    (hash.finalize().into(), kept == before.digest)
 }
 
 /// Reads the file, once, for those who do not watch it.
@@ -145,7 +192,7 @@ pub fn look(path: &Path, known: Option<Signature>) -> Result<Option<Content>, Re
 /// # Errors
 /// [`ReadError`], where it is no regular file, or cannot be read, or is too large.
 pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
-    let content = look(path, None)?;
+    let content = look(path, None, None)?;
     Ok(content.map(|content| content.bytes).unwrap_or_default())
 }
 

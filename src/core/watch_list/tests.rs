@@ -232,6 +232,10 @@ fn the_lines_beyond_the_most_entries_are_rejected_and_the_others_hold() {
     assert_eq!(list.rejected[1].problem, Problem::TooManyEntries { most: 2 });
 }
 
+fn listed(labels: &Arc<Labels>) -> Option<&Arc<Labels>> {
+    Some(labels)
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
@@ -263,7 +267,8 @@ proptest! {
         new in desired("[a-f]".boxed()),
     ) {
         let new_list = list(print(&new));
-        let diff = diff(&old, &new_list);
+        let running: HashMap<WatchKey, Arc<Labels>> = old.clone().into_iter().collect();
+        let diff = diff(&running, listed, &new_list);
         let mut result = old.clone();
         for key in &diff.removed {
             prop_assert!(result.remove(*key).is_some());

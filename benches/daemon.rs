@@ -1,0 +1,367 @@
+//! What the daemon costs: memory, processor time and delay, measured on the built binary while it polls the simulator. The API has
+//! one core, what is measured the other.
+//!
+//! `cargo bench --bench daemon -- memory|million|sidecar|cpu|saturated|lag|start|line|size|all`. For `cpu`, `GO_POLLER` names
+//! a program to measure beside ours: `GO_POLLER BASE LIST INITIAL_MS MAX_MS CONNECTIONS`. `saturated` wants `wrk`.
+
+use std::fmt::Display;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use backfill_watch::clock;
+
+#[path = "daemon/bare.rs"]
+mod bare;
+#[path = "daemon/measured.rs"]
+mod measured;
+
+use measured::{Api, Daemon, Folder, Measured, ids};
+
+const MEBIBYTE: f64 = 1024.0 * 1024.0;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["memory"] => memory(),
+        ["million"] => million(),
+        ["sidecar"] => sidecar(),
+        ["cpu"] => cpu(),
+        ["saturated"] => saturated(),
+        ["lag"] => lag(),
+        ["start"] => start(),
+        ["line"] => line(),
+        ["size"] => size(),
+        [] | ["all"] => [size, sidecar, start, line, cpu, saturated, lag, memory, million]
+            .iter()
+            .try_for_each(|bench| bench()),
+        // What this program runs itself as.
+        ["api"] => measured::serve(),
+        ["bare", base, list, interval] => bare::poll(base, list, interval.parse()?),
+        _ => anyhow::bail!("there are: memory million sidecar cpu saturated lag start line size all"),
+    }
+}
+
+fn tell(what: &str, measured: impl Display, goal: &str, met: bool) {
+    println!(
+        "{what}: {measured} (goal: {goal}; {})",
+        if met { "met" } else { "missed" }
+    );
+}
+
+/// Watches that are polled once a minute, state store and HTTP on, after each was polled twice.
+fn memory() -> anyhow::Result<()> {
+    println!("| watches | resident | a watch | CPU a poll |\n| ---: | ---: | ---: | ---: |");
+    let mut a_watch = 0.0;
+    for count in [1_000, 10_000, 100_000] {
+        let api = Api::start()?;
+        let daemon = Daemon::start(
+            &api,
+            &ids(count, ""),
+            &[
+                ("poll__max_interval", "1m"),
+                ("poll__initial_interval", "1m"),
+                (
+                    "ampersand__max_requests_per_second",
+                    &(count / 20).max(100).to_string(),
+                ),
+            ],
+        )?;
+        daemon.wait_for_polls(2 * count)?;
+        let (before, polls) = (daemon.cpu()?, daemon.polls()?);
+        std::thread::sleep(Duration::from_secs(10));
+        let a_poll = (daemon.cpu()? - before).as_secs_f64() * 1e6 / (daemon.polls()? - polls).max(1.0);
+        let resident = daemon.resident()? as f64;
+        a_watch = resident / count as f64 / 1024.0;
+        println!(
+            "| {count} | {:.1} MiB | {a_watch:.2} KiB | {a_poll:.1} µs |",
+            resident / MEBIBYTE
+        );
+    }
+    tell(
+        "resident memory a watch, of 100,000",
+        format_args!("{a_watch:.2} KiB"),
+        "at most 1.2 KiB",
+        a_watch <= 1.2,
+    );
+    Ok(())
+}
+
+/// A million watches, every ten minutes: all of them polled once, and then steadily.
+fn million() -> anyhow::Result<()> {
+    const COUNT: usize = 1_000_000;
+    let api = Api::start()?;
+    let begin = clock::instant();
+    let daemon = Daemon::start(
+        &api,
+        &ids(COUNT, ""),
+        &[
+            ("poll__max_interval", "10m"),
+            ("poll__initial_interval", "10m"),
+            ("ampersand__max_requests_per_second", "8000"),
+        ],
+    )?;
+    daemon.wait_for_polls(COUNT)?;
+    let all = begin.elapsed();
+    let most = daemon.most_resident()? as f64 / MEBIBYTE;
+    let (cpu, polls, begin) = (daemon.cpu()?, daemon.polls()?, clock::instant());
+    std::thread::sleep(Duration::from_secs(30));
+    let rate = (daemon.polls()? - polls) / begin.elapsed().as_secs_f64();
+    let share = (daemon.cpu()? - cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
+    let resident = daemon.resident()? as f64 / MEBIBYTE;
+    println!(
+        "a million polled once after {all:.1?}; then {rate:.0} polls/s with {:.0} % of a core",
+        share * 100.0
+    );
+    tell(
+        "resident memory, a million watches",
+        format_args!("{resident:.0} MiB, {most:.0} MiB at most"),
+        "at most 1.2 GiB",
+        most <= 1.2 * 1024.0,
+    );
+    Ok(())
+}
+
+fn sidecar() -> anyhow::Result<()> {
+    let api = Api::start()?;
+    let daemon = Daemon::start(&api, &ids(10, ""), &[])?;
+    daemon.wait_for_polls(30)?;
+    let resident = daemon.resident()? as f64 / MEBIBYTE;
+    tell(
+        "resident memory, 10 watches",
+        format_args!("{resident:.1} MiB"),
+        "at most 12 MiB",
+        resident <= 12.0,
+    );
+    Ok(())
+}
+
+/// A thousand watches every 100 ms, on one core, beside what else could poll them.
+fn cpu() -> anyhow::Result<()> {
+    const WATCHES: usize = 1_000;
+    let api = Api::start()?;
+    let list = Folder::new()?.with_list(&ids(WATCHES, ""))?;
+    let a_poll = |measured: &Measured| -> anyhow::Result<f64> {
+        std::thread::sleep(Duration::from_secs(3));
+        let (cpu, requests) = (measured.cpu()?, api.requests()?);
+        std::thread::sleep(Duration::from_secs(10));
+        Ok((measured.cpu()? - cpu).as_secs_f64() * 1e6 / (api.requests()? - requests))
+    };
+    let daemon = Daemon::start(
+        &api,
+        &ids(WATCHES, ""),
+        &[
+            ("poll__initial_interval", "100ms"),
+            ("poll__min_interval", "100ms"),
+            ("poll__max_interval", "100ms"),
+            ("poll__adaptive", "false"),
+            ("ampersand__max_requests_per_second", "100000"),
+            ("ampersand__max_concurrent_requests", "64"),
+        ],
+    )?;
+    let ours = a_poll(&daemon)?;
+    drop(daemon);
+    let bare = {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare", &api.base_url]).arg(list.list()).arg("100");
+        a_poll(&Measured::start(command)?)?
+    };
+    println!("CPU a poll: ours {ours:.1} µs, a bare reqwest loop {bare:.1} µs");
+    tell(
+        "CPU a poll beside a bare reqwest loop",
+        format_args!("{:.2}", ours / bare),
+        "at most 1.3",
+        ours <= 1.3 * bare,
+    );
+    match std::env::var_os("GO_POLLER") {
+        None => println!("skipped: the Go loop, since GO_POLLER names none"),
+        Some(program) => {
+            let mut command = Command::new(program);
+            command
+                .env("GOMAXPROCS", "1")
+                .arg(&api.base_url)
+                .arg(list.list())
+                .args(["100", "100", "64"]);
+            let go = a_poll(&Measured::start(command)?)?;
+            tell(
+                "CPU a poll beside the Go loop",
+                format_args!("{:.2} ({go:.1} µs)", ours / go),
+                "at most 0.45",
+                ours <= 0.45 * go,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// As many polls as one core can make, beside `wrk` on that core.
+fn saturated() -> anyhow::Result<()> {
+    let api = Api::start()?;
+    let daemon = Daemon::start(
+        &api,
+        &ids(1_000, ""),
+        &[
+            ("poll__initial_interval", "1ms"),
+            ("poll__min_interval", "1ms"),
+            ("poll__max_interval", "1ms"),
+            ("poll__adaptive", "false"),
+            ("ampersand__max_requests_per_second", "100000"),
+            ("ampersand__max_concurrent_requests", "64"),
+        ],
+    )?;
+    std::thread::sleep(Duration::from_secs(3));
+    let (requests, begin) = (api.requests()?, clock::instant());
+    std::thread::sleep(Duration::from_secs(10));
+    let ours = (api.requests()? - requests) / begin.elapsed().as_secs_f64();
+    drop(daemon);
+    let url = format!(
+        "{}/projects/my-project/operations/op-86400000-1000000-s-0",
+        api.base_url
+    );
+    let mut wrk = Command::new("taskset");
+    wrk.args([
+        "-c",
+        "0",
+        "wrk",
+        "-t1",
+        "-c64",
+        "-d10s",
+        "-H",
+        "X-Api-Key: simulated-key",
+        &url,
+    ]);
+    let output = wrk.output().context("wrk cannot be run")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+    let wrk: f64 = rate
+        .with_context(|| format!("wrk says: {text}"))?
+        .trim()
+        .parse()?;
+    tell(
+        "polls per second of one core beside wrk's",
+        format_args!("{:.2} ({ours:.0} and {wrk:.0})", ours / wrk),
+        "at least 0.6",
+        ours >= 0.6 * wrk,
+    );
+    Ok(())
+}
+
+/// 2,000 polls a second from 100,000 watches: how late polls start.
+fn lag() -> anyhow::Result<()> {
+    const COUNT: usize = 100_000;
+    let api = Api::start()?;
+    let daemon = Daemon::start(
+        &api,
+        &ids(COUNT, ""),
+        &[
+            ("poll__initial_interval", "50s"),
+            ("poll__max_interval", "50s"),
+            ("poll__adaptive", "false"),
+            ("ampersand__max_requests_per_second", "4000"),
+        ],
+    )?;
+    daemon.wait_for_polls(COUNT + COUNT / 2)?;
+    let before = daemon.lags()?;
+    std::thread::sleep(Duration::from_secs(30));
+    let after = daemon.lags()?;
+    let counts: Vec<(f64, f64)> = before
+        .iter()
+        .zip(&after)
+        .map(|((bound, a), (_, b))| (*bound, b - a))
+        .collect();
+    let all = counts.last().context("no polls")?.1;
+    let within = |part: f64| {
+        counts
+            .iter()
+            .find(|(_, count)| *count >= part * all)
+            .map_or(f64::NAN, |(bound, _)| *bound)
+    };
+    println!("{:.0} polls/s; half started within {} s", all / 30.0, within(0.5));
+    let p99 = within(0.99);
+    tell(
+        "poll lag p99",
+        format_args!("within {p99} s"),
+        "at most 0.02 s",
+        p99 <= 0.02,
+    );
+    Ok(())
+}
+
+/// From the start of the process to a poller for each of 100,000 lines.
+fn start() -> anyhow::Result<()> {
+    const COUNT: usize = 100_000;
+    let api = Api::start()?;
+    let begin = clock::instant();
+    let daemon = Daemon::start(&api, &ids(COUNT, ""), &[])?;
+    daemon.wait_for("a poller for each line", Duration::from_millis(20), |daemon| {
+        Ok(daemon.figure("backfill_watch_operations")? >= COUNT as f64)
+    })?;
+    let took = begin.elapsed();
+    tell(
+        "start with 100,000 lines",
+        format_args!("{:.2} s", took.as_secs_f64()),
+        "every poller within 1 s",
+        took <= Duration::from_secs(1),
+    );
+    Ok(())
+}
+
+/// One line appended to 100,000: until its operation is asked for, and the CPU that takes.
+fn line() -> anyhow::Result<()> {
+    const TIMES: usize = 5;
+    let api = Api::start()?;
+    let daemon = Daemon::start(
+        &api,
+        &ids(100_000, ""),
+        &[
+            ("poll__initial_interval", "10m"),
+            ("poll__max_interval", "10m"),
+            ("ampersand__max_requests_per_second", "20000"),
+        ],
+    )?;
+    daemon.wait_for_polls(100_000)?;
+    std::thread::sleep(Duration::from_secs(2));
+    let (mut slowest, mut most) = (Duration::ZERO, Duration::ZERO);
+    for time in 0..TIMES {
+        let (cpu, requests, begin) = (daemon.cpu()?, api.requests()?, clock::instant());
+        let mut list = OpenOptions::new().append(true).open(daemon.folder().list())?;
+        list.write_all(ids(1, &format!("more-{time}-")).as_bytes())?;
+        while api.requests()? <= requests {
+            std::thread::sleep(Duration::from_millis(2));
+            anyhow::ensure!(
+                begin.elapsed() < Duration::from_secs(10),
+                "the line is not polled"
+            );
+        }
+        slowest = slowest.max(begin.elapsed());
+        std::thread::sleep(Duration::from_secs(1));
+        most = most.max(daemon.cpu()? - cpu);
+    }
+    tell(
+        "one line added to 100,000, the slowest of five",
+        format_args!("{slowest:.0?}"),
+        "within 300 ms",
+        slowest <= Duration::from_millis(300),
+    );
+    tell(
+        "CPU of that, at most (and of a second beside it)",
+        format_args!("{most:.0?}"),
+        "at most 100 ms",
+        most <= Duration::from_millis(100),
+    );
+    Ok(())
+}
+
+fn size() -> anyhow::Result<()> {
+    let bytes = std::fs::metadata(measured::BINARY)?.len() as f64 / 1e6;
+    println!(
+        "the binary as cargo bench builds it: {bytes:.2} MB; `tests/container-image` tells the size of the static one (goal: at most 12 MB)"
+    );
+    Ok(())
+}

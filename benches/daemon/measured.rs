@@ -1,0 +1,288 @@
+//! Processes under measurement: pinned to a core, ended when dropped, watched through `/proc`.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use backfill_watch::clock;
+use backfill_watch::simulator::{Config, Simulator};
+use tempfile::TempDir;
+
+/// The binary that is measured.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_backfill-watch");
+/// What is measured has the first core, the API another.
+const MEASURED_CORE: &str = "0";
+const API_CORE: &str = "1";
+/// Nothing that is waited for takes longer.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Lines of operations that run for a day.
+pub fn ids(count: usize, prefix: &str) -> String {
+    (0..count)
+        .map(|number| format!("op-86400000-1000000-s-{prefix}{number:07}\n"))
+        .collect()
+}
+
+/// A folder with a watch list, which goes with this.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self(tempfile::tempdir()?))
+    }
+
+    pub fn with_list(self, lines: &str) -> anyhow::Result<Self> {
+        fs::write(self.list(), lines)?;
+        Ok(self)
+    }
+
+    pub fn list(&self) -> PathBuf {
+        self.0.path().join("watch.list")
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// A process on a core of its own.
+pub struct Measured(Child);
+
+impl Measured {
+    /// Starts it.
+    pub fn start(command: Command) -> anyhow::Result<Self> {
+        Self::on(MEASURED_CORE, &command)
+    }
+
+    fn on(core: &str, command: &Command) -> anyhow::Result<Self> {
+        let mut pinned = Command::new("taskset");
+        pinned
+            .args(["-c", core])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        for (name, value) in command.get_envs() {
+            if let Some(value) = value {
+                pinned.env(name, value);
+            }
+        }
+        Ok(Self(pinned.spawn().context("taskset cannot be run")?))
+    }
+
+    /// Processor time used up to now, by all threads.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let mut nanoseconds = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
+            // A thread may end meanwhile.
+            let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            nanoseconds += text
+                .split(' ')
+                .next()
+                .and_then(|first| first.parse().ok())
+                .unwrap_or(0_u64);
+        }
+        anyhow::ensure!(nanoseconds > 0, "the process has ended");
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    fn status(&self, name: &str) -> anyhow::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let kilobytes = line
+            .context("the process has ended")?
+            .trim_end_matches("kB")
+            .trim();
+        Ok(kilobytes.parse::<u64>()? * 1024)
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The simulated API, as a process of its own.
+pub struct Api {
+    pub base_url: String,
+    control: std::cell::RefCell<Measured>,
+}
+
+impl Api {
+    pub fn start() -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("api");
+        // It is asked through its standard input, so it is started by hand.
+        let mut child = Command::new("taskset")
+            .args(["-c", API_CORE])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("taskset cannot be run")?;
+        let base_url = read_line(&mut child)?;
+        Ok(Self {
+            base_url,
+            control: Measured(child).into(),
+        })
+    }
+
+    /// How many requests came in.
+    pub fn requests(&self) -> anyhow::Result<f64> {
+        let child = &mut self.control.borrow_mut().0;
+        let stdin = child.stdin.as_mut().context("the API has ended")?;
+        stdin.write_all(b"?\n")?;
+        Ok(read_line(child)?.parse()?)
+    }
+}
+
+fn read_line(child: &mut Child) -> anyhow::Result<String> {
+    let stdout = child.stdout.as_mut().context("the API has ended")?;
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while stdout.read(&mut byte)? == 1 && byte != [b'\n'] {
+        line.extend(byte);
+    }
+    Ok(String::from_utf8(line)?)
+}
+
+/// Serves the API, and tells how many requests came in for each line of standard input.
+pub fn serve() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let simulator = runtime.block_on(Simulator::start(Config {
+        keep_instants: 0,
+        ..Config::default()
+    }))?;
+    println!("{}", simulator.base_url());
+    for line in BufReader::new(std::io::stdin()).lines() {
+        line?;
+        println!("{}", simulator.requests().total);
+    }
+    Ok(())
+}
+
+/// The daemon, with state and pages.
+pub struct Daemon {
+    process: Measured,
+    folder: Folder,
+    address: SocketAddr,
+}
+
+impl std::ops::Deref for Daemon {
+    type Target = Measured;
+
+    fn deref(&self) -> &Measured {
+        &self.process
+    }
+}
+
+impl Daemon {
+    /// Watches these lines; `settings` are environment names in lower case.
+    pub fn start(api: &Api, lines: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let folder = Folder::new()?.with_list(lines)?;
+        // Free when this is dropped; nobody else asks for one here.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new(BINARY);
+        command
+            .args(["run", "--listen", &address.to_string(), "--watch-list"])
+            .arg(folder.list())
+            .arg("--state-dir")
+            .arg(folder.path().join("state"))
+            .env("AMPERSAND_API_KEY", "simulated-key")
+            .env("BACKFILL_WATCH_AMPERSAND__PROJECT", "my-project")
+            .env("BACKFILL_WATCH_AMPERSAND__BASE_URL", &api.base_url)
+            .env("BACKFILL_WATCH_LOG__FILTER", "warn");
+        for (name, value) in settings {
+            command.env(format!("BACKFILL_WATCH_{}", name.to_uppercase()), value);
+        }
+        let process = Measured::start(command)?;
+        Ok(Self {
+            process,
+            folder,
+            address,
+        })
+    }
+
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        self.process.status("VmRSS:")
+    }
+
+    /// The most that was ever resident, in bytes.
+    pub fn most_resident(&self) -> anyhow::Result<u64> {
+        self.process.status("VmHWM:")
+    }
+
+    fn metrics(&self) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// The sum of a metric's series.
+    pub fn figure(&self, name: &str) -> anyhow::Result<f64> {
+        Ok(series(&self.metrics()?, name).map(|(_, value)| value).sum())
+    }
+
+    /// Polls made up to now.
+    pub fn polls(&self) -> anyhow::Result<f64> {
+        self.figure("backfill_watch_polls_total")
+    }
+
+    /// How many polls started within how many seconds of falling due.
+    pub fn lags(&self) -> anyhow::Result<Vec<(f64, f64)>> {
+        let text = self.metrics()?;
+        series(&text, "backfill_watch_poll_lag_seconds_bucket")
+            .map(|(labels, count)| {
+                let bound = labels.split('"').nth(1).context("a bucket has a bound")?;
+                Ok((bound.parse()?, count))
+            })
+            .collect()
+    }
+
+    pub fn wait_for_polls(&self, count: usize) -> anyhow::Result<()> {
+        // Being asked is work, too, which is not to be measured.
+        let between = Duration::from_secs(1);
+        self.wait_for("polls", between, |daemon| Ok(daemon.polls()? >= count as f64))
+    }
+
+    /// Waits until it is so. Pages that cannot be had yet are asked for again, unless the process has ended.
+    pub fn wait_for(
+        &self,
+        what: &str,
+        between: Duration,
+        is_so: impl Fn(&Self) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let begin = clock::instant();
+        while !is_so(self).unwrap_or(false) {
+            self.cpu()
+                .context("the daemon has ended; what it says stands above")?;
+            anyhow::ensure!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
+            std::thread::sleep(between);
+        }
+        Ok(())
+    }
+}
+
+fn series<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    text.lines().filter_map(move |line| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = rest.rsplit_once(' ')?;
+        (labels.is_empty() || labels.starts_with('{')).then_some(())?;
+        Some((labels, value.parse().ok()?))
+    })
+}
