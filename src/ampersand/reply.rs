@@ -13,6 +13,7 @@ use super::media_type::MediaType;
 use super::problem::Problem;
 use super::transport;
 use crate::core::answer::{Failure, FailureClass};
+use crate::core::operation::Operation;
 use crate::core::retry_after;
 use crate::core::text::one_line;
 
@@ -26,7 +27,8 @@ const MAX_REASON: usize = 400;
 const MIN_KEY_TO_HIDE: usize = 8;
 
 /// An answer with its body, or with what kept the body from arriving.
-pub(super) struct Reply<'a> {
+#[derive(Debug)]
+pub struct Reply<'a> {
     status: StatusCode,
     media_type: MediaType,
     retry_after: Option<String>,
@@ -38,7 +40,7 @@ pub(super) struct Reply<'a> {
 
 impl<'a> Reply<'a> {
     /// Reads what is needed of `response`. `host` and `limit` are for messages; `key` is kept out of them.
-    pub(super) async fn read(
+    pub async fn read(
         mut response: Response,
         host: &str,
         limit: Duration,
@@ -72,6 +74,25 @@ impl<'a> Reply<'a> {
             body,
             key,
         }
+    }
+
+    /// The operation `id`, if it is what a 200 holds; else why there is none. `now` is what a date to wait for is seen
+    /// from.
+    ///
+    /// # Errors
+    /// When the answer is another one.
+    pub fn operation(self, id: &str, now: Timestamp) -> Result<Operation, ApiError> {
+        let operation: Operation = self.json(now)?;
+        if operation.id == id {
+            return Ok(operation);
+        }
+        Err(ApiError::failed(
+            FailureClass::Malformed,
+            format!(
+                "asked for operation {id}, but told of {}",
+                one_line(&operation.id, 128)
+            ),
+        ))
     }
 
     /// The `T` of a 200 as JSON; of anything else, why there is none. `now` is what a date to wait for is
