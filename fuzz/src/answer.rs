@@ -34,7 +34,9 @@ pub fn run(data: &[u8]) {
     let found = RUNTIME.with_borrow(|runtime| {
         runtime.block_on(async {
             let limit = Duration::from_secs(1);
-            Reply::read(response, "api.example.com", limit, &key).await.operation(ID, now)
+            Reply::read(response, "api.example.com", limit, &key)
+                .await
+                .operation(ID, now)
         })
     });
     // An escape can hide the key from who looks for it; whoever writes one does not quote by mistake.
@@ -55,11 +57,16 @@ pub fn run(data: &[u8]) {
 }
 
 fn body(data: &[u8]) -> &[u8] {
-    data.windows(2).position(|window| window == b"\n\n").map_or(&[], |at| &data[at + 2..])
+    data.windows(2)
+        .position(|window| window == b"\n\n")
+        .map_or(&[], |at| &data[at + 2..])
 }
 
 fn response(data: &[u8]) -> Option<reqwest::Response> {
-    let head = data.windows(2).position(|window| window == b"\n\n").map_or(data, |at| &data[..at]);
+    let head = data
+        .windows(2)
+        .position(|window| window == b"\n\n")
+        .map_or(data, |at| &data[..at]);
     let mut lines = head.split(|byte| *byte == b'\n');
     let mut response = http::Response::builder().status(lines.next()?);
     for line in lines {
@@ -72,7 +79,10 @@ fn response(data: &[u8]) -> Option<reqwest::Response> {
 fn check_error(error: &ApiError, is_quoting: bool) {
     let told = error.to_string();
     assert!(told.len() <= 600 && is_one_line(&told), "{told:?}");
-    assert!(!is_quoting || !format!("{told} {error:?}").contains(KEY), "{told}");
+    assert!(
+        !is_quoting || !format!("{told} {error:?}").contains(KEY),
+        "{told}"
+    );
     if let ApiError::Throttled { wait: Some(wait), .. } = error {
         assert!(!wait.is_zero());
     }
@@ -162,6 +172,9 @@ fn check_log(lines: &[serde_json::Value]) {
         let bounded = line.bounded(MAX_LOG_LINE);
         let printed = serde_json::to_string(&bounded).expect("JSON");
         assert!(printed.len() <= MAX_LOG_LINE, "{} bytes", printed.len());
-        assert_eq!(serde_json::from_str::<LogLine>(&printed).expect("its own JSON"), bounded);
+        assert_eq!(
+            serde_json::from_str::<LogLine>(&printed).expect("its own JSON"),
+            bounded
+        );
     }
 }

@@ -16,7 +16,11 @@ const DAY: Duration = Duration::from_hours(24);
 
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    for now in [Timestamp::MIN, "2026-11-24T12:00:00Z".parse().expect("a time"), Timestamp::MAX] {
+    for now in [
+        Timestamp::MIN,
+        "2026-11-24T12:00:00Z".parse().expect("a time"),
+        Timestamp::MAX,
+    ] {
         let in_header = retry_after::from_header(&text, now);
         if let Some(wait) = in_header {
             assert!(!wait.is_zero());
@@ -53,11 +57,17 @@ fn pause_a_project(wait: Option<Duration>, now: Timestamp) {
         now: Moment { wall: now, steady },
     };
     let mut project = Project::default();
-    let answer = Answer::Throttled { wait, reason: String::new() };
+    let answer = Answer::Throttled {
+        wait,
+        reason: String::new(),
+    };
     let (_, events) = project.observe("operation", &answer, false, false, &context);
     assert!(events.is_empty());
     let until = project.hold().paused_until.expect("a pause");
-    assert!((steady + pace.min_interval..=steady + CAP).contains(&until), "{wait:?}: {until:?}");
+    assert!(
+        (steady + pace.min_interval..=steady + CAP).contains(&until),
+        "{wait:?}: {until:?}"
+    );
 }
 
 fn pause_an_endpoint(retry_after: Option<Duration>, now: Timestamp) {

@@ -25,14 +25,21 @@ pub fn run(data: &[u8]) {
     }
     match source.read_webhook_secrets() {
         Ok(secrets) => {
-            let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            let lines: Vec<&str> = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .collect();
             assert_eq!(secrets.len(), lines.len());
             assert!((1..=10).contains(&secrets.len()));
             for (secret, line) in secrets.iter().zip(lines) {
                 assert!((24..=64).contains(&secret.expose().len()));
                 assert!(line.starts_with("whsec_"));
                 // What base64 says of the length: nothing was passed over.
-                assert_eq!((line.len() - "whsec_".len()) / 4, secret.expose().len().div_ceil(3));
+                assert_eq!(
+                    (line.len() - "whsec_".len()) / 4,
+                    secret.expose().len().div_ceil(3)
+                );
                 // The receiver of the simulator reads secrets with code of its own.
                 assert!(line.parse::<backfill_watch::simulator::Secret>().is_ok());
                 assert_silent(text, &format!("{secret:?}"));
@@ -61,7 +68,11 @@ fn assert_silent(text: &str, message: &str) {
     for part in text.as_bytes().windows(TELLING) {
         let told = message.as_bytes().windows(TELLING).any(|window| window == part);
         let own = own.as_bytes().windows(TELLING).any(|window| window == part);
-        assert!(!told || own, "{:?} is told: {message}", String::from_utf8_lossy(part));
+        assert!(
+            !told || own,
+            "{:?} is told: {message}",
+            String::from_utf8_lossy(part)
+        );
     }
 }
 
@@ -74,7 +85,9 @@ fn own_words() -> &'static str {
         let too_long = format!("whsec_{}", "A".repeat(120));
         let many = format!("{right}\n").repeat(11);
         let mut words = String::new();
-        for text in ["", "~\n~", " ~", "~", "whsec_~", &right, &too_short, &too_long, &many] {
+        for text in [
+            "", "~\n~", " ~", "~", "whsec_~", &right, &too_short, &too_long, &many,
+        ] {
             let source = source(text);
             words.push_str(&format!("{source} {source:?} "));
             if let Err(error) = source.read_line() {

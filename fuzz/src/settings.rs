@@ -45,7 +45,11 @@ pub fn run(data: &[u8]) {
                 for problem in errors.problems() {
                     check_problem(problem, file);
                 }
-                assert_eq!(load().expect_err("as before"), errors, "told another way each time");
+                assert_eq!(
+                    load().expect_err("as before"),
+                    errors,
+                    "told another way each time"
+                );
             }
         }
     });
@@ -82,6 +86,9 @@ fn check_problem(problem: &ConfigProblem, file: &str) {
         let text = file.strip_prefix('\u{feff}').unwrap_or(file);
         let found = text.split('\n').nth(line - 1);
         let columns = found.map(|line| line.chars().count() + 2);
-        assert!(columns.is_some_and(|columns| (1..=columns).contains(column)), "not in the file: {told}");
+        assert!(
+            columns.is_some_and(|columns| (1..=columns).contains(column)),
+            "not in the file: {told}"
+        );
     }
 }

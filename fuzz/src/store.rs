@@ -66,7 +66,9 @@ fn wall() -> Timestamp {
 
 fn open(folder: &Path) -> Connection {
     let beside = Connection::open(folder.join("state.db")).expect("it opens");
-    beside.pragma_update(None, "synchronous", "OFF").expect("a pragma");
+    beside
+        .pragma_update(None, "synchronous", "OFF")
+        .expect("a pragma");
     beside
 }
 
@@ -81,7 +83,10 @@ impl State {
                 events: EventType::ALL.to_vec(),
                 max_backlog: 1_000,
             };
-            store.sync_endpoints(vec![endpoint], wall()).await.expect("it is writable");
+            store
+                .sync_endpoints(vec![endpoint], wall())
+                .await
+                .expect("it is writable");
             let watch = Change {
                 subject: Subject::Watch(key(), Box::default()),
                 events: Vec::new(),
@@ -108,7 +113,10 @@ impl State {
     }
 
     fn damage(&self, sql: &str, params: &[&dyn rusqlite::ToSql]) {
-        let rows = self.beside.prepare_cached(sql).and_then(|mut update| update.execute(params));
+        let rows = self
+            .beside
+            .prepare_cached(sql)
+            .and_then(|mut update| update.execute(params));
         assert_eq!(rows, Ok(1), "the row is there");
     }
 
@@ -123,7 +131,10 @@ impl State {
         let watch = record.watch;
         let printed = serde_json::to_string(&watch).expect("JSON");
         let again: Watch = serde_json::from_str(&printed).expect("its own JSON");
-        assert_eq!(again.data(&key(), &Labels::new(), wall()), watch.data(&key(), &Labels::new(), wall()));
+        assert_eq!(
+            again.data(&key(), &Labels::new(), wall()),
+            watch.data(&key(), &Labels::new(), wall())
+        );
         for answer in answers() {
             go_on(watch.clone(), &answer);
         }
@@ -139,7 +150,10 @@ impl State {
             Err(error) => return check_words(&error.to_string()),
         };
         let printed = serde_json::to_string(&found).expect("JSON");
-        assert_eq!(serde_json::from_str::<Project>(&printed).expect("its own JSON"), found);
+        assert_eq!(
+            serde_json::from_str::<Project>(&printed).expect("its own JSON"),
+            found
+        );
         let pace = pace();
         for answer in answers() {
             let mut project = found.clone();
@@ -181,7 +195,8 @@ impl State {
     }
 
     fn delivery(&self, due: i64, attempts: i64, error: &str) {
-        let sql = "UPDATE deliveries SET due = ?1, attempts = ?2, first_attempt = ?1, recorded = ?1, error = ?3";
+        let sql =
+            "UPDATE deliveries SET due = ?1, attempts = ?2, first_attempt = ?1, recorded = ?1, error = ?3";
         self.damage(sql, params![due, attempts, error]);
         self.due();
     }
@@ -199,7 +214,10 @@ impl State {
 }
 
 fn check_words(told: &str) {
-    assert!((10..1_000).contains(&told.len()) && super::is_one_line(told), "{told:?}");
+    assert!(
+        (10..1_000).contains(&told.len()) && super::is_one_line(told),
+        "{told:?}"
+    );
 }
 
 fn check_event(event: &Event) {
@@ -289,7 +307,10 @@ fn go_on(mut watch: Watch, answer: &Answer) {
         for event in &step.events {
             check_event(event);
             let told = watch_sequence(event);
-            assert!(told == sequence + 1 || told == u64::MAX, "{told} after {sequence}");
+            assert!(
+                told == sequence + 1 || told == u64::MAX,
+                "{told} after {sequence}"
+            );
             sequence = told;
         }
         match step.next {

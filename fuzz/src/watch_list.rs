@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use backfill_watch::core::watch_list::{
-    Labels, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, MAX_REJECTED_KEPT, WatchKey, WatchList, diff,
-    parse,
+    Labels, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, MAX_REJECTED_KEPT, WatchKey,
+    WatchList, diff, parse,
 };
 
 use super::{PARTING, is_one_line};
@@ -35,13 +35,19 @@ pub fn run(data: &[u8]) {
     }
     for entry in relabelled {
         let before = running.insert(entry.key.clone(), entry.labels.clone());
-        assert!(before.is_some_and(|before| before != entry.labels), "nothing changed");
+        assert!(
+            before.is_some_and(|before| before != entry.labels),
+            "nothing changed"
+        );
     }
     assert_eq!(running, watches(&two));
 }
 
 fn watches(list: &WatchList) -> Watches {
-    list.entries.iter().map(|entry| (entry.key.clone(), Arc::clone(&entry.labels))).collect()
+    list.entries
+        .iter()
+        .map(|entry| (entry.key.clone(), Arc::clone(&entry.labels)))
+        .collect()
 }
 
 fn checked(text: &[u8], projects: &[Arc<str>]) -> WatchList {
@@ -52,20 +58,32 @@ fn checked(text: &[u8], projects: &[Arc<str>]) -> WatchList {
     assert!(list.entries.len() + list.rejected_total <= lines.len());
     assert_eq!(list.rejected.len(), list.rejected_total.min(MAX_REJECTED_KEPT));
     let judged = list.entries.iter().map(|entry| entry.line);
-    let judged: HashSet<u32> = judged.chain(list.rejected.iter().map(|error| error.line)).collect();
-    assert_eq!(judged.len(), list.entries.len() + list.rejected.len(), "a line was judged twice");
+    let judged: HashSet<u32> = judged
+        .chain(list.rejected.iter().map(|error| error.line))
+        .collect();
+    assert_eq!(
+        judged.len(),
+        list.entries.len() + list.rejected.len(),
+        "a line was judged twice"
+    );
 
     for error in &list.rejected {
         let line = lines[error.line as usize - 1];
         let columns = String::from_utf8_lossy(line).chars().count() + 1;
-        assert!((1..=columns).contains(&(error.column as usize)), "{error}: not in the line");
+        assert!(
+            (1..=columns).contains(&(error.column as usize)),
+            "{error}: not in the line"
+        );
         let told = error.to_string();
         assert!(told.len() < 1_000 && is_one_line(&told), "{told:?}");
     }
     for entry in &list.entries {
         let id = &*entry.key.operation;
         assert!((1..=MAX_ID_LEN).contains(&id.len()) && id != "." && id != "..");
-        assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte)));
+        assert!(
+            id.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
+        );
         assert!(projects.contains(&entry.key.project));
         assert!(lines[entry.line as usize - 1].len() <= MAX_LINE_BYTES + 1);
         assert!(entry.labels.len() <= MAX_LABELS);
@@ -82,7 +100,10 @@ fn checked(text: &[u8], projects: &[Arc<str>]) -> WatchList {
     let again = parse(printed(&list, projects).as_bytes(), projects);
     assert_eq!(again.rejected, Vec::new());
     let content = |list: &WatchList| -> Vec<(WatchKey, Arc<Labels>)> {
-        list.entries.iter().map(|entry| (entry.key.clone(), entry.labels.clone())).collect()
+        list.entries
+            .iter()
+            .map(|entry| (entry.key.clone(), entry.labels.clone()))
+            .collect()
     };
     assert_eq!(content(&again), content(&list), "printed and read again");
     list
@@ -103,4 +124,3 @@ fn printed(list: &WatchList, projects: &[Arc<str>]) -> String {
     }
     text
 }
-

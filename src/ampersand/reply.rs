@@ -55,14 +55,19 @@ impl<'a> Reply<'a> {
         let retry_after = header(RETRY_AFTER);
         let redirect_host = header(LOCATION)
             .and_then(|location| response.url().join(&location).ok())
-            .and_then(|target| target.host_str().map(str::to_owned));
+            .and_then(|target| target.host_str().map(|host| without_key(host, key)));
         let wanted = if status == StatusCode::OK {
             media_type.is_json()
         } else {
             status.is_client_error() || status.is_server_error()
         };
         let body = if wanted {
-            read_body(&mut response, host, limit).await
+            let body = read_body(&mut response, host, limit).await;
+            body.map(|body| match str::from_utf8(&body) {
+                // Whoever quotes the key may do so in what events tell, such as an operation's result.
+                Ok(text) if quotes(text, key) => without_key(text, key).into_bytes(),
+                _ => body,
+            })
         } else {
             Ok(Vec::new())
         };
@@ -131,7 +136,7 @@ impl<'a> Reply<'a> {
     fn refusal(self, now: Timestamp) -> ApiError {
         // A body that did not arrive whole explains nothing, but the status stands without it.
         let problem = self.body.as_deref().ok().and_then(|body| {
-            let body = self.without_key(&String::from_utf8_lossy(body));
+            let body = without_key(&String::from_utf8_lossy(body), self.key);
             Problem::parse(&self.media_type, &body)
         });
         let code = self.status.as_u16();
@@ -181,18 +186,23 @@ impl<'a> Reply<'a> {
     }
 
     fn malformed(&self, reason: &str) -> ApiError {
-        let reason = one_line(&self.without_key(reason), MAX_REASON);
+        let reason = one_line(&without_key(reason, self.key), MAX_REASON);
         ApiError::failed(FailureClass::Malformed, reason)
     }
+}
 
-    /// `text` with the API key blotted out, lest an answer that quotes it brings it into logs and events.
-    fn without_key(&self, text: &str) -> String {
-        let key = self.key.expose_secret();
-        if key.len() < MIN_KEY_TO_HIDE {
-            text.to_owned()
-        } else {
-            text.replace(key, "[API key]")
-        }
+/// Whether `text` holds the API key, unless that is too short to tell.
+fn quotes(text: &str, key: &SecretString) -> bool {
+    let key = key.expose_secret();
+    key.len() >= MIN_KEY_TO_HIDE && text.contains(key)
+}
+
+/// `text` with the API key blotted out, lest an answer that quotes it brings it into logs and events.
+fn without_key(text: &str, key: &SecretString) -> String {
+    if quotes(text, key) {
+        text.replace(key.expose_secret(), "[API key]")
+    } else {
+        text.to_owned()
     }
 }
 
@@ -219,4 +229,36 @@ async fn read_body(response: &mut Response, host: &str, limit: Duration) -> Resu
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http;
+
+    use super::*;
+
+    async fn reply(status: u16, header: (&str, &str), body: &str) -> Result<Operation, ApiError> {
+        let response = http::Response::builder()
+            .status(status)
+            .header(header.0, header.1);
+        let response = Response::from(response.body(body.to_owned()).unwrap());
+        let key = SecretString::from("hunter2-hunter2");
+        let limit = Duration::from_secs(1);
+        let reply = Reply::read(response, "api.example.com", limit, &key).await;
+        reply.operation("op", "2026-11-24T12:00:00Z".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_quotes_the_key_does_not_bring_it_into_events() {
+        let body = r#"{"id":"op","projectId":"p","integrationId":"i","configId":"c","installationId":"n",
+            "actionType":"read","status":"failure","result":"the key hunter2-hunter2 was refused"}"#;
+        let operation = reply(200, ("content-type", "application/json"), body)
+            .await
+            .unwrap();
+        assert_eq!(operation.result.as_deref(), Some("the key [API key] was refused"));
+        let location = ("location", "https://hunter2-hunter2.example.com/");
+        let told = reply(302, location, "").await.unwrap_err().to_string();
+        assert!(!told.contains("hunter2"), "{told}");
+        assert!(told.contains("[API key].example.com"), "{told}");
+    }
 }
