@@ -1,5 +1,6 @@
 //! Secrets: API keys and tokens, and those that webhooks are signed with.
 
+use std::collections::HashSet;
 use std::sync::OnceLock;
 
 use backfill_watch::config::{SecretError, SecretSource};
@@ -64,15 +65,17 @@ fn told(error: &SecretError) -> String {
 
 /// Nothing of `text` is in `message` that the messages do not have of themselves.
 fn assert_silent(text: &str, message: &str) {
-    let own = own_words();
-    for part in text.as_bytes().windows(TELLING) {
-        let told = message.as_bytes().windows(TELLING).any(|window| window == part);
-        let own = own.as_bytes().windows(TELLING).any(|window| window == part);
-        assert!(
-            !told || own,
-            "{:?} is told: {message}",
-            String::from_utf8_lossy(part)
-        );
+    let told: HashSet<&[u8]> = message.as_bytes().windows(TELLING).collect();
+    for part in text
+        .as_bytes()
+        .windows(TELLING)
+        .filter(|part| told.contains(part))
+    {
+        let own = own_words()
+            .as_bytes()
+            .windows(TELLING)
+            .any(|window| window == part);
+        assert!(own, "{:?} is told: {message}", String::from_utf8_lossy(part));
     }
 }
 

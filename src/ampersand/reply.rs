@@ -63,10 +63,15 @@ impl<'a> Reply<'a> {
         };
         let body = if wanted {
             let body = read_body(&mut response, host, limit).await;
-            body.map(|body| match str::from_utf8(&body) {
-                // Whoever quotes the key may do so in what events tell, such as an operation's result.
-                Ok(text) if quotes(text, key) => without_key(text, key).into_bytes(),
-                _ => body,
+            body.map(|body| {
+                // Whoever quotes the key may do so in what events tell, such as an operation's result. What is no
+                // UTF-8 is looked through, too: where it stands in a member that nobody reads, it is no error.
+                let text = String::from_utf8_lossy(&body);
+                if quotes(&text, key) {
+                    without_key(&text, key).into_bytes()
+                } else {
+                    body
+                }
             })
         } else {
             Ok(Vec::new())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
@@ -15,6 +16,8 @@ const CHECKPOINT: Duration = Duration::from_mins(1);
 const CHECKPOINT_BATCH: usize = 1_000;
 /// How often what was kept long enough is forgotten.
 const PRUNE: Duration = Duration::from_hours(1);
+/// However short a time things are kept, they are not forgotten more often than this.
+const SHORTEST_PRUNE: Duration = Duration::from_secs(1);
 
 /// Writes down what has changed without an event, now and then.
 pub(super) async fn checkpoints(store: Store, board: Arc<Board>, cancel: CancellationToken) {
@@ -47,24 +50,23 @@ pub(super) async fn checkpoint(store: &Store, board: &Board) {
     }
 }
 
-/// Forgets what was kept long enough.
-pub(super) async fn prune(store: Store, retention: Duration, cancel: CancellationToken) {
+/// Forgets what was kept long enough: each hour, or as often as what is kept for less than that needs, and at once when
+/// it is to be kept for another time.
+pub(super) async fn prune(store: Store, mut retention: watch::Receiver<Duration>, cancel: CancellationToken) {
     loop {
-        match cancel
-            .run_until_cancelled(store.prune(store.now(), retention))
-            .await
-        {
+        let keep = *retention.borrow_and_update();
+        match cancel.run_until_cancelled(store.prune(store.now(), keep)).await {
             None => return,
             Some(Ok(0)) => {}
             Some(Ok(rows)) => tracing::debug!(rows, "forgot what was kept long enough"),
             Some(Err(error)) => tracing::debug!(error = chain(&error), "nothing could be forgotten"),
         }
-        if cancel
-            .run_until_cancelled(tokio::time::sleep(PRUNE))
-            .await
-            .is_none()
-        {
-            return;
+        let pause = keep.clamp(SHORTEST_PRUNE, PRUNE);
+        let other = tokio::time::timeout(pause, retention.wait_for(|new| *new != keep));
+        match cancel.run_until_cancelled(other).await {
+            Some(Ok(Ok(_)) | Err(_)) => {}
+            // Stopped, or whoever tells of another retention is gone.
+            None | Some(Ok(Err(_))) => return,
         }
     }
 }
