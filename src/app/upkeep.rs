@@ -70,3 +70,48 @@ pub(super) async fn prune(store: Store, mut retention: watch::Receiver<Duration>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::watch::Watch;
+    use crate::core::watch_list::WatchKey;
+    use crate::store::{Change, Subject};
+
+    #[tokio::test(start_paused = true)]
+    async fn another_retention_holds_at_once_and_a_short_one_is_kept_to() {
+        let store = Store::in_memory();
+        let (retention, receiver) = watch::channel(Duration::from_hours(24));
+        let cancel = CancellationToken::new();
+        let pruning = tokio::spawn(prune(store.clone(), receiver, cancel.clone()));
+        let leave = async |operation: &str| {
+            let key = WatchKey {
+                project: "project".into(),
+                operation: operation.into(),
+            };
+            let change = Change {
+                subject: Subject::Watch(key.clone(), Box::<Watch>::default()),
+                events: Vec::new(),
+            };
+            store.commit(&change).await.unwrap();
+            let hour_ago = store.now() - Duration::from_hours(1);
+            store.set_unlisted(vec![key.clone()], hour_ago).await.unwrap();
+            key
+        };
+        let is_known = async |key: &WatchKey| !store.load(vec![key.clone()]).await.unwrap().is_empty();
+
+        let first = leave("first").await;
+        tokio::time::sleep(PRUNE * 3).await;
+        assert!(is_known(&first).await);
+        retention.send_replace(Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(!is_known(&first).await);
+        let second = leave("second").await;
+        tokio::time::sleep(Duration::from_secs(29)).await;
+        assert!(is_known(&second).await);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!is_known(&second).await);
+        cancel.cancel();
+        pruning.await.unwrap();
+    }
+}

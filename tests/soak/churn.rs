@@ -9,8 +9,10 @@ use backfill_watch::simulator::Random;
 pub const WATCHES: usize = 10_000;
 /// How many of them come and go.
 const PASSING: usize = 2_000;
-/// How many of these are replaced at a time: each stays for 50 changes.
-const REPLACED: usize = 40;
+/// How many stay, and run all the time.
+pub const STAYING: usize = WATCHES - PASSING;
+/// How many of these are replaced at a time: each stays for 200 changes, and is over by then.
+const REPLACED: usize = 10;
 
 /// The list, and what it becomes.
 pub struct Churn {
@@ -54,7 +56,7 @@ impl Churn {
         for id in &self.passing {
             writeln!(list, "{id} customer=acme").unwrap();
         }
-        for n in 0..WATCHES - PASSING {
+        for n in 0..STAYING {
             // Some get another label with each change. All of them run for longer than any test.
             let label = if n < 100 { self.changes } else { 0 };
             writeln!(list, "op-1000000000-100000-s-stays-{n} change={label}").unwrap();

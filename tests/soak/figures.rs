@@ -5,8 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use backfill_watch::clock;
+
 use crate::support::DEADLINE;
 use crate::tell;
+
+/// Between two looks while something is waited for.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The daemon at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +83,19 @@ impl Meter {
             listed: metric("operations"),
             running: metric(running),
             restarts: metric("poller_restarts_total"),
+        }
+    }
+
+    /// Waits until the daemon is as `wanted`.
+    pub async fn wait(&self, what: &str, within: Duration, wanted: impl Fn(&Figures) -> bool) {
+        let deadline = clock::instant() + within;
+        loop {
+            let figures = self.look().await;
+            if wanted(&figures) {
+                return;
+            }
+            assert!(clock::instant() < deadline, "waited in vain: {what}: {figures:?}");
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -51,7 +51,9 @@ impl Metrics {
             "tasks",
             "Tasks that run or sleep: one for each operation that is not over, and those of the daemon itself.",
         ))?;
-        tasks.set(whole(tokio::runtime::Handle::current().metrics().num_alive_tasks()));
+        tasks.set(whole(
+            tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+        ));
         register(&registry, &tasks)?;
         self.api_health(&registry)?;
         let delays = self.deliveries(&registry)?;
