@@ -1,5 +1,9 @@
 //! The targets of `fuzz/` without a fuzzer: the corpus is replayed by every test run, and changed at random where time
 //! is given for that (`fuzz/run` gives it).
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how the helpers of a test tell that it failed"
+)]
 
 use std::fs;
 use std::path::Path;
