@@ -101,8 +101,9 @@ pub struct StoredEvent {
 impl StoredEvent {
     /// Whether it reads as it was written: a damaged one would break the JSON of the whole page that it stands on.
     pub(super) fn is_intact(&self) -> bool {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        self.id.bytes().all(is_plain) && serde_json::from_str::<IgnoredAny>(self.data()).is_ok()
+        let needs_no_escape = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
+        self.id.bytes().all(needs_no_escape) && is_json(&self.body) && is_json(self.data())
     }
 
     /// `data` of the body, as JSON.
@@ -196,6 +197,7 @@ mod tests {
             ("evt_1", r#"{"type":"x","data":{"a":[1}}"#),
             ("evt_1", r#"{"type":"x","data":}"#),
             ("evt_1", r#"{"type":"x","data":1},{}"#),
+            ("evt_1", "operation.started"),
             ("evt\"1", r#"{"type":"x","data":{}}"#),
         ] {
             assert!(!event(id, body).is_intact(), "{id} {body}");
