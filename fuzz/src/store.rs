@@ -1,7 +1,7 @@
 //! Rows of the state that somebody or something damaged.
 //!
 //! The first line says which row: `watch SAVED UNLISTED` or `project`, with its state below it; `event TIME ID TYPE`, with its
-//! body; `endpoint BACKLOG` or `delivery DUE ATTEMPTS`, with its error. Whatever is understood must then be of use.
+//! body; `delivery DUE ATTEMPTS`, with its error. Whatever is understood must then be of use.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use backfill_watch::core::watch_list::{Labels, WatchKey};
 use backfill_watch::store::{Change, Endpoint, EventFilter, Store, Subject};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
+use serde::de::IgnoredAny;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -183,10 +184,14 @@ impl State {
         match self.runtime.block_on(page) {
             Ok(page) => {
                 for event in page.events {
-                    let told: serde_json::Value = serde_json::from_str(&event.to_json()).expect("JSON");
-                    assert_eq!(told["id"], event.id);
-                    assert_eq!(told["type"], event.event_type.as_str());
-                    assert_eq!(told.as_object().map(serde_json::Map::len), Some(5));
+                    let text = event.to_json();
+                    assert!(serde_json::from_str::<IgnoredAny>(&text).is_ok(), "{text}");
+                    // Numbers that no float holds are JSON, but no `Value`.
+                    if let Ok(told) = serde_json::from_str::<serde_json::Value>(&text) {
+                        assert_eq!(told["id"], event.id);
+                        assert_eq!(told["type"], event.event_type.as_str());
+                        assert_eq!(told.as_object().map(serde_json::Map::len), Some(5));
+                    }
                 }
             }
             Err(error) => check_words(&error.to_string()),
