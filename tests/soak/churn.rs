@@ -8,11 +8,15 @@ use backfill_watch::simulator::Random;
 /// Lines of the list, always.
 pub const WATCHES: usize = 10_000;
 /// How many of them come and go.
-const PASSING: usize = 2_000;
+const PASSING: usize = 1_000;
 /// How many stay, and run all the time.
 pub const STAYING: usize = WATCHES - PASSING;
-/// How many of these are replaced at a time: each stays for 200 changes, and is over by then.
+/// How many of these are replaced at a time: each stays for 100 changes, and is over by then.
 const REPLACED: usize = 10;
+
+/// Changes after which every passing line was replaced, and what left first is forgotten: from then on as much goes as
+/// comes.
+pub const TURN: usize = PASSING / REPLACED + 40;
 
 /// The list, and what it becomes.
 pub struct Churn {

@@ -21,7 +21,7 @@ use std::time::Duration;
 use backfill_watch::clock;
 use backfill_watch::simulator::{Config, FaultPlan, Receiver, ReceiverConfig, RetryAfter, Secret, Simulator};
 
-use churn::{Churn, STAYING, WATCHES};
+use churn::{Churn, STAYING, TURN, WATCHES};
 use figures::{Figures, Meter};
 use support::{Setup, replace_file};
 
@@ -115,6 +115,11 @@ async fn nothing_grows() {
         .await;
     simulator.faults().set(faults(), 2);
 
+    for turn in 0..TURN {
+        replace_file(&daemon.list_path(), &churn.next());
+        meter.read_pages(turn).await;
+        tokio::time::sleep(TICK).await;
+    }
     let (begun, length) = (clock::instant(), Duration::from_secs(seconds));
     let mut samples: Vec<(Duration, Figures)> = Vec::new();
     let mut ticks = 0;
