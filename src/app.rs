@@ -226,7 +226,7 @@ impl App {
         let cancel = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(list_source.run(cancel.clone()));
-        app.daemon.start(app.settings.retention);
+        app.daemon.start();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             watch_list = %app.settings.watch_list.display(),

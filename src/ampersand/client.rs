@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, HeaderValue};
-use reqwest::{Certificate, redirect, retry};
+use reqwest::{Certificate, Response, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,10 +19,9 @@ use super::reply::Reply;
 use super::transport;
 use crate::clock;
 use crate::config::is_loopback;
-use crate::core::answer::{Answer, FailureClass};
+use crate::core::answer::Answer;
 use crate::core::log_line::LogLine;
 use crate::core::operation::Operation;
-use crate::core::text::one_line;
 
 /// The largest file of CA certificates in bytes: a whole system's bundle has a quarter of a mebibyte.
 const MAX_CA_FILE: u64 = 8 * 1024 * 1024;
@@ -243,17 +242,10 @@ impl Client {
         api_key: &SecretString,
     ) -> Result<Operation, ApiError> {
         let url = self.url(&["projects", project, "operations", id])?;
-        let operation: Operation = self.get(url, api_key, self.request_timeout).await?;
-        if operation.id == id {
-            return Ok(operation);
-        }
-        Err(ApiError::failed(
-            FailureClass::Malformed,
-            format!(
-                "asked for operation {id}, but told of {}",
-                one_line(&operation.id, 128)
-            ),
-        ))
+        let limit = self.request_timeout;
+        let response = self.send(url, api_key, limit).await?;
+        let reply = Reply::read(response, &self.host, limit, api_key).await;
+        reply.operation(id, clock::wall())
     }
 
     async fn get<T: serde::de::DeserializeOwned>(
@@ -262,6 +254,12 @@ impl Client {
         api_key: &SecretString,
         limit: Duration,
     ) -> Result<T, ApiError> {
+        let response = self.send(url, api_key, limit).await?;
+        let reply = Reply::read(response, &self.host, limit, api_key).await;
+        reply.json(clock::wall())
+    }
+
+    async fn send(&self, url: Url, api_key: &SecretString, limit: Duration) -> Result<Response, ApiError> {
         let mut key = HeaderValue::from_str(api_key.expose_secret())
             .ok()
             .filter(|key| !key.is_empty())
@@ -271,17 +269,14 @@ impl Client {
                 )
             })?;
         key.set_sensitive(true);
-        let response = self
-            .http
+        self.http
             .get(url)
             .header("x-api-key", key)
             .header(ACCEPT, "application/json, application/problem+json")
             .timeout(limit)
             .send()
             .await
-            .map_err(|error| ApiError::Failed(transport::failure(&error, &self.host, limit)))?;
-        let reply = Reply::read(response, &self.host, limit, api_key).await;
-        reply.json(clock::wall())
+            .map_err(|error| ApiError::Failed(transport::failure(&error, &self.host, limit)))
     }
 
     /// The base URL with `segments` appended, each percent-encoded.

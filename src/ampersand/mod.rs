@@ -16,6 +16,7 @@ mod transport;
 pub use api_error::ApiError;
 pub use api_fetch::{ApiFetch, KeySources};
 pub use client::{Client, ClientError, ClientSettings, OperationsPage};
+pub use reply::Reply;
 
 use crate::core::answer::Answer;
 use crate::core::log_line::LogLine;

@@ -13,6 +13,7 @@ use super::media_type::MediaType;
 use super::problem::Problem;
 use super::transport;
 use crate::core::answer::{Failure, FailureClass};
+use crate::core::operation::Operation;
 use crate::core::retry_after;
 use crate::core::text::one_line;
 
@@ -26,7 +27,8 @@ const MAX_REASON: usize = 400;
 const MIN_KEY_TO_HIDE: usize = 8;
 
 /// An answer with its body, or with what kept the body from arriving.
-pub(super) struct Reply {
+#[derive(Debug)]
+pub struct Reply {
     status: StatusCode,
     media_type: MediaType,
     retry_after: Option<String>,
@@ -37,12 +39,7 @@ pub(super) struct Reply {
 
 impl Reply {
     /// Reads what is needed of `response`. `host` and `limit` are for messages; `key` is kept out of what is read.
-    pub(super) async fn read(
-        mut response: Response,
-        host: &str,
-        limit: Duration,
-        key: &SecretString,
-    ) -> Self {
+    pub async fn read(mut response: Response, host: &str, limit: Duration, key: &SecretString) -> Self {
         let header = |name: HeaderName| {
             let value = response.headers().get(name)?.to_str().ok()?;
             Some(without_key(value, key).unwrap_or_else(|| value.to_owned()))
@@ -74,6 +71,25 @@ impl Reply {
             redirect_host,
             body,
         }
+    }
+
+    /// The operation `id`, if it is what a 200 holds; else why there is none. `now` is what a date to wait for is seen
+    /// from.
+    ///
+    /// # Errors
+    /// When the answer is another one.
+    pub fn operation(self, id: &str, now: Timestamp) -> Result<Operation, ApiError> {
+        let operation: Operation = self.json(now)?;
+        if operation.id == id {
+            return Ok(operation);
+        }
+        Err(ApiError::failed(
+            FailureClass::Malformed,
+            format!(
+                "asked for operation {id}, but told of {}",
+                one_line(&operation.id, 128)
+            ),
+        ))
     }
 
     /// The `T` of a 200 as JSON; of anything else, why there is none. `now` is what a date to wait for is
@@ -197,4 +213,36 @@ async fn read_body(response: &mut Response, host: &str, limit: Duration) -> Resu
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http;
+
+    use super::*;
+
+    async fn reply(status: u16, header: (&str, &str), body: &str) -> Result<Operation, ApiError> {
+        let response = http::Response::builder()
+            .status(status)
+            .header(header.0, header.1);
+        let response = Response::from(response.body(body.to_owned()).unwrap());
+        let key = SecretString::from("hunter2-hunter2");
+        let limit = Duration::from_secs(1);
+        let reply = Reply::read(response, "api.example.com", limit, &key).await;
+        reply.operation("op", "2026-11-24T12:00:00Z".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_quotes_the_key_does_not_bring_it_into_events() {
+        let body = r#"{"id":"op","projectId":"p","integrationId":"i","configId":"c","installationId":"n",
+            "actionType":"read","status":"failure","result":"the key hunter2-hunter2 was refused"}"#;
+        let operation = reply(200, ("content-type", "application/json"), body)
+            .await
+            .unwrap();
+        assert_eq!(operation.result.as_deref(), Some("the key [API key] was refused"));
+        let location = ("location", "https://hunter2-hunter2.example.com/");
+        let told = reply(302, location, "").await.unwrap_err().to_string();
+        assert!(!told.contains("hunter2"), "{told}");
+        assert!(told.contains("[API key].example.com"), "{told}");
+    }
 }

@@ -49,6 +49,7 @@ pub struct Daemon<F> {
     shared: Arc<Shared<F>>,
     projects: Arc<Projects>,
     poll: watch::Sender<Arc<Poll>>,
+    retention: watch::Sender<Duration>,
     board: Arc<Board>,
     store: Store,
     recorder: Recorder,
@@ -88,6 +89,7 @@ impl<F: Fetch> Daemon<F> {
             shared,
             projects,
             poll,
+            retention: watch::Sender::new(settings.retention),
             board: parts.board,
             store,
             recorder,
@@ -102,8 +104,8 @@ impl<F: Fetch> Daemon<F> {
         Ok(daemon)
     }
 
-    /// Polls from now on. What is over or was taken off the list is remembered for `retention`.
-    pub fn start(&mut self, retention: Duration) {
+    /// Polls from now on.
+    pub fn start(&mut self) {
         let Some(supervisor) = self.supervisor.take() else {
             return;
         };
@@ -113,8 +115,11 @@ impl<F: Fetch> Daemon<F> {
             Arc::clone(&self.board),
             self.cancel.clone(),
         ));
-        self.running
-            .spawn(upkeep::prune(self.store.clone(), retention, self.cancel.clone()));
+        self.running.spawn(upkeep::prune(
+            self.store.clone(),
+            self.retention.subscribe(),
+            self.cancel.clone(),
+        ));
     }
 
     /// Other settings hold from now on.
@@ -123,6 +128,7 @@ impl<F: Fetch> Daemon<F> {
     /// When the state cannot be read or written; then some of them may not hold.
     pub async fn apply(&mut self, settings: &Settings, secrets: Secrets) -> anyhow::Result<()> {
         self.poll.send_replace(Arc::new(settings.poll.clone()));
+        self.retention.send_replace(settings.retention);
         self.add_projects(settings).await?;
         self.apply_webhooks(settings, secrets).await
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
@@ -15,6 +16,8 @@ const CHECKPOINT: Duration = Duration::from_mins(1);
 const CHECKPOINT_BATCH: usize = 1_000;
 /// How often what was kept long enough is forgotten.
 const PRUNE: Duration = Duration::from_hours(1);
+/// However short a time things are kept, they are not forgotten more often than this.
+const SHORTEST_PRUNE: Duration = Duration::from_secs(1);
 
 /// Writes down what has changed without an event, now and then.
 pub(super) async fn checkpoints(store: Store, board: Arc<Board>, cancel: CancellationToken) {
@@ -47,24 +50,68 @@ pub(super) async fn checkpoint(store: &Store, board: &Board) {
     }
 }
 
-/// Forgets what was kept long enough.
-pub(super) async fn prune(store: Store, retention: Duration, cancel: CancellationToken) {
+/// Forgets what was kept long enough: each hour, or as often as what is kept for less than that needs, and at once when
+/// it is to be kept for another time.
+pub(super) async fn prune(store: Store, mut retention: watch::Receiver<Duration>, cancel: CancellationToken) {
     loop {
-        match cancel
-            .run_until_cancelled(store.prune(store.now(), retention))
-            .await
-        {
+        let keep = *retention.borrow_and_update();
+        match cancel.run_until_cancelled(store.prune(store.now(), keep)).await {
             None => return,
             Some(Ok(0)) => {}
             Some(Ok(rows)) => tracing::debug!(rows, "forgot what was kept long enough"),
             Some(Err(error)) => tracing::debug!(error = chain(&error), "nothing could be forgotten"),
         }
-        if cancel
-            .run_until_cancelled(tokio::time::sleep(PRUNE))
-            .await
-            .is_none()
-        {
-            return;
+        let pause = keep.clamp(SHORTEST_PRUNE, PRUNE);
+        let other = tokio::time::timeout(pause, retention.wait_for(|new| *new != keep));
+        match cancel.run_until_cancelled(other).await {
+            Some(Ok(Ok(_)) | Err(_)) => {}
+            // Stopped, or whoever tells of another retention is gone.
+            None | Some(Ok(Err(_))) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::watch::Watch;
+    use crate::core::watch_list::WatchKey;
+    use crate::store::{Change, Subject};
+
+    #[tokio::test(start_paused = true)]
+    async fn another_retention_holds_at_once_and_a_short_one_is_kept_to() {
+        let store = Store::in_memory();
+        let (retention, receiver) = watch::channel(Duration::from_hours(24));
+        let cancel = CancellationToken::new();
+        let pruning = tokio::spawn(prune(store.clone(), receiver, cancel.clone()));
+        let leave = async |operation: &str| {
+            let key = WatchKey {
+                project: "project".into(),
+                operation: operation.into(),
+            };
+            let change = Change {
+                subject: Subject::Watch(key.clone(), Box::<Watch>::default()),
+                events: Vec::new(),
+            };
+            store.commit(&change).await.unwrap();
+            let hour_ago = store.now() - Duration::from_hours(1);
+            store.set_unlisted(vec![key.clone()], hour_ago).await.unwrap();
+            key
+        };
+        let is_known = async |key: &WatchKey| !store.load(vec![key.clone()]).await.unwrap().is_empty();
+
+        let first = leave("first").await;
+        tokio::time::sleep(PRUNE * 3).await;
+        assert!(is_known(&first).await);
+        retention.send_replace(Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(!is_known(&first).await);
+        let second = leave("second").await;
+        tokio::time::sleep(Duration::from_secs(29)).await;
+        assert!(is_known(&second).await);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!is_known(&second).await);
+        cancel.cancel();
+        pruning.await.unwrap();
     }
 }

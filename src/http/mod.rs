@@ -95,7 +95,12 @@ impl Site {
         let closing = self.closing.clone();
         let streams = listener.max_connections() / 2;
         self.hub.limit_readers(streams);
-        listener.serve(router(self), closing).await;
+        listener.serve(self.router(), closing).await;
+    }
+
+    /// What answers a request, whatever it came by.
+    pub fn router(self: Arc<Self>) -> Router {
+        router(self)
     }
 }
 

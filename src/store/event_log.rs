@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 
 use super::ReadError;
 use crate::core::event::EventType;
@@ -98,6 +99,13 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
+    /// Whether it reads as it was written: a damaged one would break the JSON of the whole page that it stands on.
+    pub(super) fn is_intact(&self) -> bool {
+        let needs_no_escape = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
+        self.id.bytes().all(needs_no_escape) && is_json(&self.body) && is_json(self.data())
+    }
+
     /// `data` of the body, as JSON.
     #[must_use]
     pub fn data(&self) -> &str {
@@ -172,6 +180,27 @@ mod tests {
             "0a-9999999999999999999",
         ] {
             assert_eq!(text.parse::<Cursor>(), Err(MalformedCursor), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_event_is_known() {
+        let event = |id: &str, body: &str| StoredEvent {
+            cursor: "0a-1".parse().unwrap(),
+            id: id.into(),
+            event_type: EventType::Started,
+            timestamp: Timestamp::UNIX_EPOCH,
+            body: body.into(),
+        };
+        assert!(event("evt_1", r#"{"type":"x","data":{"a":[1]}}"#).is_intact());
+        for (id, body) in [
+            ("evt_1", r#"{"type":"x","data":{"a":[1}}"#),
+            ("evt_1", r#"{"type":"x","data":}"#),
+            ("evt_1", r#"{"type":"x","data":1},{}"#),
+            ("evt_1", "operation.started"),
+            ("evt\"1", r#"{"type":"x","data":{}}"#),
+        ] {
+            assert!(!event(id, body).is_intact(), "{id} {body}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::bench::Bench;
 use crate::exposition::{Family, parse};
 
 /// Every name of the contract, and its kind.
-const NAMES: [(&str, &str); 25] = [
+const NAMES: [(&str, &str); 26] = [
     ("operations", "gauge"),
     ("polls_total", "counter"),
     ("poll_duration_seconds", "histogram"),
@@ -29,6 +29,7 @@ const NAMES: [(&str, &str); 25] = [
     ("state_writable", "gauge"),
     ("config_last_reload_successful", "gauge"),
     ("poller_restarts_total", "counter"),
+    ("tasks", "gauge"),
     ("build_info", "gauge"),
     ("operation_records_processed", "gauge"),
     ("operation_progress_ratio", "gauge"),

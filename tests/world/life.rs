@@ -247,7 +247,7 @@ async fn life(world: &Arc<World>, memory: &Arc<Memory>, left: &mut Left) -> End 
         return End::Crashed(seconds(5));
     };
     world.configured(knobs.endpoints);
-    daemon.start(settings_now.retention);
+    daemon.start();
     let began = clock::instant();
     let base = world.now();
     loop {

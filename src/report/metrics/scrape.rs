@@ -47,6 +47,14 @@ impl Metrics {
             "Whether state could be written last time.",
             scrape.store.is_writable(),
         )?;
+        let tasks = IntGauge::with_opts(opts(
+            "tasks",
+            "Tasks that run or sleep: one for each operation that is not over, and those of the daemon itself.",
+        ))?;
+        tasks.set(whole(
+            tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+        ));
+        register(&registry, &tasks)?;
         self.api_health(&registry)?;
         let delays = self.deliveries(&registry)?;
         match tokio::time::timeout(STORE_TIMEOUT, scrape.store.endpoint_stats()).await {

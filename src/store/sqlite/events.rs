@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::{Tx, outbox, time};
 use crate::core::event::EventType;
+use crate::core::text::one_line;
 use crate::store::change::EventRow;
 use crate::store::event_log::{Cursor, EventFilter, EventPage, EventsError, StoredEvent};
 use crate::store::request::ReadError;
@@ -158,13 +159,17 @@ fn scan(
         {
             continue;
         }
-        events.push(StoredEvent {
+        let event = StoredEvent {
             cursor: cursor(next),
             id: row.get(1)?,
             event_type,
             timestamp: time(row.get(3)?),
             body: row.get(4)?,
-        });
+        };
+        if !event.is_intact() {
+            return Err(ReadError::Unintelligible(format!("event {next}")));
+        }
+        events.push(event);
     };
     if !more {
         // Else a cursor that nothing matches for long would fall behind what is kept.
@@ -178,5 +183,5 @@ fn scan(
 }
 
 pub(super) fn event_type(name: &str) -> Result<EventType, ReadError> {
-    EventType::parse(name).ok_or_else(|| ReadError::Unintelligible(name.to_owned()))
+    EventType::parse(name).ok_or_else(|| ReadError::Unintelligible(one_line(name, 100)))
 }

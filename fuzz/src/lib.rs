@@ -1,0 +1,43 @@
+//! What the program reads from others, one target for each kind of text: given any bytes, nothing panics, what is
+//! taken holds its limits, and what is refused is refused in bounded words.
+//!
+//! `fuzz_targets/` puts each under libFuzzer; `tests/fuzz.rs` of the product takes these very files, replays the corpus,
+//! and where no fuzzer is at hand changes it at random.
+
+pub mod answer;
+pub mod query;
+pub mod retry_after;
+pub mod secrets;
+pub mod settings;
+pub mod store;
+pub mod watch_list;
+
+/// A target: any bytes may be given to it.
+pub type Run = fn(&[u8]);
+
+/// Every target, by the name of its folder in `corpus/`.
+pub const TARGETS: [(&str, Run); 7] = [
+    ("answer", answer::run),
+    ("query", query::run),
+    ("retry_after", retry_after::run),
+    ("secrets", secrets::run),
+    ("settings", settings::run),
+    ("store", store::run),
+    ("watch_list", watch_list::run),
+];
+
+/// What parts the texts of an input that is made of several.
+const PARTING: &str = "\n%%\n";
+
+/// Whether `text` can be shown on one line.
+fn is_one_line(text: &str) -> bool {
+    !text.chars().any(char::is_control)
+}
+
+/// A runtime of this thread's own.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime")
+}

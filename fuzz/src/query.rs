@@ -1,0 +1,146 @@
+//! Requests to the daemon's own pages: the path and query on the first line, headers on those after it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use backfill_watch::board::{Board, Watched};
+use backfill_watch::config::{Environment, Overrides, Settings};
+use backfill_watch::core::event::{ApiData, Event, EventType};
+use backfill_watch::core::project::Project;
+use backfill_watch::core::watch::Watch;
+use backfill_watch::core::watch_list::{Labels, WatchKey};
+use backfill_watch::health::Health;
+use backfill_watch::http::{Access, Site, Sources};
+use backfill_watch::report::metrics::Metrics;
+use backfill_watch::store::{Change, Store, Subject};
+use backfill_watch::watch_list::Snapshot;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// More than every page here takes.
+const MOST: usize = 1 << 20;
+const WATCHES: usize = 3;
+
+thread_local! {
+    static PAGES: Pages = Pages::new();
+}
+
+struct Pages {
+    runtime: Runtime,
+    site: Arc<Site>,
+}
+
+pub fn run(data: &[u8]) {
+    PAGES.with(|pages| {
+        if let Some(request) = request(data) {
+            pages.runtime.block_on(pages.ask(request));
+        }
+    });
+}
+
+fn request(data: &[u8]) -> Option<Request<Body>> {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let mut request = Request::get(lines.next()?).header(header::HOST, "localhost");
+    for line in lines {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        request = request.header(&line[..colon], line[colon + 1..].trim_ascii());
+    }
+    request.body(Body::empty()).ok()
+}
+
+impl Pages {
+    fn new() -> Self {
+        let runtime = super::runtime();
+        let board = Arc::new(Board::default());
+        for id in 0..WATCHES {
+            let key = WatchKey {
+                project: "project".into(),
+                operation: format!("op-{id}").into(),
+            };
+            let labels = Labels::from([("customer".to_owned(), "acme".to_owned())]);
+            board.insert(Arc::new(Watched::new(key, Arc::new(labels), Watch::default())));
+        }
+        let environment = Environment::from_iter([("BACKFILL_WATCH_LOG__FORMAT", "json")]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, "").expect("a file");
+        let settings = Settings::load_to_look(Some(&file), &environment, &Overrides::default());
+        let http = settings.expect("no settings at all are settings").settings.http;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8464));
+        let store = Store::in_memory();
+        runtime.block_on(record(&store));
+        let sources = Sources {
+            health: Arc::new(Health::new(Arc::clone(&board), Duration::from_secs(1))),
+            board,
+            metrics: Metrics::new(),
+            store,
+            list: watch::channel(Arc::new(Snapshot::default())).1,
+            per_operation: Arc::new(AtomicBool::new(true)),
+        };
+        let access = Arc::new(Access::new(&http, address).expect("no token is wanted"));
+        // Event streams end at once, so that each answer has an end.
+        let closing = CancellationToken::new();
+        closing.cancel();
+        Self {
+            site: Site::new(sources, access, closing),
+            runtime,
+        }
+    }
+
+    async fn ask(&self, request: Request<Body>) {
+        let path = request.uri().path().to_owned();
+        let service = TowerToHyperService::new(Arc::clone(&self.site).router());
+        let response = service.call(request).await.expect("never fails");
+        let status = response.status();
+        let media_type = response.headers().get(header::CONTENT_TYPE).cloned();
+        let media_type = media_type
+            .as_ref()
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("");
+        assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+        let is_json = media_type == "application/json" || media_type == "application/problem+json";
+        let media_type = media_type.to_owned();
+        let body = to_bytes(response.into_body(), MOST).await.expect("it ends soon");
+        // One that starts is not ready, and has no seat for readers of the stream; no other page has a reason to fail.
+        let fails = status.is_server_error() && path != "/readyz" && path != "/api/events/stream";
+        assert!(!fails, "{status}: {}", String::from_utf8_lossy(&body));
+        if status.is_client_error() {
+            assert!(is_json && body.len() < 2_000, "{status} {media_type}");
+        }
+        if is_json {
+            let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            if status == StatusCode::OK && path == "/api/operations" {
+                let shown = json["operations"].as_array().expect("a list").len();
+                assert!(shown <= WATCHES && (json["next"].is_null() || shown > 0));
+            }
+        }
+    }
+}
+
+async fn record(store: &Store) {
+    let since: Timestamp = "2026-11-24T12:00:00Z".parse().expect("a time");
+    for turn in 0..3 {
+        let event = Event::api(
+            EventType::ApiUnreachable,
+            since + Duration::from_secs(turn),
+            ApiData {
+                project: "project".to_owned(),
+                since: since + Duration::from_secs(turn),
+                reason: "no answer".to_owned(),
+            },
+        );
+        let change = Change {
+            subject: Subject::Project("project".into(), Project::default()),
+            events: vec![event],
+        };
+        store.commit(&change).await.expect("it is in memory");
+    }
+}

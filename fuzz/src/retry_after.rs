@@ -1,0 +1,92 @@
+//! `Retry-After`, and how long a project and an endpoint then wait.
+
+use std::time::Duration;
+
+use backfill_watch::core::answer::Answer;
+use backfill_watch::core::project::{self, Moment, Project};
+use backfill_watch::core::retry::{AttemptKind, EndpointHealth, Outcome, Permit, Tried, Verdict};
+use backfill_watch::core::retry_after;
+use backfill_watch::core::schedule::Pace;
+use jiff::Timestamp;
+
+/// The longest pause of a project (`poll.max_retry_after`).
+const CAP: Duration = Duration::from_mins(15);
+/// The longest wait that a receiver of webhooks can ask for.
+const DAY: Duration = Duration::from_hours(24);
+
+pub fn run(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for now in [
+        Timestamp::MIN,
+        "2026-11-24T12:00:00Z".parse().expect("a time"),
+        Timestamp::MAX,
+    ] {
+        let in_header = retry_after::from_header(&text, now);
+        if let Some(wait) = in_header {
+            assert!(!wait.is_zero());
+            assert!(now.checked_add(wait).is_ok() || text.trim().bytes().all(|byte| byte.is_ascii_digit()));
+        }
+        let in_body = text.trim().parse().ok().and_then(|instant: Timestamp| {
+            let wait = retry_after::until(instant, now);
+            assert_eq!(wait.is_some(), instant > now);
+            wait
+        });
+        for wait in [in_header, in_body, None] {
+            pause_a_project(wait, now);
+            pause_an_endpoint(wait, now);
+        }
+    }
+}
+
+fn pause_a_project(wait: Option<Duration>, now: Timestamp) {
+    let pace = Pace {
+        initial_interval: Duration::from_secs(2),
+        min_interval: Duration::from_secs(2),
+        max_interval: Duration::from_mins(1),
+        multiplier: 1.5,
+        randomization: 0.2,
+        adaptive: true,
+    };
+    let steady = Duration::from_secs(7);
+    let context = project::Context {
+        name: "project",
+        pace: &pace,
+        unreachable_after: Duration::from_mins(5),
+        max_retry_after: CAP,
+        watches: 2,
+        now: Moment { wall: now, steady },
+    };
+    let mut project = Project::default();
+    let answer = Answer::Throttled {
+        wait,
+        reason: String::new(),
+    };
+    let (_, events) = project.observe("operation", &answer, false, false, &context);
+    assert!(events.is_empty());
+    let until = project.hold().paused_until.expect("a pause");
+    assert!(
+        (steady + pace.min_interval..=steady + CAP).contains(&until),
+        "{wait:?}: {until:?}"
+    );
+}
+
+fn pause_an_endpoint(retry_after: Option<Duration>, now: Timestamp) {
+    for status in [429, 500, 503] {
+        let mut health = EndpointHealth::default();
+        let tried = Tried {
+            subject: "project/operation",
+            attempts: 0,
+            first_attempt: now,
+            kind: AttemptKind::Ordinary,
+        };
+        let (verdict, _) = health.judge(tried, Outcome::Answered { status, retry_after }, now, 1.0);
+        let floor = retry_after.unwrap_or_default().min(DAY);
+        match verdict {
+            Verdict::Retry { after, .. } => assert!((floor..=DAY).contains(&after), "{after:?}"),
+            other => panic!("{other:?}"),
+        }
+        if let Permit::Paused(left) = health.permit(now) {
+            assert!(left <= DAY, "{left:?}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Secrets: API keys and tokens, and those that webhooks are signed with.
+
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+use backfill_watch::config::{SecretError, SecretSource};
+use backfill_watch::error::chain;
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// So many bytes of a secret in a message would be a leak.
+const TELLING: usize = 8;
+const VARIABLE: &str = "SECRET";
+
+pub fn run(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let source = source(text);
+    assert_silent(text, &format!("{source} {source:?}"));
+
+    match source.read_line() {
+        Ok(secret) => {
+            let secret = secret.expose_secret();
+            assert_eq!(secret, text.trim_end_matches(['\r', '\n']));
+            assert!(!secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+        Err(error) => assert_silent(text, &told(&error)),
+    }
+    match source.read_webhook_secrets() {
+        Ok(secrets) => {
+            let lines: Vec<&str> = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .collect();
+            assert_eq!(secrets.len(), lines.len());
+            assert!((1..=10).contains(&secrets.len()));
+            for (secret, line) in secrets.iter().zip(lines) {
+                assert!((24..=64).contains(&secret.expose().len()));
+                assert!(line.starts_with("whsec_"));
+                // What base64 says of the length: nothing was passed over.
+                assert_eq!(
+                    (line.len() - "whsec_".len()) / 4,
+                    secret.expose().len().div_ceil(3)
+                );
+                // The receiver of the simulator reads secrets with code of its own.
+                assert!(line.parse::<backfill_watch::simulator::Secret>().is_ok());
+                assert_silent(text, &format!("{secret:?}"));
+            }
+        }
+        Err(error) => assert_silent(text, &told(&error)),
+    }
+}
+
+fn source(text: &str) -> SecretSource {
+    SecretSource::Environment {
+        name: VARIABLE,
+        value: Some(SecretString::from(text)),
+    }
+}
+
+fn told(error: &SecretError) -> String {
+    let told = format!("{} {error:?} {}", chain(error), error.help());
+    assert!(told.len() < 1_000);
+    told
+}
+
+/// Nothing of `text` is in `message` that the messages do not have of themselves.
+fn assert_silent(text: &str, message: &str) {
+    let told: HashSet<&[u8]> = message.as_bytes().windows(TELLING).collect();
+    for part in text
+        .as_bytes()
+        .windows(TELLING)
+        .filter(|part| told.contains(part))
+    {
+        let own = own_words()
+            .as_bytes()
+            .windows(TELLING)
+            .any(|window| window == part);
+        assert!(own, "{:?} is told: {message}", String::from_utf8_lossy(part));
+    }
+}
+
+/// What is told of secrets that are wrong in every way, and of one that is right.
+fn own_words() -> &'static str {
+    static WORDS: OnceLock<String> = OnceLock::new();
+    WORDS.get_or_init(|| {
+        let right = format!("whsec_{}", "A".repeat(32));
+        let too_short = format!("whsec_{}", "A".repeat(8));
+        let too_long = format!("whsec_{}", "A".repeat(120));
+        let many = format!("{right}\n").repeat(11);
+        let mut words = String::new();
+        for text in [
+            "", "~\n~", " ~", "~", "whsec_~", &right, &too_short, &too_long, &many,
+        ] {
+            let source = source(text);
+            words.push_str(&format!("{source} {source:?} "));
+            if let Err(error) = source.read_line() {
+                words.push_str(&told(&error));
+            }
+            match source.read_webhook_secrets() {
+                Ok(secrets) => words.push_str(&format!("{:?}", secrets[0])),
+                Err(error) => words.push_str(&told(&error)),
+            }
+        }
+        words
+    })
+}

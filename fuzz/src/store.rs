@@ -1,0 +1,330 @@
+//! Rows of the state that somebody or something damaged.
+//!
+//! The first line says which row: `watch SAVED UNLISTED` or `project`, with its state below it; `event TIME ID TYPE`, with its
+//! body; `delivery DUE ATTEMPTS`, with its error. Whatever is understood must then be of use.
+
+use std::path::Path;
+use std::time::Duration;
+
+use backfill_watch::core::answer::{Answer, Failure, FailureClass};
+use backfill_watch::core::event::{ApiData, Event, EventType, MAX_BODY};
+use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Status};
+use backfill_watch::core::project::{self, Moment, Project};
+use backfill_watch::core::schedule::Pace;
+use backfill_watch::core::watch::{Context, Next, Rules, Watch};
+use backfill_watch::core::watch_list::{Labels, WatchKey};
+use backfill_watch::store::{Change, Endpoint, EventFilter, Store, Subject};
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use serde::de::IgnoredAny;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+thread_local! {
+    static STATE: State = State::new();
+}
+
+/// A state on disk, and a second way to it.
+struct State {
+    runtime: Runtime,
+    store: Store,
+    beside: Connection,
+    _folder: TempDir,
+}
+
+pub fn run(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (head, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let mut words = head.split(' ');
+    STATE.with(|state| match words.next() {
+        Some("watch") => {
+            let mut number = || words.next().and_then(|word| word.parse::<i64>().ok());
+            state.watch(rest, number().unwrap_or_default(), number());
+        }
+        Some("project") => state.project(rest),
+        Some("event") => {
+            let mut word = || words.next().unwrap_or_default();
+            state.event(word().parse().unwrap_or_default(), word(), word(), rest);
+        }
+        Some("delivery") => {
+            let mut number = || words.next().and_then(|word| word.parse::<i64>().ok());
+            state.delivery(number().unwrap_or_default(), number().unwrap_or_default(), rest);
+        }
+        _ => {}
+    });
+}
+
+fn key() -> WatchKey {
+    WatchKey {
+        project: "project".into(),
+        operation: "op".into(),
+    }
+}
+
+fn wall() -> Timestamp {
+    "2026-11-24T12:00:00Z".parse().expect("a time")
+}
+
+fn open(folder: &Path) -> Connection {
+    let beside = Connection::open(folder.join("state.db")).expect("it opens");
+    beside
+        .pragma_update(None, "synchronous", "OFF")
+        .expect("a pragma");
+    beside
+}
+
+impl State {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runtime = super::runtime();
+        let store = runtime.block_on(async {
+            let (store, _threads) = Store::open(folder.path()).await.expect("a new state");
+            let endpoint = Endpoint {
+                name: "inbox".into(),
+                events: EventType::ALL.to_vec(),
+                max_backlog: 1_000,
+            };
+            store
+                .sync_endpoints(vec![endpoint], wall())
+                .await
+                .expect("it is writable");
+            let watch = Change {
+                subject: Subject::Watch(key(), Box::default()),
+                events: Vec::new(),
+            };
+            store.commit(&watch).await.expect("it is writable");
+            let data = ApiData {
+                project: "project".to_owned(),
+                since: wall(),
+                reason: "no answer".to_owned(),
+            };
+            let project = Change {
+                subject: Subject::Project("project".into(), Project::default()),
+                events: vec![Event::api(EventType::ApiUnreachable, wall(), data)],
+            };
+            store.commit(&project).await.expect("it is writable");
+            store
+        });
+        Self {
+            runtime,
+            store,
+            beside: open(folder.path()),
+            _folder: folder,
+        }
+    }
+
+    fn damage(&self, sql: &str, params: &[&dyn rusqlite::ToSql]) {
+        let rows = self
+            .beside
+            .prepare_cached(sql)
+            .and_then(|mut update| update.execute(params));
+        assert_eq!(rows, Ok(1), "the row is there");
+    }
+
+    fn watch(&self, text: &str, saved: i64, unlisted: Option<i64>) {
+        let sql = "UPDATE watches SET state = ?1, saved = ?2, unlisted = ?3";
+        self.damage(sql, params![text, saved, unlisted]);
+        let found = self.runtime.block_on(self.store.load(vec![key()]));
+        let record = match found {
+            Ok(mut found) => found.remove(&key()).expect("the row is there"),
+            Err(error) => return check_words(&error.to_string()),
+        };
+        let watch = record.watch;
+        let printed = serde_json::to_string(&watch).expect("JSON");
+        let again: Watch = serde_json::from_str(&printed).expect("its own JSON");
+        assert_eq!(
+            again.data(&key(), &Labels::new(), wall()),
+            watch.data(&key(), &Labels::new(), wall())
+        );
+        for answer in answers() {
+            go_on(watch.clone(), &answer);
+        }
+        // What was seen is written over what was damaged.
+        let checkpoint = self.store.checkpoint(vec![(key(), watch)]);
+        assert_eq!(self.runtime.block_on(checkpoint), Ok(()));
+    }
+
+    fn project(&self, text: &str) {
+        self.damage("UPDATE projects SET state = ?1", params![text]);
+        let found = match self.runtime.block_on(self.store.load_project("project")) {
+            Ok(found) => found.expect("the row is there"),
+            Err(error) => return check_words(&error.to_string()),
+        };
+        let printed = serde_json::to_string(&found).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<Project>(&printed).expect("its own JSON"),
+            found
+        );
+        let pace = pace();
+        for answer in answers() {
+            let mut project = found.clone();
+            for turn in 0..3 {
+                let elapsed = Duration::from_mins(10 * turn);
+                let context = project::Context {
+                    name: "project",
+                    pace: &pace,
+                    unreachable_after: Duration::from_mins(5),
+                    max_retry_after: Duration::from_mins(15),
+                    watches: 2,
+                    now: Moment {
+                        wall: wall() + elapsed,
+                        steady: elapsed,
+                    },
+                };
+                let (_, events) = project.observe("op", &answer, true, false, &context);
+                events.iter().for_each(check_event);
+            }
+        }
+    }
+
+    fn event(&self, time: i64, id: &str, event_type: &str, body: &str) {
+        let sql = "UPDATE events SET time = ?1, id = ?2, type = ?3, body = ?4";
+        self.damage(sql, params![time, id, event_type, body]);
+        let page = self.store.events_after(None, 10, EventFilter::default());
+        match self.runtime.block_on(page) {
+            Ok(page) => {
+                for event in page.events {
+                    let text = event.to_json();
+                    assert!(serde_json::from_str::<IgnoredAny>(&text).is_ok(), "{text}");
+                    // Numbers that no float holds are JSON, but no `Value`.
+                    if let Ok(told) = serde_json::from_str::<serde_json::Value>(&text) {
+                        assert_eq!(told["id"], event.id);
+                        assert_eq!(told["type"], event.event_type.as_str());
+                        assert_eq!(told.as_object().map(serde_json::Map::len), Some(5));
+                    }
+                }
+            }
+            Err(error) => check_words(&error.to_string()),
+        }
+        self.due();
+    }
+
+    fn delivery(&self, due: i64, attempts: i64, error: &str) {
+        let sql =
+            "UPDATE deliveries SET due = ?1, attempts = ?2, first_attempt = ?1, recorded = ?1, error = ?3";
+        self.damage(sql, params![due, attempts, error]);
+        self.due();
+    }
+
+    fn due(&self) {
+        let due = self.store.due_deliveries("inbox".into(), wall(), 10, Vec::new());
+        if let Err(error) = self.runtime.block_on(due) {
+            check_words(&error.to_string());
+        }
+        let stats = self.runtime.block_on(self.store.endpoint_stats());
+        if let Err(error) = stats {
+            check_words(&error.to_string());
+        }
+    }
+}
+
+fn check_words(told: &str) {
+    assert!(
+        (10..1_000).contains(&told.len()) && super::is_one_line(told),
+        "{told:?}"
+    );
+}
+
+fn check_event(event: &Event) {
+    let body = event.body();
+    assert!(body.len() <= MAX_BODY, "{} bytes", body.len());
+    assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
+}
+
+fn pace() -> Pace {
+    Pace {
+        initial_interval: Duration::from_secs(2),
+        min_interval: Duration::from_secs(2),
+        max_interval: Duration::from_mins(1),
+        multiplier: 1.5,
+        randomization: 0.2,
+        adaptive: true,
+    }
+}
+
+fn answers() -> [Answer; 4] {
+    let operation = |status, processed| {
+        Answer::Operation(Box::new(Operation {
+            id: "op".to_owned(),
+            project_id: "p".to_owned(),
+            integration_id: "i".to_owned(),
+            config_id: "c".to_owned(),
+            installation_id: "n".to_owned(),
+            action_type: ActionType::Read,
+            status,
+            result: None,
+            create_time: Some(wall()),
+            metadata: Some(Metadata {
+                progress: Some(Progress {
+                    records_processed: Some(processed),
+                    records_estimated_total: Some(5_000),
+                    ..Progress::default()
+                }),
+                ..Metadata::default()
+            }),
+        }))
+    };
+    [
+        operation(Status::InProgress, 2_500),
+        operation(Status::Success, 5_000),
+        Answer::NotFound("404".to_owned()),
+        Answer::Failed(Failure {
+            class: FailureClass::Timeout,
+            reason: "no answer".to_owned(),
+        }),
+    ]
+}
+
+/// Goes on as after a restart, and meets this answer three times.
+fn go_on(mut watch: Watch, answer: &Answer) {
+    let rules = Rules {
+        stalled_after: Duration::from_mins(1),
+        unreachable_after: Duration::from_mins(1),
+        not_found_grace: Duration::from_mins(1),
+        give_up_after: Some(Duration::from_hours(24)),
+        active_statuses: vec!["in_progress".to_owned()],
+        progress_step: 10.0,
+        progress_interval: Duration::from_mins(1),
+    };
+    let (pace, key) = (pace(), key());
+    watch.resume(Duration::from_hours(1));
+    let mut sequence = watch.sequence();
+    for turn in 0..3 {
+        if watch.phase().is_over() {
+            if !watch.phase().may_start_again() {
+                return;
+            }
+            watch.start_again();
+        }
+        let context = Context {
+            key: &key,
+            labels: &Labels::new(),
+            rules: &rules,
+            pace: &pace,
+            now: wall() + Duration::from_mins(turn),
+            elapsed: Duration::from_mins(1),
+            held: Duration::ZERO,
+            chance: 0.5,
+            project_known: true,
+            project_answered: Some(Duration::ZERO),
+        };
+        let step = watch.observe(answer, &context);
+        for event in &step.events {
+            check_event(event);
+            let told = watch_sequence(event);
+            assert!(
+                told == sequence + 1 || told == u64::MAX,
+                "{told} after {sequence}"
+            );
+            sequence = told;
+        }
+        match step.next {
+            Next::PollAfter(wait) => assert!((pace.min_interval..=pace.max_interval).contains(&wait)),
+            Next::Over => assert!(watch.phase().is_over()),
+        }
+    }
+}
+
+fn watch_sequence(event: &Event) -> u64 {
+    event.data.operation().map_or(0, |data| data.sequence)
+}

@@ -1,0 +1,130 @@
+//! Two watch lists, and the way from the first to the second.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use backfill_watch::core::watch_list::{
+    Labels, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, MAX_REJECTED_KEPT, WatchKey,
+    WatchList, diff, parse,
+};
+
+use super::{PARTING, is_one_line};
+
+type Watches = HashMap<WatchKey, Arc<Labels>>;
+
+pub fn run(data: &[u8]) {
+    let projects = ["first", "second"].map(Arc::from);
+    let parting = PARTING.as_bytes();
+    let at = data.windows(parting.len()).position(|window| window == parting);
+    let (one, two) = match at {
+        Some(at) => (&data[..at], &data[at + parting.len()..]),
+        None => (data, &data[data.len() / 2..]),
+    };
+    let (one, two) = (checked(one, &projects), checked(two, &projects));
+
+    let mut running = watches(&one);
+    let difference = diff(&running, listed, &two);
+    let (added, relabelled) = (difference.added, difference.relabelled);
+    let removed: Vec<WatchKey> = difference.removed.into_iter().cloned().collect();
+    for key in removed {
+        assert!(running.remove(&key).is_some(), "removed twice, or never there");
+    }
+    for entry in added {
+        let before = running.insert(entry.key.clone(), entry.labels.clone());
+        assert!(before.is_none(), "added, though it ran");
+    }
+    for entry in relabelled {
+        let before = running.insert(entry.key.clone(), entry.labels.clone());
+        assert!(
+            before.is_some_and(|before| before != entry.labels),
+            "nothing changed"
+        );
+    }
+    assert_eq!(running, watches(&two));
+}
+
+fn listed(labels: &Arc<Labels>) -> Option<&Arc<Labels>> {
+    Some(labels)
+}
+
+fn watches(list: &WatchList) -> Watches {
+    list.entries
+        .iter()
+        .map(|entry| (entry.key.clone(), Arc::clone(&entry.labels)))
+        .collect()
+}
+
+fn checked(text: &[u8], projects: &[Arc<str>]) -> WatchList {
+    let list = parse(text, projects);
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+
+    assert!(list.entries.len() + list.rejected_total <= lines.len());
+    assert_eq!(list.rejected.len(), list.rejected_total.min(MAX_REJECTED_KEPT));
+    let judged = list.entries.iter().map(|entry| entry.line);
+    let judged: HashSet<u32> = judged
+        .chain(list.rejected.iter().map(|error| error.line))
+        .collect();
+    assert_eq!(
+        judged.len(),
+        list.entries.len() + list.rejected.len(),
+        "a line was judged twice"
+    );
+
+    for error in &list.rejected {
+        let line = lines[error.line as usize - 1];
+        let columns = String::from_utf8_lossy(line).chars().count() + 1;
+        assert!(
+            (1..=columns).contains(&(error.column as usize)),
+            "{error}: not in the line"
+        );
+        let told = error.to_string();
+        assert!(told.len() < 1_000 && is_one_line(&told), "{told:?}");
+    }
+    for entry in &list.entries {
+        let id = &*entry.key.operation;
+        assert!((1..=MAX_ID_LEN).contains(&id.len()) && id != "." && id != "..");
+        assert!(
+            id.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
+        );
+        assert!(projects.contains(&entry.key.project));
+        assert!(lines[entry.line as usize - 1].len() <= MAX_LINE_BYTES + 1);
+        assert!(entry.labels.len() <= MAX_LABELS);
+        let keys: HashSet<&str> = entry.labels.iter().map(|(key, _)| &**key).collect();
+        assert_eq!(keys.len(), entry.labels.len());
+        for (key, value) in &*entry.labels {
+            assert!((1..=MAX_LABEL_KEY_CHARS).contains(&key.chars().count()) && key != "project");
+            assert!(!key.contains('=') && !format!("{key}{value}").contains(char::is_whitespace));
+        }
+    }
+    let keys: HashSet<&WatchKey> = list.entries.iter().map(|entry| &entry.key).collect();
+    assert_eq!(keys.len(), list.entries.len());
+
+    let again = parse(printed(&list, projects).as_bytes(), projects);
+    assert_eq!(again.rejected, Vec::new());
+    let content = |list: &WatchList| -> Vec<(WatchKey, Arc<Labels>)> {
+        list.entries
+            .iter()
+            .map(|entry| (entry.key.clone(), entry.labels.clone()))
+            .collect()
+    };
+    assert_eq!(content(&again), content(&list), "printed and read again");
+    list
+}
+
+/// The list as a file that means the same.
+fn printed(list: &WatchList, projects: &[Arc<str>]) -> String {
+    let mut text = String::new();
+    for entry in &list.entries {
+        text.push_str(&entry.key.operation);
+        if entry.key.project != projects[0] {
+            text.push_str(&format!(" project={}", entry.key.project));
+        }
+        for (key, value) in &*entry.labels {
+            text.push_str(&format!(" {key}={value}"));
+        }
+        text.push('\n');
+    }
+    text
+}

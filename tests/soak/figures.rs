@@ -1,0 +1,235 @@
+//! What must not grow, and whether it did.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use backfill_watch::clock;
+
+use crate::support::DEADLINE;
+use crate::tell;
+
+/// Between two looks while something is waited for.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The daemon at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// Resident memory in bytes.
+    pub memory: f64,
+    /// Open files, sockets among them.
+    pub files: f64,
+    /// Threads.
+    pub threads: f64,
+    /// Tasks.
+    pub tasks: f64,
+    /// The state in bytes, its write-ahead log included.
+    pub state: f64,
+    /// Deliveries that wait.
+    pub backlog: f64,
+    /// Polls so far.
+    pub polls: f64,
+    /// Events so far.
+    pub events: f64,
+    /// Operations on the list.
+    pub listed: f64,
+    /// Operations that were seen running.
+    pub running: f64,
+    /// Pollers that panicked.
+    pub restarts: f64,
+}
+
+/// Looks at the daemon from outside.
+pub struct Meter {
+    process: u32,
+    address: SocketAddr,
+    folder: PathBuf,
+    client: reqwest::Client,
+}
+
+impl Meter {
+    pub fn new(process: u32, address: SocketAddr, folder: PathBuf) -> Self {
+        let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE);
+        Self {
+            process,
+            address,
+            folder,
+            client: client.build().unwrap(),
+        }
+    }
+
+    pub async fn look(&self) -> Figures {
+        let metrics = self.page("/metrics").await;
+        // The sum over the labels.
+        let metric = |name: &str| -> f64 {
+            let name = format!("backfill_watch_{name}");
+            let values = metrics.lines().filter_map(|line| {
+                let rest = line.strip_prefix(&name)?;
+                rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next())?
+            });
+            values.map(|value| value.parse::<f64>().unwrap()).sum()
+        };
+        let running = "operations{phase=\"running\"}";
+        Figures {
+            memory: self.status("VmRSS:") * 1024.0,
+            files: self.entries("fd"),
+            threads: self.status("Threads:"),
+            tasks: metric("tasks"),
+            state: self.state(),
+            backlog: metric("webhook_backlog"),
+            polls: metric("polls_total"),
+            events: metric("events_total"),
+            listed: metric("operations"),
+            running: metric(running),
+            restarts: metric("poller_restarts_total"),
+        }
+    }
+
+    /// Waits until the daemon is as `wanted`.
+    pub async fn wait(&self, what: &str, within: Duration, wanted: impl Fn(&Figures) -> bool) {
+        let deadline = clock::instant() + within;
+        loop {
+            let figures = self.look().await;
+            if wanted(&figures) {
+                return;
+            }
+            assert!(clock::instant() < deadline, "waited in vain: {what}: {figures:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Other pages, in turn.
+    pub async fn read_pages(&self, turn: usize) {
+        let path = match turn % 4 {
+            0 => "/api/operations?limit=1000&phase=running",
+            1 => "/api/events?limit=100",
+            2 => "/api/webhooks",
+            _ => "/livez",
+        };
+        self.page(path).await;
+    }
+
+    async fn page(&self, path: &str) -> String {
+        let url = format!("http://{}{path}", self.address);
+        let response = self.client.get(url).send().await.unwrap();
+        let (status, text) = (response.status(), response.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {text}");
+        text
+    }
+
+    fn status(&self, name: &str) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    fn entries(&self, of: &str) -> f64 {
+        let folder = fs::read_dir(format!("/proc/{}/{of}", self.process));
+        folder.unwrap().count() as f64
+    }
+
+    fn state(&self) -> f64 {
+        let files = fs::read_dir(&self.folder).unwrap();
+        let lengths = files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len()));
+        lengths.sum::<u64>() as f64
+    }
+}
+
+/// One figure, what it may grow by: a part of what it was, and so much besides.
+struct Limit {
+    name: &'static str,
+    unit: f64,
+    of: fn(&Figures) -> f64,
+    part: f64,
+    besides: f64,
+}
+
+const MEBIBYTE: f64 = 1024.0 * 1024.0;
+
+const LIMITS: [Limit; 6] = [
+    Limit {
+        name: "memory, MiB",
+        unit: MEBIBYTE,
+        of: |figures| figures.memory,
+        part: 0.05,
+        besides: 4.0 * MEBIBYTE,
+    },
+    Limit {
+        name: "open files",
+        unit: 1.0,
+        of: |figures| figures.files,
+        // Connections: to the API as many as were in flight, to the receiver likewise.
+        part: 0.10,
+        besides: 10.0,
+    },
+    Limit {
+        name: "threads",
+        unit: 1.0,
+        of: |figures| figures.threads,
+        part: 0.0,
+        besides: 2.0,
+    },
+    Limit {
+        name: "tasks",
+        unit: 1.0,
+        of: |figures| figures.tasks,
+        part: 0.02,
+        besides: 20.0,
+    },
+    Limit {
+        name: "state, MiB",
+        unit: MEBIBYTE,
+        of: |figures| figures.state,
+        part: 0.05,
+        besides: 4.0 * MEBIBYTE,
+    },
+    Limit {
+        name: "deliveries that wait",
+        unit: 1.0,
+        of: |figures| figures.backlog,
+        part: 0.25,
+        besides: 200.0,
+    },
+];
+
+/// Compares the medians of the second and the last quarter, and tells all of them.
+pub fn assert_flat(samples: &[(Duration, Figures)], length: Duration) {
+    let quarter = |n: u32| -> Vec<Figures> {
+        let within = length / 4 * n..length / 4 * (n + 1);
+        let taken = samples.iter().filter(|(at, _)| within.contains(at));
+        taken.map(|(_, figures)| *figures).collect()
+    };
+    let quarters: Vec<Vec<Figures>> = (0..4).map(quarter).collect();
+    tell("soak: medians of the quarters    first     second      third     fourth    allowed");
+    let mut grown = Vec::new();
+    for limit in &LIMITS {
+        let medians: Vec<f64> = quarters
+            .iter()
+            .map(|quarter| median(quarter.iter().map(limit.of).collect()))
+            .collect();
+        let allowed = medians[1] * (1.0 + limit.part) + limit.besides;
+        let shown: Vec<String> = medians
+            .iter()
+            .chain([&allowed])
+            .map(|value| format!("{:>10.1}", value / limit.unit))
+            .collect();
+        let line = format!("soak: {:<24}{}", limit.name, shown.join(" "));
+        tell(&line);
+        if medians[3] > allowed {
+            grown.push(line);
+        }
+    }
+    assert!(grown.is_empty(), "this has grown:\n{}", grown.join("\n"));
+    for (quarter, figures) in quarters.iter().enumerate() {
+        let (first, last) = (figures.first().unwrap(), figures.last().unwrap());
+        assert!(last.polls > first.polls, "quarter {quarter}: no polls");
+        assert!(last.events > first.events, "quarter {quarter}: no events");
+        assert_eq!(last.restarts, 0.0, "pollers panicked");
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
