@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock;
 use crate::core::project::Hold;
 
-/// Whoever sleeps until its turn wakes up so much too late: that must not make all turns behind it late as well.
-const TIMER_LATENESS: Duration = Duration::from_millis(5);
+/// Whoever sleeps until its turn may wake up so much too late, on a busy machine: that must not make all turns behind it late
+/// as well.
+const WAKES_LATE: Duration = Duration::from_millis(50);
 
 /// How much a project may ask of the API.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -309,7 +310,7 @@ impl Gate {
     /// bursts: in no second are there more than the limit.
     fn take_turn(&self, ready: Duration) -> Instant {
         let now = clock::instant();
-        let earliest = (self.start + ready).max(now.checked_sub(TIMER_LATENESS).unwrap_or(now));
+        let earliest = (self.start + ready).max(now.checked_sub(WAKES_LATE).unwrap_or(now));
         let mut turns = self.turns();
         let turn = turns.next.max(earliest);
         let per_second = turns.limits.per_second;

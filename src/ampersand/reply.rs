@@ -40,16 +40,14 @@ pub struct Reply {
 impl Reply {
     /// Reads what is needed of `response`. `host` and `limit` are for messages; `key` is kept out of what is read.
     pub async fn read(mut response: Response, host: &str, limit: Duration, key: &SecretString) -> Self {
-        let header = |name: HeaderName| {
-            let value = response.headers().get(name)?.to_str().ok()?;
-            Some(without_key(value, key).unwrap_or_else(|| value.to_owned()))
-        };
+        let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
+        let hidden = |text: &str| without_key(text, key).unwrap_or_else(|| text.to_owned());
         let status = response.status();
-        let media_type = MediaType::parse(header(CONTENT_TYPE).as_deref());
-        let retry_after = header(RETRY_AFTER);
+        let media_type = MediaType::parse(header(CONTENT_TYPE).map(hidden).as_deref());
+        let retry_after = header(RETRY_AFTER).map(hidden);
         let redirect_host = header(LOCATION)
-            .and_then(|location| response.url().join(&location).ok())
-            .and_then(|target| target.host_str().map(str::to_owned));
+            .and_then(|location| response.url().join(location).ok())
+            .and_then(|target| target.host_str().map(hidden));
         let wanted = if status == StatusCode::OK {
             media_type.is_json()
         } else {
