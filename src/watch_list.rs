@@ -244,19 +244,15 @@ impl WatchListSource {
         let was_waiting = self.looks.is_waiting();
         self.seen = Some(content.signature);
         self.read_due = clock::instant() + REREAD;
-        let mut verdict = self.looks.note(Finding::Content(content.digest));
+        let verdict = self.looks.note(Finding::Content(content.digest));
         if verdict == Verdict::Wait && content.appended {
-            sleep(APPEND_CONFIRM).await;
-            let (settings, seen) = (Arc::clone(&self.settings), self.seen);
-            // Whatever else it finds, the next look finds too.
-            if let Ok(None) = blocking(move || file::look(&settings.path, seen, None)).await {
-                verdict = self.looks.note(Finding::Content(content.digest));
-            }
+            return self.confirm(content).await;
         }
         match verdict {
             Verdict::Holds => {
                 self.holds = Some(content.extent());
-                self.apply(content.bytes).await;
+                let list = self.parse(content.bytes).await;
+                self.apply(list);
             }
             // A file that never rests has been looked at all the same.
             Verdict::Wait if was_waiting && !self.snapshots.borrow().looked => {
@@ -267,9 +263,28 @@ impl WatchListSource {
         verdict
     }
 
-    async fn apply(&mut self, bytes: Vec<u8>) {
+    /// Takes the second look at whole lines that were appended, once they are parsed.
+    async fn confirm(&mut self, content: Content) -> Verdict {
+        let (digest, extent, read) = (content.digest, content.extent(), clock::instant());
+        let list = self.parse(content.bytes).await;
+        sleep(APPEND_CONFIRM.saturating_sub(read.elapsed())).await;
+        let (settings, seen) = (Arc::clone(&self.settings), self.seen);
+        let Ok(None) = blocking(move || file::look(&settings.path, seen, None)).await else {
+            // Whatever it found, the next look finds too.
+            return Verdict::Wait;
+        };
+        let verdict = self.looks.note(Finding::Content(digest));
+        self.holds = Some(extent);
+        self.apply(list);
+        verdict
+    }
+
+    async fn parse(&self, bytes: Vec<u8>) -> WatchList {
         let settings = Arc::clone(&self.settings);
-        let list = blocking(move || parse(&bytes, &settings.projects)).await;
+        blocking(move || parse(&bytes, &settings.projects)).await
+    }
+
+    fn apply(&mut self, list: WatchList) {
         let before = Arc::clone(&self.snapshots.borrow());
         log::applied(&self.settings.path, &before, &list);
         self.publish(|snapshot| {

@@ -12,8 +12,11 @@ use backfill_watch::clock;
 use backfill_watch::simulator::{Config, Simulator};
 use tempfile::TempDir;
 
-/// The binary that is measured.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_backfill-watch");
+/// The binary that is measured, unless `BINARY` names another.
+pub fn binary() -> PathBuf {
+    std::env::var_os("BINARY").map_or_else(|| env!("CARGO_BIN_EXE_backfill-watch").into(), PathBuf::from)
+}
+
 /// What is measured has the first core, the API another.
 const MEASURED_CORE: &str = "0";
 const API_CORE: &str = "1";
@@ -196,7 +199,7 @@ impl Daemon {
         let folder = Folder::new()?.with_list(lines)?;
         // Free when this is dropped; nobody else asks for one here.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command
             .args(["run", "--listen", &address.to_string(), "--watch-list"])
             .arg(folder.list())

@@ -241,13 +241,16 @@ impl Gate {
                 Way::Probe(lane) => (self.steady_now(), Some(lane)),
                 Way::Barred => return None,
             };
-            let before = self.steady_now();
+            // Nobody else takes one: this poll is at the door.
+            let (permit, ready) = match self.slots.try_acquire() {
+                Ok(permit) => (Some(permit), came.max(opened)),
+                Err(_) => (self.slots.acquire().await.ok(), self.steady_now()),
+            };
             let slot = Slot {
-                permit: self.slots.acquire().await.ok(),
+                permit,
                 surplus: &self.surplus,
             };
-            let now = self.steady_now();
-            let turn = self.take_turn(if now > before { now } else { came.max(opened) });
+            let turn = self.take_turn(ready);
             if turn > clock::instant() {
                 sleep_until(turn).await;
             }

@@ -160,7 +160,9 @@ fn parse_line(raw: &[u8], projects: &Arc<[Arc<str>]>) -> Result<Option<ParsedLin
         (column_after(&valid), Problem::NotUtf8)
     })?;
     let at = |offset: usize| column_after(&line[..offset]);
-    if let Some((offset, c)) = line.char_indices().find(|(_, c)| c.is_control() && *c != '\t') {
+    // Most lines are visible ASCII, and long lists are read often.
+    let is_plain = raw.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if !is_plain && let Some((offset, c)) = line.char_indices().find(|(_, c)| c.is_control() && *c != '\t') {
         return Err((at(offset), Problem::ControlCharacter(c)));
     }
 
@@ -228,9 +230,10 @@ fn column_after(prefix: &str) -> u32 {
 
 /// Whether `token` can be an operation ID; else the offset of what is wrong within it, and why.
 fn check_id(token: &str) -> Result<(), (usize, Problem)> {
-    let wrong = token
-        .char_indices()
-        .find(|(_, c)| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '~' | '-')));
+    let of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
+    // A character beyond ASCII begins with a byte that is no ID's.
+    let wrong = token.bytes().position(|byte| !of_id(byte));
+    let wrong = wrong.and_then(|offset| Some((offset, token[offset..].chars().next()?)));
     match wrong {
         // `customer=acme` at the start of a line: somebody forgot the ID, or wrote the labels first.
         Some((_, '=')) => Err((0, Problem::MissingId)),
