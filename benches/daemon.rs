@@ -1,5 +1,5 @@
-//! What the daemon costs: memory, processor time and delay, measured on the built binary while it polls the simulator. The API has
-//! one core, what is measured the other.
+//! What the daemon costs: memory, processor time and delay, measured on the built binary while it polls the simulator, which has
+//! one core. What is measured by its processor time has the other; else it may use both.
 //!
 //! `cargo bench --bench daemon -- memory|million|sidecar|cpu|saturated|lag|start|line|size|all`. For `cpu`, `GO_POLLER` names
 //! a program to measure beside ours: `GO_POLLER BASE LIST INITIAL_MS MAX_MS CONNECTIONS`. `saturated` wants `wrk`.
@@ -153,7 +153,7 @@ fn cpu() -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_secs(10));
         Ok((measured.cpu()? - cpu).as_secs_f64() * 1e6 / (api.requests()? - requests))
     };
-    let daemon = Daemon::start(
+    let daemon = Daemon::pinned(
         &api,
         &ids(WATCHES, ""),
         &[
@@ -203,7 +203,7 @@ fn cpu() -> anyhow::Result<()> {
 /// As many polls as one core can make, beside `wrk` on that core.
 fn saturated() -> anyhow::Result<()> {
     let api = Api::start()?;
-    let daemon = Daemon::start(
+    let daemon = Daemon::pinned(
         &api,
         &ids(1_000, ""),
         &[

@@ -17,9 +17,10 @@ pub fn binary() -> PathBuf {
     std::env::var_os("BINARY").map_or_else(|| env!("CARGO_BIN_EXE_backfill-watch").into(), PathBuf::from)
 }
 
-/// What is measured has the first core, the API another.
+/// What is measured by its processor time has the first core, the API another.
 const MEASURED_CORE: &str = "0";
 const API_CORE: &str = "1";
+const BOTH_CORES: &str = "0,1";
 /// Nothing that is waited for takes longer.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -196,6 +197,15 @@ impl std::ops::Deref for Daemon {
 impl Daemon {
     /// Watches these lines; `settings` are environment names in lower case.
     pub fn start(api: &Api, lines: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::on(BOTH_CORES, api, lines, settings)
+    }
+
+    /// As [`Daemon::start`], on one core.
+    pub fn pinned(api: &Api, lines: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::on(MEASURED_CORE, api, lines, settings)
+    }
+
+    fn on(cores: &str, api: &Api, lines: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let folder = Folder::new()?.with_list(lines)?;
         // Free when this is dropped; nobody else asks for one here.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -212,7 +222,7 @@ impl Daemon {
         for (name, value) in settings {
             command.env(format!("BACKFILL_WATCH_{}", name.to_uppercase()), value);
         }
-        let process = Measured::start(command)?;
+        let process = Measured::on(cores, &command)?;
         Ok(Self {
             process,
             folder,
