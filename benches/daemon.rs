@@ -57,7 +57,7 @@ fn tell(what: &str, measured: impl Display, goal: &str, met: bool) {
 
 /// Watches that are polled once a minute, state store and HTTP on, after each was polled twice.
 fn memory() -> anyhow::Result<()> {
-    println!("| watches | resident | a watch | CPU a poll |\n| ---: | ---: | ---: | ---: |");
+    println!("| watches | resident | a watch |\n| ---: | ---: | ---: |");
     let mut a_watch = 0.0;
     for count in [1_000, 10_000, 100_000] {
         let api = Api::start()?;
@@ -74,15 +74,9 @@ fn memory() -> anyhow::Result<()> {
             ],
         )?;
         daemon.wait_for_polls(2 * count)?;
-        let (before, polls) = (daemon.cpu()?, daemon.polls()?);
-        std::thread::sleep(Duration::from_secs(10));
-        let a_poll = (daemon.cpu()? - before).as_secs_f64() * 1e6 / (daemon.polls()? - polls).max(1.0);
         let resident = daemon.resident()? as f64;
         a_watch = resident / count as f64 / 1024.0;
-        println!(
-            "| {count} | {:.1} MiB | {a_watch:.2} KiB | {a_poll:.1} µs |",
-            resident / MEBIBYTE
-        );
+        println!("| {count} | {:.1} MiB | {a_watch:.2} KiB |", resident / MEBIBYTE);
     }
     tell(
         "resident memory a watch, of 100,000",

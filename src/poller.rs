@@ -85,8 +85,8 @@ impl<F: Fetch> Poller<F> {
             let woken = self.sleep().await;
             self.watched.pulse.wait();
             let step = match woken {
-                Wake::GiveUp => self.give_up().await,
-                // Boxed: a request's future is large, and there is one only while it is under way.
+                // Boxed: what asks and records is large, and is there only while it is under way.
+                Wake::GiveUp => Box::pin(self.give_up()).await,
                 Wake::Due => Box::pin(self.poll_once()).await,
             };
             match step {
@@ -247,5 +247,21 @@ impl<F: Fetch> Poller<F> {
         self.watched.replace(watch, told);
         self.observed = observed;
         Ok(step.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ampersand::ApiFetch;
+
+    fn size_of_outcome<T, R>(_: impl FnOnce(T) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn a_poller_that_sleeps_is_small() {
+        let size = size_of_outcome(Poller::<ApiFetch>::run);
+        assert!(size <= 512, "{size} bytes");
     }
 }
