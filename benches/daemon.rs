@@ -319,7 +319,10 @@ fn line() -> anyhow::Result<()> {
             ("ampersand__max_requests_per_second", "20000"),
         ],
     )?;
-    daemon.wait_for_polls(100_000)?;
+    // That all of them run is on record by then.
+    daemon.wait_for("the first polls", Duration::from_secs(1), |daemon| {
+        Ok(daemon.figure("backfill_watch_operations{phase=\"running\"}")? >= 100_000.0)
+    })?;
     std::thread::sleep(Duration::from_secs(2));
     let (mut slowest, mut most) = (Duration::ZERO, Duration::ZERO);
     for time in 0..TIMES {
