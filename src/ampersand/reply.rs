@@ -43,7 +43,9 @@ impl Reply {
         let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
         let hidden = |text: &str| without_key(text, key).unwrap_or_else(|| text.to_owned());
         let status = response.status();
-        let media_type = MediaType::parse(header(CONTENT_TYPE).map(hidden).as_deref());
+        // It is told in lower case, which may make a key of what is none.
+        let content_type = header(CONTENT_TYPE).map(|text| hidden(&hidden(text).to_ascii_lowercase()));
+        let media_type = MediaType::parse(content_type.as_deref());
         let retry_after = header(RETRY_AFTER).map(hidden);
         let redirect_host = header(LOCATION)
             .and_then(|location| response.url().join(location).ok())
@@ -238,6 +240,9 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(operation.result.as_deref(), Some("the key [API key] was refused"));
+        let kind = ("content-type", "text/HUNTER2-hunter2");
+        let told = reply(200, kind, "").await.unwrap_err().to_string();
+        assert!(told.contains("text/[api key]"), "{told}");
         let location = ("location", "https://hunter2-hunter2.example.com/");
         let told = reply(302, location, "").await.unwrap_err().to_string();
         assert!(!told.contains("hunter2"), "{told}");
