@@ -153,7 +153,8 @@ const LIMITS: [Limit; 6] = [
         unit: MEBIBYTE,
         of: |figures| figures.memory,
         part: 0.05,
-        besides: 4.0 * MEBIBYTE,
+        // What an allocator keeps of a busy moment; in two minutes there are few of them.
+        besides: 12.0 * MEBIBYTE,
     },
     Limit {
         name: "open files",
