@@ -47,6 +47,8 @@ pub struct Gate {
 struct Turns {
     limits: Limits,
     next: Instant,
+    /// By how much whoever slept until its turn last woke up too late, as far as nobody behind it has made up for that.
+    late: Duration,
 }
 
 /// What is written at the gate for all to see.
@@ -133,7 +135,11 @@ impl Gate {
         Self {
             door: Semaphore::new(1),
             slots: Semaphore::new(limits.concurrent.clamp(1, Semaphore::MAX_PERMITS)),
-            turns: Mutex::new(Turns { limits, next: start }),
+            turns: Mutex::new(Turns {
+                limits,
+                next: start,
+                late: Duration::ZERO,
+            }),
             surplus: AtomicUsize::new(0),
             hold: watch::Sender::default(),
             lane: Semaphore::new(1),
@@ -253,6 +259,8 @@ impl Gate {
             let turn = self.take_turn(ready);
             if turn > clock::instant() {
                 sleep_until(turn).await;
+                let late = clock::instant().saturating_duration_since(turn);
+                self.turns().late = late.min(WAKES_LATE);
             }
             // The gate may have closed meanwhile. A probe goes on, unless there is nothing to probe any more.
             if self.lets(&self.hold.borrow().hold, lane.is_some()) {
@@ -313,9 +321,10 @@ impl Gate {
     /// bursts: in no second are there more than the limit.
     fn take_turn(&self, ready: Duration) -> Instant {
         let now = clock::instant();
-        let earliest = (self.start + ready).max(now.checked_sub(WAKES_LATE).unwrap_or(now));
         let mut turns = self.turns();
+        let earliest = (self.start + ready).max(now.checked_sub(turns.late).unwrap_or(now));
         let turn = turns.next.max(earliest);
+        turns.late = now.saturating_duration_since(turn);
         let per_second = turns.limits.per_second;
         let spacing = if per_second > 0.0 {
             (1.0 / per_second).min(3600.0)
