@@ -216,12 +216,13 @@ impl Gate {
         let came = self.steady_now();
         let held_before = self.hold.borrow().held(came);
         let (slot, lane) = loop {
-            // It would hold up those who are to probe.
-            self.doubt_resolved(operation).await;
-            let _door = self.door.acquire().await;
+            let door = self.door.acquire().await;
             if let Some(passed) = self.pass(operation, came).await {
                 break passed;
             }
+            // Here it would hold up those who are to probe.
+            drop(door);
+            self.doubt_resolved(operation).await;
         };
         let now = self.steady_now();
         let held = self.hold.borrow().held(now).saturating_sub(held_before);
