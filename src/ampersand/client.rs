@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, HeaderValue};
-use reqwest::{Certificate, Response, redirect, retry};
+use reqwest::{Certificate, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
@@ -242,9 +242,7 @@ impl Client {
         api_key: &SecretString,
     ) -> Result<Operation, ApiError> {
         let url = self.url(&["projects", project, "operations", id])?;
-        let limit = self.request_timeout;
-        let response = self.send(url, api_key, limit).await?;
-        let reply = Reply::read(response, &self.host, limit, api_key).await;
+        let reply = self.ask(url, api_key, self.request_timeout).await?;
         reply.operation(id, clock::wall())
     }
 
@@ -254,12 +252,10 @@ impl Client {
         api_key: &SecretString,
         limit: Duration,
     ) -> Result<T, ApiError> {
-        let response = self.send(url, api_key, limit).await?;
-        let reply = Reply::read(response, &self.host, limit, api_key).await;
-        reply.json(clock::wall())
+        self.ask(url, api_key, limit).await?.json(clock::wall())
     }
 
-    async fn send(&self, url: Url, api_key: &SecretString, limit: Duration) -> Result<Response, ApiError> {
+    async fn ask(&self, url: Url, api_key: &SecretString, limit: Duration) -> Result<Reply, ApiError> {
         let mut key = HeaderValue::from_str(api_key.expose_secret())
             .ok()
             .filter(|key| !key.is_empty())
@@ -269,14 +265,16 @@ impl Client {
                 )
             })?;
         key.set_sensitive(true);
-        self.http
+        let response = self
+            .http
             .get(url)
             .header("x-api-key", key)
             .header(ACCEPT, "application/json, application/problem+json")
             .timeout(limit)
             .send()
             .await
-            .map_err(|error| ApiError::Failed(transport::failure(&error, &self.host, limit)))
+            .map_err(|error| ApiError::Failed(transport::failure(&error, &self.host, limit)))?;
+        Ok(Reply::read(response, &self.host, limit, api_key).await)
     }
 
     /// The base URL with `segments` appended, each percent-encoded.
