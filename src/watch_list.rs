@@ -25,7 +25,7 @@ mod file;
 mod log;
 mod looks;
 
-use file::{Content, Extent, Signature};
+use file::{Content, Signature};
 pub use file::{MAX_FILE_BYTES, ReadError, read};
 use looks::{Finding, Looks, Verdict};
 
@@ -125,8 +125,6 @@ pub struct WatchListSource {
     looks: Looks,
     /// What `stat` told of the content that was read last.
     seen: Option<Signature>,
-    /// The content that holds.
-    holds: Option<Extent>,
     read_due: Instant,
 }
 
@@ -152,7 +150,6 @@ impl WatchListSource {
             settings,
             looks: Looks::default(),
             seen: None,
-            holds: None,
             read_due: clock::instant(),
         };
         let handle = Handle {
@@ -224,7 +221,7 @@ impl WatchListSource {
     async fn look(&mut self) -> Verdict {
         let is_settled = self.looks.has_rested() && clock::instant() < self.read_due;
         let known = if is_settled { self.seen } else { None };
-        let (settings, holds) = (Arc::clone(&self.settings), self.holds);
+        let (settings, holds) = (Arc::clone(&self.settings), self.looks.content());
         let answer = blocking(move || file::look(&settings.path, known, holds));
         match late_told(answer, LATE, || self.tell_late()).await {
             Ok(None) => Verdict::Same,
@@ -244,13 +241,12 @@ impl WatchListSource {
         let was_waiting = self.looks.is_waiting();
         self.seen = Some(content.signature);
         self.read_due = clock::instant() + REREAD;
-        let verdict = self.looks.note(Finding::Content(content.digest));
+        let verdict = self.looks.note(Finding::Content(content.extent));
         if verdict == Verdict::Wait && content.appended {
             return self.confirm(content).await;
         }
         match verdict {
             Verdict::Holds => {
-                self.holds = Some(content.extent());
                 let list = self.parse(content.bytes).await;
                 self.apply(list);
             }
@@ -265,17 +261,19 @@ impl WatchListSource {
 
     /// Takes the second look at whole lines that were appended, once they are parsed.
     async fn confirm(&mut self, content: Content) -> Verdict {
-        let (digest, extent, read) = (content.digest, content.extent(), clock::instant());
+        let (extent, read) = (content.extent, clock::instant());
         let list = self.parse(content.bytes).await;
         sleep(APPEND_CONFIRM.saturating_sub(read.elapsed())).await;
         let (settings, seen) = (Arc::clone(&self.settings), self.seen);
-        let Ok(None) = blocking(move || file::look(&settings.path, seen, None)).await else {
+        let answer = blocking(move || file::look(&settings.path, seen, None));
+        let Ok(None) = late_told(answer, LATE, || self.tell_late()).await else {
             // Whatever it found, the next look finds too.
             return Verdict::Wait;
         };
-        let verdict = self.looks.note(Finding::Content(digest));
-        self.holds = Some(extent);
-        self.apply(list);
+        let verdict = self.looks.note(Finding::Content(extent));
+        if verdict == Verdict::Holds {
+            self.apply(list);
+        }
         verdict
     }
 

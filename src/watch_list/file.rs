@@ -97,9 +97,6 @@ impl Signature {
     }
 }
 
-/// SHA-256 of a content.
-pub type Digest = [u8; 32];
-
 /// A file's content, and what `stat` told before it was read.
 #[derive(Debug)]
 pub struct Content {
@@ -108,32 +105,20 @@ pub struct Content {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// What the bytes are compared by.
-    pub digest: Digest,
+    pub extent: Extent,
     /// Whether they are those of before, and whole lines after them.
     pub appended: bool,
 }
 
-/// What is remembered of a content: enough to find it at the beginning of another.
+/// What is remembered of a content: enough to know it again, also at the beginning of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    length: usize,
-    digest: Digest,
-    ends_line: bool,
-}
-
-impl Content {
-    /// What to remember of it.
-    pub fn extent(&self) -> Extent {
-        Extent {
-            length: self.bytes.len(),
-            digest: self.digest,
-            ends_line: ends_line(&self.bytes),
-        }
-    }
-}
-
-fn ends_line(bytes: &[u8]) -> bool {
-    bytes.last().is_none_or(|last| *last == b'\n')
+    /// Its length in bytes.
+    pub length: usize,
+    /// SHA-256 of it.
+    pub digest: [u8; 32],
+    /// Whether its last line has an end.
+    pub ends_line: bool,
 }
 
 /// Reads the file, unless `stat` tells that it still has the signature `known`: then `None`. `before` is the content that
@@ -161,30 +146,36 @@ pub fn look(
     let metadata = file.metadata().map_err(ReadError::from_io("find"))?;
     check_kind(&metadata)?;
     let bytes = read_bounded(&file, metadata.size())?;
-    let (digest, appended) = digest(&bytes, before);
+    let (extent, appended) = compare(&bytes, before);
     let signature = Signature::of(&metadata);
     Ok(Some(Content {
         signature,
         bytes,
-        digest,
+        extent,
         appended,
     }))
 }
 
-/// The digest of `bytes`, and whether they are those of `before` and whole lines after them.
-fn digest(bytes: &[u8], before: Option<Extent>) -> (Digest, bool) {
+/// What to remember of `bytes`, and whether they are those of `before` and whole lines after them.
+fn compare(bytes: &[u8], before: Option<Extent>) -> (Extent, bool) {
+    let ends_line = bytes.last().is_none_or(|last| *last == b'\n');
     let mut hash = Sha256::new();
-    let Some((before, (kept, more))) = before
-        .filter(|before| before.ends_line && ends_line(bytes))
-        .and_then(|before| Some((before, bytes.split_at_checked(before.length)?)))
-    else {
-        hash.update(bytes);
-        return (hash.finalize().into(), false);
+    let mut appended = false;
+    let mut rest = bytes;
+    if let Some(before) = before.filter(|before| before.ends_line && ends_line)
+        && let Some((kept, more)) = bytes.split_at_checked(before.length)
+    {
+        hash.update(kept);
+        appended = *hash.clone().finalize() == before.digest;
+        rest = more;
+    }
+    hash.update(rest);
+    let extent = Extent {
+        length: bytes.len(),
+        digest: hash.finalize().into(),
+        ends_line,
     };
-    hash.update(kept);
-    let kept: Digest = hash.clone().finalize().into();
-    hash.update(more);
-    (hash.finalize().into(), kept == before.digest)
+    (extent, appended)
 }
 
 /// Reads the file, once, for those who do not watch it.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::file::{Digest, ReadError};
+use super::file::{Extent, ReadError};
 
 /// What one look found.
 #[derive(Debug, Clone)]
 pub(super) enum Finding {
     /// A file with this content.
-    Content(Digest),
+    Content(Extent),
     /// No file that could be read.
     Problem(Arc<ReadError>),
 }
@@ -74,6 +74,14 @@ impl Looks {
         *self = Self::default();
     }
 
+    /// The content that holds, if one does.
+    pub(super) fn content(&self) -> Option<Extent> {
+        match self.holds {
+            Some(Finding::Content(extent)) => Some(extent),
+            Some(Finding::Problem(_)) | None => None,
+        }
+    }
+
     /// Whether a difference waits to be confirmed.
     pub(super) fn is_waiting(&self) -> bool {
         self.candidate.is_some()
@@ -81,7 +89,7 @@ impl Looks {
 
     /// Whether `stat` alone can tell that nothing changed: there is a content, and nothing waits.
     pub(super) fn has_rested(&self) -> bool {
-        self.candidate.is_none() && matches!(self.holds, Some(Finding::Content(_)))
+        self.candidate.is_none() && self.content().is_some()
     }
 }
 
@@ -90,7 +98,11 @@ mod tests {
     use super::*;
 
     fn content(n: u8) -> Finding {
-        Finding::Content([n; 32])
+        Finding::Content(Extent {
+            length: 1,
+            digest: [n; 32],
+            ends_line: true,
+        })
     }
 
     fn missing() -> Finding {
