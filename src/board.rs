@@ -144,8 +144,9 @@ impl Board {
     /// Whether this very watch is on the board.
     #[must_use]
     pub fn holds(&self, watched: &Arc<Watched>) -> bool {
-        let found = self.read().get(&watched.key).cloned();
-        found.is_some_and(|found| Arc::ptr_eq(&found, watched))
+        self.read()
+            .get(&watched.key)
+            .is_some_and(|found| Arc::ptr_eq(found, watched))
     }
 
     /// The present revision: changes after this call are after it.
