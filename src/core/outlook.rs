@@ -57,9 +57,7 @@ impl Outlook {
     #[must_use]
     pub fn ends_within(&self, seconds: f64) -> f64 {
         let runs_on = match self.motion {
-            Some(motion) if motion.speed <= 0.0 && self.fades_in.is_none() => {
-                self.outlives(seconds, ENDS_AT_ONCE)
-            }
+            Some(_) if self.stands_still() => self.outlives(seconds, ENDS_AT_ONCE),
             Some(motion) => motion.runs_on(seconds) * self.outlives(seconds, ENDS_EARLY),
             None => 1.0,
         };
@@ -69,6 +67,12 @@ impl Outlook {
             FADES_OUT * ((seconds / fades_in / from).ln() / (to / from).ln()).clamp(0.0, 1.0)
         });
         1.0 - runs_on * (1.0 - fading)
+    }
+
+    /// Whether the count has not risen yet.
+    #[must_use]
+    pub fn stands_still(&self) -> bool {
+        self.fades_in.is_none() && self.motion.is_some_and(|motion| motion.speed <= 0.0)
     }
 
     fn outlives(&self, seconds: f64, exponent: f64) -> f64 {

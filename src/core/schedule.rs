@@ -165,21 +165,11 @@ impl Schedule {
     /// vain: what is likely is up to the outlook.
     fn shaped(&mut self, pace: &Pace, outlook: Outlook) -> Duration {
         let plain = self.plain(pace);
-        if outlook.motion.is_none() && outlook.fades_in.is_none() {
-            return plain;
-        }
-        if let Some(motion) = outlook.motion
-            && motion.speed <= 0.0
-            && motion.part >= STARTING
-            && outlook.fades_in.is_none()
-        {
-            return plain;
-        }
-        let worthwhile = worthwhile(pace, outlook);
-        if outlook.motion.is_some() {
-            worthwhile
-        } else {
-            worthwhile.min(plain)
+        match outlook.motion {
+            None if outlook.fades_in.is_none() => plain,
+            None => worthwhile(pace, outlook).min(plain),
+            Some(motion) if outlook.stands_still() && motion.part >= STARTING => plain,
+            Some(_) => worthwhile(pace, outlook),
         }
     }
 }

@@ -52,53 +52,58 @@ impl Trend {
     /// What the course says of the end, `count` records of `total` being processed.
     #[must_use]
     pub fn outlook(&self, count: u64, total: Option<u64>, age: Duration) -> Outlook {
-        let total = total.map(|total| total.max(1) as f64);
-        let age = age.as_secs_f64();
-        if self.records <= 0.0 || self.seconds <= 0.0 {
-            return Outlook {
-                motion: total.map(|total| Motion {
+        let course = self.course();
+        Outlook {
+            motion: total.map(|total| {
+                let total = total.max(1) as f64;
+                Motion {
                     part: count as f64 / total,
-                    speed: 0.0,
-                    gain: 0.0,
+                    speed: course.speed / total,
+                    gain: course.gain / total,
                     record: 1.0 / total,
-                }),
-                fades_in: None,
-                age,
-            };
+                }
+            }),
+            fades_in: course.fades_in,
+            age: age.as_secs_f64(),
+        }
+    }
+
+    fn course(&self) -> Course {
+        if self.records <= 0.0 || self.seconds <= 0.0 {
+            return Course::default();
         }
         let (rate, half) = (f64::from(self.rate), f64::from(self.span) / 2.0);
         let smoothed = f64::from(self.records) / f64::from(self.seconds);
+        let faded = self.falls >= ENOUGH_FALLS;
         // The smoothed rate is that of a moment longer ago than the newest one: their difference bends the course.
         let apart = f64::from(self.moment) / f64::from(self.seconds) - half;
         // Less than one record between two polls is no difference, unless it keeps falling.
         let difference = match rate - smoothed {
-            all if self.falls >= ENOUGH_FALLS => all,
+            all if faded => all,
             some => some.signum() * (some.abs() - 1.0 / f64::from(self.span)).max(0.0),
         };
         let bend = if apart > 0.0 { difference / apart } else { 0.0 };
-        let fades_in =
-            (self.falls >= ENOUGH_FALLS && bend < 0.0).then(|| if rate > 0.0 { rate / -bend } else { apart });
-        Outlook {
-            motion: total.map(|total| {
-                let (speed, gain) = if rate > 0.0 {
-                    (
-                        (rate + bend * half).max(0.0),
-                        if fades_in.is_some() { bend } else { bend.max(0.0) },
-                    )
-                } else {
-                    (smoothed, 0.0)
-                };
-                Motion {
-                    part: count as f64 / total,
-                    speed: speed / total,
-                    gain: gain / total,
-                    record: 1.0 / total,
-                }
-            }),
+        let fades_in = (faded && bend < 0.0).then(|| if rate > 0.0 { rate / -bend } else { apart });
+        let (speed, gain) = if rate > 0.0 {
+            let gain = if fades_in.is_some() { bend } else { bend.max(0.0) };
+            ((rate + bend * half).max(0.0), gain)
+        } else {
+            (smoothed, 0.0)
+        };
+        Course {
+            speed,
+            gain,
             fades_in,
-            age,
         }
     }
+}
+
+/// How a count goes on: records a second, how fast that grows, and in how many seconds it would fade to nothing.
+#[derive(Default)]
+struct Course {
+    speed: f64,
+    gain: f64,
+    fades_in: Option<f64>,
 }
 
 #[cfg(test)]
