@@ -10,14 +10,13 @@ use backfill_watch::core::event::{Event, MAX_BODY, MAX_LOG_LINE};
 use backfill_watch::core::log_line::{LogLine, last_warnings};
 use backfill_watch::core::operation::Operation;
 use backfill_watch::core::project::{self, Moment, Project};
-use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 
-use super::is_one_line;
+use super::{PACE, is_one_line, wall};
 
 /// Quoted by an answer it must not be told.
 const KEY: &str = "simulated-key";
@@ -30,7 +29,7 @@ thread_local! {
 pub fn run(data: &[u8]) {
     let Some(response) = response(data) else { return };
     let key = SecretString::from(KEY);
-    let now: Timestamp = "2026-11-24T12:00:00Z".parse().expect("a time");
+    let now = wall();
     let found = RUNTIME.with_borrow(|runtime| {
         runtime.block_on(async {
             let limit = Duration::from_secs(1);
@@ -90,14 +89,6 @@ fn check_error(error: &ApiError, is_quoting: bool) {
 
 /// A project and a watch take it in, three times, with time in between.
 fn conclude(answer: &Answer, now: Timestamp, is_quoting: bool) {
-    let pace = Pace {
-        initial_interval: Duration::from_secs(2),
-        min_interval: Duration::from_secs(2),
-        max_interval: Duration::from_mins(1),
-        multiplier: 1.5,
-        randomization: 0.2,
-        adaptive: true,
-    };
     let rules = Rules {
         stalled_after: Duration::from_mins(1),
         unreachable_after: Duration::from_mins(1),
@@ -120,7 +111,7 @@ fn conclude(answer: &Answer, now: Timestamp, is_quoting: bool) {
         let now = now.checked_add(steady).expect("not far off");
         let context = project::Context {
             name: "project",
-            pace: &pace,
+            pace: &PACE,
             unreachable_after: rules.unreachable_after,
             max_retry_after: Duration::from_mins(15),
             watches: 1,
@@ -140,7 +131,7 @@ fn conclude(answer: &Answer, now: Timestamp, is_quoting: bool) {
                 key: &key,
                 labels: &labels,
                 rules: &rules,
-                pace: &pace,
+                pace: &PACE,
                 now,
                 elapsed,
                 held: Duration::ZERO,
@@ -151,7 +142,7 @@ fn conclude(answer: &Answer, now: Timestamp, is_quoting: bool) {
         );
         check_events(&step.events, is_quoting);
         match step.next {
-            Next::PollAfter(wait) => assert!((pace.min_interval..=pace.max_interval).contains(&wait)),
+            Next::PollAfter(wait) => assert!((PACE.min_interval..=PACE.max_interval).contains(&wait)),
             Next::Over => assert!(watch.phase().is_over()),
         }
     }

@@ -4,6 +4,11 @@
 //! `fuzz_targets/` puts each under libFuzzer; `tests/fuzz.rs` of the product takes these very files, replays the corpus,
 //! and where no fuzzer is at hand changes it at random.
 
+use std::time::Duration;
+
+use backfill_watch::core::schedule::Pace;
+use jiff::Timestamp;
+
 pub mod answer;
 pub mod query;
 pub mod retry_after;
@@ -25,6 +30,21 @@ pub const TARGETS: [(&str, Run); 7] = [
     ("store", store::run),
     ("watch_list", watch_list::run),
 ];
+
+/// The usual settings of a schedule.
+const PACE: Pace = Pace {
+    initial_interval: Duration::from_secs(2),
+    min_interval: Duration::from_secs(2),
+    max_interval: Duration::from_mins(1),
+    multiplier: 1.5,
+    randomization: 0.2,
+    adaptive: true,
+};
+
+/// The time of day in all of this.
+fn wall() -> Timestamp {
+    "2026-11-24T12:00:00Z".parse().expect("a time")
+}
 
 /// What parts the texts of an input that is made of several.
 const PARTING: &str = "\n%%\n";

@@ -20,10 +20,11 @@ use backfill_watch::store::{Change, Store, Subject};
 use backfill_watch::watch_list::Snapshot;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use jiff::Timestamp;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use super::wall;
 
 /// More than every page here takes.
 const MOST: usize = 1 << 20;
@@ -126,7 +127,7 @@ impl Pages {
 }
 
 async fn record(store: &Store) {
-    let since: Timestamp = "2026-11-24T12:00:00Z".parse().expect("a time");
+    let since = wall();
     for turn in 0..3 {
         let event = Event::api(
             EventType::ApiUnreachable,

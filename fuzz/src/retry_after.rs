@@ -6,8 +6,9 @@ use backfill_watch::core::answer::Answer;
 use backfill_watch::core::project::{self, Moment, Project};
 use backfill_watch::core::retry::{AttemptKind, EndpointHealth, Outcome, Permit, Tried, Verdict};
 use backfill_watch::core::retry_after;
-use backfill_watch::core::schedule::Pace;
 use jiff::Timestamp;
+
+use super::{PACE, wall};
 
 /// The longest pause of a project (`poll.max_retry_after`).
 const CAP: Duration = Duration::from_mins(15);
@@ -16,11 +17,7 @@ const DAY: Duration = Duration::from_hours(24);
 
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    for now in [
-        Timestamp::MIN,
-        "2026-11-24T12:00:00Z".parse().expect("a time"),
-        Timestamp::MAX,
-    ] {
+    for now in [Timestamp::MIN, wall(), Timestamp::MAX] {
         let in_header = retry_after::from_header(&text, now);
         if let Some(wait) = in_header {
             assert!(!wait.is_zero());
@@ -39,18 +36,10 @@ pub fn run(data: &[u8]) {
 }
 
 fn pause_a_project(wait: Option<Duration>, now: Timestamp) {
-    let pace = Pace {
-        initial_interval: Duration::from_secs(2),
-        min_interval: Duration::from_secs(2),
-        max_interval: Duration::from_mins(1),
-        multiplier: 1.5,
-        randomization: 0.2,
-        adaptive: true,
-    };
     let steady = Duration::from_secs(7);
     let context = project::Context {
         name: "project",
-        pace: &pace,
+        pace: &PACE,
         unreachable_after: Duration::from_mins(5),
         max_retry_after: CAP,
         watches: 2,
@@ -65,7 +54,7 @@ fn pause_a_project(wait: Option<Duration>, now: Timestamp) {
     assert!(events.is_empty());
     let until = project.hold().paused_until.expect("a pause");
     assert!(
-        (steady + pace.min_interval..=steady + CAP).contains(&until),
+        (steady + PACE.min_interval..=steady + CAP).contains(&until),
         "{wait:?}: {until:?}"
     );
 }

@@ -10,15 +10,15 @@ use backfill_watch::core::answer::{Answer, Failure, FailureClass};
 use backfill_watch::core::event::{ApiData, Event, EventType, MAX_BODY};
 use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Status};
 use backfill_watch::core::project::{self, Moment, Project};
-use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
 use backfill_watch::store::{Change, Endpoint, EventFilter, Store, Subject};
-use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::de::IgnoredAny;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+use super::{PACE, wall};
 
 thread_local! {
     static STATE: State = State::new();
@@ -59,10 +59,6 @@ fn key() -> WatchKey {
         project: "project".into(),
         operation: "op".into(),
     }
-}
-
-fn wall() -> Timestamp {
-    "2026-11-24T12:00:00Z".parse().expect("a time")
 }
 
 fn open(folder: &Path) -> Connection {
@@ -155,14 +151,13 @@ impl State {
             serde_json::from_str::<Project>(&printed).expect("its own JSON"),
             found
         );
-        let pace = pace();
         for answer in answers() {
             let mut project = found.clone();
             for turn in 0..3 {
                 let elapsed = Duration::from_mins(10 * turn);
                 let context = project::Context {
                     name: "project",
-                    pace: &pace,
+                    pace: &PACE,
                     unreachable_after: Duration::from_mins(5),
                     max_retry_after: Duration::from_mins(15),
                     watches: 2,
@@ -231,17 +226,6 @@ fn check_event(event: &Event) {
     assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
 }
 
-fn pace() -> Pace {
-    Pace {
-        initial_interval: Duration::from_secs(2),
-        min_interval: Duration::from_secs(2),
-        max_interval: Duration::from_mins(1),
-        multiplier: 1.5,
-        randomization: 0.2,
-        adaptive: true,
-    }
-}
-
 fn answers() -> [Answer; 4] {
     let operation = |status, processed| {
         Answer::Operation(Box::new(Operation {
@@ -286,7 +270,7 @@ fn go_on(mut watch: Watch, answer: &Answer) {
         progress_step: 10.0,
         progress_interval: Duration::from_mins(1),
     };
-    let (pace, key) = (pace(), key());
+    let key = key();
     watch.resume(Duration::from_hours(1));
     let mut sequence = watch.sequence();
     for turn in 0..3 {
@@ -300,7 +284,7 @@ fn go_on(mut watch: Watch, answer: &Answer) {
             key: &key,
             labels: &Labels::new(),
             rules: &rules,
-            pace: &pace,
+            pace: &PACE,
             now: wall() + Duration::from_mins(turn),
             elapsed: Duration::from_mins(1),
             held: Duration::ZERO,
@@ -319,7 +303,7 @@ fn go_on(mut watch: Watch, answer: &Answer) {
             sequence = told;
         }
         match step.next {
-            Next::PollAfter(wait) => assert!((pace.min_interval..=pace.max_interval).contains(&wait)),
+            Next::PollAfter(wait) => assert!((PACE.min_interval..=PACE.max_interval).contains(&wait)),
             Next::Over => assert!(watch.phase().is_over()),
         }
     }
