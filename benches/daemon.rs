@@ -164,7 +164,7 @@ fn cpu() -> anyhow::Result<()> {
     let bare = {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bare", &api.base_url]).arg(list.list()).arg("100");
-        a_poll(&Measured::start(command)?)?
+        a_poll(&Measured::start(&command)?)?
     };
     println!("CPU a poll: ours {ours:.1} µs, a bare reqwest loop {bare:.1} µs");
     tell(
@@ -182,7 +182,7 @@ fn cpu() -> anyhow::Result<()> {
                 .arg(&api.base_url)
                 .arg(list.list())
                 .args(["100", "100", "64"]);
-            let go = a_poll(&Measured::start(command)?)?;
+            let go = a_poll(&Measured::start(&command)?)?;
             tell(
                 "CPU a poll beside the Go loop",
                 format_args!("{:.2} ({go:.1} µs)", ours / go),

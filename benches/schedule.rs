@@ -108,7 +108,7 @@ fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
     if let Some(path) = svg {
         let lines = outcomes.schedules().map(|(name, outcomes)| chart::Line {
             name,
-            polls: mean(outcomes.iter().map(|outcome| outcome.polls as f64)),
+            polls: mean_polls(outcomes.iter()),
             delays: sorted(outcomes.iter()),
         });
         std::fs::write(&path, chart::draw(&lines))
@@ -150,14 +150,12 @@ impl Outcomes {
     /// What the goals are about: polls more than plain backoff needs, and the mean delay as a part of that of plain
     /// backoff, over all and over those that are easy.
     fn beside_plain(&self) -> [f64; 3] {
-        let polls = |outcomes: &[Outcome]| mean(outcomes.iter().map(|outcome| outcome.polls as f64));
         let delay = |outcomes: &[Outcome], is_of: fn(&Outcome) -> bool| {
-            let of = outcomes.iter().filter(|outcome| is_of(outcome));
-            mean(of.map(|outcome| outcome.delay))
+            mean_delay(outcomes.iter().filter(|outcome| is_of(outcome)))
         };
         let part = |is_of| delay(&self.adaptive, is_of) / delay(&self.plain, is_of);
         [
-            polls(&self.adaptive) - polls(&self.plain),
+            mean_polls(self.adaptive.iter()) - mean_polls(self.plain.iter()),
             part(|_| true),
             part(|outcome| (outcome.course, outcome.estimate) == (0, 0)),
         ]
@@ -285,7 +283,7 @@ fn row<'a>(class: &str, schedule: &str, outcomes: impl Iterator<Item = &'a Outco
     let delays = sorted(outcomes.clone());
     println!(
         "| {class} | {schedule} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} |",
-        mean(outcomes.map(|outcome| outcome.polls as f64)),
+        mean_polls(outcomes),
         mean(delays.iter().copied()),
         quantile(&delays, 0.5),
         quantile(&delays, 0.9),
@@ -297,6 +295,14 @@ fn sorted<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> Vec<f64> {
     let mut delays: Vec<f64> = outcomes.map(|outcome| outcome.delay).collect();
     delays.sort_by(f64::total_cmp);
     delays
+}
+
+fn mean_polls<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> f64 {
+    mean(outcomes.map(|outcome| outcome.polls as f64))
+}
+
+fn mean_delay<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> f64 {
+    mean(outcomes.map(|outcome| outcome.delay))
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {

@@ -53,30 +53,34 @@ impl Folder {
     }
 }
 
+/// The command on these cores, without input and output.
+fn pinned(cores: &str, command: &Command) -> Command {
+    let mut pinned = Command::new("taskset");
+    pinned
+        .args(["-c", cores])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    pinned
+}
+
 /// A process on a core of its own.
 pub struct Measured(Child);
 
 impl Measured {
     /// Starts it.
-    pub fn start(command: Command) -> anyhow::Result<Self> {
-        Self::on(MEASURED_CORE, &command)
+    pub fn start(command: &Command) -> anyhow::Result<Self> {
+        Self::spawn(&mut pinned(MEASURED_CORE, command))
     }
 
-    fn on(core: &str, command: &Command) -> anyhow::Result<Self> {
-        let mut pinned = Command::new("taskset");
-        pinned
-            .args(["-c", core])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit());
-        for (name, value) in command.get_envs() {
-            if let Some(value) = value {
-                pinned.env(name, value);
-            }
-        }
-        Ok(Self(pinned.spawn().context("taskset cannot be run")?))
+    fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+        Ok(Self(command.spawn().context("taskset cannot be run")?))
     }
 
     /// Processor time used up to now, by all threads.
@@ -129,19 +133,15 @@ impl Api {
     pub fn start() -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("api");
-        // It is asked through its standard input, so it is started by hand.
-        let mut child = Command::new("taskset")
-            .args(["-c", API_CORE])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("taskset cannot be run")?;
-        let base_url = read_line(&mut child)?;
+        let mut api = Measured::spawn(
+            pinned(API_CORE, &command)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
+        )?;
+        let base_url = read_line(&mut api.0)?;
         Ok(Self {
             base_url,
-            control: Measured(child).into(),
+            control: api.into(),
         })
     }
 
@@ -222,7 +222,7 @@ impl Daemon {
         for (name, value) in settings {
             command.env(format!("BACKFILL_WATCH_{}", name.to_uppercase()), value);
         }
-        let process = Measured::on(cores, &command)?;
+        let process = Measured::spawn(&mut pinned(cores, &command))?;
         Ok(Self {
             process,
             folder,

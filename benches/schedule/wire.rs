@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
 
-use super::{Backfill, LONG, Outcome, backoff, corpus, mean, replay, row};
+use super::{Backfill, LONG, Outcome, backoff, corpus, mean_delay, mean_polls, replay, row};
 
 /// A second on the wire is so many of the simulation's.
 const SCALE: u32 = 100;
@@ -26,12 +26,10 @@ pub fn compare(count: usize, seed: u64) -> anyhow::Result<()> {
         row("simulated", name, simulated.iter());
         let seen = runtime.block_on(watch(&corpus, adaptive))?;
         row("on the wire", name, seen.iter());
-        let polls = |outcomes: &[Outcome]| mean(outcomes.iter().map(|outcome| outcome.polls as f64));
-        let delay = |outcomes: &[Outcome]| mean(outcomes.iter().map(|outcome| outcome.delay));
         println!(
             "| difference | {name} | {:+.1} % | {:+.2} s | | | |",
-            100.0 * (polls(&seen) / polls(&simulated) - 1.0),
-            delay(&seen) - delay(&simulated)
+            100.0 * (mean_polls(seen.iter()) / mean_polls(simulated.iter()) - 1.0),
+            mean_delay(seen.iter()) - mean_delay(simulated.iter())
         );
     }
     Ok(())
