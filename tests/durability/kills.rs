@@ -8,8 +8,7 @@ use backfill_watch::simulator::{Config, Course, Estimate, Fate, Random, Simulate
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
 use crate::inbox::{Inbox, LONG};
-use crate::support::Setup;
-use crate::tell;
+use crate::support::{Setup, tell};
 
 /// How many kills, unless [`KILLS`] says otherwise.
 const FEW: u64 = 50;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
 use crate::inbox::Inbox;
-use crate::support::{Setup, until};
+use crate::support::{Setup, tell, until};
 
 /// Operations of about four seconds.
 fn forty(simulator: &Simulator) -> Vec<String> {
@@ -70,7 +70,7 @@ async fn a_receiver_that_was_down_gets_all_but_progress_and_polling_never_knew()
 
     let (slowed, free) = (intervals(&with, &operations), intervals(&without, &operations));
     let median = |intervals: &[Duration]| intervals[intervals.len() / 2];
-    crate::tell(&format!(
+    tell(&format!(
         "polls with a receiver that is down: {}, every {:?}; without a receiver: {}, every {:?}",
         slowed.len(),
         median(&slowed),

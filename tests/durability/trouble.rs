@@ -13,8 +13,7 @@ use tempfile::TempDir;
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
 use crate::inbox::Inbox;
-use crate::support::{Daemon, Setup, until};
-use crate::tell;
+use crate::support::{Daemon, Setup, tell, until};
 
 /// A small file system of its own, with room for a test's state; it goes when this is dropped.
 struct SmallDisk {

@@ -208,10 +208,15 @@ pub fn operation(id: &str, status: &str, more: &str) -> String {
     )
 }
 
-/// An answer with the right length.
+/// An answer of the usual kind, with more headers.
 pub fn ok(headers: &str, body: &str) -> Vec<u8> {
+    with_length(&format!("{HEAD}{headers}"), body)
+}
+
+/// An answer that begins so, with the right length.
+pub fn with_length(head: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("{HEAD}{headers}content-length: {length}\r\n\r\n{body}").into_bytes()
+    format!("{head}content-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
 /// The beginning of an answer's head.

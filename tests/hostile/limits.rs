@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
 use crate::inbox::Inbox;
-use crate::support::{Daemon, Setup, until};
-use crate::well::{assert_small, figure, grows_by, text, with_pages};
+use crate::support::{Daemon, Setup, figure, tell, until};
+use crate::well::{assert_small, grows_by, text, with_pages};
 
 #[tokio::test]
 async fn sixty_four_open_files() {
@@ -116,7 +116,7 @@ async fn killed_and_started_again(starve: impl FnOnce(&Daemon), signals: &[i32])
 async fn no_memory_is_given() {
     const ABORTED: i32 = 6;
     let limit = |daemon: &Daemon| {
-        let most = figure(daemon, "VmSize") + 16 * 1024 * 1024;
+        let most = figure(daemon.id(), "VmSize") + 16 * 1024 * 1024;
         let status = Command::new("prlimit")
             .args(["--pid", &daemon.id().to_string(), &format!("--as={most}")])
             .status();
@@ -148,7 +148,7 @@ impl Group {
                 }
             }
         }
-        crate::tell("skipped: no control group with a limit of memory can be made here");
+        tell("skipped: no control group with a limit of memory can be made here");
         None
     }
 

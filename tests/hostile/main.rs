@@ -29,17 +29,9 @@ mod signals;
 mod table;
 mod well;
 
-use std::io::Write as _;
-
-/// Tells the reader of a test run, past the harness, which keeps to itself what passing tests print.
-fn tell(line: &str) {
-    let line = format!("{line}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-}
-
 /// Says in one line why a test cannot be made here. In CI that is a failure: there everything can be had.
 fn skip<T>(why: &str) -> Option<T> {
     assert!(std::env::var_os("CI").is_none(), "cannot be tested here: {why}");
-    tell(&format!("skipped: {}", why.trim()));
+    support::tell(&format!("skipped: {}", why.trim()));
     None
 }

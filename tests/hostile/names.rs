@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 
 use crate::api::{Api, Greeting};
 use crate::skip;
-use crate::support::{Daemon, Setup, until};
-use crate::well::{assert_small, figure, last_error, with_pages};
+use crate::support::{Daemon, Setup, figure, until};
+use crate::well::{assert_small, last_error, with_pages};
 
 const NAME: &str = "api.backfill-watch.test";
 
@@ -194,7 +194,7 @@ async fn a_name_that_is_not_found() {
         last_error(&daemon, "one", &[NAME]).await;
         last_error(&daemon, "two", &[NAME]).await;
         // Each question that is not answered yet occupies a thread.
-        let threads = figure(&daemon, "Threads");
+        let threads = figure(daemon.id(), "Threads");
         assert!(threads < 100, "{threads} threads");
         names.answer(Answer::Address(address));
         let polls = api.polls("two");

@@ -7,7 +7,7 @@ use std::path::Path;
 use backfill_watch::simulator::{Config, Project, Simulator};
 use reqwest::{Client, RequestBuilder};
 
-use crate::api::{Act, Api, ok, operation};
+use crate::api::{Act, Api, ok, operation, with_length};
 use crate::inbox::{Inbox, SECRET};
 use crate::support::{Daemon, Setup, replace_file, until};
 use crate::well::{last_error, page, with_pages};
@@ -153,12 +153,8 @@ async fn what_is_planted_is_not_found() {
 /// The API has the key anyway, and may say it: by mistake in an error, a result or a log line.
 #[tokio::test]
 async fn an_api_that_quotes_the_key() {
-    let quote = |head: &str, body: &str| {
-        let length = body.len();
-        format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into_bytes()
-    };
-    let refusal = quote(
-        "500 Oh\r\ncontent-type: application/problem+json",
+    let refusal = with_length(
+        "HTTP/1.1 500 Oh\r\nconnection: close\r\ncontent-type: application/problem+json\r\n",
         &format!(r#"{{"title":"Oh","detail":"header X-Api-Key: {KEY}"}}"#),
     );
     let api = Api::start(Act::Close(refusal)).await;
@@ -170,10 +166,8 @@ async fn an_api_that_quotes_the_key() {
     let daemon = setup.start();
     let error = last_error(&daemon, "bad-1", &["X-Api-Key"]).await;
     assert!(error.contains("[API key]"), "{error}");
-    api.act(Act::Close(quote(
-        &format!("200 OK\r\ncontent-type: text/{KEY}"),
-        "",
-    )));
+    let kind = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/{KEY}\r\n");
+    api.act(Act::Close(with_length(&kind, "")));
     let error = last_error(&daemon, "bad-1", &["instead of JSON"]).await;
     assert!(!error.contains(KEY), "{error}");
 

@@ -1,28 +1,15 @@
 //! Whether the daemon is well: its memory, its pages, its threads.
 
-use std::fs;
-
 use serde_json::Value;
 
-use crate::support::{DEADLINE, Daemon, Setup, until, until_answered};
+use crate::support::{DEADLINE, Daemon, Setup, figure, until, until_answered};
 
 /// Resident memory that no attack may bring the daemon to at any instant; undisturbed it needs some 50 MB.
 pub const MEMORY: u64 = 200 * 1024 * 1024;
 
-/// One number of `/proc/PID/status`; those in kB are told in bytes.
-pub fn figure(daemon: &Daemon, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    let value = line.trim_start_matches(':').trim();
-    match value.strip_suffix(" kB") {
-        Some(kilobytes) => kilobytes.parse::<u64>().unwrap() * 1024,
-        None => value.parse().unwrap(),
-    }
-}
-
 /// Checks the most memory that the daemon had at any instant.
 pub fn assert_small(daemon: &Daemon) {
-    let most = figure(daemon, "VmHWM");
+    let most = figure(daemon.id(), "VmHWM");
     assert!(most < MEMORY, "{most} bytes");
 }
 

@@ -8,18 +8,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::bench::{Bench, read_to_end};
-use crate::support::{DEADLINE, until};
+use crate::support::{DEADLINE, figure, until};
 
 /// Resident memory that no attack may bring the daemon to; it needs some 50 MB.
 const MEMORY: u64 = 400 * 1024 * 1024;
 
 fn memory(bench: &Bench) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", bench.daemon.id())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    figure(bench.daemon.id(), "VmRSS")
 }
 
 /// Checks that the daemon answers and polls, as if nothing had happened.

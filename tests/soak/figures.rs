@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use backfill_watch::clock;
 
-use crate::support::DEADLINE;
-use crate::tell;
+use crate::support::{DEADLINE, figure, tell};
 
 /// Between two looks while something is waited for.
 const LOOK: Duration = Duration::from_millis(250);
@@ -72,9 +71,9 @@ impl Meter {
         };
         let running = "operations{phase=\"running\"}";
         Figures {
-            memory: self.status("VmRSS:") * 1024.0,
+            memory: figure(self.process, "VmRSS") as f64,
             files: self.entries("fd"),
-            threads: self.status("Threads:"),
+            threads: figure(self.process, "Threads") as f64,
             tasks: metric("tasks"),
             state: self.state(),
             backlog: metric("webhook_backlog"),
@@ -116,12 +115,6 @@ impl Meter {
         let (status, text) = (response.status(), response.text().await.unwrap());
         assert!(status.is_success(), "{path}: {status} {text}");
         text
-    }
-
-    fn status(&self, name: &str) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process)).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     fn entries(&self, of: &str) -> f64 {

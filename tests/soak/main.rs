@@ -15,7 +15,6 @@ mod support;
 mod churn;
 mod figures;
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use backfill_watch::clock;
@@ -23,7 +22,7 @@ use backfill_watch::simulator::{Config, FaultPlan, Receiver, ReceiverConfig, Ret
 
 use churn::{Churn, STAYING, TURN, WATCHES};
 use figures::{Figures, Meter};
-use support::{Setup, replace_file};
+use support::{Setup, replace_file, tell};
 
 /// For how many seconds to go on, the start not counted.
 const SECONDS: &str = "BACKFILL_WATCH_SOAK";
@@ -36,12 +35,6 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TICK: Duration = Duration::from_millis(500);
 /// One reload in so many ticks.
 const RELOAD: usize = 20;
-
-/// Tells the reader of a test run, past the harness, which keeps to itself what passing tests print.
-fn tell(line: &str) {
-    let line = format!("{line}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-}
 
 /// An API in a bad mood: one answer in fifty.
 fn faults() -> FaultPlan {

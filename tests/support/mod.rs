@@ -8,6 +8,7 @@ mod secrets;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -323,6 +324,23 @@ pub async fn until_answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<
             Err(instead) => assert!(clock::instant() < deadline, "waited in vain: {what}: {instead}"),
         }
         tokio::time::sleep(ASK).await;
+    }
+}
+
+/// Tells the reader of a test run, past the harness, which keeps to itself what passing tests print.
+pub fn tell(line: &str) {
+    let line = format!("{line}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+/// One number of `/proc/PID/status`; those in kB are told in bytes.
+pub fn figure(process: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let value = line.trim_start_matches(':').trim();
+    match value.strip_suffix(" kB") {
+        Some(kilobytes) => kilobytes.parse::<u64>().unwrap() * 1024,
+        None => value.parse().unwrap(),
     }
 }
 
