@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -175,8 +176,8 @@ impl Gate {
     }
 
     /// Ends when this poller is called to the gate before it is due.
-    pub async fn summoned(&self) {
-        self.summons.notified().await;
+    pub fn summoned(&self) -> Notified<'_> {
+        self.summons.notified()
     }
 
     /// Waits until no doubt about the credentials is left that `operation` raised.

@@ -1,6 +1,7 @@
 //! One watch's state machine: what an answer means, what is to be told, when to look again.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -125,12 +126,14 @@ pub struct Watch {
     last_poll: Option<Timestamp>,
     next_poll: Option<Timestamp>,
     last_error: Option<String>,
-    facts: Option<Box<Facts>>,
+    /// Shared with the copies that polls decide on: it hardly ever changes.
+    facts: Option<Arc<Facts>>,
     attempts: u64,
     progress: Tracker,
     schedule: Schedule,
-    missing: Option<Trouble>,
-    trouble: Option<Trouble>,
+    /// Boxed, as most watches have no trouble.
+    missing: Option<Box<Trouble>>,
+    trouble: Option<Box<Trouble>>,
     /// Since when it has been told unreachable.
     unreachable: Option<Timestamp>,
     /// Whether the last poll showed the operation: only time between two such polls counts as seen.
@@ -463,7 +466,10 @@ impl Watch {
         self.in_sight = true;
         self.missing = None;
         self.trouble = None;
-        self.facts = Some(Box::new(Facts::of(operation)));
+        let facts = Facts::of(operation);
+        if self.facts.as_deref() != Some(&facts) {
+            self.facts = Some(Arc::new(facts));
+        }
         let metadata = operation.metadata.as_ref();
         let change = self
             .progress
@@ -544,7 +550,9 @@ impl Watch {
     /// The API does not know the operation. True if that would be its end, were it not for doubts about the project.
     fn miss(&mut self, reason: &str, cx: &Context<'_>, events: &mut Vec<Event>) -> bool {
         self.in_sight = false;
-        let missing = self.missing.get_or_insert_with(|| Trouble::begin(cx.now));
+        let missing = self
+            .missing
+            .get_or_insert_with(|| Box::new(Trouble::begin(cx.now)));
         missing.polls = missing.polls.saturating_add(1);
         if missing.polls < ENOUGH || missing.lasted < cx.rules.not_found_grace {
             return false;
@@ -570,7 +578,9 @@ impl Watch {
     /// A poll failed.
     fn fail(&mut self, failure: &Failure, cx: &Context<'_>, events: &mut Vec<Event>) {
         self.in_sight = false;
-        let trouble = self.trouble.get_or_insert_with(|| Trouble::begin(cx.now));
+        let trouble = self
+            .trouble
+            .get_or_insert_with(|| Box::new(Trouble::begin(cx.now)));
         trouble.polls = trouble.polls.saturating_add(1);
         let others_are_answered = cx.project_answered.is_some_and(|ago| ago < trouble.lasted);
         if trouble.polls >= ENOUGH && trouble.lasted >= cx.rules.unreachable_after && others_are_answered {
