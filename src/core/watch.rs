@@ -162,12 +162,17 @@ struct Trouble {
 }
 
 impl Trouble {
-    fn begin(now: Timestamp) -> Self {
-        Self {
-            since: now,
-            lasted: Duration::ZERO,
-            polls: 0,
-        }
+    /// One more poll met it; the first begins the row.
+    fn met(row: &mut Option<Box<Self>>, now: Timestamp) -> &Self {
+        let trouble = row.get_or_insert_with(|| {
+            Box::new(Self {
+                since: now,
+                lasted: Duration::ZERO,
+                polls: 0,
+            })
+        });
+        trouble.polls = trouble.polls.saturating_add(1);
+        trouble
     }
 }
 
@@ -550,10 +555,7 @@ impl Watch {
     /// The API does not know the operation. True if that would be its end, were it not for doubts about the project.
     fn miss(&mut self, reason: &str, cx: &Context<'_>, events: &mut Vec<Event>) -> bool {
         self.in_sight = false;
-        let missing = self
-            .missing
-            .get_or_insert_with(|| Box::new(Trouble::begin(cx.now)));
-        missing.polls = missing.polls.saturating_add(1);
+        let missing = Trouble::met(&mut self.missing, cx.now);
         if missing.polls < ENOUGH || missing.lasted < cx.rules.not_found_grace {
             return false;
         }
@@ -578,10 +580,7 @@ impl Watch {
     /// A poll failed.
     fn fail(&mut self, failure: &Failure, cx: &Context<'_>, events: &mut Vec<Event>) {
         self.in_sight = false;
-        let trouble = self
-            .trouble
-            .get_or_insert_with(|| Box::new(Trouble::begin(cx.now)));
-        trouble.polls = trouble.polls.saturating_add(1);
+        let trouble = Trouble::met(&mut self.trouble, cx.now);
         let others_are_answered = cx.project_answered.is_some_and(|ago| ago < trouble.lasted);
         if trouble.polls >= ENOUGH && trouble.lasted >= cx.rules.unreachable_after && others_are_answered {
             let since = trouble.since;
