@@ -201,12 +201,8 @@ fn corpus(seed: u64, (shortest, longest): (f64, f64), count: usize) -> Vec<Backf
 /// The settings that the product has unless told otherwise.
 fn backoff(adaptive: bool) -> Pace {
     Pace {
-        initial_interval: Duration::from_secs(2),
-        min_interval: Duration::from_secs(2),
-        max_interval: Duration::from_mins(1),
-        multiplier: 1.5,
-        randomization: 0.2,
         adaptive,
+        ..Pace::DEFAULT
     }
 }
 

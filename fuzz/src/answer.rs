@@ -10,13 +10,14 @@ use backfill_watch::core::event::{Event, MAX_BODY, MAX_LOG_LINE};
 use backfill_watch::core::log_line::{LogLine, last_warnings};
 use backfill_watch::core::operation::Operation;
 use backfill_watch::core::project::{self, Moment, Project};
+use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 
-use super::{PACE, is_one_line, wall};
+use super::{is_one_line, wall};
 
 /// Quoted by an answer it must not be told.
 const KEY: &str = "simulated-key";
@@ -111,7 +112,7 @@ fn conclude(answer: &Answer, now: Timestamp, is_quoting: bool) {
         let now = now.checked_add(steady).expect("not far off");
         let context = project::Context {
             name: "project",
-            pace: &PACE,
+            pace: &Pace::DEFAULT,
             unreachable_after: rules.unreachable_after,
             max_retry_after: Duration::from_mins(15),
             watches: 1,
@@ -131,7 +132,7 @@ fn conclude(answer: &Answer, now: Timestamp, is_quoting: bool) {
                 key: &key,
                 labels: &labels,
                 rules: &rules,
-                pace: &PACE,
+                pace: &Pace::DEFAULT,
                 now,
                 elapsed,
                 held: Duration::ZERO,
@@ -142,7 +143,9 @@ fn conclude(answer: &Answer, now: Timestamp, is_quoting: bool) {
         );
         check_events(&step.events, is_quoting);
         match step.next {
-            Next::PollAfter(wait) => assert!((PACE.min_interval..=PACE.max_interval).contains(&wait)),
+            Next::PollAfter(wait) => {
+                assert!((Pace::DEFAULT.min_interval..=Pace::DEFAULT.max_interval).contains(&wait))
+            }
             Next::Over => assert!(watch.phase().is_over()),
         }
     }

@@ -4,9 +4,6 @@
 //! `fuzz_targets/` puts each under libFuzzer; `tests/fuzz.rs` of the product takes these very files, replays the corpus,
 //! and where no fuzzer is at hand changes it at random.
 
-use std::time::Duration;
-
-use backfill_watch::core::schedule::Pace;
 use jiff::Timestamp;
 
 pub mod answer;
@@ -30,16 +27,6 @@ pub const TARGETS: [(&str, Run); 7] = [
     ("store", store::run),
     ("watch_list", watch_list::run),
 ];
-
-/// The usual settings of a schedule.
-const PACE: Pace = Pace {
-    initial_interval: Duration::from_secs(2),
-    min_interval: Duration::from_secs(2),
-    max_interval: Duration::from_mins(1),
-    multiplier: 1.5,
-    randomization: 0.2,
-    adaptive: true,
-};
 
 /// The time of day in all of this.
 fn wall() -> Timestamp {

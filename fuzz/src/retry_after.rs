@@ -6,9 +6,10 @@ use backfill_watch::core::answer::Answer;
 use backfill_watch::core::project::{self, Moment, Project};
 use backfill_watch::core::retry::{AttemptKind, EndpointHealth, Outcome, Permit, Tried, Verdict};
 use backfill_watch::core::retry_after;
+use backfill_watch::core::schedule::Pace;
 use jiff::Timestamp;
 
-use super::{PACE, wall};
+use super::wall;
 
 /// The longest pause of a project (`poll.max_retry_after`).
 const CAP: Duration = Duration::from_mins(15);
@@ -39,7 +40,7 @@ fn pause_a_project(wait: Option<Duration>, now: Timestamp) {
     let steady = Duration::from_secs(7);
     let context = project::Context {
         name: "project",
-        pace: &PACE,
+        pace: &Pace::DEFAULT,
         unreachable_after: Duration::from_mins(5),
         max_retry_after: CAP,
         watches: 2,
@@ -54,7 +55,7 @@ fn pause_a_project(wait: Option<Duration>, now: Timestamp) {
     assert!(events.is_empty());
     let until = project.hold().paused_until.expect("a pause");
     assert!(
-        (steady + PACE.min_interval..=steady + CAP).contains(&until),
+        (steady + Pace::DEFAULT.min_interval..=steady + CAP).contains(&until),
         "{wait:?}: {until:?}"
     );
 }

@@ -10,6 +10,7 @@ use backfill_watch::core::answer::{Answer, Failure, FailureClass};
 use backfill_watch::core::event::{ApiData, Event, EventType, MAX_BODY};
 use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Status};
 use backfill_watch::core::project::{self, Moment, Project};
+use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
 use backfill_watch::store::{Change, Endpoint, EventFilter, Store, Subject};
@@ -18,7 +19,7 @@ use serde::de::IgnoredAny;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{PACE, wall};
+use super::wall;
 
 thread_local! {
     static STATE: State = State::new();
@@ -157,7 +158,7 @@ impl State {
                 let elapsed = Duration::from_mins(10 * turn);
                 let context = project::Context {
                     name: "project",
-                    pace: &PACE,
+                    pace: &Pace::DEFAULT,
                     unreachable_after: Duration::from_mins(5),
                     max_retry_after: Duration::from_mins(15),
                     watches: 2,
@@ -284,7 +285,7 @@ fn go_on(mut watch: Watch, answer: &Answer) {
             key: &key,
             labels: &Labels::new(),
             rules: &rules,
-            pace: &PACE,
+            pace: &Pace::DEFAULT,
             now: wall() + Duration::from_mins(turn),
             elapsed: Duration::from_mins(1),
             held: Duration::ZERO,
@@ -303,7 +304,9 @@ fn go_on(mut watch: Watch, answer: &Answer) {
             sequence = told;
         }
         match step.next {
-            Next::PollAfter(wait) => assert!((PACE.min_interval..=PACE.max_interval).contains(&wait)),
+            Next::PollAfter(wait) => {
+                assert!((Pace::DEFAULT.min_interval..=Pace::DEFAULT.max_interval).contains(&wait))
+            }
             Next::Over => assert!(watch.phase().is_over()),
         }
     }

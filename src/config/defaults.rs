@@ -24,12 +24,7 @@ pub(super) const REQUEST_TIMEOUT: Duration = seconds(10);
 pub(super) const MAX_CONCURRENT_REQUESTS: usize = 32;
 pub(super) const MAX_REQUESTS_PER_SECOND: f64 = 20.0;
 
-pub(super) const INITIAL_INTERVAL: Duration = seconds(2);
-pub(super) const MIN_INTERVAL: Duration = seconds(2);
-pub(super) const MAX_INTERVAL: Duration = minutes(1);
-pub(super) const MULTIPLIER: f64 = 1.5;
-pub(super) const RANDOMIZATION: f64 = 0.2;
-pub(super) const ADAPTIVE: bool = true;
+// The schedule has its own: `Pace::DEFAULT`.
 pub(super) const STALLED_AFTER: Duration = minutes(30);
 pub(super) const UNREACHABLE_AFTER: Duration = minutes(5);
 pub(super) const NOT_FOUND_GRACE: Duration = minutes(2);

@@ -32,12 +32,12 @@ impl Poll {
 
 fn pace(reader: &mut Reader<'_>) -> Pace {
     let pace = Pace {
-        initial_interval: reader.duration("poll.initial_interval", defaults::INITIAL_INTERVAL, SHORTEST),
-        min_interval: reader.duration("poll.min_interval", defaults::MIN_INTERVAL, SHORTEST),
-        max_interval: reader.duration("poll.max_interval", defaults::MAX_INTERVAL, SHORTEST),
-        multiplier: reader.number("poll.multiplier", defaults::MULTIPLIER, &(1.0..=100.0)),
-        randomization: reader.number("poll.randomization", defaults::RANDOMIZATION, &(0.0..=1.0)),
-        adaptive: reader.boolean("poll.adaptive", defaults::ADAPTIVE),
+        initial_interval: reader.duration("poll.initial_interval", Pace::DEFAULT.initial_interval, SHORTEST),
+        min_interval: reader.duration("poll.min_interval", Pace::DEFAULT.min_interval, SHORTEST),
+        max_interval: reader.duration("poll.max_interval", Pace::DEFAULT.max_interval, SHORTEST),
+        multiplier: reader.number("poll.multiplier", Pace::DEFAULT.multiplier, &(1.0..=100.0)),
+        randomization: reader.number("poll.randomization", Pace::DEFAULT.randomization, &(0.0..=1.0)),
+        adaptive: reader.boolean("poll.adaptive", Pace::DEFAULT.adaptive),
     };
     let max = ("poll.max_interval", pace.max_interval);
     in_order(reader, ("poll.initial_interval", pace.initial_interval), max);

@@ -346,14 +346,7 @@ mod tests {
         fn new() -> Self {
             Self {
                 project: Project::default(),
-                pace: Pace {
-                    initial_interval: Duration::from_secs(2),
-                    min_interval: Duration::from_secs(2),
-                    max_interval: Duration::from_mins(1),
-                    multiplier: 1.5,
-                    randomization: 0.2,
-                    adaptive: true,
-                },
+                pace: Pace::DEFAULT,
                 watches: 3,
                 now: Moment {
                     wall: "2026-11-23T12:00:00Z".parse().unwrap(),

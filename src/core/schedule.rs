@@ -46,6 +46,16 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// The defaults.
+    pub const DEFAULT: Self = Self {
+        initial_interval: Duration::from_secs(2),
+        min_interval: Duration::from_secs(2),
+        max_interval: Duration::from_mins(1),
+        multiplier: 1.5,
+        randomization: 0.2,
+        adaptive: true,
+    };
+
     /// The longest interval, whatever the settings say.
     #[must_use]
     pub fn longest(&self) -> Duration {
@@ -213,12 +223,8 @@ mod tests {
 
     fn pace() -> Pace {
         Pace {
-            initial_interval: Duration::from_secs(2),
-            min_interval: Duration::from_secs(2),
-            max_interval: Duration::from_mins(1),
-            multiplier: 1.5,
-            randomization: 0.2,
             adaptive: false,
+            ..Pace::DEFAULT
         }
     }
 
