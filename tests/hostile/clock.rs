@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use crate::event_log::{assert_gapless, events};
 use crate::inbox::Inbox;
-use crate::skip;
-use crate::support::{Setup, until};
+use crate::support::{Setup, skip, until};
 use crate::well::assert_small;
 
 /// What sets the clock of one process alone, by a file.

@@ -28,10 +28,3 @@ mod secrets;
 mod signals;
 mod table;
 mod well;
-
-/// Says in one line why a test cannot be made here. In CI that is a failure: there everything can be had.
-fn skip<T>(why: &str) -> Option<T> {
-    assert!(std::env::var_os("CI").is_none(), "cannot be tested here: {why}");
-    support::tell(&format!("skipped: {}", why.trim()));
-    None
-}

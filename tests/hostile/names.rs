@@ -9,8 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, Greeting};
-use crate::skip;
-use crate::support::{Daemon, Setup, figure, until};
+use crate::support::{Daemon, Setup, figure, skip, until};
 use crate::well::{assert_small, last_error, with_pages};
 
 const NAME: &str = "api.backfill-watch.test";

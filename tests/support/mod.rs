@@ -333,6 +333,13 @@ pub fn tell(line: &str) {
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
+/// Says in one line why a test cannot be made here. In CI that is a failure: there everything can be had.
+pub fn skip<T>(why: &str) -> Option<T> {
+    assert!(std::env::var_os("CI").is_none(), "cannot be tested here: {why}");
+    tell(&format!("skipped: {}", why.trim()));
+    None
+}
+
 /// One number of `/proc/PID/status`; those in kB are told in bytes.
 pub fn figure(process: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
