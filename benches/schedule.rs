@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use backfill_watch::core::answer::Answer;
+use backfill_watch::core::kind::Kinds;
 use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
@@ -242,6 +243,7 @@ fn watch(backfill: &Backfill, pace: &Pace, listed_within: f64, random: &Random) 
         progress_interval: Duration::from_mins(1),
     };
     let created = Timestamp::UNIX_EPOCH;
+    let kinds = Kinds::default();
     let mut watch = Watch::default();
     let mut elapsed = Duration::from_secs_f64(listed_within * random.next_f64());
     let mut before = elapsed;
@@ -252,6 +254,7 @@ fn watch(backfill: &Backfill, pace: &Pace, listed_within: f64, random: &Random) 
             labels: &labels,
             rules: &rules,
             pace,
+            kinds: &kinds,
             now: created.checked_add(elapsed)?,
             elapsed: elapsed - before,
             held: Duration::ZERO,

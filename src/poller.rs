@@ -15,6 +15,7 @@ use crate::chance::Chance;
 use crate::clock;
 use crate::config::Poll;
 use crate::core::event::EventType;
+use crate::core::kind::Kinds;
 use crate::core::watch::{Context, Next, Step, Watch};
 use crate::project::{Attempt, Polled, Project, Unrecorded};
 use crate::record::Recorder;
@@ -34,6 +35,8 @@ pub struct Shared<F> {
     pub chance: Chance,
     /// What is measured.
     pub metrics: Metrics,
+    /// What the operations have in common.
+    pub kinds: Kinds,
 }
 
 /// The poller of one watch.
@@ -220,6 +223,7 @@ impl<F: Fetch> Poller<F> {
             labels: &labels,
             rules: &poll.rules,
             pace: &poll.pace,
+            kinds: &self.shared.kinds,
             now: self.shared.recorder.now(),
             elapsed: clock::instant() - self.observed,
             held: polled.map_or(Duration::ZERO, |polled| polled.held),

@@ -7,6 +7,7 @@ use axum::http;
 use backfill_watch::ampersand::{ApiError, Reply};
 use backfill_watch::core::answer::Answer;
 use backfill_watch::core::event::{Event, MAX_BODY, MAX_LOG_LINE};
+use backfill_watch::core::kind::Kinds;
 use backfill_watch::core::log_line::{LogLine, last_warnings};
 use backfill_watch::core::operation::Operation;
 use backfill_watch::core::project::{self, Moment, Project};
@@ -133,6 +134,7 @@ fn conclude(answer: &Answer, now: Timestamp, is_quoting: bool) {
                 labels: &labels,
                 rules: &rules,
                 pace: &Pace::DEFAULT,
+                kinds: &Kinds::default(),
                 now,
                 elapsed,
                 held: Duration::ZERO,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backfill_watch::core::answer::{Answer, Failure, FailureClass};
 use backfill_watch::core::event::{ApiData, Event, EventType, MAX_BODY};
+use backfill_watch::core::kind::Kinds;
 use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Status};
 use backfill_watch::core::project::{self, Moment, Project};
 use backfill_watch::core::schedule::Pace;
@@ -286,6 +287,7 @@ fn go_on(mut watch: Watch, answer: &Answer) {
             labels: &Labels::new(),
             rules: &rules,
             pace: &Pace::DEFAULT,
+            kinds: &Kinds::default(),
             now: wall() + Duration::from_mins(turn),
             elapsed: Duration::from_mins(1),
             held: Duration::ZERO,

@@ -15,6 +15,7 @@ use crate::ampersand::Fetch;
 use crate::board::Board;
 use crate::chance::Chance;
 use crate::config::{Poll, Settings};
+use crate::core::kind::Kinds;
 use crate::poller::Shared;
 use crate::project::{Project, Projects};
 use crate::record::{Recorder, Reporter};
@@ -77,6 +78,7 @@ impl<F: Fetch> Daemon<F> {
             poll: poll_receiver,
             chance: parts.chance,
             metrics: parts.metrics,
+            kinds: Kinds::default(),
         });
         let (supervisor, standing) = Supervisor::new(
             Arc::clone(&shared),

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod event;
+pub mod kind;
 pub mod log_line;
 pub mod operation;
 pub mod outlook;
@@ -15,5 +16,6 @@ pub mod retry_after;
 pub mod schedule;
 pub mod text;
 pub mod trend;
+pub mod wall_time;
 pub mod watch;
 pub mod watch_list;

@@ -1,5 +1,6 @@
 //! Percent, rate, estimated end and stall of one operation's count of records.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,7 +22,7 @@ const FARTHEST_END: f64 = 10.0 * 365.25 * 86_400.0;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tracker {
     processed: Option<u64>,
-    total: Option<u64>,
+    total: Option<NonZeroU64>,
     /// Records and seconds of the recent polls, older ones weighing less; their quotient is the rate.
     records: f64,
     seconds: f64,
@@ -74,7 +75,7 @@ impl Tracker {
         };
         self.total = progress
             .and_then(|progress| progress.records_estimated_total)
-            .filter(|total| *total > 0);
+            .and_then(NonZeroU64::new);
         let ago = self.looked_ago.replace(Duration::ZERO);
         match self.processed.replace(count) {
             None => {
@@ -157,7 +158,7 @@ impl Tracker {
     #[must_use]
     pub fn outlook(&self, age: Duration) -> Outlook {
         self.processed.map_or(Outlook::UNKNOWN, |count| {
-            self.trend.outlook(count, self.total, age)
+            self.trend.outlook(count, self.total(), age)
         })
     }
 
@@ -167,7 +168,7 @@ impl Tracker {
         let records_processed = self.processed?;
         Some(ProgressData {
             records_processed,
-            records_estimated_total: self.total,
+            records_estimated_total: self.total(),
             percent: if phase == Phase::Succeeded {
                 self.total.map(|_| 100.0)
             } else {
@@ -182,14 +183,18 @@ impl Tracker {
                     Timestamp::from_second(end.as_second()).ok()
                 })
             },
-            estimate_exceeded: self.total.is_some_and(|total| records_processed > total),
+            estimate_exceeded: self.total().is_some_and(|total| records_processed > total),
         })
     }
 
     /// Processed of estimated total, to one decimal and below 100: an estimate reached is no success yet.
     fn percent(&self) -> Option<f64> {
-        let (count, total) = (self.processed?, self.total?);
+        let (count, total) = (self.processed?, self.total()?);
         Some(((count as f64 / total as f64 * 1000.0).round() / 10.0).min(99.9))
+    }
+
+    fn total(&self) -> Option<u64> {
+        self.total.map(NonZeroU64::get)
     }
 
     fn rate(&self) -> Option<f64> {
@@ -198,7 +203,7 @@ impl Tracker {
 
     fn remaining(&self) -> Option<Duration> {
         let rest = self
-            .total?
+            .total()?
             .checked_sub(self.processed?)
             .filter(|rest| *rest > 0)?;
         let seconds = rest as f64 / self.rate().filter(|rate| *rate > 0.0)?;

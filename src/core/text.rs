@@ -18,6 +18,15 @@ pub fn cut(text: &str, max: usize) -> String {
     format!("{}{CUT_MARK}", &text[..end])
 }
 
+/// Whether `kept` is what [`cut`] makes of `text`.
+#[must_use]
+pub fn is_cut_of(kept: &str, text: &str, max: usize) -> bool {
+    if text.len() <= max {
+        return kept == text;
+    }
+    kept == cut(text, max)
+}
+
 /// [`cut`], with control characters replaced, so that the text fits on one line of a log or a terminal.
 #[must_use]
 pub fn one_line(text: &str, max: usize) -> String {

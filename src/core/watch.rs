@@ -1,6 +1,5 @@
 //! One watch's state machine: what an answer means, what is to be told, when to look again.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +7,20 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Failure};
-use super::event::{Event, EventType, MAX_RESULT, OperationData, ProgressData, RetryData};
+use super::event::{Event, EventType, OperationData, ProgressData, RetryData};
+use super::kind::Kinds;
 use super::operation::{Operation, Status};
 use super::outlook::Outlook;
 use super::progress::{Change, Tracker};
 use super::schedule::{Pace, Schedule};
-use super::text;
+use super::wall_time::WallTime;
 use super::watch_list::{Labels, WatchKey};
+
+mod facts;
+mod phase;
+
+use facts::Facts;
+pub use phase::Phase;
 
 /// How many polls must have failed before an operation is told unreachable, and how many must have found nothing
 /// before it is gone: one lost answer on a slow schedule is not an outage.
@@ -39,78 +45,6 @@ pub struct Rules {
     pub progress_interval: Duration,
 }
 
-/// Where a watch stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Not seen yet.
-    Pending,
-    /// Seen running.
-    Running,
-    /// Running, but its count stands still.
-    Stalled,
-    /// Over: success.
-    Succeeded,
-    /// Over: failure.
-    Failed,
-    /// Over: another status.
-    Ended,
-    /// Over: the API no longer knows it.
-    Gone,
-    /// Over: watched for long enough.
-    Expired,
-}
-
-impl Phase {
-    /// Every phase.
-    pub const ALL: [Self; 8] = [
-        Self::Pending,
-        Self::Running,
-        Self::Stalled,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Ended,
-        Self::Gone,
-        Self::Expired,
-    ];
-
-    /// The phase's name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Stalled => "stalled",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Ended => "ended",
-            Self::Gone => "gone",
-            Self::Expired => "expired",
-        }
-    }
-
-    /// Whether the watch has no poller any more.
-    #[must_use]
-    pub fn is_over(self) -> bool {
-        match self {
-            Self::Pending | Self::Running | Self::Stalled => false,
-            Self::Succeeded | Self::Failed | Self::Ended | Self::Gone | Self::Expired => true,
-        }
-    }
-
-    /// Whether a watch that is over starts again when its ID is put back on the list: its end may not have been one.
-    #[must_use]
-    pub fn may_start_again(self) -> bool {
-        matches!(self, Self::Ended | Self::Gone | Self::Expired)
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// One watch: everything that is remembered of it, and written to disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
@@ -122,10 +56,10 @@ pub struct Watch {
     polls: u64,
     /// For how long it has been watched.
     watched: Duration,
-    first_seen: Option<Timestamp>,
-    last_poll: Option<Timestamp>,
-    next_poll: Option<Timestamp>,
-    last_error: Option<String>,
+    first_seen: WallTime,
+    last_poll: WallTime,
+    next_poll: WallTime,
+    last_error: Option<Box<str>>,
     /// Shared with the copies that polls decide on: it hardly ever changes.
     facts: Option<Arc<Facts>>,
     attempts: u64,
@@ -135,22 +69,10 @@ pub struct Watch {
     missing: Option<Box<Trouble>>,
     trouble: Option<Box<Trouble>>,
     /// Since when it has been told unreachable.
-    unreachable: Option<Timestamp>,
+    unreachable: WallTime,
     /// Whether the last poll showed the operation: only time between two such polls counts as seen.
     #[serde(skip)]
     in_sight: bool,
-}
-
-/// What an operation said of itself that later events repeat.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Facts {
-    project_id: String,
-    installation_id: String,
-    integration_id: String,
-    objects: Vec<String>,
-    status: Status,
-    create_time: Option<Timestamp>,
-    result: Option<String>,
 }
 
 /// A row of polls that met the same trouble.
@@ -187,6 +109,8 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// How often to poll.
     pub pace: &'a Pace,
+    /// What the operations that are watched have in common.
+    pub kinds: &'a Kinds,
     /// The time on the wall.
     pub now: Timestamp,
     /// Time since the observation before (or since the watch began), by a clock that never steps.
@@ -230,9 +154,9 @@ impl Default for Watch {
             generation: 0,
             polls: 0,
             watched: Duration::ZERO,
-            first_seen: None,
-            last_poll: None,
-            next_poll: None,
+            first_seen: WallTime::NONE,
+            last_poll: WallTime::NONE,
+            next_poll: WallTime::NONE,
             last_error: None,
             facts: None,
             attempts: 0,
@@ -240,7 +164,7 @@ impl Default for Watch {
             schedule: Schedule::default(),
             missing: None,
             trouble: None,
-            unreachable: None,
+            unreachable: WallTime::NONE,
             in_sight: false,
         }
     }
@@ -268,13 +192,13 @@ impl Watch {
     /// When it was polled last.
     #[must_use]
     pub fn last_poll(&self) -> Option<Timestamp> {
-        self.last_poll
+        self.last_poll.get()
     }
 
     /// When it is due next, as far as is known.
     #[must_use]
     pub fn next_poll(&self) -> Option<Timestamp> {
-        self.next_poll
+        self.next_poll.get()
     }
 
     /// What the last poll met, if that was an error.
@@ -283,16 +207,10 @@ impl Watch {
         self.last_error.as_deref()
     }
 
-    /// Whether the API ever answered with this operation.
-    #[must_use]
-    pub fn was_found(&self) -> bool {
-        self.facts.is_some()
-    }
-
     /// Whether it is told unreachable.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        self.unreachable.is_some()
+        self.unreachable != WallTime::NONE
     }
 
     /// How long until the watch expires.
@@ -339,7 +257,7 @@ impl Watch {
     pub fn observe(&mut self, answer: &Answer, cx: &Context<'_>) -> Step {
         self.pass(cx);
         self.polls = self.polls.saturating_add(1);
-        self.last_poll = Some(cx.now);
+        self.last_poll = cx.now.into();
         let mut events = Vec::new();
         let mut doubts_project = false;
         let next = match answer {
@@ -352,24 +270,24 @@ impl Watch {
                 })
             }
             Answer::NotFound(reason) => {
-                self.last_error = Some(reason.clone());
+                self.last_error = Some(reason.as_str().into());
                 doubts_project = self.miss(reason, cx, &mut events);
                 (!self.phase.is_over())
                     .then(|| self.schedule.after_answer(cx.pace, Outlook::UNKNOWN, cx.chance))
             }
             Answer::Refused(reason) | Answer::Forbidden(reason) => {
-                self.last_error = Some(reason.clone());
+                self.last_error = Some(reason.as_str().into());
                 self.in_sight = false;
                 self.tell_unreachable(cx.now, reason, cx, &mut events);
                 Some(self.schedule.after_answer(cx.pace, Outlook::UNKNOWN, cx.chance))
             }
             Answer::Unauthorized(reason) | Answer::Throttled { reason, .. } => {
-                self.last_error = Some(reason.clone());
+                self.last_error = Some(reason.as_str().into());
                 self.in_sight = false;
                 Some(self.schedule.after_failure(cx.pace, cx.chance))
             }
             Answer::Failed(failure) => {
-                self.last_error = Some(failure.reason.clone());
+                self.last_error = Some(failure.reason.as_str().into());
                 self.fail(failure, cx, &mut events);
                 Some(self.schedule.after_failure(cx.pace, cx.chance))
             }
@@ -383,8 +301,8 @@ impl Watch {
             None => Next::Over,
         };
         self.next_poll = match next {
-            Next::PollAfter(wait) => cx.now.checked_add(wait).ok(),
-            Next::Over => None,
+            Next::PollAfter(wait) => cx.now.checked_add(wait).ok().into(),
+            Next::Over => WallTime::NONE,
         };
         Step {
             events,
@@ -406,7 +324,7 @@ impl Watch {
             };
         }
         self.expire(cx, &mut events);
-        self.next_poll = None;
+        self.next_poll = WallTime::NONE;
         Step {
             events,
             next: Next::Over,
@@ -426,11 +344,11 @@ impl Watch {
         let facts = self.facts.as_deref();
         OperationData {
             project: key.project.to_string(),
-            project_id: facts.map(|facts| facts.project_id.clone()),
+            project_id: facts.map(|facts| facts.kind.project_id.clone()),
             operation_id: key.operation.to_string(),
-            installation_id: facts.map(|facts| facts.installation_id.clone()),
-            integration_id: facts.map(|facts| facts.integration_id.clone()),
-            objects: facts.map(|facts| facts.objects.clone()).unwrap_or_default(),
+            installation_id: facts.map(|facts| facts.installation_id.to_string()),
+            integration_id: facts.map(|facts| facts.kind.integration_id.clone()),
+            objects: facts.map(|facts| facts.kind.objects.clone()).unwrap_or_default(),
             status: facts.map(|facts| facts.status.as_str().to_owned()),
             previous_status: None,
             phase: self.phase.as_str(),
@@ -442,7 +360,7 @@ impl Watch {
             retry: None,
             since: None,
             reason: None,
-            result: facts.and_then(|facts| facts.result.clone()),
+            result: facts.and_then(|facts| facts.result.as_deref().map(str::to_owned)),
             duration_seconds: None,
             logs: Vec::new(),
         }
@@ -471,9 +389,8 @@ impl Watch {
         self.in_sight = true;
         self.missing = None;
         self.trouble = None;
-        let facts = Facts::of(operation);
-        if self.facts.as_deref() != Some(&facts) {
-            self.facts = Some(Arc::new(facts));
+        if !self.facts.as_deref().is_some_and(|facts| facts.are_of(operation)) {
+            self.facts = Some(Arc::new(Facts::of(operation, cx.kinds)));
         }
         let metadata = operation.metadata.as_ref();
         let change = self
@@ -485,7 +402,7 @@ impl Watch {
             cx,
         };
 
-        if let Some(since) = self.unreachable.take() {
+        if let Some(since) = std::mem::replace(&mut self.unreachable, WallTime::NONE).get() {
             teller.tell(self, EventType::Reachable, &outage(since), |data| {
                 data.since = Some(since)
             });
@@ -511,7 +428,7 @@ impl Watch {
         };
         if let Some((event_type, phase)) = ending {
             self.phase = phase;
-            let begin = operation.create_time.or(self.first_seen);
+            let begin = operation.create_time.or(self.first_seen.get());
             let occurrence = self.occurrence();
             teller.tell(self, event_type, &occurrence, |data| {
                 data.duration_seconds = begin.map(|begin| {
@@ -523,7 +440,7 @@ impl Watch {
 
         if self.phase == Phase::Pending {
             self.phase = Phase::Running;
-            self.first_seen = Some(cx.now);
+            self.first_seen = cx.now.into();
             let occurrence = self.occurrence();
             teller.tell(self, EventType::Started, &occurrence, |_| ());
         }
@@ -595,10 +512,10 @@ impl Watch {
         cx: &Context<'_>,
         events: &mut Vec<Event>,
     ) {
-        if self.unreachable.is_some() {
+        if self.unreachable != WallTime::NONE {
             return;
         }
-        self.unreachable = Some(since);
+        self.unreachable = since.into();
         Teller {
             events,
             previous: None,
@@ -613,7 +530,7 @@ impl Watch {
     fn expire(&mut self, cx: &Context<'_>, events: &mut Vec<Event>) {
         self.phase = Phase::Expired;
         let occurrence = self.occurrence();
-        let reason = self.last_error.clone();
+        let reason = self.last_error.as_deref().map(str::to_owned);
         Teller {
             events,
             previous: None,
@@ -637,42 +554,6 @@ impl Watch {
     fn stall_occurrence(&self) -> String {
         let (count, restarts) = self.progress.stalled_at();
         format!("{} restart {restarts} count {count}", self.occurrence())
-    }
-}
-
-impl Facts {
-    /// Bounded copies: the API's answer may have a mebibyte.
-    fn of(operation: &Operation) -> Self {
-        let id = |text: &str| text::cut(text, 256);
-        let mut room = 2048_usize;
-        let objects = operation
-            .metadata
-            .as_ref()
-            .and_then(|metadata| metadata.objects.as_deref())
-            .unwrap_or_default();
-        Self {
-            project_id: id(&operation.project_id),
-            installation_id: id(&operation.installation_id),
-            integration_id: id(&operation.integration_id),
-            objects: objects
-                .iter()
-                .map(|name| text::cut(name, 256))
-                .take_while(|name| {
-                    let fits = name.len() <= room;
-                    room = room.saturating_sub(name.len());
-                    fits
-                })
-                .collect(),
-            status: match &operation.status {
-                Status::Other(text) => Status::Other(text::cut(text, 256)),
-                known => known.clone(),
-            },
-            create_time: operation.create_time,
-            result: operation
-                .result
-                .as_deref()
-                .map(|result| text::cut(result, MAX_RESULT)),
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::chance::Chance;
 use crate::config::Poll;
 use crate::core::answer::Answer;
 use crate::core::event::EventType;
+use crate::core::kind::Kinds;
 use crate::core::log_line::LogLine;
 use crate::core::operation::Operation;
 use crate::core::schedule::Pace;
@@ -181,6 +182,7 @@ impl Bench {
             poll: poll.clone(),
             metrics: Metrics::new(),
             chance: Chance::seeded(1),
+            kinds: Kinds::default(),
         });
         let limits = Limits {
             concurrent: 100,

@@ -14,6 +14,7 @@ use crate::board::{Board, Watched};
 use crate::chance::Chance;
 use crate::config::Settings;
 use crate::core::event::Event;
+use crate::core::kind::Kinds;
 use crate::core::watch::{Phase, Watch};
 use crate::core::watch_list::{WatchKey, WatchList};
 use crate::poller::Shared;
@@ -85,6 +86,7 @@ impl Session {
             poll,
             metrics: Metrics::new(),
             chance: Chance::new(),
+            kinds: Kinds::default(),
         });
         let keys: Vec<WatchKey> = list.entries.iter().map(|entry| entry.key.clone()).collect();
         let short = short_ids(&keys);

@@ -1,0 +1,101 @@
+//! What an operation said of itself that later events repeat.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::super::event::MAX_RESULT;
+use super::super::kind::{Kind, Kinds};
+use super::super::operation::{Operation, Status};
+use super::super::text;
+
+/// The most bytes of an ID or a status that are kept.
+const MAX_NAME: usize = 256;
+
+/// Bounded copies: the API's answer may have a mebibyte.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    #[serde(flatten)]
+    pub kind: Arc<Kind>,
+    pub installation_id: Box<str>,
+    pub status: Status,
+    pub create_time: Option<Timestamp>,
+    pub result: Option<Box<str>>,
+}
+
+impl Facts {
+    /// What `operation` says.
+    pub fn of(operation: &Operation, kinds: &Kinds) -> Self {
+        Self {
+            kind: kinds.of(operation),
+            installation_id: text::cut(&operation.installation_id, MAX_NAME).into(),
+            status: match &operation.status {
+                Status::Other(text) => Status::Other(text::cut(text, MAX_NAME)),
+                known => known.clone(),
+            },
+            create_time: operation.create_time,
+            result: operation
+                .result
+                .as_deref()
+                .map(|result| text::cut(result, MAX_RESULT).into()),
+        }
+    }
+
+    /// Whether `operation` says the same.
+    pub fn are_of(&self, operation: &Operation) -> bool {
+        let result = match (self.result.as_deref(), operation.result.as_deref()) {
+            (Some(kept), Some(result)) => text::is_cut_of(kept, result, MAX_RESULT),
+            (kept, result) => kept == result,
+        };
+        result
+            && text::is_cut_of(self.status.as_str(), operation.status.as_str(), MAX_NAME)
+            && text::is_cut_of(&self.installation_id, &operation.installation_id, MAX_NAME)
+            && self.create_time == operation.create_time
+            && self.kind.is_of(operation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation() -> Operation {
+        serde_json::from_str(
+            r#"{"id":"o","projectId":"p","integrationId":"g","configId":"c","installationId":"i","actionType":"read",
+                "status":"in_progress","result":"r","createTime":"2026-11-23T11:48:35Z","metadata":{"objects":["contact"]}}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn each_change_is_noticed_and_nothing_else() {
+        let facts = Facts::of(&operation(), &Kinds::default());
+        assert!(facts.are_of(&operation()));
+        let changes: [fn(&mut Operation); 8] = [
+            |operation| operation.project_id.push('x'),
+            |operation| operation.integration_id.push('x'),
+            |operation| operation.installation_id.push('x'),
+            |operation| operation.status = Status::Success,
+            |operation| operation.result = None,
+            |operation| operation.create_time = None,
+            |operation| operation.metadata = None,
+            |operation| operation.installation_id = "long".repeat(100),
+        ];
+        for change in changes {
+            let mut operation = operation();
+            change(&mut operation);
+            assert!(!facts.are_of(&operation), "{operation:?}");
+            let facts = Facts::of(&operation, &Kinds::default());
+            assert!(facts.are_of(&operation), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn they_are_stored_as_one_flat_object() {
+        let facts = Facts::of(&operation(), &Kinds::default());
+        let stored = r#"{"project_id":"p","integration_id":"g","objects":["contact"],"installation_id":"i","status":"in_progress","create_time":"2026-11-23T11:48:35Z","result":"r"}"#;
+        assert_eq!(serde_json::to_string(&facts).unwrap(), stored);
+        assert_eq!(serde_json::from_str::<Facts>(stored).unwrap(), facts);
+    }
+}
