@@ -1,6 +1,8 @@
 //! Every listed watch as it stands now: written by its poller, read by whoever shows it.
 
-use std::collections::{HashMap, VecDeque};
+use std::borrow::Borrow;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -104,10 +106,34 @@ impl Watched {
     }
 }
 
+/// A watch that collections find by its key.
+#[derive(Debug, Clone)]
+pub struct ByKey(pub Arc<Watched>);
+
+impl Borrow<WatchKey> for ByKey {
+    fn borrow(&self) -> &WatchKey {
+        &self.0.key
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for ByKey {}
+
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key.hash(state);
+    }
+}
+
 /// The listed watches by key.
 #[derive(Debug, Default)]
 pub struct Board {
-    watches: RwLock<HashMap<WatchKey, Arc<Watched>>>,
+    watches: RwLock<HashSet<ByKey>>,
     /// The last removals, each with its number.
     removals: Mutex<VecDeque<(u64, WatchKey)>>,
 }
@@ -126,12 +152,12 @@ pub struct Changes {
 impl Board {
     /// Puts a watch on the board.
     pub fn insert(&self, watched: Arc<Watched>) {
-        self.write().insert(watched.key.clone(), watched);
+        self.write().replace(ByKey(watched));
     }
 
     /// Takes a watch off the board.
     pub fn remove(&self, key: &WatchKey) {
-        if self.write().remove(key).is_none() {
+        if !self.write().remove(key) {
             return;
         }
         let mut removals = lock(&self.removals);
@@ -146,7 +172,7 @@ impl Board {
     pub fn holds(&self, watched: &Arc<Watched>) -> bool {
         self.read()
             .get(&watched.key)
-            .is_some_and(|found| Arc::ptr_eq(found, watched))
+            .is_some_and(|ByKey(found)| Arc::ptr_eq(found, watched))
     }
 
     /// The present revision: changes after this call are after it.
@@ -162,8 +188,8 @@ impl Board {
         let now = self.revision();
         let mut changed: Vec<(u64, Arc<Watched>)> = self
             .read()
-            .values()
-            .filter_map(|watched| {
+            .iter()
+            .filter_map(|ByKey(watched)| {
                 let of_watch = watched.revision();
                 (of_watch > revision).then(|| (of_watch, Arc::clone(watched)))
             })
@@ -193,25 +219,26 @@ impl Board {
     /// The watch of that key.
     #[must_use]
     pub fn get(&self, key: &WatchKey) -> Option<Arc<Watched>> {
-        self.read().get(key).cloned()
+        self.read().get(key).map(|ByKey(watched)| Arc::clone(watched))
     }
 
     /// Every watch, in no order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Watched>> {
-        self.read().values().cloned().collect()
+        let watches = self.read();
+        watches.iter().map(|ByKey(watched)| Arc::clone(watched)).collect()
     }
 
     /// The first answer that `look` gives for a watch, in no order.
     pub fn find<T>(&self, mut look: impl FnMut(&Watched) -> Option<T>) -> Option<T> {
-        self.read().values().find_map(|watched| look(watched))
+        self.read().iter().find_map(|ByKey(watched)| look(watched))
     }
 
     /// How many watches stand in each phase, in the order of [`Phase::ALL`].
     #[must_use]
     pub fn phases(&self) -> [(Phase, usize); Phase::ALL.len()] {
         let mut counts = Phase::ALL.map(|phase| (phase, 0));
-        for watched in self.read().values() {
+        for ByKey(watched) in self.read().iter() {
             let phase = watched.look(Watch::phase);
             for (_, count) in counts.iter_mut().filter(|(of_count, _)| *of_count == phase) {
                 *count += 1;
@@ -220,11 +247,11 @@ impl Board {
         counts
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<WatchKey, Arc<Watched>>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashSet<ByKey>> {
         self.watches.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<WatchKey, Arc<Watched>>> {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashSet<ByKey>> {
         self.watches.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

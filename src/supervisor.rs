@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::ampersand::Fetch;
-use crate::board::{Board, Watched};
+use crate::board::{Board, ByKey, Watched};
 use crate::clock;
 use crate::core::schedule::spread;
 use crate::core::watch::Watch;
@@ -73,10 +73,10 @@ pub struct Supervisor<F> {
     board: Arc<Board>,
     list: watch::Receiver<Arc<Snapshot>>,
     standing: watch::Sender<Standing>,
-    watches: HashMap<WatchKey, Listed>,
+    watches: HashMap<ByKey, Listed>,
     pollers: JoinSet<()>,
     /// Whose poller a task is.
-    tasks: HashMap<Id, WatchKey>,
+    tasks: HashMap<Id, Arc<Watched>>,
     /// The generation of the list that was applied last.
     applied: Option<u64>,
     /// How many watches only wait for their poller to join.
@@ -291,7 +291,7 @@ impl<F: Fetch> Supervisor<F> {
 
     fn insert(&mut self, watched: Arc<Watched>, project: &Arc<Project>, first: Duration) {
         self.board.insert(Arc::clone(&watched));
-        let key = watched.key.clone();
+        let by_key = ByKey(Arc::clone(&watched));
         let labels = watched.labels();
         let mut listed = Listed {
             watched,
@@ -301,7 +301,7 @@ impl<F: Fetch> Supervisor<F> {
             panics: 0,
         };
         self.spawn(&mut listed, project, first);
-        self.watches.insert(key, listed);
+        self.watches.insert(by_key, listed);
     }
 
     /// Starts the poller of a watch that has none; a watch that is over needs none.
@@ -316,7 +316,7 @@ impl<F: Fetch> Supervisor<F> {
             first,
         );
         let handle = self.pollers.spawn(poller.run());
-        self.tasks.insert(handle.id(), listed.watched.key.clone());
+        self.tasks.insert(handle.id(), Arc::clone(&listed.watched));
         *self.polled.entry(Arc::clone(&project.name)).or_default() += 1;
         listed.poller = Some(handle);
     }
@@ -356,8 +356,11 @@ impl<F: Fetch> Supervisor<F> {
     /// A poller has ended: its watch is over, or it was taken off the list, or it panicked.
     async fn joined(&mut self, joined: Result<(Id, ()), JoinError>) {
         let id = joined.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
-        let Some(key) = self.tasks.remove(&id) else { return };
-        let Some(mut listed) = self.watches.remove(&key) else {
+        let Some(watched) = self.tasks.remove(&id) else {
+            return;
+        };
+        let key = &watched.key;
+        let Some(mut listed) = self.watches.remove(key) else {
             return;
         };
         listed.poller = None;
@@ -368,7 +371,7 @@ impl<F: Fetch> Supervisor<F> {
             Wanted::Nothing => self.leaving -= 1,
             Wanted::Again => {
                 let stood = listed.watched.look(Watch::clone);
-                self.return_of(&key, listed.labels, stood).await;
+                self.return_of(key, listed.labels, stood).await;
             }
             Wanted::Polling => {
                 if let Err(error) = joined
@@ -388,7 +391,7 @@ impl<F: Fetch> Supervisor<F> {
                     self.shared.metrics.poller_restarted();
                     self.spawn(&mut listed, &project, wait);
                 }
-                self.watches.insert(key, listed);
+                self.watches.insert(ByKey(watched), listed);
             }
         }
     }

@@ -11,10 +11,12 @@
 //!   carriage return would otherwise vanish whole behind its first `#`.
 //! - The IDs `.` and `..` are rejected, as they would be path segments of another meaning in the request's URL.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::hash_map;
 use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 
 mod problem;
@@ -140,6 +142,7 @@ fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> Wat
             }
         }
     }
+    list.entries.shrink_to_fit();
     list
 }
 
@@ -275,8 +278,8 @@ pub struct Diff<'old, 'new> {
 
 /// The difference between what runs, by key, and what `desired` asks for. `labels` are those of what runs; `None` where that is
 /// as good as gone.
-pub fn diff<'old, 'new, T>(
-    running: &'old HashMap<WatchKey, T>,
+pub fn diff<'old, 'new, K: Borrow<WatchKey> + Eq + Hash, T>(
+    running: &'old HashMap<K, T>,
     labels: impl Fn(&T) -> Option<&Arc<Labels>>,
     desired: &'new WatchList,
 ) -> Diff<'old, 'new> {
@@ -297,7 +300,9 @@ pub fn diff<'old, 'new, T>(
     // Most changes of a long list take nothing away.
     if running.clone().count() > kept {
         let asked: HashSet<&WatchKey> = desired.entries.iter().map(|entry| &entry.key).collect();
-        let gone = running.map(|(key, _)| key).filter(|key| !asked.contains(key));
+        let gone = running
+            .map(|(key, _)| key.borrow())
+            .filter(|key| !asked.contains(key));
         diff.removed.extend(gone);
     }
     diff
