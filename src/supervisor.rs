@@ -218,7 +218,7 @@ impl<F: Fetch> Supervisor<F> {
             .filter(|(_, record)| record.unlisted.is_some())
             .map(|(key, _)| key.clone())
             .collect();
-        let (watches, started_again) = resume(&added, records, self.store.now());
+        let (watches, started_again) = resume(records, self.store.now());
         if !started_again.is_empty() {
             // Before they count as listed: a crash in between would leave them over for good.
             self.store.checkpoint(started_again).await?;
@@ -269,16 +269,17 @@ impl<F: Fetch> Supervisor<F> {
         }
     }
 
-    async fn add(&mut self, added: &[&Entry], watches: Vec<Watch>) {
+    async fn add(&mut self, added: &[&Entry], mut known: HashMap<WatchKey, Watch>) {
         // First polls are spread over as long as the gate needs for them, so that a start is no stampede.
         let mut fresh: HashMap<&str, usize> = HashMap::new();
         for entry in added {
             *fresh.entry(&entry.key.project).or_default() += 1;
         }
-        for (entry, watch) in added.iter().zip(watches) {
+        for entry in added {
             let Some(project) = self.projects.get(&entry.key.project) else {
                 continue;
             };
+            let watch = known.remove(&entry.key).unwrap_or_default();
             if watch.was_seen() {
                 project.was_known().await;
             }
@@ -466,19 +467,15 @@ impl<F: Fetch> Supervisor<F> {
     }
 }
 
-/// The watches of `added` as they go on now, and those of them that start again.
+/// The watches that were recorded as they go on now, and those of them that start again.
 fn resume(
-    added: &[&Entry],
-    mut records: HashMap<WatchKey, WatchRecord>,
+    records: HashMap<WatchKey, WatchRecord>,
     now: Timestamp,
-) -> (Vec<Watch>, Vec<(WatchKey, Watch)>) {
+) -> (HashMap<WatchKey, Watch>, Vec<(WatchKey, Watch)>) {
     let mut started_again = Vec::new();
-    let watches = added
-        .iter()
-        .map(|entry| {
-            let Some(record) = records.remove(&entry.key) else {
-                return Watch::default();
-            };
+    let watches = records
+        .into_iter()
+        .map(|(key, record)| {
             let was = if record.unlisted.is_some() {
                 Was::Away
             } else {
@@ -486,11 +483,13 @@ fn resume(
             };
             let (watch, again) = go_on(record.watch, clock::between(record.saved, now), was);
             if again {
-                started_again.push((entry.key.clone(), watch.clone()));
+                started_again.push((key.clone(), watch.clone()));
             }
-            watch
+            (key, watch)
         })
         .collect();
+    // The map's order is another one at each start.
+    started_again.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     (watches, started_again)
 }
 
