@@ -26,6 +26,8 @@ fn next_revision() -> u64 {
 pub struct Watched {
     /// Project and operation ID.
     pub key: WatchKey,
+    /// Tells it from every other, also from those of the same key; who came later has the higher one.
+    pub number: u64,
     /// What its poller does at the moment.
     pub pulse: Pulse,
     /// As the list has them now. Neither lock is ever held across an await.
@@ -47,14 +49,13 @@ impl Watched {
     /// A watch that goes on from `watch`.
     #[must_use]
     pub fn new(key: WatchKey, labels: Arc<Labels>, watch: Watch) -> Self {
+        let revision = next_revision();
         Self {
             key,
+            number: revision,
             pulse: Pulse::default(),
             labels: Mutex::new(labels),
-            state: Mutex::new(State {
-                watch,
-                revision: next_revision(),
-            }),
+            state: Mutex::new(State { watch, revision }),
             changed: AtomicBool::new(false),
         }
     }

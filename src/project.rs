@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
 use crate::ampersand::Fetch;
@@ -45,23 +45,40 @@ pub struct Project {
 
 /// The projects by name; a reload may add some.
 #[derive(Debug, Default)]
-pub struct Projects(RwLock<HashMap<Arc<str>, Arc<Project>>>);
+pub struct Projects {
+    projects: RwLock<HashMap<Arc<str>, Arc<Project>>>,
+    bell: Arc<Notify>,
+}
 
 impl Projects {
     /// The project of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Project>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        self.read().get(name).cloned()
+    }
+
+    /// Those whose gate calls a sleeping poller.
+    #[must_use]
+    pub fn calling(&self) -> Vec<Arc<Project>> {
+        let projects = self.read();
+        let calling = projects.values().filter(|project| project.gate.is_calling());
+        calling.cloned().collect()
+    }
+
+    /// What every gate rings when it calls a sleeping poller.
+    #[must_use]
+    pub fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.bell)
     }
 
     /// Adds a project.
     pub fn insert(&self, project: Arc<Project>) {
-        let mut projects = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut projects = self.projects.write().unwrap_or_else(PoisonError::into_inner);
         projects.insert(Arc::clone(&project.name), project);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, Arc<Project>>> {
+        self.projects.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,7 +120,7 @@ pub struct Polled {
 }
 
 impl Project {
-    /// A project that goes on from `state`.
+    /// A project that goes on from `state`. It rings `bell` when it calls a sleeping poller.
     #[must_use]
     pub fn new(
         name: Arc<str>,
@@ -111,9 +128,10 @@ impl Project {
         state: project::Project,
         poll: watch::Receiver<Arc<Poll>>,
         recorder: Recorder,
+        bell: Arc<Notify>,
     ) -> Self {
         let start = clock::instant();
-        let gate = Gate::new(limits, start);
+        let gate = Gate::new(limits, start, bell);
         gate.set_hold(state.hold());
         Self {
             name,

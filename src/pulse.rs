@@ -52,6 +52,15 @@ impl Pulse {
         Asking(self)
     }
 
+    /// Until when the poller sleeps, if it does.
+    #[must_use]
+    pub fn sleeps_until(&self) -> Option<Instant> {
+        match *self.doing() {
+            Doing::Due(due) => Some(due),
+            Doing::Waiting | Doing::Asking(_) => None,
+        }
+    }
+
     /// What is wrong with the poller `now`, if requests end after `request_timeout`.
     #[must_use]
     pub fn stuck(&self, now: Instant, request_timeout: Duration) -> Option<Stuck> {

@@ -1,7 +1,7 @@
 //! Makes what runs agree with what is listed: one poller per watch that is not over, and none for any other.
 //!
-//! Signals wake it, they never carry data: start, a changed list and recovery are one path. It alone spawns pollers,
-//! and a replacement starts only after the one before has joined, so that no watch ever has two.
+//! Signals wake it, they never carry data: start, a changed list and recovery are one path. It alone starts pollers,
+//! and a replacement starts only after the one before has ended, so that no watch ever has two.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::ampersand::Fetch;
@@ -22,6 +21,9 @@ use crate::poller::{Poller, Shared};
 use crate::project::{Project, Projects};
 use crate::store::{CommitError, ReadError, Store, WatchRecord};
 use crate::watch_list::Snapshot;
+
+mod scheduler;
+use scheduler::{Ended, Scheduler};
 
 /// How long to wait before what the store could not do is asked again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -74,12 +76,10 @@ pub struct Supervisor<F> {
     list: watch::Receiver<Arc<Snapshot>>,
     standing: watch::Sender<Standing>,
     watches: HashMap<ByKey, Listed>,
-    pollers: JoinSet<()>,
-    /// Whose poller a task is.
-    tasks: HashMap<Id, Arc<Watched>>,
+    scheduler: Scheduler,
     /// The generation of the list that was applied last.
     applied: Option<u64>,
-    /// How many watches only wait for their poller to join.
+    /// How many watches only wait for their poller to end.
     leaving: usize,
     /// How many pollers each project has.
     polled: BTreeMap<Arc<str>, usize>,
@@ -87,14 +87,14 @@ pub struct Supervisor<F> {
     reconciled: bool,
 }
 
-/// A watch that is listed, or whose poller has yet to join.
+/// A watch that is listed, or whose poller has yet to end.
 #[derive(Debug)]
 struct Listed {
     watched: Arc<Watched>,
     /// As the list has them.
     labels: Arc<Labels>,
-    poller: Option<AbortHandle>,
-    /// What is wanted once the poller has joined.
+    has_poller: bool,
+    /// What is wanted once the poller has ended.
     wanted: Wanted,
     /// Panics of its poller in a row.
     panics: u32,
@@ -113,7 +113,7 @@ enum Wanted {
     Polling,
     /// That it is not polled: it was taken off the list.
     Nothing,
-    /// That it starts anew: it was taken off the list and put back before its poller had joined.
+    /// That it starts anew: it was taken off the list and put back before its poller had ended.
     Again,
 }
 
@@ -128,6 +128,7 @@ impl<F: Fetch> Supervisor<F> {
         list: watch::Receiver<Arc<Snapshot>>,
     ) -> (Self, watch::Receiver<Standing>) {
         let (standing, receiver) = watch::channel(Standing::default());
+        let scheduler = Scheduler::start(Arc::clone(&shared), Arc::clone(&projects));
         let supervisor = Self {
             shared,
             store,
@@ -136,8 +137,7 @@ impl<F: Fetch> Supervisor<F> {
             list,
             standing,
             watches: HashMap::new(),
-            pollers: JoinSet::new(),
-            tasks: HashMap::new(),
+            scheduler,
             applied: None,
             leaving: 0,
             polled: BTreeMap::new(),
@@ -175,14 +175,14 @@ impl<F: Fetch> Supervisor<F> {
                 biased;
                 () = cancel.cancelled() => break,
                 changed = self.list.changed() => if changed.is_err() { cancel.cancelled().await; break },
-                Some(joined) = self.pollers.join_next_with_id(), if !self.pollers.is_empty() => {
-                    self.joined(joined).await;
+                ended = self.scheduler.ended() => {
+                    self.ended(ended).await;
                     self.tell_standing().await;
                 }
                 () = tokio::time::sleep(STORE_RETRY), if retry => {}
             }
         }
-        self.pollers.shutdown().await;
+        self.scheduler.shut_down().await;
     }
 
     /// Makes the pollers agree with `list`.
@@ -201,7 +201,7 @@ impl<F: Fetch> Supervisor<F> {
                 listed.watched.relabel(Arc::clone(&entry.labels));
             }
         }
-        // The others were taken off the list before, and their pollers have yet to join.
+        // The others were taken off the list before, and their pollers have yet to end.
         let (returning, added): (Vec<&Entry>, Vec<&Entry>) = asked
             .iter()
             .partition(|entry| self.watches.contains_key(&entry.key));
@@ -286,40 +286,33 @@ impl<F: Fetch> Supervisor<F> {
             let watched = Arc::new(Watched::new(entry.key.clone(), Arc::clone(&entry.labels), watch));
             let window = self.window(&project, fresh.get(&*entry.key.project).copied().unwrap_or(1));
             let first = self.first_poll(&watched, window);
-            self.insert(watched, &project, first);
+            self.insert(watched, &project, first).await;
         }
     }
 
-    fn insert(&mut self, watched: Arc<Watched>, project: &Arc<Project>, first: Duration) {
+    async fn insert(&mut self, watched: Arc<Watched>, project: &Arc<Project>, first: Duration) {
         self.board.insert(Arc::clone(&watched));
         let by_key = ByKey(Arc::clone(&watched));
-        let labels = watched.labels();
         let mut listed = Listed {
+            labels: watched.labels(),
             watched,
-            labels,
-            poller: None,
+            has_poller: false,
             wanted: Wanted::Polling,
             panics: 0,
         };
-        self.spawn(&mut listed, project, first);
+        self.start(&mut listed, project, first).await;
         self.watches.insert(by_key, listed);
     }
 
     /// Starts the poller of a watch that has none; a watch that is over needs none.
-    fn spawn(&mut self, listed: &mut Listed, project: &Arc<Project>, first: Duration) {
+    async fn start(&mut self, listed: &mut Listed, project: &Arc<Project>, first: Duration) {
         if listed.watched.look(|watch| watch.phase().is_over()) {
             return;
         }
-        let poller = Poller::new(
-            Arc::clone(&self.shared),
-            Arc::clone(project),
-            Arc::clone(&listed.watched),
-            first,
-        );
-        let handle = self.pollers.spawn(poller.run());
-        self.tasks.insert(handle.id(), Arc::clone(&listed.watched));
+        let poller = Poller::new(Arc::clone(project), Arc::clone(&listed.watched), first);
+        self.scheduler.start_poller(poller).await;
         *self.polled.entry(Arc::clone(&project.name)).or_default() += 1;
-        listed.poller = Some(handle);
+        listed.has_poller = true;
     }
 
     async fn remove(&mut self, keys: &[WatchKey]) {
@@ -332,15 +325,12 @@ impl<F: Fetch> Supervisor<F> {
             if let Some(changed) = listed.watched.take_changed() {
                 stood.push((key.clone(), changed));
             }
-            match &listed.poller {
-                Some(poller) => {
-                    poller.abort();
-                    listed.wanted = Wanted::Nothing;
-                    self.leaving += 1;
-                }
-                None => {
-                    self.watches.remove(key);
-                }
+            if listed.has_poller {
+                self.scheduler.stop_poller(Arc::clone(&listed.watched)).await;
+                listed.wanted = Wanted::Nothing;
+                self.leaving += 1;
+            } else {
+                self.watches.remove(key);
             }
         }
         // Where they stood, for when they are put back.
@@ -355,16 +345,12 @@ impl<F: Fetch> Supervisor<F> {
     }
 
     /// A poller has ended: its watch is over, or it was taken off the list, or it panicked.
-    async fn joined(&mut self, joined: Result<(Id, ()), JoinError>) {
-        let id = joined.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
-        let Some(watched) = self.tasks.remove(&id) else {
-            return;
-        };
+    async fn ended(&mut self, Ended { watched, panic }: Ended) {
         let key = &watched.key;
         let Some(mut listed) = self.watches.remove(key) else {
             return;
         };
-        listed.poller = None;
+        listed.has_poller = false;
         if let Some(polled) = self.polled.get_mut(&key.project) {
             *polled -= 1;
         }
@@ -375,8 +361,7 @@ impl<F: Fetch> Supervisor<F> {
                 self.return_of(key, listed.labels, stood).await;
             }
             Wanted::Polling => {
-                if let Err(error) = joined
-                    && error.is_panic()
+                if let Some(panic) = panic
                     && let Some(project) = self.projects.get(&key.project)
                 {
                     listed.panics = listed.panics.saturating_add(1);
@@ -384,20 +369,20 @@ impl<F: Fetch> Supervisor<F> {
                     tracing::error!(
                         project = &*key.project,
                         operation_id = &*key.operation,
-                        panic = panic_message(error),
+                        panic,
                         restart_in_seconds = wait.as_secs_f64(),
                         "a poller panicked: this is a bug, please report it; the watch goes on"
                     );
                     self.standing.send_modify(|standing| standing.restarts += 1);
                     self.shared.metrics.poller_restarted();
-                    self.spawn(&mut listed, &project, wait);
+                    self.start(&mut listed, &project, wait).await;
                 }
                 self.watches.insert(ByKey(watched), listed);
             }
         }
     }
 
-    /// A watch was put back on the list before its poller had joined.
+    /// A watch was put back on the list before its poller had ended.
     async fn return_of(&mut self, key: &WatchKey, labels: Arc<Labels>, stood: Watch) {
         let Some(project) = self.projects.get(&key.project) else {
             return;
@@ -429,7 +414,7 @@ impl<F: Fetch> Supervisor<F> {
         let watched = Arc::new(Watched::new(key.clone(), labels, watch));
         let window = self.window(&project, 1);
         let first = self.first_poll(&watched, window);
-        self.insert(watched, &project, first);
+        self.insert(watched, &project, first).await;
     }
 
     /// When a watch is polled first: when it was due before a restart, else somewhere in `window`.
@@ -457,7 +442,8 @@ impl<F: Fetch> Supervisor<F> {
         }
         let listed = self.watches.len() - self.leaving;
         // Whoever is listed and has no poller is over.
-        let over = listed.saturating_sub(self.tasks.len().saturating_sub(self.leaving));
+        let polled: usize = self.polled.values().sum();
+        let over = listed.saturating_sub(polled.saturating_sub(self.leaving));
         // Together: whoever waits for the end must never see a new list with the counts of the one before.
         self.standing.send_modify(|standing| {
             standing.generation = self.applied;
@@ -509,15 +495,6 @@ fn go_on(mut watch: Watch, ago: Duration, was: Was) -> (Watch, bool) {
         watch.resume(ago);
     }
     (watch, again)
-}
-
-fn panic_message(error: JoinError) -> String {
-    let payload = error.into_panic();
-    payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a message".to_owned())
 }
 
 #[cfg(test)]

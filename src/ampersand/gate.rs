@@ -1,11 +1,10 @@
 //! What all pollers of a project pass before they ask: so many in flight, so many a second, and nobody while the
 //! project is paused or its credentials are in doubt. First come, first served.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -38,8 +37,10 @@ pub struct Gate {
     hold: watch::Sender<Sign>,
     /// Room for the one probe that may be under way.
     lane: Semaphore,
-    /// Calls one sleeping poller to the gate, when a probe is wanted and nobody may be due for long.
-    summons: Notify,
+    /// Whether one sleeping poller is called to the gate: a probe is wanted, and nobody may be due for long.
+    summons: AtomicBool,
+    /// Rung when one is.
+    bell: Arc<Notify>,
     /// What steady time counts from.
     start: Instant,
 }
@@ -130,9 +131,9 @@ enum Way<'a> {
 }
 
 impl Gate {
-    /// An open gate.
+    /// An open gate. It rings `bell` when it calls a sleeping poller.
     #[must_use]
-    pub fn new(limits: Limits, start: Instant) -> Self {
+    pub fn new(limits: Limits, start: Instant, bell: Arc<Notify>) -> Self {
         Self {
             door: Semaphore::new(1),
             slots: Semaphore::new(limits.concurrent.clamp(1, Semaphore::MAX_PERMITS)),
@@ -144,7 +145,8 @@ impl Gate {
             surplus: AtomicUsize::new(0),
             hold: watch::Sender::default(),
             lane: Semaphore::new(1),
-            summons: Notify::new(),
+            summons: AtomicBool::new(false),
+            bell,
             start,
         }
     }
@@ -165,7 +167,8 @@ impl Gate {
             changes
         });
         if changed && probing {
-            self.summons.notify_one();
+            self.summons.store(true, Ordering::Release);
+            self.bell.notify_one();
         }
     }
 
@@ -175,9 +178,16 @@ impl Gate {
         self.hold.borrow().hold.probing.is_some()
     }
 
-    /// Ends when this poller is called to the gate before it is due.
-    pub fn summoned(&self) -> Notified<'_> {
-        self.summons.notified()
+    /// Whether it calls a sleeping poller, before that is due.
+    #[must_use]
+    pub fn is_calling(&self) -> bool {
+        self.summons.load(Ordering::Acquire)
+    }
+
+    /// Answers the call, if there is one; whether there is still something to probe.
+    #[must_use]
+    pub fn answer_call(&self) -> bool {
+        self.summons.swap(false, Ordering::AcqRel) && self.is_probing()
     }
 
     /// Waits until no doubt about the credentials is left that `operation` raised.

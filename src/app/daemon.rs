@@ -206,6 +206,7 @@ impl<F: Fetch> Daemon<F> {
                 state.unwrap_or_default(),
                 self.poll.subscribe(),
                 self.recorder.clone(),
+                self.projects.bell(),
             );
             let (is_reachable, has_credentials) = project.health().await;
             self.shared

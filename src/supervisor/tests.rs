@@ -188,8 +188,9 @@ impl Bench {
             concurrent: 100,
             per_second: 1e6,
         };
-        let project = Project::new(Arc::from("p"), limits, Default::default(), poll, recorder);
         let projects = Arc::<Projects>::default();
+        let bell = projects.bell();
+        let project = Project::new(Arc::from("p"), limits, Default::default(), poll, recorder, bell);
         projects.insert(Arc::new(project));
         let board = Arc::new(Board::default());
         let (list, snapshots) = watch::channel(Arc::default());
@@ -227,9 +228,14 @@ impl Bench {
     }
 
     async fn join_one(&mut self) {
-        let joined = self.supervisor.pollers.join_next_with_id().await;
-        self.supervisor.joined(joined.unwrap()).await;
+        let ended = self.supervisor.scheduler.ended().await;
+        self.supervisor.ended(ended).await;
         self.supervisor.tell_standing().await;
+    }
+
+    /// Those that have yet to end included.
+    fn pollers(&self) -> usize {
+        self.supervisor.polled.values().sum()
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -422,10 +428,10 @@ async fn a_replacement_starts_only_after_the_one_before_has_joined() {
     ] {
         bench.apply(lines, 2).await;
         assert_eq!(bench.counts(), (listed, 0), "{lines:?}");
-        assert_eq!(bench.supervisor.pollers.len(), 2, "{lines:?}");
+        assert_eq!(bench.pollers(), 2, "{lines:?}");
     }
     bench.join_one().await;
-    assert_eq!(bench.supervisor.pollers.len(), 2);
+    assert_eq!(bench.pollers(), 2);
     assert_eq!(bench.counts(), (2, 0));
     assert_eq!(
         *bench.outside.watched("a").unwrap().labels(),
@@ -438,7 +444,7 @@ async fn a_replacement_starts_only_after_the_one_before_has_joined() {
     // Gone for good.
     bench.apply("b\n", 3).await;
     bench.join_one().await;
-    assert_eq!(bench.supervisor.pollers.len(), 1);
+    assert_eq!(bench.pollers(), 1);
     assert_eq!(bench.counts(), (1, 0));
     assert!(bench.outside.watched("a").is_none());
 }

@@ -15,7 +15,7 @@ fn gate(concurrent: usize, per_second: f64) -> Arc<Gate> {
         concurrent,
         per_second,
     };
-    Arc::new(Gate::new(limits, clock::instant()))
+    Arc::new(Gate::new(limits, clock::instant(), Arc::default()))
 }
 
 fn paused(until: Duration) -> Hold {
@@ -352,19 +352,16 @@ async fn whoever_raised_the_doubt_does_not_probe() {
 #[tokio::test(start_paused = true)]
 async fn one_sleeper_is_called_when_probes_are_wanted() {
     let gate = gate(10, 1e9);
-    let mut sleepers = [(); 3].map(|()| Box::pin(gate.summoned()));
-    for sleeper in &mut sleepers {
-        assert!(futures_ready(sleeper).await.is_none());
-    }
     gate.set_hold(paused(SECOND));
-    assert!(
-        futures_ready(&mut sleepers[0]).await.is_none(),
-        "a pause calls nobody"
-    );
+    assert!(!gate.is_calling(), "a pause calls nobody");
     gate.set_hold(probing(SECOND, None));
-    let mut called = 0;
-    for sleeper in &mut sleepers {
-        called += usize::from(futures_ready(sleeper).await.is_some());
-    }
-    assert_eq!(called, 1);
+    assert!(gate.is_calling());
+    assert_eq!(futures_ready(&mut Box::pin(gate.bell.notified())).await, Some(()));
+    assert_eq!([gate.answer_call(), gate.answer_call()], [true, false]);
+    gate.set_hold(probing(2 * SECOND, None));
+    gate.set_hold(Hold::default());
+    assert!(
+        gate.is_calling() && !gate.answer_call(),
+        "there is nothing to probe any more"
+    );
 }

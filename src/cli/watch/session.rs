@@ -78,6 +78,7 @@ impl Session {
                 Default::default(),
                 poll,
                 recorder,
+                projects.bell(),
             )));
         }
         let shared = Arc::new(Shared {
