@@ -14,6 +14,7 @@ pub mod project;
 pub mod retry;
 pub mod retry_after;
 pub mod schedule;
+pub mod span;
 pub mod text;
 pub mod trend;
 pub mod wall_time;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::event::ProgressData;
 use super::operation;
 use super::outlook::Outlook;
+use super::span::Span;
 use super::trend::Trend;
 use super::watch::Phase;
 
@@ -32,16 +33,16 @@ pub struct Tracker {
     /// How often the count started afresh.
     restarts: u32,
     /// For how long the count was seen not to change.
-    unchanged: Duration,
+    unchanged: Span,
     /// The count, and `restarts`, at the last stall.
     stalled_at: (u64, u32),
     /// Time and count since progress was last told.
-    told_ago: Duration,
+    told_ago: Span,
     told_step: u32,
     told_count: u64,
     /// Time since the count was last looked at. Unknown after a restart of the daemon: such a gap gives no rate.
     #[serde(skip)]
-    looked_ago: Option<Duration>,
+    looked_ago: Option<Span>,
 }
 
 /// What an observation changed in the count.
@@ -61,9 +62,9 @@ pub enum Change {
 impl Tracker {
     /// Time passes, whether or not anything is seen.
     pub fn pass(&mut self, elapsed: Duration) {
-        self.told_ago = self.told_ago.saturating_add(elapsed);
+        self.told_ago.extend(elapsed);
         if let Some(ago) = &mut self.looked_ago {
-            *ago = ago.saturating_add(elapsed);
+            ago.extend(elapsed);
         }
     }
 
@@ -76,10 +77,10 @@ impl Tracker {
         self.total = progress
             .and_then(|progress| progress.records_estimated_total)
             .and_then(NonZeroU64::new);
-        let ago = self.looked_ago.replace(Duration::ZERO);
+        let ago = self.looked_ago.replace(Span::ZERO);
         match self.processed.replace(count) {
             None => {
-                self.told_ago = Duration::ZERO;
+                self.told_ago = Span::ZERO;
                 self.told_count = count;
                 Change::Rose
             }
@@ -98,16 +99,16 @@ impl Tracker {
                 Change::Restarted
             }
             Some(before) => {
-                if let Some(ago) = ago.filter(|ago| !ago.is_zero()) {
+                if let Some(ago) = ago.map(Span::get).filter(|ago| !ago.is_zero()) {
                     self.records = self.records * SMOOTHING + (count - before) as f64;
                     self.seconds = self.seconds * SMOOTHING + ago.as_secs_f64();
                     self.trend.rise(count - before, ago);
                 }
                 if count > before {
-                    self.unchanged = Duration::ZERO;
+                    self.unchanged = Span::ZERO;
                     Change::Rose
                 } else {
-                    self.unchanged = self.unchanged.saturating_add(seen_for);
+                    self.unchanged.extend(seen_for);
                     Change::Same
                 }
             }
@@ -117,7 +118,7 @@ impl Tracker {
     /// For how long the count was seen not to change.
     #[must_use]
     pub fn unchanged(&self) -> Duration {
-        self.unchanged
+        self.unchanged.get()
     }
 
     /// Remembers where the count stands still.
@@ -144,12 +145,12 @@ impl Tracker {
             self.told_step = reached;
             format!("restart {} percent {}", self.restarts, f64::from(reached) * step)
         } else {
-            if count <= self.told_count || self.told_ago < interval {
+            if count <= self.told_count || self.told_ago.get() < interval {
                 return None;
             }
             format!("restart {} count {count}", self.restarts)
         };
-        self.told_ago = Duration::ZERO;
+        self.told_ago = Span::ZERO;
         self.told_count = count;
         Some(occurrence)
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::outlook::Outlook;
+use super::span::Span;
 
 /// No interval is shorter than this, whatever the settings say: a timer's resolution.
 const FLOOR: Duration = Duration::from_millis(1);
@@ -130,7 +131,7 @@ impl Pace {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The plain backoff's next interval; `None` before the first.
-    interval: Option<Duration>,
+    interval: Option<Span>,
     /// Failed polls in a row; they have a backoff of their own, so that one lost answer costs no long sleep.
     failures: u32,
     /// Polls that showed the operation running, as far as they matter.
@@ -165,9 +166,9 @@ impl Schedule {
     fn plain(&mut self, pace: &Pace) -> Duration {
         let interval = self
             .interval
-            .unwrap_or_else(|| pace.first())
+            .map_or_else(|| pace.first(), Span::get)
             .clamp(pace.shortest(), pace.longest());
-        self.interval = Some(pace.grow(interval));
+        self.interval = Some(pace.grow(interval).into());
         interval
     }
 

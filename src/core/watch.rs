@@ -13,6 +13,7 @@ use super::operation::{Operation, Status};
 use super::outlook::Outlook;
 use super::progress::{Change, Tracker};
 use super::schedule::{Pace, Schedule};
+use super::span::Span;
 use super::wall_time::WallTime;
 use super::watch_list::{Labels, WatchKey};
 
@@ -55,7 +56,7 @@ pub struct Watch {
     generation: u32,
     polls: u64,
     /// For how long it has been watched.
-    watched: Duration,
+    watched: Span,
     first_seen: WallTime,
     last_poll: WallTime,
     next_poll: WallTime,
@@ -153,7 +154,7 @@ impl Default for Watch {
             sequence: 0,
             generation: 0,
             polls: 0,
-            watched: Duration::ZERO,
+            watched: Span::ZERO,
             first_seen: WallTime::NONE,
             last_poll: WallTime::NONE,
             next_poll: WallTime::NONE,
@@ -218,12 +219,12 @@ impl Watch {
     pub fn expires_in(&self, rules: &Rules) -> Option<Duration> {
         rules
             .give_up_after
-            .map(|limit| limit.saturating_sub(self.watched))
+            .map(|limit| limit.saturating_sub(self.watched.get()))
     }
 
     /// Goes on after `downtime` in which nobody watched: it counts towards giving up, and towards nothing else.
     pub fn resume(&mut self, downtime: Duration) {
-        self.watched = self.watched.saturating_add(downtime);
+        self.watched.extend(downtime);
         self.in_sight = false;
     }
 
@@ -266,7 +267,7 @@ impl Watch {
                 self.see(operation, cx, &mut events);
                 (!self.phase.is_over()).then(|| {
                     self.schedule
-                        .after_answer(cx.pace, self.progress.outlook(self.watched), cx.chance)
+                        .after_answer(cx.pace, self.progress.outlook(self.watched.get()), cx.chance)
                 })
             }
             Answer::NotFound(reason) => {
@@ -367,7 +368,7 @@ impl Watch {
     }
 
     fn pass(&mut self, cx: &Context<'_>) {
-        self.watched = self.watched.saturating_add(cx.elapsed);
+        self.watched.extend(cx.elapsed);
         self.progress.pass(cx.elapsed);
         if let Some(missing) = &mut self.missing {
             missing.lasted = missing.lasted.saturating_add(cx.elapsed);

@@ -1,0 +1,80 @@
+//! A length of time in eight bytes.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A length of time to the nanosecond, at most 584 years; what is longer counts as that. There are five in each watch, some
+/// of them optional, and a `Duration` has 16 bytes. Stored as a `Duration` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Duration", into = "Duration")]
+pub struct Span(
+    /// Nanoseconds and one, so that an `Option` is no larger.
+    NonZeroU64,
+);
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
+
+    /// As a `Duration`.
+    #[must_use]
+    pub fn get(self) -> Duration {
+        Duration::from_nanos(self.0.get() - 1)
+    }
+
+    /// Makes it longer.
+    pub fn extend(&mut self, by: Duration) {
+        *self = self.get().saturating_add(by).into();
+    }
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(nanos))
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_keeps_a_duration_and_is_stored_as_one() {
+        for duration in [
+            Duration::ZERO,
+            Duration::new(3, 7),
+            Duration::from_hours(1_000_000),
+        ] {
+            let span = Span::from(duration);
+            assert_eq!(span.get(), duration);
+            let stored = serde_json::to_string(&duration).unwrap();
+            assert_eq!(serde_json::to_string(&span).unwrap(), stored);
+            assert_eq!(serde_json::from_str::<Span>(&stored).unwrap(), span);
+        }
+        assert_eq!(size_of::<Option<Span>>(), 8);
+    }
+
+    #[test]
+    fn the_longest_stays_the_longest() {
+        let mut span = Span::from(Duration::MAX);
+        let longest = span;
+        span.extend(Duration::MAX);
+        assert_eq!(span, longest);
+        assert!(span.get() > Duration::from_hours(24 * 365 * 500));
+    }
+}
