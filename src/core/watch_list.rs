@@ -62,8 +62,6 @@ pub struct Entry {
     pub key: WatchKey,
     /// Its labels, without `project`.
     pub labels: Arc<Labels>,
-    /// The line's number, from 1.
-    pub line: u32,
 }
 
 /// A whole list: the lines that hold, and why others do not. No key occurs twice among the entries.
@@ -138,7 +136,7 @@ fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> Wat
                 } else {
                     Arc::new(parsed.labels)
                 };
-                list.entries.push(Entry { key, labels, line });
+                list.entries.push(Entry { key, labels });
             }
         }
     }
