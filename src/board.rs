@@ -30,8 +30,7 @@ pub struct Watched {
     pub number: u64,
     /// What its poller does at the moment.
     pub pulse: Pulse,
-    /// As the list has them now. Neither lock is ever held across an await.
-    labels: Mutex<Arc<Labels>>,
+    /// Its lock is never held across an await.
     state: Mutex<State>,
     /// Whether it has changed since it was last written to disk.
     changed: AtomicBool,
@@ -40,6 +39,8 @@ pub struct Watched {
 #[derive(Debug)]
 struct State {
     watch: Watch,
+    /// As the list has them now.
+    labels: Arc<Labels>,
     /// The number of the last change of watch or labels. Taken while the lock is held, so that whoever has seen a
     /// higher number and then takes the lock sees this one, too.
     revision: u64,
@@ -54,8 +55,11 @@ impl Watched {
             key,
             number: revision,
             pulse: Pulse::default(),
-            labels: Mutex::new(labels),
-            state: Mutex::new(State { watch, revision }),
+            state: Mutex::new(State {
+                watch,
+                labels,
+                revision,
+            }),
             changed: AtomicBool::new(false),
         }
     }
@@ -63,15 +67,15 @@ impl Watched {
     /// Its labels.
     #[must_use]
     pub fn labels(&self) -> Arc<Labels> {
-        Arc::clone(&lock(&self.labels))
+        Arc::clone(&lock(&self.state).labels)
     }
 
     /// Gives it other labels, from the next event on.
     pub fn relabel(&self, labels: Arc<Labels>) {
-        let mut current = lock(&self.labels);
-        if **current != *labels {
-            *current = labels;
-            lock(&self.state).revision = next_revision();
+        let mut state = lock(&self.state);
+        if *state.labels != *labels {
+            state.labels = labels;
+            state.revision = next_revision();
         }
     }
 
@@ -151,6 +155,11 @@ pub struct Changes {
 }
 
 impl Board {
+    /// Makes room for so many more watches: growing step by step leaves holes in memory.
+    pub fn reserve(&self, more: usize) {
+        self.write().reserve(more);
+    }
+
     /// Puts a watch on the board.
     pub fn insert(&self, watched: Arc<Watched>) {
         self.write().replace(ByKey(watched));

@@ -85,7 +85,11 @@ impl Poller {
 
     /// Does what it was woken for, or `called` to the gate for before that: itself, to sleep again, or `None` when the watch
     /// is over. Dropping the future at any point loses nothing that was recorded.
-    pub async fn wake<F: Fetch>(mut self, shared: Arc<Shared<F>>, called: bool) -> Option<Self> {
+    pub async fn wake<F: Fetch>(
+        mut self: Box<Self>,
+        shared: Arc<Shared<F>>,
+        called: bool,
+    ) -> Option<Box<Self>> {
         let (at, wake) = self.next_wake(&shared.poll.borrow());
         let is_time = at <= clock::instant();
         if !is_time && !called {

@@ -275,6 +275,8 @@ impl<F: Fetch> Supervisor<F> {
         for entry in added {
             *fresh.entry(&entry.key.project).or_default() += 1;
         }
+        self.board.reserve(added.len());
+        self.watches.reserve(added.len());
         for entry in added {
             let Some(project) = self.projects.get(&entry.key.project) else {
                 continue;
@@ -309,7 +311,11 @@ impl<F: Fetch> Supervisor<F> {
         if listed.watched.look(|watch| watch.phase().is_over()) {
             return;
         }
-        let poller = Poller::new(Arc::clone(project), Arc::clone(&listed.watched), first);
+        let poller = Box::new(Poller::new(
+            Arc::clone(project),
+            Arc::clone(&listed.watched),
+            first,
+        ));
         self.scheduler.start_poller(poller).await;
         *self.polled.entry(Arc::clone(&project.name)).or_default() += 1;
         listed.has_poller = true;

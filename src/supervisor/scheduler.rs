@@ -28,7 +28,7 @@ pub(super) struct Ended {
 }
 
 enum Order {
-    Start(Poller),
+    Start(Box<Poller>),
     Stop(Arc<Watched>),
 }
 
@@ -68,7 +68,7 @@ impl Scheduler {
     }
 
     /// Puts a poller to sleep until its first poll. Its watch has no other one.
-    pub async fn start_poller(&self, poller: Poller) {
+    pub async fn start_poller(&self, poller: Box<Poller>) {
         self.order(Order::Start(poller)).await;
     }
 
@@ -113,8 +113,9 @@ struct Queue<F> {
     /// Ends that the supervisor has yet to take: it may be waiting here with an order.
     untold: VecDeque<Ended>,
     /// By the time to wake up, which the watch's pulse tells too, and the watch's number.
-    asleep: BTreeMap<(Instant, u64), Poller>,
-    awake: JoinMap<ByKey, Option<Poller>>,
+    /// Boxed, as the map has room for twice as many.
+    asleep: BTreeMap<(Instant, u64), Box<Poller>>,
+    awake: JoinMap<ByKey, Option<Box<Poller>>>,
     /// Those awake that were stopped.
     stopping: HashSet<ByKey>,
 }
@@ -181,7 +182,7 @@ impl<F: Fetch> Queue<F> {
         }
     }
 
-    fn joined(&mut self, ByKey(watched): ByKey, joined: Result<Option<Poller>, JoinError>) {
+    fn joined(&mut self, ByKey(watched): ByKey, joined: Result<Option<Box<Poller>>, JoinError>) {
         let stopped = self.stopping.remove(&watched.key);
         let panic = match joined {
             // One that had done its work before it was stopped.
@@ -192,7 +193,7 @@ impl<F: Fetch> Queue<F> {
         self.untold.push_back(Ended { watched, panic });
     }
 
-    fn put_to_sleep(&mut self, poller: Poller) {
+    fn put_to_sleep(&mut self, poller: Box<Poller>) {
         let at = poller.wakes_at(&self.shared.poll.borrow());
         poller.watched.pulse.sleep_until(at);
         let calls = poller.project.gate().is_calling();
@@ -202,7 +203,7 @@ impl<F: Fetch> Queue<F> {
         }
     }
 
-    fn wake(&mut self, poller: Poller, called: bool) {
+    fn wake(&mut self, poller: Box<Poller>, called: bool) {
         let by_key = ByKey(Arc::clone(&poller.watched));
         self.awake
             .spawn(by_key, poller.wake(Arc::clone(&self.shared), called));
