@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const EVENTS: usize = 10_000;
-const RATES: [u32; 2] = [100, 500];
+const RATES: [u32; 3] = [100, 500, 1_000];
 const RATE_TIME: Duration = Duration::from_secs(5);
 const KEY: [u8; 32] = [7; 32];
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Config, Project, Simulator};
 use tempfile::TempDir;
 
 /// The binary that is measured, unless `BINARY` names another.
@@ -164,10 +164,20 @@ fn read_line(child: &mut Child) -> anyhow::Result<String> {
     Ok(String::from_utf8(line)?)
 }
 
+/// What the Go loop asks for, and by which key: whoever is refused has less to do.
+fn of_go_poller() -> Project {
+    Project {
+        id: "p-1".to_owned(),
+        name: "p-1".to_owned(),
+        api_keys: vec!["test-key".to_owned()],
+    }
+}
+
 /// Serves the API, and tells how many requests came in for each line of standard input.
 pub fn serve() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let simulator = runtime.block_on(Simulator::start(Config {
+        projects: vec![Project::default(), of_go_poller()],
         keep_instants: 0,
         ..Config::default()
     }))?;
