@@ -2,6 +2,7 @@
 
 mod daemon;
 mod pages;
+mod poll_thread;
 mod signals;
 mod upkeep;
 mod webhooks;
@@ -34,6 +35,7 @@ use crate::systemd;
 use crate::watch_list::{self, WatchListSource};
 pub use daemon::{Daemon, Parts};
 use pages::Pages;
+use poll_thread::PollThread;
 pub use signals::StopSignal;
 use signals::{Received, Signals};
 pub use webhooks::Secrets;
@@ -104,6 +106,7 @@ struct Tasks {
     /// Ends the look-out for the watch list.
     cancel: CancellationToken,
     running: JoinSet<()>,
+    polling: PollThread,
     /// The store's own, where it has any; they end last.
     threads: Option<Threads>,
 }
@@ -199,8 +202,10 @@ impl App {
         let names = project_names(&settings.ampersand);
         let (list_source, list) =
             WatchListSource::new(settings.watch_list.clone(), settings.watch_list_refresh, names);
+        let polling = PollThread::start().context("cannot start the thread that polls")?;
         let parts = Parts {
             fetch,
+            polling: polling.runtime().clone(),
             sender: Arc::new(sender),
             store,
             list: list.snapshots(),
@@ -220,8 +225,12 @@ impl App {
             pages,
         };
         let snapshots = app.list.snapshots();
-        app.pages
-            .start(app.daemon.board(), app.daemon.store(), &snapshots);
+        app.pages.start(
+            app.daemon.board(),
+            app.daemon.store(),
+            &snapshots,
+            polling.runtime(),
+        );
 
         let cancel = CancellationToken::new();
         let mut running = JoinSet::new();
@@ -239,6 +248,7 @@ impl App {
             Tasks {
                 cancel,
                 running,
+                polling,
                 threads,
             },
         ))
@@ -340,6 +350,7 @@ impl App {
         join(&mut tasks.running).await;
         let deliver = deliver.then_some(self.settings.shutdown_timeout);
         self.daemon.stop(deliver).await;
+        tasks.polling.end().await;
         self.pages.stop().await;
         if let Some(threads) = tasks.threads
             && let Err(error) = threads.close().await

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -118,7 +119,7 @@ enum Wanted {
 }
 
 impl<F: Fetch> Supervisor<F> {
-    /// A supervisor without pollers; `list` brings what is to be watched.
+    /// A supervisor without pollers, which will be on the runtime `polling`; `list` brings what is to be watched.
     #[must_use]
     pub fn new(
         shared: Arc<Shared<F>>,
@@ -126,9 +127,10 @@ impl<F: Fetch> Supervisor<F> {
         projects: Arc<Projects>,
         board: Arc<Board>,
         list: watch::Receiver<Arc<Snapshot>>,
+        polling: &Handle,
     ) -> (Self, watch::Receiver<Standing>) {
         let (standing, receiver) = watch::channel(Standing::default());
-        let scheduler = Scheduler::start(Arc::clone(&shared), Arc::clone(&projects));
+        let scheduler = Scheduler::start(Arc::clone(&shared), Arc::clone(&projects), polling);
         let supervisor = Self {
             shared,
             store,

@@ -84,6 +84,7 @@ impl Pages {
             metrics: Metrics::new(),
             store,
             list: watch::channel(Arc::new(Snapshot::default())).1,
+            polling: runtime.handle().clone(),
             per_operation: Arc::new(AtomicBool::new(true)),
         };
         let access = Arc::new(Access::new(&http, address).expect("no token is wanted"));

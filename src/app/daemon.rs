@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,8 @@ use crate::watch_list::Snapshot;
 pub struct Parts<F> {
     /// How answers are got.
     pub fetch: F,
+    /// The runtime that the pollers are on.
+    pub polling: Handle,
     /// What sends events to their receivers.
     pub sender: Arc<dyn Deliver>,
     /// What survives; also the clock that everything is dated by.
@@ -86,6 +89,7 @@ impl<F: Fetch> Daemon<F> {
             Arc::clone(&projects),
             Arc::clone(&parts.board),
             parts.list,
+            &parts.polling,
         );
         let mut daemon = Self {
             shared,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,13 @@ impl Pages {
     }
 
     /// Answers from now on.
-    pub(super) fn start(&mut self, board: &Arc<Board>, store: &Store, list: &watch::Receiver<Arc<Snapshot>>) {
+    pub(super) fn start(
+        &mut self,
+        board: &Arc<Board>,
+        store: &Store,
+        list: &watch::Receiver<Arc<Snapshot>>,
+        polling: &Handle,
+    ) {
         let closing = self.closing.clone();
         let telling = systemd::keep_informed(Arc::clone(&self.health), Arc::clone(board), closing.clone());
         self.tasks.spawn(telling);
@@ -72,6 +79,7 @@ impl Pages {
             metrics: self.metrics.clone(),
             store: store.clone(),
             list: list.clone(),
+            polling: polling.clone(),
             per_operation: Arc::clone(&self.per_operation),
         };
         let address = listener.address();

@@ -27,6 +27,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +59,8 @@ pub struct Sources {
     pub store: Store,
     /// The watch list.
     pub list: watch::Receiver<Arc<Snapshot>>,
+    /// The runtime that polls.
+    pub polling: Handle,
     /// Whether each operation gets metrics of its own; a reload may change it.
     pub per_operation: Arc<AtomicBool>,
 }
@@ -217,6 +220,7 @@ async fn metrics_text(State(site): State<Arc<Site>>) -> Response {
         board: &sources.board,
         list: sources.list.borrow().clone(),
         store: &sources.store,
+        polling: &sources.polling,
         per_operation: sources.per_operation.load(Ordering::Relaxed),
     };
     match sources.metrics.render(&scrape).await {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -42,24 +43,22 @@ pub(super) struct Scheduler {
 }
 
 impl Scheduler {
-    /// Starts the task.
-    pub fn start<F: Fetch>(shared: Arc<Shared<F>>, projects: Arc<Projects>) -> Self {
+    /// Starts the task, and with it all pollers, on the runtime `polling`.
+    pub fn start<F: Fetch>(shared: Arc<Shared<F>>, projects: Arc<Projects>, polling: &Handle) -> Self {
         let (orders, received) = mpsc::channel(WAITING);
         let (ended, ends) = mpsc::channel(WAITING);
         let mut task = JoinSet::new();
-        task.spawn(
-            Queue {
-                shared,
-                projects,
-                orders: received,
-                ended,
-                untold: VecDeque::new(),
-                asleep: BTreeMap::new(),
-                awake: JoinMap::new(),
-                stopping: HashSet::new(),
-            }
-            .run(),
-        );
+        let queue = Queue {
+            shared,
+            projects,
+            orders: received,
+            ended,
+            untold: VecDeque::new(),
+            asleep: BTreeMap::new(),
+            awake: JoinMap::new(),
+            stopping: HashSet::new(),
+        };
+        task.spawn_on(queue.run(), polling);
         Self {
             orders: Some(orders),
             ended: ends,

@@ -200,6 +200,7 @@ impl Bench {
             projects,
             Arc::clone(&board),
             snapshots,
+            &tokio::runtime::Handle::current(),
         );
         let outside = Outside {
             shared,

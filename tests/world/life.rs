@@ -219,6 +219,7 @@ async fn life(world: &Arc<World>, memory: &Arc<Memory>, left: &mut Left) -> End 
     let reporter = Arc::clone(world);
     let parts = Parts {
         fetch: Api(Arc::clone(world)),
+        polling: tokio::runtime::Handle::current(),
         sender: Arc::new(Receivers(Arc::clone(world))),
         store: store.clone(),
         list: list_receiver,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -103,7 +104,9 @@ impl Session {
             ..Snapshot::default()
         }));
         let board = Arc::new(Board::default());
-        let (supervisor, standing) = Supervisor::new(shared, store, projects, Arc::clone(&board), list);
+        let polling = Handle::current();
+        let (supervisor, standing) =
+            Supervisor::new(shared, store, projects, Arc::clone(&board), list, &polling);
         let engine = async move {
             // Held as long as it runs: neither the list nor the settings change, but both are there.
             let _held = (list_in, poll_in);

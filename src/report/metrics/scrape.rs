@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{Encoder, Gauge, GaugeVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use tokio::runtime::Handle;
 
 use super::{Metrics, endpoints, opts};
 use crate::board::Board;
@@ -27,6 +28,8 @@ pub struct Scrape<'a> {
     pub list: Arc<Snapshot>,
     /// The state.
     pub store: &'a Store,
+    /// The runtime that polls.
+    pub polling: &'a Handle,
     /// Whether each operation gets series of its own.
     pub per_operation: bool,
 }
@@ -49,11 +52,10 @@ impl Metrics {
         )?;
         let tasks = IntGauge::with_opts(opts(
             "tasks",
-            "Tasks that run or sleep: one for each operation that is not over, and those of the daemon itself.",
+            "Tasks that run or wait: one for each poll under way or held back, for connections, and of the daemon itself.",
         ))?;
-        tasks.set(whole(
-            tokio::runtime::Handle::current().metrics().num_alive_tasks(),
-        ));
+        let alive = [&Handle::current(), scrape.polling].map(|runtime| runtime.metrics().num_alive_tasks());
+        tasks.set(whole(alive.iter().sum()));
         register(&registry, &tasks)?;
         self.api_health(&registry)?;
         let delays = self.deliveries(&registry)?;

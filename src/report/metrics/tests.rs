@@ -14,6 +14,7 @@ async fn render(metrics: &Metrics, board: &Board, per_operation: bool) -> String
         board,
         list: Arc::new(Snapshot::default()),
         store: &Store::in_memory(),
+        polling: &tokio::runtime::Handle::current(),
         per_operation,
     };
     String::from_utf8(metrics.render(&scrape).await.unwrap()).unwrap()
