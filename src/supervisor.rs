@@ -277,6 +277,13 @@ impl<F: Fetch> Supervisor<F> {
         for entry in added {
             *fresh.entry(&entry.key.project).or_default() += 1;
         }
+        for (name, fresh) in &fresh {
+            if let Some(project) = self.projects.get(name) {
+                // Before the first of them polls, which depends on it; those that are over are taken out afterwards.
+                let polled = self.polled.get(*name).copied().unwrap_or(0);
+                project.set_watches(polled + fresh).await;
+            }
+        }
         self.board.reserve(added.len());
         self.watches.reserve(added.len());
         for entry in added {
