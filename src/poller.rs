@@ -98,9 +98,8 @@ impl Poller {
         }
         self.watched.pulse.wait();
         let step = match wake {
-            // Boxed: what asks and records is large, and a task that waits with it would be as large for each.
             Wake::GiveUp if is_time => Box::pin(self.give_up(&shared)).await,
-            Wake::GiveUp | Wake::Poll => Box::pin(self.poll_once(&shared)).await,
+            Wake::GiveUp | Wake::Poll => self.poll_once(&shared).await,
         };
         match step {
             Ok(Next::Over) => return None,
@@ -151,14 +150,15 @@ impl Poller {
             pulse: &self.watched.pulse,
             metrics: &shared.metrics,
         };
-        let polling = self.project.poll(&shared.fetch, &attempt);
+        // Boxed, as all that is large below: a task is made for each poll, and small ones are cheap to make.
+        let polling = Box::pin(self.project.poll(&shared.fetch, &attempt));
         let give_up = self.give_up_at(&shared.poll.borrow());
         let polled = match give_up {
             None => polling.await,
             Some(give_up) => tokio::select! {
                 biased;
                 polled = polling => polled,
-                () = sleep_until(give_up) => return self.give_up(shared).await,
+                () = sleep_until(give_up) => return Box::pin(self.give_up(shared)).await,
             },
         };
         let polled = match polled {
@@ -171,14 +171,14 @@ impl Poller {
                 return Err(error);
             }
         };
-        let mut watch = self.watched.look(Watch::clone);
+        let mut watch = Box::new(self.watched.look(Watch::clone));
         let mut step = self.decide(shared, &mut watch, Some(&polled));
         if let Some(failed) = step
             .events
             .iter_mut()
             .find(|event| event.event_type == EventType::Failed)
         {
-            failed.attach_logs(shared.fetch.last_warnings(key).await);
+            failed.attach_logs(Box::pin(shared.fetch.last_warnings(key)).await);
         }
         let doubts_project = step.doubts_project;
         let settled = self.settle(shared, watch, step).await;
@@ -187,13 +187,13 @@ impl Poller {
         }
         let next = settled?;
         if doubts_project {
-            self.project.doubt().await?;
+            Box::pin(self.project.doubt()).await?;
         }
         Ok(next)
     }
 
     async fn give_up<F>(&mut self, shared: &Shared<F>) -> Result<Next, CommitError> {
-        let mut watch = self.watched.look(Watch::clone);
+        let mut watch = Box::new(self.watched.look(Watch::clone));
         let step = self.decide(shared, &mut watch, None);
         Ok(match self.settle(shared, watch, step).await? {
             Next::Over => Next::Over,
@@ -237,15 +237,20 @@ impl Poller {
     }
 
     /// Records what is to be told; only then does the watch move on.
-    async fn settle<F>(&mut self, shared: &Shared<F>, watch: Watch, step: Step) -> Result<Next, CommitError> {
+    async fn settle<F>(
+        &mut self,
+        shared: &Shared<F>,
+        watch: Box<Watch>,
+        step: Step,
+    ) -> Result<Next, CommitError> {
         let told = !step.events.is_empty();
         let observed = clock::instant();
         if told {
-            let subject = Subject::Watch(self.watched.key.clone(), Box::new(watch.clone()));
+            let subject = Subject::Watch(self.watched.key.clone(), watch.clone());
             let events = step.events;
-            shared.recorder.record(Change { subject, events }).await?;
+            Box::pin(shared.recorder.record(Change { subject, events })).await?;
         }
-        self.watched.replace(watch, told);
+        self.watched.replace(*watch, told);
         self.observed = observed;
         Ok(step.next)
     }

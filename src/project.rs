@@ -272,8 +272,7 @@ impl Project {
         Ok(concerns)
     }
 
-    /// Records what is to be told; only then does the project move on, and its gate with it: also when the poller that
-    /// brought the answer was taken off the list meanwhile, or the same would be told once more.
+    /// Moves on to `next`, with the gate.
     async fn advance(
         &self,
         mut state: OwnedMutexGuard<project::Project>,
@@ -285,6 +284,18 @@ impl Project {
             *state = next;
             return Ok(());
         }
+        // Boxed: it is rare, and else each poll would be as large.
+        Box::pin(self.record(state, next, events)).await
+    }
+
+    /// Records what is to be told; only then does the project move on, and its gate with it: also when the poller that
+    /// brought the answer was taken off the list meanwhile, or the same would be told once more.
+    async fn record(
+        &self,
+        mut state: OwnedMutexGuard<project::Project>,
+        next: project::Project,
+        events: Vec<Event>,
+    ) -> Result<(), CommitError> {
         let subject = Subject::Project(Arc::clone(&self.name), next.clone());
         let gate = Arc::clone(&self.gate);
         let move_on = move |recorded| {
