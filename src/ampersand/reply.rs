@@ -1,5 +1,6 @@
 //! What came back for a request, and what that means by its status.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -57,9 +58,14 @@ impl Reply {
         };
         let body = if wanted {
             let body = read_body(&mut response, host, limit).await;
-            body.map(|body| match without_key(&String::from_utf8_lossy(&body), key) {
-                Some(text) => text.into_bytes(),
-                None => body,
+            body.map(|body| {
+                // What is lossy goes byte by byte, and hardly any body is no text.
+                let text =
+                    str::from_utf8(&body).map_or_else(|_| String::from_utf8_lossy(&body), Cow::Borrowed);
+                match without_key(&text, key) {
+                    Some(text) => text.into_bytes(),
+                    None => body,
+                }
             })
         } else {
             Ok(Vec::new())
@@ -108,6 +114,10 @@ impl Reply {
             .body
             .as_deref()
             .map_err(|failure| ApiError::Failed(failure.clone()))?;
+        if let Ok(value) = serde_json::from_slice(body) {
+            return Ok(value);
+        }
+        // Once more for the place of the error: to keep track of that costs as much as to parse.
         let mut json = serde_json::Deserializer::from_slice(body);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let place = match error.path().to_string() {
