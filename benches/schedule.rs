@@ -29,6 +29,9 @@ const SEEDS: u64 = 8;
 const LONG: (f64, f64) = (180.0, 6_000.0);
 /// And those that are over before a rate is known.
 const SHORT: (f64, f64) = (10.0, 180.0);
+/// So many objects are read again and again in the corpus that has something to teach, each so many times.
+const OBJECTS: usize = 100;
+const TIMES: usize = 20;
 /// The list names a backfill within so many seconds of its start.
 const LISTED_WITHIN: f64 = 2.0;
 /// So many are watched on the wire.
@@ -97,6 +100,8 @@ fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
     }
     Outcomes::of(&corpus(seed, SHORT, OPERATIONS), seed)?.rows("10 s to 3 min, all", |_| true);
 
+    learning(seed)?;
+
     println!("\n| seed | polls beside plain backoff | mean delay beside it | linear within 5 % |");
     println!("| --- | ---: | ---: | ---: |");
     for seed in SEED..SEED + SEEDS {
@@ -114,6 +119,37 @@ fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
         });
         std::fs::write(&path, chart::draw(&lines))
             .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What it brings to learn from those that have ended.
+fn learning(seed: u64) -> anyhow::Result<()> {
+    println!("\n{OBJECTS} objects, each read {TIMES} times\n");
+    println!("| backfills | schedule | polls | mean | p50 | p90 | p99 |");
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
+    let again = again_and_again(seed);
+    let plain = replay(&again, &backoff(false), LISTED_WITHIN, seed)?;
+    let learned = replay(&again, &backoff(true), LISTED_WITHIN, seed)?;
+    // The same as if each were the first of its object.
+    let first_times: Vec<Backfill> = again
+        .into_iter()
+        .enumerate()
+        .map(|(number, mut backfill)| {
+            backfill.operation.objects = vec![format!("object {number}")];
+            backfill
+        })
+        .collect();
+    let unlearned = replay(&first_times, &backoff(true), LISTED_WITHIN, seed)?;
+    for (class, estimates) in [("all", 0..4), ("with an estimate", 0..3), ("none", 3..4)] {
+        let is_of = |outcome: &Outcome| estimates.contains(&outcome.estimate);
+        for (name, outcomes) in [
+            ("plain", &plain),
+            ("adaptive, nothing learned", &unlearned),
+            ("adaptive", &learned),
+        ] {
+            row(class, name, outcomes.iter().filter(|outcome| is_of(outcome)));
+        }
     }
     Ok(())
 }
@@ -182,6 +218,8 @@ fn corpus(seed: u64, (shortest, longest): (f64, f64), count: usize) -> Vec<Backf
             };
             let factor = 1.0 + between(-within, within);
             let operation = SimulatedOperation {
+                // Each of its own kind: nothing is learned from the others.
+                objects: vec![format!("object {number}")],
                 course: COURSES[course].0,
                 estimate: if missing {
                     Estimate::Missing
@@ -197,6 +235,35 @@ fn corpus(seed: u64, (shortest, longest): (f64, f64), count: usize) -> Vec<Backf
             }
         })
         .collect()
+}
+
+/// The first backfills of [`corpus`] many times, in no order: each lasts about as long every time (within 15 % mostly, by a
+/// normal distribution of its logarithm), and its estimate errs by about as much (within 2 %).
+fn again_and_again(seed: u64) -> Vec<Backfill> {
+    let random = Random::new(seed.wrapping_mul(3));
+    // The sum of twelve is as good as normal.
+    let normal = || (0..12).map(|_| random.next_f64()).sum::<f64>() - 6.0;
+    let firsts = corpus(seed, LONG, OBJECTS);
+    let mut again: Vec<(u64, Backfill)> = (0..OBJECTS * TIMES)
+        .map(|number| {
+            let first = &firsts[number % OBJECTS];
+            let duration = first.operation.duration.mul_f64((0.15 * normal()).exp());
+            let estimate = match first.operation.estimate {
+                Estimate::Wrong(factor) => Estimate::Wrong(factor * (1.0 + 0.01 * normal())),
+                other => other,
+            };
+            let operation = SimulatedOperation {
+                id: format!("op-{number}"),
+                duration,
+                estimate,
+                ..first.operation.clone()
+            };
+            let backfill = Backfill { operation, ..*first };
+            (random.next_u64(), backfill)
+        })
+        .collect();
+    again.sort_unstable_by_key(|(place, _)| *place);
+    again.into_iter().map(|(_, backfill)| backfill).collect()
 }
 
 /// The settings that the product has unless told otherwise.
@@ -219,14 +286,21 @@ fn every_five_seconds() -> Pace {
 fn replay(corpus: &[Backfill], pace: &Pace, listed_within: f64, seed: u64) -> anyhow::Result<Vec<Outcome>> {
     // Other numbers than the corpus was drawn from.
     let random = Random::new(!seed);
+    let kinds = Kinds::default();
     corpus
         .iter()
-        .map(|backfill| watch(backfill, pace, listed_within, &random))
+        .map(|backfill| watch(backfill, pace, listed_within, &random, &kinds))
         .collect()
 }
 
 /// Watches one backfill from its first seconds to its end.
-fn watch(backfill: &Backfill, pace: &Pace, listed_within: f64, random: &Random) -> anyhow::Result<Outcome> {
+fn watch(
+    backfill: &Backfill,
+    pace: &Pace,
+    listed_within: f64,
+    random: &Random,
+    kinds: &Kinds,
+) -> anyhow::Result<Outcome> {
     let operation = &backfill.operation;
     let key = WatchKey {
         project: Arc::from("my-project"),
@@ -243,7 +317,6 @@ fn watch(backfill: &Backfill, pace: &Pace, listed_within: f64, random: &Random) 
         progress_interval: Duration::from_mins(1),
     };
     let created = Timestamp::UNIX_EPOCH;
-    let kinds = Kinds::default();
     let mut watch = Watch::default();
     let mut elapsed = Duration::from_secs_f64(listed_within * random.next_f64());
     let mut before = elapsed;
@@ -254,7 +327,7 @@ fn watch(backfill: &Backfill, pace: &Pace, listed_within: f64, random: &Random) 
             labels: &labels,
             rules: &rules,
             pace,
-            kinds: &kinds,
+            kinds,
             now: created.checked_add(elapsed)?,
             elapsed: elapsed - before,
             held: Duration::ZERO,
@@ -270,6 +343,7 @@ fn watch(backfill: &Backfill, pace: &Pace, listed_within: f64, random: &Random) 
             }
         }
     }
+    watch.teach(kinds);
     Ok(Outcome {
         course: backfill.course,
         estimate: backfill.estimate,

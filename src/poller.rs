@@ -186,6 +186,9 @@ impl Poller {
             self.keep_sight();
         }
         let next = settled?;
+        if next == Next::Over {
+            self.watched.look(|watch| watch.teach(&shared.kinds));
+        }
         if doubts_project {
             Box::pin(self.project.doubt()).await?;
         }

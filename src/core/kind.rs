@@ -1,10 +1,11 @@
-//! What operations have in common, kept once for all of them.
+//! What operations have in common, kept once for all of them, and what those that have ended taught of the others.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::experience::{Experience, Lesson, Lessons};
 use super::operation::Operation;
 use super::text;
 
@@ -12,12 +13,38 @@ use super::text;
 const MAX_NAME: usize = 256;
 /// The most bytes that the names of an operation's objects may have together.
 const MAX_OBJECTS: usize = 2048;
-/// Below so many kinds nobody looks for those that are in use no more.
-const FEW: usize = 64;
+/// So many kinds are kept, and with them what was learned, also when no operation of theirs is watched.
+const FEW: usize = 1_000;
 
 /// What an operation shares with others of its integration: hundreds of thousands of operations are of a few kinds.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Kind {
+    /// What tells it from others.
+    #[serde(flatten)]
+    pub traits: Traits,
+    /// What its operations taught. Learned anew at each start, from those that are on record.
+    #[serde(skip)]
+    learned: Mutex<Learned>,
+}
+
+#[derive(Debug)]
+struct Learned {
+    lessons: Lessons,
+    experience: Experience,
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Self {
+            lessons: Lessons::default(),
+            experience: Experience::NONE,
+        }
+    }
+}
+
+/// What tells one kind of operations from another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Traits {
     /// The Ampersand project ID.
     pub project_id: String,
     /// The integration ID.
@@ -27,6 +54,20 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// What operations of this kind that have ended taught of those that run.
+    #[must_use]
+    pub fn experience(&self) -> Experience {
+        lock(&self.learned).experience
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.traits == other.traits
+    }
+}
+
+impl Traits {
     fn of(operation: &Operation) -> Self {
         Self {
             project_id: text::cut(&operation.project_id, MAX_NAME),
@@ -35,7 +76,7 @@ impl Kind {
         }
     }
 
-    /// Whether the operation is of this kind.
+    /// Whether the operation has these.
     #[must_use]
     pub fn is_of(&self, operation: &Operation) -> bool {
         text::is_cut_of(&self.project_id, &operation.project_id, MAX_NAME)
@@ -73,7 +114,7 @@ pub struct Kinds(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    kinds: HashSet<Arc<Kind>>,
+    kinds: HashMap<Traits, Arc<Kind>>,
     /// How many there may be before those that nobody has any more are forgotten.
     most: usize,
 }
@@ -82,19 +123,39 @@ impl Kinds {
     /// The kind of the operation, the same for all that are alike.
     #[must_use]
     pub fn of(&self, operation: &Operation) -> Arc<Kind> {
-        let kind = Kind::of(operation);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kind) = known.kinds.get(&kind) {
+        self.with(&Traits::of(operation))
+    }
+
+    /// The kind that has these traits.
+    #[must_use]
+    pub fn with(&self, traits: &Traits) -> Arc<Kind> {
+        let mut known = lock(&self.0);
+        if let Some(kind) = known.kinds.get(traits) {
             return Arc::clone(kind);
         }
         if known.kinds.len() >= known.most {
-            known.kinds.retain(|kind| Arc::strong_count(kind) > 1);
+            known.kinds.retain(|_, kind| Arc::strong_count(kind) > 1);
             known.most = (2 * known.kinds.len()).max(FEW);
         }
-        let kind = Arc::new(kind);
-        known.kinds.insert(Arc::clone(&kind));
+        let kind = Arc::new(Kind {
+            traits: traits.clone(),
+            learned: Mutex::default(),
+        });
+        known.kinds.insert(traits.clone(), Arc::clone(&kind));
         kind
     }
+
+    /// An operation with these traits has succeeded.
+    pub fn learn(&self, traits: &Traits, lesson: Lesson) {
+        let kind = self.with(traits);
+        let mut learned = lock(&kind.learned);
+        learned.experience = learned.lessons.learn(lesson);
+    }
+}
+
+/// Locks what no holder can leave half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -128,9 +189,9 @@ mod tests {
         assert!(Arc::ptr_eq(&one, &kinds.of(&operation("a", &contact))));
         for other in [operation("b", &contact), operation("a", &[])] {
             assert_ne!(one, kinds.of(&other));
-            assert!(!one.is_of(&other));
+            assert!(!one.traits.is_of(&other));
         }
-        assert!(one.is_of(&operation("a", &contact)));
+        assert!(one.traits.is_of(&operation("a", &contact)));
     }
 
     #[test]
@@ -138,10 +199,25 @@ mod tests {
         let names: Vec<String> = (0..20).map(|n| format!("{n}{}", "x".repeat(300))).collect();
         let long = operation(&"y".repeat(1000), &names);
         let kind = Kinds::default().of(&long);
-        assert!(kind.is_of(&long));
-        assert!(kind.integration_id.len() <= MAX_NAME);
-        assert!(kind.objects.iter().map(String::len).sum::<usize>() <= MAX_OBJECTS);
-        assert!(!kind.is_of(&operation(&"z".repeat(1000), &names)));
+        assert!(kind.traits.is_of(&long));
+        assert!(kind.traits.integration_id.len() <= MAX_NAME);
+        assert!(kind.traits.objects.iter().map(String::len).sum::<usize>() <= MAX_OBJECTS);
+        assert!(!kind.traits.is_of(&operation(&"z".repeat(1000), &names)));
+    }
+
+    #[test]
+    fn what_was_learned_outlasts_the_operations() {
+        let kinds = Kinds::default();
+        let lesson = Lesson {
+            lasted: std::time::Duration::from_mins(5),
+            records: None,
+        };
+        for _ in 0..3 {
+            kinds.learn(&Traits::of(&operation("a", &[])), lesson);
+        }
+        let kind = kinds.of(&operation("a", &[]));
+        assert!(kind.experience().durations.is_some());
+        assert_eq!(kinds.of(&operation("b", &[])).experience(), Experience::NONE);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod event;
+pub mod experience;
 pub mod kind;
 pub mod log_line;
 pub mod operation;
@@ -15,6 +16,7 @@ pub mod retry;
 pub mod retry_after;
 pub mod schedule;
 pub mod span;
+pub mod student;
 pub mod text;
 pub mod trend;
 pub mod wall_time;

@@ -1,9 +1,6 @@
 //! How likely an operation ends how soon, as far as its count and its age tell.
 
-/// Where between nothing and the whole the error of an estimate lies, mostly: the scale of its distribution, as a part of the
-/// estimate. That is Student's with four degrees of freedom, whose long tails keep an estimate that proved wrong from
-/// calling for a poll every moment.
-const ESTIMATE_ERROR: f64 = 0.03;
+use super::student::Student;
 
 /// How soon operations end whatever their count says: of those that ran for a time t, the part (t / (t + s))^c still runs a
 /// time s later. This is c once the count moves.
@@ -28,7 +25,9 @@ pub struct Outlook {
     pub motion: Option<Motion>,
     /// In how many seconds the rate would fade to nothing, if it does fade.
     pub fades_in: Option<f64>,
-    /// For how many seconds the operation has been watched.
+    /// The logarithm of the seconds that operations of its kind last, where that is known.
+    pub durations: Option<Student>,
+    /// For how many seconds the operation has run.
     pub age: f64,
 }
 
@@ -43,6 +42,8 @@ pub struct Motion {
     pub gain: f64,
     /// How much one record is.
     pub record: f64,
+    /// How far beyond the estimated total operations of its kind go on.
+    pub errors: Student,
 }
 
 impl Outlook {
@@ -50,6 +51,7 @@ impl Outlook {
     pub const UNKNOWN: Self = Self {
         motion: None,
         fades_in: None,
+        durations: None,
         age: 0.0,
     };
 
@@ -57,9 +59,9 @@ impl Outlook {
     #[must_use]
     pub fn ends_within(&self, seconds: f64) -> f64 {
         let runs_on = match self.motion {
-            Some(_) if self.stands_still() => self.outlives(seconds, ENDS_AT_ONCE),
+            Some(_) if self.stands_still() => self.outlives(seconds, ENDS_AT_ONCE) * self.lasts_on(seconds),
             Some(motion) => motion.runs_on(seconds) * self.outlives(seconds, ENDS_EARLY),
-            None => 1.0,
+            None => self.lasts_on(seconds),
         };
         let near = self.motion.is_none_or(|motion| motion.part >= FADES_FROM);
         let fading = self.fades_in.filter(|_| near).map_or(0.0, |fades_in| {
@@ -73,6 +75,14 @@ impl Outlook {
     #[must_use]
     pub fn stands_still(&self) -> bool {
         self.fades_in.is_none() && self.motion.is_some_and(|motion| motion.speed <= 0.0)
+    }
+
+    /// Which part of the operations of its kind that have lasted as long last so many seconds longer.
+    fn lasts_on(&self, seconds: f64) -> f64 {
+        let beyond = |durations: Student, age: f64| durations.beyond(age.max(MIN_AGE).ln(), 0.0);
+        self.durations.map_or(1.0, |durations| {
+            (beyond(durations, self.age + seconds) / beyond(durations, self.age)).clamp(0.0, 1.0)
+        })
     }
 
     fn outlives(&self, seconds: f64, exponent: f64) -> f64 {
@@ -95,45 +105,14 @@ impl Motion {
 
     /// Which part of all operations process more than this part of what was estimated.
     fn beyond(&self, part: f64) -> f64 {
-        beyond_by_student((part - 1.0) / ESTIMATE_ERROR.max(self.record))
+        self.errors.beyond(part - 1.0, self.record)
     }
 }
-
-/// The part of Student's distribution with four degrees of freedom that lies beyond `z`.
-fn beyond_by_student(z: f64) -> f64 {
-    let q = 1.0 + z * z / 4.0;
-    let central = 0.375 * z / q.sqrt() * (1.0 - z * z / q / 12.0);
-    // Far out the difference below would be lost in rounding; the tail falls with the fourth power there.
-    if z > FAR_OUT {
-        3.0 / z.powi(4)
-    } else {
-        0.5 - central
-    }
-}
-
-/// From here on the tail is what its leading term says, within a part in a thousand.
-const FAR_OUT: f64 = 100.0;
 
 #[cfg(test)]
 mod tests {
+    use super::super::experience::Experience;
     use super::*;
-
-    #[test]
-    fn the_distribution_is_students() {
-        // From a table of Student's distribution with four degrees of freedom.
-        for (z, beyond) in [
-            (0.0, 0.5),
-            (0.741, 0.25),
-            (2.132, 0.05),
-            (3.747, 0.01),
-            (7.173, 0.001),
-        ] {
-            assert!((beyond_by_student(z) - beyond).abs() < 1e-3 * beyond, "{z}");
-            assert!((beyond_by_student(-z) - 1.0 + beyond).abs() < 1e-4);
-        }
-        let (inside, outside) = (beyond_by_student(FAR_OUT), beyond_by_student(FAR_OUT + 1e-6));
-        assert!((inside / outside - 1.0).abs() < 2e-3, "{inside} {outside}");
-    }
 
     #[test]
     fn the_longer_the_likelier() {
@@ -142,27 +121,41 @@ mod tests {
             speed: 0.002,
             gain: 0.0,
             record: 1e-4,
+            errors: Experience::NONE.errors,
+        };
+        let durations = Student {
+            centre: 7.0,
+            width: 0.1,
         };
         for outlook in [
             Outlook {
                 motion: Some(motion),
                 fades_in: None,
+                durations: None,
                 age: 600.0,
             },
             Outlook {
                 motion: Some(Motion { speed: 0.0, ..motion }),
                 fades_in: None,
+                durations: None,
                 age: 600.0,
             },
             Outlook {
                 motion: None,
                 fades_in: Some(30.0),
+                durations: None,
                 age: 600.0,
             },
             Outlook {
                 motion: Some(motion),
                 fades_in: Some(30.0),
+                durations: None,
                 age: 0.0,
+            },
+            Outlook {
+                durations: Some(durations),
+                age: 900.0,
+                ..Outlook::UNKNOWN
             },
         ] {
             let chances: Vec<f64> = (1..100).map(|s| outlook.ends_within(f64::from(s))).collect();

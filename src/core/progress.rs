@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event::ProgressData;
+use super::experience::Experience;
 use super::operation;
 use super::outlook::Outlook;
 use super::span::Span;
@@ -157,10 +158,16 @@ impl Tracker {
 
     /// How far the end may be, for the schedule.
     #[must_use]
-    pub fn outlook(&self, age: Duration) -> Outlook {
-        self.processed.map_or(Outlook::UNKNOWN, |count| {
-            self.trend.outlook(count, self.total(), age)
-        })
+    pub fn outlook(&self, age: Duration, experience: &Experience) -> Outlook {
+        let count = self.processed.unwrap_or(0);
+        let total = self.processed.and_then(|_| self.total());
+        self.trend.outlook(count, total, age, experience)
+    }
+
+    /// How many records are processed, and how many were estimated, where both are known.
+    #[must_use]
+    pub fn records(&self) -> Option<(u64, u64)> {
+        self.processed.zip(self.total())
     }
 
     /// What events and pages tell `now`, in that phase.
@@ -267,7 +274,7 @@ mod tests {
             data.estimated_end_time,
             Some(Timestamp::from_second(110).unwrap())
         );
-        let outlook = tracker.outlook(Duration::ZERO);
+        let outlook = tracker.outlook(Duration::ZERO, &Experience::NONE);
         assert!(outlook.ends_within(100.0) < 0.2 && outlook.ends_within(120.0) > 0.8);
     }
 
@@ -336,7 +343,10 @@ mod tests {
         let json = serde_json::to_string(&tracker).unwrap();
         let mut restored: Tracker = serde_json::from_str(&json).unwrap();
         let _ = look(&mut restored, 1, 90, Some(100));
-        let motion = restored.outlook(Duration::ZERO).motion.unwrap();
+        let motion = restored
+            .outlook(Duration::ZERO, &Experience::NONE)
+            .motion
+            .unwrap();
         assert_eq!((motion.part, motion.speed), (0.9, 0.0));
     }
 }

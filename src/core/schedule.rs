@@ -149,7 +149,8 @@ impl Schedule {
         }
         let interval = self.shaped(pace, outlook);
         // Chance could only shorten it here, and the polls before have spread the watches.
-        if outlook.motion.is_some() && interval == pace.longest() {
+        let is_known = outlook.motion.is_some() || outlook.durations.is_some();
+        if is_known && interval == pace.longest() {
             interval
         } else {
             pace.randomize(interval, chance)
@@ -177,9 +178,14 @@ impl Schedule {
     fn shaped(&mut self, pace: &Pace, outlook: Outlook) -> Duration {
         let plain = self.plain(pace);
         match outlook.motion {
+            None if outlook.durations.is_some() => worthwhile(pace, outlook),
             None if outlook.fades_in.is_none() => plain,
             None => worthwhile(pace, outlook).min(plain),
-            Some(motion) if outlook.stands_still() && motion.part >= STARTING => plain,
+            Some(motion)
+                if outlook.stands_still() && motion.part >= STARTING && outlook.durations.is_none() =>
+            {
+                plain
+            }
             Some(_) => worthwhile(pace, outlook),
         }
     }
@@ -219,7 +225,9 @@ pub fn spread(operation: &str, window: Duration) -> Duration {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::experience::Experience;
     use super::super::outlook::Motion;
+    use super::super::student::Student;
     use super::*;
 
     fn pace() -> Pace {
@@ -265,9 +273,10 @@ mod tests {
                 speed,
                 gain: 0.0,
                 record: 1e-5,
+                errors: Experience::NONE.errors,
             }),
-            fades_in: None,
             age: 600.0,
+            ..Outlook::UNKNOWN
         }
     }
 
@@ -339,15 +348,34 @@ mod tests {
         }
         let mut wait = |fades_in| {
             let outlook = Outlook {
-                motion: None,
                 fades_in,
                 age: 600.0,
+                ..Outlook::UNKNOWN
             };
             schedule.after_answer(&pace, outlook, 0.5).as_secs_f64()
         };
         assert_eq!(wait(None), 60.0);
         assert_eq!(wait(Some(1000.0)), 60.0);
         assert!(wait(Some(30.0)) < 45.0);
+    }
+
+    #[test]
+    fn a_count_without_an_estimate_is_looked_at_closely_when_others_of_its_kind_would_end() {
+        let (pace, mut schedule) = adaptive();
+        let mut wait = |age| {
+            let outlook = Outlook {
+                durations: Some(Student {
+                    centre: 600_f64.ln(),
+                    width: 0.05,
+                }),
+                age,
+                ..Outlook::UNKNOWN
+            };
+            schedule.after_answer(&pace, outlook, 0.5).as_secs_f64()
+        };
+        assert_eq!(wait(20.0), 60.0);
+        assert!(wait(600.0) < 20.0);
+        assert_eq!(wait(20_000.0), 60.0);
     }
 
     #[test]
@@ -393,20 +421,27 @@ mod tests {
     }
 
     fn any_outlook() -> impl Strategy<Value = Outlook> {
-        let motion = any::<(f64, f64, f64, f64)>().prop_map(|(part, speed, gain, record)| Motion {
-            part,
-            speed,
-            gain,
-            record,
-        });
+        let student = || any::<(f64, f64)>().prop_map(|(centre, width)| Student { centre, width });
+        let motion =
+            (any::<(f64, f64, f64, f64)>(), student()).prop_map(|((part, speed, gain, record), errors)| {
+                Motion {
+                    part,
+                    speed,
+                    gain,
+                    record,
+                    errors,
+                }
+            });
         (
             prop::option::of(motion),
             prop::option::of(any::<f64>()),
+            prop::option::of(student()),
             any::<f64>(),
         )
-            .prop_map(|(motion, fades_in, age)| Outlook {
+            .prop_map(|(motion, fades_in, durations, age)| Outlook {
                 motion,
                 fades_in,
+                durations,
                 age,
             })
     }

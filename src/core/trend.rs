@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::experience::Experience;
 use super::outlook::{Motion, Outlook};
 
 /// How much an older poll weighs beside the one after it.
@@ -49,9 +50,9 @@ impl Trend {
         (self.rate, self.span) = (rate, span);
     }
 
-    /// What the course says of the end, `count` records of `total` being processed.
+    /// What the course says of the end, `count` records of `total` being processed, in the light of `experience`.
     #[must_use]
-    pub fn outlook(&self, count: u64, total: Option<u64>, age: Duration) -> Outlook {
+    pub fn outlook(&self, count: u64, total: Option<u64>, age: Duration, experience: &Experience) -> Outlook {
         let course = self.course();
         Outlook {
             motion: total.map(|total| {
@@ -61,9 +62,11 @@ impl Trend {
                     speed: course.speed / total,
                     gain: course.gain / total,
                     record: 1.0 / total,
+                    errors: experience.errors,
                 }
             }),
             fades_in: course.fades_in,
+            durations: experience.durations,
             age: age.as_secs_f64(),
         }
     }
@@ -122,12 +125,19 @@ mod tests {
 
     #[test]
     fn only_a_rate_that_keeps_falling_fades() {
-        assert_eq!(risen(&[100; 8]).outlook(800, None, AGE).fades_in, None);
         assert_eq!(
-            risen(&[100, 0, 0, 100, 0, 0]).outlook(200, None, AGE).fades_in,
+            risen(&[100; 8])
+                .outlook(800, None, AGE, &Experience::NONE)
+                .fades_in,
             None
         );
-        let fading = risen(&[100, 80, 60, 40, 20]).outlook(300, None, AGE);
+        assert_eq!(
+            risen(&[100, 0, 0, 100, 0, 0])
+                .outlook(200, None, AGE, &Experience::NONE)
+                .fades_in,
+            None
+        );
+        let fading = risen(&[100, 80, 60, 40, 20]).outlook(300, None, AGE, &Experience::NONE);
         assert!(fading.fades_in.is_some_and(|seconds| seconds < 30.0));
     }
 

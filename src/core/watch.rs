@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Failure};
 use super::event::{Event, EventType, OperationData, ProgressData, RetryData};
+use super::experience::{Experience, Lesson};
 use super::kind::Kinds;
 use super::operation::{Operation, Status};
 use super::outlook::Outlook;
@@ -57,6 +58,9 @@ pub struct Watch {
     polls: u64,
     /// For how long it has been watched.
     watched: Span,
+    /// How long the operation ran, if it was seen to the end.
+    #[serde(default)]
+    lasted: Option<Span>,
     first_seen: WallTime,
     last_poll: WallTime,
     next_poll: WallTime,
@@ -155,6 +159,7 @@ impl Default for Watch {
             generation: 0,
             polls: 0,
             watched: Span::ZERO,
+            lasted: None,
             first_seen: WallTime::NONE,
             last_poll: WallTime::NONE,
             next_poll: WallTime::NONE,
@@ -235,6 +240,39 @@ impl Watch {
         self.trouble = None;
     }
 
+    /// What is read back from the state has facts of its own; from now on it shares what it has in common with others.
+    pub fn share(&mut self, kinds: &Kinds) {
+        if let Some(facts) = &mut self.facts {
+            let facts = Arc::make_mut(facts);
+            facts.kind = kinds.with(&facts.kind.traits);
+        }
+    }
+
+    /// Lets others of its kind learn from it, once it has succeeded: that is what they are expected to do.
+    pub fn teach(&self, kinds: &Kinds) {
+        if let (Phase::Succeeded, Some(facts), Some(lasted)) = (self.phase, &self.facts, self.lasted) {
+            let lesson = Lesson {
+                lasted: lasted.get(),
+                records: self.progress.records(),
+            };
+            kinds.learn(&facts.kind.traits, lesson);
+        }
+    }
+
+    /// How soon it may end.
+    fn outlook(&self, now: Timestamp) -> Outlook {
+        let experience = self.facts.as_deref().map(|facts| facts.kind.experience());
+        self.progress
+            .outlook(self.age(now), &experience.unwrap_or(Experience::NONE))
+    }
+
+    /// For how long it has run: since it was created, as far as clocks agree, else since it was first watched.
+    fn age(&self, now: Timestamp) -> Duration {
+        let created = self.facts.as_deref().and_then(|facts| facts.create_time);
+        let since = created.and_then(|created| Duration::try_from(now.duration_since(created)).ok());
+        since.unwrap_or_default().max(self.watched.get())
+    }
+
     /// Whether the API ever answered with the operation.
     #[must_use]
     pub fn was_seen(&self) -> bool {
@@ -267,7 +305,7 @@ impl Watch {
                 self.see(operation, cx, &mut events);
                 (!self.phase.is_over()).then(|| {
                     self.schedule
-                        .after_answer(cx.pace, self.progress.outlook(self.watched.get()), cx.chance)
+                        .after_answer(cx.pace, self.outlook(cx.now), cx.chance)
                 })
             }
             Answer::NotFound(reason) => {
@@ -343,13 +381,14 @@ impl Watch {
     #[must_use]
     pub fn data(&self, key: &WatchKey, labels: &Labels, now: Timestamp) -> OperationData {
         let facts = self.facts.as_deref();
+        let traits = facts.map(|facts| &facts.kind.traits);
         OperationData {
             project: key.project.to_string(),
-            project_id: facts.map(|facts| facts.kind.project_id.clone()),
+            project_id: traits.map(|traits| traits.project_id.clone()),
             operation_id: key.operation.to_string(),
             installation_id: facts.map(|facts| facts.installation_id.to_string()),
-            integration_id: facts.map(|facts| facts.kind.integration_id.clone()),
-            objects: facts.map(|facts| facts.kind.objects.clone()).unwrap_or_default(),
+            integration_id: traits.map(|traits| traits.integration_id.clone()),
+            objects: traits.map(|traits| traits.objects.clone()).unwrap_or_default(),
             status: facts.map(|facts| facts.status.as_str().to_owned()),
             previous_status: None,
             phase: self.phase.as_str(),
@@ -387,7 +426,7 @@ impl Watch {
         } else {
             Duration::ZERO
         };
-        self.in_sight = true;
+        let was_in_sight = std::mem::replace(&mut self.in_sight, true);
         self.missing = None;
         self.trouble = None;
         if !self.facts.as_deref().is_some_and(|facts| facts.are_of(operation)) {
@@ -429,6 +468,8 @@ impl Watch {
         };
         if let Some((event_type, phase)) = ending {
             self.phase = phase;
+            // It ended between the last two polls.
+            self.lasted = was_in_sight.then(|| self.age(cx.now).saturating_sub(cx.elapsed / 2).into());
             let begin = operation.create_time.or(self.first_seen.get());
             let occurrence = self.occurrence();
             teller.tell(self, event_type, &occurrence, |data| {

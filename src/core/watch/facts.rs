@@ -52,7 +52,7 @@ impl Facts {
             && text::is_cut_of(self.status.as_str(), operation.status.as_str(), MAX_NAME)
             && text::is_cut_of(&self.installation_id, &operation.installation_id, MAX_NAME)
             && self.create_time == operation.create_time
-            && self.kind.is_of(operation)
+            && self.kind.traits.is_of(operation)
     }
 }
 

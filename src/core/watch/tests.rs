@@ -542,3 +542,57 @@ proptest! {
         }
     }
 }
+
+/// How long those of its kind last by what `bench` taught, told three times so that it counts.
+fn taught(bench: &Bench) -> Option<f64> {
+    let kinds = Kinds::default();
+    for _ in 0..3 {
+        bench.watch.teach(&kinds);
+    }
+    let facts = bench.watch.facts.as_ref().unwrap();
+    let experience = kinds.with(&facts.kind.traits).experience();
+    experience
+        .durations
+        .map(|durations| durations.centre.exp().round())
+}
+
+#[test]
+fn what_was_seen_to_succeed_teaches_how_long_it_ran_since_it_was_created() {
+    let mut bench = Bench::new();
+    // Listed ten minutes after it was created, and over between the last two polls.
+    let _ = bench.after(600, &running(1));
+    assert_eq!(taught(&bench), None);
+    let _ = bench.after(60, &running(2));
+    let _ = bench.after(20, &operation("success", Some(3), None));
+    assert_eq!(taught(&bench), Some(670.0));
+}
+
+#[test]
+fn what_ended_out_of_sight_or_badly_teaches_nothing() {
+    let mut unseen = Bench::new();
+    let _ = unseen.after(600, &operation("success", Some(3), None));
+    assert_eq!(taught(&unseen), None);
+
+    let mut away = Bench::new();
+    let _ = away.after(10, &running(1));
+    away.watch.resume(Duration::from_hours(10));
+    let _ = away.after(36_000, &operation("success", Some(3), None));
+    assert_eq!(taught(&away), None);
+
+    let mut failed = Bench::new();
+    let _ = failed.after(10, &running(1));
+    let _ = failed.after(10, &operation("failure", Some(3), None));
+    assert_eq!(taught(&failed), None);
+}
+
+#[test]
+fn what_is_read_back_shares_its_kind_with_the_others() {
+    let mut bench = Bench::new();
+    let _ = bench.after(10, &running(1));
+    let stored = serde_json::to_string(&bench.watch).unwrap();
+    let mut back: Watch = serde_json::from_str(&stored).unwrap();
+    let kind = |watch: &Watch| Arc::clone(&watch.facts.as_ref().unwrap().kind);
+    assert!(!Arc::ptr_eq(&kind(&back), &kind(&bench.watch)));
+    back.share(&bench.kinds);
+    assert!(Arc::ptr_eq(&kind(&back), &kind(&bench.watch)));
+}

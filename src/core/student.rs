@@ -1,0 +1,102 @@
+//! Student's distribution, fitted to what was seen.
+
+/// Of so many degrees of freedom: its long tails keep a guess that proved wrong from being held for certain.
+const DEGREES: f64 = 4.0;
+/// Half of all lie within this part of the width of the centre.
+const QUARTILE: f64 = 0.741;
+/// A guess at the width is worth so many samples.
+const GUESS: f64 = 2.0;
+/// From here on the tail is what its leading term says, within a part in a thousand.
+const FAR_OUT: f64 = 100.0;
+
+/// Where values lie, and how far from there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Student {
+    /// The middle.
+    pub centre: f64,
+    /// The scale: a quarter of all lies more than 0.74 of it above the centre, one in a thousand more than 7.2.
+    pub width: f64,
+}
+
+impl Student {
+    /// What the samples look like, if the width was thought to be `guess` before they were seen. By their middle and the middle
+    /// of their distances from it, so that a few odd ones do no harm. `None` of none.
+    #[must_use]
+    pub fn fitted(samples: &[f32], guess: f64) -> Option<Self> {
+        let centre = median(samples.iter().copied())?;
+        let distance = median(samples.iter().map(|sample| (sample - centre).abs()))?;
+        let seen = f64::from(distance) / QUARTILE;
+        let count = samples.len() as f64;
+        let square = (GUESS * guess.powi(2) + count * seen.powi(2)) / (GUESS + count);
+        Some(Self {
+            centre: f64::from(centre),
+            width: square.sqrt(),
+        })
+    }
+
+    /// The part of all samples that lies beyond `value`, if they lie no closer together than `least`.
+    #[must_use]
+    pub fn beyond(&self, value: f64, least: f64) -> f64 {
+        let z = (value - self.centre) / self.width.max(least);
+        let q = 1.0 + z * z / DEGREES;
+        let central = 0.375 * z / q.sqrt() * (1.0 - z * z / q / 12.0);
+        // Far out the difference below would be lost in rounding; the tail falls with the fourth power there.
+        if z > FAR_OUT {
+            3.0 / z.powi(4)
+        } else {
+            0.5 - central
+        }
+    }
+}
+
+/// The one in the middle, the lower of two.
+fn median(values: impl Iterator<Item = f32>) -> Option<f32> {
+    let mut values: Vec<f32> = values.collect();
+    values.sort_unstable_by(f32::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIT: Student = Student {
+        centre: 0.0,
+        width: 1.0,
+    };
+
+    #[test]
+    fn the_distribution_is_students() {
+        // From a table of Student's distribution with four degrees of freedom.
+        for (z, beyond) in [
+            (0.0, 0.5),
+            (0.741, 0.25),
+            (2.132, 0.05),
+            (3.747, 0.01),
+            (7.173, 0.001),
+        ] {
+            assert!((UNIT.beyond(z, 0.0) - beyond).abs() < 1e-3 * beyond, "{z}");
+            assert!((UNIT.beyond(-z, 0.0) - 1.0 + beyond).abs() < 1e-4);
+        }
+        let (inside, outside) = (UNIT.beyond(FAR_OUT, 0.0), UNIT.beyond(FAR_OUT + 1e-6, 0.0));
+        assert!((inside / outside - 1.0).abs() < 2e-3, "{inside} {outside}");
+        assert_eq!(UNIT.beyond(4.0, 2.0), UNIT.beyond(2.0, 0.0));
+    }
+
+    #[test]
+    fn a_fit_follows_the_samples_and_minds_no_odd_one() {
+        assert_eq!(Student::fitted(&[], 1.0), None);
+        let one = Student::fitted(&[5.0], 0.3).unwrap();
+        assert!(one.centre == 5.0 && (0.2..0.3).contains(&one.width), "{one:?}");
+        let samples: Vec<f32> = (0..15).map(|n| 5.0 + 0.1 * (n % 5 - 2) as f32).collect();
+        let fit = Student::fitted(&samples, 0.1).unwrap();
+        assert!(
+            (fit.centre - 5.0).abs() < 0.01 && (0.1..0.2).contains(&fit.width),
+            "{fit:?}"
+        );
+        let mut odd = samples.clone();
+        odd[3] = 1e9;
+        let fit = Student::fitted(&odd, 0.1).unwrap();
+        assert!((fit.centre - 5.0).abs() < 0.11 && fit.width < 0.2, "{fit:?}");
+    }
+}
