@@ -29,6 +29,9 @@ use scheduler::{Ended, Scheduler};
 /// How long to wait before what the store could not do is asked again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
+/// From so many of the operations that left the list it is learned at start how long others take.
+const LEARNED_FROM: u32 = 5_000;
+
 /// Why a list could not be applied.
 #[derive(Debug, thiserror::Error)]
 enum ApplyError {
@@ -220,7 +223,13 @@ impl<F: Fetch> Supervisor<F> {
             .filter(|(_, record)| record.unlisted.is_some())
             .map(|(key, _)| key.clone())
             .collect();
-        let (watches, started_again) = resume(records, self.store.now());
+        if self.applied.is_none() {
+            self.learn(&records).await?;
+        }
+        let (mut watches, started_again) = resume(records, self.store.now());
+        for watch in watches.values_mut() {
+            watch.share(&self.shared.kinds);
+        }
         if !started_again.is_empty() {
             // Before they count as listed: a crash in between would leave them over for good.
             self.store.checkpoint(started_again).await?;
@@ -240,6 +249,22 @@ impl<F: Fetch> Supervisor<F> {
         self.remove(&removed).await;
         self.add(&added, watches).await;
         self.applied = Some(generation);
+        Ok(())
+    }
+
+    /// Learns at start from what has ended: what left the list, and what is listed.
+    async fn learn(&self, records: &HashMap<WatchKey, WatchRecord>) -> Result<(), ReadError> {
+        let left = self.store.left(LEARNED_FROM).await?;
+        let mut listed: Vec<_> = records
+            .iter()
+            .filter(|(_, record)| record.unlisted.is_none())
+            .collect();
+        // What ended last weighs most.
+        listed.sort_unstable_by_key(|(key, record)| (record.saved, *key));
+        let listed = listed.into_iter().map(|(_, record)| &record.watch);
+        for watch in left.iter().rev().chain(listed) {
+            watch.teach(&self.shared.kinds);
+        }
         Ok(())
     }
 

@@ -114,6 +114,11 @@ impl Store {
         Ok(found)
     }
 
+    /// Those watches that left the list last, at most `limit`, the last one first.
+    pub async fn left(&self, limit: u32) -> Result<Vec<Watch>, ReadError> {
+        self.read(|reply| Read::Left { limit, reply }).await
+    }
+
     /// The project of that name, if it is known.
     pub async fn load_project(&self, name: &str) -> Result<Option<Project>, ReadError> {
         let name = name.to_owned();

@@ -10,6 +10,7 @@ use super::change::{Record, StateRow, WatchRecord};
 use super::delivery::{DeliveryId, Due, Endpoint, EndpointStats, Settled};
 use super::event_log::{Cursor, EventFilter, EventPage, EventsError};
 use crate::core::project::Project;
+use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
 
 /// Something to write: wholly, or not at all.
@@ -120,6 +121,10 @@ pub(super) enum Read {
     Load {
         keys: Vec<WatchKey>,
         reply: Reply<HashMap<WatchKey, WatchRecord>, ReadError>,
+    },
+    Left {
+        limit: u32,
+        reply: Reply<Vec<Watch>, ReadError>,
     },
     Project {
         name: String,

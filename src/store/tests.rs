@@ -802,3 +802,24 @@ async fn many_commits_at_once_are_all_recorded() {
     assert_eq!(due(&store, "e").await.len(), 1000);
     threads.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn the_watches_that_left_the_list_last_are_found() {
+    let store = Store::in_memory();
+    let all = ["a", "b", "c", "listed"];
+    for (operation, sequence) in all.into_iter().zip(1..) {
+        let mut change = change(operation, &[(EventType::Started, sequence)]);
+        // Tells them apart.
+        let mut watch = serde_json::to_value(Watch::default()).unwrap();
+        watch["sequence"] = sequence.into();
+        change.subject = Subject::Watch(key(operation), serde_json::from_value(watch).unwrap());
+        store.commit(&change).await.unwrap();
+    }
+    for (operation, ago) in [("a", 2 * HOUR), ("b", HOUR), ("c", 3 * HOUR)] {
+        let left = now().checked_sub(ago).unwrap();
+        store.set_unlisted(vec![key(operation)], left).await.unwrap();
+    }
+    let left = store.left(2).await.unwrap();
+    let sequences: Vec<u64> = left.iter().map(Watch::sequence).collect();
+    assert_eq!(sequences, [2, 1]);
+}

@@ -11,7 +11,7 @@ use crate::chance::Chance;
 use crate::config::Poll;
 use crate::core::answer::Answer;
 use crate::core::event::EventType;
-use crate::core::kind::Kinds;
+use crate::core::kind::{Kinds, Traits};
 use crate::core::log_line::LogLine;
 use crate::core::operation::Operation;
 use crate::core::schedule::Pace;
@@ -172,7 +172,11 @@ struct Outside {
 
 impl Bench {
     fn new() -> Self {
-        let store = Store::in_memory();
+        Self::with(Store::in_memory())
+    }
+
+    /// One that goes on from what is stored.
+    fn with(store: Store) -> Self {
         let recorder = Recorder::new(store.clone(), vec![Box::new(tell)]);
         // Never sent again; what stands in it stays readable without its sender.
         let (_, poll) = watch::channel(Arc::new(poll()));
@@ -486,4 +490,42 @@ async fn a_stop_drops_the_polls_in_flight_and_joins_every_poller() {
     assert_eq!(bench.outside.script().in_flight(), 0);
     // Nobody is left who holds what pollers share.
     assert_eq!(Arc::strong_count(&bench.outside.shared), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_ended_teaches_others_of_its_kind_after_a_restart_too() {
+    let durations = |bench: &Bench| {
+        let traits = Traits {
+            project_id: "1".to_owned(),
+            integration_id: "2".to_owned(),
+            objects: Vec::new(),
+        };
+        bench
+            .outside
+            .shared
+            .kinds
+            .with(&traits)
+            .experience()
+            .durations
+            .map(|durations| durations.centre.exp())
+    };
+    let mut bench = Bench::new();
+    for operation in ["a", "b", "c", "d"] {
+        let acts = [Act::Count(1), Act::Count(2), Act::Succeed];
+        bench.outside.script().play(operation, &acts);
+    }
+    // Polled at once, after a second, and after two more: then it is over, and ended in between.
+    bench.apply("a\nb\nc\nd", 1).await;
+    assert_eq!(durations(&bench), None);
+    for _ in 0..4 {
+        bench.join_one().await;
+    }
+    assert!((1.0..3.0).contains(&durations(&bench).unwrap()));
+    bench.apply("a\nb", 2).await;
+
+    // Two are listed and two have left the list, which makes four to learn from.
+    let mut again = Bench::with(bench.outside.store.clone());
+    assert_eq!(durations(&again), None);
+    again.apply("a\nb", 1).await;
+    assert_eq!(durations(&again), durations(&bench));
 }

@@ -105,6 +105,9 @@ impl Database {
         let conn = &self.conn;
         match read {
             Read::Load { keys, reply } => drop(reply.send(state::load(conn, &keys))),
+            Read::Left { limit, reply } => {
+                drop(reply.send(state::left(conn, limit).map_err(ReadError::from)))
+            }
             Read::Project { name, reply } => drop(reply.send(state::load_project(conn, &name))),
             Read::Events {
                 after,

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::time;
 use crate::core::project::Project;
+use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
 use crate::store::change::{StateRow, WatchRecord};
 use crate::store::request::ReadError;
@@ -104,6 +105,17 @@ pub(super) fn load(
         }
     }
     Ok(found)
+}
+
+/// The watches that left the list last, the last one first. What cannot be understood is left out.
+pub(super) fn left(conn: &Connection, limit: u32) -> Result<Vec<Watch>, rusqlite::Error> {
+    conn.prepare_cached(
+        "SELECT state FROM watches INDEXED BY watches_unlisted WHERE unlisted IS NOT NULL
+         ORDER BY unlisted DESC LIMIT ?1",
+    )?
+    .query_map([limit], |row| row.get::<_, String>(0))?
+    .filter_map(|state| state.map(|state| serde_json::from_str(&state).ok()).transpose())
+    .collect()
 }
 
 pub(super) fn load_project(conn: &Connection, name: &str) -> Result<Option<Project>, ReadError> {
