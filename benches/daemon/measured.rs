@@ -22,7 +22,7 @@ const MEASURED_CORE: &str = "0";
 const API_CORE: &str = "1";
 const BOTH_CORES: &str = "0,1";
 /// Nothing that is waited for takes longer.
-const PATIENCE: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_mins(25);
 
 /// Lines of operations that run for a day.
 pub fn ids(count: usize, prefix: &str) -> String {
@@ -281,6 +281,14 @@ impl Daemon {
                 Ok((bound.parse()?, count))
             })
             .collect()
+    }
+
+    /// Waits until so many lines have a poller.
+    pub fn wait_for_pollers(&self, count: usize) -> anyhow::Result<()> {
+        let between = Duration::from_millis(20);
+        self.wait_for("a poller for each line", between, |daemon| {
+            Ok(daemon.figure("backfill_watch_operations")? >= count as f64)
+        })
     }
 
     pub fn wait_for_polls(&self, count: usize) -> anyhow::Result<()> {
