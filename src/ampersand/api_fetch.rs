@@ -1,6 +1,7 @@
 //! The real [`Fetch`]: the client, and each project's key.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -140,13 +141,16 @@ impl Fetch for ApiFetch {
     fn fetch(&self, key: &WatchKey) -> impl Future<Output = Answer> + Send {
         let access = self.access(&key.project);
         let key = key.clone();
-        // Boxed, since a request takes kibibytes and whoever awaits it mostly sleeps.
-        Box::pin(async move {
-            match access {
-                Ok((client, api_key)) => client.get_operation(&key.project, &key.operation, &api_key).await,
-                Err(error) => error.into(),
-            }
-        })
+        // Boxed, since a request takes a kibibyte and whoever awaits it mostly sleeps.
+        let asking: Pin<Box<dyn Future<Output = Answer> + Send>> = match access {
+            Ok(access) => Box::pin(async move {
+                // Borrowed: what is moved has its place twice.
+                let (client, api_key) = &access;
+                client.get_operation(&key.project, &key.operation, api_key).await
+            }),
+            Err(error) => Box::pin(std::future::ready(error.into())),
+        };
+        asking
     }
 
     fn refresh_key(&self, project: &str) -> impl Future<Output = bool> + Send {

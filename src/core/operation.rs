@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 /// An operation as `GET …/operations/{id}` answers it.
 ///
@@ -133,102 +134,104 @@ impl From<Status> for String {
 
 /// Further details of an operation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "Members", rename_all = "camelCase")]
 pub struct Metadata {
     /// Names of the objects that are read or written.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<Vec<String>>,
     /// How often the platform retried the operation.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// How far a read has come.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 }
 
 /// The platform's own retries of an operation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "Members", rename_all = "camelCase")]
 pub struct Retry {
     /// How many attempts were made.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u64>,
     /// When the last attempt was made.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<Timestamp>,
     /// When the platform last notified of it.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_notified: Option<Timestamp>,
 }
 
 /// How far a read has come.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "Members", rename_all = "camelCase")]
 pub struct Progress {
     /// The installation that is read.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub installation_id: Option<String>,
     /// The object that is read.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub object_name: Option<String>,
     /// The operation that reads it.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_id: Option<String>,
     /// Records processed so far.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub records_processed: Option<u64>,
     /// Records expected in total: an estimate made at the start, which only some providers give.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub records_estimated_total: Option<u64>,
+}
+
+/// The members of a JSON object, of which those that are not what the contract says are as good as absent.
+type Members = serde_json::Map<String, Value>;
+
+fn take<T: DeserializeOwned>(members: &mut Members, name: &str) -> Option<T> {
+    serde_json::from_value(members.remove(name)?).ok()
+}
+
+fn take_object<T: From<Members>>(members: &mut Members, name: &str) -> Option<T> {
+    match members.remove(name)? {
+        Value::Object(inner) => Some(inner.into()),
+        _ => None,
+    }
+}
+
+impl From<Members> for Metadata {
+    fn from(mut members: Members) -> Self {
+        Self {
+            objects: take(&mut members, "objects"),
+            retry: take_object(&mut members, "retry"),
+            progress: take_object(&mut members, "progress"),
+        }
+    }
+}
+
+impl From<Members> for Retry {
+    fn from(mut members: Members) -> Self {
+        Self {
+            attempts: take(&mut members, "attempts"),
+            last_attempt: take(&mut members, "lastAttempt"),
+            last_notified: take(&mut members, "lastNotified"),
+        }
+    }
+}
+
+impl From<Members> for Progress {
+    fn from(mut members: Members) -> Self {
+        Self {
+            installation_id: take(&mut members, "installationId"),
+            object_name: take(&mut members, "objectName"),
+            operation_id: take(&mut members, "operationId"),
+            records_processed: take(&mut members, "recordsProcessed"),
+            records_estimated_total: take(&mut members, "recordsEstimatedTotal"),
+        }
+    }
 }
 
 /// `Some` of what parses, `None` of anything else (see [`Operation`]).
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let value = serde_json::Value::deserialize(deserializer)?;
+    let value = Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(value).ok())
 }
 
