@@ -301,15 +301,15 @@ fn lag() -> anyhow::Result<()> {
         &api,
         &ids(COUNT, ""),
         &[
-            // Chance makes it 50 s in the mean.
-            ("poll__initial_interval", "55s"),
-            ("poll__max_interval", "55s"),
+            // Chance makes it 49 s in the mean.
+            ("poll__initial_interval", "52s"),
+            ("poll__max_interval", "52s"),
             ("poll__adaptive", "false"),
             ("ampersand__max_requests_per_second", "4000"),
         ],
     )?;
     // The first polls come as fast as the gate lets them; chance has evened that out after some rounds.
-    daemon.wait_for_polls(4 * COUNT)?;
+    daemon.wait_for_polls(6 * COUNT)?;
     let before = daemon.lags()?;
     std::thread::sleep(Duration::from_secs(30));
     let after = daemon.lags()?;
