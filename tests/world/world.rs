@@ -68,7 +68,8 @@ struct OfProject {
     probes_in_flight: usize,
     /// A pause that was asked for: from, until.
     pause: Option<(Duration, Duration)>,
-    answered: Option<Duration>,
+    /// When polls were answered with an operation.
+    answered: Vec<Duration>,
     last: Option<Kind>,
     unreachable: bool,
     rejected: bool,
@@ -487,7 +488,7 @@ impl World {
         of.in_flight -= 1;
         of.probes_in_flight -= usize::from(was_probe);
         match &kind {
-            Some(Kind::Operation { .. }) => of.answered = Some(now),
+            Some(Kind::Operation { .. }) => of.answered.push(now),
             Some(Kind::Throttled(Some(wait))) => {
                 let until = now + (*wait).min(most);
                 if of.pause.is_none_or(|(_, before)| before < until) {
@@ -960,17 +961,19 @@ impl State {
         let of = &mut self.projects[index];
         let (flag, is) = match event_type {
             EventType::ApiUnreachable => {
-                // An answer may have come while this was being written.
-                if of
-                    .answered
-                    .is_some_and(|at| now.saturating_sub(at) + seconds(20) < least)
-                {
+                // The newest answers may have come while this was being written.
+                let writing = seconds(20);
+                let contradicts = |at: &Duration| {
+                    let ago = now.saturating_sub(*at);
+                    ago > writing && ago + writing < least
+                };
+                if of.answered.iter().any(contradicts) {
                     return Err("the API was reached".to_owned());
                 }
                 (&mut of.unreachable, true)
             }
             EventType::ApiReachable => {
-                if of.answered.is_none() {
+                if of.answered.is_empty() {
                     return Err("the API was not reached".to_owned());
                 }
                 (&mut of.unreachable, false)
