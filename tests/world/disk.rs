@@ -1,6 +1,7 @@
 //! A disk that is slow, full, or gone in the middle of a commit, under the store's own engine in memory.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use backfill_watch::store::{
     Accepted, CommitError, Engine, EventFilter, Memory, ReadError, ReadRequest, Store, WriteRequest,
@@ -30,8 +31,8 @@ impl Disk {
         }
     }
 
-    /// Tells the world what is on disk now.
-    async fn show(&self) {
+    /// Tells the world what is on disk now, by a write that was `asked` for then.
+    async fn show(&self, asked: Duration) {
         let store = Store::new(Arc::clone(&self.memory) as Arc<dyn Engine>, self.world.wall());
         loop {
             let after = self.world.shown();
@@ -40,7 +41,7 @@ impl Disk {
                 .await
                 .unwrap();
             let more = page.more;
-            self.world.committed(page.events, page.next);
+            self.world.committed(page.events, page.next, asked);
             if !more {
                 return;
             }
@@ -51,6 +52,7 @@ impl Disk {
 impl Engine for Disk {
     fn write(&self, request: WriteRequest) -> Accepted<'_, CommitError> {
         Box::pin(async move {
+            let asked = self.world.now();
             let turn = self.queue.lock().await;
             let (before, after) = self.world.disk_latency();
             tokio::time::sleep(before).await;
@@ -68,7 +70,7 @@ impl Engine for Disk {
             self.memory.write(request).await?;
             let has_events = *self.memory.changed().borrow() != count;
             if has_events {
-                self.show().await;
+                self.show(asked).await;
             }
             if commit == Commit::CrashAfter {
                 self.world.crash("after a commit").await;

@@ -365,12 +365,12 @@ impl World {
         self.state().shown.clone()
     }
 
-    /// These events are on disk since just now.
-    pub fn committed(&self, events: Vec<StoredEvent>, next: Cursor) {
+    /// These events are on disk since just now; what they tell was decided when that was `asked` for.
+    pub fn committed(&self, events: Vec<StoredEvent>, next: Cursor, asked: Duration) {
         let mut state = self.state();
         state.shown = Some(next);
         for event in events {
-            if let Err(why) = state.commit(&self.plan, &event) {
+            if let Err(why) = state.commit(&self.plan, &event, asked) {
                 state.violate(format!("{why}: {} {}", event.event_type, event.body));
             }
         }
@@ -773,7 +773,7 @@ impl State {
         Ok(())
     }
 
-    fn commit(&mut self, plan: &Plan, event: &StoredEvent) -> Result<(), String> {
+    fn commit(&mut self, plan: &Plan, event: &StoredEvent, asked: Duration) -> Result<(), String> {
         self.note(format!("event {} {} {}", event.id, event.event_type, event.body));
         let body: Value = serde_json::from_str(&event.body).map_err(|error| error.to_string())?;
         let data = &body["data"];
@@ -806,7 +806,7 @@ impl State {
                 };
                 self.check_operation(&key, event.event_type, data)
             }
-            None => self.check_project(&project, event.event_type),
+            None => self.check_project(&project, event.event_type, asked),
         }
     }
 
@@ -950,7 +950,7 @@ impl State {
         Ok(())
     }
 
-    fn check_project(&mut self, name: &str, event_type: EventType) -> Result<(), String> {
+    fn check_project(&mut self, name: &str, event_type: EventType, asked: Duration) -> Result<(), String> {
         let now = self.now();
         let index = PROJECTS.iter().position(|project| *project == name).unwrap();
         let least = self
@@ -961,13 +961,9 @@ impl State {
         let of = &mut self.projects[index];
         let (flag, is) = match event_type {
             EventType::ApiUnreachable => {
-                // The newest answers may have come while this was being written.
-                let writing = seconds(20);
-                let contradicts = |at: &Duration| {
-                    let ago = now.saturating_sub(*at);
-                    ago > writing && ago + writing < least
-                };
-                if of.answered.iter().any(contradicts) {
+                // Answers may have come while this was being written; some tolerance for how long that took.
+                let last = of.answered.iter().rev().find(|at| **at < asked);
+                if last.is_some_and(|at| now.saturating_sub(*at) + seconds(20) < least) {
                     return Err("the API was reached".to_owned());
                 }
                 (&mut of.unreachable, true)
