@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use backfill_watch::core::watch_list::{
-    Labels, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_REJECTED_KEPT, WatchKey, WatchList, diff, parse,
+    Labels, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, MAX_REJECTED_KEPT, WatchKey,
+    WatchList, diff, parse,
 };
 
 use super::{PARTING, is_one_line};
@@ -62,6 +63,12 @@ fn checked(text: &[u8], projects: &[Arc<str>]) -> WatchList {
     assert_eq!(list.rejected.len(), list.rejected_total.min(MAX_REJECTED_KEPT));
     let rejected: HashSet<u32> = list.rejected.iter().map(|error| error.line).collect();
     assert_eq!(rejected.len(), list.rejected.len(), "a line was rejected twice");
+    // What the lines that were not rejected begin with.
+    let begins: HashSet<&str> = (1..)
+        .zip(&lines)
+        .filter(|(number, line)| !rejected.contains(number) && line.len() <= MAX_LINE_BYTES + 1)
+        .filter_map(|(_, line)| str::from_utf8(line).ok()?.split_whitespace().next())
+        .collect();
 
     for error in &list.rejected {
         let line = lines[error.line as usize - 1];
@@ -80,6 +87,7 @@ fn checked(text: &[u8], projects: &[Arc<str>]) -> WatchList {
             id.bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
         );
+        assert!(begins.contains(id), "{id}: no line that holds and fits");
         assert!(projects.contains(&entry.key.project));
         assert!(entry.labels.len() <= MAX_LABELS);
         let keys: HashSet<&str> = entry.labels.iter().map(|(key, _)| &**key).collect();
