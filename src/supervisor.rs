@@ -223,9 +223,6 @@ impl<F: Fetch> Supervisor<F> {
             .filter(|(_, record)| record.unlisted.is_some())
             .map(|(key, _)| key.clone())
             .collect();
-        if self.applied.is_none() {
-            self.learn(&records).await?;
-        }
         let (mut watches, started_again) = resume(records, self.store.now());
         for watch in watches.values_mut() {
             watch.share(&self.shared.kinds);
@@ -239,6 +236,10 @@ impl<F: Fetch> Supervisor<F> {
             self.store.set_listed(back).await?;
         }
         self.mark_listed(list, &asked, &removed).await;
+        if self.applied.is_none() {
+            // After all that may fail and is tried again.
+            self.learn(&watches).await?;
+        }
         for entry in returning {
             if let Some(leaving) = self.watches.get_mut(&entry.key) {
                 leaving.wanted = Wanted::Again;
@@ -253,15 +254,12 @@ impl<F: Fetch> Supervisor<F> {
     }
 
     /// Learns at start from what has ended: what left the list, and what is listed.
-    async fn learn(&self, records: &HashMap<WatchKey, WatchRecord>) -> Result<(), ReadError> {
+    async fn learn(&self, listed: &HashMap<WatchKey, Watch>) -> Result<(), ReadError> {
         let left = self.store.left(LEARNED_FROM).await?;
-        let mut listed: Vec<_> = records
-            .iter()
-            .filter(|(_, record)| record.unlisted.is_none())
-            .collect();
-        // What ended last weighs most.
-        listed.sort_unstable_by_key(|(key, record)| (record.saved, *key));
-        let listed = listed.into_iter().map(|(_, record)| &record.watch);
+        let mut listed: Vec<_> = listed.iter().collect();
+        // Only what ended last is remembered.
+        listed.sort_unstable_by_key(|(key, watch)| (watch.last_poll(), *key));
+        let listed = listed.into_iter().map(|(_, watch)| watch);
         for watch in left.iter().rev().chain(listed) {
             watch.teach(&self.shared.kinds);
         }
