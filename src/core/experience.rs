@@ -44,11 +44,18 @@ impl Experience {
     };
 }
 
-/// What the operations that ended last were like.
+impl Default for Experience {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// What the operations that ended last were like, and what follows from it.
 #[derive(Debug, Default)]
 pub struct Lessons {
     durations: VecDeque<f32>,
     errors: VecDeque<f32>,
+    experience: Experience,
 }
 
 impl Lessons {
@@ -60,10 +67,17 @@ impl Lessons {
         if let Some((processed, estimated)) = lesson.records {
             remember(&mut self.errors, processed as f32 / estimated.max(1) as f32 - 1.0);
         }
-        Experience {
+        self.experience = Experience {
             durations: fitted(&mut self.durations, WIDTH),
             errors: fitted(&mut self.errors, ERRORS.width).unwrap_or(ERRORS),
-        }
+        };
+        self.experience
+    }
+
+    /// What follows from all.
+    #[must_use]
+    pub fn experience(&self) -> Experience {
+        self.experience
     }
 }
 

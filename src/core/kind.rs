@@ -24,22 +24,7 @@ pub struct Kind {
     pub traits: Traits,
     /// What its operations taught. Learned anew at each start, from those that are on record.
     #[serde(skip)]
-    learned: Mutex<Learned>,
-}
-
-#[derive(Debug)]
-struct Learned {
-    lessons: Lessons,
-    experience: Experience,
-}
-
-impl Default for Learned {
-    fn default() -> Self {
-        Self {
-            lessons: Lessons::default(),
-            experience: Experience::NONE,
-        }
-    }
+    lessons: Mutex<Lessons>,
 }
 
 /// What tells one kind of operations from another.
@@ -57,7 +42,7 @@ impl Kind {
     /// What operations of this kind that have ended taught of those that run.
     #[must_use]
     pub fn experience(&self) -> Experience {
-        lock(&self.learned).experience
+        lock(&self.lessons).experience()
     }
 }
 
@@ -139,7 +124,7 @@ impl Kinds {
         }
         let kind = Arc::new(Kind {
             traits: traits.clone(),
-            learned: Mutex::default(),
+            lessons: Mutex::default(),
         });
         known.kinds.insert(traits.clone(), Arc::clone(&kind));
         kind
@@ -147,9 +132,7 @@ impl Kinds {
 
     /// An operation with these traits has succeeded.
     pub fn learn(&self, traits: &Traits, lesson: Lesson) {
-        let kind = self.with(traits);
-        let mut learned = lock(&kind.learned);
-        learned.experience = learned.lessons.learn(lesson);
+        lock(&self.with(traits).lessons).learn(lesson);
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Failure};
 use super::event::{Event, EventType, OperationData, ProgressData, RetryData};
-use super::experience::{Experience, Lesson};
+use super::experience::Lesson;
 use super::kind::Kinds;
 use super::operation::{Operation, Status};
 use super::outlook::Outlook;
@@ -263,7 +263,7 @@ impl Watch {
     fn outlook(&self, now: Timestamp) -> Outlook {
         let experience = self.facts.as_deref().map(|facts| facts.kind.experience());
         self.progress
-            .outlook(self.age(now), &experience.unwrap_or(Experience::NONE))
+            .outlook(self.age(now), &experience.unwrap_or_default())
     }
 
     /// For how long it has run: since it was created, as far as clocks agree, else since it was first watched.
