@@ -88,8 +88,7 @@ fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
     );
     let long = corpus(seed, LONG, OPERATIONS);
     let outcomes = Outcomes::of(&long, seed)?;
-    println!("| backfills | schedule | polls | mean | p50 | p90 | p99 |");
-    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
+    head();
     outcomes.rows("all", |_| true);
     for (course, (_, course_name)) in COURSES.iter().enumerate() {
         for (estimate, estimate_name) in ESTIMATES.iter().enumerate() {
@@ -126,8 +125,7 @@ fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
 /// What it brings to learn from those that have ended.
 fn learning(seed: u64) -> anyhow::Result<()> {
     println!("\n{OBJECTS} objects, each read {TIMES} times\n");
-    println!("| backfills | schedule | polls | mean | p50 | p90 | p99 |");
-    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
+    head();
     let again = again_and_again(seed);
     let plain = replay(&again, &backoff(false), LISTED_WITHIN, seed)?;
     let learned = replay(&again, &backoff(true), LISTED_WITHIN, seed)?;
@@ -350,6 +348,12 @@ fn watch(
         polls: watch.polls(),
         delay: elapsed.saturating_sub(operation.duration).as_secs_f64(),
     })
+}
+
+/// Of a table of [`row`]s.
+fn head() {
+    println!("| backfills | schedule | polls | mean | p50 | p90 | p99 |");
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
 }
 
 fn row<'a>(class: &str, schedule: &str, outcomes: impl Iterator<Item = &'a Outcome> + Clone) {

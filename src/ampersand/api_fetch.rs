@@ -1,7 +1,6 @@
 //! The real [`Fetch`]: the client, and each project's key.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -142,15 +141,13 @@ impl Fetch for ApiFetch {
         let access = self.access(&key.project);
         let key = key.clone();
         // Boxed, since a request takes a kibibyte and whoever awaits it mostly sleeps.
-        let asking: Pin<Box<dyn Future<Output = Answer> + Send>> = match access {
-            Ok(access) => Box::pin(async move {
-                // Borrowed: what is moved has its place twice.
-                let (client, api_key) = &access;
-                client.get_operation(&key.project, &key.operation, api_key).await
-            }),
-            Err(error) => Box::pin(std::future::ready(error.into())),
-        };
-        asking
+        Box::pin(async move {
+            // Borrowed: what is moved has its place twice.
+            match &access {
+                Ok((client, api_key)) => client.get_operation(&key.project, &key.operation, api_key).await,
+                Err(error) => error.clone().into(),
+            }
+        })
     }
 
     fn refresh_key(&self, project: &str) -> impl Future<Output = bool> + Send {

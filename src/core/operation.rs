@@ -148,8 +148,8 @@ pub struct Metadata {
 }
 
 /// The platform's own retries of an operation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Members", rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Retry {
     /// How many attempts were made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,8 +163,8 @@ pub struct Retry {
 }
 
 /// How far a read has come.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Members", rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// The installation that is read.
     #[serde(skip_serializing_if = "Option::is_none")]

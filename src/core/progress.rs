@@ -159,9 +159,9 @@ impl Tracker {
     /// How far the end may be, for the schedule.
     #[must_use]
     pub fn outlook(&self, age: Duration, experience: &Experience) -> Outlook {
-        let count = self.processed.unwrap_or(0);
-        let total = self.processed.and_then(|_| self.total());
-        self.trend.outlook(count, total, age, experience)
+        let total = self.records().map(|(_, total)| total);
+        self.trend
+            .outlook(self.processed.unwrap_or(0), total, age, experience)
     }
 
     /// How many records are processed, and how many were estimated, where both are known.
@@ -197,7 +197,7 @@ impl Tracker {
 
     /// Processed of estimated total, to one decimal and below 100: an estimate reached is no success yet.
     fn percent(&self) -> Option<f64> {
-        let (count, total) = (self.processed?, self.total()?);
+        let (count, total) = self.records()?;
         Some(((count as f64 / total as f64 * 1000.0).round() / 10.0).min(99.9))
     }
 
