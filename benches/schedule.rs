@@ -284,10 +284,10 @@ fn every_five_seconds() -> Pace {
 fn replay(corpus: &[Backfill], pace: &Pace, listed_within: f64, seed: u64) -> anyhow::Result<Vec<Outcome>> {
     // Other numbers than the corpus was drawn from.
     let random = Random::new(!seed);
-    let kinds = Kinds::default();
+    let mut kinds = Kinds::default();
     corpus
         .iter()
-        .map(|backfill| watch(backfill, pace, listed_within, &random, &kinds))
+        .map(|backfill| watch(backfill, pace, listed_within, &random, &mut kinds))
         .collect()
 }
 
@@ -297,7 +297,7 @@ fn watch(
     pace: &Pace,
     listed_within: f64,
     random: &Random,
-    kinds: &Kinds,
+    kinds: &mut Kinds,
 ) -> anyhow::Result<Outcome> {
     let operation = &backfill.operation;
     let key = WatchKey {

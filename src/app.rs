@@ -7,30 +7,29 @@ mod signals;
 mod upkeep;
 mod webhooks;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::ampersand::gate::Limits;
 use crate::ampersand::{ApiFetch, Client, ClientSettings, KeySources};
 use crate::board::Board;
 use crate::chance::Chance;
 use crate::clock;
 use crate::config::{Ampersand, ConfigErrors, Environment, Loaded, Overrides, Settings};
-use crate::core::watch::Phase;
+use crate::core::gate::Limits;
+use crate::core::phase::Phase;
 use crate::error::chain;
 use crate::health::Stage;
 use crate::report::log::LogHandle;
 use crate::report::tell::tell;
 use crate::report::webhook::{Sender, TimeLimits};
 use crate::store::{Store, Threads};
-use crate::supervisor::done;
 use crate::systemd;
 use crate::watch_list::{self, WatchListSource};
 pub use daemon::{Daemon, Parts};
@@ -69,12 +68,14 @@ impl SettingsSource {
 }
 
 /// When the daemon ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Until {
     /// Never: it runs until it is stopped.
     Stopped,
-    /// When every listed watch is over.
+    /// When every listed watch is finished.
     Done,
+    /// When the caller says so.
+    Asked(oneshot::Receiver<()>),
 }
 
 /// How the daemon came to its end.
@@ -149,7 +150,16 @@ async fn run_on(
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let (mut app, tasks) = App::start(source, settings, log, in_memory).await?;
-    let mut standing = app.daemon.standing();
+    let finished = app.daemon.finished();
+    let ends = async move {
+        match until {
+            Until::Stopped => std::future::pending().await,
+            Until::Done => finished.await,
+            // An error means that the caller has gone, which is a reason to end as well.
+            Until::Asked(asked) => drop(asked.await),
+        }
+    };
+    let mut ends = std::pin::pin!(ends);
     // All of them were read just now.
     let mut look_at_secrets = tokio::time::interval_at(clock::instant() + SECRETS_REFRESH, SECRETS_REFRESH);
     look_at_secrets.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,7 +170,7 @@ async fn run_on(
                 Received::Stop(stop) => break Some(stop),
             },
             _ = look_at_secrets.tick() => app.refresh_secrets().await,
-            () = done(&mut standing), if until == Until::Done => break None,
+            () = &mut ends => break None,
         }
     };
     let ending = match stopped_by {
@@ -257,7 +267,7 @@ impl App {
     /// Looks at the files that secrets stand in, so that one that was rotated needs no reload.
     async fn refresh_secrets(&self) {
         let replaced = self.daemon.fetch().refresh_keys().await;
-        self.daemon.keys_replaced(replaced).await;
+        self.daemon.keys_replaced(&replaced);
         self.daemon
             .set_secrets(read_secrets(&self.settings.webhooks).await);
         self.pages.refresh_token().await;
@@ -323,20 +333,16 @@ impl App {
 
     /// How the listed watches ended.
     fn count_endings(&self) -> Ending {
-        let mut endings: HashMap<Phase, usize> = HashMap::new();
-        for watched in self.daemon.board().all() {
-            *endings.entry(watched.look(|watch| watch.phase())).or_default() += 1;
-        }
-        let count = |phase| endings.get(&phase).copied().unwrap_or(0);
+        let phases = self.daemon.board().phases();
         tracing::info!(
-            succeeded = count(Phase::Succeeded),
-            failed = count(Phase::Failed),
-            ended = count(Phase::Ended),
-            gone = count(Phase::Gone),
-            expired = count(Phase::Expired),
+            succeeded = phases.of(Phase::Succeeded),
+            failed = phases.of(Phase::Failed),
+            ended = phases.of(Phase::Ended),
+            gone = phases.of(Phase::Gone),
+            expired = phases.of(Phase::Expired),
             "every listed operation is over"
         );
-        if endings.keys().all(|phase| *phase == Phase::Succeeded) {
+        if phases.of(Phase::Succeeded) == phases.total() {
             Ending::AllSucceeded
         } else {
             Ending::NotAllSucceeded

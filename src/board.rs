@@ -1,327 +1,433 @@
-//! Every listed watch as it stands now: written by its poller, read by whoever shows it.
+//! The read model: what the page, the API, `status`, the metrics and the probes read.
+//!
+//! Each project task publishes a [`ProjectView`] and answers questions about its watches, in pages. No second copy of a
+//! watch exists: what a page shows is copied when it is asked for.
 
-use std::borrow::Borrow;
-use std::collections::{HashSet, VecDeque};
-use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
-use crate::core::watch::{Phase, Watch};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::core::gate::Limits;
+use crate::core::phase::{Phase, PhaseCounts};
+use crate::core::watch::Watch;
 use crate::core::watch_list::{Labels, WatchKey};
-use crate::pulse::Pulse;
 
-/// How many removals are remembered for those who follow the board: more than any but a rewritten list brings
-/// between two looks.
-const REMOVALS: usize = 10_000;
+/// The most watches of one page, and the most that are examined for one.
+pub const PAGE: usize = 1_000;
 
-/// Numbers all changes of all watches; only the order counts.
-static REVISIONS: AtomicU64 = AtomicU64::new(0);
-
-fn next_revision() -> u64 {
-    REVISIONS.fetch_add(1, Ordering::AcqRel) + 1
+/// A project as everything that shows it sees it.
+#[derive(Debug, Clone)]
+pub struct ProjectView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The generation of the list that was applied last.
+    pub generation: Option<u64>,
+    /// Its watches by phase.
+    pub phases: PhaseCounts,
+    /// How often one of its pollers panicked.
+    pub restarts: u64,
+    /// How often the departure of removed watches could not be recorded.
+    pub unrecorded_departures: u64,
+    /// The API as its requests see it.
+    pub api: ApiView,
+    /// The gate.
+    pub gate: GateView,
+    /// Whether polls start and end in time.
+    pub pulse: Pulse,
 }
 
-/// One listed watch.
-#[derive(Debug)]
-pub struct Watched {
+/// The API as the requests of one project see it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ApiView {
+    /// The outage that was reported and has not ended.
+    pub unreachable: Option<Timestamp>,
+    /// The rejection of the credentials that was reported and has not ended.
+    pub rejected: Option<Timestamp>,
+    /// Whether any request was answered, if only that something is not found.
+    pub was_answered: bool,
+    /// The failed polls since the last answer.
+    pub failing: Option<Failing>,
+    /// The pause that the API asked for.
+    pub pause: Option<Pause>,
+    /// What the last poll that did not succeed met.
+    pub last_trouble: Option<Arc<str>>,
+}
+
+/// Failed polls in a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failing {
+    /// When the first of them failed.
+    pub since: Instant,
+    /// How many there are.
+    pub polls: u32,
+}
+
+/// A pause that the API asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pause {
+    /// When it ends.
+    pub until: Instant,
+    /// What the API said.
+    pub reason: Arc<str>,
+}
+
+/// The gate of a project.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GateView {
+    /// The limits in force.
+    pub limits: Limits,
+    /// Requests that wait for their turn.
+    pub waiting: usize,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// How long the request that was let through last had waited, pauses aside.
+    pub last_wait: Duration,
+}
+
+/// Whether polls start and end in time; written on every beat of the project task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// When the next poll is due that neither waits at the gate nor is in flight.
+    pub next_due: Option<Instant>,
+    /// Since when the oldest request is in flight.
+    pub oldest_request: Option<Instant>,
+}
+
+impl ProjectView {
+    /// A project of which nothing is known yet.
+    #[must_use]
+    pub fn new(name: Arc<str>, limits: Limits) -> Self {
+        Self {
+            name,
+            generation: None,
+            phases: PhaseCounts::default(),
+            restarts: 0,
+            unrecorded_departures: 0,
+            api: ApiView::default(),
+            gate: GateView {
+                limits,
+                waiting: 0,
+                in_flight: 0,
+                last_wait: Duration::ZERO,
+            },
+            pulse: Pulse::default(),
+        }
+    }
+}
+
+/// A copy of one watch.
+#[derive(Debug, Clone)]
+pub struct WatchView {
     /// Project and operation ID.
     pub key: WatchKey,
-    /// Tells it from every other, also from those of the same key; who came later has the higher one.
-    pub number: u64,
-    /// What its poller does at the moment.
-    pub pulse: Pulse,
-    /// Its lock is never held across an await.
-    state: Mutex<State>,
-    /// Whether it has changed since it was last written to disk.
-    changed: AtomicBool,
-}
-
-#[derive(Debug)]
-struct State {
-    watch: Watch,
-    /// As the list has them now.
-    labels: Arc<Labels>,
-    /// The number of the last change of watch or labels. Taken while the lock is held, so that whoever has seen a
-    /// higher number and then takes the lock sees this one, too.
-    revision: u64,
-}
-
-impl Watched {
-    /// A watch that goes on from `watch`.
-    #[must_use]
-    pub fn new(key: WatchKey, labels: Arc<Labels>, watch: Watch) -> Self {
-        let revision = next_revision();
-        Self {
-            key,
-            number: revision,
-            pulse: Pulse::default(),
-            state: Mutex::new(State {
-                watch,
-                labels,
-                revision,
-            }),
-            changed: AtomicBool::new(false),
-        }
-    }
-
     /// Its labels.
-    #[must_use]
-    pub fn labels(&self) -> Arc<Labels> {
-        Arc::clone(&lock(&self.state).labels)
-    }
+    pub labels: Arc<Labels>,
+    /// The watch.
+    pub watch: Watch,
+}
 
-    /// Gives it other labels, from the next event on.
-    pub fn relabel(&self, labels: Arc<Labels>) {
-        let mut state = lock(&self.state);
-        if *state.labels != *labels {
-            state.labels = labels;
-            state.revision = next_revision();
+/// Which watches are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct WatchFilter {
+    /// In one of these phases; none means any.
+    pub phases: Vec<Phase>,
+    /// With each of these labels; without a value, any value.
+    pub labels: Vec<(String, Option<String>)>,
+}
+
+impl WatchFilter {
+    /// Whether a watch is wanted.
+    #[must_use]
+    pub fn matches(&self, watch: &Watch, labels: &Labels) -> bool {
+        (self.phases.is_empty() || self.phases.contains(&watch.phase()))
+            && self.labels.iter().all(|(key, value)| {
+                let mut labels = labels.iter();
+                labels.any(|(of, has)| of == key && value.as_ref().is_none_or(|value| value == has))
+            })
+    }
+}
+
+/// A question that a project task answers.
+#[derive(Debug)]
+pub enum Question {
+    /// For watches in the order of their IDs.
+    Page {
+        /// Only those with a higher ID.
+        after: Option<Arc<str>>,
+        /// Which of them.
+        filter: Arc<WatchFilter>,
+        /// At most this many, and at most [`PAGE`].
+        limit: usize,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Page>,
+    },
+    /// For one watch.
+    One {
+        /// Its operation ID.
+        operation: Arc<str>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Option<WatchView>>,
+    },
+    /// To note changes from now on.
+    StartChanges {
+        /// Where that is confirmed.
+        reply: oneshot::Sender<()>,
+    },
+    /// For what changed since this was asked last.
+    Changes {
+        /// At most this many; the rest follows when it is asked again.
+        limit: usize,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Changes>,
+    },
+    /// Changes are not asked for any more.
+    StopChanges,
+}
+
+/// A page of watches.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// The watches.
+    pub watches: Vec<WatchView>,
+    /// After which ID to continue; `None` at the end.
+    pub next: Option<Arc<str>>,
+}
+
+/// What became different.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Watches that are new or have changed, those that changed the longest ago first.
+    pub changed: Vec<WatchView>,
+    /// Watches that are no longer there.
+    pub removed: Vec<WatchKey>,
+}
+
+/// A project task does not answer: it is being restarted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the watches of project {project} cannot be read now; try again in some seconds")]
+pub struct Unavailable {
+    /// The project.
+    pub project: Arc<str>,
+}
+
+/// How a project task is read.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// What it publishes.
+    pub view: watch::Receiver<ProjectView>,
+    /// What it answers.
+    pub questions: mpsc::Sender<Question>,
+}
+
+/// All projects.
+#[derive(Debug)]
+pub struct Board {
+    /// Never held across an await.
+    ports: RwLock<BTreeMap<Arc<str>, Port>>,
+    changed: watch::Sender<()>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            ports: RwLock::default(),
+            changed: watch::Sender::new(()),
         }
     }
-
-    /// Looks at the watch.
-    pub fn look<T>(&self, look: impl FnOnce(&Watch) -> T) -> T {
-        look(&lock(&self.state).watch)
-    }
-
-    /// Replaces the watch; `recorded` tells whether it is on disk as it is.
-    pub fn replace(&self, watch: Watch, recorded: bool) {
-        let mut state = lock(&self.state);
-        state.watch = watch;
-        state.revision = next_revision();
-        drop(state);
-        self.changed.store(!recorded, Ordering::Relaxed);
-    }
-
-    /// The watch, if it has changed since it was last taken or recorded.
-    #[must_use]
-    pub fn take_changed(&self) -> Option<Watch> {
-        self.changed
-            .swap(false, Ordering::Relaxed)
-            .then(|| self.look(Watch::clone))
-    }
-
-    /// What was taken could not be written: it is still to be.
-    pub fn mark_changed(&self) {
-        self.changed.store(true, Ordering::Relaxed);
-    }
-
-    fn revision(&self) -> u64 {
-        lock(&self.state).revision
-    }
-}
-
-/// A watch that collections find by its key.
-#[derive(Debug, Clone)]
-pub struct ByKey(pub Arc<Watched>);
-
-impl Borrow<WatchKey> for ByKey {
-    fn borrow(&self) -> &WatchKey {
-        &self.0.key
-    }
-}
-
-impl PartialEq for ByKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.key == other.0.key
-    }
-}
-
-impl Eq for ByKey {}
-
-impl Hash for ByKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.key.hash(state);
-    }
-}
-
-/// The listed watches by key.
-#[derive(Debug, Default)]
-pub struct Board {
-    watches: RwLock<HashSet<ByKey>>,
-    /// The last removals, each with its number.
-    removals: Mutex<VecDeque<(u64, WatchKey)>>,
-}
-
-/// What became different on the board.
-#[derive(Debug)]
-pub struct Changes {
-    /// Watches that are new or have changed, the longest ago first.
-    pub changed: Vec<Arc<Watched>>,
-    /// What is no longer there.
-    pub removed: Vec<WatchKey>,
-    /// From where to ask next time.
-    pub revision: u64,
 }
 
 impl Board {
-    /// Makes room for so many more watches: growing step by step leaves holes in memory.
-    pub fn reserve(&self, more: usize) {
-        self.write().reserve(more);
+    /// A project is read through `port` from now on.
+    pub fn attach(&self, name: Arc<str>, port: Port) {
+        self.write().insert(name, port);
+        self.announce();
     }
 
-    /// Puts a watch on the board.
-    pub fn insert(&self, watched: Arc<Watched>) {
-        self.write().replace(ByKey(watched));
+    /// A project is no longer there.
+    pub fn detach(&self, name: &str) {
+        self.write().remove(name);
+        self.announce();
     }
 
-    /// Takes a watch off the board.
-    pub fn remove(&self, key: &WatchKey) {
-        if !self.write().remove(key) {
-            return;
-        }
-        let mut removals = lock(&self.removals);
-        if removals.len() == REMOVALS {
-            removals.pop_front();
-        }
-        removals.push_back((next_revision(), key.clone()));
+    /// A view has changed by more than its pulse and its gate.
+    pub fn announce(&self) {
+        self.changed.send_replace(());
     }
 
-    /// Whether this very watch is on the board.
+    /// Changes when a view changed by more than its pulse and its gate, or a project came or went.
     #[must_use]
-    pub fn holds(&self, watched: &Arc<Watched>) -> bool {
-        self.read()
-            .get(&watched.key)
-            .is_some_and(|ByKey(found)| Arc::ptr_eq(found, watched))
+    pub fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
-    /// The present revision: changes after this call are after it.
+    /// Every project, by name.
     #[must_use]
-    pub fn revision(&self) -> u64 {
-        REVISIONS.load(Ordering::Acquire)
+    pub fn projects(&self) -> Vec<ProjectView> {
+        self.read().values().map(|port| port.view.borrow().clone()).collect()
     }
 
-    /// What changed after `revision`, at most `limit` watches of it; the rest is there when asked again.
+    /// All watches by phase.
     #[must_use]
-    pub fn changes_since(&self, revision: u64, limit: usize) -> Changes {
-        // Read first: what changes during the scan may be seen now, and is seen again next time.
-        let now = self.revision();
-        let mut changed: Vec<(u64, Arc<Watched>)> = self
-            .read()
-            .iter()
-            .filter_map(|ByKey(watched)| {
-                let of_watch = watched.revision();
-                (of_watch > revision).then(|| (of_watch, Arc::clone(watched)))
+    pub fn phases(&self) -> PhaseCounts {
+        self.read().values().map(|port| port.view.borrow().phases).sum()
+    }
+
+    /// Whether the list of that generation was applied in these projects and all its watches are finished.
+    #[must_use]
+    pub fn is_finished(&self, generation: u64, projects: &[Arc<str>]) -> bool {
+        let ports = self.read();
+        projects.iter().all(|name| {
+            ports.get(name).is_some_and(|port| {
+                let view = port.view.borrow();
+                view.generation == Some(generation) && view.phases.total() == view.phases.finished()
             })
-            .collect();
-        changed.sort_unstable_by_key(|(of_watch, _)| *of_watch);
-        let is_whole = changed.len() <= limit;
-        changed.truncate(limit);
-        let now = match changed.last() {
-            Some((last, _)) if !is_whole => *last,
-            _ => now,
-        };
-        // Told again when the scan was cut short; that does no harm.
-        let removed = lock(&self.removals)
-            .iter()
-            .rev()
-            .take_while(|(of_removal, _)| *of_removal > revision)
-            .map(|(_, key)| key.clone())
-            .filter(|key| self.get(key).is_none())
-            .collect();
-        Changes {
-            changed: changed.into_iter().map(|(_, watched)| watched).collect(),
-            removed,
-            revision: now,
-        }
+        })
     }
 
-    /// The watch of that key.
+    /// How often the departure of removed watches could not be recorded.
     #[must_use]
-    pub fn get(&self, key: &WatchKey) -> Option<Arc<Watched>> {
-        self.read().get(key).map(|ByKey(watched)| Arc::clone(watched))
+    pub fn unrecorded_departures(&self) -> u64 {
+        self.read().values().map(|port| port.view.borrow().unrecorded_departures).sum()
     }
 
-    /// Every watch, in no order.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<Watched>> {
-        let watches = self.read();
-        watches.iter().map(|ByKey(watched)| Arc::clone(watched)).collect()
-    }
-
-    /// The first answer that `look` gives for a watch, in no order.
-    pub fn find<T>(&self, mut look: impl FnMut(&Watched) -> Option<T>) -> Option<T> {
-        self.read().iter().find_map(|ByKey(watched)| look(watched))
-    }
-
-    /// How many watches stand in each phase, in the order of [`Phase::ALL`].
-    #[must_use]
-    pub fn phases(&self) -> [(Phase, usize); Phase::ALL.len()] {
-        let mut counts = Phase::ALL.map(|phase| (phase, 0));
-        for ByKey(watched) in self.read().iter() {
-            let phase = watched.look(Watch::phase);
-            for (_, count) in counts.iter_mut().filter(|(of_count, _)| *of_count == phase) {
-                *count += 1;
+    /// A page of watches, in the order of project and operation ID, and where to continue.
+    ///
+    /// # Errors
+    /// When a project task does not answer.
+    pub async fn page(
+        &self,
+        after: Option<&WatchKey>,
+        projects: &[String],
+        filter: WatchFilter,
+        limit: usize,
+    ) -> Result<(Vec<WatchView>, Option<WatchKey>), Unavailable> {
+        let filter = Arc::new(filter);
+        let mut found = Vec::new();
+        for (project, port) in self.ports(projects) {
+            let mut after = match after {
+                Some(after) if *after.project > *project => continue,
+                Some(after) if after.project == project => Some(Arc::clone(&after.operation)),
+                _ => None,
+            };
+            loop {
+                let page = port
+                    .ask(&project, |reply| Question::Page {
+                        after: after.take(),
+                        filter: Arc::clone(&filter),
+                        limit: limit + 1 - found.len(),
+                        reply,
+                    })
+                    .await?;
+                found.extend(page.watches);
+                if found.len() > limit {
+                    found.truncate(limit);
+                    let next = found.last().map(|view| view.key.clone());
+                    return Ok((found, next));
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
             }
         }
-        counts
+        Ok((found, None))
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashSet<ByKey>> {
-        self.watches.read().unwrap_or_else(PoisonError::into_inner)
+    /// Every watch that `filter` matches, page by page.
+    ///
+    /// # Errors
+    /// When a project task does not answer.
+    pub async fn all(&self, filter: WatchFilter) -> Result<Vec<WatchView>, Unavailable> {
+        let mut all = Vec::new();
+        let mut after: Option<WatchKey> = None;
+        loop {
+            let (page, next) = self.page(after.as_ref(), &[], filter.clone(), PAGE).await?;
+            all.extend(page);
+            if next.is_none() {
+                return Ok(all);
+            }
+            after = next;
+        }
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashSet<ByKey>> {
-        self.watches.write().unwrap_or_else(PoisonError::into_inner)
+    /// The watches of that operation ID, of one project or of all.
+    ///
+    /// # Errors
+    /// When a project task does not answer.
+    pub async fn find(&self, operation: &str, project: Option<&str>) -> Result<Vec<WatchView>, Unavailable> {
+        let mut found = Vec::new();
+        for (name, port) in self.ports(&[]) {
+            if project.is_none_or(|project| *project == *name) {
+                let operation = Arc::from(operation);
+                found.extend(port.ask(&name, |reply| Question::One { operation, reply }).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Changes are noted from now on, if they were not before.
+    pub async fn start_changes(&self) {
+        for (name, port) in self.ports(&[]) {
+            // A project that is being restarted notes them when it is asked for them.
+            let _ = port.ask(&name, |reply| Question::StartChanges { reply }).await;
+        }
+    }
+
+    /// What changed since this was asked last, at most about `limit` watches of each project; the rest is there when asked
+    /// again. There is one reader of changes.
+    pub async fn changes(&self, limit: usize) -> Changes {
+        let mut all = Changes::default();
+        for (name, port) in self.ports(&[]) {
+            // A project that is being restarted is read again by its next changes.
+            if let Ok(changes) = port.ask(&name, |reply| Question::Changes { limit, reply }).await {
+                all.changed.extend(changes.changed);
+                all.removed.extend(changes.removed);
+            }
+        }
+        all
+    }
+
+    /// Changes are not read any more.
+    pub fn stop_changes(&self) {
+        for (_, port) in self.ports(&[]) {
+            // With a full queue they stop at the next call.
+            let _ = port.questions.try_send(Question::StopChanges);
+        }
+    }
+
+    fn ports(&self, projects: &[String]) -> Vec<(Arc<str>, Port)> {
+        let ports = self.read();
+        let wanted = ports.iter().filter(|(name, _)| {
+            projects.is_empty() || projects.iter().any(|project| **project == ***name)
+        });
+        wanted.map(|(name, port)| (Arc::clone(name), port.clone())).collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Port>> {
+        self.ports.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Arc<str>, Port>> {
+        self.ports.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn watched(operation: &str) -> Arc<Watched> {
-        let key = WatchKey {
-            project: "p".into(),
-            operation: operation.into(),
+impl Port {
+    async fn ask<T>(
+        &self,
+        project: &Arc<str>,
+        question: impl FnOnce(oneshot::Sender<T>) -> Question,
+    ) -> Result<T, Unavailable> {
+        let unavailable = || Unavailable {
+            project: Arc::clone(project),
         };
-        Arc::new(Watched::new(key, Arc::default(), Watch::default()))
-    }
-
-    fn names(changes: &Changes) -> Vec<&str> {
-        changes
-            .changed
-            .iter()
-            .map(|watched| &*watched.key.operation)
-            .collect()
-    }
-
-    #[test]
-    fn changes_are_told_in_order_and_in_portions() {
-        let board = Board::default();
-        let [a, b, c] = ["a", "b", "c"].map(watched);
-        for watched in [&a, &b, &c] {
-            board.insert(Arc::clone(watched));
-        }
-        let all = board.changes_since(0, 10);
-        assert_eq!(names(&all), ["a", "b", "c"]);
-        assert!(board.changes_since(all.revision, 10).changed.is_empty());
-
-        b.replace(Watch::default(), true);
-        a.relabel(Arc::new(vec![("x".into(), "y".into())]));
-        c.relabel(Arc::default());
-        let first = board.changes_since(all.revision, 1);
-        assert_eq!(names(&first), ["b"]);
-        assert_eq!(names(&board.changes_since(first.revision, 1)), ["a"]);
-    }
-
-    #[test]
-    fn removals_are_told_unless_the_watch_is_back() {
-        let board = Board::default();
-        for operation in ["a", "b"] {
-            board.insert(watched(operation));
-        }
-        let start = board.revision();
-        board.remove(&watched("a").key);
-        board.remove(&watched("b").key);
-        board.remove(&watched("never there").key);
-        board.insert(watched("b"));
-        let changes = board.changes_since(start, 10);
-        assert_eq!(changes.removed, [watched("a").key.clone()]);
-        assert_eq!(names(&changes), ["b"]);
+        let (reply, answer) = oneshot::channel();
+        let asked = self.questions.send(question(reply)).await;
+        asked.map_err(|_| unavailable())?;
+        answer.await.map_err(|_| unavailable())
     }
 }

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::board::Board;
+use crate::board::{Board, Pulse};
 use crate::clock;
-use crate::core::watch_list::WatchKey;
-use crate::pulse::Stuck;
 
 /// Where the daemon is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +30,37 @@ pub struct Health {
     request_timeout_millis: AtomicU64,
 }
 
-/// A poller that makes the daemon sick.
+/// How late a poll that nothing holds back may start.
+const LATE: Duration = Duration::from_secs(30);
+/// How many request time-outs a poll may outlive.
+const TIMEOUTS: u32 = 3;
+
+/// A project whose polls do not start or do not end.
 #[derive(Debug)]
 pub struct Sick {
-    key: WatchKey,
+    project: Arc<str>,
     stuck: Stuck,
+}
+
+/// What is wrong with the polls of a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stuck {
+    /// A poll is due since this long, and neither gate nor pause holds it back.
+    Late(Duration),
+    /// A poll is in flight since this long.
+    Hung(Duration),
+}
+
+impl Stuck {
+    fn of(pulse: Pulse, now: Instant, request_timeout: Duration) -> Option<Self> {
+        let late = pulse.next_due.map(|due| now.saturating_duration_since(due));
+        let hung = pulse.oldest_request.map(|since| now.saturating_duration_since(since));
+        let late = late.filter(|late| *late >= LATE).map(Self::Late);
+        late.or_else(|| {
+            let limit = request_timeout.saturating_mul(TIMEOUTS);
+            hung.filter(|hung| *hung >= limit).map(Self::Hung)
+        })
+    }
 }
 
 impl fmt::Display for Sick {
@@ -43,14 +68,14 @@ impl fmt::Display for Sick {
         match self.stuck {
             Stuck::Late(late) => write!(
                 f,
-                "the poll of {} is {:.0} s late, and nothing holds it back",
-                self.key,
+                "a poll of project {} is {:.0} s late, and nothing holds it back",
+                self.project,
                 late.as_secs_f64()
             ),
             Stuck::Hung(hung) => write!(
                 f,
-                "the poll of {} has not ended for {:.0} s, in spite of its time limit",
-                self.key,
+                "a poll of project {} has not ended for {:.0} s, in spite of its time limit",
+                self.project,
                 hung.as_secs_f64()
             ),
         }
@@ -116,10 +141,10 @@ impl Health {
         }
         let now = clock::instant();
         let request_timeout = Duration::from_millis(self.request_timeout_millis.load(Ordering::Relaxed));
-        let sick = self.board.find(|watched| {
-            let stuck = watched.pulse.stuck(now, request_timeout)?;
+        let sick = self.board.projects().into_iter().find_map(|view| {
+            let stuck = Stuck::of(view.pulse, now, request_timeout)?;
             Some(Sick {
-                key: watched.key.clone(),
+                project: view.name,
                 stuck,
             })
         });
@@ -130,40 +155,70 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::Watched;
-    use crate::core::watch::Watch;
+    use crate::board::{Port, ProjectView};
+    use crate::core::gate::Limits;
+    use tokio::sync::mpsc;
 
-    fn health() -> (Health, Arc<Watched>) {
-        let key = WatchKey {
-            project: "p".into(),
-            operation: "a".into(),
+    const SECOND: Duration = Duration::from_secs(1);
+    const MILLI: Duration = Duration::from_millis(1);
+
+    fn health() -> (Health, watch::Sender<ProjectView>) {
+        let limits = Limits {
+            concurrent: 1,
+            per_second: 1.0,
         };
-        let watched = Arc::new(Watched::new(key, Arc::default(), Watch::default()));
+        let (view, receiver) = watch::channel(ProjectView::new("p".into(), limits));
         let board = Arc::new(Board::default());
-        board.insert(Arc::clone(&watched));
-        (Health::new(board, Duration::from_secs(10)), watched)
+        let port = Port {
+            view: receiver,
+            questions: mpsc::channel(1).0,
+        };
+        board.attach("p".into(), port);
+        (Health::new(board, 10 * SECOND), view)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stuck_poller_is_named_until_the_daemon_stops() {
-        let (health, watched) = health();
-        let asking = watched.pulse.ask(clock::instant());
+    async fn a_poll_that_does_not_end_is_reported_until_the_daemon_stops() {
+        let (health, view) = health();
+        view.send_modify(|view| view.pulse.oldest_request = Some(clock::instant()));
         assert!(health.check().is_ok());
-        tokio::time::advance(Duration::from_secs(30)).await;
+        tokio::time::advance(30 * SECOND).await;
         let sick = health.check().unwrap_err().to_string();
-        assert!(sick.contains("p/a") && sick.contains("30 s"), "{sick}");
-        health.set_request_timeout(Duration::from_secs(11));
+        assert!(sick.contains("project p") && sick.contains("30 s"), "{sick}");
+        health.set_request_timeout(11 * SECOND);
         assert!(health.check().is_ok());
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(60 * SECOND).await;
         assert!(health.check().is_err());
         health.set_stopping();
         assert!(health.check().is_ok());
-        drop(asking);
     }
 
     #[test]
-    fn nobody_is_ready_again_who_stops() {
-        let (health, _) = health();
+    fn a_poll_may_be_30_seconds_late_and_last_three_time_outs() {
+        let now = clock::instant();
+        let due = Pulse {
+            next_due: Some(now),
+            oldest_request: None,
+        };
+        assert_eq!(Stuck::of(due, now + 30 * SECOND - MILLI, SECOND), None);
+        assert_eq!(
+            Stuck::of(due, now + 30 * SECOND, SECOND),
+            Some(Stuck::Late(30 * SECOND))
+        );
+        let asking = Pulse {
+            next_due: Some(now + 3600 * SECOND),
+            oldest_request: Some(now),
+        };
+        assert_eq!(Stuck::of(asking, now + 30 * SECOND - MILLI, 10 * SECOND), None);
+        assert_eq!(
+            Stuck::of(asking, now + 30 * SECOND, 10 * SECOND),
+            Some(Stuck::Hung(30 * SECOND))
+        );
+    }
+
+    #[test]
+    fn a_daemon_that_stops_does_not_become_ready_again() {
+        let (health, _view) = health();
         assert_eq!(health.stage(), Stage::Starting);
         health.set_ready();
         assert_eq!(health.stage(), Stage::Ready);

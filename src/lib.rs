@@ -11,11 +11,10 @@
 //! [`core::watch`].
 //!
 //! **What goes in.** [`config`] reads the settings, [`watch_list`] the file with the operations, [`ampersand`] asks the
-//! API, at most as often as its gate lets it.
+//! API.
 //!
-//! **What runs.** [`supervisor`] starts and stops pollers, so that they agree with the list; a [`poller`] sleeps, asks,
-//! lets the core decide, and records; [`project`] is what the watches of one project share; [`board`] shows every watch
-//! as it stands, [`pulse`] what its poller does, and [`health`] sums that up.
+//! **What runs.** [`polling`] has the supervisor and one task for each project, which owns its watches, their pollers and
+//! their gate. [`board`] is the read model of it, and [`health`] what probes read.
 //!
 //! **What comes out.** [`record`] is the one door between deciding and telling: it commits to the [`store`] (state,
 //! event log, outbox), then tells. [`report`] tells: the log, the metrics, the webhooks. [`http`] serves pages, and
@@ -36,13 +35,10 @@ pub mod core;
 pub mod error;
 pub mod health;
 pub mod http;
-pub mod poller;
-pub mod project;
-pub mod pulse;
+pub mod polling;
 pub mod record;
 pub mod report;
 pub mod simulator;
 pub mod store;
-pub mod supervisor;
 pub mod systemd;
 pub mod watch_list;

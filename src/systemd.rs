@@ -10,7 +10,7 @@ use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
-use crate::core::watch::Phase;
+use crate::core::phase::PhaseCounts;
 use crate::health::{Health, Stage};
 
 /// How often the status text is looked at.
@@ -86,7 +86,7 @@ async fn tell_status(health: &Health, board: &Board) {
     let mut told = String::new();
     loop {
         if health.stage() == Stage::Ready {
-            let now = status(&board.phases());
+            let now = status(board.phases());
             if now != told {
                 notify(&[NotifyState::Status(&now)]);
                 told = now;
@@ -97,8 +97,8 @@ async fn tell_status(health: &Health, board: &Board) {
 }
 
 /// The listed operations by phase, in words.
-fn status(phases: &[(Phase, usize)]) -> String {
-    let listed: usize = phases.iter().map(|(_, count)| count).sum();
+fn status(phases: PhaseCounts) -> String {
+    let listed = phases.total();
     if listed == 0 {
         return "the watch list is empty".to_owned();
     }
@@ -142,14 +142,18 @@ fn notify(state: &[NotifyState<'_>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::phase::Phase;
 
     #[test]
     fn the_status_names_phases_that_occur() {
-        assert_eq!(status(&[(Phase::Running, 0)]), "the watch list is empty");
-        assert_eq!(status(&[(Phase::Running, 1)]), "1 operation listed: 1 running");
-        assert_eq!(
-            status(&[(Phase::Running, 3), (Phase::Stalled, 0), (Phase::Failed, 1)]),
-            "4 operations listed: 3 running, 1 failed"
-        );
+        let counts = |phases: &[Phase]| {
+            let mut counts = PhaseCounts::default();
+            phases.iter().for_each(|phase| counts.add(*phase));
+            status(counts)
+        };
+        assert_eq!(counts(&[]), "the watch list is empty");
+        assert_eq!(counts(&[Phase::Running]), "1 operation listed: 1 running");
+        let mixed = [Phase::Failed, Phase::Running, Phase::Running, Phase::Running];
+        assert_eq!(counts(&mixed), "4 operations listed: 3 running, 1 failed");
     }
 }

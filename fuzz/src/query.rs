@@ -7,20 +7,26 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
-use backfill_watch::board::{Board, Watched};
-use backfill_watch::config::{Environment, Overrides, Settings};
+use backfill_watch::ampersand::Fetch;
+use backfill_watch::board::Board;
+use backfill_watch::chance::Chance;
+use backfill_watch::config::{Environment, Overrides, Poll, Settings};
+use backfill_watch::core::answer::Answer;
 use backfill_watch::core::event::{ApiData, Event, EventType};
+use backfill_watch::core::gate::Limits;
+use backfill_watch::core::log_line::LogLine;
 use backfill_watch::core::project::Project;
-use backfill_watch::core::watch::Watch;
-use backfill_watch::core::watch_list::{Labels, WatchKey};
+use backfill_watch::core::watch_list::{WatchKey, parse};
 use backfill_watch::health::Health;
 use backfill_watch::http::{Access, Site, Sources};
+use backfill_watch::polling::{PollingSettings, Shared, Supervisor};
+use backfill_watch::record::Recorder;
 use backfill_watch::report::metrics::Metrics;
 use backfill_watch::store::{Change, Store, Subject};
 use backfill_watch::watch_list::Snapshot;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -61,23 +67,17 @@ impl Pages {
     fn new() -> Self {
         let runtime = super::runtime();
         let board = Arc::new(Board::default());
-        for id in 0..WATCHES {
-            let key = WatchKey {
-                project: "project".into(),
-                operation: format!("op-{id}").into(),
-            };
-            let labels = Labels::from([("customer".to_owned(), "acme".to_owned())]);
-            board.insert(Arc::new(Watched::new(key, Arc::new(labels), Watch::default())));
-        }
         let environment = Environment::from_iter([("BACKFILL_WATCH_LOG__FORMAT", "json")]);
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("config.toml");
         std::fs::write(&file, "").expect("a file");
         let settings = Settings::load_to_look(Some(&file), &environment, &Overrides::default());
-        let http = settings.expect("no settings at all are settings").settings.http;
+        let settings = settings.expect("no settings at all are settings").settings;
+        let http = settings.http;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8464));
         let store = Store::in_memory();
         runtime.block_on(record(&store));
+        runtime.block_on(watch_some(&settings.poll, &store, &board));
         let sources = Sources {
             health: Arc::new(Health::new(Arc::clone(&board), Duration::from_secs(1))),
             board,
@@ -124,6 +124,62 @@ impl Pages {
                 assert!(shown <= WATCHES && (json["next"].is_null() || shown > 0));
             }
         }
+    }
+}
+
+/// An API that never answers.
+#[derive(Debug)]
+struct Silent;
+
+impl Fetch for Silent {
+    async fn fetch(&self, _: &WatchKey) -> Answer {
+        std::future::pending().await
+    }
+
+    async fn refresh_key(&self, _: &str) -> bool {
+        false
+    }
+
+    async fn last_warnings(&self, _: &WatchKey) -> Vec<LogLine> {
+        Vec::new()
+    }
+}
+
+/// Watches [`WATCHES`] operations for as long as the runtime lives.
+async fn watch_some(poll: &Poll, store: &Store, board: &Arc<Board>) {
+    let project: Arc<str> = "project".into();
+    let lines: String = (0..WATCHES).map(|id| format!("op-{id} customer=acme\n")).collect();
+    let list = Snapshot {
+        list: Some(Arc::new(parse(lines.as_bytes(), &[Arc::clone(&project)]))),
+        generation: 1,
+        ..Snapshot::default()
+    };
+    let settings = PollingSettings {
+        poll: poll.clone(),
+        limits: Limits {
+            concurrent: 1,
+            per_second: 1.0,
+        },
+        projects: [(project, 0)].into(),
+    };
+    let shared = Shared {
+        fetch: Silent,
+        recorder: Recorder::new(store.clone(), Vec::new()),
+        board: Arc::clone(board),
+        chance: Chance::seeded(1),
+        metrics: Metrics::new(),
+        polling: Handle::current(),
+        background: Handle::current(),
+    };
+    let (list, settings) = (watch::Sender::new(Arc::new(list)), watch::Sender::new(Arc::new(settings)));
+    let supervisor = Supervisor::new(Arc::new(shared), list.subscribe(), settings.subscribe());
+    let mut changed = board.changed();
+    tokio::spawn(async move {
+        let _held = (list, settings);
+        supervisor.run(CancellationToken::new()).await;
+    });
+    while board.phases().total() < WATCHES {
+        changed.changed().await.expect("the board is there");
     }
 }
 

@@ -7,7 +7,6 @@
 mod api_error;
 mod api_fetch;
 mod client;
-pub mod gate;
 mod media_type;
 mod problem;
 mod reply;

@@ -1,6 +1,7 @@
 //! What the daemon does: polls what is listed, records, delivers. Without what is around it, which comes in as
 //! arguments: where answers and lists come from, what sends and what stores.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,15 +16,12 @@ use super::{join, limits, upkeep};
 use crate::ampersand::Fetch;
 use crate::board::Board;
 use crate::chance::Chance;
-use crate::config::{Poll, Settings};
-use crate::core::kind::Kinds;
-use crate::poller::Shared;
-use crate::project::{Project, Projects};
+use crate::config::Settings;
+use crate::polling::{PollingSettings, Shared, Supervisor};
 use crate::record::{Recorder, Reporter};
 use crate::report::metrics::Metrics;
 use crate::report::webhook::Deliver;
 use crate::store::Store;
-use crate::supervisor::{Standing, Supervisor};
 use crate::watch_list::Snapshot;
 
 /// What a daemon is made of.
@@ -51,15 +49,11 @@ pub struct Parts<F> {
 /// Polls what is listed, records, delivers.
 pub struct Daemon<F> {
     shared: Arc<Shared<F>>,
-    projects: Arc<Projects>,
-    poll: watch::Sender<Arc<Poll>>,
+    polling: watch::Sender<Arc<PollingSettings>>,
     retention: watch::Sender<Duration>,
-    board: Arc<Board>,
+    list: watch::Receiver<Arc<Snapshot>>,
     store: Store,
-    recorder: Recorder,
     webhooks: Webhooks,
-    supervisor: Option<Supervisor<F>>,
-    standing: watch::Receiver<Standing>,
     cancel: CancellationToken,
     running: JoinSet<()>,
 }
@@ -71,56 +65,38 @@ impl<F: Fetch> Daemon<F> {
     /// When the state cannot be read or written.
     pub async fn new(parts: Parts<F>, settings: &Settings, secrets: Secrets) -> anyhow::Result<Self> {
         let store = parts.store;
-        let recorder = Recorder::new(store.clone(), parts.reporters);
-        let (poll, poll_receiver) = watch::channel(Arc::new(settings.poll.clone()));
-        let projects = Arc::<Projects>::default();
         let webhooks = Webhooks::new(store.clone(), parts.sender, parts.chance.clone());
         let shared = Arc::new(Shared {
             fetch: parts.fetch,
-            recorder: recorder.clone(),
-            poll: poll_receiver,
+            recorder: Recorder::new(store.clone(), parts.reporters),
+            board: parts.board,
             chance: parts.chance,
             metrics: parts.metrics,
-            kinds: Kinds::default(),
+            polling: parts.polling,
+            background: Handle::current(),
         });
-        let (supervisor, standing) = Supervisor::new(
-            Arc::clone(&shared),
-            store.clone(),
-            Arc::clone(&projects),
-            Arc::clone(&parts.board),
-            parts.list,
-            &parts.polling,
-        );
         let mut daemon = Self {
             shared,
-            projects,
-            poll,
+            polling: watch::Sender::new(Arc::new(polling_settings(settings, &BTreeMap::new()))),
             retention: watch::Sender::new(settings.retention),
-            board: parts.board,
+            list: parts.list,
             store,
-            recorder,
             webhooks,
-            supervisor: Some(supervisor),
-            standing,
             cancel: CancellationToken::new(),
             running: JoinSet::new(),
         };
-        daemon.add_projects(settings).await?;
         daemon.apply_webhooks(settings, secrets).await?;
         Ok(daemon)
     }
 
     /// Polls from now on.
     pub fn start(&mut self) {
-        let Some(supervisor) = self.supervisor.take() else {
-            return;
-        };
+        let supervisor = Supervisor::new(
+            Arc::clone(&self.shared),
+            self.list.clone(),
+            self.polling.subscribe(),
+        );
         self.running.spawn(supervisor.run(self.cancel.clone()));
-        self.running.spawn(upkeep::checkpoints(
-            self.store.clone(),
-            Arc::clone(&self.board),
-            self.cancel.clone(),
-        ));
         self.running.spawn(upkeep::prune(
             self.store.clone(),
             self.retention.subscribe(),
@@ -133,23 +109,21 @@ impl<F: Fetch> Daemon<F> {
     /// # Errors
     /// When the state cannot be read or written; then some of them may not hold.
     pub async fn apply(&mut self, settings: &Settings, secrets: Secrets) -> anyhow::Result<()> {
-        self.poll.send_replace(Arc::new(settings.poll.clone()));
+        self.polling
+            .send_modify(|polling| *polling = Arc::new(polling_settings(settings, &polling.projects)));
         self.retention.send_replace(settings.retention);
-        self.add_projects(settings).await?;
         self.apply_webhooks(settings, secrets).await
     }
 
-    /// Stops in order: first nothing new is decided, then what was decided is recorded and told; with `deliver`, what
-    /// waits to be delivered is given that time first.
+    /// Stops in order: first nothing new is decided and what was decided is recorded; with `deliver`, what waits to be
+    /// delivered is given that time.
     pub async fn stop(&mut self, deliver: Option<Duration>) {
         self.cancel.cancel();
         join(&mut self.running).await;
-        self.recorder.finish().await;
         if let Some(timeout) = deliver {
             self.webhooks.drain(timeout).await;
         }
         self.webhooks.stop().await;
-        upkeep::checkpoint(&self.store, &self.board).await;
     }
 
     /// These webhook secrets are in place now.
@@ -158,13 +132,19 @@ impl<F: Fetch> Daemon<F> {
     }
 
     /// These projects have a new API key in place.
-    pub async fn keys_replaced(&self, projects: Vec<Arc<str>>) {
-        for name in projects {
-            tracing::info!(project = &*name, "a new API key is in place");
-            if let Some(project) = self.projects.get(&name) {
-                project.key_replaced().await;
-            }
+    pub fn keys_replaced(&self, projects: &[Arc<str>]) {
+        if projects.is_empty() {
+            return;
         }
+        self.polling.send_modify(|polling| {
+            let polling = Arc::make_mut(polling);
+            for name in projects {
+                tracing::info!(project = &**name, "a new API key is in place");
+                if let Some(version) = polling.projects.get_mut(name) {
+                    *version += 1;
+                }
+            }
+        });
     }
 
     /// How answers are got.
@@ -173,52 +153,40 @@ impl<F: Fetch> Daemon<F> {
         &self.shared.fetch
     }
 
-    /// How far the listed watches are.
-    #[must_use]
-    pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.clone()
+    /// Waits until the list was applied and all its watches are finished.
+    pub fn finished(&self) -> impl Future<Output = ()> + use<F> {
+        let board = Arc::clone(&self.shared.board);
+        let (mut list, mut polling) = (self.list.clone(), self.polling.subscribe());
+        async move {
+            let mut changed = board.changed();
+            loop {
+                changed.borrow_and_update();
+                let snapshot = list.borrow_and_update().clone();
+                let projects: Vec<_> = polling.borrow_and_update().projects.keys().cloned().collect();
+                if snapshot.list.is_some() && board.is_finished(snapshot.generation, &projects) {
+                    return;
+                }
+                tokio::select! {
+                    Ok(()) = changed.changed() => {}
+                    Ok(()) = list.changed() => {}
+                    Ok(()) = polling.changed() => {}
+                    // All senders are gone, which happens only at a stop.
+                    else => std::future::pending().await,
+                }
+            }
+        }
     }
 
-    /// Every watch as it stands.
+    /// The read model.
     #[must_use]
     pub fn board(&self) -> &Arc<Board> {
-        &self.board
+        &self.shared.board
     }
 
     /// What survives.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// Makes a project of each that is configured and not there yet.
-    async fn add_projects(&self, settings: &Settings) -> anyhow::Result<()> {
-        let limits = limits(&settings.ampersand);
-        for configured in &settings.ampersand.projects {
-            if let Some(project) = self.projects.get(&configured.name) {
-                project.gate().set_limits(limits);
-                continue;
-            }
-            let state = self
-                .store
-                .load_project(&configured.name)
-                .await
-                .context("cannot read the state")?;
-            let project = Project::new(
-                Arc::clone(&configured.name),
-                limits,
-                state.unwrap_or_default(),
-                self.poll.subscribe(),
-                self.recorder.clone(),
-                self.projects.bell(),
-            );
-            let (is_reachable, has_credentials) = project.health().await;
-            self.shared
-                .metrics
-                .add_project(&configured.name, is_reachable, has_credentials);
-            self.projects.insert(Arc::new(project));
-        }
-        Ok(())
     }
 
     /// Makes the endpoints be those of the settings.
@@ -230,5 +198,17 @@ impl<F: Fetch> Daemon<F> {
         applied.context("the webhooks cannot be recorded in the state")?;
         self.shared.metrics.set_endpoints(self.webhooks.stats());
         Ok(())
+    }
+}
+
+fn polling_settings(settings: &Settings, key_versions: &BTreeMap<Arc<str>, u64>) -> PollingSettings {
+    let projects = settings.ampersand.projects.iter().map(|project| {
+        let version = key_versions.get(&project.name).copied().unwrap_or(0);
+        (Arc::clone(&project.name), version)
+    });
+    PollingSettings {
+        poll: settings.poll.clone(),
+        limits: limits(&settings.ampersand),
+        projects: projects.collect(),
     }
 }

@@ -99,9 +99,6 @@ impl Pages {
             .store(settings.metrics.per_operation, Ordering::Relaxed);
         self.health
             .set_request_timeout(settings.ampersand.request_timeout);
-        let projects = &settings.ampersand.projects;
-        self.metrics
-            .retain_projects(|name| projects.iter().any(|project| *project.name == *name));
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use console::Term;
 use self::canvas::Canvas;
 pub(super) use self::row::{ink, sign};
 use super::terminal::{self, Style};
-use crate::core::watch::Phase;
+use crate::core::phase::Phase;
 
 /// How often bars are best drawn: as often as eyes notice.
 pub const FRAME: Duration = Duration::from_millis(120);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::cast::{LATECOMER, Part};
@@ -24,10 +24,10 @@ use self::show::{Seen, Show, marks};
 use super::bars::FRAME;
 use super::exit;
 use crate::app::{self, Ending, SettingsSource, Until};
-use crate::board::{Board, Watched};
+use crate::board::{Board, WatchView};
 use crate::clock;
 use crate::config::{Environment, Overrides};
-use crate::core::watch::{Phase, Watch};
+use crate::core::phase::Phase;
 use crate::report::log;
 use crate::simulator::{Callback, Config, Receiver, ReceiverConfig, Requests, Simulator};
 
@@ -104,21 +104,29 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     introduce(&screen, &parts);
 
     let mut show = Show::new(screen.clone(), Arc::clone(&board), callbacks, &simulator, &folder);
-    let daemon = app::run_in_memory(source, settings, log, Until::Done, board);
+    let (end, asked) = oneshot::channel();
+    let mut end = Some(end);
+    let daemon = app::run_in_memory(source, settings, log, Until::Asked(asked), board);
     tokio::pin!(daemon);
     let mut frames = interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let ending = loop {
         tokio::select! {
             ending = &mut daemon => break ending?,
-            _ = frames.tick() => show.go_on()?,
+            _ = frames.tick() => show.go_on().await?,
+        }
+        if show.is_finished(parts.len())
+            && let Some(end) = end.take()
+        {
+            // It fails only when the daemon has stopped already.
+            let _ = end.send(());
         }
         if screen.is_gone() {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    show.go_on()?;
-    let watches = show.watches();
+    show.go_on().await?;
+    let watches = show.watches().to_vec();
     let took = clock::instant() - show.start;
     let seen = show.end();
     let requests = simulator.requests();
@@ -188,7 +196,7 @@ Takes half a minute; Ctrl-C ends it.
 fn conclude(
     screen: &Screen,
     parts: &[Part],
-    watches: &[Arc<Watched>],
+    watches: &[WatchView],
     requests: &Requests,
     seen: Seen,
     took: Duration,
@@ -196,8 +204,8 @@ fn conclude(
     let phase = |part: &Part| {
         watches
             .iter()
-            .find(|watched| *watched.key.operation == *part.id())
-            .map_or(Phase::Pending, |watched| watched.look(Watch::phase))
+            .find(|view| *view.key.operation == *part.id())
+            .map_or(Phase::Pending, |view| view.watch.phase())
     };
     let mut wrong: Vec<String> = parts
         .iter()

@@ -53,10 +53,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         Until::Stopped
     };
     let ending = app::run(source, loaded.settings, log, until).await?;
-    Ok(ExitCode::from(match (ending, until) {
+    Ok(ExitCode::from(match ending {
         // Stopped in order is how a service ends; a script that waits for the end of its operations did not get it.
-        (Ending::Stopped(_), Until::Stopped) | (Ending::AllSucceeded, _) => 0,
-        (Ending::NotAllSucceeded, _) => exit::FAILED,
-        (Ending::Stopped(signal), Until::Done) | (Ending::Forced(signal), _) => signal.exit_code(),
+        Ending::Stopped(_) if !args.until_done => 0,
+        Ending::AllSucceeded => 0,
+        Ending::NotAllSucceeded => exit::FAILED,
+        Ending::Stopped(signal) | Ending::Forced(signal) => signal.exit_code(),
     }))
 }

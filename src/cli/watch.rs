@@ -1,8 +1,8 @@
 //! `backfill-watch watch`: these operations until they end, without a daemon and without a file.
 
 mod ending;
-mod heard;
 mod ids;
+mod notices;
 mod output;
 mod picture;
 mod sentence;
@@ -25,7 +25,6 @@ use super::{AskArgs, Failure};
 use crate::app::{self, StopSignal};
 use crate::clock;
 use crate::config::Poll;
-use crate::supervisor::done;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -99,7 +98,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let list = ids::read(args.ids, &app::project_names(&settings.ampersand)).await?;
     // Listened to only now: while it reads standard input, it may be ended as ever.
     let mut stops = Stops::listen().context("cannot listen to signals")?;
-    let (session, engine) = Session::new(&settings, list).await?;
+    let session = Session::start(&settings, list).await?;
     let show = match (args.json, args.quiet) {
         (true, _) => Show::Json,
         (_, true) => Show::Nothing,
@@ -110,10 +109,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
         output: Output::new(show),
         timeout: args.timeout,
     };
-    let end = tokio::select! {
-        end = watching.until_end(&mut stops) => end,
-        () = engine => anyhow::bail!("watching stopped by itself: this is a bug, please report it"),
-    };
+    let end = watching.until_end(&mut stops).await;
     let (end, tally, was_live) = watching.conclude(end, &mut stops).await;
     let code = ending::exit_code(&end, &tally);
     match ending::message(&end, &tally, &settings, args.timeout, !was_live) {
@@ -180,6 +176,7 @@ impl Watching {
             }
         };
         let mut deadline = std::pin::pin!(deadline);
+        let mut finished = std::pin::pin!(self.session.finished());
         // Many operations take their time to be looked at.
         let many = u32::try_from(self.session.targets.len() / 500).unwrap_or(u32::MAX);
         let mut frames = tokio::time::interval(FRAME.saturating_mul(many.saturating_add(1)));
@@ -191,9 +188,9 @@ impl Watching {
                 end = stops.next() => return end,
                 () = &mut deadline => return End::TimedOut,
                 Some(event) = self.session.events.recv() => event,
-                () = done(&mut self.session.standing) => return End::Over,
+                () = &mut finished => return End::Over,
                 _ = frames.tick() => {
-                    self.show();
+                    self.show().await;
                     continue;
                 }
             };
@@ -211,14 +208,12 @@ impl Watching {
         }
     }
 
-    fn hint(&self) {
-        for hint in self.session.heard.take_hints() {
+    /// Brings what is shown up to date.
+    async fn show(&mut self) {
+        self.session.refresh().await;
+        for hint in self.session.new_hints() {
             self.output.hint(&hint);
         }
-    }
-
-    fn show(&mut self) {
-        self.hint();
         self.output.draw(|| picture(&self.session));
     }
 
@@ -230,11 +225,10 @@ impl Watching {
             end = stops.next() => end,
             end = self.tell_rest(end) => end,
         };
-        self.hint();
-        let tally = Tally::of(&self.session);
         let was_live = self.output.is_live();
+        self.show().await;
+        let tally = Tally::of(&self.session);
         if matches!(end, End::Stopped(_) | End::TimedOut) {
-            self.show();
             self.output.leave();
         } else {
             self.output.erase();

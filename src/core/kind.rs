@@ -1,7 +1,7 @@
-//! What operations have in common, kept once for all of them, and what those that have ended taught of the others.
+//! What operations have in common, kept once for all of them, and what finished ones taught about the others.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,23 +13,12 @@ use super::text;
 const MAX_NAME: usize = 256;
 /// The most bytes that the names of an operation's objects may have together.
 const MAX_OBJECTS: usize = 2048;
-/// So many kinds are kept, and with them what was learned, also when no operation of theirs is watched.
+/// This many kinds are kept, and with them what was learned, also when no operation of theirs is watched.
 const FEW: usize = 1_000;
 
 /// What an operation shares with others of its integration: hundreds of thousands of operations are of a few kinds.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Kind {
-    /// What tells it from others.
-    #[serde(flatten)]
-    pub traits: Traits,
-    /// What its operations taught. Learned anew at each start, from those that are on record.
-    #[serde(skip)]
-    lessons: Mutex<Lessons>,
-}
-
-/// What tells one kind of operations from another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Traits {
+pub struct Kind {
     /// The Ampersand project ID.
     pub project_id: String,
     /// The integration ID.
@@ -39,21 +28,9 @@ pub struct Traits {
 }
 
 impl Kind {
-    /// What operations of this kind that have ended taught of those that run.
+    /// The kind of the operation.
     #[must_use]
-    pub fn experience(&self) -> Experience {
-        lock(&self.lessons).experience()
-    }
-}
-
-impl PartialEq for Kind {
-    fn eq(&self, other: &Self) -> bool {
-        self.traits == other.traits
-    }
-}
-
-impl Traits {
-    fn of(operation: &Operation) -> Self {
+    pub fn of(operation: &Operation) -> Self {
         Self {
             project_id: text::cut(&operation.project_id, MAX_NAME),
             integration_id: text::cut(&operation.integration_id, MAX_NAME),
@@ -93,52 +70,43 @@ fn objects(operation: &Operation) -> impl Iterator<Item = &str> {
         })
 }
 
-/// The kinds of all operations that are watched.
+/// The kinds of a project's operations, and what each of them taught.
 #[derive(Debug, Default)]
-pub struct Kinds(Mutex<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
-    kinds: HashMap<Traits, Arc<Kind>>,
-    /// How many there may be before those that nobody has any more are forgotten.
+pub struct Kinds {
+    known: HashMap<Arc<Kind>, Option<Box<Lessons>>>,
+    /// How many there may be before those that no operation has any more are forgotten.
     most: usize,
 }
 
 impl Kinds {
-    /// The kind of the operation, the same for all that are alike.
-    #[must_use]
-    pub fn of(&self, operation: &Operation) -> Arc<Kind> {
-        self.with(&Traits::of(operation))
-    }
-
-    /// The kind that has these traits.
-    #[must_use]
-    pub fn with(&self, traits: &Traits) -> Arc<Kind> {
-        let mut known = lock(&self.0);
-        if let Some(kind) = known.kinds.get(traits) {
-            return Arc::clone(kind);
+    /// Replaces `kind` by the equal one that other operations have.
+    pub fn share(&mut self, kind: &mut Arc<Kind>) {
+        if let Some((known, _)) = self.known.get_key_value(kind) {
+            *kind = Arc::clone(known);
+            return;
         }
-        if known.kinds.len() >= known.most {
-            known.kinds.retain(|_, kind| Arc::strong_count(kind) > 1);
-            known.most = (2 * known.kinds.len()).max(FEW);
+        if self.known.len() >= self.most {
+            self.known.retain(|kind, _| Arc::strong_count(kind) > 1);
+            self.most = (2 * self.known.len()).max(FEW);
         }
-        let kind = Arc::new(Kind {
-            traits: traits.clone(),
-            lessons: Mutex::default(),
-        });
-        known.kinds.insert(traits.clone(), Arc::clone(&kind));
-        kind
+        self.known.insert(Arc::clone(kind), None);
     }
 
-    /// An operation with these traits has succeeded.
-    pub fn learn(&self, traits: &Traits, lesson: Lesson) {
-        lock(&self.with(traits).lessons).learn(lesson);
+    /// An operation of this kind has succeeded.
+    pub fn learn(&mut self, kind: &Arc<Kind>, lesson: Lesson) {
+        let mut kind = Arc::clone(kind);
+        self.share(&mut kind);
+        if let Some(lessons) = self.known.get_mut(&kind) {
+            let _ = lessons.get_or_insert_default().learn(lesson);
+        }
     }
-}
 
-/// Locks what no holder can leave half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What finished operations of this kind taught.
+    #[must_use]
+    pub fn experience(&self, kind: &Kind) -> Experience {
+        let lessons = self.known.get(kind).and_then(Option::as_deref);
+        lessons.map_or(Experience::NONE, Lessons::experience)
+    }
 }
 
 #[cfg(test)]
@@ -164,55 +132,60 @@ mod tests {
         }
     }
 
+    fn shared(kinds: &mut Kinds, operation: &Operation) -> Arc<Kind> {
+        let mut kind = Arc::new(Kind::of(operation));
+        kinds.share(&mut kind);
+        kind
+    }
+
     #[test]
     fn operations_that_are_alike_have_one_kind() {
-        let kinds = Kinds::default();
+        let mut kinds = Kinds::default();
         let contact = ["contact".to_owned()];
-        let one = kinds.of(&operation("a", &contact));
-        assert!(Arc::ptr_eq(&one, &kinds.of(&operation("a", &contact))));
+        let one = shared(&mut kinds, &operation("a", &contact));
+        assert!(Arc::ptr_eq(&one, &shared(&mut kinds, &operation("a", &contact))));
         for other in [operation("b", &contact), operation("a", &[])] {
-            assert_ne!(one, kinds.of(&other));
-            assert!(!one.traits.is_of(&other));
+            assert_ne!(one, shared(&mut kinds, &other));
+            assert!(!one.is_of(&other));
         }
-        assert!(one.traits.is_of(&operation("a", &contact)));
+        assert!(one.is_of(&operation("a", &contact)));
     }
 
     #[test]
     fn long_names_are_cut_and_still_known_again() {
         let names: Vec<String> = (0..20).map(|n| format!("{n}{}", "x".repeat(300))).collect();
         let long = operation(&"y".repeat(1000), &names);
-        let kind = Kinds::default().of(&long);
-        assert!(kind.traits.is_of(&long));
-        assert!(kind.traits.integration_id.len() <= MAX_NAME);
-        assert!(kind.traits.objects.iter().map(String::len).sum::<usize>() <= MAX_OBJECTS);
-        assert!(!kind.traits.is_of(&operation(&"z".repeat(1000), &names)));
+        let kind = Kind::of(&long);
+        assert!(kind.is_of(&long));
+        assert!(kind.integration_id.len() <= MAX_NAME);
+        assert!(kind.objects.iter().map(String::len).sum::<usize>() <= MAX_OBJECTS);
+        assert!(!kind.is_of(&operation(&"z".repeat(1000), &names)));
     }
 
     #[test]
     fn what_was_learned_outlasts_the_operations() {
-        let kinds = Kinds::default();
+        let mut kinds = Kinds::default();
         let lesson = Lesson {
             lasted: std::time::Duration::from_mins(5),
             records: None,
         };
         for _ in 0..3 {
-            kinds.learn(&Traits::of(&operation("a", &[])), lesson);
+            kinds.learn(&Arc::new(Kind::of(&operation("a", &[]))), lesson);
         }
-        let kind = kinds.of(&operation("a", &[]));
-        assert!(kind.experience().durations.is_some());
-        assert_eq!(kinds.of(&operation("b", &[])).experience(), Experience::NONE);
+        assert!(kinds.experience(&Kind::of(&operation("a", &[]))).durations.is_some());
+        assert_eq!(kinds.experience(&Kind::of(&operation("b", &[]))), Experience::NONE);
     }
 
     #[test]
-    fn kinds_that_nobody_has_are_forgotten() {
-        let kinds = Kinds::default();
+    fn kinds_that_no_operation_has_are_forgotten() {
+        let mut kinds = Kinds::default();
         let held: Vec<Arc<Kind>> = (0..50)
-            .map(|n| kinds.of(&operation(&format!("held {n}"), &[])))
+            .map(|n| shared(&mut kinds, &operation(&format!("held {n}"), &[])))
             .collect();
         for n in 0..10_000 {
-            let _ = kinds.of(&operation(&n.to_string(), &[]));
+            let _ = shared(&mut kinds, &operation(&n.to_string(), &[]));
         }
-        assert!(kinds.0.lock().unwrap().kinds.len() <= 2 * held.len() + FEW);
-        assert!(Arc::ptr_eq(&held[0], &kinds.of(&operation("held 0", &[]))));
+        assert!(kinds.known.len() <= 2 * held.len() + FEW);
+        assert!(Arc::ptr_eq(&held[0], &shared(&mut kinds, &operation("held 0", &[]))));
     }
 }

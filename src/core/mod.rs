@@ -6,10 +6,13 @@
 pub mod answer;
 pub mod event;
 pub mod experience;
+pub mod gate;
 pub mod kind;
 pub mod log_line;
 pub mod operation;
 pub mod outlook;
+pub mod phase;
+pub mod poller;
 pub mod progress;
 pub mod project;
 pub mod retry;

@@ -12,7 +12,7 @@ use super::operation;
 use super::outlook::Outlook;
 use super::span::Span;
 use super::trend::Trend;
-use super::watch::Phase;
+use super::phase::Phase;
 
 /// How much an older poll weighs in the rate beside the one after it.
 const SMOOTHING: f64 = 0.7;

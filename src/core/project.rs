@@ -197,6 +197,30 @@ impl Project {
         self.rejected.is_none()
     }
 
+    /// Since when it has been reported unreachable.
+    #[must_use]
+    pub fn unreachable_since(&self) -> Option<Timestamp> {
+        self.unreachable
+    }
+
+    /// Since when its credentials have been reported rejected.
+    #[must_use]
+    pub fn rejected_since(&self) -> Option<Timestamp> {
+        self.rejected
+    }
+
+    /// Until when the API asked for a pause, in steady time.
+    #[must_use]
+    pub fn paused_until(&self) -> Option<Duration> {
+        self.paused_until
+    }
+
+    /// Whether another watch's answer is awaited to show whose fault a 403 is.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubted_by.is_some()
+    }
+
     /// How long ago a watch was answered with an operation.
     #[must_use]
     pub fn answered_ago(&self, now: Moment) -> Option<Duration> {

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Answer, Failure};
 use super::event::{Event, EventType, OperationData, ProgressData, RetryData};
 use super::experience::Lesson;
-use super::kind::Kinds;
+use super::kind::{Kind, Kinds};
 use super::operation::{Operation, Status};
 use super::outlook::Outlook;
+use super::phase::Phase;
 use super::progress::{Change, Tracker};
 use super::schedule::{Pace, Schedule};
 use super::span::Span;
@@ -19,10 +20,8 @@ use super::wall_time::WallTime;
 use super::watch_list::{Labels, WatchKey};
 
 mod facts;
-mod phase;
 
 use facts::Facts;
-pub use phase::Phase;
 
 /// How many polls must have failed before an operation is told unreachable, and how many must have found nothing
 /// before it is gone: one lost answer on a slow schedule is not an outage.
@@ -233,6 +232,18 @@ impl Watch {
         self.in_sight = false;
     }
 
+    /// Whether the API did not know the operation when it was asked last.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.missing.is_some()
+    }
+
+    /// Whether the last poll showed the operation.
+    #[must_use]
+    pub fn is_in_sight(&self) -> bool {
+        self.in_sight
+    }
+
     /// The operation was seen, though what it showed could not be recorded and is to be found again: it is neither
     /// missing nor in trouble.
     pub fn keep_sight(&mut self) {
@@ -240,28 +251,41 @@ impl Watch {
         self.trouble = None;
     }
 
-    /// What is read back from the state has facts of its own; from now on it shares what it has in common with others.
-    pub fn share(&mut self, kinds: &Kinds) {
-        if let Some(facts) = &mut self.facts {
-            let facts = Arc::make_mut(facts);
-            facts.kind = kinds.with(&facts.kind.traits);
+    /// Shares what it has in common with others, unless it does since `before`.
+    pub fn share(&mut self, before: Option<&Self>, kinds: &mut Kinds) {
+        let shared = before.and_then(|before| before.facts.as_ref());
+        if let Some(facts) = &mut self.facts
+            && !shared.is_some_and(|shared| Arc::ptr_eq(shared, facts))
+        {
+            kinds.share(&mut Arc::make_mut(facts).kind);
         }
     }
 
     /// Lets others of its kind learn from it, once it has succeeded: that is what they are expected to do.
-    pub fn teach(&self, kinds: &Kinds) {
-        if let (Phase::Succeeded, Some(facts), Some(lasted)) = (self.phase, &self.facts, self.lasted) {
-            let lesson = Lesson {
-                lasted: lasted.get(),
-                records: self.progress.records(),
-            };
-            kinds.learn(&facts.kind.traits, lesson);
+    pub fn teach(&self, kinds: &mut Kinds) {
+        if let Some((kind, lesson)) = self.lesson() {
+            kinds.learn(kind, lesson);
+        }
+    }
+
+    /// What others of its kind can learn from it, once it has succeeded.
+    #[must_use]
+    pub fn lesson(&self) -> Option<(&Arc<Kind>, Lesson)> {
+        match (self.phase, &self.facts, self.lasted) {
+            (Phase::Succeeded, Some(facts), Some(lasted)) => {
+                let lesson = Lesson {
+                    lasted: lasted.get(),
+                    records: self.progress.records(),
+                };
+                Some((&facts.kind, lesson))
+            }
+            _ => None,
         }
     }
 
     /// How soon it may end.
-    fn outlook(&self, now: Timestamp) -> Outlook {
-        let experience = self.facts.as_deref().map(|facts| facts.kind.experience());
+    fn outlook(&self, now: Timestamp, kinds: &Kinds) -> Outlook {
+        let experience = self.facts.as_deref().map(|facts| kinds.experience(&facts.kind));
         self.progress
             .outlook(self.age(now), &experience.unwrap_or_default())
     }
@@ -305,7 +329,7 @@ impl Watch {
                 self.see(operation, cx, &mut events);
                 (!self.phase.is_over()).then(|| {
                     self.schedule
-                        .after_answer(cx.pace, self.outlook(cx.now), cx.chance)
+                        .after_answer(cx.pace, self.outlook(cx.now, cx.kinds), cx.chance)
                 })
             }
             Answer::NotFound(reason) => {
@@ -381,7 +405,7 @@ impl Watch {
     #[must_use]
     pub fn data(&self, key: &WatchKey, labels: &Labels, now: Timestamp) -> OperationData {
         let facts = self.facts.as_deref();
-        let traits = facts.map(|facts| &facts.kind.traits);
+        let traits = facts.map(|facts| &facts.kind);
         OperationData {
             project: key.project.to_string(),
             project_id: traits.map(|traits| traits.project_id.clone()),
@@ -430,7 +454,7 @@ impl Watch {
         self.missing = None;
         self.trouble = None;
         if !self.facts.as_deref().is_some_and(|facts| facts.are_of(operation)) {
-            self.facts = Some(Arc::new(Facts::of(operation, cx.kinds)));
+            self.facts = Some(Arc::new(Facts::of(operation)));
         }
         let metadata = operation.metadata.as_ref();
         let change = self

@@ -14,10 +14,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Sources;
 use super::operation::Operation;
+use crate::board::ProjectView;
 use crate::clock;
 use crate::core::event::millis;
 use crate::core::watch_list::WatchKey;
-use crate::report::metrics::ProjectHealth;
 use crate::store::{Cursor, EventFilter, EventsError, StoredEvent};
 
 /// How often what changed is told.
@@ -73,12 +73,32 @@ struct Snapshot {
     time: String,
     /// How many listed operations stand in each phase.
     phases: serde_json::Map<String, serde_json::Value>,
-    projects: Vec<ProjectHealth>,
+    projects: Vec<Project>,
     watch_list: WatchList,
     /// What is new or changed.
     operations: Vec<Operation>,
     /// What is not listed any more.
     removed: Vec<Removed>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Project {
+    name: Arc<str>,
+    /// Whether its polls succeed.
+    reachable: bool,
+    /// Whether the API accepts its key.
+    credentials_valid: bool,
+}
+
+impl Project {
+    fn of(view: &ProjectView) -> Self {
+        Self {
+            name: Arc::clone(&view.name),
+            reachable: view.api.unreachable.is_none(),
+            credentials_valid: view.api.rejected.is_none(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -144,17 +164,18 @@ impl Hub {
     async fn tell_snapshots(&self, sources: &Sources) {
         let mut ticks = interval(SNAPSHOTS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut revision = sources.board.revision();
         let mut silent = 0;
+        let mut has_readers = false;
         loop {
             ticks.tick().await;
             if self.snapshots.receiver_count() == 0 {
-                // Whoever comes later reads the whole first; from before that on, nothing may be missing.
-                revision = sources.board.revision();
+                if std::mem::take(&mut has_readers) {
+                    sources.board.stop_changes();
+                }
                 continue;
             }
-            let changes = sources.board.changes_since(revision, MAX_CHANGES);
-            revision = changes.revision;
+            has_readers = true;
+            let changes = sources.board.changes(MAX_CHANGES).await;
             if changes.changed.is_empty() && changes.removed.is_empty() {
                 silent += 1;
                 if silent < HEARTBEAT {
@@ -162,11 +183,7 @@ impl Hub {
                 }
             }
             silent = 0;
-            let operations = changes
-                .changed
-                .iter()
-                .map(|watched| Operation::of(watched))
-                .collect();
+            let operations = changes.changed.iter().map(Operation::of).collect();
             let message = snapshot(sources, operations, changes.removed);
             // Fails only if the last reader has just left.
             let _ = self.snapshots.send(message);
@@ -246,10 +263,10 @@ pub(super) fn snapshot(sources: &Sources, operations: Vec<Operation>, removed: V
         phases: sources
             .board
             .phases()
-            .into_iter()
+            .iter()
             .map(|(phase, count)| (phase.as_str().to_owned(), count.into()))
             .collect(),
-        projects: sources.metrics.projects(),
+        projects: sources.board.projects().iter().map(Project::of).collect(),
         watch_list: WatchList {
             readable: list.list.is_some() && list.problem.is_none(),
             rejected_lines: list.list.as_ref().map_or(0, |list| list.rejected_total),

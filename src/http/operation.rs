@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::board::Watched;
+use crate::board::WatchView;
 use crate::clock;
 use crate::core::event::{OperationData, millis};
 
@@ -23,18 +23,16 @@ pub(super) struct Operation {
 
 impl Operation {
     /// The operation as it was seen last.
-    pub(super) fn of(watched: &Watched) -> Self {
-        let labels = watched.labels();
-        watched.look(|watch| {
-            // As of the last poll: an end that was estimated then does not move because somebody looks.
-            let seen = watch.last_poll().unwrap_or_else(clock::wall);
-            Self {
-                data: watch.data(&watched.key, &labels, seen),
-                last_poll_time: watch.last_poll().map(millis),
-                next_poll_time: watch.next_poll().map(millis),
-                polls: watch.polls(),
-                last_error: watch.last_error().map(str::to_owned),
-            }
-        })
+    pub(super) fn of(view: &WatchView) -> Self {
+        let WatchView { key, labels, watch } = view;
+        // As of the last poll: an end that was estimated then does not move because somebody reads it.
+        let seen = watch.last_poll().unwrap_or_else(clock::wall);
+        Self {
+            data: watch.data(key, labels, seen),
+            last_poll_time: watch.last_poll().map(millis),
+            next_poll_time: watch.next_poll().map(millis),
+            polls: watch.polls(),
+            last_error: watch.last_error().map(str::to_owned),
+        }
     }
 }

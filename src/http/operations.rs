@@ -13,8 +13,8 @@ use super::Site;
 use super::operation::Operation;
 use super::params::Params;
 use super::problem::{Problem, json};
-use crate::board::Watched;
-use crate::core::watch::{Phase, Watch};
+use crate::board::{Unavailable, WatchFilter};
+use crate::core::phase::Phase;
 use crate::core::watch_list::WatchKey;
 
 /// The most operations of one answer.
@@ -29,10 +29,9 @@ struct Page {
 
 /// Which operations are wanted.
 struct Filter {
-    after: Option<(String, String)>,
-    phases: Vec<Phase>,
+    after: Option<WatchKey>,
     projects: Vec<String>,
-    labels: Vec<(String, Option<String>)>,
+    watches: WatchFilter,
 }
 
 impl Filter {
@@ -55,27 +54,12 @@ impl Filter {
             .collect();
         Ok(Self {
             after,
-            phases: listed(params, "phase").map(phase).collect::<Result<_, _>>()?,
             projects: listed(params, "project").map(str::to_owned).collect(),
-            labels,
+            watches: WatchFilter {
+                phases: listed(params, "phase").map(phase).collect::<Result<_, _>>()?,
+                labels,
+            },
         })
-    }
-
-    fn wants(&self, watched: &Watched) -> bool {
-        let WatchKey { project, operation } = &watched.key;
-        self.after
-            .as_ref()
-            .is_none_or(|(of, id)| (&**project, &**operation) > (of.as_str(), id.as_str()))
-            && (self.projects.is_empty() || self.projects.iter().any(|wanted| **wanted == **project))
-            && (self.phases.is_empty() || self.phases.contains(&watched.look(Watch::phase)))
-            && (self.labels.is_empty() || {
-                let labels = watched.labels();
-                self.labels.iter().all(|(key, value)| {
-                    labels
-                        .iter()
-                        .any(|(of, has)| of == key && value.as_ref().is_none_or(|value| value == has))
-                })
-            })
     }
 }
 
@@ -106,20 +90,16 @@ pub(super) async fn list(
     let params = Params::parse(query.as_deref(), &["limit", "after", "phase", "project", "label"])?;
     let limit = params.limit(MAX)?;
     let filter = Filter::parse(&params)?;
-    let mut wanted = site.sources.board.all();
-    wanted.retain(|watched| filter.wants(watched));
-    let has_more = wanted.len() > limit;
-    if has_more {
-        wanted.select_nth_unstable_by(limit, |a, b| a.key.cmp(&b.key));
-        wanted.truncate(limit);
-    }
-    wanted.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    let next = wanted
-        .last()
-        .filter(|_| has_more)
-        .map(|watched| encode(&watched.key));
-    let operations = wanted.iter().map(|watched| Operation::of(watched)).collect();
+    let board = &site.sources.board;
+    let page = board.page(filter.after.as_ref(), &filter.projects, filter.watches, limit);
+    let (watches, next) = page.await.map_err(unavailable)?;
+    let operations = watches.iter().map(Operation::of).collect();
+    let next = next.as_ref().map(encode);
     Ok(json(&Page { operations, next }))
+}
+
+fn unavailable(error: Unavailable) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
 pub(super) async fn one(
@@ -130,18 +110,15 @@ pub(super) async fn one(
     let Path(id) = id.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     let params = Params::parse(query.as_deref(), &["project"])?;
     let project = params.last("project");
-    let mut found = site.sources.board.all();
-    found.retain(|watched| {
-        *watched.key.operation == *id && project.is_none_or(|project| *watched.key.project == *project)
-    });
+    let found = site.sources.board.find(&id, project).await.map_err(unavailable)?;
     match found.as_slice() {
         [] => Err(Problem::new(
             StatusCode::NOT_FOUND,
             "no such operation is on the watch list",
         )),
-        [watched] => Ok(json(&Operation::of(watched))),
+        [view] => Ok(json(&Operation::of(view))),
         several => {
-            let projects: Vec<&str> = several.iter().map(|watched| &*watched.key.project).collect();
+            let projects: Vec<&str> = several.iter().map(|view| &*view.key.project).collect();
             Err(Problem::new(
                 StatusCode::CONFLICT,
                 format!(
@@ -157,8 +134,11 @@ fn encode(key: &WatchKey) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(format!("{}\n{}", key.project, key.operation))
 }
 
-fn decode(cursor: &str) -> Option<(String, String)> {
+fn decode(cursor: &str) -> Option<WatchKey> {
     let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     let (project, operation) = text.split_once('\n')?;
-    Some((project.to_owned(), operation.to_owned()))
+    Some(WatchKey {
+        project: project.into(),
+        operation: operation.into(),
+    })
 }

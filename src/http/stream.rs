@@ -44,6 +44,8 @@ pub(super) async fn stream(
             .insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         return Ok(response);
     };
+    // From here on changes are noted; the reader reads the whole after this.
+    site.sources.board.start_changes().await;
     let mut reader = Reader {
         store: site.sources.store.clone(),
         seat,

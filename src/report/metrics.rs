@@ -7,7 +7,6 @@
 mod endpoints;
 mod scrape;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,8 +14,6 @@ use std::time::Duration;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
-
-use serde::Serialize;
 
 use crate::core::answer::Answer;
 use crate::core::event::{Event, EventType};
@@ -45,29 +42,7 @@ struct Inner {
     events: IntCounterVec,
     poller_restarts: IntCounter,
     config_last_reload_successful: IntGauge,
-    /// The API as each project sees it.
-    projects: Mutex<BTreeMap<String, Api>>,
     endpoints: Mutex<endpoints::Endpoints>,
-}
-
-/// The API as one project sees it.
-#[derive(Debug, Clone, Copy)]
-struct Api {
-    is_reachable: bool,
-    has_credentials: bool,
-}
-
-/// The health of one project.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProjectHealth {
-    /// The project's name.
-    pub name: String,
-    /// Whether its polls succeed.
-    #[serde(rename = "reachable")]
-    pub is_reachable: bool,
-    /// Whether its API key is taken.
-    pub credentials_valid: bool,
 }
 
 impl fmt::Debug for Metrics {
@@ -121,7 +96,6 @@ impl Metrics {
                 "config_last_reload_successful",
                 "Whether the settings could be read and applied last time.",
             ))?,
-            projects: Mutex::default(),
             endpoints: Mutex::default(),
             registry,
         };
@@ -151,16 +125,6 @@ impl Metrics {
             .events
             .with_label_values(&[event.event_type.as_str()])
             .inc();
-        let change: fn(&mut Api) = match event.event_type {
-            EventType::ApiUnreachable => |api| api.is_reachable = false,
-            EventType::ApiReachable => |api| api.is_reachable = true,
-            EventType::CredentialsRejected => |api| api.has_credentials = false,
-            EventType::CredentialsAccepted => |api| api.has_credentials = true,
-            _ => return,
-        };
-        if let Some(api) = self.apis().get_mut(event.data.project()) {
-            change(api);
-        }
     }
 
     /// A poller is started again after a panic.
@@ -171,37 +135,6 @@ impl Metrics {
     /// The settings were read and applied, or could not be.
     pub fn config_reloaded(&self, is_successful: bool) {
         self.0.config_last_reload_successful.set(i64::from(is_successful));
-    }
-
-    /// A project is there, in this health.
-    pub fn add_project(&self, name: &str, is_reachable: bool, has_credentials: bool) {
-        let api = Api {
-            is_reachable,
-            has_credentials,
-        };
-        self.apis().insert(name.to_owned(), api);
-    }
-
-    /// No other projects than these are configured any more.
-    pub fn retain_projects(&self, is_configured: impl Fn(&str) -> bool) {
-        self.apis().retain(|name, _| is_configured(name));
-    }
-
-    /// The health of each project, by name.
-    #[must_use]
-    pub fn projects(&self) -> Vec<ProjectHealth> {
-        self.apis()
-            .iter()
-            .map(|(name, api)| ProjectHealth {
-                name: name.clone(),
-                is_reachable: api.is_reachable,
-                credentials_valid: api.has_credentials,
-            })
-            .collect()
-    }
-
-    fn apis(&self) -> MutexGuard<'_, BTreeMap<String, Api>> {
-        lock(&self.0.projects)
     }
 }
 

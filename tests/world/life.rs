@@ -285,7 +285,7 @@ async fn life(world: &Arc<World>, memory: &Arc<Memory>, left: &mut Left) -> End 
                 }
                 Action::Key(project) => {
                     world.replace_key(project);
-                    daemon.keys_replaced(vec![PROJECTS[project].into()]).await;
+                    daemon.keys_replaced(&[PROJECTS[project].into()]);
                 }
                 Action::Stop { away } => {
                     return match stop(world, &mut daemon).await {

@@ -8,7 +8,7 @@ use super::super::words;
 use super::row::{Cells, Columns, cut, ink};
 use super::{Bar, Picture};
 use crate::core::text::one_line;
-use crate::core::watch::Phase;
+use crate::core::phase::Phase;
 
 /// The most notices that are shown.
 const MAX_NOTICES: usize = 3;

@@ -8,7 +8,7 @@ use super::super::terminal::{Ink, Style};
 use super::super::words;
 use super::Bar;
 use crate::core::text::one_line;
-use crate::core::watch::Phase;
+use crate::core::phase::Phase;
 
 /// The widest bar; wider ones are no easier to read.
 const WIDEST_BAR: usize = 30;

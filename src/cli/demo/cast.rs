@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core::watch::Phase;
+use crate::core::phase::Phase;
 use crate::simulator::{Course, Estimate, Fate, Reply, RetryAfter, SimulatedOperation};
 
 /// One backfill of the demo.

@@ -14,7 +14,7 @@ use super::cast::{self, LATECOMER, Part, Turn};
 use super::folder::Folder;
 use super::screen::Screen;
 use super::{lines, picture};
-use crate::board::{Board, Watched};
+use crate::board::{Board, WatchFilter, WatchView};
 use crate::cli::terminal::Ink;
 use crate::clock;
 use crate::core::event::EventType;
@@ -32,6 +32,8 @@ pub(super) struct Seen {
 pub(super) struct Show<'a> {
     screen: Screen,
     board: Arc<Board>,
+    /// The watches as they were when the board was read last, in the order of their IDs.
+    watches: Vec<WatchView>,
     callbacks: mpsc::Receiver<Callback>,
     simulator: &'a Simulator,
     folder: &'a Folder,
@@ -51,6 +53,7 @@ impl<'a> Show<'a> {
         Self {
             screen,
             board,
+            watches: Vec::new(),
             callbacks,
             simulator,
             folder,
@@ -61,7 +64,7 @@ impl<'a> Show<'a> {
     }
 
     /// Does what is due, and brings the screen up to date.
-    pub(super) fn go_on(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn go_on(&mut self) -> anyhow::Result<()> {
         let elapsed = clock::instant() - self.start;
         while self.turns.front().is_some_and(|(at, _)| *at <= elapsed) {
             if let Some((_, turn)) = self.turns.pop_front() {
@@ -71,7 +74,13 @@ impl<'a> Show<'a> {
         while let Ok(callback) = self.callbacks.try_recv() {
             self.tell(&callback);
         }
-        self.screen.draw(&picture::picture(&self.watches()));
+        // A daemon that has stopped answers nothing; what was read last stays.
+        if let Ok(watches) = self.board.all(WatchFilter::default()).await
+            && !watches.is_empty()
+        {
+            self.watches = watches;
+        }
+        self.screen.draw(&picture::picture(&self.watches));
         Ok(())
     }
 
@@ -129,10 +138,13 @@ impl<'a> Show<'a> {
     }
 
     /// The listed watches in the order of their IDs.
-    pub(super) fn watches(&self) -> Vec<Arc<Watched>> {
-        let mut watches = self.board.all();
-        watches.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-        watches
+    pub(super) fn watches(&self) -> &[WatchView] {
+        &self.watches
+    }
+
+    /// Whether there are that many watches, all of them finished.
+    pub(super) fn is_finished(&self, watches: usize) -> bool {
+        self.watches.len() == watches && self.watches.iter().all(|view| view.watch.phase().is_over())
     }
 
     pub(super) fn end(self) -> Seen {

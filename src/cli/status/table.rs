@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::cli::words;
 use crate::clock;
 use crate::core::text::one_line;
-use crate::core::watch::Phase;
+use crate::core::phase::Phase;
 
 /// Longer cells are cut: what is whole stands in the JSON.
 const MAX_CELL: usize = 60;

@@ -11,7 +11,7 @@ use crate::cli::bars::Bar;
 use crate::cli::{exit, words};
 use crate::config::Settings;
 use crate::core::event::{Event, EventData, EventType};
-use crate::core::watch::Phase;
+use crate::core::phase::Phase;
 
 /// Operations that are named one by one when watching ends before they do.
 const MAX_NAMED: usize = 20;
@@ -95,8 +95,8 @@ impl Tally {
     /// Looks where they stand.
     pub(super) fn of(session: &Session) -> Self {
         let mut tally = Self {
-            answered: session.heard.anything(),
-            last_failure: session.heard.last_failure(),
+            answered: session.was_answered(),
+            last_failure: session.last_trouble(),
             ..Self::default()
         };
         for target in &session.targets {

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::session::{Session, Target};
+use crate::board::WatchView;
 use crate::cli::bars::{Bar, Picture};
 use crate::clock;
 use crate::core::text::one_line;
-use crate::core::watch::{Phase, Watch};
+use crate::core::phase::Phase;
 use crate::core::watch_list::WatchKey;
 
 /// IDs up to this length are shown whole.
@@ -21,7 +22,7 @@ const OBJECTS: usize = 24;
 
 /// The session as it stands: operations that are over only count, since their ends are told in lines that stay.
 pub(super) fn picture(session: &Session) -> Picture {
-    let notices = session.heard.notices(clock::instant());
+    let notices = session.notices();
     let mut picture = Picture::default();
     for target in &session.targets {
         let phase = session.phase(target);
@@ -52,17 +53,12 @@ pub(super) fn bar(session: &Session, target: &Target) -> Bar {
         left: None,
         trouble: None,
     };
-    let Some(watched) = session.watched(&target.key) else {
+    let Some(WatchView { key, labels, watch }) = session.watched(&target.key) else {
         return pending;
     };
     let now = clock::wall();
-    let labels = watched.labels();
-    let (data, phase, trouble) = watched.look(|watch| {
-        // As of the last poll: the estimate comes nearer while nobody looks.
-        let polled = watch.last_poll().unwrap_or(now);
-        let data = watch.data(&target.key, &labels, polled);
-        (data, watch.phase(), Watch::last_error(watch).map(str::to_owned))
-    });
+    // As of the last poll: the estimate comes nearer while nothing is polled.
+    let data = watch.data(key, labels, watch.last_poll().unwrap_or(now));
     let progress = data.progress.as_ref();
     let left = progress
         .and_then(|progress| progress.estimated_end_time)
@@ -74,13 +70,13 @@ pub(super) fn bar(session: &Session, target: &Target) -> Bar {
         } else {
             format!("{objects} {}", pending.name)
         },
-        phase,
+        phase: watch.phase(),
         processed: progress.map(|progress| progress.records_processed),
         total: progress.and_then(|progress| progress.records_estimated_total),
         percent: progress.and_then(|progress| progress.percent),
         per_second: progress.and_then(|progress| progress.records_per_second),
         left,
-        trouble,
+        trouble: watch.last_error().map(str::to_owned),
     }
 }
 

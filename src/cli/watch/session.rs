@@ -1,46 +1,46 @@
-//! The daemon's own parts over a list that never changes and a store that keeps nothing.
+//! The daemon over a list that never changes and a store that keeps nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
-use super::heard::{Heard, Listener};
+use super::notices::{self, Notices};
 use super::picture::short_ids;
 use crate::ampersand::ApiFetch;
-use crate::app;
-use crate::board::{Board, Watched};
+use crate::app::{self, Daemon, Parts, Secrets};
+use crate::board::{Board, ProjectView, WatchFilter, WatchView};
 use crate::chance::Chance;
+use crate::clock;
 use crate::config::Settings;
 use crate::core::event::Event;
-use crate::core::kind::Kinds;
-use crate::core::watch::{Phase, Watch};
+use crate::core::phase::Phase;
 use crate::core::watch_list::{WatchKey, WatchList};
-use crate::poller::Shared;
-use crate::project::{Project, Projects};
-use crate::record::{Recorder, Reporter};
+use crate::record::Reporter;
 use crate::report::metrics::Metrics;
+use crate::report::webhook::{Sender, TimeLimits};
 use crate::store::Store;
-use crate::supervisor::{Standing, Supervisor};
 use crate::watch_list::Snapshot;
 
 /// Events that wait to be printed: when output stands still for so many, polling does, too.
 const EVENTS: usize = 1_024;
 
-/// What is watched, as whoever shows it sees it.
-#[derive(Debug)]
+/// What is watched, as what shows it sees it. Everything ends when it is dropped.
 pub(super) struct Session {
     /// What is watched, in the order in which it was named.
     pub(super) targets: Vec<Target>,
-    /// Events as they come. Those of an operation that is over come before [`done`](crate::supervisor::done).
+    /// Events as they come. Those of an operation that is finished come before [`Session::finished`].
     pub(super) events: mpsc::Receiver<Event>,
-    /// What was heard of the API.
-    pub(super) heard: Arc<Heard>,
-    /// How far they are.
-    pub(super) standing: watch::Receiver<Standing>,
-    board: Arc<Board>,
+    daemon: Daemon<ApiFetch>,
+    /// The board as it was read last.
+    projects: Vec<ProjectView>,
+    watches: Vec<WatchView>,
+    by_key: HashMap<WatchKey, usize>,
+    notices: Notices,
+    /// Held as long as it runs: the list does not change.
+    _list: watch::Sender<Arc<Snapshot>>,
 }
 
 /// One operation that is watched.
@@ -53,84 +53,101 @@ pub(super) struct Target {
 }
 
 impl Session {
-    /// A session, and what drives it: nothing happens unless that is polled, and it ends when that is dropped.
+    /// Starts to watch.
     ///
     /// # Errors
     /// When there can be no client for the API.
-    pub(super) async fn new(
-        settings: &Settings,
-        list: WatchList,
-    ) -> anyhow::Result<(Self, impl Future<Output = ()> + use<>)> {
+    pub(super) async fn start(settings: &Settings, list: WatchList) -> anyhow::Result<Self> {
         let (events_in, events) = mpsc::channel(EVENTS);
-        let store = Store::in_memory();
-        let recorder = Recorder::new(store.clone(), vec![reporter(events_in)]);
         let client = app::client(&settings.ampersand).await?;
         let sources = app::key_sources(&settings.ampersand);
-        let api = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
-        let heard = Arc::new(Heard::default());
-        let (poll_in, poll) = watch::channel(Arc::new(settings.poll.clone()));
-        let projects = Arc::<Projects>::default();
-        for name in app::project_names(&settings.ampersand) {
-            let limits = app::limits(&settings.ampersand);
-            let (poll, recorder) = (poll.clone(), recorder.clone());
-            projects.insert(Arc::new(Project::new(
-                name,
-                limits,
-                Default::default(),
-                poll,
-                recorder,
-                projects.bell(),
-            )));
-        }
-        let shared = Arc::new(Shared {
-            fetch: Listener::new(api, Arc::clone(&heard)),
-            recorder,
-            poll,
-            metrics: Metrics::new(),
-            chance: Chance::new(),
-            kinds: Kinds::default(),
-        });
+        let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
+        let sender = tokio::task::spawn_blocking(|| Sender::new(TimeLimits::default())).await??;
         let keys: Vec<WatchKey> = list.entries.iter().map(|entry| entry.key.clone()).collect();
         let short = short_ids(&keys);
-        let targets = keys
-            .into_iter()
-            .zip(short)
-            .map(|(key, short)| Target { key, short })
-            .collect();
+        let targets = keys.into_iter().zip(short);
+        let targets = targets.map(|(key, short)| Target { key, short }).collect();
         let (list_in, list) = watch::channel(Arc::new(Snapshot {
             list: Some(Arc::new(list)),
             looked: true,
             generation: 1,
             ..Snapshot::default()
         }));
-        let board = Arc::new(Board::default());
-        let polling = Handle::current();
-        let (supervisor, standing) =
-            Supervisor::new(shared, store, projects, Arc::clone(&board), list, &polling);
-        let engine = async move {
-            // Held as long as it runs: neither the list nor the settings change, but both are there.
-            let _held = (list_in, poll_in);
-            supervisor.run(CancellationToken::new()).await;
+        let parts = Parts {
+            fetch,
+            polling: Handle::current(),
+            sender: Arc::new(sender),
+            store: Store::in_memory(),
+            list,
+            board: Arc::new(Board::default()),
+            metrics: Metrics::new(),
+            reporters: vec![reporter(events_in)],
+            chance: Chance::new(),
         };
-        let session = Self {
+        let mut settings = settings.clone();
+        // The endpoints of a settings file are the daemon's.
+        settings.webhooks.clear();
+        let mut daemon = Daemon::new(parts, &settings, Secrets::new()).await?;
+        daemon.start();
+        Ok(Self {
             targets,
             events,
-            heard,
-            board,
-            standing,
-        };
-        Ok((session, engine))
+            daemon,
+            projects: Vec::new(),
+            watches: Vec::new(),
+            by_key: HashMap::new(),
+            notices: Notices::default(),
+            _list: list_in,
+        })
+    }
+
+    /// Waits until every operation is finished.
+    pub(super) fn finished(&self) -> impl Future<Output = ()> + use<> {
+        self.daemon.finished()
+    }
+
+    /// Reads the board.
+    pub(super) async fn refresh(&mut self) {
+        let board = Arc::clone(self.daemon.board());
+        self.projects = board.projects();
+        // What was read last stays when the project's task is being restarted.
+        if let Ok(watches) = board.all(WatchFilter::default()).await {
+            let keys = watches.iter().enumerate();
+            self.by_key = keys.map(|(index, view)| (view.key.clone(), index)).collect();
+            self.watches = watches;
+        }
     }
 
     /// The watch of that key, once there is one.
-    pub(super) fn watched(&self, key: &WatchKey) -> Option<Arc<Watched>> {
-        self.board.get(key)
+    pub(super) fn watched(&self, key: &WatchKey) -> Option<&WatchView> {
+        self.watches.get(*self.by_key.get(key)?)
     }
 
-    /// Where an operation stands.
+    /// The phase of an operation.
     pub(super) fn phase(&self, target: &Target) -> Phase {
         self.watched(&target.key)
-            .map_or(Phase::Pending, |watched| watched.look(Watch::phase))
+            .map_or(Phase::Pending, |view| view.watch.phase())
+    }
+
+    /// What is to be printed once, where nothing is drawn.
+    pub(super) fn new_hints(&mut self) -> Vec<String> {
+        self.notices.new_hints(&self.projects, &self.watches)
+    }
+
+    /// What concerns all operations of a project now, each with its project.
+    pub(super) fn notices(&self) -> Vec<(Arc<str>, String)> {
+        notices::current(&self.projects, clock::instant())
+    }
+
+    /// Whether the API ever answered.
+    pub(super) fn was_answered(&self) -> bool {
+        self.projects.iter().any(|project| project.api.was_answered)
+    }
+
+    /// What the last poll that did not succeed met.
+    pub(super) fn last_trouble(&self) -> Option<String> {
+        let troubles = self.projects.iter().filter_map(|project| project.api.last_trouble.as_deref());
+        troubles.max().map(str::to_owned)
     }
 }
 

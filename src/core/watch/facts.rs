@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::event::MAX_RESULT;
-use super::super::kind::{Kind, Kinds};
+use super::super::kind::Kind;
 use super::super::operation::{Operation, Status};
 use super::super::text;
 
@@ -26,9 +26,9 @@ pub struct Facts {
 
 impl Facts {
     /// What `operation` says.
-    pub fn of(operation: &Operation, kinds: &Kinds) -> Self {
+    pub fn of(operation: &Operation) -> Self {
         Self {
-            kind: kinds.of(operation),
+            kind: Arc::new(Kind::of(operation)),
             installation_id: text::cut(&operation.installation_id, MAX_NAME).into(),
             status: match &operation.status {
                 Status::Other(text) => Status::Other(text::cut(text, MAX_NAME)),
@@ -52,7 +52,7 @@ impl Facts {
             && text::is_cut_of(self.status.as_str(), operation.status.as_str(), MAX_NAME)
             && text::is_cut_of(&self.installation_id, &operation.installation_id, MAX_NAME)
             && self.create_time == operation.create_time
-            && self.kind.traits.is_of(operation)
+            && self.kind.is_of(operation)
     }
 }
 
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn each_change_is_noticed_and_nothing_else() {
-        let facts = Facts::of(&operation(), &Kinds::default());
+        let facts = Facts::of(&operation());
         assert!(facts.are_of(&operation()));
         let changes: [fn(&mut Operation); 8] = [
             |operation| operation.project_id.push('x'),
@@ -86,14 +86,14 @@ mod tests {
             let mut operation = operation();
             change(&mut operation);
             assert!(!facts.are_of(&operation), "{operation:?}");
-            let facts = Facts::of(&operation, &Kinds::default());
+            let facts = Facts::of(&operation);
             assert!(facts.are_of(&operation), "{operation:?}");
         }
     }
 
     #[test]
     fn they_are_stored_as_one_flat_object() {
-        let facts = Facts::of(&operation(), &Kinds::default());
+        let facts = Facts::of(&operation());
         let stored = r#"{"project_id":"p","integration_id":"g","objects":["contact"],"installation_id":"i","status":"in_progress","create_time":"2026-11-23T11:48:35Z","result":"r"}"#;
         assert_eq!(serde_json::to_string(&facts).unwrap(), stored);
         assert_eq!(serde_json::from_str::<Facts>(stored).unwrap(), facts);

@@ -545,12 +545,12 @@ proptest! {
 
 /// How long those of its kind last by what `bench` taught, told three times so that it counts.
 fn taught(bench: &Bench) -> Option<f64> {
-    let kinds = Kinds::default();
+    let mut kinds = Kinds::default();
     for _ in 0..3 {
-        bench.watch.teach(&kinds);
+        bench.watch.teach(&mut kinds);
     }
     let facts = bench.watch.facts.as_ref().unwrap();
-    let experience = kinds.with(&facts.kind.traits).experience();
+    let experience = kinds.experience(&facts.kind);
     experience
         .durations
         .map(|durations| durations.centre.exp().round())
@@ -593,6 +593,8 @@ fn what_is_read_back_shares_its_kind_with_the_others() {
     let mut back: Watch = serde_json::from_str(&stored).unwrap();
     let kind = |watch: &Watch| Arc::clone(&watch.facts.as_ref().unwrap().kind);
     assert!(!Arc::ptr_eq(&kind(&back), &kind(&bench.watch)));
-    back.share(&bench.kinds);
+    let mut kinds = Kinds::default();
+    bench.watch.share(None, &mut kinds);
+    back.share(None, &mut kinds);
     assert!(Arc::ptr_eq(&kind(&back), &kind(&bench.watch)));
 }

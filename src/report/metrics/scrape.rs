@@ -8,7 +8,7 @@ use prometheus::{Encoder, Gauge, GaugeVec, IntGauge, IntGaugeVec, Registry, Text
 use tokio::runtime::Handle;
 
 use super::{Metrics, endpoints, opts};
-use crate::board::Board;
+use crate::board::{Board, WatchFilter};
 use crate::error::chain;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
@@ -57,7 +57,7 @@ impl Metrics {
         let alive = [&Handle::current(), scrape.polling].map(|runtime| runtime.metrics().num_alive_tasks());
         tasks.set(whole(alive.iter().sum()));
         register(&registry, &tasks)?;
-        self.api_health(&registry)?;
+        scrape.api_health(&registry)?;
         let delays = self.deliveries(&registry)?;
         match tokio::time::timeout(STORE_TIMEOUT, scrape.store.endpoint_stats()).await {
             Ok(Ok(stats)) => endpoints::backlog(&registry, &stats)?,
@@ -66,7 +66,7 @@ impl Metrics {
             Err(_) => tracing::debug!("the outbox could not be counted in time"),
         }
         if scrape.per_operation {
-            scrape.each_operation(&registry)?;
+            scrape.each_operation(&registry).await?;
         }
         let mut families = self.0.registry.gather();
         families.extend(registry.gather());
@@ -80,7 +80,7 @@ impl Metrics {
     }
 }
 
-impl Metrics {
+impl Scrape<'_> {
     fn api_health(&self, registry: &Registry) -> prometheus::Result<()> {
         let up = IntGaugeVec::new(
             opts(
@@ -96,12 +96,12 @@ impl Metrics {
             ),
             &["project"],
         )?;
-        for project in self.projects() {
-            let label = [project.name.as_str()];
-            up.with_label_values(&label).set(i64::from(project.is_reachable));
-            credentials_valid
-                .with_label_values(&label)
-                .set(i64::from(project.credentials_valid));
+        for project in self.board.projects() {
+            let label = [&*project.name];
+            let is_up = project.api.unreachable.is_none();
+            up.with_label_values(&label).set(i64::from(is_up));
+            let is_valid = project.api.rejected.is_none();
+            credentials_valid.with_label_values(&label).set(i64::from(is_valid));
         }
         register(registry, &up)?;
         register(registry, &credentials_valid)
@@ -111,7 +111,7 @@ impl Metrics {
 impl Scrape<'_> {
     fn operations(&self, registry: &Registry) -> prometheus::Result<()> {
         let operations = IntGaugeVec::new(opts("operations", "Listed operations by phase."), &["phase"])?;
-        for (phase, count) in self.board.phases() {
+        for (phase, count) in self.board.phases().iter() {
             operations.with_label_values(&[phase.as_str()]).set(whole(count));
         }
         register(registry, &operations)
@@ -149,7 +149,7 @@ impl Scrape<'_> {
         register(registry, &last_success)
     }
 
-    fn each_operation(&self, registry: &Registry) -> prometheus::Result<()> {
+    async fn each_operation(&self, registry: &Registry) -> prometheus::Result<()> {
         let labels = ["project", "operation_id"];
         let processed = IntGaugeVec::new(
             opts(
@@ -165,11 +165,18 @@ impl Scrape<'_> {
             ),
             &labels,
         )?;
-        for watched in self.board.all() {
-            let Some(progress) = watched.look(|watch| watch.progress(crate::clock::wall())) else {
+        let watches = match self.board.all(WatchFilter::default()).await {
+            Ok(watches) => watches,
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "the series of operations are left out");
+                return Ok(());
+            }
+        };
+        for view in watches {
+            let Some(progress) = view.watch.progress(crate::clock::wall()) else {
                 continue;
             };
-            let values = [&*watched.key.project, &*watched.key.operation];
+            let values = [&*view.key.project, &*view.key.operation];
             processed
                 .with_label_values(&values)
                 .set(i64::try_from(progress.records_processed).unwrap_or(i64::MAX));

@@ -1,9 +1,13 @@
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, watch};
+
 use super::*;
-use crate::board::{Board, Watched};
+use crate::board::{ApiView, Board, Page, Port, ProjectView, Question, WatchView};
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::event::ApiData;
+use crate::core::gate::Limits;
+use crate::core::phase::Phase;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
 use crate::store::Store;
@@ -56,11 +60,39 @@ async fn closed_sets_of_labels_exist_from_the_start() {
     assert!(text.contains("process_resident_memory_bytes "), "{text}");
 }
 
+/// A project that publishes `api`.
+fn attach(
+    board: &Board,
+    name: &str,
+    api: ApiView,
+) -> (watch::Sender<ProjectView>, mpsc::Receiver<Question>) {
+    let limits = Limits {
+        concurrent: 1,
+        per_second: 1.0,
+    };
+    let mut view = ProjectView::new(name.into(), limits);
+    view.api = api;
+    let (view, receiver) = watch::channel(view);
+    let (questions, asked) = mpsc::channel(1);
+    let port = Port {
+        view: receiver,
+        questions,
+    };
+    board.attach(name.into(), port);
+    (view, asked)
+}
+
 #[tokio::test]
 async fn what_happens_is_counted() {
     let metrics = Metrics::new();
-    metrics.add_project("p", true, true);
-    metrics.add_project("q", true, true);
+    let board = Board::default();
+    let since = "2026-11-23T12:00:00Z".parse().unwrap();
+    let rejected = ApiView {
+        rejected: Some(since),
+        ..ApiView::default()
+    };
+    let _p = attach(&board, "p", rejected);
+    let _q = attach(&board, "q", ApiView::default());
     let failed = Answer::Failed(Failure {
         class: FailureClass::Tls,
         reason: String::new(),
@@ -70,11 +102,11 @@ async fn what_happens_is_counted() {
     metrics.config_reloaded(false);
     let data = ApiData {
         project: "p".into(),
-        since: "2026-11-23T12:00:00Z".parse().unwrap(),
+        since,
         reason: String::new(),
     };
     metrics.event(&Event::api(EventType::CredentialsRejected, data.since, data));
-    let text = render(&metrics, &Board::default(), false).await;
+    let text = render(&metrics, &board, false).await;
     for line in [
         "backfill_watch_polls_total{outcome=\"tls\"} 1",
         "backfill_watch_poll_duration_seconds_bucket{le=\"0.01\"} 0",
@@ -89,17 +121,15 @@ async fn what_happens_is_counted() {
     ] {
         has(&text, line);
     }
-    metrics.retain_projects(|name| name == "q");
-    assert!(
-        !render(&metrics, &Board::default(), false)
-            .await
-            .contains("project=\"p\"")
-    );
+    board.detach("p");
+    assert!(!render(&metrics, &board, false).await.contains("project=\"p\""));
 }
 
 #[tokio::test]
 async fn operations_have_series_of_their_own_only_where_that_is_asked_for() {
     let board = Board::default();
+    let (view, mut questions) = attach(&board, "p", ApiView::default());
+    view.send_modify(|view| view.phases.add(Phase::Pending));
     let key = WatchKey {
         project: "p".into(),
         operation: "op-1".into(),
@@ -107,8 +137,21 @@ async fn operations_have_series_of_their_own_only_where_that_is_asked_for() {
     let mut state = serde_json::to_value(Watch::default()).unwrap();
     state["progress"]["processed"] = 1250.into();
     state["progress"]["total"] = 5000.into();
-    let watch = serde_json::from_value(state).unwrap();
-    board.insert(Arc::new(Watched::new(key, Arc::default(), watch)));
+    let watch: Watch = serde_json::from_value(state).unwrap();
+    tokio::spawn(async move {
+        while let Some(Question::Page { reply, .. }) = questions.recv().await {
+            let view = WatchView {
+                key: key.clone(),
+                labels: Arc::default(),
+                watch: watch.clone(),
+            };
+            let page = Page {
+                watches: vec![view],
+                next: None,
+            };
+            reply.send(page).unwrap();
+        }
+    });
     let metrics = Metrics::new();
     assert!(!render(&metrics, &board, false).await.contains("op-1"));
     let text = render(&metrics, &board, true).await;

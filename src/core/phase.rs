@@ -1,4 +1,4 @@
-//! Where a watch stands.
+//! The phases of a watch, and how many watches are in each.
 
 use std::fmt;
 
@@ -73,5 +73,57 @@ impl Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// How many watches are in each phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PhaseCounts([usize; Phase::ALL.len()]);
+
+impl PhaseCounts {
+    /// One more watch is in `phase`.
+    pub fn add(&mut self, phase: Phase) {
+        self.0[phase as usize] += 1;
+    }
+
+    /// One watch less is in `phase`.
+    pub fn remove(&mut self, phase: Phase) {
+        let count = &mut self.0[phase as usize];
+        *count = count.saturating_sub(1);
+    }
+
+    /// How many are in `phase`.
+    #[must_use]
+    pub fn of(&self, phase: Phase) -> usize {
+        self.0[phase as usize]
+    }
+
+    /// Each phase with its count, in the order of [`Phase::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (Phase, usize)> {
+        Phase::ALL.into_iter().zip(self.0)
+    }
+
+    /// How many watches there are.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.0.iter().sum()
+    }
+
+    /// How many of them are finished.
+    #[must_use]
+    pub fn finished(&self) -> usize {
+        let finished = self.iter().filter(|(phase, _)| phase.is_over());
+        finished.map(|(_, count)| count).sum()
+    }
+}
+
+impl std::iter::Sum for PhaseCounts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |mut sum, counts| {
+            for (sum, count) in sum.0.iter_mut().zip(counts.0) {
+                *sum += count;
+            }
+            sum
+        })
     }
 }

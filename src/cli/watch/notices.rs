@@ -1,0 +1,156 @@
+//! What `watch` prints that no event reports: that the API does not answer yet, that an outage has begun, that an ID may be
+//! mistyped. All of it is read from the board.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::board::{ApiView, Failing, ProjectView, WatchView};
+use crate::cli::words;
+use crate::core::watch_list::WatchKey;
+
+/// This many failed polls in a row are an outage; before any answer the first counts at once.
+const OUTAGE: u32 = 3;
+
+/// What was printed already.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    /// The projects whose outage was printed.
+    outages: HashSet<Arc<str>>,
+    /// The operations that were not found when they were first asked for.
+    missing: HashSet<WatchKey>,
+}
+
+/// The outage of a project's API, if there is one.
+fn outage(api: &ApiView) -> Option<&Failing> {
+    let enough = if api.was_answered { OUTAGE } else { 1 };
+    api.failing.as_ref().filter(|failing| failing.polls >= enough)
+}
+
+fn trouble(api: &ApiView) -> &str {
+    api.last_trouble.as_deref().unwrap_or_default()
+}
+
+impl Notices {
+    /// What is to be printed once, where nothing is drawn.
+    pub(super) fn new_hints(&mut self, projects: &[ProjectView], watches: &[WatchView]) -> Vec<String> {
+        let mut hints = Vec::new();
+        for ProjectView { name, api, .. } in projects {
+            if outage(api).is_some() {
+                if self.outages.insert(Arc::clone(name)) {
+                    hints.push(format!("the API does not answer, trying again: {}", trouble(api)));
+                }
+            } else if api.failing.is_none() && self.outages.remove(name) {
+                hints.push("the API answers again".to_owned());
+            }
+        }
+        for view in watches.iter().filter(|view| view.watch.is_missing()) {
+            if self.missing.insert(view.key.clone()) {
+                let WatchKey { project, operation } = &view.key;
+                let reason = view.watch.last_error().unwrap_or_default();
+                hints.push(format!(
+                    "operation {operation} is not found so far, trying again; is the ID right, and is it one of \
+                     project {project}? {reason}"
+                ));
+            }
+        }
+        hints
+    }
+}
+
+/// What concerns all operations of these projects now, each with its project.
+pub(super) fn current(projects: &[ProjectView], now: Instant) -> Vec<(Arc<str>, String)> {
+    let several = projects.len() > 1;
+    let notices = projects.iter().filter_map(|ProjectView { name, api, .. }| {
+        let whose = if several {
+            format!("project {name}: ")
+        } else {
+            String::new()
+        };
+        let text = match (outage(api), &api.pause) {
+            (Some(failing), _) => format!(
+                "{whose}no answer for {}, trying again: {}",
+                words::time(now - failing.since),
+                trouble(api)
+            ),
+            (None, Some(pause)) if pause.until > now => format!(
+                "{whose}the API asks to wait, going on in {}: {}",
+                words::time(pause.until - now),
+                pause.reason
+            ),
+            (None, _) => return None,
+        };
+        Some((Arc::clone(name), text))
+    });
+    notices.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::board::Pause;
+    use crate::clock;
+    use crate::core::gate::Limits;
+
+    fn project(api: ApiView) -> [ProjectView; 1] {
+        let limits = Limits {
+            concurrent: 1,
+            per_second: 1.0,
+        };
+        let mut view = ProjectView::new("p".into(), limits);
+        view.api = api;
+        [view]
+    }
+
+    fn failing(polls: u32, since: Instant, was_answered: bool) -> [ProjectView; 1] {
+        project(ApiView {
+            failing: Some(Failing { since, polls }),
+            last_trouble: Some("connection refused".into()),
+            was_answered,
+            ..ApiView::default()
+        })
+    }
+
+    #[test]
+    fn before_any_answer_the_first_failure_is_an_outage_and_later_only_a_row_of_them() {
+        let mut notices = Notices::default();
+        let start = clock::instant();
+        let later = start + Duration::from_secs(12);
+        let hints = notices.new_hints(&failing(1, start, false), &[]);
+        assert_eq!(hints, ["the API does not answer, trying again: connection refused"]);
+        assert!(notices.new_hints(&failing(2, start, false), &[]).is_empty());
+        assert_eq!(
+            current(&failing(2, start, false), later)[0].1,
+            "no answer for 12s, trying again: connection refused"
+        );
+        let answered = project(ApiView {
+            was_answered: true,
+            ..ApiView::default()
+        });
+        assert_eq!(notices.new_hints(&answered, &[]), ["the API answers again"]);
+        let few = failing(OUTAGE - 1, start, true);
+        assert!(notices.new_hints(&few, &[]).is_empty() && current(&few, later).is_empty());
+        let row = failing(OUTAGE, start, true);
+        assert_eq!((notices.new_hints(&row, &[]).len(), current(&row, later).len()), (1, 1));
+    }
+
+    #[test]
+    fn a_pause_is_a_notice_until_it_ends() {
+        let now = clock::instant();
+        let paused = project(ApiView {
+            pause: Some(Pause {
+                until: now + Duration::from_secs(30),
+                reason: "429 Too Many Requests".into(),
+            }),
+            ..ApiView::default()
+        });
+        assert_eq!(
+            current(&paused, now + Duration::from_secs(2))[0].1,
+            "the API asks to wait, going on in 28s: 429 Too Many Requests"
+        );
+        assert!(current(&paused, now + Duration::from_secs(30)).is_empty());
+    }
+}

@@ -1,0 +1,270 @@
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::project::Probing;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLI: Duration = Duration::from_millis(1);
+
+fn limits(concurrent: usize, per_second: f64) -> Limits {
+    Limits {
+        concurrent,
+        per_second,
+    }
+}
+
+fn gate(concurrent: usize, per_second: f64) -> Gate<u32> {
+    Gate::new(
+        limits(concurrent, per_second),
+        Hold::default(),
+        Duration::ZERO,
+    )
+}
+
+fn paused(until: Duration) -> Hold {
+    Hold {
+        paused_until: Some(until),
+        probing: None,
+    }
+}
+
+fn probing(not_before: Duration) -> Hold {
+    Hold {
+        paused_until: None,
+        probing: Some(Probing {
+            not_before,
+            doubted_by: None,
+        }),
+    }
+}
+
+fn who(admission: Admission<u32>) -> Option<u32> {
+    match admission {
+        Admission::Admit(admitted) => Some(admitted.who),
+        _ => None,
+    }
+}
+
+#[test]
+fn requests_start_evenly_spaced_in_the_order_of_their_coming() {
+    let mut gate = gate(10, 4.0);
+    for who in 0..3 {
+        gate.join(who, Duration::ZERO);
+    }
+    assert_eq!(who(gate.admit(Duration::ZERO)), Some(0));
+    assert_eq!(
+        gate.admit(Duration::ZERO),
+        Admission::WaitUntil(Duration::from_millis(250))
+    );
+    assert_eq!(who(gate.admit(250 * MILLI)), Some(1));
+    // A timer that fires late delays the next turn by nothing.
+    assert_eq!(who(gate.admit(530 * MILLI)), Some(2));
+    gate.join(3, 530 * MILLI);
+    assert_eq!(gate.admit(749 * MILLI), Admission::WaitUntil(750 * MILLI));
+    assert_eq!(who(gate.admit(750 * MILLI)), Some(3));
+}
+
+#[test]
+fn idle_time_allows_no_burst() {
+    let mut gate = gate(10, 10.0);
+    gate.join(0, 60 * SECOND);
+    gate.join(1, 60 * SECOND);
+    assert_eq!(who(gate.admit(60 * SECOND)), Some(0));
+    assert_eq!(
+        gate.admit(60 * SECOND),
+        Admission::WaitUntil(60 * SECOND + 100 * MILLI)
+    );
+}
+
+#[test]
+fn slots_bound_what_is_in_flight_and_allow_no_burst_when_they_are_free_again() {
+    let mut gate = gate(1, 100.0);
+    for who in 0..3 {
+        gate.join(who, Duration::ZERO);
+    }
+    assert_eq!(who(gate.admit(Duration::ZERO)), Some(0));
+    assert_eq!(gate.admit(SECOND), Admission::Closed);
+    gate.release(Pass::Turn, SECOND);
+    assert_eq!(who(gate.admit(SECOND)), Some(1));
+    gate.release(Pass::Turn, SECOND);
+    assert_eq!(gate.admit(SECOND), Admission::WaitUntil(SECOND + 10 * MILLI));
+}
+
+#[test]
+fn nothing_starts_in_a_pause_and_the_pause_does_not_count_as_waiting() {
+    let mut gate = gate(10, 1000.0);
+    gate.join(0, Duration::ZERO);
+    gate.set_hold(paused(30 * SECOND), SECOND);
+    assert_eq!(gate.admit(2 * SECOND), Admission::WaitUntil(30 * SECOND));
+    assert_eq!(gate.held(5 * SECOND), 4 * SECOND);
+    let admitted = Admitted {
+        who: 0,
+        queued: SECOND,
+    };
+    assert_eq!(gate.admit(30 * SECOND), Admission::Admit(admitted));
+    assert_eq!(gate.held(60 * SECOND), 29 * SECOND);
+}
+
+#[test]
+fn probes_go_out_one_at_a_time_and_not_before_their_time() {
+    let mut gate = gate(10, 1000.0);
+    gate.join(0, Duration::ZERO);
+    gate.set_hold(probing(2 * SECOND), SECOND);
+    assert_eq!(gate.admit(SECOND), Admission::WaitUntil(2 * SECOND));
+    assert_eq!(gate.admit(2 * SECOND), Admission::Probe);
+    gate.start_probe(2 * SECOND);
+    assert_eq!(gate.admit(3 * SECOND), Admission::Closed);
+    gate.release(Pass::Probe, 3 * SECOND);
+    assert_eq!(gate.admit(3 * SECOND), Admission::Probe);
+    gate.set_hold(Hold::default(), 4 * SECOND);
+    assert_eq!(who(gate.admit(4 * SECOND)), Some(0));
+    assert_eq!(gate.held(60 * SECOND), 3 * SECOND);
+}
+
+#[test]
+fn other_limits_apply_at_once() {
+    let mut gate = gate(1, 0.001);
+    gate.join(0, Duration::ZERO);
+    gate.join(1, Duration::ZERO);
+    assert_eq!(who(gate.admit(Duration::ZERO)), Some(0));
+    gate.set_limits(limits(2, 10.0), SECOND);
+    assert_eq!(gate.admit(SECOND), Admission::WaitUntil(SECOND + 100 * MILLI));
+    assert_eq!(who(gate.admit(SECOND + 100 * MILLI)), Some(1));
+}
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Join,
+    Leave(usize),
+    Release(usize),
+    Pass(u64),
+    Pause(u64),
+    Probe(u64),
+    Open,
+    Limits(usize, u32),
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    let happening = prop_oneof![
+        6 => Just(Happening::Join),
+        1 => any::<usize>().prop_map(Happening::Leave),
+        5 => any::<usize>().prop_map(Happening::Release),
+        5 => (0_u64..2_000).prop_map(Happening::Pass),
+        1 => (0_u64..5_000).prop_map(Happening::Pause),
+        1 => (0_u64..5_000).prop_map(Happening::Probe),
+        2 => Just(Happening::Open),
+        1 => (1_usize..5, 1_u32..50).prop_map(|(concurrent, rate)| Happening::Limits(concurrent, rate)),
+    ];
+    prop::collection::vec(happening, 1..300)
+}
+
+proptest! {
+    #[test]
+    fn limits_are_kept_nobody_starves_and_the_order_is_kept(happenings in happenings()) {
+        let mut gate = gate(3, 20.0);
+        let mut now = Duration::ZERO;
+        let mut joined = 0;
+        let mut queue: VecDeque<(u32, Ticket)> = VecDeque::new();
+        let mut in_flight: Vec<Pass> = Vec::new();
+        let mut starts: Vec<Duration> = Vec::new();
+        let mut hold = Hold::default();
+        for happening in happenings {
+            match happening {
+                Happening::Join => {
+                    queue.push_back((joined, gate.join(joined, now)));
+                    joined += 1;
+                }
+                Happening::Leave(nth) if !queue.is_empty() => {
+                    let nth = nth % queue.len();
+                    gate.leave(queue.remove(nth).unwrap().1);
+                }
+                Happening::Release(nth) if !in_flight.is_empty() => {
+                    let nth = nth % in_flight.len();
+                    gate.release(in_flight.remove(nth), now);
+                }
+                Happening::Pass(millis) => now += Duration::from_millis(millis),
+                Happening::Pause(millis) => {
+                    hold = paused(now + Duration::from_millis(millis));
+                    gate.set_hold(hold.clone(), now);
+                }
+                Happening::Probe(millis) => {
+                    hold = probing(now + Duration::from_millis(millis));
+                    gate.set_hold(hold.clone(), now);
+                }
+                Happening::Open => {
+                    hold = Hold::default();
+                    gate.set_hold(hold.clone(), now);
+                }
+                Happening::Limits(concurrent, rate) => {
+                    gate.set_limits(limits(concurrent, f64::from(rate)), now);
+                    starts.clear();
+                }
+                Happening::Leave(_) | Happening::Release(_) => {}
+            }
+            for _ in 0..100 {
+                let before = now;
+                match gate.admit(now) {
+                    Admission::Admit(admitted) => {
+                        prop_assert!(hold.probing.is_none(), "a turn while probing");
+                        prop_assert_eq!(Some(admitted.who), queue.pop_front().map(|(who, _)| who));
+                        in_flight.push(Pass::Turn);
+                        starts.push(now);
+                    }
+                    Admission::Probe => {
+                        prop_assert!(hold.probing.as_ref().is_some_and(|probing| probing.not_before <= now));
+                        gate.start_probe(now);
+                        in_flight.push(Pass::Probe);
+                        starts.push(now);
+                    }
+                    Admission::WaitUntil(until) => {
+                        prop_assert!(until > now, "a wait for the past would be a busy loop");
+                        if until > now + Duration::from_secs(1) {
+                            break;
+                        }
+                        now = until;
+                    }
+                    Admission::Closed => {
+                        let is_full = in_flight.len() >= gate.limits().concurrent;
+                        let has_probe = in_flight.contains(&Pass::Probe);
+                        prop_assert!(
+                            is_full || queue.is_empty() || (has_probe && hold.probing.is_some()),
+                            "closed with room and a queue"
+                        );
+                        break;
+                    }
+                }
+                if now == before {
+                    prop_assert!(hold.paused_until.is_none_or(|until| until <= now), "in a pause");
+                    prop_assert!(in_flight.len() <= gate.limits().concurrent);
+                    let probes = in_flight.iter().filter(|pass| **pass == Pass::Probe).count();
+                    prop_assert!(probes <= 1);
+                    // What starts within a second was due within it, but for what a late timer delays.
+                    let window = SECOND + TIMER_DELAY;
+                    let most = (gate.limits().per_second * window.as_secs_f64()).ceil() as usize + 1;
+                    let recent = starts.iter().filter(|start| **start + SECOND > now).count();
+                    prop_assert!(recent <= most, "{} starts within a second", recent);
+                }
+            }
+            prop_assert_eq!(gate.waiting(), queue.len());
+            prop_assert_eq!(gate.in_flight(), in_flight.len());
+        }
+        // With time and free slots, everything that waits gets its turn.
+        gate.set_hold(Hold::default(), now);
+        for _ in 0..10 * (queue.len() + in_flight.len() + 1) {
+            for pass in in_flight.drain(..) {
+                gate.release(pass, now);
+            }
+            match gate.admit(now) {
+                Admission::Admit(admitted) => {
+                    prop_assert_eq!(Some(admitted.who), queue.pop_front().map(|(who, _)| who));
+                    in_flight.push(Pass::Turn);
+                }
+                Admission::WaitUntil(until) => now = until,
+                Admission::Probe | Admission::Closed => {}
+            }
+        }
+        prop_assert!(queue.is_empty(), "{} starve", queue.len());
+    }
+}

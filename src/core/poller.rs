@@ -1,0 +1,483 @@
+//! The life of one poller, from one poll of its watch to the next.
+//!
+//! ```text
+//! Asleep ─▶ Queued ─▶ Asking ─▶ Recording ─▶ Asleep | Finished
+//!              ▲         │ ▲
+//!              │         ▼ │
+//!              └───── Doubting        Gathering: a failure waits for its log lines
+//! any ─▶ Leaving ─▶ gone, or loaded again if it was put back
+//! ```
+//!
+//! A poller has at most one request and one commit in flight: every transition that starts one leaves a state in which
+//! there is none. Times are steady, see [`gate`](super::gate).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answer::Answer;
+use super::gate::Ticket;
+use super::span::Span;
+use super::watch::{Step, Watch};
+use super::watch_list::Labels;
+
+/// What the poller of one watch does.
+#[derive(Debug)]
+pub enum Poller {
+    /// Nothing: the watch is finished.
+    Finished,
+    /// It waits until a poll is due.
+    Asleep {
+        /// When that is.
+        due: Span,
+    },
+    /// It waits at the gate.
+    Queued {
+        /// Its place there.
+        ticket: Ticket,
+        /// Why.
+        visit: Visit,
+    },
+    /// A request is in flight.
+    Asking {
+        /// When it began.
+        since: Span,
+        /// Why.
+        visit: Visit,
+    },
+    /// The operation was refused (403). Another watch's answer will show whether the credentials are bad.
+    Doubting(Box<Doubt>),
+    /// A failure is decided and waits for its log lines.
+    Gathering(Box<Gathering>),
+    /// A commit is in flight, or waits behind one of the project.
+    Recording,
+    /// The watch was removed. It leaves when what is in flight has ended.
+    Leaving(Leaving),
+}
+
+/// A poll that is due, from the queue to its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visit {
+    /// When the poll was due; `None` once a request was let through for it.
+    pub due: Option<Span>,
+    /// How long the gate had been held back when it came there first.
+    pub held_before: Span,
+}
+
+/// A 403 that may be the project's or the operation's own.
+#[derive(Debug)]
+pub struct Doubt {
+    /// The answer.
+    pub answer: Answer,
+    /// The poll that it answers.
+    pub visit: Visit,
+}
+
+/// What was decided of a watch and is not recorded yet.
+#[derive(Debug)]
+pub struct Decided {
+    /// The watch as it is then.
+    pub watch: Watch,
+    /// What follows.
+    pub step: Step,
+    /// When it was decided.
+    pub observed: Duration,
+}
+
+/// A decision that waits for log lines.
+#[derive(Debug)]
+pub struct Gathering {
+    /// What was decided.
+    pub decided: Box<Decided>,
+    /// How far the request for the lines is.
+    pub request: LogRequest,
+}
+
+/// How far a request for log lines is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogRequest {
+    /// It waits at the gate.
+    Queued(Ticket),
+    /// It is in flight.
+    InFlight,
+}
+
+/// A watch that was removed.
+#[derive(Debug)]
+pub struct Leaving {
+    /// What it waits for.
+    pub waits_for: WaitsFor,
+    /// With which labels it was put back meanwhile.
+    pub returns: Option<Arc<Labels>>,
+}
+
+/// What a watch that leaves waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// Its request was aborted and has yet to end.
+    Request,
+    /// Its commit has yet to end.
+    Commit,
+    /// Its state is being recorded for the last time.
+    Departure,
+}
+
+/// What to do with a watch that was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Removal {
+    /// Nothing is in flight: it departs.
+    Depart,
+    /// It departs, and its place at the gate is free.
+    Withdraw(Ticket),
+    /// Abort its request; when that has ended, it departs.
+    Abort,
+    /// It departs when its commit has ended.
+    Wait,
+    /// It leaves already; it is not put back any more.
+    Again,
+}
+
+/// What a poller waits for whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Waits {
+    /// For its next poll: it is to join the gate's queue.
+    ForPoll,
+    /// At the gate, for its poll or for log lines.
+    AtGate(Ticket),
+    /// For the answer to a request.
+    ForAnswer,
+    /// For another watch's answer.
+    ForDoubt,
+    /// For nothing that has a time limit.
+    Otherwise,
+}
+
+impl Poller {
+    /// A poller of a watch that is polled at `due`.
+    #[must_use]
+    pub fn asleep_until(due: Duration) -> Self {
+        Self::Asleep { due: due.into() }
+    }
+
+    /// What it waits for.
+    pub fn waits(&self) -> Waits {
+        match self {
+            Self::Asleep { .. } => Waits::ForPoll,
+            Self::Queued { ticket, .. } => Waits::AtGate(*ticket),
+            Self::Gathering(gathering) => match gathering.request {
+                LogRequest::Queued(ticket) => Waits::AtGate(ticket),
+                LogRequest::InFlight => Waits::ForAnswer,
+            },
+            Self::Asking { .. } => Waits::ForAnswer,
+            Self::Doubting(_) => Waits::ForDoubt,
+            Self::Finished | Self::Recording | Self::Leaving(_) => Waits::Otherwise,
+        }
+    }
+
+    /// The watch is not asked for any more.
+    pub fn remove(&mut self) -> Removal {
+        let (waits_for, removal) = match self {
+            Self::Finished | Self::Asleep { .. } | Self::Doubting(_) => (WaitsFor::Departure, Removal::Depart),
+            Self::Recording => (WaitsFor::Commit, Removal::Wait),
+            Self::Queued { .. } | Self::Asking { .. } | Self::Gathering(_) => match self.waits() {
+                Waits::AtGate(ticket) => (WaitsFor::Departure, Removal::Withdraw(ticket)),
+                _ => (WaitsFor::Request, Removal::Abort),
+            },
+            Self::Leaving(leaving) => {
+                leaving.returns = None;
+                return Removal::Again;
+            }
+        };
+        *self = Self::Leaving(Leaving {
+            waits_for,
+            returns: None,
+        });
+        removal
+    }
+
+    /// The watch is asked for again with these labels. False if it does not leave, so that nothing is to be done.
+    pub fn put_back(&mut self, labels: Arc<Labels>) -> bool {
+        let Self::Leaving(leaving) = self else {
+            return false;
+        };
+        leaving.returns = Some(labels);
+        true
+    }
+
+    /// What a leaving watch waited for has ended. True if it departs now.
+    pub fn ended(&mut self, what: WaitsFor) -> bool {
+        match self {
+            Self::Leaving(leaving) if leaving.waits_for == what => {
+                leaving.waits_for = WaitsFor::Departure;
+                what != WaitsFor::Departure
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the watch was removed.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        matches!(self, Self::Leaving(_))
+    }
+
+    /// Whether the watch may be chosen as the probe of the project's credentials.
+    #[must_use]
+    pub fn may_probe(&self) -> bool {
+        matches!(self, Self::Asleep { .. } | Self::Queued { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::gate::{Admission, Gate, Limits, Pass};
+    use crate::core::project::Hold;
+    use crate::core::watch::Next;
+
+    /// What may happen to a poller, in the terms of the project task.
+    #[derive(Debug, Clone, Copy)]
+    enum Message {
+        Due,
+        Admit,
+        Answer { records: bool, fails: bool, is_in_doubt: bool },
+        Settled { clears: bool },
+        Committed { is_recorded: bool },
+        Aborted,
+        Remove,
+        PutBack,
+        Departed,
+    }
+
+    /// One watch with what is in flight for it.
+    #[derive(Debug)]
+    struct World {
+        poller: Option<Poller>,
+        gate: Gate<u32>,
+        now: Duration,
+        requests: usize,
+        commits: usize,
+        departures: usize,
+    }
+
+    impl World {
+        fn visit(&self) -> Visit {
+            Visit {
+                due: Some(self.now.into()),
+                held_before: Span::ZERO,
+            }
+        }
+
+        fn depart(&mut self) {
+            assert_eq!((self.requests, self.commits), (0, 0), "it departs while something is in flight");
+            self.departures += 1;
+        }
+
+        fn decide(&mut self, records: bool, fails: bool) -> Poller {
+            let decided = Box::new(Decided {
+                watch: Watch::default(),
+                step: Step {
+                    events: Vec::new(),
+                    next: Next::Over,
+                    doubts_project: false,
+                },
+                observed: self.now,
+            });
+            if fails {
+                let request = LogRequest::Queued(self.gate.join(0, self.now));
+                return Poller::Gathering(Box::new(Gathering { decided, request }));
+            }
+            if records {
+                self.commits += 1;
+                Poller::Recording
+            } else {
+                Poller::asleep_until(self.now + Duration::from_secs(1))
+            }
+        }
+
+        fn answered(&mut self, records: bool, fails: bool, is_in_doubt: bool) {
+            if self.requests == 0 {
+                return;
+            }
+            self.requests -= 1;
+            self.gate.release(Pass::Turn, self.now);
+            let visit = self.visit();
+            let poller = self.poller.as_mut().expect("a request belongs to a watch");
+            if poller.ended(WaitsFor::Request) {
+                self.depart();
+                return;
+            }
+            let next = match poller {
+                Poller::Asking { .. } if is_in_doubt => Poller::Doubting(Box::new(Doubt {
+                    answer: Answer::Forbidden(String::new()),
+                    visit,
+                })),
+                Poller::Asking { .. } => self.decide(records, fails),
+                Poller::Gathering(_) => self.decide(true, false),
+                other => panic!("an answer for {other:?}"),
+            };
+            self.poller = Some(next);
+        }
+
+        fn take(&mut self, message: Message) {
+            self.now += Duration::from_secs(1);
+            let visit = self.visit();
+            let Some(poller) = &mut self.poller else {
+                if matches!(message, Message::PutBack) {
+                    self.poller = Some(Poller::asleep_until(self.now));
+                }
+                return;
+            };
+            match message {
+                Message::Due => {
+                    if let Poller::Asleep { .. } = poller {
+                        let ticket = self.gate.join(0, self.now);
+                        *poller = Poller::Queued { ticket, visit };
+                    }
+                }
+                Message::Admit => {
+                    if let Admission::Admit(_) = self.gate.admit(self.now) {
+                        self.requests += 1;
+                        match poller {
+                            Poller::Queued { .. } => {
+                                let since = self.now.into();
+                                *poller = Poller::Asking { since, visit };
+                            }
+                            Poller::Gathering(gathering) => gathering.request = LogRequest::InFlight,
+                            other => panic!("the gate lets {other:?} through"),
+                        }
+                    }
+                }
+                Message::Answer {
+                    records,
+                    fails,
+                    is_in_doubt,
+                } => self.answered(records, fails, is_in_doubt),
+                Message::Aborted => {
+                    if let Poller::Leaving(_) = poller {
+                        self.answered(false, false, false);
+                    }
+                }
+                Message::Settled { clears } => {
+                    if let Poller::Doubting(_) = poller {
+                        *poller = if clears {
+                            Poller::asleep_until(self.now)
+                        } else {
+                            let ticket = self.gate.join(0, self.now);
+                            Poller::Queued { ticket, visit }
+                        };
+                    }
+                }
+                Message::Committed { is_recorded } if self.commits > 0 => {
+                    self.commits -= 1;
+                    if poller.ended(WaitsFor::Commit) {
+                        self.depart();
+                    } else {
+                        assert!(matches!(poller, Poller::Recording), "{poller:?}");
+                        *poller = if is_recorded { Poller::Finished } else { Poller::asleep_until(self.now) };
+                    }
+                }
+                Message::Committed { .. } => {}
+                Message::Remove => match poller.remove() {
+                    Removal::Depart => self.depart(),
+                    Removal::Withdraw(ticket) => {
+                        self.gate.leave(ticket);
+                        self.depart();
+                    }
+                    Removal::Abort => assert_eq!(self.requests, 1),
+                    Removal::Wait => assert_eq!(self.commits, 1),
+                    Removal::Again => {}
+                },
+                Message::PutBack => {
+                    let was_leaving = poller.is_leaving();
+                    assert_eq!(poller.put_back(Arc::default()), was_leaving);
+                }
+                Message::Departed => {
+                    if self.departures > 0 {
+                        self.departures -= 1;
+                        assert!(!poller.ended(WaitsFor::Departure), "it departs once");
+                        let Some(Poller::Leaving(leaving)) = self.poller.take() else {
+                            panic!("it departed without having been removed");
+                        };
+                        // What was put back is loaded again.
+                        self.poller = leaving.returns.map(|_| Poller::asleep_until(self.now));
+                    }
+                }
+            }
+        }
+
+        fn check(&self) {
+            assert!(self.requests <= 1 && self.commits <= 1 && self.departures <= 1, "{self:?}");
+            assert_eq!(self.gate.in_flight(), self.requests);
+            let Some(poller) = &self.poller else {
+                assert_eq!((self.requests, self.commits, self.departures), (0, 0, 0));
+                assert_eq!(self.gate.waiting(), 0);
+                return;
+            };
+            let expected = match poller {
+                Poller::Finished | Poller::Asleep { .. } | Poller::Doubting(_) => (0, 0, 0, 0),
+                Poller::Queued { .. } => (1, 0, 0, 0),
+                Poller::Asking { .. } => (0, 1, 0, 0),
+                Poller::Gathering(gathering) => match gathering.request {
+                    LogRequest::Queued(_) => (1, 0, 0, 0),
+                    LogRequest::InFlight => (0, 1, 0, 0),
+                },
+                Poller::Recording => (0, 0, 1, 0),
+                Poller::Leaving(leaving) => match leaving.waits_for {
+                    WaitsFor::Request => (0, 1, 0, 0),
+                    WaitsFor::Commit => (0, 0, 1, 0),
+                    WaitsFor::Departure => (0, 0, 0, 1),
+                },
+            };
+            let found = (self.gate.waiting(), self.requests, self.commits, self.departures);
+            assert_eq!(found, expected, "{poller:?}");
+        }
+    }
+
+    fn messages() -> impl Strategy<Value = Vec<Message>> {
+        let answer = any::<(bool, bool, bool)>().prop_map(|(records, fails, is_in_doubt)| Message::Answer {
+            records,
+            fails,
+            is_in_doubt,
+        });
+        let message = prop_oneof![
+            3 => Just(Message::Due),
+            3 => Just(Message::Admit),
+            3 => answer,
+            1 => any::<bool>().prop_map(|clears| Message::Settled { clears }),
+            2 => any::<bool>().prop_map(|is_recorded| Message::Committed { is_recorded }),
+            1 => Just(Message::Aborted),
+            1 => Just(Message::Remove),
+            1 => Just(Message::PutBack),
+            1 => Just(Message::Departed),
+        ];
+        prop::collection::vec(message, 1..200)
+    }
+
+    proptest! {
+        #[test]
+        fn any_messages_leave_a_poller_in_a_legal_state(messages in messages()) {
+            let limits = Limits { concurrent: 4, per_second: 1e6 };
+            let mut world = World {
+                poller: Some(Poller::asleep_until(Duration::ZERO)),
+                gate: Gate::new(limits, Hold::default(), Duration::ZERO),
+                now: Duration::ZERO,
+                requests: 0,
+                commits: 0,
+                departures: 0,
+            };
+            for message in messages {
+                world.take(message);
+                world.check();
+            }
+        }
+    }
+
+    #[test]
+    fn a_poller_is_small() {
+        assert!(size_of::<Poller>() <= 32, "{} bytes", size_of::<Poller>());
+    }
+}

@@ -1,0 +1,63 @@
+//! Polls what is asked for: the supervisor keeps one project task for each project, which has one poller for each of its
+//! unfinished watches.
+//!
+//! A project task owns everything of its project by value: watches, pollers, gate and health. Its loop takes messages,
+//! decides, and starts what was decided. Requests and commits are tasks whose results are messages.
+
+mod answers;
+mod changes;
+mod checkpoints;
+mod listing;
+mod project_task;
+mod requests;
+mod runner;
+mod supervisor;
+mod watches;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::board::Board;
+use crate::chance::Chance;
+use crate::config::Poll;
+use crate::core::gate::Limits;
+use crate::record::Recorder;
+use crate::report::metrics::Metrics;
+
+pub use supervisor::Supervisor;
+
+/// What all project tasks use.
+#[derive(Debug)]
+pub struct Shared<F> {
+    /// How answers are fetched.
+    pub fetch: F,
+    /// How changes are recorded.
+    pub recorder: Recorder,
+    /// Where views are published.
+    pub board: Arc<Board>,
+    /// Where chance comes from.
+    pub chance: Chance,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// The runtime for requests and decisions.
+    pub polling: Handle,
+    /// The runtime for what may take long: rendering and recording.
+    pub background: Handle,
+}
+
+/// The settings of polling; a reload replaces the whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PollingSettings {
+    /// How often to poll and what to report.
+    pub poll: Poll,
+    /// How much each project may ask.
+    pub limits: Limits,
+    /// The configured projects, and how often the key of each was replaced.
+    pub projects: BTreeMap<Arc<str>, u64>,
+}
+

@@ -1,0 +1,764 @@
+//! The supervisor and its project tasks over a scripted API, with paused time.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::ampersand::Fetch;
+use crate::board::{WatchFilter, WatchView};
+use crate::clock::{self, Wall};
+use crate::core::answer::Answer;
+use crate::core::event::{Event, EventType};
+use crate::core::log_line::LogLine;
+use crate::core::operation::Operation;
+use crate::core::phase::Phase;
+use crate::core::schedule::Pace;
+use crate::core::watch::Rules;
+use crate::core::watch_list::{WatchKey, parse};
+use crate::health::Health;
+use crate::store::{
+    Accepted, CommitError, Engine, EventFilter, Memory, ReadError, ReadRequest, Store, WriteRequest,
+};
+use crate::watch_list::Snapshot;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// The intervals of an undisturbed schedule, in seconds.
+const INTERVALS: [u64; 7] = [1, 2, 4, 8, 16, 20, 20];
+
+/// What a poll meets instead of a running operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Act {
+    Panic,
+    Hang,
+    Succeed,
+    Count(u64),
+    Unauthorized,
+    Forbidden,
+}
+
+/// An API that follows a script.
+#[derive(Debug, Default)]
+struct Script {
+    acts: Mutex<HashMap<String, Vec<Act>>>,
+    polls: Mutex<HashMap<String, Vec<Instant>>>,
+    in_flight: Mutex<HashMap<String, usize>>,
+    most_in_flight: AtomicUsize,
+}
+
+/// Counts a poll in flight of one operation, until it is dropped.
+struct InFlight<'a>(&'a Script, String);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        *self
+            .0
+            .in_flight
+            .lock()
+            .unwrap()
+            .entry(self.1.clone())
+            .or_default() -= 1;
+    }
+}
+
+impl Script {
+    fn play(&self, operation: &str, acts: &[Act]) {
+        let acts = acts.iter().rev().copied().collect();
+        self.acts.lock().unwrap().insert(operation.to_owned(), acts);
+    }
+
+    fn note(&self, operation: &str) {
+        let mut polls = self.polls.lock().unwrap();
+        polls
+            .entry(operation.to_owned())
+            .or_default()
+            .push(clock::instant());
+    }
+
+    fn enter(&self, operation: &str) -> InFlight<'_> {
+        let mut in_flight = self.in_flight.lock().unwrap();
+        let now = in_flight.entry(operation.to_owned()).or_default();
+        *now += 1;
+        self.most_in_flight.fetch_max(*now, Ordering::Relaxed);
+        InFlight(self, operation.to_owned())
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight.lock().unwrap().values().sum()
+    }
+
+    fn polls(&self, operation: &str) -> Vec<Instant> {
+        let polls = self.polls.lock().unwrap();
+        polls.get(operation).cloned().unwrap_or_default()
+    }
+
+    /// The times between the polls of an operation, in seconds.
+    fn gaps(&self, operation: &str) -> Vec<u64> {
+        let polls = self.polls(operation);
+        polls
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]).as_secs_f64().round() as u64)
+            .collect()
+    }
+}
+
+impl Fetch for Script {
+    async fn fetch(&self, key: &WatchKey) -> Answer {
+        let operation = &*key.operation;
+        let _in_flight = self.enter(operation);
+        self.note(operation);
+        let act = self.acts.lock().unwrap().get_mut(operation).and_then(Vec::pop);
+        let (status, count) = match act {
+            Some(Act::Panic) => panic!("scripted for {operation}"),
+            Some(Act::Hang) => std::future::pending().await,
+            Some(Act::Unauthorized) => return Answer::Unauthorized("401".to_owned()),
+            Some(Act::Forbidden) => return Answer::Forbidden("403".to_owned()),
+            Some(Act::Succeed) => ("success", 100),
+            Some(Act::Count(count)) => ("in_progress", count),
+            None => ("in_progress", 0),
+        };
+        let operation: Operation = serde_json::from_value(serde_json::json!({
+            "id": operation, "projectId": "1", "integrationId": "2", "configId": "3", "installationId": "4",
+            "actionType": "read", "status": status,
+            "metadata": {"progress": {"recordsProcessed": count, "recordsEstimatedTotal": 100}},
+        }))
+        .unwrap();
+        Answer::Operation(Box::new(operation))
+    }
+
+    async fn refresh_key(&self, _project: &str) -> bool {
+        false
+    }
+
+    async fn last_warnings(&self, _key: &WatchKey) -> Vec<LogLine> {
+        Vec::new()
+    }
+}
+
+fn poll() -> Poll {
+    Poll {
+        pace: Pace {
+            initial_interval: SECOND,
+            min_interval: SECOND,
+            max_interval: Duration::from_secs(20),
+            multiplier: 2.0,
+            randomization: 0.0,
+            adaptive: false,
+        },
+        rules: Rules {
+            stalled_after: Duration::from_hours(1),
+            unreachable_after: Duration::from_mins(5),
+            not_found_grace: Duration::from_mins(2),
+            give_up_after: None,
+            active_statuses: vec!["in_progress".to_owned()],
+            progress_step: 10.0,
+            progress_interval: Duration::from_mins(1),
+        },
+        max_retry_after: Duration::from_mins(15),
+    }
+}
+
+/// A disk that refuses what concerns one operation, while it is told to.
+#[derive(Debug, Default)]
+struct Disk {
+    memory: Memory,
+    refuses: Mutex<Option<&'static str>>,
+}
+
+impl Engine for Disk {
+    fn write(&self, request: WriteRequest) -> Accepted<'_, CommitError> {
+        let refused = *self.refuses.lock().unwrap();
+        if refused.is_some_and(|operation| format!("{request:?}").contains(&format!("{operation:?}"))) {
+            let error = CommitError::Unwritable("the disk is full".to_owned());
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        self.memory.write(request)
+    }
+
+    fn read(&self, request: ReadRequest) -> Accepted<'_, ReadError> {
+        self.memory.read(request)
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.memory.changed()
+    }
+
+    fn is_writable(&self) -> bool {
+        self.memory.is_writable()
+    }
+}
+
+/// A running supervisor, and what surrounds it.
+struct Bench {
+    shared: Arc<Shared<Script>>,
+    disk: Arc<Disk>,
+    store: Store,
+    board: Arc<Board>,
+    list: watch::Sender<Arc<Snapshot>>,
+    settings: watch::Sender<Arc<PollingSettings>>,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+fn names() -> [Arc<str>; 2] {
+    ["p", "q"].map(Arc::from)
+}
+
+impl Bench {
+    fn start() -> Self {
+        Self::start_with(Arc::default(), |_| {})
+    }
+
+    /// Continues from what is on `disk`.
+    fn start_with(disk: Arc<Disk>, report: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        // The clock on the wall follows the paused one.
+        let (start, epoch) = (clock::instant(), "2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
+        let wall = Wall::new(move || epoch + (clock::instant() - start));
+        let store = Store::new(Arc::clone(&disk) as Arc<dyn Engine>, wall);
+        let board = Arc::<Board>::default();
+        let runtime = Handle::current();
+        let shared = Arc::new(Shared {
+            fetch: Script::default(),
+            recorder: Recorder::new(store.clone(), vec![Box::new(report)]),
+            board: Arc::clone(&board),
+            metrics: Metrics::new(),
+            chance: Chance::seeded(1),
+            polling: runtime.clone(),
+            background: runtime,
+        });
+        let settings = PollingSettings {
+            poll: poll(),
+            limits: Limits {
+                concurrent: 100_000,
+                per_second: 1e6,
+            },
+            projects: names().map(|name| (name, 0)).into(),
+        };
+        let settings = watch::Sender::new(Arc::new(settings));
+        let list = watch::Sender::new(Arc::default());
+        let cancel = CancellationToken::new();
+        let supervisor = Supervisor::new(Arc::clone(&shared), list.subscribe(), settings.subscribe());
+        let task = tokio::spawn(supervisor.run(cancel.clone()));
+        Self {
+            shared,
+            disk,
+            store,
+            board,
+            list,
+            settings,
+            cancel,
+            task,
+        }
+    }
+
+    /// A running supervisor of these lines.
+    async fn of(lines: &str) -> Self {
+        let bench = Self::start();
+        bench.list(lines).await;
+        bench
+    }
+
+    fn script(&self) -> &Script {
+        &self.shared.fetch
+    }
+
+    /// Asks for another list.
+    fn ask(&self, lines: &str) -> u64 {
+        let generation = self.list.borrow().generation + 1;
+        let snapshot = Snapshot {
+            list: Some(Arc::new(parse(lines.as_bytes(), &names()))),
+            generation,
+            ..Snapshot::default()
+        };
+        self.list.send_replace(Arc::new(snapshot));
+        generation
+    }
+
+    /// Asks for another list, and waits until it is applied.
+    async fn list(&self, lines: &str) {
+        let generation = self.ask(lines);
+        self.until(|board| {
+            let views = board.projects();
+            views.len() == names().len() && views.iter().all(|view| view.generation == Some(generation))
+        })
+        .await;
+    }
+
+    async fn until(&self, condition: impl Fn(&Board) -> bool) {
+        let mut changed = self.board.changed();
+        while !condition(&self.board) {
+            tokio::time::timeout(Duration::from_hours(1), changed.changed())
+                .await
+                .expect("it never comes true")
+                .unwrap();
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.board.is_finished(self.list.borrow().generation, &names())
+    }
+
+    /// How many watches there are, and how many of them are finished.
+    fn counts(&self) -> (usize, usize) {
+        let phases = self.board.phases();
+        (phases.total(), phases.finished())
+    }
+
+    async fn view(&self, operation: &str) -> Option<WatchView> {
+        self.board.find(operation, None).await.unwrap().pop()
+    }
+
+    fn restarts(&self) -> u64 {
+        self.board.projects().iter().map(|view| view.restarts).sum()
+    }
+
+    /// The types of the events that were recorded of an operation, with their numbers.
+    async fn events(&self, operation: &str) -> Vec<(EventType, u64)> {
+        let page = self
+            .store
+            .events_after(None, 1_000, EventFilter::default())
+            .await
+            .unwrap();
+        let recorded = page.events.iter().filter_map(|event| {
+            let data: serde_json::Value = serde_json::from_str(event.data()).unwrap();
+            let number = data["sequence"].as_u64()?;
+            (data["operationId"] == operation).then_some((event.event_type, number))
+        });
+        recorded.collect()
+    }
+
+    async fn stop(self) -> Arc<Shared<Script>> {
+        self.cancel.cancel();
+        self.task.await.unwrap();
+        self.shared
+    }
+}
+
+fn key(operation: &str) -> WatchKey {
+    WatchKey {
+        project: Arc::from("p"),
+        operation: Arc::from(operation),
+    }
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(SECOND * u32::try_from(seconds).unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_listed_watch_has_one_poller_until_it_is_finished() {
+    let bench = Bench::of("a\nb\nc\n").await;
+    bench
+        .script()
+        .play("b", &[Act::Count(0), Act::Count(0), Act::Succeed]);
+    assert!(!bench.is_finished());
+    pass(60).await;
+    assert_eq!(bench.script().gaps("a"), INTERVALS[..6]);
+    assert_eq!(bench.script().gaps("b"), INTERVALS[..2]);
+    assert_eq!(bench.counts(), (3, 1));
+
+    bench.list("b\n").await;
+    pass(60).await;
+    assert!(bench.is_finished(), "what is left on the list is finished");
+    assert_eq!(bench.script().gaps("a").len(), 6, "what left the list is not polled");
+    assert_eq!(bench.script().in_flight(), 0);
+    assert!(bench.view("a").await.is_none() && bench.view("b").await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_finished_before_the_first_list_and_an_empty_one_is() {
+    let bench = Bench::start();
+    pass(60).await;
+    assert!(!bench.is_finished());
+    bench.list("").await;
+    assert!(bench.is_finished());
+    let _ = bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stays_on_the_list_is_not_disturbed() {
+    let bench = Bench::of("stays\nleaves\n").await;
+    for (seconds, lines) in [
+        (3, "stays\ncomes\n"),
+        (5, "comes\nstays\nleaves\n"),
+        (1, "stays customer=acme\n"),
+        (20, "x\ny\nz\nstays\n"),
+        (9, "x\nstays\n"),
+        (30, "stays\n"),
+    ] {
+        pass(seconds).await;
+        bench.list(lines).await;
+    }
+    pass(2).await;
+    let polls = bench.script().polls("stays");
+    let exact: Vec<Duration> = polls.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let undisturbed: Vec<Duration> = INTERVALS.map(Duration::from_secs)[..6].to_vec();
+    assert_eq!(exact.len(), 6);
+    for (gap, interval) in exact.iter().zip(undisturbed) {
+        assert!(gap.abs_diff(interval) <= Duration::from_millis(2), "{exact:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_change_in_place() {
+    let bench = Bench::of("a customer=acme\n").await;
+    pass(4).await;
+    bench.list("a customer=initech\n").await;
+    let labels = bench.view("a").await.unwrap().labels;
+    assert_eq!(*labels, [("customer".to_owned(), "initech".to_owned())]);
+    pass(4).await;
+    assert_eq!(bench.script().gaps("a"), INTERVALS[..3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poller_that_panics_starts_again_with_backoff_and_disturbs_no_other() {
+    let bench = Bench::start();
+    bench
+        .script()
+        .play("a", &[Act::Panic, Act::Panic, Act::Panic, Act::Count(50)]);
+    bench.list("a\nb\n").await;
+    pass(60).await;
+    assert_eq!(bench.script().gaps("a")[..5], [1, 2, 4, 1, 2]);
+    assert_eq!(bench.script().gaps("b"), INTERVALS[..6]);
+    assert_eq!(bench.restarts(), 3);
+    assert_eq!(bench.counts(), (2, 0));
+    assert_eq!(bench.events("a").await[0], (EventType::Started, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_project_task_that_panics_continues_from_what_is_recorded_and_disturbs_no_other() {
+    let has_panicked = AtomicBool::new(false);
+    let bench = Bench::start_with(Arc::default(), move |event| {
+        if event.data.operation().is_some_and(|data| data.operation_id == "a")
+            && event.event_type == EventType::Progress
+            && !has_panicked.swap(true, Ordering::Relaxed)
+        {
+            panic!("scripted for the project");
+        }
+    });
+    bench
+        .script()
+        .play("a", &[1, 15, 25, 35, 45].map(Act::Count));
+    bench.script().play("b", &[Act::Count(1), Act::Succeed]);
+    bench.list("a\nb\nother project=q\n").await;
+    pass(30).await;
+    assert_eq!(bench.restarts(), 1);
+    // The poll after the restart finds what follows; nothing is recorded twice, and no number is left out.
+    let numbers: Vec<u64> = bench.events("a").await.iter().map(|(_, number)| *number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
+    assert_eq!(
+        bench.events("b").await,
+        [(EventType::Started, 1), (EventType::Succeeded, 2)]
+    );
+    assert_eq!(bench.script().gaps("other"), INTERVALS[..4]);
+    assert_eq!(bench.counts(), (3, 1));
+    assert_eq!(bench.script().most_in_flight.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_never_ends_holds_up_its_own_watch_alone_and_is_noticed() {
+    let bench = Bench::start();
+    let health = Health::new(Arc::clone(&bench.board), 10 * SECOND);
+    bench.script().play("a", &[Act::Hang]);
+    bench.list("a\nb\n").await;
+    pass(25).await;
+    assert!(health.check().is_ok());
+    pass(35).await;
+    assert_eq!(bench.script().polls("a").len(), 1);
+    assert_eq!(bench.script().gaps("b"), INTERVALS[..6]);
+    assert!(health.check().is_err());
+    bench.list("b\n").await;
+    assert!(health.check().is_ok());
+    assert_eq!(bench.script().in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_fails_for_a_minute_holds_up_its_own_watch_alone() {
+    let bench = Bench::start();
+    *bench.disk.refuses.lock().unwrap() = Some("a");
+    bench.script().play("b", &[Act::Count(1), Act::Count(2), Act::Succeed]);
+    bench.list("a\nb\nc\n").await;
+    pass(60).await;
+    assert!(bench.events("a").await.is_empty());
+    assert_eq!(bench.view("a").await.unwrap().watch.phase(), Phase::Pending);
+    assert_eq!(bench.script().gaps("a")[..4], [1, 2, 4, 8], "it is tried again with backoff");
+    assert_eq!(bench.script().gaps("c"), INTERVALS[..6]);
+    assert_eq!(bench.counts(), (3, 1));
+    *bench.disk.refuses.lock().unwrap() = None;
+    pass(30).await;
+    assert_eq!(bench.events("a").await, [(EventType::Started, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_returns_continues_where_it_was() {
+    let bench = Bench::start();
+    bench
+        .script()
+        .play("a", &[5, 50, 70, 70, 70, 70, 70, 70].map(Act::Count));
+    bench.script().play("b", &[Act::Succeed]);
+    bench.list("a\nb\n").await;
+    pass(2).await;
+    bench.list("").await;
+    pass(60).await;
+    bench.list("a\nb\n").await;
+    pass(60).await;
+    let expected = [
+        (EventType::Started, 1),
+        (EventType::Progress, 2),
+        (EventType::Progress, 3),
+    ];
+    assert_eq!(bench.events("a").await, expected);
+    assert_eq!(bench.script().polls("b").len(), 1, "what is finished stays finished");
+    assert_eq!(bench.counts(), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_put_back_while_it_leaves_starts_again_and_has_one_request_at_most() {
+    let bench = Bench::start();
+    bench.script().play("a", &[Act::Hang, Act::Hang]);
+    bench.list("a\nb\n").await;
+    pass(1).await;
+    assert_eq!(bench.script().polls("a").len(), 1);
+    for lines in ["b\n", "a x=1\nb\n", "b\n", "a x=2\nb\n", "a x=3\nb\n"] {
+        bench.ask(lines);
+        tokio::task::yield_now().await;
+    }
+    bench.list("a x=3\nb\nc\n").await;
+    assert_eq!(bench.counts(), (3, 0));
+    let labels = bench.view("a").await.unwrap().labels;
+    assert_eq!(*labels, [("x".to_owned(), "3".to_owned())]);
+    pass(1).await;
+    assert!(bench.script().polls("a").len() >= 2);
+    assert_eq!(bench.script().most_in_flight.load(Ordering::Relaxed), 1);
+
+    bench.list("b\n").await;
+    assert_eq!(bench.counts(), (1, 0));
+    assert!(bench.view("a").await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_put_back_counts_as_listed() {
+    let bench = Bench::start();
+    bench.script().play("a", &[Act::Count(5), Act::Hang]);
+    bench.list("a\n").await;
+    pass(60).await;
+    let unlisted = async || bench.store.load(vec![key("a")]).await.unwrap()[&key("a")].unlisted;
+    bench.list("").await;
+    pass(1).await;
+    assert!(unlisted().await.is_some());
+    bench.list("a\n").await;
+    assert_eq!(
+        unlisted().await,
+        None,
+        "retention would remove it, and a restart start it again"
+    );
+    bench.ask("");
+    tokio::task::yield_now().await;
+    bench.list("a\nb\n").await;
+    assert_eq!(unlisted().await, None);
+    assert_eq!(bench.counts(), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_drops_the_polls_in_flight_and_joins_every_task() {
+    let bench = Bench::start();
+    bench.script().play("a", &[Act::Hang]);
+    bench.script().play("b", &[Act::Hang]);
+    bench.list("a\nb\nc\n").await;
+    pass(1).await;
+    assert_eq!(bench.script().in_flight(), 2);
+    let shared = bench.stop().await;
+    assert_eq!(shared.fetch.in_flight(), 0);
+    assert_eq!(Arc::strong_count(&shared), 1, "no task is left that could poll");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_project_stops_and_starts_by_itself() {
+    let bench = Bench::of("a\nother project=q\n").await;
+    pass(4).await;
+    let configured = |projects: &[&str]| {
+        let projects: Vec<Arc<str>> = projects.iter().map(|name| Arc::from(*name)).collect();
+        bench.settings.send_modify(|settings| {
+            Arc::make_mut(settings).projects = projects.into_iter().map(|name| (name, 0)).collect();
+        });
+    };
+    configured(&["p"]);
+    pass(60).await;
+    assert_eq!(bench.script().polls("other").len(), 3);
+    assert_eq!(bench.script().gaps("a"), INTERVALS[..6]);
+    configured(&["p", "q"]);
+    pass(30).await;
+    // It continues from what is recorded, when it was due.
+    assert!(bench.script().polls("other").len() > 3);
+    assert_eq!(bench.events("other").await, [(EventType::Started, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_credentials_are_rejected_the_watch_that_was_polled_the_longest_ago_is_the_probe() {
+    let bench = Bench::start();
+    for operation in ["a", "b", "c"] {
+        bench.script().play(operation, &[Act::Count(1)]);
+    }
+    bench.list("a\nb\nc\n").await;
+    pass(10).await;
+    for operation in ["a", "b", "c"] {
+        bench.script().play(operation, &[Act::Unauthorized; 20]);
+    }
+    let before: usize = ["a", "b", "c"].map(|id| bench.script().polls(id).len()).iter().sum();
+    pass(65).await;
+    let mut probes: Vec<(Instant, &str)> = ["a", "b", "c"]
+        .into_iter()
+        .flat_map(|id| bench.script().polls(id).into_iter().map(move |at| (at, id)))
+        .collect();
+    probes.sort();
+    let probes: Vec<&str> = probes[before..].iter().map(|(_, id)| *id).collect();
+    assert!((4..10).contains(&probes.len()), "{probes:?}");
+    // What is left of the poll that found it out: each in its turn.
+    for turn in probes[3..].windows(3) {
+        assert!(turn[0] != turn[1] && turn[1] != turn[2] && turn[0] != turn[2], "{probes:?}");
+    }
+    assert!(bench.board.projects().iter().any(|view| view.api.rejected.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_403_is_the_operations_own_when_another_watch_is_answered() {
+    let bench = Bench::start();
+    bench.script().play("a", &[Act::Count(1), Act::Forbidden, Act::Forbidden]);
+    bench.list("a\nb\n").await;
+    pass(60).await;
+    let events = bench.events("a").await;
+    let expected = [
+        (EventType::Started, 1),
+        (EventType::Unreachable, 2),
+        (EventType::Reachable, 3),
+    ];
+    assert_eq!(events, expected);
+    assert!(bench.board.projects().iter().all(|view| view.api.rejected.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_and_changes_are_what_the_watches_are() {
+    let lines: String = (0..2_500).map(|n| format!("op-{n:04} n={}\n", n % 2)).collect();
+    let bench = Bench::of(&lines).await;
+    let all = bench.board.all(WatchFilter::default()).await.unwrap();
+    assert_eq!(all.len(), 2_500);
+    assert!(all.is_sorted_by_key(|view| view.key.clone()));
+    let odd = WatchFilter {
+        labels: vec![("n".to_owned(), Some("1".to_owned()))],
+        ..WatchFilter::default()
+    };
+    let (page, next) = bench.board.page(None, &[], odd.clone(), 700).await.unwrap();
+    assert_eq!((page.len(), &*page[699].key.operation), (700, "op-1399"));
+    let (rest, none) = bench.board.page(next.as_ref(), &[], odd, 1_000).await.unwrap();
+    assert_eq!((rest.len(), none), (550, None));
+
+    bench.board.start_changes().await;
+    assert!(bench.board.changes(1_000).await.changed.is_empty());
+    pass(1).await;
+    bench.list("op-0001\n").await;
+    let changes = bench.board.changes(1_000).await;
+    assert_eq!(changes.removed.len(), 2_499);
+    let changed: Vec<_> = changes.changed.iter().map(|view| &*view.key.operation).collect();
+    assert_eq!(changed, ["op-0001"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn finished_operations_teach_others_of_their_kind_after_a_restart_too() {
+    // A slow schedule, so that what was learned shows in the waits.
+    let adaptive = |bench: &Bench| {
+        bench.settings.send_modify(|settings| {
+            let pace = &mut Arc::make_mut(settings).poll.pace;
+            pace.adaptive = true;
+            pace.initial_interval = Duration::from_secs(10);
+            pace.max_interval = Duration::from_secs(60);
+        });
+    };
+    let bench = Bench::start();
+    let ids: Vec<String> = (0..8).map(|n| format!("old-{n}")).collect();
+    for id in &ids {
+        bench.script().play(id, &[Act::Count(1), Act::Count(2), Act::Succeed]);
+    }
+    bench.list(&ids.join("\n")).await;
+    pass(60).await;
+    assert_eq!(bench.counts(), (8, 8));
+    // Four are listed and four have left the list.
+    bench.list(&ids[..4].join("\n")).await;
+    pass(1).await;
+    let disk = Arc::clone(&bench.disk);
+    let _ = bench.stop().await;
+
+    let gaps = async |disk: Arc<Disk>| {
+        let bench = Bench::start_with(disk, |_| {});
+        adaptive(&bench);
+        bench.list(&format!("{}\nnew", ids[..4].join("\n"))).await;
+        pass(300).await;
+        bench.script().gaps("new")
+    };
+    let learned = gaps(disk).await;
+    let ignorant = gaps(Arc::default()).await;
+    assert_ne!(learned, ignorant);
+}
+
+/// How many watches the churn removes and adds, and for how many seconds.
+fn churn() -> (usize, u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    (
+        number("BACKFILL_WATCH_CHURN_WATCHES").unwrap_or(500) as usize,
+        number("BACKFILL_WATCH_CHURN_SECONDS").unwrap_or(6),
+    )
+}
+
+fn resident_kib() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_watches_removed_and_added_ten_times_a_second_are_polled_once_at_a_time() {
+    let (watches, seconds) = churn();
+    let mut bench = Bench::start();
+    let snapshot = |lines: &str, generation| {
+        Arc::new(Snapshot {
+            list: Some(Arc::new(parse(lines.as_bytes(), &names()))),
+            generation,
+            ..Snapshot::default()
+        })
+    };
+    let all: String = (0..watches).map(|n| format!("op-{n}\n")).collect();
+    let mut resident = Vec::new();
+    for round in 0..seconds * 10 {
+        let lines = if round % 2 == 0 { all.as_str() } else { "stays\n" };
+        bench.list.send_replace(snapshot(lines, round + 1));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if round % 10 == 9 {
+            resident.push(resident_kib());
+            // What the script noted is not the supervisor's.
+            bench.script().polls.lock().unwrap().clear();
+            bench.script().in_flight.lock().unwrap().retain(|_, count| *count > 0);
+        }
+    }
+    bench.list.send_replace(snapshot(&all, seconds * 10 + 1));
+    let generation = seconds * 10 + 1;
+    bench
+        .until(|board| board.projects().iter().all(|view| view.generation == Some(generation)))
+        .await;
+    pass(120).await;
+    assert_eq!(bench.counts(), (watches, 0), "nothing is lost");
+    assert_eq!(bench.script().most_in_flight.load(Ordering::Relaxed), 1);
+    for n in [0, watches / 2, watches - 1] {
+        let operation = format!("op-{n}");
+        assert_eq!(bench.events(&operation).await, [(EventType::Started, 1)], "{operation}");
+    }
+    let (early, late) = (resident[resident.len() / 3], resident[resident.len() - 1]);
+    println!("{watches} watches for {seconds} s: {early} KiB after a third, {late} KiB at the end");
+    assert!(late < early + early / 4 + 8_192, "memory grows: {resident:?}");
+    bench.task.abort();
+    let _ = (&mut bench.task).await;
+}
