@@ -1,6 +1,6 @@
 //! Keeps one runner for each configured project, and hands all of them the list that is asked for.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,14 +21,20 @@ pub struct Supervisor<F> {
     shared: Arc<Shared<F>>,
     list: watch::Receiver<Arc<Snapshot>>,
     settings: watch::Receiver<Arc<PollingSettings>>,
-    desired: watch::Sender<Desired>,
-    /// What ends each project.
-    projects: HashMap<Arc<str>, CancellationToken>,
+    desired: Desired,
+    projects: BTreeMap<Arc<str>, Running>,
     runners: JoinSet<Arc<str>>,
     /// Whether the store knows which watches are not listed any more.
     is_reconciled: bool,
     /// The departures that could not be recorded so far.
     unrecorded_departures: u64,
+}
+
+/// A project that runs. It has channels of its own, since those who wait on one channel are woken in random order.
+struct Running {
+    desired: watch::Sender<Desired>,
+    settings: watch::Sender<Arc<PollingSettings>>,
+    cancel: CancellationToken,
 }
 
 impl<F: Fetch> Supervisor<F> {
@@ -43,8 +49,8 @@ impl<F: Fetch> Supervisor<F> {
             shared,
             list,
             settings,
-            desired: watch::Sender::new(None),
-            projects: HashMap::new(),
+            desired: None,
+            projects: BTreeMap::new(),
             runners: JoinSet::new(),
             is_reconciled: false,
             unrecorded_departures: 0,
@@ -59,7 +65,7 @@ impl<F: Fetch> Supervisor<F> {
             if !self.hand_list(&cancel).await {
                 break;
             }
-            let must_retry = !self.is_reconciled && self.desired.borrow().is_some();
+            let must_retry = !self.is_reconciled && self.desired.is_some();
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
@@ -72,7 +78,7 @@ impl<F: Fetch> Supervisor<F> {
             }
         }
         for project in self.projects.values() {
-            project.cancel();
+            project.cancel.cancel();
         }
         while let Some(joined) = self.runners.join_next().await {
             self.ended(joined);
@@ -84,27 +90,37 @@ impl<F: Fetch> Supervisor<F> {
         let settings = self.settings.borrow_and_update().clone();
         for name in settings.projects.keys() {
             if !self.projects.contains_key(name) {
-                self.start(name);
+                self.start(name, &settings);
             }
         }
-        for (name, cancel) in &self.projects {
-            if !settings.projects.contains_key(name) {
-                cancel.cancel();
+        for (name, project) in &self.projects {
+            if settings.projects.contains_key(name) {
+                project.settings.send_if_modified(|current| {
+                    let is_new = !Arc::ptr_eq(current, &settings);
+                    current.clone_from(&settings);
+                    is_new
+                });
+            } else {
+                project.cancel.cancel();
             }
         }
     }
 
     /// Starts one project. What it watches it takes from the store and from the list.
-    fn start(&mut self, name: &Arc<str>) {
-        let cancel = CancellationToken::new();
-        self.projects.insert(Arc::clone(name), cancel.clone());
+    fn start(&mut self, name: &Arc<str>, settings: &Arc<PollingSettings>) {
+        let project = Running {
+            desired: watch::Sender::new(self.desired.clone()),
+            settings: watch::Sender::new(Arc::clone(settings)),
+            cancel: CancellationToken::new(),
+        };
         let runner = Runner {
             name: Arc::clone(name),
             shared: Arc::clone(&self.shared),
-            desired: self.desired.subscribe(),
-            settings: self.settings.clone(),
-            cancel,
+            desired: project.desired.subscribe(),
+            settings: project.settings.subscribe(),
+            cancel: project.cancel.clone(),
         };
+        self.projects.insert(Arc::clone(name), project);
         let name = Arc::clone(name);
         self.runners.spawn(async move {
             runner.run().await;
@@ -142,13 +158,13 @@ impl<F: Fetch> Supervisor<F> {
                 ),
             }
         }
-        self.desired.send_if_modified(|desired| {
-            let is_new = desired.as_ref().is_none_or(|(generation, _)| *generation != snapshot.generation);
-            if is_new {
-                *desired = Some((snapshot.generation, list));
+        let handed = self.desired.as_ref().map(|(generation, _)| *generation);
+        if handed != Some(snapshot.generation) {
+            self.desired = Some((snapshot.generation, list));
+            for project in self.projects.values() {
+                project.desired.send_replace(self.desired.clone());
             }
-            is_new
-        });
+        }
         true
     }
 
