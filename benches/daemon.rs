@@ -1,7 +1,7 @@
 //! What the daemon costs: memory, processor time and delay, measured on the built binary while it polls the simulator, which has
 //! one core. What is measured by its processor time has the other; else it may use both.
 //!
-//! `cargo bench --bench daemon -- memory|million|sidecar|cpu|saturated|lag|start|line|size|all`. For `cpu`, `GO_POLLER` names
+//! `cargo bench --bench daemon -- memory|million|sidecar|cpu|saturated|lag|queries|start|line|size|all`. For `cpu`, `GO_POLLER` names
 //! a program to measure beside ours: `GO_POLLER BASE LIST INITIAL_MS MAX_MS CONNECTIONS`. `saturated` wants `wrk`.
 
 use std::fmt::Display;
@@ -35,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         ["cpu"] => cpu(),
         ["saturated"] => saturated(),
         ["lag"] => lag(),
+        ["queries"] => queries(),
         ["start"] => start(),
         ["line"] => line(),
         ["size"] => size(),
@@ -44,7 +45,7 @@ fn main() -> anyhow::Result<()> {
         // What this program runs itself as.
         ["api"] => measured::serve(),
         ["bare", base, list, interval] => bare::poll(base, list, interval.parse()?),
-        _ => anyhow::bail!("there are: memory million sidecar cpu saturated lag start line size all"),
+        _ => anyhow::bail!("there are: memory million sidecar cpu saturated lag queries start line size all"),
     }
 }
 
@@ -334,6 +335,78 @@ fn lag() -> anyhow::Result<()> {
         p99 <= 0.02,
     );
     Ok(())
+}
+
+/// A million watches: how much later polls start while readers ask for pages, counts and single watches.
+fn queries() -> anyhow::Result<()> {
+    const COUNT: usize = 1_000_000;
+    const A_SECOND: u32 = 50;
+    const LOOK: Duration = Duration::from_secs(30);
+    let api = Api::start()?;
+    let daemon = Daemon::start(
+        &api,
+        &ids(COUNT, ""),
+        &[
+            ("poll__initial_interval", "600s"),
+            ("poll__max_interval", "600s"),
+            ("ampersand__max_requests_per_second", "2500"),
+        ],
+    )?;
+    daemon.wait_for_pollers(COUNT)?;
+    // Some polls later, so that first polls are not all that is measured.
+    daemon.wait_for_polls(COUNT / 10)?;
+    let mean_lag = |readers: bool| {
+        let before = daemon.lag()?;
+        let begin = clock::instant();
+        let mut asked = 0;
+        while begin.elapsed() < LOOK {
+            if readers {
+                let path = match asked % 4 {
+                    0 => "/api/operations?phase=pending".to_owned(),
+                    1 => format!(
+                        "/api/operations?limit=1000&after={}",
+                        after(asked * 7_919 % COUNT)
+                    ),
+                    2 => format!(
+                        "/api/operations/op-86400000-1000000-s-{:07}",
+                        asked * 104_729 % COUNT
+                    ),
+                    _ => "/metrics".to_owned(),
+                };
+                daemon.get(&path)?;
+                asked += 1;
+            }
+            let next = begin + LOOK.min(Duration::from_secs(1) / A_SECOND * u32::try_from(asked)?);
+            std::thread::sleep(
+                next.saturating_duration_since(clock::instant())
+                    .max(Duration::from_millis(1)),
+            );
+        }
+        let after = daemon.lag()?;
+        println!(
+            "{} polls, {asked} answers in {:.0} s",
+            after.1 - before.1,
+            begin.elapsed().as_secs_f64()
+        );
+        Ok::<_, anyhow::Error>(1e3 * (after.0 - before.0) / (after.1 - before.1))
+    };
+    let (without, with) = (mean_lag(false)?, mean_lag(true)?);
+    println!(
+        "mean poll lag: {without:.2} ms without readers, {with:.2} ms with {A_SECOND} questions a second"
+    );
+    tell(
+        "polls start later by",
+        format_args!("{:.2} ms", with - without),
+        "at most 5 ms",
+        with - without <= 5.0,
+    );
+    Ok(())
+}
+
+/// The cursor of the operation before that one.
+fn after(number: usize) -> String {
+    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+    BASE64_URL_SAFE_NO_PAD.encode(format!("my-project\nop-86400000-1000000-s-{number:07}"))
 }
 
 /// From the start of the process to a poller for each of 100,000 lines.

@@ -267,7 +267,10 @@ impl Board {
     /// Every project, by name.
     #[must_use]
     pub fn projects(&self) -> Vec<ProjectView> {
-        self.read().values().map(|port| port.view.borrow().clone()).collect()
+        self.read()
+            .values()
+            .map(|port| port.view.borrow().clone())
+            .collect()
     }
 
     /// All watches by phase.
@@ -291,7 +294,10 @@ impl Board {
     /// How often the departure of removed watches could not be recorded.
     #[must_use]
     pub fn unrecorded_departures(&self) -> u64 {
-        self.read().values().map(|port| port.view.borrow().unrecorded_departures).sum()
+        self.read()
+            .values()
+            .map(|port| port.view.borrow().unrecorded_departures)
+            .sum()
     }
 
     /// A page of watches, in the order of project and operation ID, and where to continue.
@@ -363,7 +369,10 @@ impl Board {
         for (name, port) in self.ports(&[]) {
             if project.is_none_or(|project| *project == *name) {
                 let operation = Arc::from(operation);
-                found.extend(port.ask(&name, |reply| Question::One { operation, reply }).await?);
+                found.extend(
+                    port.ask(&name, |reply| Question::One { operation, reply })
+                        .await?,
+                );
             }
         }
         Ok(found)
@@ -401,10 +410,12 @@ impl Board {
 
     fn ports(&self, projects: &[String]) -> Vec<(Arc<str>, Port)> {
         let ports = self.read();
-        let wanted = ports.iter().filter(|(name, _)| {
-            projects.is_empty() || projects.iter().any(|project| **project == ***name)
-        });
-        wanted.map(|(name, port)| (Arc::clone(name), port.clone())).collect()
+        let wanted = ports
+            .iter()
+            .filter(|(name, _)| projects.is_empty() || projects.iter().any(|project| **project == ***name));
+        wanted
+            .map(|(name, port)| (Arc::clone(name), port.clone()))
+            .collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Port>> {

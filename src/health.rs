@@ -54,7 +54,9 @@ enum Stuck {
 impl Stuck {
     fn of(pulse: Pulse, now: Instant, request_timeout: Duration) -> Option<Self> {
         let late = pulse.next_due.map(|due| now.saturating_duration_since(due));
-        let hung = pulse.oldest_request.map(|since| now.saturating_duration_since(since));
+        let hung = pulse
+            .oldest_request
+            .map(|since| now.saturating_duration_since(since));
         let late = late.filter(|late| *late >= LATE).map(Self::Late);
         late.or_else(|| {
             let limit = request_timeout.saturating_mul(TIMEOUTS);

@@ -298,8 +298,7 @@ fn tasks_have_an_owner_that_joins_them() {
     // Who owns tasks, and how they are joined.
     let owners = [
         "app",             // a `JoinSet` of whatever lives as long as the daemon
-        "supervisor",      // a `JoinSet` of pollers
-        "record",          // a `TaskTracker` of commits, waited for at the stop
+        "polling",         // `JoinSet`s of runners, of each project's task, and of its requests and commits
         "report::webhook", // `JoinSet`s of deliveries and their outcomes
         "store::threads",  // two threads, joined when the store is closed
         "http",            // a `JoinSet` of connections
@@ -335,9 +334,59 @@ fn tasks_have_an_owner_that_joins_them() {
         found.join("\n")
     );
     assert_only_within(
-        &["Poller::new"],
-        &["supervisor"],
-        "whoever else started pollers could give one watch two of them",
+        &[".fetch.fetch", ".last_warnings"],
+        &["polling::answers", "ampersand"],
+        "one place sends the daemon's requests, so that the gate lets all of them through",
+    );
+}
+
+/// From what starts everything to what decides: a module imports only from those after it.
+const ORDER: [&str; 18] = [
+    "cli",
+    "app",
+    "systemd",
+    "http",
+    "health",
+    "polling",
+    "report",
+    "record",
+    "board",
+    "watch_list",
+    "ampersand",
+    "config",
+    "store",
+    "simulator",
+    "error",
+    "chance",
+    "clock",
+    "core",
+];
+
+#[test]
+fn imports_follow_the_flow_of_data_and_form_no_cycle() {
+    let place = |name: &str| ORDER.iter().position(|module| *module == name);
+    let mut found = Vec::new();
+    for module in product() {
+        let own = module.name.split("::").next().unwrap_or_default();
+        let Some(own_place) = place(own) else {
+            assert!(["lib", "main"].contains(&own), "{own} has no place in the order");
+            continue;
+        };
+        for (at, _) in module.code.match_indices("crate::") {
+            let rest = &module.code[at + "crate::".len()..];
+            let end = rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len());
+            let imported = place(&rest[..end]);
+            if imported.is_none_or(|imported| imported < own_place) {
+                found.push(format!("{}: crate::{}", module.file.display(), &rest[..end]));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "imports against the order of `ORDER`:\n{}",
+        found.join("\n")
     );
 }
 

@@ -254,12 +254,31 @@ impl Daemon {
         self.process.status("VmHWM:")
     }
 
-    fn metrics(&self) -> anyhow::Result<String> {
+    /// The whole answer to a request.
+    pub fn get(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(self.address)?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
+        anyhow::ensure!(
+            text.starts_with("HTTP/1.0 200"),
+            "{path}: {}",
+            text.lines().next().unwrap_or("")
+        );
         Ok(text)
+    }
+
+    fn metrics(&self) -> anyhow::Result<String> {
+        self.get("/metrics")
+    }
+
+    /// The sum of all poll lags in seconds, and their number.
+    pub fn lag(&self) -> anyhow::Result<(f64, f64)> {
+        let name = "backfill_watch_poll_lag_seconds";
+        Ok((
+            self.figure(&format!("{name}_sum"))?,
+            self.figure(&format!("{name}_count"))?,
+        ))
     }
 
     /// The sum of a metric's series.

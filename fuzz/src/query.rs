@@ -148,7 +148,9 @@ impl Fetch for Silent {
 /// Watches [`WATCHES`] operations for as long as the runtime lives.
 async fn watch_some(poll: &Poll, store: &Store, board: &Arc<Board>) {
     let project: Arc<str> = "project".into();
-    let lines: String = (0..WATCHES).map(|id| format!("op-{id} customer=acme\n")).collect();
+    let lines: String = (0..WATCHES)
+        .map(|id| format!("op-{id} customer=acme\n"))
+        .collect();
     let list = Snapshot {
         list: Some(Arc::new(parse(lines.as_bytes(), &[Arc::clone(&project)]))),
         generation: 1,
@@ -171,7 +173,10 @@ async fn watch_some(poll: &Poll, store: &Store, board: &Arc<Board>) {
         polling: Handle::current(),
         background: Handle::current(),
     };
-    let (list, settings) = (watch::Sender::new(Arc::new(list)), watch::Sender::new(Arc::new(settings)));
+    let (list, settings) = (
+        watch::Sender::new(Arc::new(list)),
+        watch::Sender::new(Arc::new(settings)),
+    );
     let supervisor = Supervisor::new(Arc::new(shared), list.subscribe(), settings.subscribe());
     let mut changed = board.changed();
     tokio::spawn(async move {

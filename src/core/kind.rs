@@ -172,8 +172,16 @@ mod tests {
         for _ in 0..3 {
             kinds.learn(&Arc::new(Kind::of(&operation("a", &[]))), lesson);
         }
-        assert!(kinds.experience(&Kind::of(&operation("a", &[]))).durations.is_some());
-        assert_eq!(kinds.experience(&Kind::of(&operation("b", &[]))), Experience::NONE);
+        assert!(
+            kinds
+                .experience(&Kind::of(&operation("a", &[])))
+                .durations
+                .is_some()
+        );
+        assert_eq!(
+            kinds.experience(&Kind::of(&operation("b", &[]))),
+            Experience::NONE
+        );
     }
 
     #[test]
@@ -186,6 +194,9 @@ mod tests {
             let _ = shared(&mut kinds, &operation(&n.to_string(), &[]));
         }
         assert!(kinds.known.len() <= 2 * held.len() + FEW);
-        assert!(Arc::ptr_eq(&held[0], &shared(&mut kinds, &operation("held 0", &[]))));
+        assert!(Arc::ptr_eq(
+            &held[0],
+            &shared(&mut kinds, &operation("held 0", &[]))
+        ));
     }
 }

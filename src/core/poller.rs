@@ -178,7 +178,9 @@ impl Poller {
     /// The watch is not asked for any more.
     pub fn remove(&mut self) -> Removal {
         let (waits_for, removal) = match self {
-            Self::Finished | Self::Asleep { .. } | Self::Doubting(_) => (WaitsFor::Departure, Removal::Depart),
+            Self::Finished | Self::Asleep { .. } | Self::Doubting(_) => {
+                (WaitsFor::Departure, Removal::Depart)
+            }
             Self::Recording => (WaitsFor::Commit, Removal::Wait),
             Self::Queued { .. } | Self::Asking { .. } | Self::Gathering(_) => match self.waits() {
                 Waits::AtGate(ticket) => (WaitsFor::Departure, Removal::Withdraw(ticket)),
@@ -243,9 +245,17 @@ mod tests {
     enum Message {
         Due,
         Admit,
-        Answer { records: bool, fails: bool, is_in_doubt: bool },
-        Settled { clears: bool },
-        Committed { is_recorded: bool },
+        Answer {
+            records: bool,
+            fails: bool,
+            is_in_doubt: bool,
+        },
+        Settled {
+            clears: bool,
+        },
+        Committed {
+            is_recorded: bool,
+        },
         Aborted,
         Remove,
         PutBack,
@@ -272,7 +282,11 @@ mod tests {
         }
 
         fn depart(&mut self) {
-            assert_eq!((self.requests, self.commits), (0, 0), "it departs while something is in flight");
+            assert_eq!(
+                (self.requests, self.commits),
+                (0, 0),
+                "it departs while something is in flight"
+            );
             self.departures += 1;
         }
 
@@ -377,7 +391,11 @@ mod tests {
                         self.depart();
                     } else {
                         assert!(matches!(poller, Poller::Recording), "{poller:?}");
-                        *poller = if is_recorded { Poller::Finished } else { Poller::asleep_until(self.now) };
+                        *poller = if is_recorded {
+                            Poller::Finished
+                        } else {
+                            Poller::asleep_until(self.now)
+                        };
                     }
                 }
                 Message::Committed { .. } => {}
@@ -410,7 +428,10 @@ mod tests {
         }
 
         fn check(&self) {
-            assert!(self.requests <= 1 && self.commits <= 1 && self.departures <= 1, "{self:?}");
+            assert!(
+                self.requests <= 1 && self.commits <= 1 && self.departures <= 1,
+                "{self:?}"
+            );
             assert_eq!(self.gate.in_flight(), self.requests);
             let Some(poller) = &self.poller else {
                 assert_eq!((self.requests, self.commits, self.departures), (0, 0, 0));

@@ -10,9 +10,9 @@ use super::event::ProgressData;
 use super::experience::Experience;
 use super::operation;
 use super::outlook::Outlook;
+use super::phase::Phase;
 use super::span::Span;
 use super::trend::Trend;
-use super::phase::Phase;
 
 /// How much an older poll weighs in the rate beside the one after it.
 const SMOOTHING: f64 = 0.7;

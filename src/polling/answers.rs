@@ -106,7 +106,9 @@ impl<F: Fetch> ProjectTask<F> {
             outcome,
         } = ended;
         self.gate.release(pass, self.now());
-        let Some(slot) = self.watches.get_mut(number) else { return };
+        let Some(slot) = self.watches.get_mut(number) else {
+            return;
+        };
         if slot.poller.ended(WaitsFor::Request) {
             self.listing.departing.push(number);
             return;
@@ -137,11 +139,7 @@ impl<F: Fetch> ProjectTask<F> {
                 decided,
                 result,
             }) => self.watch_recorded(number, *decided, result),
-            Ok(Done::Project {
-                health,
-                then,
-                result,
-            }) => self.project_recorded(*health, then, result),
+            Ok(Done::Project { health, then, result }) => self.project_recorded(*health, then, result),
             Ok(Done::Loaded(loaded)) => self.loaded(loaded),
             Ok(Done::Departed(departed)) => self.departed(departed),
             Ok(Done::Checkpointed { numbers, result }) => self.checkpointed(&numbers, result),
@@ -163,7 +161,9 @@ impl<F: Fetch> ProjectTask<F> {
             }
             return;
         }
-        let Some(slot) = self.watches.get(answered.number) else { return };
+        let Some(slot) = self.watches.get(answered.number) else {
+            return;
+        };
         let is_refused = slot.watched.watch.is_unreachable();
         let mut health = self.health.clone();
         let (concerns, events) = health.observe(
@@ -197,11 +197,7 @@ impl<F: Fetch> ProjectTask<F> {
         let health = Box::new(health);
         let recording = async move {
             let result = recorder.record(&change).await;
-            Done::Project {
-                health,
-                then,
-                result,
-            }
+            Done::Project { health, then, result }
         };
         self.jobs.spawn_on(recording, &self.shared.background);
     }
@@ -247,7 +243,9 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Whether the watch was removed while its commit was in flight; then it departs.
     fn departs_after_commit(&mut self, number: Number) -> bool {
-        let Some(slot) = self.watches.get_mut(number) else { return true };
+        let Some(slot) = self.watches.get_mut(number) else {
+            return true;
+        };
         let departs = slot.poller.ended(WaitsFor::Commit);
         if departs {
             self.listing.departing.push(number);
@@ -266,7 +264,9 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         }
         for number in std::mem::take(&mut self.doubters) {
-            let Some(slot) = self.watches.get_mut(number) else { continue };
+            let Some(slot) = self.watches.get_mut(number) else {
+                continue;
+            };
             if !matches!(slot.poller, Poller::Doubting(_)) {
                 continue;
             }
@@ -313,7 +313,9 @@ impl<F: Fetch> ProjectTask<F> {
     /// What an observation means for the watch. A panic costs this watch a restart and no other anything.
     fn decide(&mut self, number: Number, observation: Observation) {
         let now = self.now();
-        let Some(slot) = self.watches.get(number) else { return };
+        let Some(slot) = self.watches.get(number) else {
+            return;
+        };
         let watched = &*slot.watched;
         let key = WatchKey {
             project: Arc::clone(&self.name),
@@ -368,7 +370,9 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// A failure waits for the last lines of its operation's log.
     fn gather(&mut self, number: Number, decided: Box<Decided>, now: Duration) {
-        let Some(slot) = self.watches.get_mut(number) else { return };
+        let Some(slot) = self.watches.get_mut(number) else {
+            return;
+        };
         let request = LogRequest::Queued(self.gate.join(number, now));
         slot.poller = Poller::Gathering(Box::new(Gathering { decided, request }));
         self.watches.set_alarm(number, Some(now + LOGS_TIMEOUT));
@@ -376,7 +380,9 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// The lines are there, or do not come.
     pub(super) fn gathered(&mut self, number: Number, lines: Vec<LogLine>) {
-        let Some(slot) = self.watches.get_mut(number) else { return };
+        let Some(slot) = self.watches.get_mut(number) else {
+            return;
+        };
         let Poller::Gathering(gathering) = std::mem::replace(&mut slot.poller, Poller::Recording) else {
             return;
         };
@@ -389,7 +395,9 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     fn record_watch(&mut self, number: Number, mut decided: Box<Decided>) {
-        let Some(slot) = self.watches.get_mut(number) else { return };
+        let Some(slot) = self.watches.get_mut(number) else {
+            return;
+        };
         slot.poller = Poller::Recording;
         let key = WatchKey {
             project: Arc::clone(&self.name),
@@ -417,7 +425,10 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     fn watch_recorded(&mut self, number: Number, decided: Decided, result: Result<(), CommitError>) {
-        let is_leaving = self.watches.get(number).is_none_or(|slot| slot.poller.is_leaving());
+        let is_leaving = self
+            .watches
+            .get(number)
+            .is_none_or(|slot| slot.poller.is_leaving());
         match result {
             Ok(()) if is_leaving => {
                 if let Some(slot) = self.watches.get_mut(number) {
@@ -448,7 +459,14 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// The watch moves on.
-    fn advance(&mut self, number: Number, watch: Watch, step: &Step, observed: Duration, is_unrecorded: bool) {
+    fn advance(
+        &mut self,
+        number: Number,
+        watch: Watch,
+        step: &Step,
+        observed: Duration,
+        is_unrecorded: bool,
+    ) {
         if let Some(slot) = self.watches.get_mut(number) {
             slot.observed = observed.into();
             slot.setbacks = 0;

@@ -33,7 +33,10 @@ impl<F: Fetch> ProjectTask<F> {
                 let _ = reply.send(self.page(after.as_ref(), &filter, limit.min(PAGE)));
             }
             Question::One { operation, reply } => {
-                let slot = self.watches.find(&operation).and_then(|number| self.watches.get(number));
+                let slot = self
+                    .watches
+                    .find(&operation)
+                    .and_then(|number| self.watches.get(number));
                 let slot = slot.filter(|slot| !slot.poller.is_leaving());
                 let _ = reply.send(slot.map(|slot| self.view_of(slot)));
             }

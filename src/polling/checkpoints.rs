@@ -73,7 +73,9 @@ impl<F: Fetch> ProjectTask<F> {
         let mut numbers = Vec::new();
         let mut states = Vec::new();
         for number in range {
-            let Some(slot) = self.watches.get_mut(number) else { continue };
+            let Some(slot) = self.watches.get_mut(number) else {
+                continue;
+            };
             if !slot.poller.is_leaving() && std::mem::take(&mut slot.watched.is_unrecorded) {
                 let key = WatchKey {
                     project: Arc::clone(&self.name),
@@ -116,7 +118,10 @@ impl<F: Fetch> ProjectTask<F> {
             },
             &self.shared.background,
         );
-        if let Some(Ok(Done::Checkpointed { result: Err(error), .. })) = self.jobs.join_next().await {
+        if let Some(Ok(Done::Checkpointed {
+            result: Err(error), ..
+        })) = self.jobs.join_next().await
+        {
             tracing::warn!(
                 project = &*name,
                 error = &error as &dyn std::error::Error,

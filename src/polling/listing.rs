@@ -116,7 +116,9 @@ impl<F: Fetch> ProjectTask<F> {
             listing.pending.insert(id, labels);
             return;
         };
-        let Some(slot) = self.watches.get_mut(number) else { return };
+        let Some(slot) = self.watches.get_mut(number) else {
+            return;
+        };
         let was_returning = matches!(&slot.poller, Poller::Leaving(leaving) if leaving.returns.is_some());
         if slot.poller.put_back(Arc::clone(&labels)) {
             listing.returning += usize::from(!was_returning);
@@ -155,7 +157,9 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     fn remove_watch(&mut self, number: Number) {
-        let Some(slot) = self.watches.get_mut(number) else { return };
+        let Some(slot) = self.watches.get_mut(number) else {
+            return;
+        };
         let was_returning = matches!(&slot.poller, Poller::Leaving(leaving) if leaving.returns.is_some());
         let id = Arc::clone(&slot.watched.id);
         match slot.poller.remove() {
@@ -249,7 +253,9 @@ impl<F: Fetch> ProjectTask<F> {
         }
         let now = self.now();
         let is_finished = watch.phase().is_over();
-        let due = watch.next_poll().map(|due| clock::between(self.shared.recorder.now(), due));
+        let due = watch
+            .next_poll()
+            .map(|due| clock::between(self.shared.recorder.now(), due));
         let first = due
             .filter(|due| !due.is_zero())
             .unwrap_or_else(|| spread(&id, window))
@@ -294,7 +300,9 @@ impl<F: Fetch> ProjectTask<F> {
             let mut keys = Vec::with_capacity(numbers.len());
             let mut states = Vec::new();
             for number in &numbers {
-                let Some(slot) = self.watches.get(*number) else { continue };
+                let Some(slot) = self.watches.get(*number) else {
+                    continue;
+                };
                 let key = self.key(&slot.watched.id);
                 if slot.watched.is_unrecorded {
                     states.push((key.clone(), slot.watched.watch.clone()));
@@ -334,7 +342,9 @@ impl<F: Fetch> ProjectTask<F> {
             let Some(slot) = departs.then(|| self.watches.remove(number)).flatten() else {
                 continue;
             };
-            let Poller::Leaving(leaving) = slot.poller else { continue };
+            let Poller::Leaving(leaving) = slot.poller else {
+                continue;
+            };
             let Some(labels) = leaving.returns else { continue };
             self.listing.returning -= 1;
             let Watched { id, watch, .. } = *slot.watched;

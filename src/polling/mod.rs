@@ -60,4 +60,3 @@ pub struct PollingSettings {
     /// The configured projects, and how often the key of each was replaced.
     pub projects: BTreeMap<Arc<str>, u64>,
 }
-

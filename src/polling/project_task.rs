@@ -163,16 +163,22 @@ impl<F: Fetch> ProjectTask<F> {
     /// Takes what is at hand, decides, starts what may start. Returns when the next beat is due at the latest.
     fn beat(&mut self) -> Option<Duration> {
         for _ in 0..BATCH {
-            let Some(ended) = self.requests.try_next() else { break };
+            let Some(ended) = self.requests.try_next() else {
+                break;
+            };
             self.request_ended(ended);
         }
         for _ in 0..BATCH {
-            let Some(joined) = self.jobs.try_join_next() else { break };
+            let Some(joined) = self.jobs.try_join_next() else {
+                break;
+            };
             self.job_ended(joined);
         }
         let now = self.now();
         for _ in 0..ALARMS {
-            let Some(number) = self.watches.pop_alarm(now) else { break };
+            let Some(number) = self.watches.pop_alarm(now) else {
+                break;
+            };
             self.alarm(number, now);
         }
         let gate = self.admit(now);
@@ -197,10 +203,16 @@ impl<F: Fetch> ProjectTask<F> {
                 Admission::Probe => {
                     // Without any, the next message brings one.
                     let number = self.choose_probe()?;
-                    if self.watches.get(number).is_some_and(|slot| slot.poller.waits() == Waits::ForPoll) {
+                    if self
+                        .watches
+                        .get(number)
+                        .is_some_and(|slot| slot.poller.waits() == Waits::ForPoll)
+                    {
                         self.queue(number, now);
                     }
-                    if let Some(Waits::AtGate(ticket)) = self.watches.get(number).map(|slot| slot.poller.waits()) {
+                    if let Some(Waits::AtGate(ticket)) =
+                        self.watches.get(number).map(|slot| slot.poller.waits())
+                    {
                         self.gate.leave(ticket);
                     }
                     self.gate.start_probe(now);
@@ -221,7 +233,9 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// What a poller waits for is due.
     fn alarm(&mut self, number: Number, now: Duration) {
-        let Some(slot) = self.watches.get(number) else { return };
+        let Some(slot) = self.watches.get(number) else {
+            return;
+        };
         let waits = slot.poller.waits();
         let is_gathering = matches!(slot.poller, Poller::Gathering(_));
         let expires = self.expiry_time(number).is_some_and(|at| at <= now);
@@ -380,7 +394,8 @@ impl<F: Fetch> ProjectTask<F> {
         let mut is_changed = false;
         self.inlets.view.send_if_modified(|view| {
             let api = &mut view.api;
-            is_changed = !matches!(answer, Answer::Operation(_)) || api.failing.is_some() || !api.was_answered;
+            is_changed =
+                !matches!(answer, Answer::Operation(_)) || api.failing.is_some() || !api.was_answered;
             match answer {
                 Answer::Failed(failure) => {
                     let failing = api.failing.get_or_insert(Failing {
@@ -424,7 +439,9 @@ impl<F: Fetch> ProjectTask<F> {
     /// Puts a poller to sleep until a poll is due.
     pub(super) fn sleep(&mut self, number: Number, due: Duration) {
         let expiry = self.expiry_time(number);
-        let Some(slot) = self.watches.get_mut(number) else { return };
+        let Some(slot) = self.watches.get_mut(number) else {
+            return;
+        };
         slot.poller = Poller::asleep_until(due);
         let alarm = match expiry {
             // What could not be recorded is not tried again before it is due, giving up included.

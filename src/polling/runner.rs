@@ -154,7 +154,12 @@ fn difference(name: &Arc<str>, before: &[Entry], after: &[Entry]) -> Change {
     let is_same = |(before, after): &(&Entry, &Entry)| before == after;
     let start = before.iter().zip(after).take_while(is_same).count();
     let (before, after) = (&before[start..], &after[start..]);
-    let end = before.iter().rev().zip(after.iter().rev()).take_while(is_same).count();
+    let end = before
+        .iter()
+        .rev()
+        .zip(after.iter().rev())
+        .take_while(is_same)
+        .count();
     let is_of_project = |entry: &&Entry| Arc::ptr_eq(&entry.key.project, name) || entry.key.project == *name;
     let before = before[..before.len() - end].iter().filter(is_of_project);
     let mut gone: HashMap<&Arc<str>, &Entry> = before.map(|entry| (&entry.key.operation, entry)).collect();

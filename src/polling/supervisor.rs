@@ -143,7 +143,9 @@ impl<F: Fetch> Supervisor<F> {
     /// Hands the list to the projects. False when cancelled meanwhile.
     async fn hand_list(&mut self, cancel: &CancellationToken) -> bool {
         let snapshot = self.list.borrow_and_update().clone();
-        let Some(list) = snapshot.list.clone() else { return true };
+        let Some(list) = snapshot.list.clone() else {
+            return true;
+        };
         if !self.is_reconciled {
             // Before the list is handed on: what it adds is recorded as listed after that.
             let listed = list.entries.iter().map(|entry| entry.key.clone()).collect();

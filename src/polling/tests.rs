@@ -219,7 +219,10 @@ impl Bench {
     /// Continues from what is on `disk`.
     fn start_with(disk: Arc<Disk>, report: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         // The clock on the wall follows the paused one.
-        let (start, epoch) = (clock::instant(), "2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap());
+        let (start, epoch) = (
+            clock::instant(),
+            "2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap(),
+        );
         let wall = Wall::new(move || epoch + (clock::instant() - start));
         let store = Store::new(Arc::clone(&disk) as Arc<dyn Engine>, wall);
         let board = Arc::<Board>::default();
@@ -367,7 +370,11 @@ async fn each_listed_watch_has_one_poller_until_it_is_finished() {
     bench.list("b\n").await;
     pass(60).await;
     assert!(bench.is_finished(), "what is left on the list is finished");
-    assert_eq!(bench.script().gaps("a").len(), 6, "what left the list is not polled");
+    assert_eq!(
+        bench.script().gaps("a").len(),
+        6,
+        "what left the list is not polled"
+    );
     assert_eq!(bench.script().in_flight(), 0);
     assert!(bench.view("a").await.is_none() && bench.view("b").await.is_some());
 }
@@ -436,22 +443,28 @@ async fn a_poller_that_panics_starts_again_with_backoff_and_disturbs_no_other() 
 async fn a_project_task_that_panics_continues_from_what_is_recorded_and_disturbs_no_other() {
     let has_panicked = AtomicBool::new(false);
     let bench = Bench::start_with(Arc::default(), move |event| {
-        if event.data.operation().is_some_and(|data| data.operation_id == "a")
+        if event
+            .data
+            .operation()
+            .is_some_and(|data| data.operation_id == "a")
             && event.event_type == EventType::Progress
             && !has_panicked.swap(true, Ordering::Relaxed)
         {
             panic!("scripted for the project");
         }
     });
-    bench
-        .script()
-        .play("a", &[1, 15, 25, 35, 45].map(Act::Count));
+    bench.script().play("a", &[1, 15, 25, 35, 45].map(Act::Count));
     bench.script().play("b", &[Act::Count(1), Act::Succeed]);
     bench.list("a\nb\nother project=q\n").await;
     pass(30).await;
     assert_eq!(bench.restarts(), 1);
     // The poll after the restart finds what follows; nothing is recorded twice, and no number is left out.
-    let numbers: Vec<u64> = bench.events("a").await.iter().map(|(_, number)| *number).collect();
+    let numbers: Vec<u64> = bench
+        .events("a")
+        .await
+        .iter()
+        .map(|(_, number)| *number)
+        .collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     assert_eq!(
         bench.events("b").await,
@@ -483,12 +496,18 @@ async fn a_request_that_never_ends_holds_up_its_own_watch_alone_and_is_noticed()
 async fn a_commit_that_fails_for_a_minute_holds_up_its_own_watch_alone() {
     let bench = Bench::start();
     *bench.disk.refuses.lock().unwrap() = Some("a");
-    bench.script().play("b", &[Act::Count(1), Act::Count(2), Act::Succeed]);
+    bench
+        .script()
+        .play("b", &[Act::Count(1), Act::Count(2), Act::Succeed]);
     bench.list("a\nb\nc\n").await;
     pass(60).await;
     assert!(bench.events("a").await.is_empty());
     assert_eq!(bench.view("a").await.unwrap().watch.phase(), Phase::Pending);
-    assert_eq!(bench.script().gaps("a")[..4], [1, 2, 4, 8], "it is tried again with backoff");
+    assert_eq!(
+        bench.script().gaps("a")[..4],
+        [1, 2, 4, 8],
+        "it is tried again with backoff"
+    );
     assert_eq!(bench.script().gaps("c"), INTERVALS[..6]);
     assert_eq!(bench.counts(), (3, 1));
     *bench.disk.refuses.lock().unwrap() = None;
@@ -515,7 +534,11 @@ async fn what_returns_continues_where_it_was() {
         (EventType::Progress, 3),
     ];
     assert_eq!(bench.events("a").await, expected);
-    assert_eq!(bench.script().polls("b").len(), 1, "what is finished stays finished");
+    assert_eq!(
+        bench.script().polls("b").len(),
+        1,
+        "what is finished stays finished"
+    );
     assert_eq!(bench.counts(), (2, 1));
 }
 
@@ -611,7 +634,10 @@ async fn while_credentials_are_rejected_the_watch_that_was_polled_the_longest_ag
     for operation in ["a", "b", "c"] {
         bench.script().play(operation, &[Act::Unauthorized; 20]);
     }
-    let before: usize = ["a", "b", "c"].map(|id| bench.script().polls(id).len()).iter().sum();
+    let before: usize = ["a", "b", "c"]
+        .map(|id| bench.script().polls(id).len())
+        .iter()
+        .sum();
     pass(65).await;
     let mut probes: Vec<(Instant, &str)> = ["a", "b", "c"]
         .into_iter()
@@ -622,15 +648,26 @@ async fn while_credentials_are_rejected_the_watch_that_was_polled_the_longest_ag
     assert!((4..10).contains(&probes.len()), "{probes:?}");
     // What is left of the poll that found it out: each in its turn.
     for turn in probes[3..].windows(3) {
-        assert!(turn[0] != turn[1] && turn[1] != turn[2] && turn[0] != turn[2], "{probes:?}");
+        assert!(
+            turn[0] != turn[1] && turn[1] != turn[2] && turn[0] != turn[2],
+            "{probes:?}"
+        );
     }
-    assert!(bench.board.projects().iter().any(|view| view.api.rejected.is_some()));
+    assert!(
+        bench
+            .board
+            .projects()
+            .iter()
+            .any(|view| view.api.rejected.is_some())
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_403_is_the_operations_own_when_another_watch_is_answered() {
     let bench = Bench::start();
-    bench.script().play("a", &[Act::Count(1), Act::Forbidden, Act::Forbidden]);
+    bench
+        .script()
+        .play("a", &[Act::Count(1), Act::Forbidden, Act::Forbidden]);
     bench.list("a\nb\n").await;
     pass(60).await;
     let events = bench.events("a").await;
@@ -640,7 +677,13 @@ async fn a_403_is_the_operations_own_when_another_watch_is_answered() {
         (EventType::Reachable, 3),
     ];
     assert_eq!(events, expected);
-    assert!(bench.board.projects().iter().all(|view| view.api.rejected.is_none()));
+    assert!(
+        bench
+            .board
+            .projects()
+            .iter()
+            .all(|view| view.api.rejected.is_none())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -683,7 +726,9 @@ async fn finished_operations_teach_others_of_their_kind_after_a_restart_too() {
     let bench = Bench::start();
     let ids: Vec<String> = (0..8).map(|n| format!("old-{n}")).collect();
     for id in &ids {
-        bench.script().play(id, &[Act::Count(1), Act::Count(2), Act::Succeed]);
+        bench
+            .script()
+            .play(id, &[Act::Count(1), Act::Count(2), Act::Succeed]);
     }
     bench.list(&ids.join("\n")).await;
     pass(60).await;
@@ -741,20 +786,34 @@ async fn the_same_watches_removed_and_added_ten_times_a_second_are_polled_once_a
             resident.push(resident_kib());
             // What the script noted is not the supervisor's.
             bench.script().polls.lock().unwrap().clear();
-            bench.script().in_flight.lock().unwrap().retain(|_, count| *count > 0);
+            bench
+                .script()
+                .in_flight
+                .lock()
+                .unwrap()
+                .retain(|_, count| *count > 0);
         }
     }
     bench.list.send_replace(snapshot(&all, seconds * 10 + 1));
     let generation = seconds * 10 + 1;
     bench
-        .until(|board| board.projects().iter().all(|view| view.generation == Some(generation)))
+        .until(|board| {
+            board
+                .projects()
+                .iter()
+                .all(|view| view.generation == Some(generation))
+        })
         .await;
     pass(120).await;
     assert_eq!(bench.counts(), (watches, 0), "nothing is lost");
     assert_eq!(bench.script().most_in_flight.load(Ordering::Relaxed), 1);
     for n in [0, watches / 2, watches - 1] {
         let operation = format!("op-{n}");
-        assert_eq!(bench.events(&operation).await, [(EventType::Started, 1)], "{operation}");
+        assert_eq!(
+            bench.events(&operation).await,
+            [(EventType::Started, 1)],
+            "{operation}"
+        );
     }
     let (early, late) = (resident[resident.len() / 3], resident[resident.len() - 1]);
     println!("{watches} watches for {seconds} s: {early} KiB after a third, {late} KiB at the end");

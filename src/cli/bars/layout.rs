@@ -7,8 +7,8 @@ use super::super::terminal::{Ink, Style};
 use super::super::words;
 use super::row::{Cells, Columns, cut, ink};
 use super::{Bar, Picture};
-use crate::core::text::one_line;
 use crate::core::phase::Phase;
+use crate::core::text::one_line;
 
 /// The most notices that are shown.
 const MAX_NOTICES: usize = 3;

@@ -7,8 +7,8 @@ use console::{measure_text_width, truncate_str};
 use super::super::terminal::{Ink, Style};
 use super::super::words;
 use super::Bar;
-use crate::core::text::one_line;
 use crate::core::phase::Phase;
+use crate::core::text::one_line;
 
 /// The widest bar; wider ones are no easier to read.
 const WIDEST_BAR: usize = 30;

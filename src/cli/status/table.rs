@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::cli::words;
 use crate::clock;
-use crate::core::text::one_line;
 use crate::core::phase::Phase;
+use crate::core::text::one_line;
 
 /// Longer cells are cut: what is whole stands in the JSON.
 const MAX_CELL: usize = 60;

@@ -120,7 +120,10 @@ mod tests {
         let start = clock::instant();
         let later = start + Duration::from_secs(12);
         let hints = notices.new_hints(&failing(1, start, false), &[]);
-        assert_eq!(hints, ["the API does not answer, trying again: connection refused"]);
+        assert_eq!(
+            hints,
+            ["the API does not answer, trying again: connection refused"]
+        );
         assert!(notices.new_hints(&failing(2, start, false), &[]).is_empty());
         assert_eq!(
             current(&failing(2, start, false), later)[0].1,
@@ -134,7 +137,10 @@ mod tests {
         let few = failing(OUTAGE - 1, start, true);
         assert!(notices.new_hints(&few, &[]).is_empty() && current(&few, later).is_empty());
         let row = failing(OUTAGE, start, true);
-        assert_eq!((notices.new_hints(&row, &[]).len(), current(&row, later).len()), (1, 1));
+        assert_eq!(
+            (notices.new_hints(&row, &[]).len(), current(&row, later).len()),
+            (1, 1)
+        );
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::session::{Session, Target};
 use crate::board::WatchView;
 use crate::cli::bars::{Bar, Picture};
 use crate::clock;
-use crate::core::text::one_line;
 use crate::core::phase::Phase;
+use crate::core::text::one_line;
 use crate::core::watch_list::WatchKey;
 
 /// IDs up to this length are shown whole.

@@ -7,8 +7,8 @@ use crate::cli::terminal::{Ink, Style};
 use crate::cli::words;
 use crate::core::event::{Event, EventData, EventType, OperationData};
 use crate::core::log_line::LogLine;
-use crate::core::text::one_line;
 use crate::core::phase::Phase;
+use crate::core::text::one_line;
 
 /// The longest text of somebody else's that a line repeats, in bytes.
 const MAX_TEXT: usize = 1_000;

@@ -146,7 +146,10 @@ impl Session {
 
     /// What the last poll that did not succeed met.
     pub(super) fn last_trouble(&self) -> Option<String> {
-        let troubles = self.projects.iter().filter_map(|project| project.api.last_trouble.as_deref());
+        let troubles = self
+            .projects
+            .iter()
+            .filter_map(|project| project.api.last_trouble.as_deref());
         troubles.max().map(str::to_owned)
     }
 }

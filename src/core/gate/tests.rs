@@ -16,11 +16,7 @@ fn limits(concurrent: usize, per_second: f64) -> Limits {
 }
 
 fn gate(concurrent: usize, per_second: f64) -> Gate<u32> {
-    Gate::new(
-        limits(concurrent, per_second),
-        Hold::default(),
-        Duration::ZERO,
-    )
+    Gate::new(limits(concurrent, per_second), Hold::default(), Duration::ZERO)
 }
 
 fn paused(until: Duration) -> Hold {

@@ -101,7 +101,9 @@ impl Scrape<'_> {
             let is_up = project.api.unreachable.is_none();
             up.with_label_values(&label).set(i64::from(is_up));
             let is_valid = project.api.rejected.is_none();
-            credentials_valid.with_label_values(&label).set(i64::from(is_valid));
+            credentials_valid
+                .with_label_values(&label)
+                .set(i64::from(is_valid));
         }
         register(registry, &up)?;
         register(registry, &credentials_valid)

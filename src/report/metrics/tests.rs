@@ -61,11 +61,7 @@ async fn closed_sets_of_labels_exist_from_the_start() {
 }
 
 /// A project that publishes `api`.
-fn attach(
-    board: &Board,
-    name: &str,
-    api: ApiView,
-) -> (watch::Sender<ProjectView>, mpsc::Receiver<Question>) {
+fn attach(board: &Board, name: &str, api: ApiView) -> (watch::Sender<ProjectView>, mpsc::Receiver<Question>) {
     let limits = Limits {
         concurrent: 1,
         per_second: 1.0,
