@@ -154,11 +154,8 @@ impl<F: Fetch> ProjectTask<F> {
     /// What an answer means for the project comes first.
     fn answered(&mut self, answered: Answered) {
         if self.is_recording {
-            if let Some(slot) = self.watches.get_mut(answered.number) {
-                slot.poller = Poller::Recording;
-                self.watches.set_alarm(answered.number, None);
-                self.held_back.push_back(HeldBack::Answered(answered));
-            }
+            self.start_recording(answered.number);
+            self.held_back.push_back(HeldBack::Answered(answered));
             return;
         }
         let Some(slot) = self.watches.get(answered.number) else {
@@ -179,12 +176,17 @@ impl<F: Fetch> ProjectTask<F> {
             self.publish_answer(&answered.answer);
             self.conclude(answered, concerns);
         } else {
-            if let Some(slot) = self.watches.get_mut(answered.number) {
-                slot.poller = Poller::Recording;
-            }
-            self.watches.set_alarm(answered.number, None);
+            self.start_recording(answered.number);
             self.record_project(health, events, Some((answered, concerns)));
         }
+    }
+
+    /// The poller waits until something is recorded.
+    fn start_recording(&mut self, number: Number) {
+        if let Some(slot) = self.watches.get_mut(number) {
+            slot.poller = Poller::Recording;
+        }
+        self.watches.set_alarm(number, None);
     }
 
     fn record_project(&mut self, health: Project, events: Vec<Event>, then: Option<(Answered, Concerns)>) {
@@ -317,10 +319,7 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         };
         let watched = &*slot.watched;
-        let key = WatchKey {
-            project: Arc::clone(&self.name),
-            operation: Arc::clone(&watched.id),
-        };
+        let key = self.key(&watched.id);
         let poll = &self.settings.poll;
         let held = match &observation {
             Observation::Answer(_, visit) => self.gate.held(now).saturating_sub(visit.held_before.get()),
@@ -395,15 +394,10 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     fn record_watch(&mut self, number: Number, mut decided: Box<Decided>) {
-        let Some(slot) = self.watches.get_mut(number) else {
+        let Some(key) = self.watches.get(number).map(|slot| self.key(&slot.watched.id)) else {
             return;
         };
-        slot.poller = Poller::Recording;
-        let key = WatchKey {
-            project: Arc::clone(&self.name),
-            operation: Arc::clone(&slot.watched.id),
-        };
-        self.watches.set_alarm(number, None);
+        self.start_recording(number);
         let recorder = self.shared.recorder.clone();
         let recording = async move {
             let watch = Box::new(std::mem::take(&mut decided.watch));

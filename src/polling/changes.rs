@@ -7,7 +7,6 @@ use super::project_task::ProjectTask;
 use super::watches::{Number, Slot};
 use crate::ampersand::Fetch;
 use crate::board::{Changes, PAGE, Page, Question, WatchFilter, WatchView};
-use crate::core::watch_list::WatchKey;
 
 /// Removals that a reader has not asked for are kept up to this number: more than any but a rewritten list brings within
 /// the second between two questions.
@@ -75,10 +74,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     fn view_of(&self, slot: &Slot) -> WatchView {
         WatchView {
-            key: WatchKey {
-                project: Arc::clone(&self.name),
-                operation: Arc::clone(&slot.watched.id),
-            },
+            key: self.key(&slot.watched.id),
             labels: Arc::clone(&slot.watched.labels),
             watch: slot.watched.watch.clone(),
         }
@@ -122,10 +118,7 @@ impl<F: Fetch> ProjectTask<F> {
             let number = self.watches.find(&id);
             let slot = number.and_then(|number| self.watches.get(number));
             if slot.is_none_or(|slot| slot.poller.is_leaving()) {
-                taken.removed.push(WatchKey {
-                    project: Arc::clone(&self.name),
-                    operation: id,
-                });
+                taken.removed.push(self.key(&id));
             }
         }
         self.changes = Some(log);

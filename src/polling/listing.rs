@@ -361,7 +361,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    fn key(&self, id: &Arc<str>) -> WatchKey {
+    pub(super) fn key(&self, id: &Arc<str>) -> WatchKey {
         WatchKey {
             project: Arc::clone(&self.name),
             operation: Arc::clone(id),
