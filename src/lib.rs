@@ -23,7 +23,7 @@
 //!
 //! **Around it.** [`app`] puts all of this together, starts it and stops it in order; [`cli`] has one file for each
 //! command. [`clock`] and [`chance`] are the only places that look at a clock or roll dice, [`error`] prints chains of
-//! errors. [`simulator`] plays the API and a receiver, for `simulate`, `demo`, tests and benches.
+//! errors, [`open_files`] raises the limit of open files. [`simulator`] plays the API and a receiver, for `simulate`, `demo`, tests and benches.
 
 pub mod ampersand;
 pub mod app;
@@ -36,6 +36,7 @@ pub mod core;
 pub mod error;
 pub mod health;
 pub mod http;
+pub mod open_files;
 pub mod poller;
 pub mod project;
 pub mod pulse;

@@ -4,16 +4,20 @@
 //! before any page is looked for.
 
 mod access;
+mod body;
 mod endpoints;
 mod events;
 mod hub;
-mod impatient;
 mod listener;
+mod log_reader;
 mod operation;
 mod operations;
+mod pace;
 mod page;
 mod params;
+mod places;
 mod problem;
+mod socket;
 mod stream;
 
 use std::sync::Arc;
@@ -32,6 +36,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
+use crate::core::connections::Place;
 use crate::health::{Health, Stage};
 use crate::report::metrics::{self, Metrics, Scrape};
 use crate::store::Store;
@@ -43,8 +48,8 @@ pub use listener::{BindError, Listener};
 use hub::Hub;
 use problem::Problem;
 
-/// How long a page may take to make; the disk may be slow.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take to begin where other clients wait for the place.
+const RESERVED_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// What the pages show.
 #[derive(Debug)]
@@ -96,7 +101,8 @@ impl Site {
     /// Serves the pages until they close, then gives the answers that are under way a moment.
     pub async fn serve(self: Arc<Self>, listener: Listener) {
         let closing = self.closing.clone();
-        let streams = listener.max_connections() / 2;
+        // So that followers of the stream leave room for others.
+        let streams = listener.limits().regular.div_ceil(2);
         self.hub.limit_readers(streams);
         listener.serve(self.router(), closing).await;
     }
@@ -131,28 +137,19 @@ fn router(site: Arc<Site>) -> Router {
 
 /// What every request passes and every answer gets.
 async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    // A request that did not come over a listener has no place: nobody waits for it.
+    let place = request.extensions().get().copied().unwrap_or(Place::Regular);
     let mut response = if has_body(request.headers()) {
         // The body is never read, so the connection cannot go on: what follows might be taken for a request.
         let detail = "nothing here takes a request body; leave it out";
-        let mut response = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response
+        close(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
+    } else if place == Place::Reserved && !access::OPEN.contains(&request.uri().path()) {
+        let detail = "all connections are in use; only /livez, /readyz and /metrics are answered now";
+        close(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
     } else {
-        match site
-            .access
-            .judge(request.method(), request.uri(), request.headers())
-        {
+        match site.access.judge(&request) {
             Err(refusal) => refusal.into_response(),
-            Ok(()) => match tokio::time::timeout(PAGE_TIMEOUT, next.run(request)).await {
-                Ok(response) => response,
-                Err(_) => Problem::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the answer took too long: is the disk with the state slow?",
-                )
-                .into_response(),
-            },
+            Ok(()) => answer(request, next, place).await,
         }
     };
     let headers = response.headers_mut();
@@ -162,6 +159,30 @@ async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> R
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn answer(request: Request, next: Next, place: Place) -> Response {
+    let limit = match place {
+        Place::Regular => body::PART_TIMEOUT,
+        Place::Reserved => RESERVED_TIMEOUT,
+    };
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the answer took too long: is the disk with the state slow?",
+        )
+        .into_response(),
+    }
+}
+
+/// The answer after which the connection is closed.
+fn close(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

@@ -1,18 +1,20 @@
 //! `/api/operations`.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use serde::Serialize;
 
 use super::Site;
+use super::body::{PART, Parts, respond};
 use super::operation::Operation;
 use super::params::Params;
-use super::problem::{Problem, json};
+use super::problem::{Problem, json, text};
 use crate::board::Watched;
 use crate::core::watch::{Phase, Watch};
 use crate::core::watch_list::WatchKey;
@@ -20,11 +22,54 @@ use crate::core::watch_list::WatchKey;
 /// The most operations of one answer.
 const MAX: usize = 1_000;
 
-#[derive(Serialize)]
+/// A page, in parts: each operation is looked at when its part is made.
 struct Page {
-    operations: Vec<Operation>,
+    operations: std::vec::IntoIter<Arc<Watched>>,
     /// Where to go on; `null` at the end.
     next: Option<String>,
+    progress: Progress,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Beginning,
+    Middle,
+    End,
+}
+
+impl Parts for Page {
+    type Error = Infallible;
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Infallible> {
+        if self.progress == Progress::End {
+            return Ok(None);
+        }
+        let mut part = Vec::with_capacity(PART);
+        let mut needs_comma = self.progress == Progress::Middle;
+        if self.progress == Progress::Beginning {
+            part.extend_from_slice(b"{\"operations\":[");
+            self.progress = Progress::Middle;
+        }
+        while part.len() < PART {
+            let Some(watched) = self.operations.next() else {
+                part.extend_from_slice(b"],\"next\":");
+                part.extend_from_slice(&text(&self.next));
+                part.push(b'}');
+                self.progress = Progress::End;
+                break;
+            };
+            if needs_comma {
+                part.push(b',');
+            }
+            needs_comma = true;
+            part.extend_from_slice(&text(&Operation::of(&watched)));
+        }
+        Ok(Some(part.into()))
+    }
+
+    fn is_finished(&self) -> bool {
+        self.progress == Progress::End
+    }
 }
 
 /// Which operations are wanted.
@@ -118,8 +163,14 @@ pub(super) async fn list(
         .last()
         .filter(|_| has_more)
         .map(|watched| encode(&watched.key));
-    let operations = wanted.iter().map(|watched| Operation::of(watched)).collect();
-    Ok(json(&Page { operations, next }))
+    wanted.shrink_to_fit();
+    let page = Page {
+        operations: wanted.into_iter(),
+        next,
+        progress: Progress::Beginning,
+    };
+    let Ok(response) = respond("application/json", page).await;
+    Ok(response)
 }
 
 pub(super) async fn one(
