@@ -8,7 +8,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::Site;
-use super::body::{PART, Parts, respond};
+use super::body::{Parts, respond};
+use super::json_list::JsonList;
 use super::log_reader::LogReader;
 use super::params::Params;
 use super::problem::Problem;
@@ -28,7 +29,7 @@ pub(super) async fn page(
     let page = Page {
         log: LogReader::new(store, after, EventFilter::default()),
         wanted: limit,
-        progress: Progress::Beginning,
+        list: JsonList::new("events"),
     };
     respond("application/json", page)
         .await
@@ -56,48 +57,32 @@ struct Page {
     log: LogReader,
     /// How many events are still wanted.
     wanted: usize,
-    progress: Progress,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    Beginning,
-    Middle,
-    End,
+    list: JsonList,
 }
 
 impl Parts for Page {
     type Error = EventsError;
 
     async fn next(&mut self) -> Result<Option<Bytes>, EventsError> {
-        if self.progress == Progress::End {
+        if self.is_finished() {
             return Ok(None);
         }
         let step = self.log.read(self.wanted).await?;
-        let mut text = String::with_capacity(PART);
-        let mut needs_comma = self.progress == Progress::Middle;
-        if self.progress == Progress::Beginning {
-            text.push_str("{\"events\":[");
-            self.progress = Progress::Middle;
-        }
-        for event in &step.events {
-            if needs_comma {
-                text.push(',');
+        let part = self.list.part().map(|mut part| {
+            for event in &step.events {
+                part.push(event.to_json().as_bytes());
             }
-            needs_comma = true;
-            text.push_str(&event.to_json());
-        }
-        self.wanted -= step.events.len();
-        if self.wanted == 0 || step.events.is_empty() || !step.more {
-            // A cursor has no characters that JSON escapes.
-            text.push_str(&format!("],\"next\":\"{}\"}}", step.next));
-            self.progress = Progress::End;
-        }
-        text.shrink_to_fit();
-        Ok(Some(text.into()))
+            self.wanted -= step.events.len();
+            if self.wanted == 0 || step.events.is_empty() || !step.more {
+                // A cursor has no characters that JSON escapes.
+                part.finish(format!("\"{}\"", step.next).as_bytes());
+            }
+            part.into_bytes()
+        });
+        Ok(part)
     }
 
     fn is_finished(&self) -> bool {
-        self.progress == Progress::End
+        self.list.is_finished()
     }
 }

@@ -8,6 +8,7 @@ mod body;
 mod endpoints;
 mod events;
 mod hub;
+mod json_list;
 mod listener;
 mod log_reader;
 mod operation;
@@ -32,7 +33,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
@@ -76,6 +78,8 @@ pub struct Site {
     sources: Sources,
     access: Arc<Access>,
     hub: Hub,
+    /// Whoever goes through all watches, one at a time.
+    turns: Semaphore,
     /// Ends the event streams.
     closing: CancellationToken,
 }
@@ -86,6 +90,7 @@ impl Site {
     pub fn new(sources: Sources, access: Arc<Access>, closing: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             hub: Hub::new(),
+            turns: Semaphore::new(1),
             sources,
             access,
             closing,
@@ -105,6 +110,25 @@ impl Site {
         let streams = listener.limits().regular.div_ceil(2);
         self.hub.limit_readers(streams);
         listener.serve(self.router(), closing).await;
+    }
+
+    /// Does what goes through all watches: on another thread, and one at a time. So a probe does not wait behind it,
+    /// however many ask for it.
+    async fn apart<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Sources) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await;
+        let site = Arc::clone(self);
+        let done = spawn_blocking(move || work(&site.sources)).await;
+        done.map_err(|error| {
+            tracing::error!(%error, "an answer could not be made: this is a bug, please report it");
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the answer could not be made; see the log",
+            )
+        })
     }
 
     /// What answers a request, whatever it came by.

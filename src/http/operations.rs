@@ -11,11 +11,12 @@ use axum::response::Response;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 
 use super::Site;
-use super::body::{PART, Parts, respond};
+use super::body::{Parts, respond};
+use super::json_list::JsonList;
 use super::operation::Operation;
 use super::params::Params;
 use super::problem::{Problem, json, text};
-use crate::board::Watched;
+use crate::board::{Board, Watched};
 use crate::core::watch::{Phase, Watch};
 use crate::core::watch_list::WatchKey;
 
@@ -27,48 +28,51 @@ struct Page {
     operations: std::vec::IntoIter<Arc<Watched>>,
     /// Where to go on; `null` at the end.
     next: Option<String>,
-    progress: Progress,
+    list: JsonList,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    Beginning,
-    Middle,
-    End,
+impl Page {
+    fn new(board: &Board, filter: &Filter, limit: usize) -> Self {
+        let mut wanted = board.all();
+        wanted.retain(|watched| filter.wants(watched));
+        let has_more = wanted.len() > limit;
+        if has_more {
+            wanted.select_nth_unstable_by(limit, |a, b| a.key.cmp(&b.key));
+            wanted.truncate(limit);
+        }
+        wanted.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let next = wanted
+            .last()
+            .filter(|_| has_more)
+            .map(|watched| encode(&watched.key));
+        wanted.shrink_to_fit();
+        Self {
+            operations: wanted.into_iter(),
+            next,
+            list: JsonList::new("operations"),
+        }
+    }
 }
 
 impl Parts for Page {
     type Error = Infallible;
 
     async fn next(&mut self) -> Result<Option<Bytes>, Infallible> {
-        if self.progress == Progress::End {
-            return Ok(None);
-        }
-        let mut part = Vec::with_capacity(PART);
-        let mut needs_comma = self.progress == Progress::Middle;
-        if self.progress == Progress::Beginning {
-            part.extend_from_slice(b"{\"operations\":[");
-            self.progress = Progress::Middle;
-        }
-        while part.len() < PART {
-            let Some(watched) = self.operations.next() else {
-                part.extend_from_slice(b"],\"next\":");
-                part.extend_from_slice(&text(&self.next));
-                part.push(b'}');
-                self.progress = Progress::End;
-                break;
-            };
-            if needs_comma {
-                part.push(b',');
+        let part = self.list.part().map(|mut part| {
+            while !part.is_full() {
+                let Some(watched) = self.operations.next() else {
+                    part.finish(&text(&self.next));
+                    break;
+                };
+                part.push(&text(&Operation::of(&watched)));
             }
-            needs_comma = true;
-            part.extend_from_slice(&text(&Operation::of(&watched)));
-        }
-        Ok(Some(part.into()))
+            part.into_bytes()
+        });
+        Ok(part)
     }
 
     fn is_finished(&self) -> bool {
-        self.progress == Progress::End
+        self.list.is_finished()
     }
 }
 
@@ -151,24 +155,9 @@ pub(super) async fn list(
     let params = Params::parse(query.as_deref(), &["limit", "after", "phase", "project", "label"])?;
     let limit = params.limit(MAX)?;
     let filter = Filter::parse(&params)?;
-    let mut wanted = site.sources.board.all();
-    wanted.retain(|watched| filter.wants(watched));
-    let has_more = wanted.len() > limit;
-    if has_more {
-        wanted.select_nth_unstable_by(limit, |a, b| a.key.cmp(&b.key));
-        wanted.truncate(limit);
-    }
-    wanted.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    let next = wanted
-        .last()
-        .filter(|_| has_more)
-        .map(|watched| encode(&watched.key));
-    wanted.shrink_to_fit();
-    let page = Page {
-        operations: wanted.into_iter(),
-        next,
-        progress: Progress::Beginning,
-    };
+    let page = site
+        .apart(move |sources| Page::new(&sources.board, &filter, limit))
+        .await?;
     let Ok(response) = respond("application/json", page).await;
     Ok(response)
 }
@@ -180,11 +169,18 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     let params = Params::parse(query.as_deref(), &["project"])?;
-    let project = params.last("project");
-    let mut found = site.sources.board.all();
-    found.retain(|watched| {
-        *watched.key.operation == *id && project.is_none_or(|project| *watched.key.project == *project)
+    let project = params.last("project").map(str::to_owned);
+    let found = site.apart(move |sources| {
+        let mut found = sources.board.all();
+        found.retain(|watched| {
+            let is_of_project = project
+                .as_deref()
+                .is_none_or(|project| *watched.key.project == *project);
+            *watched.key.operation == *id && is_of_project
+        });
+        found
     });
+    let found = found.await?;
     match found.as_slice() {
         [] => Err(Problem::new(
             StatusCode::NOT_FOUND,

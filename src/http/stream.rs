@@ -52,7 +52,8 @@ pub(super) async fn stream(
     // A cursor that is not valid is answered by the status, which must be known before the first message.
     let page = log.read(usize::MAX).await.map_err(|error| refuse(&error))?;
     let mut first = format!("{RETRY}id: {begin}\n\n").into_bytes();
-    first.extend_from_slice(&snapshot(&site.sources, Vec::new(), Vec::new()));
+    let snapshot = site.apart(|sources| snapshot(sources, Vec::new(), Vec::new()));
+    first.extend_from_slice(&snapshot.await?);
     let body = unlimited(Reader {
         log,
         seat,
