@@ -11,6 +11,7 @@ mod hub;
 mod json_list;
 mod listener;
 mod log_reader;
+mod metrics_text;
 mod operation;
 mod operations;
 mod pace;
@@ -22,7 +23,7 @@ mod socket;
 mod stream;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -40,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::core::connections::Place;
 use crate::health::{Health, Stage};
-use crate::report::metrics::{self, Metrics, Scrape};
+use crate::report::metrics::Metrics;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
 
@@ -141,7 +142,7 @@ fn router(site: Arc<Site>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics_text))
+        .route("/metrics", get(metrics_text::metrics))
         .route("/api/operations", get(operations::list))
         .route("/api/operations/{id}", get(operations::one))
         .route("/api/events", get(events::page))
@@ -257,24 +258,6 @@ async fn readyz(State(site): State<Arc<Site>>) -> Response {
         Stage::Stopping => "stopping",
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
-}
-
-async fn metrics_text(State(site): State<Arc<Site>>) -> Response {
-    let sources = &site.sources;
-    let scrape = Scrape {
-        board: &sources.board,
-        list: sources.list.borrow().clone(),
-        store: &sources.store,
-        polling: &sources.polling,
-        per_operation: sources.per_operation.load(Ordering::Relaxed),
-    };
-    match sources.metrics.render(&scrape).await {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "the metrics cannot be told: this is a bug, please report it");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be told").into_response()
-        }
-    }
 }
 
 fn plain(text: &'static str) -> Response {

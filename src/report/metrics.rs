@@ -5,6 +5,7 @@
 //! `metrics.per_operation` asks for them.
 
 mod endpoints;
+mod per_operation;
 mod scrape;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use crate::core::answer::Answer;
 use crate::core::event::{Event, EventType};
 
+pub use per_operation::OperationSeries;
 pub use scrape::{CONTENT_TYPE, Scrape};
 
 /// Before every name but `process_*`.
