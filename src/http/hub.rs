@@ -29,7 +29,7 @@ const MAX_CHANGES: usize = 1_000;
 /// Snapshots that a reader may be behind: each may be large, and the next tells anew what matters.
 const SNAPSHOTS_BEHIND: usize = 8;
 /// Events that a reader may be behind, of up to 20 kB each; it reads what it missed from the log.
-const EVENTS_BEHIND: usize = 256;
+const EVENTS_BEHIND: usize = 1_024;
 /// Events that are read at a time.
 const PAGE: usize = 100;
 /// How long to wait before the event log that could not be read is read again.
