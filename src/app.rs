@@ -26,6 +26,7 @@ use crate::core::gate::Limits;
 use crate::core::phase::Phase;
 use crate::error::chain;
 use crate::health::Stage;
+use crate::open_files;
 use crate::report::log::LogHandle;
 use crate::report::tell::tell;
 use crate::report::webhook::{Sender, TimeLimits};
@@ -147,6 +148,7 @@ async fn run_on(
     until: Until,
     in_memory: Option<Arc<Board>>,
 ) -> anyhow::Result<Ending> {
+    open_files::raise_limit();
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let (mut app, tasks) = App::start(source, settings, log, in_memory).await?;

@@ -308,10 +308,9 @@ impl Board {
         &self,
         after: Option<&WatchKey>,
         projects: &[String],
-        filter: WatchFilter,
+        filter: &Arc<WatchFilter>,
         limit: usize,
     ) -> Result<(Vec<WatchView>, Option<WatchKey>), Unavailable> {
-        let filter = Arc::new(filter);
         let mut found = Vec::new();
         for (project, port) in self.ports(projects) {
             let mut after = match after {
@@ -323,7 +322,7 @@ impl Board {
                 let page = port
                     .ask(&project, |reply| Question::Page {
                         after: after.take(),
-                        filter: Arc::clone(&filter),
+                        filter: Arc::clone(filter),
                         limit: limit + 1 - found.len(),
                         reply,
                     })
@@ -350,8 +349,9 @@ impl Board {
     pub async fn all(&self, filter: WatchFilter) -> Result<Vec<WatchView>, Unavailable> {
         let mut all = Vec::new();
         let mut after: Option<WatchKey> = None;
+        let filter = Arc::new(filter);
         loop {
-            let (page, next) = self.page(after.as_ref(), &[], filter.clone(), PAGE).await?;
+            let (page, next) = self.page(after.as_ref(), &[], &filter, PAGE).await?;
             all.extend(page);
             if next.is_none() {
                 return Ok(all);

@@ -22,7 +22,8 @@
 //!
 //! **Around it.** [`app`] puts all of this together, starts it and stops it in order; [`cli`] has one file for each
 //! command. [`clock`] and [`chance`] are the only places that look at a clock or roll dice, [`error`] prints chains of
-//! errors. [`simulator`] plays the API and a receiver, for `simulate`, `demo`, tests and benches.
+//! errors, [`open_files`] raises the limit of open files. [`simulator`] plays the API and a receiver, for `simulate`,
+//! `demo`, tests and benches.
 
 pub mod ampersand;
 pub mod app;
@@ -35,6 +36,7 @@ pub mod core;
 pub mod error;
 pub mod health;
 pub mod http;
+pub mod open_files;
 pub mod polling;
 pub mod record;
 pub mod report;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{PoisonError, RwLock};
 
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header, uri::Authority};
 use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -17,7 +17,7 @@ use crate::error::chain;
 /// What probes ask for: never behind the token.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
 /// What is answered to the outside without a token.
-const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+pub(super) const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
 /// The rules of who may see what.
 #[derive(Debug)]
@@ -88,12 +88,13 @@ impl Access {
     }
 
     /// Whether a request may be answered.
-    pub(super) fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(super) fn judge<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+        let host = named_host(request.version(), request.headers())?;
         if self.is_loopback {
             // Else a page from elsewhere could reach us through a name of its own that leads to this host.
-            host_is_local(uri, headers)?;
+            hosts_are_local(request.uri(), host)?;
         }
-        let path = uri.path();
+        let (path, headers) = (request.uri().path(), request.headers());
         let rules = self.rules();
         if PROBES.contains(&path) {
             return Ok(());
@@ -103,7 +104,7 @@ impl Access {
             Some(_) => Err(Refusal::NoToken),
             None if self.is_loopback => Ok(()),
             None if rules.unauthenticated == Unauthenticated::Everything => Ok(()),
-            None if OPEN.contains(&path) && method.is_safe() => Ok(()),
+            None if OPEN.contains(&path) && request.method().is_safe() => Ok(()),
             None => Err(Refusal::NeedsTokenFile),
         }
     }
@@ -159,19 +160,23 @@ fn password(credentials: &str) -> Option<SecretString> {
         .map(|(_, password)| SecretString::from(password))
 }
 
-fn host_is_local(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+/// The `Host` header. HTTP/1.0 does not need one, as probes without a name for the host use it.
+fn named_host(version: Version, headers: &HeaderMap) -> Result<Option<&HeaderValue>, Refusal> {
     let mut hosts = headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return Err(Refusal::NoHost);
-    };
-    let host: Authority = host
-        .to_str()
-        .ok()
-        .and_then(|host| host.parse().ok())
-        .ok_or(Refusal::ForeignHost)?;
-    let is_local = is_local(host.host()) && !host.as_str().contains('@');
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Ok(Some(host)),
+        (None, _) if version <= Version::HTTP_10 => Ok(None),
+        _ => Err(Refusal::NoHost),
+    }
+}
+
+fn hosts_are_local(uri: &Uri, host: Option<&HeaderValue>) -> Result<(), Refusal> {
+    let is_local_header = host.is_none_or(|host| {
+        let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+        authority.is_some_and(|authority| is_local(authority.host()) && !authority.as_str().contains('@'))
+    });
     // A target with a host of its own takes the header's place, so it has to be local as well.
-    if is_local && uri.host().is_none_or(is_local_name) {
+    if is_local_header && uri.host().is_none_or(is_local_name) {
         Ok(())
     } else {
         Err(Refusal::ForeignHost)
@@ -242,12 +247,20 @@ mod tests {
     }
 
     fn judge(access: &Access, target: &str, headers: &[(&str, &str)]) -> Result<(), Refusal> {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            let name: axum::http::HeaderName = name.parse().unwrap();
-            map.append(name, value.parse().unwrap());
-        }
-        access.judge(&Method::GET, &target.parse().unwrap(), &map)
+        judge_version(access, Version::HTTP_11, target, headers)
+    }
+
+    fn judge_version(
+        access: &Access,
+        version: Version,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(), Refusal> {
+        let request = Request::get(target).version(version);
+        let request = headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, *value));
+        access.judge(&request.body(()).unwrap())
     }
 
     #[test]
@@ -289,6 +302,29 @@ mod tests {
             judge(&access, "http://localhost/", &[("host", "localhost")]),
             Ok(())
         );
+    }
+
+    #[test]
+    fn http_1_0_needs_no_host_but_what_is_there_must_be_right() {
+        let loopback = access("127.0.0.1", None, Unauthenticated::HealthAndMetrics);
+        let judge = |target: &str, headers: &[(&str, &str)]| {
+            judge_version(&loopback, Version::HTTP_10, target, headers)
+        };
+        assert_eq!(judge("/livez", &[]), Ok(()));
+        assert_eq!(judge("/livez", &[("host", "localhost")]), Ok(()));
+        for (target, hosts, refusal) in [
+            ("/livez", &["attacker.example"][..], Refusal::ForeignHost),
+            ("/livez", &["localhost", "localhost"], Refusal::NoHost),
+            ("http://attacker.example/livez", &[], Refusal::ForeignHost),
+        ] {
+            let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+            assert_eq!(judge(target, &headers), Err(refusal), "{target} {hosts:?}");
+        }
+        // Beyond loopback, too, HTTP/1.1 wants exactly one.
+        let outside = access("0.0.0.0", None, Unauthenticated::Everything);
+        let judge = |version, headers: &[_]| judge_version(&outside, version, "/", headers);
+        assert_eq!(judge(Version::HTTP_11, &[]), Err(Refusal::NoHost));
+        assert_eq!(judge(Version::HTTP_10, &[]), Ok(()));
     }
 
     #[test]

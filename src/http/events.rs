@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 
 use super::Site;
+use super::body::{Parts, respond};
+use super::json_list::JsonList;
+use super::log_reader::LogReader;
 use super::params::Params;
 use super::problem::Problem;
-use crate::store::{Cursor, EventFilter, EventPage, EventsError};
+use crate::store::{Cursor, EventFilter, EventsError};
 
 /// The most events of one answer; each has at most 20 kB.
 const MAX: usize = 1_000;
@@ -21,14 +25,15 @@ pub(super) async fn page(
     let params = Params::parse(query.as_deref(), &["after", "limit"])?;
     let limit = params.limit(MAX)?;
     let after = cursor(params.last("after"))?;
-    let page = site
-        .sources
-        .store
-        .events_after(after, limit, EventFilter::default())
+    let store = site.sources.store.clone();
+    let page = Page {
+        log: LogReader::new(store, after, EventFilter::default()),
+        wanted: limit,
+        list: JsonList::new("events"),
+    };
+    respond("application/json", page)
         .await
-        .map_err(|error| refuse(&error))?;
-    let text = render(&page);
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+        .map_err(|error| refuse(&error))
 }
 
 /// The cursor that a request names, if any.
@@ -47,15 +52,37 @@ pub(super) fn refuse(error: &EventsError) -> Problem {
     }
 }
 
-fn render(page: &EventPage) -> String {
-    let mut text = String::from("{\"events\":[");
-    for (index, event) in page.events.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
+/// A page of the log, in parts.
+struct Page {
+    log: LogReader,
+    /// How many events are still wanted.
+    wanted: usize,
+    list: JsonList,
+}
+
+impl Parts for Page {
+    type Error = EventsError;
+
+    async fn next(&mut self) -> Result<Option<Bytes>, EventsError> {
+        if self.is_finished() {
+            return Ok(None);
         }
-        text.push_str(&event.to_json());
+        let step = self.log.read(self.wanted).await?;
+        let part = self.list.part().map(|mut part| {
+            for event in &step.events {
+                part.push(event.to_json().as_bytes());
+            }
+            self.wanted -= step.events.len();
+            if self.wanted == 0 || step.events.is_empty() || !step.more {
+                // A cursor has no characters that JSON escapes.
+                part.finish(format!("\"{}\"", step.next).as_bytes());
+            }
+            part.into_bytes()
+        });
+        Ok(part)
     }
-    // A cursor has no characters that JSON escapes.
-    text.push_str(&format!("],\"next\":\"{}\"}}", page.next));
-    text
+
+    fn is_finished(&self) -> bool {
+        self.list.is_finished()
+    }
 }

@@ -28,20 +28,22 @@ const HEARTBEAT: u32 = 10;
 const MAX_CHANGES: usize = 1_000;
 /// Snapshots that a reader may be behind: each may be large, and the next tells anew what matters.
 const SNAPSHOTS_BEHIND: usize = 8;
-/// Events that a reader may be behind: many may come in one transaction.
-const EVENTS_BEHIND: usize = 2_048;
+/// Events that a reader may be behind, of up to 20 kB each; it reads what it missed from the log.
+const EVENTS_BEHIND: usize = 1_024;
 /// Events that are read at a time.
-const PAGE: usize = 500;
+const PAGE: usize = 100;
 /// How long to wait before the event log that could not be read is read again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// An event as streams tell it.
+/// An event as streams send it.
 #[derive(Debug, Clone)]
 pub(super) struct Live {
+    /// The place before it: a reader that is not there yet has missed something.
+    pub(super) before: Cursor,
     /// The place after it.
     pub(super) cursor: Cursor,
-    /// The whole message.
-    pub(super) message: Bytes,
+    /// The whole message; `None` where the stream goes on at another place.
+    pub(super) message: Option<Bytes>,
 }
 
 #[derive(Debug)]
@@ -223,6 +225,12 @@ impl Hub {
                 // A reader that came in between, and read the log before its end was looked up, lacks what is between
                 // the two: then the log is read from where it was told before.
                 if told.is_none() || self.events.receiver_count() == 0 {
+                    // Readers that are there already may have begun before this place.
+                    let _ = self.events.send(Live {
+                        before: end.clone(),
+                        cursor: end.clone(),
+                        message: None,
+                    });
                     *told = Some(end);
                     return Ok(());
                 }
@@ -231,9 +239,11 @@ impl Hub {
                 .events_after(told.clone(), PAGE, EventFilter::default())
                 .await?;
             for event in &page.events {
+                let before = told.replace(event.cursor.clone());
                 let _ = self.events.send(Live {
+                    before: before.unwrap_or_else(|| event.cursor.clone()),
                     cursor: event.cursor.clone(),
-                    message: event_message(event),
+                    message: Some(event_message(event)),
                 });
             }
             *told = Some(page.next);

@@ -3,10 +3,10 @@
 //! It drives hyper itself instead of calling `axum::serve`, which has no limits on headers and time, and leaves its
 //! connections to themselves when it ends.
 
-use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,31 +16,55 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::impatient::Impatient;
+use super::pace::{Pace, Paced};
+use super::places::{Places, Ticket};
+use super::socket::Socket as ClientSocket;
+use crate::core::connections::{ConnectionLimits, Place};
+use crate::open_files;
 
-/// The most connections at a time: a thousand event streams, and as many others. A connection costs some 20 KiB.
-const MAX_CONNECTIONS: usize = 2_048;
 /// Request line and headers: a token and what a browser adds fit in many times over.
-const MAX_HEADER_BYTES: usize = 16 * 1024;
-const MAX_HEADERS: usize = 64;
-/// What is buffered of an answer for a connection.
-const MAX_BUFFER: usize = 64 * 1024;
-/// What the kernel keeps of an answer for a connection, in bytes.
-const SEND_BUFFER: u32 = 256 * 1024;
+const MAX_HEAD: usize = 32 * 1024;
+/// As many as a head of that size can have, so that their number does not matter: the shortest is `a:` with its line end.
+const MAX_HEADERS: usize = MAX_HEAD / 4;
+/// What the kernel keeps of an answer that is on its way to a client, in bytes: enough for a fast download from afar.
+const SEND_BUFFER: usize = 64 * 1024;
+/// What the kernel keeps for a client that does not read, in bytes.
+const UNSENT: u32 = 8 * 1024;
 /// Connections that wait to be accepted: as many as a burst of probes, scrapes and pages may bring.
-const BACKLOG: u32 = 1_024;
-/// How long a client may take for a request's headers, and idle between two requests.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may read nothing of what is sent to it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+const BACKLOG: i32 = 1_024;
+/// Connections that lost their place and have yet to end, at most.
+const LEAVING: usize = 16;
 /// What answers under way get when the daemon stops.
 const CLOSING: Duration = Duration::from_secs(1);
 /// After a connection could not be accepted, for want of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a client may take.
+struct Patience {
+    /// For the head of a request, from the end of the answer before on.
+    head: Duration,
+    /// Without reading anything of what is sent to it.
+    reading: Duration,
+}
+
+impl Patience {
+    fn with(place: Place) -> Self {
+        let seconds = match place {
+            Place::Regular => 30,
+            // Others may wait for this place.
+            Place::Reserved => 1,
+        };
+        Self {
+            head: Duration::from_secs(seconds),
+            reading: Duration::from_secs(seconds),
+        }
+    }
+}
 
 /// The daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -55,27 +79,7 @@ pub struct BindError {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    max_connections: usize,
-}
-
-/// Connections that have not made a request yet, the oldest first: where there are too many connections, these are
-/// the ones that nobody misses.
-#[derive(Debug, Clone, Default)]
-struct Silent(Arc<Mutex<BTreeMap<u64, CancellationToken>>>);
-
-impl Silent {
-    fn map(&self) -> MutexGuard<'_, BTreeMap<u64, CancellationToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Cuts the oldest. False if every connection has made a request.
-    fn cut_oldest(&self) -> bool {
-        let oldest = self.map().pop_first();
-        oldest.is_some_and(|(_, cut)| {
-            cut.cancel();
-            true
-        })
-    }
+    limits: ConnectionLimits,
 }
 
 impl Listener {
@@ -90,7 +94,7 @@ impl Listener {
         Ok(Self {
             socket,
             address,
-            max_connections: MAX_CONNECTIONS.min(open_files() / 2).max(16),
+            limits: ConnectionLimits::within(open_files::limit()),
         })
     }
 
@@ -100,29 +104,29 @@ impl Listener {
         self.address
     }
 
-    pub(super) fn max_connections(&self) -> usize {
-        self.max_connections
+    pub(super) fn limits(&self) -> ConnectionLimits {
+        self.limits
     }
 
     /// Serves `pages` until `closing`, then gives the answers under way a moment.
     pub(super) async fn serve(self, pages: Router, closing: CancellationToken) {
         let pages = TowerToHyperService::new(pages);
-        let silent = Silent::default();
+        let places = Places::new(self.limits);
+        let max = self.limits.regular + self.limits.reserved + LEAVING;
         let mut connections = JoinSet::new();
-        let mut number = 0;
         loop {
             tokio::select! {
                 () = closing.cancelled() => break,
                 Some(_) = connections.join_next() => {}
-                accepted = self.socket.accept() => match accepted {
+                accepted = self.socket.accept(), if connections.len() < max => match accepted {
                     Ok((stream, _)) => {
-                        // Over the limit by one for a moment: the one that was cut has yet to join.
-                        if connections.len() >= self.max_connections && !silent.cut_oldest() {
-                            continue;
+                        let ticket = admit(&places, &mut connections).await;
+                        let is_crowded = ticket.place == Place::Reserved;
+                        connections.spawn(serve_one(stream, pages.clone(), ticket, closing.clone()));
+                        if is_crowded {
+                            // So that a request that has come with its connection is seen before the next connection.
+                            tokio::task::yield_now().await;
                         }
-                        number += 1;
-                        let place = Place { number, silent: silent.clone() };
-                        connections.spawn(serve_one(stream, pages.clone(), place, closing.clone()));
                     }
                     Err(error) => {
                         tracing::debug!(%error, "a connection could not be accepted");
@@ -139,103 +143,72 @@ impl Listener {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    // Where connections of the daemon before still wait for their end.
-    socket.set_reuseaddr(true)?;
-    // Connections inherit it; else a thousand readers that read nothing could hold gigabytes in the kernel.
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// A connection's place among the silent ones, from which it is taken when it ends.
-struct Place {
-    number: u64,
-    silent: Silent,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.silent.map().remove(&self.number);
+/// A place for a new connection. Waits while all are busy: those of the reserved places are busy for a second at most.
+async fn admit(places: &Places, connections: &mut JoinSet<()>) -> Ticket {
+    loop {
+        if let Some(ticket) = places.admit() {
+            return ticket;
+        }
+        connections.join_next().await;
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // Where connections of the daemon before still wait for their end.
+    socket.set_reuse_address(true)?;
+    // Connections inherit the options of their listener.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    if socket.set_tcp_notsent_lowat(UNSENT).is_err() {
+        // An old kernel: slower downloads rather than more memory.
+        socket.set_send_buffer_size(UNSENT as usize)?;
+    }
+    // Without this, small answers may wait for the client's delayed acknowledgement.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }
 
 async fn serve_one(
     stream: TcpStream,
     pages: TowerToHyperService<Router>,
-    place: Place,
+    ticket: Ticket,
     closing: CancellationToken,
 ) {
-    // Without this, small answers may wait for the client's delayed acknowledgement.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let cut = CancellationToken::new();
-    place.silent.map().insert(place.number, cut.clone());
-    let service = service_fn(|request: Request<Incoming>| {
-        place.silent.map().remove(&place.number);
-        pages.call(request)
+    let place = ticket.place;
+    let patience = Patience::with(place);
+    let pace = Pace::new(ticket);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let (pages, pace) = (pages.clone(), Arc::clone(&pace));
+        async move {
+            pace.begin_request().await;
+            request.extensions_mut().insert(place);
+            let response = pages.call(request).await?;
+            Ok::<_, Infallible>(response.map(|body| Paced::new(body, pace)))
+        }
     });
+    let socket = ClientSocket::new(stream, patience.reading, Arc::clone(&pace));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(patience.head)
         .max_headers(MAX_HEADERS)
-        .max_header_size(MAX_HEADER_BYTES)
-        .max_buf_size(MAX_BUFFER)
-        .serve_connection(TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT)), service);
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_HEAD)
+        .keep_alive(place == Place::Regular)
+        .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let mut is_closing = false;
     loop {
         tokio::select! {
             // What a client does wrong is answered by hyper, and none of the daemon's business.
             _ = &mut connection => return,
-            () = cut.cancelled() => return,
+            () = pace.ticket().displaced.cancelled() => return,
             () = closing.cancelled(), if !is_closing => {
                 is_closing = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
-    }
-}
-
-/// How many files the process may open. Half of them is for polls, deliveries and the state.
-fn open_files() -> usize {
-    const UNKNOWN: usize = 1_024;
-    std::fs::read_to_string("/proc/self/limits")
-        .ok()
-        .and_then(|limits| soft_limit(&limits))
-        .unwrap_or(UNKNOWN)
-}
-
-fn soft_limit(limits: &str) -> Option<usize> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    match line.split_whitespace().next()? {
-        "unlimited" => Some(usize::MAX),
-        number => number.parse().ok(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_of_open_files_is_found() {
-        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                      Max processes             1                    2                    processes \n\
-                      Max open files            1024                 524288               files     \n";
-        assert_eq!(soft_limit(limits), Some(1024));
-        assert_eq!(
-            soft_limit("Max open files   unlimited unlimited files"),
-            Some(usize::MAX)
-        );
-        assert_eq!(soft_limit("nothing"), None);
     }
 }

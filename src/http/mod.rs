@@ -4,20 +4,26 @@
 //! before any page is looked for.
 
 mod access;
+mod body;
 mod endpoints;
 mod events;
 mod hub;
-mod impatient;
+mod json_list;
 mod listener;
+mod log_reader;
+mod metrics_text;
 mod operation;
 mod operations;
+mod pace;
 mod page;
 mod params;
+mod places;
 mod problem;
+mod socket;
 mod stream;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -32,8 +38,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
+use crate::core::connections::Place;
 use crate::health::{Health, Stage};
-use crate::report::metrics::{self, Metrics, Scrape};
+use crate::report::metrics::Metrics;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
 
@@ -43,8 +50,8 @@ pub use listener::{BindError, Listener};
 use hub::Hub;
 use problem::Problem;
 
-/// How long a page may take to make; the disk may be slow.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take to begin where other clients wait for the place.
+const RESERVED_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// What the pages show.
 #[derive(Debug)]
@@ -96,7 +103,8 @@ impl Site {
     /// Serves the pages until they close, then gives the answers that are under way a moment.
     pub async fn serve(self: Arc<Self>, listener: Listener) {
         let closing = self.closing.clone();
-        let streams = listener.max_connections() / 2;
+        // So that followers of the stream leave room for others.
+        let streams = listener.limits().regular.div_ceil(2);
         self.hub.limit_readers(streams);
         listener.serve(self.router(), closing).await;
     }
@@ -111,7 +119,7 @@ fn router(site: Arc<Site>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics_text))
+        .route("/metrics", get(metrics_text::metrics))
         .route("/api/operations", get(operations::list))
         .route("/api/operations/{id}", get(operations::one))
         .route("/api/events", get(events::page))
@@ -131,28 +139,19 @@ fn router(site: Arc<Site>) -> Router {
 
 /// What every request passes and every answer gets.
 async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    // A request that did not come over a listener has no place: nobody waits for it.
+    let place = request.extensions().get().copied().unwrap_or(Place::Regular);
     let mut response = if has_body(request.headers()) {
         // The body is never read, so the connection cannot go on: what follows might be taken for a request.
         let detail = "nothing here takes a request body; leave it out";
-        let mut response = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response
+        close(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
+    } else if place == Place::Reserved && !access::OPEN.contains(&request.uri().path()) {
+        let detail = "all connections are in use; only /livez, /readyz and /metrics are answered now";
+        close(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
     } else {
-        match site
-            .access
-            .judge(request.method(), request.uri(), request.headers())
-        {
+        match site.access.judge(&request) {
             Err(refusal) => refusal.into_response(),
-            Ok(()) => match tokio::time::timeout(PAGE_TIMEOUT, next.run(request)).await {
-                Ok(response) => response,
-                Err(_) => Problem::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the answer took too long: is the disk with the state slow?",
-                )
-                .into_response(),
-            },
+            Ok(()) => answer(request, next, place).await,
         }
     };
     let headers = response.headers_mut();
@@ -162,6 +161,30 @@ async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> R
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn answer(request: Request, next: Next, place: Place) -> Response {
+    let limit = match place {
+        Place::Regular => body::PART_TIMEOUT,
+        Place::Reserved => RESERVED_TIMEOUT,
+    };
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the answer took too long: is the disk with the state slow?",
+        )
+        .into_response(),
+    }
+}
+
+/// The answer after which the connection is closed.
+fn close(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -212,24 +235,6 @@ async fn readyz(State(site): State<Arc<Site>>) -> Response {
         Stage::Stopping => "stopping",
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
-}
-
-async fn metrics_text(State(site): State<Arc<Site>>) -> Response {
-    let sources = &site.sources;
-    let scrape = Scrape {
-        board: &sources.board,
-        list: sources.list.borrow().clone(),
-        store: &sources.store,
-        polling: &sources.polling,
-        per_operation: sources.per_operation.load(Ordering::Relaxed),
-    };
-    match sources.metrics.render(&scrape).await {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "the metrics cannot be told: this is a bug, please report it");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be told").into_response()
-        }
-    }
 }
 
 fn plain(text: &'static str) -> Response {

@@ -2,36 +2,76 @@
 
 use std::sync::Arc;
 
+use super::Site;
+use super::body::{Parts, respond};
+use super::json_list::JsonList;
+use super::operation::Operation;
+use super::params::Params;
+use super::problem::{Problem, json, text};
+use crate::board::{Board, Unavailable, WatchFilter};
+use crate::core::phase::Phase;
+use crate::core::watch_list::WatchKey;
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use serde::Serialize;
-
-use super::Site;
-use super::operation::Operation;
-use super::params::Params;
-use super::problem::{Problem, json};
-use crate::board::{Unavailable, WatchFilter};
-use crate::core::phase::Phase;
-use crate::core::watch_list::WatchKey;
 
 /// The most operations of one answer.
 const MAX: usize = 1_000;
 
-#[derive(Serialize)]
+/// This many are copied at a time: what a reader that does not read keeps in memory.
+const COPIES: usize = 16;
+
+/// A page, in parts: each operation is read when its part is made.
 struct Page {
-    operations: Vec<Operation>,
-    /// Where to go on; `null` at the end.
-    next: Option<String>,
+    board: Arc<Board>,
+    after: Option<WatchKey>,
+    projects: Vec<String>,
+    watches: Arc<WatchFilter>,
+    /// How many more there may be.
+    left: usize,
+    list: JsonList,
+}
+
+impl Parts for Page {
+    type Error = Unavailable;
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Unavailable> {
+        let Some(mut part) = self.list.part() else {
+            return Ok(None);
+        };
+        while !part.is_full() {
+            let limit = COPIES.min(self.left);
+            let page = self
+                .board
+                .page(self.after.as_ref(), &self.projects, &self.watches, limit);
+            let (views, next) = page.await?;
+            for view in &views {
+                part.push(&text(&Operation::of(view)));
+            }
+            self.left -= views.len();
+            self.after = next;
+            if self.left == 0 || self.after.is_none() {
+                // `null` at the end.
+                part.finish(&text(&self.after.as_ref().map(encode)));
+                break;
+            }
+        }
+        Ok(Some(part.into_bytes()))
+    }
+
+    fn is_finished(&self) -> bool {
+        self.list.is_finished()
+    }
 }
 
 /// Which operations are wanted.
 struct Filter {
     after: Option<WatchKey>,
     projects: Vec<String>,
-    watches: WatchFilter,
+    watches: Arc<WatchFilter>,
 }
 
 impl Filter {
@@ -55,10 +95,10 @@ impl Filter {
         Ok(Self {
             after,
             projects: listed(params, "project").map(str::to_owned).collect(),
-            watches: WatchFilter {
+            watches: Arc::new(WatchFilter {
                 phases: listed(params, "phase").map(phase).collect::<Result<_, _>>()?,
                 labels,
-            },
+            }),
         })
     }
 }
@@ -90,12 +130,15 @@ pub(super) async fn list(
     let params = Params::parse(query.as_deref(), &["limit", "after", "phase", "project", "label"])?;
     let limit = params.limit(MAX)?;
     let filter = Filter::parse(&params)?;
-    let board = &site.sources.board;
-    let page = board.page(filter.after.as_ref(), &filter.projects, filter.watches, limit);
-    let (watches, next) = page.await.map_err(unavailable)?;
-    let operations = watches.iter().map(Operation::of).collect();
-    let next = next.as_ref().map(encode);
-    Ok(json(&Page { operations, next }))
+    let page = Page {
+        board: Arc::clone(&site.sources.board),
+        after: filter.after,
+        projects: filter.projects,
+        watches: filter.watches,
+        left: limit,
+        list: JsonList::new("operations"),
+    };
+    respond("application/json", page).await.map_err(unavailable)
 }
 
 fn unavailable(error: Unavailable) -> Problem {

@@ -1,8 +1,11 @@
 //! Errors as RFC 9457 has them.
 
+use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+
+const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What is wrong with a request, or in the way of its answer.
 #[derive(Debug)]
@@ -41,25 +44,52 @@ impl Problem {
     }
 }
 
+impl<'a> Body<'a> {
+    fn new(status: StatusCode, detail: &'a str) -> Self {
+        Self {
+            title: title(status),
+            status: status.as_u16(),
+            detail,
+        }
+    }
+}
+
+fn title(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Error")
+}
+
+/// A whole answer with problem details, for requests that cannot be parsed. The connection is closed after it.
+pub(super) fn bare_answer(status: StatusCode, detail: &str) -> Bytes {
+    let body = text(&Body::new(status, detail));
+    let mut answer = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
+         x-content-type-options: nosniff\r\nconnection: close\r\n\r\n",
+        status.as_u16(),
+        title(status),
+        body.len(),
+    )
+    .into_bytes();
+    answer.extend_from_slice(&body);
+    answer.into()
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            detail: &self.detail,
-        };
-        let mut response = json(&body);
+        let mut response = json(&Body::new(self.status, &self.detail));
         *response.status_mut() = self.status;
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         response
     }
 }
 
 /// `body` as JSON.
 pub(super) fn json(body: &impl Serialize) -> Response {
-    let text = serde_json::to_vec(body).expect("strings and numbers always serialize");
-    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], text(body)).into_response()
+}
+
+/// `body` as the text of JSON.
+pub(super) fn text(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("strings and numbers always serialize")
 }

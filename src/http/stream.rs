@@ -1,28 +1,26 @@
 //! `/api/events/stream`: events and snapshots as server-sent events.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::BoxError;
+use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use hyper::body::Frame;
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::Site;
+use super::body::{PART_TIMEOUT, Parts, unlimited};
 use super::events::{cursor, refuse};
-use super::hub::{Seat, event_message, snapshot};
+use super::hub::{Live, Seat, event_message, snapshot};
+use super::log_reader::LogReader;
 use super::params::Params;
 use super::problem::Problem;
-use crate::store::{Cursor, EventFilter, EventPage, EventsError, Store};
+use crate::store::{Cursor, EventFilter, EventPage, Store};
 
-/// Events that are read at a time while a reader catches up.
-const PAGE: usize = 100;
 /// How long a browser waits before it connects again.
-const RETRY: &str = "retry: 1000\n\n";
+const RETRY: &str = "retry: 1000\n";
 
 pub(super) async fn stream(
     State(site): State<Arc<Site>>,
@@ -46,24 +44,24 @@ pub(super) async fn stream(
     };
     // From here on changes are noted; the reader reads the whole after this.
     site.sources.board.start_changes().await;
-    let mut reader = Reader {
-        store: site.sources.store.clone(),
+    let store = site.sources.store.clone();
+    // Without a cursor it begins here: what the client gets first names this place, so that it can come back to it.
+    let begin = match &after {
+        Some(after) => after.clone(),
+        None => end_of_log(&store).await?,
+    };
+    let mut log = LogReader::new(store, Some(begin.clone()), EventFilter::default());
+    // A cursor that is not valid is answered by the status, which must be known before the first message.
+    let page = log.read(usize::MAX).await.map_err(|error| refuse(&error))?;
+    let mut first = format!("{RETRY}id: {begin}\n\n").into_bytes();
+    first.extend_from_slice(&snapshot(&site.sources, Vec::new(), Vec::new()));
+    let body = unlimited(Reader {
+        log,
         seat,
         closing: site.closing.clone(),
-        first: None,
-        missed: None,
-        after,
-    };
-    if reader.after.is_some() {
-        // A cursor that does not hold is told by the status, which must be known before the first message.
-        let page = reader.read().await.map_err(|error| refuse(&error))?;
-        reader.missed = Some(page);
-    }
-    let mut first = Vec::from(RETRY);
-    first.extend_from_slice(&snapshot(&site.sources, Vec::new(), Vec::new()));
-    reader.first = Some(first.into());
-    let body = Body::new(Messages {
-        next: Some(Box::pin(reader.next())),
+        first: Some(first.into()),
+        missed: Some(page),
+        is_behind: false,
     });
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
@@ -73,92 +71,119 @@ pub(super) async fn stream(
     Ok((headers, body).into_response())
 }
 
+async fn end_of_log(store: &Store) -> Result<Cursor, Problem> {
+    let end = store.end_of_log().await;
+    end.map_err(|error| Problem::unreadable(&error))
+}
+
 /// One reader of the stream.
 struct Reader {
-    store: Store,
+    /// Stands where the client is.
+    log: LogReader,
     seat: Seat,
     closing: CancellationToken,
     first: Option<Bytes>,
-    /// What it has missed, as far as it is read.
+    /// What was read of the log and is not sent.
     missed: Option<EventPage>,
-    /// Up to where it has been told, if it cares.
-    after: Option<Cursor>,
+    /// Whether the log has more that the client lacks.
+    is_behind: bool,
+}
+
+impl Parts for Reader {
+    type Error = BoxError;
+
+    /// The next messages; `None` at the end, when the daemon stops or the reader lacks a snapshot.
+    async fn next(&mut self) -> Result<Option<Bytes>, BoxError> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let closing = self.closing.clone();
+        let messages = closing.run_until_cancelled(self.messages()).await;
+        messages.unwrap_or(Ok(None))
+    }
 }
 
 impl Reader {
-    async fn read(&self) -> Result<EventPage, EventsError> {
-        self.store
-            .events_after(self.after.clone(), PAGE, EventFilter::default())
-            .await
-    }
-
-    /// The next message; `None` at the end, be it that the reader fell behind, or that the daemon stops.
-    async fn next(mut self) -> Option<(Bytes, Self)> {
-        if let Some(first) = self.first.take() {
-            return Some((first, self));
-        }
-        while let Some(page) = self.missed.take() {
-            self.after = Some(page.next.clone());
-            if page.more {
-                self.missed = Some(self.read().await.ok()?);
-            }
-            let mut messages = Vec::new();
-            for event in &page.events {
-                messages.extend_from_slice(&event_message(event));
-            }
-            if !messages.is_empty() {
-                return Some((messages.into(), self));
-            }
-        }
-        let closing = self.closing.clone();
-        let message = closing.run_until_cancelled(self.live()).await??;
-        Some((message, self))
-    }
-
-    async fn live(&mut self) -> Option<Bytes> {
+    async fn messages(&mut self) -> Result<Option<Bytes>, BoxError> {
         loop {
-            tokio::select! {
-                event = self.seat.events.recv() => {
-                    let event = event.ok()?;
-                    // What was read from the log while it was told to the seat as well is not told twice.
-                    if self.after.as_ref().is_none_or(|after| event.cursor.is_after(after)) {
-                        return Some(event.message);
-                    }
+            if let Some(page) = self.missed.take() {
+                self.is_behind = page.more;
+                if !page.events.is_empty() {
+                    return Ok(Some(page.events.iter().flat_map(event_message).collect()));
                 }
-                snapshot = self.seat.snapshots.recv() => return snapshot.ok(),
+            }
+            if self.is_behind {
+                let page = tokio::time::timeout(PART_TIMEOUT, self.log.read(usize::MAX)).await??;
+                self.missed = Some(page);
+                continue;
+            }
+            let live = tokio::select! {
+                live = self.seat.events.recv() => live,
+                snapshot = self.seat.snapshots.recv() => return Ok(snapshot.ok()),
+            };
+            match live {
+                Ok(live) => match order(self.log.after(), &live) {
+                    Order::Next => {
+                        self.log.set_after(live.cursor);
+                        if let Some(message) = live.message {
+                            return Ok(Some(message));
+                        }
+                    }
+                    Order::Sent => {}
+                    Order::Gap => self.is_behind = true,
+                },
+                Err(RecvError::Lagged(_)) => self.is_behind = true,
+                Err(RecvError::Closed) => return Ok(None),
             }
         }
     }
 }
 
-type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Reader)>> + Send>>;
-
-/// The messages of a reader as the body of an answer: made when the connection can take more, not before.
-struct Messages {
-    next: Option<Next>,
+#[derive(Debug, PartialEq, Eq)]
+enum Order {
+    /// It was read from the log already.
+    Sent,
+    /// It follows what was sent.
+    Next,
+    /// Something between the two is only in the log.
+    Gap,
 }
 
-impl HttpBody for Messages {
-    type Data = Bytes;
-    type Error = Infallible;
+fn order(sent: Option<&Cursor>, live: &Live) -> Order {
+    let Some(sent) = sent else {
+        return Order::Gap;
+    };
+    if live.before.is_after(sent) {
+        Order::Gap
+    } else if live.cursor.is_after(sent) {
+        Order::Next
+    } else {
+        Order::Sent
+    }
+}
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(next) = &mut self.next else {
-            return Poll::Ready(None);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_before_a_live_event_is_seen() {
+        let cursor = |row: u32| -> Cursor { format!("0a-{row}").parse().unwrap() };
+        let live = |before, row, message: &'static str| Live {
+            before: cursor(before),
+            cursor: cursor(row),
+            message: (!message.is_empty()).then(|| Bytes::from_static(message.as_bytes())),
         };
-        match next.as_mut().poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => {
-                self.next = None;
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some((message, reader))) => {
-                self.next = Some(Box::pin(reader.next()));
-                Poll::Ready(Some(Ok(Frame::data(message))))
-            }
-        }
+        let at = |row| Some(cursor(row));
+        assert_eq!(order(at(5).as_ref(), &live(5, 6, "e")), Order::Next);
+        // Rows between them were removed.
+        assert_eq!(order(at(5).as_ref(), &live(3, 6, "e")), Order::Next);
+        assert_eq!(order(at(6).as_ref(), &live(5, 6, "e")), Order::Sent);
+        assert_eq!(order(at(9).as_ref(), &live(5, 6, "e")), Order::Sent);
+        assert_eq!(order(at(4).as_ref(), &live(5, 6, "e")), Order::Gap);
+        assert_eq!(order(None, &live(5, 6, "e")), Order::Gap);
+        // The stream goes on at another place.
+        assert_eq!(order(at(4).as_ref(), &live(5, 5, "")), Order::Gap);
+        assert_eq!(order(at(5).as_ref(), &live(5, 5, "")), Order::Sent);
     }
 }

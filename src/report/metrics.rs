@@ -5,6 +5,7 @@
 //! `metrics.per_operation` asks for them.
 
 mod endpoints;
+mod per_operation;
 mod scrape;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use prometheus::{
 use crate::core::answer::Answer;
 use crate::core::event::{Event, EventType};
 
+pub use per_operation::OperationSeries;
 pub use scrape::{CONTENT_TYPE, Scrape};
 
 /// Before every name but `process_*`.

@@ -134,11 +134,19 @@ async fn on_loopback_only_loopback_names_are_answered() {
     }
     for request in [
         "GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n",
-        "GET /metrics HTTP/1.0\r\n\r\n",
+        "GET /metrics HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
         "GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: attacker.example\r\nConnection: close\r\n\r\n",
     ] {
         let answer = bench.raw(request.as_bytes()).await;
         assert!(answer.contains(" 400 "), "{answer}");
+    }
+    // Simple probes speak HTTP/1.0 and have no name for the host.
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let answer = bench.raw(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
+        let foreign = format!("GET {path} HTTP/1.0\r\nHost: attacker.example\r\n\r\n");
+        let answer = bench.raw(foreign.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.0 403 "), "{answer}");
     }
     let absolute =
         "GET http://attacker.example/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";

@@ -20,6 +20,8 @@ struct Message {
 struct Stream {
     answer: Response,
     buffer: String,
+    /// What a browser would send when it comes back.
+    last_id: Option<String>,
 }
 
 impl Stream {
@@ -33,9 +35,11 @@ impl Stream {
         Self {
             answer,
             buffer: String::new(),
+            last_id: None,
         }
     }
 
+    /// The next message; what has no event name, such as the first ID alone, is kept in `last_id`.
     async fn next(&mut self) -> Message {
         loop {
             if let Some((block, rest)) = self.buffer.split_once("\n\n") {
@@ -50,6 +54,9 @@ impl Stream {
                     }
                 }
                 self.buffer = rest.to_owned();
+                if message.id.is_some() {
+                    self.last_id.clone_from(&message.id);
+                }
                 if !message.event.is_empty() {
                     return message;
                 }
@@ -160,6 +167,32 @@ async fn events_and_snapshots_come_as_they_happen() {
     std::fs::write(bench.daemon.list_path(), "op-300-100-s-3\n").unwrap();
     let next = back.until(|message| message.event != "snapshot").await;
     assert_eq!(next.data["data"]["operationId"], "op-300-100-s-3");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_its_first_event_misses_nothing() {
+    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
+    bench.phase("op-600000-5000-s-1", "running").await;
+    let mut stream = Stream::open(&bench, None).await;
+    assert_eq!(stream.next().await.event, "snapshot");
+    let id = stream.last_id.clone().expect("the first bytes have an ID");
+    drop(stream);
+    // What happens while nobody is connected.
+    std::fs::write(bench.daemon.list_path(), "op-200-100-s-2\n").unwrap();
+    bench.phase("op-200-100-s-2", "succeeded").await;
+
+    let mut back = Stream::open(&bench, Some(&id)).await;
+    let mut types = Vec::new();
+    while types.last().is_none_or(|last| last != "operation.succeeded") {
+        let message = back.until(|message| message.event != "snapshot").await;
+        assert_eq!(message.data["data"]["operationId"], "op-200-100-s-2");
+        types.push(message.event);
+    }
+    assert_eq!(types[0], "operation.started");
+    // A client that comes back before its first event is still at the same place.
+    let mut again = Stream::open(&bench, Some(&id)).await;
+    again.next().await;
+    assert_eq!(again.last_id, Some(id));
 }
 
 #[tokio::test]

@@ -144,3 +144,24 @@ async fn series_do_not_grow_with_the_watch_list() {
     let many: Vec<&str> = lines.iter().map(String::as_str).collect();
     assert_eq!(count(&many).await, one);
 }
+
+#[tokio::test]
+async fn the_series_of_many_operations_make_one_text() {
+    const COUNT: usize = 300;
+    let lines: Vec<String> = (0..COUNT).map(|n| format!("op-600000-5000-s-{n}")).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let bench = Bench::start_with(&lines, |setup| setup.set("metrics.per_operation", "true")).await;
+    for id in &lines {
+        bench.phase(id, "running").await;
+    }
+    let text = bench.text("/metrics").await;
+    promtool_is_content_with(&text);
+    let families = parse(&text);
+    for name in ["operation_records_processed", "operation_progress_ratio"] {
+        for id in &lines {
+            let labels = format!("operation_id=\"{id}\",project=\"my-project\"");
+            let value = value(&families, name, &labels);
+            assert!((0.0..5_000.0).contains(&value), "{name} {id}: {value}");
+        }
+    }
+}

@@ -4,17 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Encoder, Gauge, GaugeVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder};
 use tokio::runtime::Handle;
 
 use super::{Metrics, endpoints, opts};
-use crate::board::{Board, WatchFilter};
+use crate::board::Board;
 use crate::error::chain;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
-
-/// How long the outbox may take to be counted: scrapes time out after 10 s by default.
-const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,12 +27,12 @@ pub struct Scrape<'a> {
     pub store: &'a Store,
     /// The runtime that polls.
     pub polling: &'a Handle,
-    /// Whether each operation gets series of its own.
-    pub per_operation: bool,
+    /// How long the outbox may take to be counted.
+    pub store_timeout: Duration,
 }
 
 impl Metrics {
-    /// Everything, in text format 0.0.4.
+    /// Everything but the series of each operation, in text format 0.0.4.
     ///
     /// # Errors
     /// When the metrics are not well-formed, which is a bug.
@@ -59,14 +56,11 @@ impl Metrics {
         register(&registry, &tasks)?;
         scrape.api_health(&registry)?;
         let delays = self.deliveries(&registry)?;
-        match tokio::time::timeout(STORE_TIMEOUT, scrape.store.endpoint_stats()).await {
+        match tokio::time::timeout(scrape.store_timeout, scrape.store.endpoint_stats()).await {
             Ok(Ok(stats)) => endpoints::backlog(&registry, &stats)?,
             // Missing series say so; all others are worth telling.
             Ok(Err(error)) => tracing::debug!(error = chain(&error), "the outbox could not be counted"),
             Err(_) => tracing::debug!("the outbox could not be counted in time"),
-        }
-        if scrape.per_operation {
-            scrape.each_operation(&registry).await?;
         }
         let mut families = self.0.registry.gather();
         families.extend(registry.gather());
@@ -149,45 +143,6 @@ impl Scrape<'_> {
                 .map_or(0.0, |time| time.as_millisecond() as f64 / 1000.0),
         );
         register(registry, &last_success)
-    }
-
-    async fn each_operation(&self, registry: &Registry) -> prometheus::Result<()> {
-        let labels = ["project", "operation_id"];
-        let processed = IntGaugeVec::new(
-            opts(
-                "operation_records_processed",
-                "Records that the operation has processed.",
-            ),
-            &labels,
-        )?;
-        let ratio = GaugeVec::new(
-            opts(
-                "operation_progress_ratio",
-                "Records processed of those estimated, from 0 to 1.",
-            ),
-            &labels,
-        )?;
-        let watches = match self.board.all(WatchFilter::default()).await {
-            Ok(watches) => watches,
-            Err(error) => {
-                tracing::debug!(error = chain(&error), "the series of operations are left out");
-                return Ok(());
-            }
-        };
-        for view in watches {
-            let Some(progress) = view.watch.progress(crate::clock::wall()) else {
-                continue;
-            };
-            let values = [&*view.key.project, &*view.key.operation];
-            processed
-                .with_label_values(&values)
-                .set(i64::try_from(progress.records_processed).unwrap_or(i64::MAX));
-            if let Some(percent) = progress.percent {
-                ratio.with_label_values(&values).set(percent / 100.0);
-            }
-        }
-        register(registry, &processed)?;
-        register(registry, &ratio)
     }
 }
 

@@ -3,23 +3,21 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
-use crate::board::{ApiView, Board, Page, Port, ProjectView, Question, WatchView};
+use crate::board::{ApiView, Board, Port, ProjectView, Question};
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::event::ApiData;
 use crate::core::gate::Limits;
 use crate::core::phase::Phase;
-use crate::core::watch::Watch;
-use crate::core::watch_list::WatchKey;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
 
-async fn render(metrics: &Metrics, board: &Board, per_operation: bool) -> String {
+async fn render(metrics: &Metrics, board: &Board) -> String {
     let scrape = Scrape {
         board,
         list: Arc::new(Snapshot::default()),
         store: &Store::in_memory(),
         polling: &tokio::runtime::Handle::current(),
-        per_operation,
+        store_timeout: Duration::from_secs(5),
     };
     String::from_utf8(metrics.render(&scrape).await.unwrap()).unwrap()
 }
@@ -33,7 +31,7 @@ fn has(text: &str, line: &str) {
 
 #[tokio::test]
 async fn closed_sets_of_labels_exist_from_the_start() {
-    let text = render(&Metrics::new(), &Board::default(), false).await;
+    let text = render(&Metrics::new(), &Board::default()).await;
     for outcome in Answer::OUTCOMES {
         has(
             &text,
@@ -102,7 +100,7 @@ async fn what_happens_is_counted() {
         reason: String::new(),
     };
     metrics.event(&Event::api(EventType::CredentialsRejected, data.since, data));
-    let text = render(&metrics, &board, false).await;
+    let text = render(&metrics, &board).await;
     for line in [
         "backfill_watch_polls_total{outcome=\"tls\"} 1",
         "backfill_watch_poll_duration_seconds_bucket{le=\"0.01\"} 0",
@@ -118,46 +116,15 @@ async fn what_happens_is_counted() {
         has(&text, line);
     }
     board.detach("p");
-    assert!(!render(&metrics, &board, false).await.contains("project=\"p\""));
+    assert!(!render(&metrics, &board).await.contains("project=\"p\""));
 }
 
 #[tokio::test]
-async fn operations_have_series_of_their_own_only_where_that_is_asked_for() {
+async fn operations_are_counted_and_not_named() {
     let board = Board::default();
-    let (view, mut questions) = attach(&board, "p", ApiView::default());
+    let (view, _questions) = attach(&board, "p", ApiView::default());
     view.send_modify(|view| view.phases.add(Phase::Pending));
-    let key = WatchKey {
-        project: "p".into(),
-        operation: "op-1".into(),
-    };
-    let mut state = serde_json::to_value(Watch::default()).unwrap();
-    state["progress"]["processed"] = 1250.into();
-    state["progress"]["total"] = 5000.into();
-    let watch: Watch = serde_json::from_value(state).unwrap();
-    tokio::spawn(async move {
-        while let Some(Question::Page { reply, .. }) = questions.recv().await {
-            let view = WatchView {
-                key: key.clone(),
-                labels: Arc::default(),
-                watch: watch.clone(),
-            };
-            let page = Page {
-                watches: vec![view],
-                next: None,
-            };
-            reply.send(page).unwrap();
-        }
-    });
-    let metrics = Metrics::new();
-    assert!(!render(&metrics, &board, false).await.contains("op-1"));
-    let text = render(&metrics, &board, true).await;
-    has(
-        &text,
-        "backfill_watch_operation_records_processed{operation_id=\"op-1\",project=\"p\"} 1250",
-    );
-    has(
-        &text,
-        "backfill_watch_operation_progress_ratio{operation_id=\"op-1\",project=\"p\"} 0.25",
-    );
+    let text = render(&Metrics::new(), &board).await;
+    assert!(!text.contains("op-1"));
     has(&text, "backfill_watch_operations{phase=\"pending\"} 1");
 }

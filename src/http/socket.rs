@@ -1,0 +1,267 @@
+//! The socket of one connection: disconnected when the client stops reading, and closed so that what was sent last
+//! arrives.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+use super::pace::Pace;
+use super::problem;
+
+/// How long, and how much, is read of what the client still sends after the last answer. Closing a socket with unread
+/// bytes resets the connection, and the client may lose the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const MAX_LINGER_BYTES: usize = 2 * 1024 * 1024;
+
+/// What a connection is made of.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// Drops what is unsent when it is closed.
+    fn discard_unsent(&self);
+}
+
+impl Stream for TcpStream {
+    fn discard_unsent(&self) {
+        // Without this the kernel would keep the unsent bytes for minutes. Best effort: it is closed in any case.
+        let _ = self.set_zero_linger();
+    }
+}
+
+/// The socket as hyper sees it.
+#[derive(Debug)]
+pub(super) struct Socket<S> {
+    stream: S,
+    pace: Arc<Pace>,
+    /// How long a write may make no progress.
+    patience: Duration,
+    /// Runs while a write waits.
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// What is sent instead of hyper's own answer, which has no body.
+    refusal: Option<Bytes>,
+    /// Runs from the end of writing on.
+    lingering: Option<Lingering>,
+}
+
+#[derive(Debug)]
+struct Lingering {
+    end: Pin<Box<Sleep>>,
+    read: usize,
+}
+
+impl<S: Stream> Socket<S> {
+    pub(super) fn new(stream: S, patience: Duration, pace: Arc<Pace>) -> Self {
+        Self {
+            stream,
+            pace,
+            patience,
+            alarm: None,
+            refusal: None,
+            lingering: None,
+        }
+    }
+
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.alarm = None;
+            return written;
+        }
+        let patience = self.patience;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(alarm.as_mut().poll(cx));
+        self.stream.discard_unsent();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Sends problem details in place of `answer`, with which hyper refuses a malformed request.
+    fn poll_refuse(&mut self, cx: &mut Context<'_>, answer: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut refusal = match self.refusal.take() {
+            Some(refusal) => refusal,
+            None => refusal_of(answer),
+        };
+        while !refusal.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, &refusal);
+            match self.watch(cx, written) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(length)) => drop(refusal.split_to(length)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.refusal = Some(refusal);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(answer.iter().map(|slice| slice.len()).sum()))
+    }
+}
+
+/// The answer to a request that hyper could not parse, from the status line that it chose.
+fn refusal_of(answer: &[IoSlice<'_>]) -> Bytes {
+    let code = answer.first().and_then(|line| line.get(9..12));
+    let status = code.and_then(|code| StatusCode::from_bytes(code).ok());
+    let (status, detail) = match status {
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "request line and headers have more than 32 KiB",
+        ),
+        Some(StatusCode::URI_TOO_LONG) => (StatusCode::URI_TOO_LONG, "the path and query are too long"),
+        _ => (StatusCode::BAD_REQUEST, "this is not an HTTP/1 request"),
+    };
+    problem::bare_answer(status, detail)
+}
+
+impl<S: Stream> AsyncRead for Socket<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: Stream> AsyncWrite for Socket<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.pace.is_answering() {
+            return self.poll_refuse(cx, &[IoSlice::new(bytes)]);
+        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if !self.pace.is_answering() {
+            return self.poll_refuse(cx, slices);
+        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// Called when hyper has nothing left to write.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.pace.sent();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.lingering = Some(Lingering {
+                end: Box::pin(sleep(LINGER)),
+                read: 0,
+            });
+        }
+        let Self {
+            stream, lingering, ..
+        } = &mut *self;
+        let Some(lingering) = lingering else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut space = [0; 1024];
+        while lingering.end.as_mut().poll(cx).is_pending() && lingering.read < MAX_LINGER_BYTES {
+            let mut buffer = ReadBuf::new(&mut space);
+            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => lingering.read += buffer.filled().len(),
+                // The client has closed its side, or is gone.
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::core::connections::ConnectionLimits;
+    use crate::http::places::Places;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    impl Stream for DuplexStream {
+        fn discard_unsent(&self) {}
+    }
+
+    fn pace() -> Arc<Pace> {
+        Pace::new(Places::new(ConnectionLimits::within(64)).admit().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_stops_is_disconnected_and_a_slow_one_is_not() {
+        let (ours, mut theirs) = tokio::io::duplex(4);
+        let pace = pace();
+        pace.begin_request().await;
+        let mut socket = Socket::new(ours, PATIENCE, pace);
+        let writing = async {
+            socket.write_all(&[7; 12]).await?;
+            socket.write_all(&[7; 12]).await
+        };
+        let reading = async {
+            let mut buffer = [0; 4];
+            for _ in 0..3 {
+                tokio::time::sleep(PATIENCE - Duration::from_millis(1)).await;
+                theirs.read_exact(&mut buffer).await.unwrap();
+            }
+            clock::instant()
+        };
+        let (written, last_read) = tokio::join!(writing, reading);
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(clock::instant() - last_read, PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_of_hyper_gets_problem_details() {
+        let (ours, mut theirs) = tokio::io::duplex(16);
+        let mut socket = Socket::new(ours, PATIENCE, pace());
+        let refusing = async {
+            let answer = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
+            socket.write_all(answer).await.unwrap();
+            socket.shutdown().await.unwrap();
+        };
+        let reading = async {
+            let mut answer = String::new();
+            theirs.read_to_string(&mut answer).await.unwrap();
+            // The client goes on sending for a while.
+            theirs.write_all(&[b'x'; 100]).await.unwrap();
+            drop(theirs);
+            answer
+        };
+        let ((), answer) = tokio::join!(refusing, reading);
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("content-type: application/problem+json"), "{head}");
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{head}"
+        );
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["status"], 431);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_stops_sending_is_closed_all_the_same() {
+        let (ours, theirs) = tokio::io::duplex(16);
+        let mut socket = Socket::new(ours, PATIENCE, pace());
+        let begun = clock::instant();
+        socket.shutdown().await.unwrap();
+        assert_eq!(clock::instant() - begun, LINGER);
+        drop(theirs);
+    }
+}

@@ -1,0 +1,33 @@
+//! How many files the process may have open at a time: connections, the state and the watch list count.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Raises the limit as far as an ordinary user may. Does nothing where the system refuses it.
+pub fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files cannot be raised; fewer connections are served");
+    }
+}
+
+/// The present limit.
+#[must_use]
+pub fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_raised_as_far_as_it_goes() {
+        raise_limit();
+        let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        assert_eq!(limit(), most);
+    }
+}
