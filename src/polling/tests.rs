@@ -693,13 +693,13 @@ async fn pages_and_changes_are_what_the_watches_are() {
     let all = bench.board.all(WatchFilter::default()).await.unwrap();
     assert_eq!(all.len(), 2_500);
     assert!(all.is_sorted_by_key(|view| view.key.clone()));
-    let odd = WatchFilter {
+    let odd = Arc::new(WatchFilter {
         labels: vec![("n".to_owned(), Some("1".to_owned()))],
         ..WatchFilter::default()
-    };
-    let (page, next) = bench.board.page(None, &[], odd.clone(), 700).await.unwrap();
+    });
+    let (page, next) = bench.board.page(None, &[], &odd, 700).await.unwrap();
     assert_eq!((page.len(), &*page[699].key.operation), (700, "op-1399"));
-    let (rest, none) = bench.board.page(next.as_ref(), &[], odd, 1_000).await.unwrap();
+    let (rest, none) = bench.board.page(next.as_ref(), &[], &odd, 1_000).await.unwrap();
     assert_eq!((rest.len(), none), (550, None));
 
     bench.board.start_changes().await;
