@@ -32,7 +32,7 @@ use crate::report::webhook::{Sender, TimeLimits};
 use crate::store::{Store, Threads};
 use crate::supervisor::done;
 use crate::systemd;
-use crate::watch_list::{self, WatchListSource};
+use crate::watch_list::{self, SourceSettings, WatchListSource};
 pub use daemon::{Daemon, Parts};
 use pages::Pages;
 use poll_thread::PollThread;
@@ -199,9 +199,7 @@ impl App {
         let client = client(&settings.ampersand).await?;
         let sources = key_sources(&settings.ampersand);
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
-        let names = project_names(&settings.ampersand);
-        let (list_source, list) =
-            WatchListSource::new(settings.watch_list.clone(), settings.watch_list_refresh, names);
+        let (list_source, list) = WatchListSource::new(list_settings(&settings));
         let polling = PollThread::start().context("cannot start the thread that polls")?;
         let parts = Parts {
             fetch,
@@ -312,11 +310,7 @@ impl App {
         let secrets = read_secrets(&settings.webhooks).await;
         self.settings = settings;
         self.daemon.apply(&self.settings, secrets).await?;
-        let list = self.list.set(
-            self.settings.watch_list.clone(),
-            self.settings.watch_list_refresh,
-            project_names(&self.settings.ampersand),
-        );
+        let list = self.list.set(list_settings(&self.settings));
         tracing::info!("settings reloaded");
         Ok(list)
     }
@@ -380,6 +374,15 @@ pub(crate) async fn client(ampersand: &Ampersand) -> anyhow::Result<Client> {
         max_concurrent_requests: ampersand.max_concurrent_requests.get(),
     };
     Ok(tokio::task::spawn_blocking(move || Client::new(settings)).await??)
+}
+
+fn list_settings(settings: &Settings) -> SourceSettings {
+    SourceSettings {
+        path: settings.watch_list.clone(),
+        refresh: settings.watch_list_refresh,
+        shrink_delay: settings.watch_list_shrink_delay,
+        projects: project_names(&settings.ampersand),
+    }
 }
 
 pub(crate) fn limits(ampersand: &Ampersand) -> Limits {

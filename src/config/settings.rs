@@ -43,6 +43,8 @@ pub struct Settings {
     pub watch_list: PathBuf,
     /// How often the watch list is looked at.
     pub watch_list_refresh: Duration,
+    /// How long a change that removes nearly all entries waits for them to return; may be zero.
+    pub watch_list_shrink_delay: Duration,
     /// The folder for state; relative to the current directory.
     pub state_dir: PathBuf,
     /// How long what is over or was taken off the list is remembered.
@@ -149,6 +151,11 @@ impl Settings {
                 "watch_list_refresh",
                 defaults::WATCH_LIST_REFRESH,
                 shortest_refresh,
+            ),
+            watch_list_shrink_delay: reader.duration(
+                "watch_list_shrink_delay",
+                defaults::WATCH_LIST_SHRINK_DELAY,
+                Duration::ZERO,
             ),
             state_dir: reader
                 .path("state_dir")

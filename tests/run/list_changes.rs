@@ -199,7 +199,7 @@ async fn a_list_that_is_lost_is_told_once_and_keeps_running() {
     daemon.event_of("op0", "operation.started").await;
     let path = daemon.list_path();
     fs::remove_file(&path).unwrap();
-    let lost = |line: &Line| line["message"] == "watch list cannot be read, the last good one stays in force";
+    let lost = |line: &Line| line["message"] == "watch list cannot be read, the last good one stays active";
     daemon.wait_for("that the list is lost", lost).await;
     let polls = simulator.requests_of("op0");
     until("the last good list is polled on", || {
