@@ -32,7 +32,7 @@ use crate::report::webhook::{Sender, TimeLimits};
 use crate::store::{Store, Threads};
 use crate::supervisor::done;
 use crate::systemd;
-use crate::watch_list::{self, SourceSettings, WatchListSource};
+use crate::watch_list::{self, SourceSettings, WatchListSource, only_rejected_lines};
 pub use daemon::{Daemon, Parts};
 use pages::Pages;
 use poll_thread::PollThread;
@@ -89,6 +89,8 @@ pub enum Ending {
     AllSucceeded,
     /// Every listed watch is over, not all of them succeeded.
     NotAllSucceeded,
+    /// Every listed watch succeeded, and lines of the watch list were rejected.
+    LinesRejected,
 }
 
 /// The running daemon.
@@ -150,6 +152,7 @@ async fn run_on(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let (mut app, tasks) = App::start(source, settings, log, in_memory).await?;
     let mut standing = app.daemon.standing();
+    let mut lists = app.list.snapshots();
     // All of them were read just now.
     let mut look_at_secrets = tokio::time::interval_at(clock::instant() + SECRETS_REFRESH, SECRETS_REFRESH);
     look_at_secrets.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -161,6 +164,7 @@ async fn run_on(
             },
             _ = look_at_secrets.tick() => app.refresh_secrets().await,
             () = done(&mut standing), if until == Until::Done => break None,
+            () = only_rejected_lines(&mut lists), if until == Until::Done => break None,
         }
     };
     let ending = match stopped_by {
@@ -330,10 +334,14 @@ impl App {
             expired = count(Phase::Expired),
             "every listed operation is over"
         );
-        if endings.keys().all(|phase| *phase == Phase::Succeeded) {
-            Ending::AllSucceeded
-        } else {
+        let snapshot = self.list.snapshots().borrow().clone();
+        let rejected = snapshot.name_rejected_lines(&self.settings.watch_list);
+        if endings.keys().any(|phase| *phase != Phase::Succeeded) {
             Ending::NotAllSucceeded
+        } else if rejected > 0 {
+            Ending::LinesRejected
+        } else {
+            Ending::AllSucceeded
         }
     }
 

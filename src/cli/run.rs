@@ -15,7 +15,7 @@ Examples:
     AMPERSAND_API_KEY=… BACKFILL_WATCH_AMPERSAND__PROJECT=my-project \\
         backfill-watch run --watch-list /data/watch.list
 
-  In a script, until every listed operation is over:
+  In a script, until every listed operation is finished:
     backfill-watch run --until-done --watch-list watch.list --state-dir ./state
 
 Signals: SIGHUP reloads settings, secrets and the watch list; SIGTERM and SIGINT stop, a second one at once.";
@@ -27,7 +27,7 @@ pub struct RunArgs {
     #[command(flatten)]
     settings: SettingsArgs,
 
-    /// End when every listed operation is over: exit 0 if all succeeded, else 1
+    /// End when every listed operation is finished: exit 0 if all succeeded, 1 if not, 2 if lines were rejected
     #[arg(long)]
     until_done: bool,
 }
@@ -57,6 +57,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         // Stopped in order is how a service ends; a script that waits for the end of its operations did not get it.
         (Ending::Stopped(_), Until::Stopped) | (Ending::AllSucceeded, _) => 0,
         (Ending::NotAllSucceeded, _) => exit::FAILED,
+        (Ending::LinesRejected, _) => exit::USAGE,
         (Ending::Stopped(signal), Until::Done) | (Ending::Forced(signal), _) => signal.exit_code(),
     }))
 }
