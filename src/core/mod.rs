@@ -11,6 +11,7 @@ pub mod kind;
 pub mod log_line;
 pub mod operation;
 pub mod outlook;
+pub mod paging;
 pub mod progress;
 pub mod project;
 pub mod retry;
