@@ -7,6 +7,7 @@ use crate::cli::words;
 use crate::clock;
 use crate::core::text::one_line;
 use crate::core::watch::Phase;
+use crate::core::watch_list::label_text;
 
 /// Longer cells are cut: what is whole stands in the JSON.
 const MAX_CELL: usize = 60;
@@ -68,7 +69,7 @@ fn cells(operation: &Value, now: Timestamp) -> Vec<String> {
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+        .map(|(name, value)| label_text(name, value.as_str().unwrap_or_default()))
         .collect();
     let is_running = operation["phase"] == Phase::Running.as_str();
     let rate = progress["recordsPerSecond"].as_f64().filter(|_| is_running);
