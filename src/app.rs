@@ -321,6 +321,15 @@ impl App {
 
     /// How the listed watches ended.
     fn count_endings(&self) -> Ending {
+        let list = self.list.snapshots().borrow().clone();
+        let rejected = list.name_rejected_lines(&self.settings.watch_list);
+        if list.has_only_rejected_lines() {
+            tracing::error!(
+                rejected,
+                "no line of the watch list can be used, so nothing was watched"
+            );
+            return Ending::LinesRejected;
+        }
         let mut endings: HashMap<Phase, usize> = HashMap::new();
         for watched in self.daemon.board().all() {
             *endings.entry(watched.look(|watch| watch.phase())).or_default() += 1;
@@ -334,8 +343,6 @@ impl App {
             expired = count(Phase::Expired),
             "every listed operation is over"
         );
-        let snapshot = self.list.snapshots().borrow().clone();
-        let rejected = snapshot.name_rejected_lines(&self.settings.watch_list);
         if endings.keys().any(|phase| *phase != Phase::Succeeded) {
             Ending::NotAllSucceeded
         } else if rejected > 0 {

@@ -233,6 +233,8 @@ async fn until_done_exits_2_when_lines_were_rejected() {
         [1, 2, 1, 2],
         "when found, and at the end"
     );
+    let is_verdict = |line: &Line| line["message"] == "every listed operation is over";
+    assert_eq!(daemon.log.lines(is_verdict).len(), 0, "nothing was watched");
 
     let mut daemon = start(&["op-100-100-s-a", "op/2", "op-100-100-s-a"]);
     assert_eq!(daemon.exit_code().await, Some(2));
