@@ -32,7 +32,7 @@ use crate::report::tell::tell;
 use crate::report::webhook::{Sender, TimeLimits};
 use crate::store::{Store, Threads};
 use crate::systemd;
-use crate::watch_list::{self, WatchListSource};
+use crate::watch_list::{self, SourceSettings, WatchListSource, only_rejected_lines};
 pub use daemon::{Daemon, Parts};
 use pages::Pages;
 use poll_thread::PollThread;
@@ -91,6 +91,8 @@ pub enum Ending {
     AllSucceeded,
     /// Every listed watch is over, not all of them succeeded.
     NotAllSucceeded,
+    /// Every listed watch succeeded, and lines of the watch list were rejected.
+    LinesRejected,
 }
 
 /// The running daemon.
@@ -153,10 +155,14 @@ async fn run_on(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let (mut app, tasks) = App::start(source, settings, log, in_memory).await?;
     let finished = app.daemon.finished();
+    let mut lists = app.list.snapshots();
     let ends = async move {
         match until {
             Until::Stopped => std::future::pending().await,
-            Until::Done => finished.await,
+            Until::Done => tokio::select! {
+                () = finished => {}
+                () = only_rejected_lines(&mut lists) => {}
+            },
             // An error means that the caller has gone, which is a reason to end as well.
             Until::Asked(asked) => drop(asked.await),
         }
@@ -211,9 +217,7 @@ impl App {
         let client = client(&settings.ampersand).await?;
         let sources = key_sources(&settings.ampersand);
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
-        let names = project_names(&settings.ampersand);
-        let (list_source, list) =
-            WatchListSource::new(settings.watch_list.clone(), settings.watch_list_refresh, names);
+        let (list_source, list) = WatchListSource::new(list_settings(&settings));
         let polling = PollThread::start().context("cannot start the thread that polls")?;
         let parts = Parts {
             fetch,
@@ -324,17 +328,22 @@ impl App {
         let secrets = read_secrets(&settings.webhooks).await;
         self.settings = settings;
         self.daemon.apply(&self.settings, secrets).await?;
-        let list = self.list.set(
-            self.settings.watch_list.clone(),
-            self.settings.watch_list_refresh,
-            project_names(&self.settings.ampersand),
-        );
+        let list = self.list.set(list_settings(&self.settings));
         tracing::info!("settings reloaded");
         Ok(list)
     }
 
     /// How the listed watches ended.
     fn count_endings(&self) -> Ending {
+        let list = self.list.snapshots().borrow().clone();
+        let rejected = list.name_rejected_lines(&self.settings.watch_list);
+        if list.has_only_rejected_lines() {
+            tracing::error!(
+                rejected,
+                "no line of the watch list can be used, so nothing was watched"
+            );
+            return Ending::LinesRejected;
+        }
         let phases = self.daemon.board().phases();
         tracing::info!(
             succeeded = phases.of(Phase::Succeeded),
@@ -344,10 +353,12 @@ impl App {
             expired = phases.of(Phase::Expired),
             "every listed operation is over"
         );
-        if phases.of(Phase::Succeeded) == phases.total() {
-            Ending::AllSucceeded
-        } else {
+        if phases.of(Phase::Succeeded) != phases.total() {
             Ending::NotAllSucceeded
+        } else if rejected > 0 {
+            Ending::LinesRejected
+        } else {
+            Ending::AllSucceeded
         }
     }
 
@@ -388,6 +399,15 @@ pub(crate) async fn client(ampersand: &Ampersand) -> anyhow::Result<Client> {
         max_concurrent_requests: ampersand.max_concurrent_requests.get(),
     };
     Ok(tokio::task::spawn_blocking(move || Client::new(settings)).await??)
+}
+
+fn list_settings(settings: &Settings) -> SourceSettings {
+    SourceSettings {
+        path: settings.watch_list.clone(),
+        refresh: settings.watch_list_refresh,
+        shrink_delay: settings.watch_list_shrink_delay,
+        projects: project_names(&settings.ampersand),
+    }
 }
 
 pub(crate) fn limits(ampersand: &Ampersand) -> Limits {

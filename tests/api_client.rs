@@ -540,7 +540,6 @@ async fn operations_are_listed_page_by_page() {
     for (pagination, next) in [
         (r#"{"done":false,"nextPageToken":"a+b=="}"#, Some("a+b==")),
         (r#"{"done":true,"nextPageToken":"a"}"#, None),
-        (r#"{"done":false,"nextPageToken":""}"#, None),
         (r#"{"done":true}"#, None),
     ] {
         let server = Server::start(page(pagination), Then::Close).await;
@@ -559,6 +558,13 @@ async fn operations_are_listed_page_by_page() {
         );
         assert_eq!(server.heads()[0].lines().next(), Some(line.as_str()));
     }
+    let server = Server::start(page(r#"{"done":false,"nextPageToken":""}"#), Then::Close).await;
+    let error = server
+        .client()
+        .list_operations("p", "i", "n", &key(), 50, None)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("no nextPageToken"), "{error}");
     let server = Server::start(
         json("200 OK", r#"{"results":[{"id":1}],"pagination":{}}"#),
         Then::Close,

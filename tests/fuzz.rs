@@ -20,7 +20,7 @@ const SECONDS: &str = "BACKFILL_WATCH_FUZZ_SECONDS";
 /// What the fuzzer of `fuzz/run` is limited to as well.
 const MAX_INPUT: usize = 4096;
 /// Pieces that mean something to one target or another.
-const PIECES: [&str; 26] = [
+const PIECES: [&str; 28] = [
     "\n",
     "\n%%\n",
     "\r\n",
@@ -46,6 +46,8 @@ const PIECES: [&str; 26] = [
     "whsec_",
     "AAAA====",
     "project=",
+    "deadline=",
+    "=\"",
     "é",
 ];
 

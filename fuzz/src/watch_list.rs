@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use backfill_watch::core::watch_list::{
-    Labels, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, MAX_REJECTED_KEPT, WatchKey,
-    WatchList, diff, parse,
+    Labels, LineError, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, MAX_REJECTED_KEPT,
+    WatchKey, WatchList, accepts_id, diff, label_text, parse,
 };
 
 use super::{PARTING, is_one_line};
@@ -56,11 +56,24 @@ fn watches(list: &WatchList) -> Watches {
 
 fn checked(text: &[u8], projects: &[Arc<str>]) -> WatchList {
     let list = parse(text, projects);
+    if text.starts_with(b"\xFF\xFE") || text.starts_with(b"\xFE\xFF") {
+        // Its lines are not those of the bytes.
+        check_entries(&list, projects);
+        return list;
+    }
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
 
-    assert!(list.entries.len() + list.rejected_total <= lines.len());
-    assert_eq!(list.rejected.len(), list.rejected_total.min(MAX_REJECTED_KEPT));
+    assert!(list.entries.len() + list.rejected_total + list.repeated_total <= lines.len());
+    assert!(list.binary_total <= list.rejected_total && list.without_deadline_total <= list.entries.len());
+    for (kept, total) in [
+        (&list.rejected, list.rejected_total),
+        (&list.repeated, list.repeated_total),
+        (&list.without_deadline, list.without_deadline_total),
+    ] {
+        assert_eq!(kept.len(), total.min(MAX_REJECTED_KEPT));
+        kept.iter().for_each(|error| check_error(error, &lines));
+    }
     let rejected: HashSet<u32> = list.rejected.iter().map(|error| error.line).collect();
     assert_eq!(rejected.len(), list.rejected.len(), "a line was rejected twice");
     // What the lines that were not rejected begin with.
@@ -70,37 +83,55 @@ fn checked(text: &[u8], projects: &[Arc<str>]) -> WatchList {
         .filter_map(|(_, line)| str::from_utf8(line).ok()?.split_whitespace().next())
         .collect();
 
-    for error in &list.rejected {
-        let line = lines[error.line as usize - 1];
-        let columns = String::from_utf8_lossy(line).chars().count() + 1;
-        assert!(
-            (1..=columns).contains(&(error.column as usize)),
-            "{error}: not in the line"
-        );
-        let told = error.to_string();
-        assert!(told.len() < 1_000 && is_one_line(&told), "{told:?}");
+    for entry in &list.entries {
+        let id = &*entry.key.operation;
+        assert!(begins.contains(id), "{id}: no line that applies and fits");
     }
+    check_entries(&list, projects);
+    list
+}
+
+fn check_error(error: &LineError, lines: &[&[u8]]) {
+    let line = lines[error.line as usize - 1];
+    let columns = String::from_utf8_lossy(line).chars().count() + 1;
+    assert!(
+        (1..=columns).contains(&(error.column as usize)),
+        "{error}: not in the line"
+    );
+    let told = error.to_string();
+    assert!(told.len() < 1_000 && is_one_line(&told), "{told:?}");
+}
+
+fn check_entries(list: &WatchList, projects: &[Arc<str>]) {
     for entry in &list.entries {
         let id = &*entry.key.operation;
         assert!((1..=MAX_ID_LEN).contains(&id.len()) && id != "." && id != "..");
+        assert!(accepts_id(id));
         assert!(
             id.bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
         );
-        assert!(begins.contains(id), "{id}: no line that holds and fits");
         assert!(projects.contains(&entry.key.project));
         assert!(entry.labels.len() <= MAX_LABELS);
         let keys: HashSet<&str> = entry.labels.iter().map(|(key, _)| &**key).collect();
         assert_eq!(keys.len(), entry.labels.len());
+        let bytes: usize = entry
+            .labels
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        assert!(bytes <= MAX_LINE_BYTES);
         for (key, value) in &*entry.labels {
-            assert!((1..=MAX_LABEL_KEY_CHARS).contains(&key.chars().count()) && key != "project");
-            assert!(!key.contains('=') && !format!("{key}{value}").contains(char::is_whitespace));
+            assert!((1..=MAX_LABEL_KEY_CHARS).contains(&key.chars().count()));
+            assert!(key != "project" && key != "deadline");
+            assert!(!key.contains(['=', '"', '\'']) && !key.contains(char::is_whitespace));
+            assert!(!key.contains(char::is_control) && !value.contains(char::is_control));
         }
     }
     let keys: HashSet<&WatchKey> = list.entries.iter().map(|entry| &entry.key).collect();
     assert_eq!(keys.len(), list.entries.len());
 
-    let again = parse(printed(&list, projects).as_bytes(), projects);
+    let again = parse(printed(list, projects).as_bytes(), projects);
     assert_eq!(again.rejected, Vec::new());
     let content = |list: &WatchList| -> Vec<(WatchKey, Arc<Labels>)> {
         list.entries
@@ -108,8 +139,7 @@ fn checked(text: &[u8], projects: &[Arc<str>]) -> WatchList {
             .map(|entry| (entry.key.clone(), entry.labels.clone()))
             .collect()
     };
-    assert_eq!(content(&again), content(&list), "printed and read again");
-    list
+    assert_eq!(content(&again), content(list), "printed and read again");
 }
 
 /// The list as a file that means the same.
@@ -121,7 +151,8 @@ fn printed(list: &WatchList, projects: &[Arc<str>]) -> String {
             text.push_str(&format!(" project={}", entry.key.project));
         }
         for (key, value) in &*entry.labels {
-            text.push_str(&format!(" {key}={value}"));
+            text.push(' ');
+            text.push_str(&label_text(key, value));
         }
         text.push('\n');
     }

@@ -19,7 +19,7 @@ use super::reply::Reply;
 use super::transport;
 use crate::clock;
 use crate::config::is_loopback;
-use crate::core::answer::Answer;
+use crate::core::answer::{Answer, FailureClass};
 use crate::core::log_line::LogLine;
 use crate::core::operation::Operation;
 
@@ -210,6 +210,11 @@ impl Client {
             .extend_pairs(page_token.map(|token| ("pageToken", token)));
         let page: Wire = self.get(url, api_key, self.request_timeout).await?;
         let next = page.pagination.next_page_token.filter(|token| !token.is_empty());
+        if !page.pagination.done && next.is_none() {
+            // Half a list must not be taken for the whole.
+            let reason = "the page says that more follow, and has no nextPageToken".to_owned();
+            return Err(ApiError::failed(FailureClass::Malformed, reason));
+        }
         Ok(OperationsPage {
             operations: page.results,
             next_page_token: if page.pagination.done { None } else { next },

@@ -7,7 +7,7 @@ use super::{SettingsArgs, exit};
 use crate::app;
 use crate::config::{Loaded, Settings};
 use crate::core::answer::Answer;
-use crate::core::watch_list;
+use crate::core::watch_list::{self, LineError, Unusable, WatchList};
 use crate::watch_list::{ReadError, read};
 
 const AFTER_HELP: &str = "\
@@ -93,33 +93,54 @@ fn check_list(settings: &Settings) -> anyhow::Result<Option<u8>> {
         }
     };
     let list = watch_list::parse(&bytes, &projects);
-    for rejected in &list.rejected {
-        writeln!(
-            err,
-            "{}:{}:{}: {}",
-            path.display(),
-            rejected.line,
-            rejected.column,
-            rejected.problem
-        )?;
-    }
-    let unnamed = list.rejected_total - list.rejected.len();
-    if unnamed > 0 {
-        writeln!(err, "{}: {unnamed} more lines are wrong", path.display())?;
-    }
+    err.write_all(remarks(&path.display().to_string(), &list).as_bytes())?;
     let count = list.entries.len();
     let found = format!("{count} operation{}", if count == 1 { "" } else { "s" });
     if list.rejected_total == 0 {
         say(&format!("watch list: good ({found} in {})", path.display()));
         return Ok(None);
     }
+    let rejected = list.rejected_total;
+    let effect = match list.unusable() {
+        None => format!("they would be skipped ({found} would be watched)"),
+        Some(Unusable::NoLineParses) => {
+            "no other line has an operation, so the list would not be used".to_owned()
+        }
+        Some(Unusable::NotText) => {
+            "most have characters that no text has, so the list would not be used; save it as UTF-8"
+                .to_owned()
+        }
+    };
     writeln!(
         err,
-        "error: {} of the watch list's lines are wrong and would be skipped ({found} {})",
-        list.rejected_total,
-        if count == 1 { "holds" } else { "hold" }
+        "error: {rejected} lines of the watch list are wrong; {effect}"
     )?;
     Ok(Some(exit::USAGE))
+}
+
+/// What there is to say of single lines, each with its place.
+fn remarks(file: &str, list: &WatchList) -> String {
+    let kinds: [(&str, &[LineError], usize); 3] = [
+        ("", &list.rejected, list.rejected_total),
+        ("warning: ", &list.without_deadline, list.without_deadline_total),
+        ("note: ", &list.repeated, list.repeated_total),
+    ];
+    let mut text = String::new();
+    for (kind, lines, total) in kinds {
+        for LineError {
+            line,
+            column,
+            problem,
+        } in lines
+        {
+            text.push_str(&format!("{file}:{line}:{column}: {kind}{problem}\n"));
+        }
+        if total > lines.len() {
+            let more = total - lines.len();
+            text.push_str(&format!("{file}: {kind}{more} more lines likewise\n"));
+        }
+    }
+    text
 }
 
 async fn check_keys(settings: &Settings) -> anyhow::Result<Option<u8>> {

@@ -134,7 +134,7 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     receiver.stop().await;
     Ok(match ending {
         Ending::Stopped(signal) | Ending::Forced(signal) => ExitCode::from(signal.exit_code()),
-        Ending::AllSucceeded | Ending::NotAllSucceeded => {
+        Ending::AllSucceeded | Ending::NotAllSucceeded | Ending::LinesRejected => {
             conclude(&screen, &parts, &watches, &requests, seen, took)
         }
     })

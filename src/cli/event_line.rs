@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::words;
 use crate::core::event::{EventType, millis};
 use crate::core::text::one_line;
+use crate::core::watch_list::label_text;
 
 /// The longest text of somebody else's that a line repeats, in bytes.
 const MAX_TEXT: usize = 300;
@@ -57,7 +58,7 @@ pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> Strin
     }
     if let Some(labels) = data["labels"].as_object() {
         for (name, value) in labels {
-            let label = format!("{name}={}", value.as_str().unwrap_or_default());
+            let label = label_text(name, value.as_str().unwrap_or_default());
             add(&one_line(&label, MAX_TEXT));
         }
     }

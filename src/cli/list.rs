@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use console::Term;
 
-use self::pages::Pages;
+use self::pages::{PageError, Pages};
 use self::table::Table;
 use super::terminal::Style;
 use super::{AskArgs, Failure, exit};
@@ -18,6 +18,8 @@ use crate::app;
 use crate::clock;
 use crate::config::{Ampersand, Project};
 use crate::core::operation::Operation;
+use crate::core::text;
+use crate::core::watch_list::accepts_id;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -28,8 +30,9 @@ Examples:
     backfill-watch list --integration ID --installation ID --status in_progress --output ids \\
         | backfill-watch watch -
 
-Exit codes: 0 listed, be it nothing; 1 the API refused; 2 usage or settings; 3 the API could not be \
-reached; 4 the API key was rejected.";
+Exit codes: 0 all was listed, be it nothing; 1 the API refused, its list has no end, or an ID is not for a watch \
+list (with --output ids); 2 usage or settings; 3 the API could not be reached; 4 the API key was rejected; 141 \
+standard output was closed.";
 
 /// List an installation's operations
 #[derive(Debug, clap::Args)]
@@ -86,6 +89,7 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         &args.integration,
         &args.installation,
         project.api_key.read_line()?,
+        ampersand.max_requests_per_second,
     );
     let mut printer = Printer::new(args.output);
     while let Some(page) = pages
@@ -102,11 +106,22 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
             return closed(error);
         }
     }
-    let printed = match printer.finish() {
+    let Printed { matched, refused } = match printer.finish() {
         Ok(printed) => printed,
         Err(error) => return closed(error),
     };
-    if printed == 0 {
+    if refused > 0 {
+        let message = format!(
+            "{refused} of {matched} operations were not printed, since a watch list does not accept their IDs; use \
+             --output json to see all"
+        );
+        return Err(Failure {
+            message,
+            code: exit::FAILED,
+        }
+        .into());
+    }
+    if matched == 0 {
         let _ = writeln!(io::stderr(), "{}", nothing(pages.seen(), args.status.as_deref()));
     }
     Ok(ExitCode::SUCCESS)
@@ -115,7 +130,7 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
 /// Somebody saw enough of it, or it cannot be written.
 fn closed(error: io::Error) -> anyhow::Result<ExitCode> {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(ExitCode::from(exit::BROKEN_PIPE));
     }
     Err(anyhow::Error::new(error).context("cannot write to standard output"))
 }
@@ -136,7 +151,20 @@ fn nothing(seen: usize, status: Option<&str>) -> String {
     }
 }
 
-fn failure(error: ApiError, project: &Project, ampersand: &Ampersand) -> Failure {
+fn failure(error: PageError, project: &Project, ampersand: &Ampersand) -> Failure {
+    let error = match error {
+        PageError::Api(error) => error,
+        PageError::Endless(endless) => {
+            let message = format!(
+                "the list is not complete, because the API gives it no end: {endless}; try again later, and report it to \
+                 Ampersand if it stays so"
+            );
+            return Failure {
+                message,
+                code: exit::FAILED,
+            };
+        }
+    };
     let (code, message) = match error {
         ApiError::Unauthorized(reason) | ApiError::Forbidden(reason) => (
             exit::CREDENTIALS,
@@ -166,12 +194,28 @@ fn failure(error: ApiError, project: &Project, ampersand: &Ampersand) -> Failure
     Failure { message, code }
 }
 
-/// Prints operations as they come, a table when all are there.
+/// How many operations of a table are kept until they are printed. Their columns are aligned.
+const TABLE_ROWS: usize = 1_000;
+/// How many IDs that are not printed are named.
+const MAX_IDS_NAMED: usize = 20;
+/// The longest such ID in bytes.
+const MAX_ID_SHOWN: usize = 200;
+
+/// Prints operations as they come, a table in parts.
 struct Printer {
     out: BufWriter<io::Stdout>,
     format: OutputFormat,
     table: Table,
-    printed: usize,
+    printed: Printed,
+}
+
+/// What was printed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Printed {
+    /// How many operations were to be printed.
+    matched: usize,
+    /// How many of them were not, because a watch list does not accept their IDs.
+    refused: usize,
 }
 
 impl Printer {
@@ -179,42 +223,73 @@ impl Printer {
         Self {
             out: BufWriter::new(io::stdout()),
             format,
-            table: Table::default(),
-            printed: 0,
+            table: Table::new(Style::stdout(), columns()),
+            printed: Printed::default(),
         }
     }
 
     fn print(&mut self, operations: impl Iterator<Item = Operation>) -> io::Result<()> {
         for operation in operations {
             match self.format {
-                OutputFormat::Ids => writeln!(self.out, "{}", operation.id)?,
-                OutputFormat::Table => self.table.add(&operation, clock::wall()),
+                OutputFormat::Ids if accepts_id(&operation.id) => {
+                    self.write(format!("{}\n", operation.id).as_bytes())?;
+                }
+                OutputFormat::Ids => self.refuse(&operation.id),
+                OutputFormat::Table => {
+                    self.table.add(&operation, clock::wall());
+                    if self.table.rows() == TABLE_ROWS {
+                        self.write_table()?;
+                    }
+                }
                 OutputFormat::Json => {
-                    let start = if self.printed == 0 { "[\n" } else { ",\n" };
-                    self.out.write_all(start.as_bytes())?;
-                    serde_json::to_writer(&mut self.out, &operation)?;
+                    let start = if self.printed.matched == 0 { "[\n" } else { ",\n" };
+                    self.write(start.as_bytes())?;
+                    let json = serde_json::to_vec(&operation)?;
+                    self.write(&json)?;
                 }
             }
-            self.printed += 1;
+            self.printed.matched += 1;
         }
         self.out.flush()
     }
 
-    fn finish(mut self) -> io::Result<usize> {
+    fn finish(mut self) -> io::Result<Printed> {
         match self.format {
             OutputFormat::Ids => {}
-            OutputFormat::Table => {
-                let size = Term::stdout().size_checked();
-                let columns = size.map(|(_, columns)| usize::from(columns));
-                let table = self.table.render(Style::stdout(), columns);
-                self.out.write_all(table.as_bytes())?;
-            }
-            OutputFormat::Json if self.printed == 0 => self.out.write_all(b"[]\n")?,
-            OutputFormat::Json => self.out.write_all(b"\n]\n")?,
+            OutputFormat::Table => self.write_table()?,
+            OutputFormat::Json if self.printed.matched == 0 => self.write(b"[]\n")?,
+            OutputFormat::Json => self.write(b"\n]\n")?,
         }
         self.out.flush()?;
         Ok(self.printed)
     }
+
+    /// An ID with other characters could be another line of a watch list, or several.
+    fn refuse(&mut self, id: &str) {
+        self.printed.refused += 1;
+        if self.printed.refused <= MAX_IDS_NAMED {
+            let id = text::cut(id, MAX_ID_SHOWN);
+            let _ = writeln!(
+                io::stderr(),
+                "not printed: {id:?}, which is not an operation ID that a watch list accepts"
+            );
+        }
+    }
+
+    fn write_table(&mut self) -> io::Result<()> {
+        let table = self.table.take();
+        self.write(table.as_bytes())
+    }
+
+    /// The one place that writes to standard output.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)
+    }
+}
+
+fn columns() -> Option<usize> {
+    let size = Term::stdout().size_checked();
+    size.map(|(_, columns)| usize::from(columns))
 }
 
 #[cfg(test)]

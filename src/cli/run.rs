@@ -15,7 +15,7 @@ Examples:
     AMPERSAND_API_KEY=… BACKFILL_WATCH_AMPERSAND__PROJECT=my-project \\
         backfill-watch run --watch-list /data/watch.list
 
-  In a script, until every listed operation is over:
+  In a script, until every listed operation is finished:
     backfill-watch run --until-done --watch-list watch.list --state-dir ./state
 
 Signals: SIGHUP reloads settings, secrets and the watch list; SIGTERM and SIGINT stop, a second one at once.";
@@ -27,7 +27,7 @@ pub struct RunArgs {
     #[command(flatten)]
     settings: SettingsArgs,
 
-    /// End when every listed operation is over: exit 0 if all succeeded, else 1
+    /// End when every listed operation is finished: exit 0 if all succeeded, 1 if not, 2 if lines were rejected
     #[arg(long)]
     until_done: bool,
 }
@@ -58,6 +58,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         Ending::Stopped(_) if !args.until_done => 0,
         Ending::AllSucceeded => 0,
         Ending::NotAllSucceeded => exit::FAILED,
+        Ending::LinesRejected => exit::USAGE,
         Ending::Stopped(signal) | Ending::Forced(signal) => signal.exit_code(),
     }))
 }

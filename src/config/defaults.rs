@@ -14,6 +14,7 @@ const fn minutes(n: u64) -> Duration {
 
 pub(super) const WATCH_LIST: &str = "/etc/backfill-watch/watch.list";
 pub(super) const WATCH_LIST_REFRESH: Duration = Duration::from_millis(250);
+pub(super) const WATCH_LIST_SHRINK_DELAY: Duration = seconds(30);
 /// Where state goes when neither the settings nor the environment name a place.
 pub(super) const STATE_DIR: &str = "/var/lib/backfill-watch";
 pub(super) const RETENTION: Duration = minutes(30 * 24 * 60);

@@ -3,21 +3,47 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
-/// A copy of environment variables. Its debug print shows names alone, since values may be secrets.
+/// A copy of environment variables, and the current folder. Its debug print shows names alone, since values may be
+/// secrets.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, OsString>,
+    /// What relative paths start from; `None` where that is not known.
+    folder: Option<PathBuf>,
 }
 
 impl Environment {
     /// Copies the environment of this process. Names that are not UTF-8 name nothing of ours and are left out.
     #[must_use]
     pub fn capture() -> Self {
-        std::env::vars_os()
+        let variables: Self = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .collect()
+            .collect();
+        let folder = variables.current_folder();
+        Self { folder, ..variables }
+    }
+
+    /// The current folder by the name that the user knows it by: the shell's, where a link leads to it. That link, or
+    /// the folder itself, may be replaced by a deployment later; then relative paths lead to the new one.
+    fn current_folder(&self) -> Option<PathBuf> {
+        let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let here = identity(Path::new(".")).ok()?;
+        self.absolute_path("PWD")
+            .filter(|shell| identity(shell).is_ok_and(|named| named == here))
+            .or_else(|| std::env::current_dir().ok())
+    }
+
+    /// The path from the root on, as it was when the environment was captured.
+    pub(super) fn absolute(&self, path: &Path) -> PathBuf {
+        match &self.folder {
+            // Without what makes no difference, such as `./`.
+            Some(folder) if path.is_relative() => folder.join(path).components().collect(),
+            _ => path.to_owned(),
+        }
     }
 
     /// The value of a variable that is set to something; an empty one counts as not set.
@@ -51,7 +77,10 @@ impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
-        Self { variables }
+        Self {
+            variables,
+            folder: None,
+        }
     }
 }
 
@@ -74,5 +103,26 @@ mod tests {
         assert_eq!(environment.absolute_path("C"), None);
         let printed = format!("{environment:?}");
         assert!(printed.contains('B') && !printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn relative_paths_start_from_the_folder_of_the_capture() {
+        let captured = Environment::capture();
+        let here = std::env::current_dir().unwrap();
+        let canonical = |path: &Path| fs::canonicalize(path).unwrap();
+        assert_eq!(
+            canonical(&captured.absolute(Path::new("./src"))),
+            canonical(&here.join("src"))
+        );
+        assert!(captured.absolute(Path::new("a/./b")).ends_with("a/b"));
+        assert_eq!(captured.absolute(Path::new("/a/b")), Path::new("/a/b"));
+
+        // The shell's name for it counts while it leads here.
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&here, &link).unwrap();
+        let of_shell = |path: &Path| Environment::from_iter([("PWD", path.as_os_str())]).current_folder();
+        assert_eq!(of_shell(&link), Some(link));
+        assert_eq!(of_shell(folder.path()), Some(here));
     }
 }

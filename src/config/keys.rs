@@ -4,6 +4,7 @@
 pub(super) const KEYS: &[&str] = &[
     "watch_list",
     "watch_list_refresh",
+    "watch_list_shrink_delay",
     "state_dir",
     "retention",
     "shutdown_timeout",

@@ -284,8 +284,13 @@ impl<'a> Reader<'a> {
         Some(texts)
     }
 
-    /// A path, as it was given.
+    /// A path; a relative one starts from the folder that the process was started in.
     pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
+        let path = self.given_path(key)?;
+        Some(self.environment.absolute(&path))
+    }
+
+    fn given_path(&mut self, key: &str) -> Option<PathBuf> {
         match self.raw.get(key)? {
             Value::NotUtf8(path) => Some(PathBuf::from(path)),
             _ => self.text(key, "a path").map(PathBuf::from),
@@ -295,12 +300,13 @@ impl<'a> Reader<'a> {
     /// The path of a `*_file` setting. A relative one is below `$CREDENTIALS_DIRECTORY`, or without that below the
     /// folder of the settings file.
     pub(super) fn file(&mut self, key: &str) -> Option<PathBuf> {
-        let path = self.path(key)?;
+        let path = self.given_path(key)?;
         let folder = self
             .environment
             .get("CREDENTIALS_DIRECTORY")
             .map(OsStr::as_ref)
             .or(self.folder);
-        Some(folder.map_or_else(|| path.clone(), |folder| folder.join(&path)))
+        let path = folder.map_or_else(|| path.clone(), |folder| folder.join(&path));
+        Some(self.environment.absolute(&path))
     }
 }

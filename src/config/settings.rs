@@ -39,11 +39,13 @@ pub struct Overrides {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The file with the operations to watch; relative to the current directory.
+    /// The file with the operations to watch.
     pub watch_list: PathBuf,
     /// How often the watch list is looked at.
     pub watch_list_refresh: Duration,
-    /// The folder for state; relative to the current directory.
+    /// How long a change that removes nearly all entries waits for them to return; may be zero.
+    pub watch_list_shrink_delay: Duration,
+    /// The folder for state.
     pub state_dir: PathBuf,
     /// How long what is over or was taken off the list is remembered.
     pub retention: Duration,
@@ -150,6 +152,11 @@ impl Settings {
                 defaults::WATCH_LIST_REFRESH,
                 shortest_refresh,
             ),
+            watch_list_shrink_delay: reader.duration(
+                "watch_list_shrink_delay",
+                defaults::WATCH_LIST_SHRINK_DELAY,
+                Duration::ZERO,
+            ),
             state_dir: reader
                 .path("state_dir")
                 .unwrap_or_else(|| default_state_dir(reader.environment)),
@@ -190,7 +197,9 @@ pub(super) fn load(
     let mut problems = Problems::default();
     let mut raw = Raw::default();
     let (FileChoice::Named(file) | FileChoice::Usual(file)) = *choice;
-    let text = match read_text(file, MAX_FILE) {
+    // Errors name it as it was given.
+    let located = environment.absolute(file);
+    let text = match read_text(&located, MAX_FILE) {
         Ok(text) => Some(text),
         Err(FileError::Missing) if matches!(choice, FileChoice::Usual(_)) => None,
         Err(error @ FileError::Unreadable(_))
@@ -214,7 +223,7 @@ pub(super) fn load(
     }
     raw.add_environment(environment, &mut problems);
     add_flags(&mut raw, overrides);
-    let folder = text.as_ref().and_then(|_| file.parent());
+    let folder = text.as_ref().and_then(|_| located.parent());
     let mut reader = Reader {
         raw: &raw,
         environment,

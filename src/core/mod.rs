@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod connections;
+pub mod deadline;
 pub mod event;
 pub mod experience;
 pub mod gate;
@@ -12,6 +13,7 @@ pub mod kind;
 pub mod log_line;
 pub mod operation;
 pub mod outlook;
+pub mod paging;
 pub mod phase;
 pub mod poller;
 pub mod progress;

@@ -279,7 +279,7 @@ pub(super) fn snapshot(sources: &Sources, operations: Vec<Operation>, removed: V
         projects: sources.board.projects().iter().map(Project::of).collect(),
         watch_list: WatchList {
             readable: list.list.is_some() && list.problem.is_none(),
-            rejected_lines: list.list.as_ref().map_or(0, |list| list.rejected_total),
+            rejected_lines: list.file().map_or(0, |list| list.rejected_total),
         },
         operations,
         removed: removed.into_iter().map(Removed::from).collect(),

@@ -2,6 +2,7 @@
 
 use crate::core::event::{ApiData, Event, EventData, EventType, OperationData, millis};
 use crate::core::text::one_line;
+use crate::core::watch_list::label_text;
 
 /// One line for people: longer texts are in the event log.
 const MAX_TEXT: usize = 500;
@@ -55,7 +56,7 @@ fn tell_operation(event: &Event, data: &OperationData) {
     let labels: Vec<String> = data
         .labels
         .iter()
-        .map(|(name, value)| format!("{name}={value}"))
+        .map(|(name, value)| label_text(name, value))
         .collect();
     let last_log = data.logs.last().map(|line| {
         let message = &line.message;

@@ -8,13 +8,13 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 /// The most bytes a watch list may have.
-pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+pub const MAX_FILE_BYTES: u64 = 128 * 1024 * 1024;
 
 /// `open` of a FIFO without a writer would wait for one. What is opened was a regular file a moment ago, but may
 /// have been replaced since.
 const O_NONBLOCK: i32 = if cfg!(target_os = "linux") { 0o4000 } else { 0x4 };
 
-/// Why the file could not be read.
+/// Why the file could not be read, or what was read cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There is no such file.
@@ -26,6 +26,15 @@ pub enum ReadError {
     /// It has more than [`MAX_FILE_BYTES`].
     #[error("it has more than {} MiB", MAX_FILE_BYTES / 1024 / 1024)]
     TooLarge,
+    /// Most of its lines have characters that no text has.
+    #[error("it is not text; save it as UTF-8, or as UTF-16 with a byte-order mark")]
+    NotText,
+    /// None of its lines parses, and they are neither blank nor comments.
+    #[error("none of its lines can be used; {lines} are rejected")]
+    NoLineParses {
+        /// How many lines are rejected.
+        lines: usize,
+    },
     /// The file system does not answer, as a network file system whose server is away.
     #[error("the file system has not answered for {seconds} s")]
     NoAnswer {
@@ -57,6 +66,8 @@ impl ReadError {
         match (self, other) {
             (Self::Missing, Self::Missing)
             | (Self::TooLarge, Self::TooLarge)
+            | (Self::NotText, Self::NotText)
+            | (Self::NoLineParses { .. }, Self::NoLineParses { .. })
             | (Self::NoAnswer { .. }, Self::NoAnswer { .. }) => true,
             (Self::NotAFile(a), Self::NotAFile(b)) => a == b,
             (Self::Refused { doing: a, source: x }, Self::Refused { doing: b, source: y }) => {
@@ -66,6 +77,8 @@ impl ReadError {
                 Self::Missing
                 | Self::NotAFile(_)
                 | Self::TooLarge
+                | Self::NotText
+                | Self::NoLineParses { .. }
                 | Self::NoAnswer { .. }
                 | Self::Refused { .. },
                 _,
@@ -158,7 +171,9 @@ pub fn look(
 
 /// What to remember of `bytes`, and whether they are those of `before` and whole lines after them.
 fn compare(bytes: &[u8], before: Option<Extent>) -> (Extent, bool) {
-    let ends_line = bytes.last().is_none_or(|last| *last == b'\n');
+    // The last byte of UTF-16 says too little. It is not worth more: its second look only comes later.
+    let is_utf16 = bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF");
+    let ends_line = !is_utf16 && bytes.last().is_none_or(|last| *last == b'\n');
     let mut hash = Sha256::new();
     let mut appended = false;
     let mut rest = bytes;

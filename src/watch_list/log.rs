@@ -1,68 +1,138 @@
-//! What the source tells the log, each fact once.
+//! What the source writes to the log, each fact once.
 
-use std::error::Error as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{ReadError, Snapshot};
-use crate::core::watch_list::{LineError, WatchList};
+use crate::core::watch_list::{Change, LineError, Problem, WatchList};
+use crate::error::chain;
 
-/// How many rejected lines of one list are told one by one.
-const MAX_LINES_TOLD: usize = 20;
+/// How many lines of one list are named one by one, of each kind.
+const MAX_LINES_NAMED: usize = 20;
 
-/// Tells that `list` follows on `before`.
+/// Reports that the file lists this now.
 pub(super) fn applied(path: &Path, before: &Snapshot, list: &WatchList) {
     let file = path.display();
     if before.problem.is_some() {
         tracing::info!(%file, "watch list can be read again");
     }
-    rejected(path, before.list.as_deref(), list);
+    rejected(path, before.file(), list);
+    noted(path, before.file(), list);
     tracing::info!(
         %file,
         entries = list.entries.len(),
         rejected = list.rejected_total,
+        repeated = list.repeated_total,
         "watch list applied"
     );
 }
 
-/// Tells the rejected lines that the list before did not have just so.
-fn rejected(path: &Path, before: Option<&WatchList>, list: &WatchList) {
+/// Reports the rejected lines that the list before did not have just so.
+pub(super) fn rejected(path: &Path, before: Option<&WatchList>, list: &WatchList) {
     let file = path.display();
-    // Sorted by line, with one error a line.
-    let known: &[LineError] = before.map_or(&[], |before| &before.rejected);
-    let is_told = |error: &LineError| {
-        known
-            .binary_search_by_key(&error.line, |known| known.line)
-            .is_ok_and(|index| known[index] == *error)
-    };
-    let mut fresh = list.rejected.iter().filter(|error| !is_told(error));
-    for LineError {
-        line,
-        column,
-        problem,
-    } in fresh.by_ref().take(MAX_LINES_TOLD)
-    {
-        tracing::warn!(%file, line, column, reason = %problem, "line of the watch list rejected");
+    let fresh = Fresh::of(before, list, |list| (&list.rejected, list.rejected_total));
+    for (line, column, reason) in fresh.named() {
+        tracing::warn!(%file, line, column, %reason, "line of the watch list rejected");
     }
-    let not_kept = |list: &WatchList| list.rejected_total - list.rejected.len();
-    let mut untold = fresh.count();
-    if before.map(not_kept) != Some(not_kept(list)) {
-        untold += not_kept(list);
-    }
-    if untold > 0 {
-        let rejected = list.rejected_total;
-        tracing::warn!(%file, untold, rejected, "more lines of the watch list rejected");
+    if fresh.unnamed > 0 {
+        let (more, rejected) = (fresh.unnamed, list.rejected_total);
+        tracing::warn!(%file, more, rejected, "more lines of the watch list rejected");
     }
 }
 
-/// Tells that the file cannot be read.
-pub(super) fn lost(path: &Path, before: &Snapshot, error: &ReadError) {
+/// Reports the lines that apply without their deadline, and those that repeat another.
+fn noted(path: &Path, before: Option<&WatchList>, list: &WatchList) {
     let file = path.display();
-    let reason = match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    };
+    let fresh = Fresh::of(before, list, |list| {
+        (&list.without_deadline, list.without_deadline_total)
+    });
+    for (line, column, reason) in fresh.named() {
+        tracing::warn!(%file, line, column, %reason, "deadline in the watch list ignored");
+    }
+    if fresh.unnamed > 0 {
+        let (more, ignored) = (fresh.unnamed, list.without_deadline_total);
+        tracing::warn!(%file, more, ignored, "more deadlines in the watch list ignored");
+    }
+
+    let fresh = Fresh::of(before, list, |list| (&list.repeated, list.repeated_total));
+    for (line, column, reason) in fresh.named() {
+        tracing::info!(%file, line, column, %reason, "line of the watch list repeats an operation");
+    }
+    if fresh.unnamed > 0 {
+        let (more, repeated) = (fresh.unnamed, list.repeated_total);
+        tracing::info!(%file, more, repeated, "more lines of the watch list repeat operations");
+    }
+}
+
+/// Lines of one kind that the list before did not have just so.
+struct Fresh<'a> {
+    first: Vec<&'a LineError>,
+    unnamed: usize,
+}
+
+impl<'a> Fresh<'a> {
+    fn of(
+        before: Option<&'a WatchList>,
+        list: &'a WatchList,
+        kind: impl Fn(&'a WatchList) -> (&'a Vec<LineError>, usize),
+    ) -> Self {
+        // Sorted by line, with one error a line.
+        let known: &[LineError] = before.map_or(&[], |before| kind(before).0);
+        let is_known = |error: &LineError| {
+            known
+                .binary_search_by_key(&error.line, |known| known.line)
+                .is_ok_and(|index| known[index] == *error)
+        };
+        let (kept, total) = kind(list);
+        let mut fresh = kept.iter().filter(|error| !is_known(error));
+        let first = fresh.by_ref().take(MAX_LINES_NAMED).collect();
+        let mut unnamed = fresh.count();
+        let not_kept = |(kept, total): (&Vec<LineError>, usize)| total - kept.len();
+        if before.map(|before| not_kept(kind(before))) != Some(not_kept((kept, total))) {
+            unnamed += not_kept((kept, total));
+        }
+        Self { first, unnamed }
+    }
+
+    /// Line, column and reason of each that is named.
+    fn named(&self) -> impl Iterator<Item = (u32, u32, &Problem)> {
+        self.first
+            .iter()
+            .map(|error| (error.line, error.column, &error.problem))
+    }
+}
+
+/// Reports that a change removes nearly all entries, and that it waits.
+pub(super) fn shrunk(path: &Path, change: Change, listed: usize, delay: Duration) {
+    tracing::warn!(
+        file = %path.display(),
+        entries = listed,
+        entries_before = change.before,
+        pending_removal = change.delayed,
+        delay_seconds = delay.as_secs_f64(),
+        "the watch list lost most of its entries; they are removed after watch_list_shrink_delay if they do not return, \
+         or at once by a reload"
+    );
+}
+
+/// Reports that pending removals were carried out.
+pub(super) fn removed(path: &Path, removed: usize) {
+    tracing::info!(
+        file = %path.display(),
+        removed,
+        "entries that did not return to the watch list are removed"
+    );
+}
+
+/// Reports that the file cannot be used.
+pub(super) fn lost(path: &Path, before: &Snapshot, error: &ReadError) {
+    if before.problem.as_ref().is_some_and(|known| known.is_same(error)) {
+        return;
+    }
+    let file = path.display();
+    let reason = chain(error);
     if before.list.is_some() {
-        tracing::warn!(%file, reason, "watch list cannot be read, the last good one stays in force");
+        tracing::warn!(%file, reason, "watch list cannot be read, the last good one stays active");
     } else {
         tracing::warn!(%file, reason, "watch list cannot be read, waiting for it");
     }

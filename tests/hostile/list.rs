@@ -1,4 +1,4 @@
-//! Watch lists that no one should write. The list before stays in force, or the lines that hold do.
+//! Watch lists that no one should write. The list before stays active, or the lines that parse apply.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -7,20 +7,27 @@ use std::path::Path;
 use std::process::Command;
 
 use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::watch_list::MAX_FILE_BYTES;
 
-use crate::support::{Line, Setup, replace_file, until};
-use crate::well::assert_small;
+use crate::support::{Daemon, Line, Setup, figure, lines_of, replace_file, until};
+use crate::well::MEMORY;
 
 const LONG: &str = "op-600000-5000-s-long";
 const MEBIBYTE: usize = 1024 * 1024;
 
-/// What becomes of the list that is in force.
+/// What becomes of the list that is active.
 #[derive(PartialEq)]
 enum Then {
-    /// It stays in force.
+    /// It stays active.
     Stays,
-    /// The lines that hold take its place.
-    Holds,
+    /// The lines that parse take its place.
+    Applies,
+}
+
+/// Checks that the daemon needed no more than usual, and room for the largest file once.
+fn assert_small(daemon: &Daemon) {
+    let most = figure(daemon.id(), "VmHWM");
+    assert!(most < MEMORY + MAX_FILE_BYTES, "{most} bytes");
 }
 
 /// Has the list replaced by what `spoil` makes: while the daemon runs, and before it starts. Each time this is
@@ -45,7 +52,7 @@ async fn survive(spoil: impl Fn(&Path), words: &str, then: Then) {
     daemon.wait_for(words, told).await;
     let polls = simulator.requests_of(LONG);
     until("polls go on", || simulator.requests_of(LONG) > polls + 3).await;
-    if then == Then::Holds {
+    if then == Then::Applies {
         daemon
             .event_of("op-200-100-s-beside", "operation.succeeded")
             .await;
@@ -88,22 +95,22 @@ fn write_lines(path: &Path, line: &str, bytes: usize) {
 }
 
 #[tokio::test]
-async fn sixty_four_mebibytes_and_more() {
-    let more = |path: &Path| write_lines(path, "# nothing", 65 * MEBIBYTE);
-    survive(more, "it has more than 64 MiB", Then::Stays).await;
+async fn more_than_128_mebibytes() {
+    let more = |path: &Path| write_lines(path, "# nothing", 129 * MEBIBYTE);
+    survive(more, "it has more than 128 MiB", Then::Stays).await;
 }
 
 #[tokio::test]
-async fn sixty_three_mebibytes_of_rubbish() {
+async fn a_list_of_127_mebibytes_of_rubbish() {
     // Each of these lines is looked at, and wrong.
-    let rubbish = |path: &Path| write_lines(path, &"=".repeat(1_000), 63 * MEBIBYTE);
-    survive(rubbish, "rejected", Then::Holds).await;
+    let rubbish = |path: &Path| write_lines(path, &"=".repeat(1_000), 127 * MEBIBYTE);
+    survive(rubbish, "rejected", Then::Applies).await;
 }
 
 #[tokio::test]
 async fn a_line_of_ten_mebibytes() {
     let long = |path: &Path| write_lines(path, &"a".repeat(10 * MEBIBYTE), 11 * MEBIBYTE);
-    survive(long, "10485760 bytes", Then::Holds).await;
+    survive(long, "10485760 bytes", Then::Applies).await;
 }
 
 #[tokio::test]
@@ -113,7 +120,62 @@ async fn a_list_of_nuls() {
         content.resize(MEBIBYTE, 0);
         fs::write(path, content).unwrap();
     };
-    survive(nuls, "control character", Then::Holds).await;
+    survive(nuls, "control character", Then::Applies).await;
+}
+
+#[tokio::test]
+async fn a_list_in_another_encoding() {
+    let utf16 = |mark: &str| -> Vec<u8> {
+        let text = format!("{mark}{LONG}\r\nop-200-100-s-beside customer=Gäle\r\n");
+        text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+    };
+    let unmarked = |path: &Path| fs::write(path, utf16("")).unwrap();
+    survive(unmarked, "it is not text", Then::Stays).await;
+    let marked = |path: &Path| fs::write(path, utf16("\u{feff}")).unwrap();
+    survive(marked, "watch list applied", Then::Applies).await;
+}
+
+#[tokio::test]
+async fn a_list_of_rejected_lines_only() {
+    let rejected = |path: &Path| fs::write(path, "customer=acme\nop/1\n").unwrap();
+    survive(rejected, "none of its lines can be used", Then::Stays).await;
+}
+
+/// As a program does that empties the file and writes it afterwards, or a disk that fills up meanwhile.
+#[tokio::test]
+async fn a_list_that_is_truncated() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let ids: Vec<String> = (0..20).map(|i| format!("op-600000-5000-s-{i:02}")).collect();
+    let setup = Setup::new(&simulator).list(&ids);
+    let path = setup.list_path();
+    let daemon = setup.start();
+    for id in &ids {
+        daemon.event_of(id, "operation.started").await;
+    }
+    for left in ["", "op-600000"] {
+        let shrunk = daemon.log.lines(|line| line["pending_removal"].is_number()).len();
+        fs::write(&path, left).unwrap();
+        until("the removal waits", || {
+            daemon.log.lines(|line| line["pending_removal"].is_number()).len() > shrunk
+        })
+        .await;
+        for id in &ids {
+            let polls = simulator.requests_of(id);
+            until("polls go on", || simulator.requests_of(id) > polls).await;
+        }
+        fs::write(&path, lines_of(&ids)).unwrap();
+        let applied = |line: &Line| line["message"] == "watch list applied" && line["entries"] == 20;
+        until("the list is whole again", || {
+            daemon.log.lines(applied).len() > shrunk + 1
+        })
+        .await;
+    }
+    assert_eq!(
+        daemon.log.count("operation.started"),
+        20,
+        "none was removed and added"
+    );
+    daemon.stop().await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::exposition::{Family, parse};
 use crate::support::skip;
 
 /// Every name of the contract, and its kind.
-const NAMES: [(&str, &str); 26] = [
+const NAMES: [(&str, &str); 27] = [
     ("operations", "gauge"),
     ("polls_total", "counter"),
     ("poll_duration_seconds", "histogram"),
@@ -23,6 +23,7 @@ const NAMES: [(&str, &str); 26] = [
     ("webhook_delivery_delay_seconds", "histogram"),
     ("watch_list_entries", "gauge"),
     ("watch_list_rejected_lines", "gauge"),
+    ("watch_list_repeated_lines", "gauge"),
     ("watch_list_last_reload_successful", "gauge"),
     ("watch_list_last_reload_success_timestamp_seconds", "gauge"),
     ("api_up", "gauge"),
@@ -78,7 +79,12 @@ fn promtool_is_content_with(text: &str) {
 #[tokio::test]
 async fn the_metrics_are_those_of_the_contract_and_well_formed() {
     let bench = Bench::start_with(
-        &["op-600000-5000-s-1", "op-200-100-s-2", "not an = operation"],
+        &[
+            "op-600000-5000-s-1",
+            "op-200-100-s-2",
+            "not an = operation",
+            "op-200-100-s-2 again=yes",
+        ],
         |setup| {
             setup
                 .set("metrics.per_operation", "true")
@@ -112,6 +118,7 @@ async fn the_metrics_are_those_of_the_contract_and_well_formed() {
         ("operations", "phase=\"stalled\"", 0.0),
         ("watch_list_entries", "", 2.0),
         ("watch_list_rejected_lines", "", 1.0),
+        ("watch_list_repeated_lines", "", 1.0),
         ("watch_list_last_reload_successful", "", 1.0),
         ("api_up", "project=\"my-project\"", 1.0),
         ("api_credentials_valid", "project=\"my-project\"", 0.0),

@@ -192,6 +192,63 @@ async fn changed_labels_take_effect_without_a_poll_more() {
 }
 
 #[tokio::test]
+async fn a_list_that_is_emptied_keeps_its_watches_until_the_delay_has_passed_or_a_reload() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let ids = names("op", 12);
+    long_ones(&simulator, &ids);
+    let daemon = growing(&simulator)
+        .set("watch_list_shrink_delay", "1h")
+        .list(&ids)
+        .start();
+    started(&daemon, &ids).await;
+    let path = daemon.list_path();
+    let is_pending = |line: &Line| line["pending_removal"] == 12;
+    let is_removed = |line: &Line| line["removed"] == 12;
+
+    fs::write(&path, "").unwrap();
+    daemon.wait_for("that the removal waits", is_pending).await;
+    let polls = simulator.requests_of("op0");
+    until("the watches are polled on", || {
+        simulator.requests_of("op0") > polls + 1
+    })
+    .await;
+    // What is added meanwhile starts at once.
+    long_ones(&simulator, &names("new", 1));
+    fs::write(&path, "new0\n").unwrap();
+    started(&daemon, &names("new", 1)).await;
+    assert_eq!(daemon.log.lines(is_removed).len(), 0);
+    for id in &ids {
+        assert_schedule_never_moved(&simulator, id);
+    }
+    daemon.signal(&["HUP"]);
+    daemon.wait_for("the removal", is_removed).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_emptied_list_is_applied_after_its_delay() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let ids = names("op", 10);
+    long_ones(&simulator, &ids);
+    let daemon = growing(&simulator)
+        .set("watch_list_shrink_delay", "1s")
+        .list(&ids)
+        .start();
+    started(&daemon, &ids).await;
+    fs::write(daemon.list_path(), "").unwrap();
+    let pending = daemon
+        .wait_for("that the removal waits", |line| line["pending_removal"] == 10)
+        .await;
+    assert_eq!(
+        (&pending["level"], &pending["entries"]),
+        (&"WARN".into(), &0.into())
+    );
+    let removed = daemon.wait_for("the removal", |line| line["removed"] == 10).await;
+    assert!(removed.at - pending.at >= Duration::from_millis(900));
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_list_that_is_lost_is_told_once_and_keeps_running() {
     let simulator = Simulator::start(Config::default()).await.unwrap();
     long_ones(&simulator, &names("op", 2));
@@ -199,7 +256,7 @@ async fn a_list_that_is_lost_is_told_once_and_keeps_running() {
     daemon.event_of("op0", "operation.started").await;
     let path = daemon.list_path();
     fs::remove_file(&path).unwrap();
-    let lost = |line: &Line| line["message"] == "watch list cannot be read, the last good one stays in force";
+    let lost = |line: &Line| line["message"] == "watch list cannot be read, the last good one stays active";
     daemon.wait_for("that the list is lost", lost).await;
     let polls = simulator.requests_of("op0");
     until("the last good list is polled on", || {

@@ -70,6 +70,43 @@ async fn changed_intervals_hold_from_the_next_poll_on() {
 }
 
 #[tokio::test]
+async fn relative_paths_lead_to_what_took_the_place_of_their_folder() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    for id in ["old", "new"] {
+        simulator.add_waiting(SimulatedOperation::new(id, LONG, 1_000_000));
+    }
+    let setup = Setup::new(&simulator).unset("watch_list");
+    let folder = setup.folder().to_owned();
+    // A release, as a deployment puts it into the place of the one before.
+    let release = |name: &str, id: &str, filter: &str| {
+        let release = folder.join(name);
+        fs::create_dir(&release).unwrap();
+        fs::write(release.join("watch.list"), format!("{id}\n")).unwrap();
+        let settings = format!("watch_list = \"watch.list\"\n[log]\nfilter = \"{filter}\"\n");
+        fs::write(release.join("config.toml"), settings).unwrap();
+    };
+    release("app", "old", "info");
+    let app = folder.join("app").display().to_string();
+    let daemon = setup
+        .through(&["sh", "-c", r#"cd "$0" && exec "$@""#, &app])
+        .arguments(&["--config", "config.toml"])
+        .start();
+    let started = |id: &'static str| {
+        move |line: &crate::support::Line| line["event"] == "operation.started" && line["operation_id"] == id
+    };
+    daemon.wait_for("the old list", started("old")).await;
+
+    fs::rename(folder.join("app"), folder.join("before")).unwrap();
+    release("app", "new", "info,backfill_watch=debug");
+    daemon.wait_for("the new list", started("new")).await;
+    daemon.signal(&["HUP"]);
+    daemon
+        .wait_for("the new settings", |line| line["level"] == "DEBUG")
+        .await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_change_while_running_is_named_and_kept() {
     let simulator = Simulator::start(Config::default()).await.unwrap();
     let setup = setup(&simulator)

@@ -129,14 +129,32 @@ async fn check_tells_what_is_well_and_each_wrong_line_of_the_list() {
     );
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
 
-    let wrong = good.list(&["a", "b?", "c project=nowhere", "a"]);
+    let noted = good.list(&["a", "b deadline=soon", "a"]);
+    let output = noted.run("check").await;
+    let told = text(&output.stderr);
+    for place in ["2:12: warning", "3:1: note"] {
+        assert!(told.contains(&format!("{list}:{place}: ")), "{place}:\n{told}");
+    }
+    assert_eq!(output.status.code(), Some(0), "no line is rejected");
+
+    let wrong = noted.list(&["a", "b?", "c project=nowhere", "a"]);
     let output = wrong.run("check").await;
     let told = text(&output.stderr);
     for place in ["2:2", "3:11", "4:1"] {
         assert!(told.contains(&format!("{list}:{place}: ")), "{place}:\n{told}");
     }
+    assert!(
+        told.contains("error: 2 lines") && told.contains("1 operation would be watched"),
+        "{told}"
+    );
     assert_eq!(output.status.code(), Some(2));
     assert_plain(&output);
+
+    let unusable = wrong.list(&["a/b", "customer=acme"]);
+    let output = unusable.run("check").await;
+    let told = text(&output.stderr);
+    assert!(told.contains("the list would not be used"), "{told}");
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[tokio::test]

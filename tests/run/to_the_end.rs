@@ -213,6 +213,53 @@ async fn an_empty_list_is_done_and_a_missing_one_is_waited_for() {
     assert_eq!(daemon.log.count("operation.succeeded"), 1);
 }
 
+/// The lines that were named as rejected, in their order.
+fn rejected_lines(log: &Log) -> Vec<u64> {
+    let named = log.lines(|line| line["message"] == "line of the watch list rejected");
+    named.iter().map(|line| line["line"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn until_done_exits_2_when_lines_were_rejected() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let start = |lines: &[&str]| {
+        let setup = Setup::new(&simulator).list(lines);
+        setup.arguments(&["--until-done"]).start()
+    };
+    let mut daemon = start(&["op/1 customer=acme", "customer=borealis op-2"]);
+    assert_eq!(daemon.exit_code().await, Some(2));
+    assert_eq!(
+        rejected_lines(&daemon.log),
+        [1, 2, 1, 2],
+        "when found, and at the end"
+    );
+    let is_verdict = |line: &Line| line["message"] == "every listed operation is over";
+    assert_eq!(daemon.log.lines(is_verdict).len(), 0, "nothing was watched");
+
+    let mut daemon = start(&["op-100-100-s-a", "op/2", "op-100-100-s-a"]);
+    assert_eq!(daemon.exit_code().await, Some(2));
+    assert_eq!(daemon.log.count("operation.succeeded"), 1);
+    assert_eq!(rejected_lines(&daemon.log), [2, 2]);
+
+    simulator.add(SimulatedOperation {
+        fate: Fate::Failure,
+        ..SimulatedOperation::new("fails", Duration::ZERO, 100)
+    });
+    let mut daemon = start(&["fails", "op/2"]);
+    assert_eq!(
+        daemon.exit_code().await,
+        Some(1),
+        "a failure is what matters more"
+    );
+
+    let mut daemon = start(&["op-100-100-s-b", "op-100-100-s-b again=yes"]);
+    assert_eq!(
+        daemon.exit_code().await,
+        Some(0),
+        "a repeated line is not a rejected one"
+    );
+}
+
 #[tokio::test]
 async fn without_an_estimate_there_is_a_count_and_no_percent() {
     let simulator = Simulator::start(Config::default()).await.unwrap();

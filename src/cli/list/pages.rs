@@ -1,14 +1,16 @@
 //! The pages of a list, one by one, patiently.
 
-use std::collections::HashSet;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::time::{Instant, sleep_until};
 
 use crate::ampersand::{ApiError, Client};
 use crate::cli::words;
+use crate::clock;
 use crate::core::operation::Operation;
+use crate::core::paging::{Course, Endless};
 
 /// Operations a page: few requests, each far from the largest answer that is taken.
 const PAGE_SIZE: u16 = 500;
@@ -19,6 +21,18 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Whoever waits at a terminal is told rather than made to wait for longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// The longest time between two requests, however low the limit is.
+const LONGEST_SPACING: Duration = Duration::from_hours(1);
+
+/// Why there is no next page.
+#[derive(Debug)]
+pub(super) enum PageError {
+    /// The API does not give it.
+    Api(ApiError),
+    /// The list has no end.
+    Endless(Endless),
+}
+
 /// The pages of one installation's list.
 #[derive(Debug)]
 pub(super) struct Pages<'a> {
@@ -28,8 +42,11 @@ pub(super) struct Pages<'a> {
     installation: &'a str,
     api_key: SecretString,
     token: Token,
-    /// An API that gives the same token twice would be asked for ever.
-    tokens: HashSet<String>,
+    course: Course,
+    /// Between two requests at least.
+    spacing: Duration,
+    /// When the next request may go out.
+    turn: Instant,
     seen: usize,
 }
 
@@ -47,7 +64,9 @@ impl<'a> Pages<'a> {
         integration: &'a str,
         installation: &'a str,
         api_key: SecretString,
+        max_requests_per_second: f64,
     ) -> Self {
+        let spacing = Duration::try_from_secs_f64(1.0 / max_requests_per_second);
         Self {
             client,
             project,
@@ -55,7 +74,9 @@ impl<'a> Pages<'a> {
             installation,
             api_key,
             token: Token::First,
-            tokens: HashSet::new(),
+            course: Course::default(),
+            spacing: spacing.map_or(LONGEST_SPACING, |spacing| spacing.min(LONGEST_SPACING)),
+            turn: clock::instant(),
             seen: 0,
         }
     }
@@ -68,8 +89,8 @@ impl<'a> Pages<'a> {
     /// The next page; `None` after the last.
     ///
     /// # Errors
-    /// When the API does not give it, several attempts included.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Operation>>, ApiError> {
+    /// When the API does not give it, several attempts included, or when the list has no end.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Operation>>, PageError> {
         let token = match &self.token {
             Token::First => None,
             Token::Next(token) => Some(token.as_str()),
@@ -77,6 +98,8 @@ impl<'a> Pages<'a> {
         };
         let mut attempt = 1;
         let page = loop {
+            sleep_until(self.turn).await;
+            self.turn = clock::instant() + self.spacing;
             let asked = self.client.list_operations(
                 self.project,
                 self.integration,
@@ -88,7 +111,9 @@ impl<'a> Pages<'a> {
             match asked.await {
                 Ok(page) => break page,
                 Err(error) => {
-                    let wait = wait(&error, attempt).ok_or_else(|| error.clone())?;
+                    let Some(wait) = wait(&error, attempt) else {
+                        return Err(PageError::Api(error));
+                    };
                     let _ = writeln!(
                         io::stderr(),
                         "no list yet, trying again in {}: {error}",
@@ -100,10 +125,10 @@ impl<'a> Pages<'a> {
             }
         };
         self.seen += page.operations.len();
-        self.token = match page.next_page_token {
-            Some(token) if self.tokens.insert(token.clone()) => Token::Next(token),
-            _ => Token::Done,
-        };
+        self.course
+            .follow(page.operations.len(), page.next_page_token.as_deref())
+            .map_err(PageError::Endless)?;
+        self.token = page.next_page_token.map_or(Token::Done, Token::Next);
         Ok(Some(page.operations))
     }
 }

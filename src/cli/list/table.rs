@@ -18,13 +18,35 @@ const MAX_CELL: usize = 128;
 /// The longest result in bytes.
 const MAX_RESULT: usize = 200;
 
-/// The rows so far.
-#[derive(Debug, Default)]
+/// The rows that are not printed yet, and what was learned from those before.
+#[derive(Debug)]
 pub(super) struct Table {
+    style: Style,
+    /// Where lines end; `None` for nowhere.
+    columns: Option<usize>,
     rows: Vec<[String; COLUMNS]>,
+    /// Columns only grow from part to part.
+    widths: [usize; COLUMNS],
+    has_header: bool,
 }
 
 impl Table {
+    /// A table whose lines end where a terminal of `columns` does.
+    pub(super) fn new(style: Style, columns: Option<usize>) -> Self {
+        Self {
+            style,
+            columns,
+            rows: Vec::new(),
+            widths: HEADER.map(str::len),
+            has_header: false,
+        }
+    }
+
+    /// How many rows wait to be printed.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Adds an operation, as of `now`.
     pub(super) fn add(&mut self, operation: &Operation, now: Timestamp) {
         let metadata = operation.metadata.as_ref();
@@ -52,29 +74,31 @@ impl Table {
         ]);
     }
 
-    /// The table with its header; nothing if there are no rows. Lines end where a terminal of `columns` does.
-    pub(super) fn render(&self, style: Style, columns: Option<usize>) -> String {
-        if self.rows.is_empty() {
+    /// The rows that were added since the last time, after the header if they are the first; nothing if there are none.
+    pub(super) fn take(&mut self) -> String {
+        let rows = std::mem::take(&mut self.rows);
+        if rows.is_empty() {
             return String::new();
         }
-        let mut widths = HEADER.map(str::len);
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
+        for row in &rows {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
                 *width = (*width).max(measure_text_width(cell));
             }
         }
-        let cut = |line: String| match columns {
+        let cut = |line: String| match self.columns {
             Some(columns) => truncate_str(&line, columns, "…").into_owned() + "\n",
             None => line + "\n",
         };
-        let header = line(&HEADER.map(str::to_owned), &widths, |_, cell| {
-            style.ink(Ink::Bold, cell)
-        });
-        let mut text = cut(header);
-        for row in &self.rows {
+        let mut text = String::new();
+        if !std::mem::replace(&mut self.has_header, true) {
+            text = cut(line(&HEADER.map(str::to_owned), &self.widths, |_, cell| {
+                self.style.ink(Ink::Bold, cell)
+            }));
+        }
+        for row in &rows {
             let ink = ink(&row[STATUS]);
-            text.push_str(&cut(line(row, &widths, |column, cell| match ink {
-                Some(ink) if column == STATUS => style.ink(ink, cell),
+            text.push_str(&cut(line(row, &self.widths, |column, cell| match ink {
+                Some(ink) if column == STATUS => self.style.ink(ink, cell),
                 _ => cell.to_owned(),
             })));
         }
@@ -125,29 +149,37 @@ mod tests {
             }
             serde_json::from_value::<Operation>(json).unwrap()
         };
-        let mut table = Table::default();
-        let now = "2026-11-23T12:00:00Z".parse().unwrap();
-        let first = json!({"status": "in_progress", "createTime": "2026-11-23T11:58:51Z",
-            "metadata": {"objects": ["連絡先"], "progress": {"recordsProcessed": 1250, "recordsEstimatedTotal": 5000}}});
-        table.add(&operation("operation-1", first), now);
-        table.add(
-            &operation("op-2", json!({"status": "success", "result": "done\n\u{1b}[2J"})),
-            now,
-        );
         let plain = Style {
             colour: false,
             unicode: true,
         };
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        let first = json!({"status": "in_progress", "createTime": "2026-11-23T11:58:51Z",
+            "metadata": {"objects": ["連絡先"], "progress": {"recordsProcessed": 1250, "recordsEstimatedTotal": 5000}}});
+        let second = json!({"status": "success", "result": "done\n\u{1b}[2J"});
+        let mut table = Table::new(plain, None);
+        let mut narrow = Table::new(plain, Some(18));
+        for table in [&mut table, &mut narrow] {
+            table.add(&operation("operation-1", first.clone()), now);
+            table.add(&operation("op-2", second.clone()), now);
+            assert_eq!(table.rows(), 2);
+        }
         assert_eq!(
-            table.render(plain, None),
+            table.take(),
             "ID           OBJECTS  STATUS       RECORDS      CREATED     RESULT\n\
              operation-1  連絡先   in_progress  1,250/5,000  1m 09s ago\n\
              op-2                  success                               done  [2J\n"
         );
         assert_eq!(
-            table.render(plain, Some(18)),
+            narrow.take(),
             "ID           OBJE…\noperation-1  連絡…\nop-2             …\n"
         );
-        assert_eq!(Table::default().render(plain, None), "");
+        assert_eq!((table.take(), table.rows()), (String::new(), 0));
+        // The next part has the columns of the first, without its header.
+        table.add(&operation("op-3", second), now);
+        assert_eq!(
+            table.take(),
+            "op-3                  success                               done  [2J\n"
+        );
     }
 }

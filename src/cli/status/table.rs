@@ -7,6 +7,7 @@ use crate::cli::words;
 use crate::clock;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
+use crate::core::watch_list::label_text;
 
 /// Longer cells are cut: what is whole stands in the JSON.
 const MAX_CELL: usize = 60;
@@ -68,7 +69,7 @@ fn cells(operation: &Value, now: Timestamp) -> Vec<String> {
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+        .map(|(name, value)| label_text(name, value.as_str().unwrap_or_default()))
         .collect();
     let is_running = operation["phase"] == Phase::Running.as_str();
     let rate = progress["recordsPerSecond"].as_f64().filter(|_| is_running);
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(
             table,
             "OPERATION    PHASE    PROGRESS                RATE    END        LABELS\n\
-             op-1         running   25.0%  1,250 of 5,000  41.7/s  in 1m 30s  customer=a [2J b\n\
+             op-1         running   25.0%  1,250 of 5,000  41.7/s  in 1m 30s  customer=\"a [2J b\"\n\
              a-longer-id  failed           7\n\
              \n\
              2 operations: 1 running, 1 failed\n"

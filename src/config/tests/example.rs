@@ -99,8 +99,16 @@ fn what_the_example_shows_as_defaults_are_the_defaults() {
     assert_eq!(shown.log, defaults.log);
     assert_eq!(shown.metrics, defaults.metrics);
     assert_eq!(
-        (shown.watch_list, shown.watch_list_refresh),
-        (defaults.watch_list, defaults.watch_list_refresh)
+        (
+            shown.watch_list,
+            shown.watch_list_refresh,
+            shown.watch_list_shrink_delay
+        ),
+        (
+            defaults.watch_list,
+            defaults.watch_list_refresh,
+            defaults.watch_list_shrink_delay
+        )
     );
     assert_eq!(
         (shown.retention, shown.shutdown_timeout),

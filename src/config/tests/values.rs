@@ -70,6 +70,8 @@ fn no_interval_is_zero() {
         "{told}"
     );
     assert!(told.contains("retention: \"0s\" is too short"), "{told}");
+    let at_once = Case::new("watch_list_shrink_delay = '0s'").settings();
+    assert_eq!(at_once.watch_list_shrink_delay, Duration::ZERO);
 }
 
 #[test]

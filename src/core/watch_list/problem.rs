@@ -11,7 +11,7 @@ const MAX_QUOTED_BYTES: usize = 80;
 /// The most project names that a message lists.
 const MAX_PROJECTS_NAMED: usize = 8;
 
-/// A line that does not hold, and why.
+/// What is wrong with a line, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineError {
     /// The line's number, from 1.
@@ -28,7 +28,7 @@ impl fmt::Display for LineError {
     }
 }
 
-/// Why a line does not hold. Text taken from the line is cut, and escaped when displayed.
+/// What is wrong with a line. Text taken from the line is cut, and escaped when displayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
     /// Longer than [`MAX_LINE_BYTES`].
@@ -38,7 +38,7 @@ pub enum Problem {
     },
     /// Bytes that are no UTF-8.
     NotUtf8,
-    /// A control character other than tab.
+    /// A control character other than tab, or a tab in quotes.
     ControlCharacter(char),
     /// It begins with a label.
     MissingId,
@@ -60,6 +60,19 @@ pub enum Problem {
     LabelWithoutKey,
     /// A label whose key has more than [`MAX_LABEL_KEY_CHARS`] characters.
     LabelKeyTooLong,
+    /// A label whose key has a quote.
+    QuoteInKey,
+    /// A value that begins with a quote and has no other.
+    UnclosedQuote,
+    /// A backslash in quotes before a character that it cannot escape.
+    UnknownEscape(char),
+    /// Text right after the quote that ends a value.
+    TextAfterQuote,
+    /// `deadline=` with what is neither a time nor a duration. The line applies without it.
+    UnusableDeadline {
+        /// What it says.
+        value: String,
+    },
     /// The same key twice.
     RepeatedLabel {
         /// The key.
@@ -78,7 +91,7 @@ pub enum Problem {
     RepeatedId {
         /// The watch that both name.
         key: WatchKey,
-        /// The number of the earlier line, which holds.
+        /// The number of the earlier line, which applies.
         first_line: u32,
     },
     /// The lines before it ask for as many watches as a list may.
@@ -92,6 +105,11 @@ impl Problem {
     pub(super) fn not_a_label(word: &str) -> Self {
         let word = text::cut(word, MAX_QUOTED_BYTES);
         Self::NotALabel { word }
+    }
+
+    pub(super) fn unusable_deadline(value: &str) -> Self {
+        let value = text::cut(value, MAX_QUOTED_BYTES);
+        Self::UnusableDeadline { value }
     }
 
     pub(super) fn repeated_label(key: &str) -> Self {
@@ -117,6 +135,7 @@ impl fmt::Display for Problem {
                 )
             }
             Self::NotUtf8 => write!(f, "not UTF-8; save the file as UTF-8"),
+            Self::ControlCharacter('\t') => write!(f, "a tab in quotes; write a space"),
             Self::ControlCharacter(c) => {
                 write!(
                     f,
@@ -147,6 +166,24 @@ impl fmt::Display for Problem {
                     "the label's key has more than {MAX_LABEL_KEY_CHARS} characters"
                 )
             }
+            Self::QuoteInKey => write!(f, "a label's key cannot have quotes; write them around the value"),
+            Self::UnclosedQuote => write!(f, "the quoted value has no end; write \" after it"),
+            Self::UnknownEscape(c) => {
+                write!(
+                    f,
+                    "a backslash before {c:?}; in quotes write \\\\ for a backslash"
+                )
+            }
+            Self::TextAfterQuote => {
+                write!(
+                    f,
+                    "text right after a quoted value; write a space, or \\\" for a quote in it"
+                )
+            }
+            Self::UnusableDeadline { value } => write!(
+                f,
+                "the deadline {value:?} is ignored; write a time such as 2026-12-01T06:00:00Z, or a duration such as 1h30m"
+            ),
             Self::RepeatedLabel { key } => {
                 write!(f, "the label {key:?} occurs twice; keep one of them")
             }
@@ -154,12 +191,12 @@ impl fmt::Display for Problem {
             Self::UnknownProject { name, configured } => unknown_project(f, name, configured),
             Self::RepeatedId { key, first_line } => write!(
                 f,
-                "operation {} of project {:?} stands in line {first_line} already, which holds",
+                "operation {} of project {:?} is already on line {first_line}; this line is ignored",
                 key.operation, key.project
             ),
             Self::TooManyEntries { most } => write!(
                 f,
-                "more than {most} operations; take those that are over off the list, or run a second daemon"
+                "more than {most} operations; remove finished ones from the list, or run a second daemon"
             ),
         }
     }

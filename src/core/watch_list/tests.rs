@@ -112,6 +112,18 @@ fn every_problem_is_told_with_its_column() {
         ("id word", 4, not_a_label("word")),
         ("id ä=1 id2", 8, not_a_label("id2")),
         ("id =v", 4, Problem::LabelWithoutKey),
+        ("id \"a\"=v", 4, Problem::QuoteInKey),
+        ("id it's=v", 6, Problem::QuoteInKey),
+        ("id a=\"b c", 6, Problem::UnclosedQuote),
+        ("id a=\"", 6, Problem::UnclosedQuote),
+        ("id a=\"b\\", 6, Problem::UnclosedQuote),
+        ("id a=\"b\\\"", 6, Problem::UnclosedQuote),
+        ("id a=\"b\\n\"", 8, Problem::UnknownEscape('n')),
+        ("id a=\"b\"c", 9, Problem::TextAfterQuote),
+        ("id a=\"b\"#c", 9, Problem::TextAfterQuote),
+        ("id a=\"b\tc\"", 8, Problem::ControlCharacter('\t')),
+        ("id a=\"x y\" z", 12, not_a_label("z")),
+        ("id deadline=1h deadline=2h", 16, repeated("deadline")),
         ("id a=1 b=2 a=3", 12, repeated("a")),
         ("id project=main project=main", 17, repeated("project")),
         ("id a=b\0", 7, Problem::ControlCharacter('\0')),
@@ -148,13 +160,86 @@ fn an_unknown_project_is_answered_with_the_known_ones() {
 }
 
 #[test]
-fn a_repeated_id_is_told_with_the_first_line_which_holds() {
+fn a_repeated_line_is_no_rejected_line_and_the_first_applies() {
     let list = list("one a=1\none project=staging\n  one a=2");
     assert_eq!(keys(&list), ["main/one", "staging/one"]);
     assert_eq!(*list.entries[0].labels, labels(&[("a", "1")]));
+    assert_eq!((list.rejected_total, list.repeated_total), (0, 1));
     assert_eq!(
-        list.rejected[0].to_string(),
-        r#"line 3, column 3: operation one of project "main" stands in line 1 already, which holds"#
+        list.repeated[0].to_string(),
+        r#"line 3, column 3: operation one of project "main" is already on line 1; this line is ignored"#
+    );
+}
+
+#[test]
+fn quotes_allow_spaces() {
+    for (line, value) in [
+        (r#"id a="Gale Ltd" # why"#, "Gale Ltd"),
+        (r#"id a="""#, ""),
+        (r#"id a="say \"hi\" \\o/""#, r#"say "hi" \o/"#),
+        (r#"id a=" # = ""#, " # = "),
+        (r#"id a=5""#, r#"5""#),
+        (r"id a=\", r"\"),
+    ] {
+        assert_eq!(*list(line).entries[0].labels, labels(&[("a", value)]), "{line}");
+    }
+    let list = list("id\ta=\"x y\"\u{2003}b=\"z\" project=\"staging\"\r\n");
+    assert_eq!(
+        *list.entries[0].labels,
+        labels(&[("a", "x y"), ("b", "z")]),
+        "{list:?}"
+    );
+    assert_eq!(keys(&list), ["staging/id"]);
+}
+
+#[test]
+fn a_deadline_is_no_label_and_an_unusable_one_rejects_no_line() {
+    let list = list(
+        "one deadline=2026-12-01T06:00:00Z a=1\ntwo deadline=\"1h 30m\"\nthree a=1 deadline=soon\nthree deadline=late\n",
+    );
+    assert_eq!(keys(&list), ["main/one", "main/two", "main/three"]);
+    assert_eq!(*list.entries[0].labels, labels(&[("a", "1")]));
+    assert_eq!(*list.entries[2].labels, labels(&[("a", "1")]));
+    assert_eq!((list.rejected_total, list.without_deadline_total), (0, 1));
+    assert_eq!(
+        list.without_deadline[0].to_string(),
+        r#"line 3, column 20: the deadline "soon" is ignored; write a time such as 2026-12-01T06:00:00Z, or a duration such as 1h30m"#
+    );
+}
+
+#[test]
+fn a_list_is_unusable_when_nothing_of_it_can_be_used() {
+    let utf16 = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    for (bytes, unusable) in [
+        (Vec::new(), None),
+        (b"# only comments\n\n".to_vec(), None),
+        (b"a/b\nok\nc/d\n".to_vec(), None),
+        (b"ok\nok\n".to_vec(), None),
+        (b"a/b\n# comment\n".to_vec(), Some(Unusable::NoLineParses)),
+        (b"caf\xE9 a=b\n".to_vec(), Some(Unusable::NoLineParses)),
+        (vec![0; 100], Some(Unusable::NotText)),
+        (utf16("one a=1\ntwo\n"), Some(Unusable::NotText)),
+        (b"ok\n\x1f\x8b\x08\n\xff\x01\n".to_vec(), Some(Unusable::NotText)),
+        // As many lines that are text as that are not.
+        (b"ok\nalso\n\0\0\n\0".to_vec(), None),
+        (utf16("\u{feff}one a=1\ntwo\n"), None),
+    ] {
+        assert_eq!(list(&bytes).unusable(), unusable, "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn utf_16_is_read_as_utf_8_is() {
+    let text = "\u{feff}one customer=Gäle\r\n\r\nb/d\r\nzwei x=\"ä ö\"\r\n";
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    assert_eq!(list(&little), list(text));
+    assert_eq!(list(&big), list(text));
+    let cut = list(&little[..little.len() - 1]);
+    assert_eq!(keys(&cut), ["main/one"]);
+    assert_eq!(
+        cut.rejected.last().map(|error| &error.problem),
+        Some(&Problem::NotUtf8)
     );
 }
 
@@ -186,8 +271,9 @@ fn id() -> impl Strategy<Value = String> {
 
 fn some_labels() -> impl Strategy<Value = Arc<Labels>> {
     let label = (
-        "[^=\\s\\p{C}#][^=\\s\\p{C}]{0,8}".prop_filter("reserved", |key| key != "project"),
-        "[^\\s\\p{C}]{0,12}",
+        "[^=\"'\\s\\p{C}#][^=\"'\\s\\p{C}]{0,8}"
+            .prop_filter("reserved", |key| key != "project" && key != "deadline"),
+        "([^\\s\\p{C}]| |\"|\\\\){0,12}",
     );
     prop::collection::btree_map(label.0, label.1, 0..4)
         .prop_map(|labels| Arc::new(labels.into_iter().collect()))
@@ -209,7 +295,7 @@ fn print(desired: &Desired) -> String {
     for (key, labels) in desired {
         write!(text, "{} project={}", key.operation, key.project).unwrap();
         for (key, value) in labels.iter() {
-            write!(text, " {key}={value}").unwrap();
+            write!(text, " {}", label_text(key, value)).unwrap();
         }
         text.push('\n');
     }
@@ -227,8 +313,9 @@ fn the_lines_beyond_the_most_entries_are_rejected_and_the_others_hold() {
     let ids: Vec<_> = list.entries.iter().map(|entry| &*entry.key.operation).collect();
     assert_eq!(ids, ["a", "b"]);
     let lines: Vec<_> = list.rejected.iter().map(|error| error.line).collect();
-    assert_eq!(lines, [4, 5, 6]);
-    assert_eq!(list.rejected[1].problem, Problem::TooManyEntries { most: 2 });
+    assert_eq!(lines, [5, 6]);
+    assert_eq!(list.rejected[0].problem, Problem::TooManyEntries { most: 2 });
+    assert_eq!(list.repeated_total, 1);
 }
 
 fn listed(labels: &Arc<Labels>) -> Option<&Arc<Labels>> {
@@ -240,17 +327,22 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let lines = bytes.split(|byte| *byte == b'\n').count();
         let list = parse(&bytes, &projects());
-        prop_assert!(list.entries.len() + list.rejected_total <= lines);
-        for error in &list.rejected {
+        // UTF-16 has fewer.
+        prop_assert!(list.entries.len() + list.rejected_total + list.repeated_total <= lines);
+        for error in list.rejected.iter().chain(&list.repeated) {
             prop_assert!(error.column >= 1 && error.line as usize <= lines);
             prop_assert!(!error.to_string().contains(char::is_control));
         }
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in "([ \t\n\r#=.a-c]|project=|\\PC){0,200}") {
+    fn no_text_makes_it_panic(text in "([ \t\n\r#=\"\\\\.a-c]|project=|deadline=|\\PC){0,200}") {
         let list = parse(text.as_bytes(), &projects());
         prop_assert_eq!(as_map(&list).len(), list.entries.len());
+        for entry in &list.entries {
+            let bytes: usize = entry.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+            prop_assert!(accepts_id(&entry.key.operation) && bytes <= MAX_LINE_BYTES);
+        }
     }
 
     #[test]

@@ -123,10 +123,17 @@ impl Scrape<'_> {
         register(registry, &entries)?;
         let rejected = IntGauge::with_opts(opts(
             "watch_list_rejected_lines",
-            "Lines of the watch list that holds which were skipped, because they do not parse or repeat an ID.",
+            "Lines of the watch list that were skipped, because they do not parse.",
         ))?;
-        rejected.set(whole(list.map_or(0, |list| list.rejected_total)));
+        let file = self.list.file();
+        rejected.set(whole(file.map_or(0, |list| list.rejected_total)));
         register(registry, &rejected)?;
+        let repeated = IntGauge::with_opts(opts(
+            "watch_list_repeated_lines",
+            "Lines of the watch list that repeat the operation of an earlier line, which applies.",
+        ))?;
+        repeated.set(whole(file.map_or(0, |list| list.repeated_total)));
+        register(registry, &repeated)?;
         gauge(
             registry,
             "watch_list_last_reload_successful",

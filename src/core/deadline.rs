@@ -1,0 +1,63 @@
+//! By when an operation should be finished.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// The longest time after the start: ten years, as for settings.
+const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
+
+/// By when an operation should be finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// At this time.
+    At(Timestamp),
+    /// So long after the operation's start.
+    After(Duration),
+}
+
+impl Deadline {
+    /// Reads an RFC 3339 time, or a duration such as `1h30m`; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(duration) = humantime::parse_duration(text) {
+            return (!duration.is_zero() && duration <= LONGEST).then_some(Self::After(duration));
+        }
+        text.parse().ok().map(Self::At)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_durations_are_read() {
+        let at = |text: &str| Some(Deadline::At(text.parse().unwrap()));
+        assert_eq!(
+            Deadline::parse("2026-12-01T06:00:00Z"),
+            at("2026-12-01T06:00:00Z")
+        );
+        assert_eq!(
+            Deadline::parse("2026-12-01T06:00:00.5+01:00"),
+            at("2026-12-01T05:00:00.5Z")
+        );
+        let after = |seconds| Some(Deadline::After(Duration::from_secs(seconds)));
+        assert_eq!(Deadline::parse("1h30m"), after(5400));
+        assert_eq!(Deadline::parse("1h 30m"), after(5400));
+        for unusable in [
+            "",
+            "tomorrow",
+            "2026-12-01",
+            "2026-12-01T06:00:00",
+            "2026-13-01T06:00:00Z",
+            "90",
+            "-1h",
+            "0s",
+            "11y",
+            "99999999999999999999y",
+        ] {
+            assert_eq!(Deadline::parse(unusable), None, "{unusable:?}");
+        }
+    }
+}

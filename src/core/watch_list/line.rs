@@ -1,0 +1,223 @@
+//! One line of a watch list.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{Labels, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, Problem, WatchKey};
+use crate::core::deadline::Deadline;
+
+/// A column of a line, and what is wrong there.
+type Misfit = (u32, Problem);
+/// The same as an offset in bytes.
+type Flaw = (usize, Problem);
+
+/// A line that applies.
+pub(super) struct ParsedLine {
+    pub key: WatchKey,
+    pub labels: Labels,
+    /// The column of its ID.
+    pub column: u32,
+    /// Why the deadline cannot be used, if it has such a one.
+    pub deadline: Result<Option<Deadline>, Misfit>,
+}
+
+/// One line without its end: an entry, nothing (blank or comment), or a problem and its column.
+pub(super) fn parse_line(raw: &[u8], projects: &Arc<[Arc<str>]>) -> Result<Option<ParsedLine>, Misfit> {
+    if raw.len() > MAX_LINE_BYTES {
+        let fitting = String::from_utf8_lossy(&raw[..MAX_LINE_BYTES]);
+        return Err((column_after(&fitting), Problem::LineTooLong { bytes: raw.len() }));
+    }
+    let line = str::from_utf8(raw).map_err(|error| {
+        let valid = String::from_utf8_lossy(&raw[..error.valid_up_to()]);
+        (column_after(&valid), Problem::NotUtf8)
+    })?;
+    let column = |offset: usize| column_after(&line[..offset]);
+    // Most lines are visible ASCII, and long lists are read often.
+    let is_plain = raw.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if !is_plain && let Some((offset, c)) = line.char_indices().find(|(_, c)| c.is_control() && *c != '\t') {
+        return Err((column(offset), Problem::ControlCharacter(c)));
+    }
+    let parsed = parse_text(line, projects).map_err(|(offset, problem)| (column(offset), problem))?;
+    Ok(parsed.map(|(id_offset, deadline, key, labels)| ParsedLine {
+        key,
+        labels,
+        column: column(id_offset),
+        deadline: deadline.map_err(|(offset, problem)| (column(offset), problem)),
+    }))
+}
+
+type Parts = (usize, Result<Option<Deadline>, Flaw>, WatchKey, Labels);
+
+fn parse_text(line: &str, projects: &Arc<[Arc<str>]>) -> Result<Option<Parts>, Flaw> {
+    let Some(id_offset) = next_word(line, 0) else {
+        return Ok(None);
+    };
+    let id = word_at(line, id_offset);
+    check_id(id).map_err(|(within, problem)| (id_offset + within, problem))?;
+
+    let mut project: Option<Arc<str>> = None;
+    let mut deadline: Option<Result<Deadline, Flaw>> = None;
+    let mut labels = Labels::new();
+    let mut end = id_offset + id.len();
+    while let Some(offset) = next_word(line, end) {
+        let Label {
+            key,
+            value,
+            value_offset,
+            end: label_end,
+        } = label_at(line, offset)?;
+        end = label_end;
+        let is_repeated = match key {
+            "project" => project.is_some(),
+            "deadline" => deadline.is_some(),
+            _ => labels.iter().any(|(earlier, _)| earlier == key),
+        };
+        if is_repeated {
+            return Err((offset, Problem::repeated_label(key)));
+        }
+        match key {
+            "project" => {
+                let known = projects.iter().find(|name| ***name == *value);
+                let known =
+                    known.ok_or_else(|| (value_offset, Problem::unknown_project(&value, projects)))?;
+                project = Some(Arc::clone(known));
+            }
+            "deadline" => {
+                let parsed = Deadline::parse(&value);
+                deadline = Some(parsed.ok_or_else(|| (value_offset, Problem::unusable_deadline(&value))));
+            }
+            _ if labels.len() == MAX_LABELS => return Err((offset, Problem::TooManyLabels)),
+            _ => labels.push((key.to_owned(), value.into_owned())),
+        }
+    }
+
+    let project = match (project, projects.first()) {
+        (Some(named), _) => named,
+        (None, Some(first)) => Arc::clone(first),
+        (None, None) => return Err((id_offset, Problem::unknown_project("", projects))),
+    };
+    let key = WatchKey {
+        project,
+        operation: id.into(),
+    };
+    Ok(Some((id_offset, deadline.transpose(), key, labels)))
+}
+
+/// Where the next word begins, at or after an offset; `None` at the end and before a comment.
+fn next_word(line: &str, from: usize) -> Option<usize> {
+    let rest = line[from..].trim_start();
+    (!rest.is_empty() && !rest.starts_with('#')).then(|| line.len() - rest.len())
+}
+
+/// The word that begins there: up to the next white space.
+fn word_at(line: &str, offset: usize) -> &str {
+    let rest = &line[offset..];
+    rest.split_once(char::is_whitespace)
+        .map_or(rest, |(word, _)| word)
+}
+
+/// The column, from 1, of the character that follows `prefix`.
+fn column_after(prefix: &str) -> u32 {
+    u32::try_from(prefix.chars().count() + 1).unwrap_or(u32::MAX)
+}
+
+/// Whether a watch list accepts this as an operation ID.
+#[must_use]
+pub fn accepts_id(id: &str) -> bool {
+    !id.is_empty() && check_id(id).is_ok()
+}
+
+/// Whether `token` can be an operation ID; else the offset of what is wrong within it, and why.
+fn check_id(token: &str) -> Result<(), Flaw> {
+    let of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
+    // A character beyond ASCII begins with a byte that is no ID's.
+    let wrong = token.bytes().position(|byte| !of_id(byte));
+    let wrong = wrong.and_then(|offset| Some((offset, token[offset..].chars().next()?)));
+    match wrong {
+        // `customer=acme` at the start of a line: somebody forgot the ID, or wrote the labels first.
+        Some((_, '=')) => Err((0, Problem::MissingId)),
+        Some((offset, c)) => Err((offset, Problem::IdCharacter(c))),
+        None if token.len() > MAX_ID_LEN => {
+            let characters = token.len();
+            Err((MAX_ID_LEN, Problem::IdTooLong { characters }))
+        }
+        None if matches!(token, "." | "..") => Err((0, Problem::IdIsDots)),
+        None => Ok(()),
+    }
+}
+
+struct Label<'a> {
+    key: &'a str,
+    value: Cow<'a, str>,
+    value_offset: usize,
+    /// Where the label ends.
+    end: usize,
+}
+
+/// The label that begins there.
+fn label_at(line: &str, offset: usize) -> Result<Label<'_>, Flaw> {
+    let word = word_at(line, offset);
+    let (key, value) = word
+        .split_once('=')
+        .ok_or_else(|| (offset, Problem::not_a_label(word)))?;
+    if key.is_empty() {
+        return Err((offset, Problem::LabelWithoutKey));
+    }
+    if let Some(quote) = key.find(['"', '\'']) {
+        return Err((offset + quote, Problem::QuoteInKey));
+    }
+    if let Some((within, _)) = key.char_indices().nth(MAX_LABEL_KEY_CHARS) {
+        return Err((offset + within, Problem::LabelKeyTooLong));
+    }
+    let value_offset = offset + key.len() + 1;
+    let (value, end) = if value.starts_with('"') {
+        let (value, end) = quoted_at(line, value_offset)?;
+        (Cow::Owned(value), end)
+    } else {
+        (Cow::Borrowed(value), offset + word.len())
+    };
+    Ok(Label {
+        key,
+        value,
+        value_offset,
+        end,
+    })
+}
+
+/// The text of the quoted value whose first quote stands there, and where the value ends.
+fn quoted_at(line: &str, offset: usize) -> Result<(String, usize), Flaw> {
+    let inside = offset + 1;
+    let mut text = String::new();
+    let mut characters = line[inside..].char_indices();
+    while let Some((at, character)) = characters.next() {
+        let at = inside + at;
+        match character {
+            '"' => {
+                let end = at + 1;
+                return match line[end..].chars().next() {
+                    Some(next) if !next.is_whitespace() => Err((end, Problem::TextAfterQuote)),
+                    _ => Ok((text, end)),
+                };
+            }
+            '\\' => match characters.next() {
+                Some((_, escaped @ ('"' | '\\'))) => text.push(escaped),
+                Some((_, other)) => return Err((at, Problem::UnknownEscape(other))),
+                None => break,
+            },
+            '\t' => return Err((at, Problem::ControlCharacter('\t'))),
+            other => text.push(other),
+        }
+    }
+    Err((offset, Problem::UnclosedQuote))
+}
+
+/// A label as a line of a watch list has it, in quotes where it needs them.
+#[must_use]
+pub fn label_text(key: &str, value: &str) -> String {
+    if value.starts_with('"') || value.contains(char::is_whitespace) {
+        let escaped = value.replace('\\', r"\\").replace('"', r#"\""#);
+        format!("{key}=\"{escaped}\"")
+    } else {
+        format!("{key}={value}")
+    }
+}
