@@ -60,6 +60,9 @@ pub struct Project {
     paused_until: Option<Duration>,
     #[serde(skip)]
     throttles: u32,
+    /// The first of the pauses since the last success.
+    #[serde(skip)]
+    throttled: Option<Moment>,
 }
 
 /// What holds the project's polls back.
@@ -110,7 +113,12 @@ impl Project {
                 Concerns::Watch
             }
             Answer::NotFound(_) | Answer::Refused(_) => {
-                self.accept(probe, cx, &mut events);
+                if self.doubted_by.is_some() {
+                    // It says nothing of the key for operations that exist.
+                    self.put_off_probe(probe, cx);
+                } else {
+                    self.accept(probe, cx, &mut events);
+                }
                 Concerns::Watch
             }
             Answer::Unauthorized(reason) => {
@@ -120,9 +128,13 @@ impl Project {
             Answer::Forbidden(reason) => {
                 self.forbid(operation, probe, refused_before, reason, cx, &mut events)
             }
-            Answer::Throttled { wait, .. } => {
+            Answer::Throttled { wait, reason } => {
                 self.pause(*wait, cx);
                 self.put_off_probe(probe, cx);
+                let since = *self.throttled.get_or_insert(cx.now);
+                if cx.now.steady.saturating_sub(since.steady) >= cx.max_retry_after {
+                    self.tell_unreachable(since.wall, reason, cx, &mut events);
+                }
                 Concerns::Project
             }
             Answer::Failed(failure) => {
@@ -147,6 +159,16 @@ impl Project {
         );
         self.tell_unreachable(cx.now.wall, &reason, cx, &mut events);
         events
+    }
+
+    /// Takes in that no operation of the project is polled any more: with them the cause of an outage has gone.
+    pub fn lose_watches(&mut self, cx: &Context<'_>) -> Vec<Event> {
+        self.failing = None;
+        self.throttled = None;
+        let since = self.unreachable.take();
+        let reason = "no operation of the project is polled any more";
+        let event = since.map(|since| api(EventType::ApiReachable, since, reason, cx));
+        event.into_iter().collect()
     }
 
     /// Takes in that the API key was replaced: the next probe may go out at once.
@@ -244,6 +266,7 @@ impl Project {
         self.known = true;
         self.failing = None;
         self.throttles = 0;
+        self.throttled = None;
         self.answered = Some(cx.now.steady);
         self.accept(probe, cx, events);
         if let Some(since) = self.unreachable.take() {
@@ -617,6 +640,46 @@ mod tests {
         let _ = bench.meet("a", &found(), false);
         let _ = bench.meet("a", &throttled(None), false);
         assert_eq!(bench.paused_for(), Some(2));
+    }
+
+    #[test]
+    fn a_probe_that_finds_nothing_leaves_the_doubt_and_is_repeated_with_backoff() {
+        let mut bench = Bench::new();
+        let _ = bench.meet("a", &forbidden(), false);
+        for seconds in [2, 3] {
+            assert_eq!(bench.meet("b", &Answer::NotFound("404".into()), true).1, NOTHING);
+            assert!(bench.project.is_in_doubt());
+            assert_eq!(bench.probe_in(), Some(seconds));
+            bench.pass(seconds);
+        }
+        let _ = bench.meet("b", &found(), true);
+        assert!(!bench.project.is_in_doubt());
+    }
+
+    #[test]
+    fn pauses_without_a_success_for_as_long_as_the_longest_may_last_are_an_outage() {
+        let mut bench = Bench::new();
+        for _ in 0..3 {
+            assert_eq!(bench.meet("a", &throttled(Some(299)), false).1, NOTHING);
+            bench.pass(299);
+        }
+        bench.pass(3);
+        assert_eq!(bench.meet("a", &throttled(Some(299)), false).1, ["api.unreachable"]);
+        assert_eq!(bench.meet("a", &throttled(Some(299)), false).1, NOTHING);
+        assert_eq!(bench.meet("a", &found(), false).1, ["api.reachable"]);
+        assert_eq!(bench.meet("a", &throttled(Some(299)), false).1, NOTHING);
+    }
+
+    #[test]
+    fn an_outage_ends_with_the_last_operation_that_is_polled() {
+        let mut bench = Bench::new();
+        let _ = bench.meet("a", &failed(), false);
+        bench.pass(300);
+        assert_eq!(bench.meet("a", &failed(), false).1, ["api.unreachable"]);
+        let mut project = bench.project.clone();
+        let events = project.lose_watches(&bench.context());
+        assert_eq!(events[0].event_type, EventType::ApiReachable);
+        assert!(project.lose_watches(&bench.context()).is_empty());
     }
 
     #[test]

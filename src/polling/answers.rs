@@ -63,8 +63,16 @@ pub(super) struct Answered {
 #[derive(Debug)]
 pub(super) enum HeldBack {
     Answered(Answered),
-    /// The operations of the project are not found, see [`Project::doubt`].
+    Change(ProjectChange),
+}
+
+/// What changes a project besides answers.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ProjectChange {
+    /// None of several operations was ever found: the project may be the one that is wrong.
     Doubt,
+    /// No operation is polled any more.
+    NoWatches,
 }
 
 /// What a watch observes.
@@ -233,7 +241,7 @@ impl<F: Fetch> ProjectTask<F> {
         while !self.is_recording {
             match self.held_back.pop_front() {
                 None => return,
-                Some(HeldBack::Doubt) => self.doubt(),
+                Some(HeldBack::Change(change)) => self.change_project(change),
                 Some(HeldBack::Answered(answered)) => {
                     if !self.departs_after_commit(answered.number) {
                         self.answered(answered);
@@ -481,12 +489,16 @@ impl<F: Fetch> ProjectTask<F> {
             }
         }
         if step.doubts_project {
-            self.doubt();
+            self.change_project(ProjectChange::Doubt);
         }
     }
 
-    /// With a single watch nobody is left whose answer could resolve a doubt about the credentials.
+    /// With a single watch there is no other whose answer could resolve a doubt about the credentials, and without any
+    /// an outage has no cause.
     pub(super) fn watches_changed(&mut self) {
+        if self.watches.polled() == 0 && self.health.unreachable_since().is_some() {
+            self.change_project(ProjectChange::NoWatches);
+        }
         if self.watches.polled() <= 1 && self.health.is_in_doubt() {
             let mut health = self.health.clone();
             health.drop_doubt();
@@ -494,14 +506,18 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// None of several operations was ever found: the project may be the one that is wrong.
-    fn doubt(&mut self) {
+    /// The project changes by what no answer says by itself.
+    fn change_project(&mut self, change: ProjectChange) {
         if self.is_recording {
-            self.held_back.push_back(HeldBack::Doubt);
+            self.held_back.push_back(HeldBack::Change(change));
             return;
         }
         let mut health = self.health.clone();
-        let events = health.doubt(&self.context());
+        let events = match change {
+            ProjectChange::Doubt => health.doubt(&self.context()),
+            ProjectChange::NoWatches if self.watches.polled() > 0 => Vec::new(),
+            ProjectChange::NoWatches => health.lose_watches(&self.context()),
+        };
         if events.is_empty() {
             self.set_health(health);
         } else {
