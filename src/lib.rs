@@ -22,7 +22,8 @@
 //! [`systemd`] is kept informed.
 //!
 //! **Around it.** [`app`] puts all of this together, starts it and stops it in order; [`cli`] has one file for each
-//! command. [`clock`] and [`chance`] are the only places that look at a clock or roll dice, [`error`] prints chains of
+//! command. [`stdio`] writes to the standard streams, [`spool`] does so on a thread of its own, and [`signal_mask`] undoes
+//! what a parent left blocked. [`clock`] and [`chance`] are the only places that look at a clock or roll dice, [`error`] prints chains of
 //! errors. [`simulator`] plays the API and a receiver, for `simulate`, `demo`, tests and benches.
 
 pub mod ampersand;
@@ -41,7 +42,10 @@ pub mod project;
 pub mod pulse;
 pub mod record;
 pub mod report;
+pub mod signal_mask;
 pub mod simulator;
+pub mod spool;
+pub mod stdio;
 pub mod store;
 pub mod supervisor;
 pub mod systemd;

@@ -18,6 +18,7 @@ use crate::config::Poll;
 use crate::core::event::EventType;
 use crate::core::kind::Kinds;
 use crate::core::watch::{Context, Next, Step, Watch};
+use crate::error::chain;
 use crate::project::{Attempt, Polled, Project, Unrecorded};
 use crate::record::Recorder;
 use crate::report::metrics::Metrics;
@@ -115,7 +116,7 @@ impl Poller {
                 tracing::debug!(
                     project = &*self.watched.key.project,
                     operation_id = &*self.watched.key.operation,
-                    error = &error as &dyn std::error::Error,
+                    error = chain(&error),
                     "an observation could not be recorded; the next poll finds it again"
                 );
             }

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::core::schedule::spread;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{self, Diff, Entry, Labels, WatchKey, WatchList};
+use crate::error::chain;
 use crate::poller::{Poller, Shared};
 use crate::project::{Project, Projects};
 use crate::store::{CommitError, ReadError, Store, WatchRecord};
@@ -167,7 +168,7 @@ impl<F: Fetch> Supervisor<F> {
                     Err(error) => {
                         if !retry {
                             tracing::error!(
-                                error = &error as &dyn std::error::Error,
+                                error = chain(&error),
                                 "the watch list cannot be applied as long as the state cannot be read and written; trying again"
                             );
                         }
@@ -286,7 +287,7 @@ impl<F: Fetch> Supervisor<F> {
             Err(error) => {
                 if std::mem::replace(&mut self.reconciled, false) {
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = chain(&error),
                         "what is listed could not be recorded; trying again"
                     );
                 }
@@ -375,10 +376,7 @@ impl<F: Fetch> Supervisor<F> {
         if !stood.is_empty()
             && let Err(error) = self.store.checkpoint(stood).await
         {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "removed watches could not be written down"
-            );
+            tracing::debug!(error = chain(&error), "removed watches could not be written down");
         }
     }
 
@@ -437,7 +435,7 @@ impl<F: Fetch> Supervisor<F> {
             Err(error) => {
                 // Where it stood when its poller was stopped is the best that is known.
                 tracing::debug!(
-                    error = &error as &dyn std::error::Error,
+                    error = chain(&error),
                     "the state of a returning watch is unreadable"
                 );
                 go_on(stood, Duration::ZERO, Was::Away)
@@ -445,7 +443,7 @@ impl<F: Fetch> Supervisor<F> {
         };
         if again && let Err(error) = self.store.checkpoint(vec![(key.clone(), watch.clone())]).await {
             tracing::debug!(
-                error = &error as &dyn std::error::Error,
+                error = chain(&error),
                 "that a watch starts again could not be written down; its first event does"
             );
         }

@@ -58,10 +58,7 @@ async fn write(store: &Store, board: &Board, batch: &[Arc<Watched>]) {
         return;
     }
     if let Err(error) = store.checkpoint(changed).await {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "a checkpoint could not be written"
-        );
+        tracing::debug!(error = chain(&error), "a checkpoint could not be written");
         batch.iter().for_each(|watched| watched.mark_changed());
     }
 }

@@ -1,8 +1,8 @@
 //! `backfill-watch check`: settings and watch list, every problem with its place.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::output::{self, Output, OutputError};
 use super::{SettingsArgs, exit};
 use crate::app;
 use crate::config::{Loaded, Settings};
@@ -38,16 +38,17 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let Loaded {
         settings, warnings, ..
     } = args.settings.source().load()?;
-    let mut err = std::io::stderr().lock();
     for warning in &warnings {
-        writeln!(err, "warning: {warning}")?;
+        output::notice(&format!("warning: {warning}"));
     }
-    drop(err);
-    say(&format!("settings: good ({})", summary(&settings)));
-    let mut code = check_list(&settings)?;
+    let mut out = Output::stdout();
+    out.line(&format!("settings: good ({})", summary(&settings)))?;
+    let mut code = check_list(&settings, &mut out)?;
+    out.flush()?;
     if args.live {
-        code = check_keys(&settings).await?.or(code);
+        code = check_keys(&settings, &mut out).await?.or(code);
     }
+    out.flush()?;
     Ok(ExitCode::from(code.unwrap_or(0)))
 }
 
@@ -68,61 +69,56 @@ fn summary(settings: &Settings) -> String {
     )
 }
 
-fn check_list(settings: &Settings) -> anyhow::Result<Option<u8>> {
+fn check_list(settings: &Settings, out: &mut Output) -> Result<Option<u8>, OutputError> {
     let path = &settings.watch_list;
     let projects = app::project_names(&settings.ampersand);
-    let mut err = std::io::stderr().lock();
     let bytes = match read(path) {
         Ok(bytes) => bytes,
         Err(ReadError::Missing) => {
-            writeln!(
-                err,
+            output::notice(&format!(
                 "warning: watch list {} is not there; the daemon waits for it. Create it, one operation ID per line",
                 path.display()
-            )?;
+            ));
             return Ok(None);
         }
         Err(error) => {
-            writeln!(
-                err,
-                "error: watch list {}: {}",
+            output::error(&format!(
+                "watch list {}: {}",
                 path.display(),
                 crate::error::chain(&error)
-            )?;
+            ));
             return Ok(Some(exit::USAGE));
         }
     };
     let list = watch_list::parse(&bytes, &projects);
     for rejected in &list.rejected {
-        writeln!(
-            err,
+        output::notice(&format!(
             "{}:{}:{}: {}",
             path.display(),
             rejected.line,
             rejected.column,
             rejected.problem
-        )?;
+        ));
     }
     let unnamed = list.rejected_total - list.rejected.len();
     if unnamed > 0 {
-        writeln!(err, "{}: {unnamed} more lines are wrong", path.display())?;
+        output::notice(&format!("{}: {unnamed} more lines are wrong", path.display()));
     }
     let count = list.entries.len();
     let found = format!("{count} operation{}", if count == 1 { "" } else { "s" });
     if list.rejected_total == 0 {
-        say(&format!("watch list: good ({found} in {})", path.display()));
+        out.line(&format!("watch list: good ({found} in {})", path.display()))?;
         return Ok(None);
     }
-    writeln!(
-        err,
-        "error: {} of the watch list's lines are wrong and would be skipped ({found} {})",
+    output::error(&format!(
+        "{} of the watch list's lines are wrong and would be skipped ({found} {})",
         list.rejected_total,
-        if count == 1 { "holds" } else { "hold" }
-    )?;
+        if count == 1 { "is left" } else { "are left" }
+    ));
     Ok(Some(exit::USAGE))
 }
 
-async fn check_keys(settings: &Settings) -> anyhow::Result<Option<u8>> {
+async fn check_keys(settings: &Settings, out: &mut Output) -> anyhow::Result<Option<u8>> {
     let ampersand = &settings.ampersand;
     let client = app::client(ampersand).await?;
     // The gravest wins: credentials over an API that cannot be reached.
@@ -131,22 +127,25 @@ async fn check_keys(settings: &Settings) -> anyhow::Result<Option<u8>> {
         let name = &project.name;
         let answer = client.probe(name, &project.api_key.read_line()?).await;
         match answer {
-            Answer::Operation(_) | Answer::NotFound(_) => say(&format!("API key of project {name}: good")),
+            Answer::Operation(_) | Answer::NotFound(_) => {
+                out.line(&format!("API key of project {name}: good"))?;
+                out.flush()?;
+            }
             Answer::Unauthorized(reason) | Answer::Forbidden(reason) => {
                 code = Some(exit::CREDENTIALS);
-                complain(&format!(
+                output::error(&format!(
                     "API key of project {name}: rejected ({reason}); is it the key of this project, and still active?"
                 ));
             }
             Answer::Throttled { reason, .. } | Answer::Refused(reason) => {
                 code = code.or(Some(exit::UNREACHABLE));
-                complain(&format!(
+                output::error(&format!(
                     "API key of project {name}: no telling ({reason}); try again later"
                 ));
             }
             Answer::Failed(failure) => {
                 code = code.or(Some(exit::UNREACHABLE));
-                complain(&format!(
+                output::error(&format!(
                     "API key of project {name}: the API cannot be asked at {}: {}",
                     ampersand.base_url, failure.reason
                 ));
@@ -154,13 +153,4 @@ async fn check_keys(settings: &Settings) -> anyhow::Result<Option<u8>> {
         }
     }
     Ok(code)
-}
-
-/// Says what is well. A closed pipe is nobody's problem.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "error: {line}");
 }

@@ -3,7 +3,6 @@
 mod pages;
 mod table;
 
-use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -11,6 +10,7 @@ use console::Term;
 
 use self::pages::Pages;
 use self::table::Table;
+use super::output::{self, Output, OutputError};
 use super::terminal::Style;
 use super::{AskArgs, Failure, exit};
 use crate::ampersand::ApiError;
@@ -98,26 +98,12 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
                 .as_deref()
                 .is_none_or(|status| operation.status.as_str() == status)
         });
-        if let Err(error) = printer.print(wanted) {
-            return closed(error);
-        }
+        printer.print(wanted)?;
     }
-    let printed = match printer.finish() {
-        Ok(printed) => printed,
-        Err(error) => return closed(error),
-    };
-    if printed == 0 {
-        let _ = writeln!(io::stderr(), "{}", nothing(pages.seen(), args.status.as_deref()));
+    if printer.finish()? == 0 {
+        output::notice(&nothing(pages.seen(), args.status.as_deref()));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Somebody saw enough of it, or it cannot be written.
-fn closed(error: io::Error) -> anyhow::Result<ExitCode> {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        return Ok(ExitCode::SUCCESS);
-    }
-    Err(anyhow::Error::new(error).context("cannot write to standard output"))
 }
 
 /// Why the list is empty.
@@ -168,7 +154,7 @@ fn failure(error: ApiError, project: &Project, ampersand: &Ampersand) -> Failure
 
 /// Prints operations as they come, a table when all are there.
 struct Printer {
-    out: BufWriter<io::Stdout>,
+    out: Output,
     format: OutputFormat,
     table: Table,
     printed: usize,
@@ -177,40 +163,40 @@ struct Printer {
 impl Printer {
     fn new(format: OutputFormat) -> Self {
         Self {
-            out: BufWriter::new(io::stdout()),
+            out: Output::stdout(),
             format,
             table: Table::default(),
             printed: 0,
         }
     }
 
-    fn print(&mut self, operations: impl Iterator<Item = Operation>) -> io::Result<()> {
+    fn print(&mut self, operations: impl Iterator<Item = Operation>) -> anyhow::Result<()> {
         for operation in operations {
             match self.format {
-                OutputFormat::Ids => writeln!(self.out, "{}", operation.id)?,
+                OutputFormat::Ids => self.out.line(&operation.id)?,
                 OutputFormat::Table => self.table.add(&operation, clock::wall()),
                 OutputFormat::Json => {
                     let start = if self.printed == 0 { "[\n" } else { ",\n" };
-                    self.out.write_all(start.as_bytes())?;
-                    serde_json::to_writer(&mut self.out, &operation)?;
+                    self.out.raw(start.as_bytes())?;
+                    self.out.json(&serde_json::to_string(&operation)?)?;
                 }
             }
             self.printed += 1;
         }
-        self.out.flush()
+        Ok(self.out.flush()?)
     }
 
-    fn finish(mut self) -> io::Result<usize> {
+    fn finish(mut self) -> Result<usize, OutputError> {
         match self.format {
             OutputFormat::Ids => {}
             OutputFormat::Table => {
                 let size = Term::stdout().size_checked();
                 let columns = size.map(|(_, columns)| usize::from(columns));
                 let table = self.table.render(Style::stdout(), columns);
-                self.out.write_all(table.as_bytes())?;
+                self.out.text(&table)?;
             }
-            OutputFormat::Json if self.printed == 0 => self.out.write_all(b"[]\n")?,
-            OutputFormat::Json => self.out.write_all(b"\n]\n")?,
+            OutputFormat::Json if self.printed == 0 => self.out.raw(b"[]\n")?,
+            OutputFormat::Json => self.out.raw(b"\n]\n")?,
         }
         self.out.flush()?;
         Ok(self.printed)

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::impatient::Impatient;
+use crate::error::chain;
 
 /// The most connections at a time: a thousand event streams, and as many others. A connection costs some 20 KiB.
 const MAX_CONNECTIONS: usize = 2_048;
@@ -125,7 +126,7 @@ impl Listener {
                         connections.spawn(serve_one(stream, pages.clone(), place, closing.clone()));
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "a connection could not be accepted");
+                        tracing::debug!(error = chain(&error), "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }

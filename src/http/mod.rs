@@ -32,6 +32,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
+use crate::error::chain;
 use crate::health::{Health, Stage};
 use crate::report::metrics::{self, Metrics, Scrape};
 use crate::store::Store;
@@ -226,7 +227,10 @@ async fn metrics_text(State(site): State<Arc<Site>>) -> Response {
     match sources.metrics.render(&scrape).await {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "the metrics cannot be told: this is a bug, please report it");
+            tracing::error!(
+                error = chain(&error),
+                "the metrics cannot be told: this is a bug, please report it"
+            );
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be told").into_response()
         }
     }

@@ -12,6 +12,7 @@ use tokio_util::task::JoinMap;
 use crate::ampersand::Fetch;
 use crate::board::{ByKey, Watched};
 use crate::clock;
+use crate::error::chain;
 use crate::poller::{Poller, Shared};
 use crate::project::Projects;
 
@@ -90,7 +91,10 @@ impl Scheduler {
         self.orders = None;
         while let Some(joined) = self.task.join_next().await {
             if let Err(error) = joined {
-                tracing::error!(%error, "the scheduler ended badly: this is a bug, please report it");
+                tracing::error!(
+                    error = chain(&error),
+                    "the scheduler ended badly: this is a bug, please report it"
+                );
             }
         }
     }

@@ -1,10 +1,10 @@
 //! What the source tells the log, each fact once.
 
-use std::error::Error as _;
 use std::path::Path;
 
 use super::{ReadError, Snapshot};
 use crate::core::watch_list::{LineError, WatchList};
+use crate::error::chain;
 
 /// How many rejected lines of one list are told one by one.
 const MAX_LINES_TOLD: usize = 20;
@@ -57,10 +57,7 @@ fn rejected(path: &Path, before: Option<&WatchList>, list: &WatchList) {
 /// Tells that the file cannot be read.
 pub(super) fn lost(path: &Path, before: &Snapshot, error: &ReadError) {
     let file = path.display();
-    let reason = match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    };
+    let reason = chain(error);
     if before.list.is_some() {
         tracing::warn!(%file, reason, "watch list cannot be read, the last good one stays in force");
     } else {

@@ -1,13 +1,12 @@
 //! The pages of a list, one by one, patiently.
 
 use std::collections::HashSet;
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use secrecy::SecretString;
 
 use crate::ampersand::{ApiError, Client};
-use crate::cli::words;
+use crate::cli::{output, words};
 use crate::core::operation::Operation;
 
 /// Operations a page: few requests, each far from the largest answer that is taken.
@@ -89,11 +88,10 @@ impl<'a> Pages<'a> {
                 Ok(page) => break page,
                 Err(error) => {
                     let wait = wait(&error, attempt).ok_or_else(|| error.clone())?;
-                    let _ = writeln!(
-                        io::stderr(),
+                    output::notice(&format!(
                         "no list yet, trying again in {}: {error}",
                         words::time(wait)
-                    );
+                    ));
                     tokio::time::sleep(wait).await;
                     attempt += 1;
                 }
