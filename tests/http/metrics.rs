@@ -9,7 +9,7 @@ use crate::exposition::{Family, parse};
 use crate::support::skip;
 
 /// Every name of the contract, and its kind.
-const NAMES: [(&str, &str); 26] = [
+const NAMES: [(&str, &str); 27] = [
     ("operations", "gauge"),
     ("polls_total", "counter"),
     ("poll_duration_seconds", "histogram"),
@@ -30,6 +30,7 @@ const NAMES: [(&str, &str); 26] = [
     ("state_writable", "gauge"),
     ("config_last_reload_successful", "gauge"),
     ("poller_restarts_total", "counter"),
+    ("log_lines_dropped_total", "counter"),
     ("tasks", "gauge"),
     ("build_info", "gauge"),
     ("operation_records_processed", "gauge"),

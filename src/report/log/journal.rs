@@ -112,6 +112,12 @@ impl Record {
         self.values.get(field.index())?.as_ref()
     }
 
+    /// A field as text; empty where there is none.
+    #[cfg(test)]
+    pub(super) fn text(&self, name: &str) -> String {
+        self.get(name).map(ToString::to_string).unwrap_or_default()
+    }
+
     fn set(&mut self, field: &Field, value: Owned) {
         if let Some(place) = self.values.get_mut(field.index()) {
             *place = Some(value);
@@ -140,7 +146,7 @@ impl Record {
     }
 
     /// Gives the line to `journal` as if it were logged now.
-    fn replay(&self, journal: &impl Subscriber) {
+    pub(super) fn replay(&self, journal: &impl Subscriber) {
         let values: Vec<Option<&dyn Value>> = self
             .values
             .iter()

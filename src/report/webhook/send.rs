@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(said(500, ""), "500 Internal Server Error");
         assert_eq!(
             said(404, "Cannot POST /T0/s3cret\n<b>(/T0/s3cret?token=hunter2)</b>"),
-            "404 Not Found: Cannot POST […] <b>([…]?[…])</b>"
+            "404 Not Found: Cannot POST […]\\n<b>([…]?[…])</b>"
         );
         let long = said(422, &"ü".repeat(10_000));
         assert!(long.len() < MAX_EXCERPT + 40 && long.ends_with("[cut]"), "{long}");
