@@ -305,7 +305,7 @@ mod tests {
         assert!(long.len() < MAX_EXCERPT + 40 && long.ends_with("[cut]"), "{long}");
         assert_eq!(
             said(799, "no\0\u{1b}[31mwhere"),
-            "799 (unknown status): no  [31mwhere"
+            "799 (unknown status): no\\u{0}\\u{1b}[31mwhere"
         );
         let redirect = describe_answer(StatusCode::FOUND, Some("evil.example"), b"", &url);
         assert!(
