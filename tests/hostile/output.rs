@@ -197,7 +197,7 @@ async fn a_log_whose_reader_is_gone() {
     let setup = Setup::new(&simulator).list(&["op-600000-5000-s-1"]);
     let mut daemon = setup.through(&["sh", "-c", r#"exec "$0" "$@" 2>&-; "#]).start();
     let polls = || simulator.requests_of("op-600000-5000-s-1");
-    crate::well::grows_by("polls", 5, || polls() as u64).await;
+    crate::well::grows_by("polls", 5, || polls()).await;
     daemon.signal(&["TERM"]);
     assert_eq!(daemon.exit_code().await, Some(0));
 
@@ -213,7 +213,7 @@ async fn a_log_whose_reader_is_gone() {
         .spawn()
         .unwrap();
     drop(reader);
-    crate::well::grows_by("polls", 5, || polls() as u64).await;
+    crate::well::grows_by("polls", 5, || polls()).await;
     let id = process.id().to_string();
     assert!(Command::new("kill").arg(&id).status().unwrap().success());
     let code = tokio::task::spawn_blocking(move || process.wait().unwrap()).await;
@@ -251,7 +251,7 @@ async fn a_service_manager_that_reads_nothing() {
         .variable("WATCHDOG_USEC", "300000")
         .start();
     daemon.event("operation.started").await;
-    crate::well::grows_by("polls", 10, || simulator.requests_of(RUNNING) as u64).await;
+    crate::well::grows_by("polls", 10, || simulator.requests_of(RUNNING)).await;
 
     // READY=1 is repeated once there is room for it.
     let ready = tokio::task::spawn_blocking(move || {
