@@ -197,7 +197,7 @@ async fn a_log_whose_reader_is_gone() {
     let setup = Setup::new(&simulator).list(&["op-600000-5000-s-1"]);
     let mut daemon = setup.through(&["sh", "-c", r#"exec "$0" "$@" 2>&-; "#]).start();
     let polls = || simulator.requests_of("op-600000-5000-s-1");
-    crate::well::grows_by("polls", 5, || polls()).await;
+    crate::well::grows_by("polls", 5, polls).await;
     daemon.signal(&["TERM"]);
     assert_eq!(daemon.exit_code().await, Some(0));
 
@@ -213,7 +213,7 @@ async fn a_log_whose_reader_is_gone() {
         .spawn()
         .unwrap();
     drop(reader);
-    crate::well::grows_by("polls", 5, || polls()).await;
+    crate::well::grows_by("polls", 5, polls).await;
     let id = process.id().to_string();
     assert!(Command::new("kill").arg(&id).status().unwrap().success());
     let code = tokio::task::spawn_blocking(move || process.wait().unwrap()).await;
