@@ -290,7 +290,7 @@ impl App {
         self.pages.metrics.config_reloaded(reloaded.is_ok());
         let list = reloaded.unwrap_or_else(|error| {
             tracing::error!(
-                error = format!("{error:#}"),
+                error = chain(error.as_ref()),
                 "the settings are broken, so the running ones are kept; mend them and reload again"
             );
             // The list and the keys are looked at all the same: they may be what was changed.
@@ -386,7 +386,10 @@ impl App {
 async fn join(tasks: &mut JoinSet<()>) {
     while let Some(joined) = tasks.join_next().await {
         if let Err(error) = joined {
-            tracing::error!(%error, "a task of the daemon ended badly: this is a bug, please report it");
+            tracing::error!(
+                error = chain(&error),
+                "a task of the daemon ended badly: this is a bug, please report it"
+            );
         }
     }
 }

@@ -21,9 +21,10 @@
 //! [`systemd`] is kept informed.
 //!
 //! **Around it.** [`app`] puts all of this together, starts it and stops it in order; [`cli`] has one file for each
-//! command. [`clock`] and [`chance`] are the only places that look at a clock or roll dice, [`error`] prints chains of
-//! errors, [`open_files`] raises the limit of open files. [`simulator`] plays the API and a receiver, for `simulate`,
-//! `demo`, tests and benches.
+//! command. [`stdio`] writes to the standard streams, [`spool`] does so on a thread of its own, [`signal_mask`] undoes what
+//! a parent left blocked, and [`open_files`] raises the limit of open files. [`clock`] and [`chance`] are the only places
+//! that look at a clock or roll dice, [`error`] prints chains of errors. [`simulator`] plays the API and a receiver, for
+//! `simulate`, `demo`, tests and benches.
 
 pub mod ampersand;
 pub mod app;
@@ -40,7 +41,10 @@ pub mod open_files;
 pub mod polling;
 pub mod record;
 pub mod report;
+pub mod signal_mask;
 pub mod simulator;
+pub mod spool;
+pub mod stdio;
 pub mod store;
 pub mod systemd;
 pub mod watch_list;

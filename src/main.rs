@@ -3,28 +3,29 @@
 
 use std::process::ExitCode;
 
-use backfill_watch::cli::{Cli, exit, exit_code};
+use anyhow::Context as _;
+use backfill_watch::cli::Cli;
+use backfill_watch::cli::output::{conclude, usage};
+use backfill_watch::signal_mask;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    match Cli::try_parse() {
+        Ok(cli) => conclude(run(cli)),
+        Err(error) => usage(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    signal_mask::unblock().context("cannot unblock the signals that stop this program")?;
     // The daemon polls on a thread of its own (`app`); what is around that is little.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start the asynchronous runtime: {error}");
-            return ExitCode::from(exit::FAILED);
-        }
-    };
-    let code = runtime.block_on(cli.run()).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::from(exit_code(&error))
-    });
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    let ended = runtime.block_on(cli.run());
     // A read that hangs on a dead file system must not keep the process from ending.
     runtime.shutdown_background();
-    code
+    ended
 }

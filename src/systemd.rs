@@ -1,9 +1,17 @@
 //! What systemd is told: that the daemon is ready, reloads, stops, how it fares, and that it is alive.
 //!
-//! Where systemd did not start the daemon, all of this does nothing.
+//! Where systemd did not start the daemon, all of this does nothing. Messages never block: one that the service manager
+//! has no room for is lost, except that `READY=1` is repeated.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -11,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::core::phase::PhaseCounts;
+use crate::error::chain;
 use crate::health::{Health, Stage};
 
 /// How often the status text is looked at.
@@ -19,6 +28,13 @@ const STATUS: Duration = Duration::from_secs(2);
 const EXTENSION: Duration = Duration::from_secs(60);
 /// How often that is told.
 const EXTEND: Duration = Duration::from_secs(15);
+/// What names the socket of the service manager.
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
+/// Whether the last `READY=1` had no room in the socket.
+static READY_IS_DUE: AtomicBool = AtomicBool::new(false);
+/// Whether the log names the error of the socket already.
+static ERROR_IS_LOGGED: AtomicBool = AtomicBool::new(false);
 
 /// Waits for a part of the start that may take long, such as checking the state after a crash.
 pub async fn while_starting<T>(part: impl Future<Output = T>) -> T {
@@ -41,16 +57,23 @@ async fn ask_for_time() -> Infallible {
 
 /// Settings and watch list are being read anew.
 pub fn tell_reloading() {
+    READY_IS_DUE.store(false, Ordering::Relaxed);
     // Without the time, newer versions take the reload for failed.
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::debug!(%error, "the reload cannot be told to systemd"),
+        Ok(now) => {
+            notify(&[NotifyState::Reloading, now]);
+        }
+        Err(error) => tracing::debug!(
+            error = chain(&error),
+            "the service manager is not notified of the reload"
+        ),
     }
 }
 
 /// They have been.
 pub fn tell_ready() {
-    notify(&[NotifyState::Ready]);
+    let is_sent = notify(&[NotifyState::Ready]);
+    READY_IS_DUE.store(!is_sent, Ordering::Relaxed);
 }
 
 /// Tells each change of the daemon's stage and status, and that it is alive, until `closing`.
@@ -71,7 +94,9 @@ async fn tell_stages(health: &Health) {
         match *stages.borrow_and_update() {
             Stage::Starting => {}
             Stage::Ready => tell_ready(),
-            Stage::Stopping => notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]),
+            Stage::Stopping => {
+                notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+            }
         }
         if stages.changed().await.is_err() {
             return;
@@ -80,15 +105,17 @@ async fn tell_stages(health: &Health) {
 }
 
 async fn tell_status(health: &Health, board: &Board) {
-    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+    if std::env::var_os(NOTIFY_SOCKET).is_none() {
         return;
     }
     let mut told = String::new();
     loop {
         if health.stage() == Stage::Ready {
+            if READY_IS_DUE.load(Ordering::Relaxed) {
+                tell_ready();
+            }
             let now = status(board.phases());
-            if now != told {
-                notify(&[NotifyState::Status(&now)]);
+            if now != told && notify(&[NotifyState::Status(&now)]) {
                 told = now;
             }
         }
@@ -119,7 +146,9 @@ async fn tell_alive(health: &Health) {
     loop {
         let alive = health.check();
         match &alive {
-            Ok(()) => notify(&[NotifyState::Watchdog]),
+            Ok(()) => {
+                notify(&[NotifyState::Watchdog]);
+            }
             Err(sick) if was_alive => {
                 tracing::error!(
                     reason = %sick,
@@ -133,9 +162,49 @@ async fn tell_alive(health: &Health) {
     }
 }
 
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd cannot be told");
+/// Sends without blocking. False when the socket has no room now, so that the same may be sent later.
+fn notify(state: &[NotifyState<'_>]) -> bool {
+    let Some(socket) = std::env::var_os(NOTIFY_SOCKET).filter(|socket| !socket.is_empty()) else {
+        return true;
+    };
+    let mut message = String::new();
+    for line in state {
+        // Writing to a string cannot fail.
+        let _ = writeln!(message, "{line}");
+    }
+    match send(&socket, message.as_bytes()) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+        Err(error) => {
+            if !ERROR_IS_LOGGED.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    socket = %socket.display(),
+                    error = chain(&error),
+                    "the service manager cannot be notified; check NOTIFY_SOCKET"
+                );
+            }
+            true
+        }
+    }
+}
+
+fn send(socket: &OsStr, message: &[u8]) -> io::Result<()> {
+    let address = address(socket)?;
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(message, &address)?;
+    Ok(())
+}
+
+/// A path, or the name of an abstract socket after `@`.
+fn address(socket: &OsStr) -> io::Result<SocketAddr> {
+    match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        [b'/', ..] => SocketAddr::from_pathname(socket),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an address begins with / or @",
+        )),
     }
 }
 
@@ -143,6 +212,32 @@ fn notify(state: &[NotifyState<'_>]) {
 mod tests {
     use super::*;
     use crate::core::phase::Phase;
+
+    #[test]
+    fn a_socket_is_a_path_or_an_abstract_name() {
+        let address = |text: &str| address(OsStr::new(text));
+        let path = address("/run/notify").unwrap();
+        assert_eq!(path.as_pathname(), Some(std::path::Path::new("/run/notify")));
+        let name = address("@a/b").unwrap();
+        assert_eq!(name.as_abstract_name(), Some(&b"a/b"[..]));
+        for unusable in ["", "notify", "vsock:2:1", "/a\0b"] {
+            assert!(address(unusable).is_err(), "{unusable:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_socket_blocks_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        let error = loop {
+            if let Err(error) = send(path.as_os_str(), b"STATUS=x") {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(manager);
+    }
 
     #[test]
     fn the_status_names_phases_that_occur() {

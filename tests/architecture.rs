@@ -303,6 +303,8 @@ fn tasks_have_an_owner_that_joins_them() {
         "report::webhook", // `JoinSet`s of deliveries and their outcomes
         "store::threads",  // two threads, joined when the store is closed
         "http",            // a `JoinSet` of connections
+        "spool",           // a thread that may be blocked in a write; it ends with the process
+        "report::log",     // a thread that may be blocked by the journal; it ends with the process
     ];
     let mut found = Vec::new();
     for module in product() {

@@ -12,6 +12,7 @@ use crate::config::SecretSource;
 use crate::core::answer::Answer;
 use crate::core::log_line::{self, LogLine};
 use crate::core::watch_list::WatchKey;
+use crate::error::chain;
 
 /// The event of a failed operation waits no longer for its log.
 const LOGS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -127,11 +128,7 @@ fn read(name: &str, source: &SecretSource) -> Option<SecretString> {
     source
         .read_line()
         .inspect_err(|error| {
-            tracing::debug!(
-                project = name,
-                error = error as &dyn std::error::Error,
-                "the API key cannot be read"
-            );
+            tracing::debug!(project = name, error = chain(error), "the API key cannot be read");
         })
         .ok()
 }
@@ -174,7 +171,12 @@ impl Fetch for ApiFetch {
             match read {
                 Ok(lines) => log_line::last_warnings(lines, LOGS_LINES),
                 Err(error) => {
-                    tracing::debug!(operation_id = &*key.operation, project = &*key.project, %error, "no log to be had");
+                    tracing::debug!(
+                        operation_id = &*key.operation,
+                        project = &*key.project,
+                        error = chain(&error),
+                        "no log to be had"
+                    );
                     Vec::new()
                 }
             }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::join;
 use crate::board::Board;
 use crate::config::Settings;
+use crate::error::chain;
 use crate::health::Health;
 use crate::http::{Access, Listener, Site, Sources};
 use crate::report::metrics::Metrics;
@@ -107,7 +108,10 @@ impl Pages {
         if let Some(access) = self.access.clone()
             && let Err(error) = spawn_blocking(move || access.refresh()).await
         {
-            tracing::error!(%error, "the token could not be looked at: this is a bug, please report it");
+            tracing::error!(
+                error = chain(&error),
+                "the token could not be looked at: this is a bug, please report it"
+            );
         }
     }
 

@@ -153,7 +153,10 @@ impl Webhooks {
                     "deliveries were cut short; they are sent again after the next start"
                 ),
                 Err(error) => {
-                    tracing::error!(%error, "an endpoint's task ended badly: this is a bug, please report it");
+                    tracing::error!(
+                        error = chain(&error),
+                        "an endpoint's task ended badly: this is a bug, please report it"
+                    );
                 }
             }
         }

@@ -11,7 +11,7 @@ mod layout;
 mod row;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io;
 use std::panic;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,8 +20,11 @@ use console::Term;
 
 use self::canvas::Canvas;
 pub(super) use self::row::{ink, sign};
+use super::output::Background;
 use super::terminal::{self, Style};
 use crate::core::phase::Phase;
+use crate::core::text::escape_lines;
+pub use crate::stdio::Stream;
 
 /// How often bars are best drawn: as often as eyes notice.
 pub const FRAME: Duration = Duration::from_millis(120);
@@ -58,15 +61,6 @@ pub struct Picture {
     pub others: BTreeMap<Phase, usize>,
 }
 
-/// Where a line goes that is to stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// To standard output.
-    Stdout,
-    /// To standard error.
-    Stderr,
-}
-
 /// The bars at the bottom of a terminal.
 ///
 /// The cursor always ends in the line below them, visible, so that however the process ends, nothing has to be put
@@ -74,6 +68,7 @@ pub enum Stream {
 #[derive(Debug)]
 pub struct Bars {
     canvas: Arc<Mutex<Canvas>>,
+    output: Background,
     terminal: Term,
     style: Style,
     frame: usize,
@@ -86,10 +81,12 @@ impl Bars {
         if !terminal::is_drawable() {
             return None;
         }
+        let output = Background::start().ok()?;
         let canvas = Arc::new(Mutex::new(Canvas::default()));
         erase_before_panics(&canvas);
         Some(Self {
             canvas,
+            output,
             terminal: Term::stderr(),
             style: Style::stderr(),
             frame: 0,
@@ -101,11 +98,15 @@ impl Bars {
     /// # Errors
     /// When the terminal is gone.
     pub fn draw(&mut self, picture: &Picture) -> io::Result<()> {
+        // A terminal that is stopped or slow is drawn on when it has shown everything.
+        if !self.output.is_idle() {
+            return Ok(());
+        }
         let (height, width) = self.size();
         self.frame = self.frame.wrapping_add(1);
         let lines = layout::lines(picture, width, height, self.style, self.frame);
         let frame = lock(&self.canvas).frame(lines, width);
-        write_stderr(&frame)
+        self.output.print(Stream::Stderr, &frame)
     }
 
     /// Writes lines that stay, above where the bars are drawn next.
@@ -113,30 +114,30 @@ impl Bars {
     /// # Errors
     /// When the stream takes no more.
     pub fn print(&mut self, stream: Stream, text: &str) -> io::Result<()> {
-        self.erase()?;
-        match stream {
-            Stream::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(text.as_bytes())?;
-                stdout.flush()
-            }
-            Stream::Stderr => write_stderr(text),
-        }
+        self.clear()?;
+        self.output.print(stream, &escape_lines(text))
     }
 
-    /// Takes the bars away.
+    /// Takes the bars away, and waits until all is written.
     ///
     /// # Errors
     /// When the terminal is gone.
     pub fn erase(&mut self) -> io::Result<()> {
-        let (_, width) = self.size();
-        let erased = lock(&self.canvas).erase(width);
-        write_stderr(&erased)
+        let cleared = self.clear();
+        self.output.flush();
+        cleared
     }
 
-    /// Leaves the bars as they are: what is written from now on comes below.
+    /// Leaves the bars as they are, and waits until all is written: what is written from now on comes below.
     pub fn leave(&mut self) {
         lock(&self.canvas).forget();
+        self.output.flush();
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        let (_, width) = self.size();
+        let erased = lock(&self.canvas).erase(width);
+        self.output.print(Stream::Stderr, &erased)
     }
 
     /// Rows and columns.
@@ -144,14 +145,6 @@ impl Bars {
         let (rows, columns) = self.terminal.size();
         (usize::from(rows), usize::from(columns))
     }
-}
-
-/// One write, so that no terminal shows half a frame.
-fn write_stderr(text: &str) -> io::Result<()> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    io::stderr().lock().write_all(text.as_bytes())
 }
 
 /// A panic's message comes where the bars were; else the next frame would be drawn over it.
@@ -163,7 +156,7 @@ fn erase_before_panics(canvas: &Arc<Mutex<Canvas>>) {
             && let Ok(mut canvas) = canvas.try_lock()
         {
             let (_, width) = Term::stderr().size();
-            let _ = write_stderr(&canvas.erase(usize::from(width)));
+            let _ = Stream::Stderr.write_all(canvas.erase(usize::from(width)).as_bytes());
         }
         tell(panic);
     }));

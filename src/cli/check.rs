@@ -1,8 +1,8 @@
 //! `backfill-watch check`: settings and watch list, every problem with its place.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::output::{self, Output, OutputError};
 use super::{SettingsArgs, exit};
 use crate::app;
 use crate::config::{Loaded, Settings};
@@ -38,16 +38,17 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let Loaded {
         settings, warnings, ..
     } = args.settings.source().load()?;
-    let mut err = std::io::stderr().lock();
     for warning in &warnings {
-        writeln!(err, "warning: {warning}")?;
+        output::notice(&format!("warning: {warning}"));
     }
-    drop(err);
-    say(&format!("settings: good ({})", summary(&settings)));
-    let mut code = check_list(&settings)?;
+    let mut out = Output::stdout();
+    out.line(&format!("settings: good ({})", summary(&settings)))?;
+    let mut code = check_list(&settings, &mut out)?;
+    out.flush()?;
     if args.live {
-        code = check_keys(&settings).await?.or(code);
+        code = check_keys(&settings, &mut out).await?.or(code);
     }
+    out.flush()?;
     Ok(ExitCode::from(code.unwrap_or(0)))
 }
 
@@ -68,36 +69,33 @@ fn summary(settings: &Settings) -> String {
     )
 }
 
-fn check_list(settings: &Settings) -> anyhow::Result<Option<u8>> {
+fn check_list(settings: &Settings, out: &mut Output) -> Result<Option<u8>, OutputError> {
     let path = &settings.watch_list;
     let projects = app::project_names(&settings.ampersand);
-    let mut err = std::io::stderr().lock();
     let bytes = match read(path) {
         Ok(bytes) => bytes,
         Err(ReadError::Missing) => {
-            writeln!(
-                err,
+            output::notice(&format!(
                 "warning: watch list {} is not there; the daemon waits for it. Create it, one operation ID per line",
                 path.display()
-            )?;
+            ));
             return Ok(None);
         }
         Err(error) => {
-            writeln!(
-                err,
-                "error: watch list {}: {}",
+            output::error(&format!(
+                "watch list {}: {}",
                 path.display(),
                 crate::error::chain(&error)
-            )?;
+            ));
             return Ok(Some(exit::USAGE));
         }
     };
     let list = watch_list::parse(&bytes, &projects);
-    err.write_all(remarks(&path.display().to_string(), &list).as_bytes())?;
+    print_remarks(&path.display().to_string(), &list);
     let count = list.entries.len();
     let found = format!("{count} operation{}", if count == 1 { "" } else { "s" });
     if list.rejected_total == 0 {
-        say(&format!("watch list: good ({found} in {})", path.display()));
+        out.line(&format!("watch list: good ({found} in {})", path.display()))?;
         return Ok(None);
     }
     let rejected = list.rejected_total;
@@ -111,21 +109,17 @@ fn check_list(settings: &Settings) -> anyhow::Result<Option<u8>> {
                 .to_owned()
         }
     };
-    writeln!(
-        err,
-        "error: {rejected} lines of the watch list are wrong; {effect}"
-    )?;
+    output::error(&format!("{rejected} lines of the watch list are wrong; {effect}"));
     Ok(Some(exit::USAGE))
 }
 
-/// What there is to say of single lines, each with its place.
-fn remarks(file: &str, list: &WatchList) -> String {
+/// Prints what concerns single lines, each with its place.
+fn print_remarks(file: &str, list: &WatchList) {
     let kinds: [(&str, &[LineError], usize); 3] = [
         ("", &list.rejected, list.rejected_total),
         ("warning: ", &list.without_deadline, list.without_deadline_total),
         ("note: ", &list.repeated, list.repeated_total),
     ];
-    let mut text = String::new();
     for (kind, lines, total) in kinds {
         for LineError {
             line,
@@ -133,17 +127,16 @@ fn remarks(file: &str, list: &WatchList) -> String {
             problem,
         } in lines
         {
-            text.push_str(&format!("{file}:{line}:{column}: {kind}{problem}\n"));
+            output::notice(&format!("{file}:{line}:{column}: {kind}{problem}"));
         }
         if total > lines.len() {
             let more = total - lines.len();
-            text.push_str(&format!("{file}: {kind}{more} more lines likewise\n"));
+            output::notice(&format!("{file}: {kind}{more} more lines likewise"));
         }
     }
-    text
 }
 
-async fn check_keys(settings: &Settings) -> anyhow::Result<Option<u8>> {
+async fn check_keys(settings: &Settings, out: &mut Output) -> anyhow::Result<Option<u8>> {
     let ampersand = &settings.ampersand;
     let client = app::client(ampersand).await?;
     // The gravest wins: credentials over an API that cannot be reached.
@@ -152,22 +145,25 @@ async fn check_keys(settings: &Settings) -> anyhow::Result<Option<u8>> {
         let name = &project.name;
         let answer = client.probe(name, &project.api_key.read_line()?).await;
         match answer {
-            Answer::Operation(_) | Answer::NotFound(_) => say(&format!("API key of project {name}: good")),
+            Answer::Operation(_) | Answer::NotFound(_) => {
+                out.line(&format!("API key of project {name}: good"))?;
+                out.flush()?;
+            }
             Answer::Unauthorized(reason) | Answer::Forbidden(reason) => {
                 code = Some(exit::CREDENTIALS);
-                complain(&format!(
+                output::error(&format!(
                     "API key of project {name}: rejected ({reason}); is it the key of this project, and still active?"
                 ));
             }
             Answer::Throttled { reason, .. } | Answer::Refused(reason) => {
                 code = code.or(Some(exit::UNREACHABLE));
-                complain(&format!(
+                output::error(&format!(
                     "API key of project {name}: no telling ({reason}); try again later"
                 ));
             }
             Answer::Failed(failure) => {
                 code = code.or(Some(exit::UNREACHABLE));
-                complain(&format!(
+                output::error(&format!(
                     "API key of project {name}: the API cannot be asked at {}: {}",
                     ampersand.base_url, failure.reason
                 ));
@@ -175,13 +171,4 @@ async fn check_keys(settings: &Settings) -> anyhow::Result<Option<u8>> {
         }
     }
     Ok(code)
-}
-
-/// Says what is well. A closed pipe is nobody's problem.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr(), "error: {line}");
 }

@@ -22,7 +22,7 @@ use self::folder::Folder;
 use self::screen::Screen;
 use self::show::{Seen, Show, marks};
 use super::bars::FRAME;
-use super::exit;
+use super::{exit, output};
 use crate::app::{self, Ending, SettingsSource, Until};
 use crate::board::{Board, WatchView};
 use crate::clock;
@@ -98,7 +98,7 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     .context("cannot listen on a loopback address")?;
     let source = settings(&folder, &simulator, &receiver, &parts)?;
     let settings = source.load()?.settings;
-    let screen = Screen::new();
+    let screen = Screen::new()?;
     let log = log::init_to(&settings.log.filter, screen.clone())?;
     let board = Arc::new(Board::default());
     introduce(&screen, &parts);
@@ -132,12 +132,14 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     let requests = simulator.requests();
     simulator.stop().await;
     receiver.stop().await;
-    Ok(match ending {
+    let code = match ending {
         Ending::Stopped(signal) | Ending::Forced(signal) => ExitCode::from(signal.exit_code()),
         Ending::AllSucceeded | Ending::NotAllSucceeded | Ending::LinesRejected => {
             conclude(&screen, &parts, &watches, &requests, seen, took)
         }
-    })
+    };
+    screen.finish();
+    Ok(code)
 }
 
 /// Writes what users write, settings and a watch list, and says where they are.
@@ -245,9 +247,10 @@ Or try it against an API in a bad mood, without an account:
     if wrong.is_empty() {
         return ExitCode::SUCCESS;
     }
-    eprintln!(
-        "error: not as it should be; please report this: {}",
+    screen.finish();
+    output::error(&format!(
+        "not as it should be; please report this: {}",
         wrong.join("; ")
-    );
+    ));
     ExitCode::from(exit::FAILED)
 }

@@ -100,7 +100,7 @@ mod tests {
         });
         assert_eq!(
             line(EventType::Succeeded, &data),
-            "2026-11-23T12:00:00.000Z  operation.succeeded       op-1  succeeded  100.0%  1m 09s  done [2J"
+            "2026-11-23T12:00:00.000Z  operation.succeeded       op-1  succeeded  100.0%  1m 09s  done\\u{1b}[2J"
         );
     }
 }

@@ -1,6 +1,5 @@
 //! `backfill-watch events`: the event log, read from the state directory.
 
-use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -11,6 +10,7 @@ use serde_json::Value;
 
 use super::StateArgs;
 use super::event_line::event_line;
+use super::output::Output;
 use crate::config::EventGlob;
 use crate::core::event::EventType;
 use crate::store::{Cursor, EventFilter, StateReader, StoredEvent};
@@ -73,11 +73,7 @@ fn types(text: &str) -> Result<Types, String> {
 /// When there is no state to read, or the cursor is not of it.
 pub async fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
     let dir = args.state.state_dir()?;
-    tokio::task::spawn_blocking(move || match show(args, &dir) {
-        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-        other => other.map(|()| ExitCode::SUCCESS),
-    })
-    .await?
+    tokio::task::spawn_blocking(move || show(args, &dir).map(|()| ExitCode::SUCCESS)).await?
 }
 
 fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
@@ -86,15 +82,15 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
         operation: args.operation,
         types: (!args.types.is_empty()).then(|| args.types.into_iter().flat_map(|types| types.0).collect()),
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = Output::stdout();
     let mut after = args.after;
     loop {
         let page = state.events_after(after.as_ref(), PAGE, &filter)?;
         for event in &page.events {
             if args.json {
-                writeln!(out, "{}", event.to_json())?;
+                out.json(&format!("{}\n", event.to_json()))?;
             } else {
-                writeln!(out, "{}", line(event))?;
+                out.line(&line(event))?;
             }
         }
         after = Some(page.next);
@@ -102,7 +98,7 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
             continue;
         }
         out.flush()?;
-        if !args.follow {
+        if !args.follow || out.is_closed() {
             return Ok(());
         }
         thread::sleep(LOOK);
@@ -112,12 +108,6 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
 fn line(event: &StoredEvent) -> String {
     let data: Value = serde_json::from_str(event.data()).unwrap_or_default();
     event_line(event.timestamp, event.event_type, &data)
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

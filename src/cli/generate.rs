@@ -1,6 +1,5 @@
 //! `backfill-watch completions` and `man`: what packagers install beside the binary.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 
 use super::Cli;
+use super::output::Output;
 
 const COMPLETIONS_AFTER_HELP: &str = "\
 Examples:
@@ -69,11 +69,8 @@ pub fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
-    match std::io::stdout().write_all(bytes) {
-        // Somebody saw enough of it.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        written => written
-            .map(|()| ExitCode::SUCCESS)
-            .context("cannot write to standard output"),
-    }
+    let mut output = Output::stdout();
+    output.raw(bytes)?;
+    output.flush()?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,6 @@
 mod pages;
 mod table;
 
-use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -11,6 +10,7 @@ use console::Term;
 
 use self::pages::{PageError, Pages};
 use self::table::Table;
+use super::output::{self, Output, OutputError};
 use super::terminal::Style;
 use super::{AskArgs, Failure, exit};
 use crate::ampersand::ApiError;
@@ -102,14 +102,9 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
                 .as_deref()
                 .is_none_or(|status| operation.status.as_str() == status)
         });
-        if let Err(error) = printer.print(wanted) {
-            return closed(error);
-        }
+        printer.print(wanted)?;
     }
-    let Printed { matched, refused } = match printer.finish() {
-        Ok(printed) => printed,
-        Err(error) => return closed(error),
-    };
+    let Printed { matched, refused } = printer.finish()?;
     if refused > 0 {
         let message = format!(
             "{refused} of {matched} operations were not printed, since a watch list does not accept their IDs; use \
@@ -122,17 +117,9 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         .into());
     }
     if matched == 0 {
-        let _ = writeln!(io::stderr(), "{}", nothing(pages.seen(), args.status.as_deref()));
+        output::notice(&nothing(pages.seen(), args.status.as_deref()));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Somebody saw enough of it, or it cannot be written.
-fn closed(error: io::Error) -> anyhow::Result<ExitCode> {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        return Ok(ExitCode::from(exit::BROKEN_PIPE));
-    }
-    Err(anyhow::Error::new(error).context("cannot write to standard output"))
 }
 
 /// Why the list is empty.
@@ -203,7 +190,7 @@ const MAX_ID_SHOWN: usize = 200;
 
 /// Prints operations as they come, a table in parts.
 struct Printer {
-    out: BufWriter<io::Stdout>,
+    out: Output,
     format: OutputFormat,
     table: Table,
     printed: Printed,
@@ -221,19 +208,17 @@ struct Printed {
 impl Printer {
     fn new(format: OutputFormat) -> Self {
         Self {
-            out: BufWriter::new(io::stdout()),
+            out: Output::stdout(),
             format,
             table: Table::new(Style::stdout(), columns()),
             printed: Printed::default(),
         }
     }
 
-    fn print(&mut self, operations: impl Iterator<Item = Operation>) -> io::Result<()> {
+    fn print(&mut self, operations: impl Iterator<Item = Operation>) -> anyhow::Result<()> {
         for operation in operations {
             match self.format {
-                OutputFormat::Ids if accepts_id(&operation.id) => {
-                    self.write(format!("{}\n", operation.id).as_bytes())?;
-                }
+                OutputFormat::Ids if accepts_id(&operation.id) => self.out.line(&operation.id)?,
                 OutputFormat::Ids => self.refuse(&operation.id),
                 OutputFormat::Table => {
                     self.table.add(&operation, clock::wall());
@@ -243,22 +228,21 @@ impl Printer {
                 }
                 OutputFormat::Json => {
                     let start = if self.printed.matched == 0 { "[\n" } else { ",\n" };
-                    self.write(start.as_bytes())?;
-                    let json = serde_json::to_vec(&operation)?;
-                    self.write(&json)?;
+                    self.out.raw(start.as_bytes())?;
+                    self.out.json(&serde_json::to_string(&operation)?)?;
                 }
             }
             self.printed.matched += 1;
         }
-        self.out.flush()
+        Ok(self.out.flush()?)
     }
 
-    fn finish(mut self) -> io::Result<Printed> {
+    fn finish(mut self) -> Result<Printed, OutputError> {
         match self.format {
             OutputFormat::Ids => {}
             OutputFormat::Table => self.write_table()?,
-            OutputFormat::Json if self.printed.matched == 0 => self.write(b"[]\n")?,
-            OutputFormat::Json => self.write(b"\n]\n")?,
+            OutputFormat::Json if self.printed.matched == 0 => self.out.raw(b"[]\n")?,
+            OutputFormat::Json => self.out.raw(b"\n]\n")?,
         }
         self.out.flush()?;
         Ok(self.printed)
@@ -269,21 +253,15 @@ impl Printer {
         self.printed.refused += 1;
         if self.printed.refused <= MAX_IDS_NAMED {
             let id = text::cut(id, MAX_ID_SHOWN);
-            let _ = writeln!(
-                io::stderr(),
+            output::notice(&format!(
                 "not printed: {id:?}, which is not an operation ID that a watch list accepts"
-            );
+            ));
         }
     }
 
-    fn write_table(&mut self) -> io::Result<()> {
+    fn write_table(&mut self) -> Result<(), OutputError> {
         let table = self.table.take();
-        self.write(table.as_bytes())
-    }
-
-    /// The one place that writes to standard output.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)
+        self.out.text(&table)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod event_line;
 pub mod events;
 pub mod generate;
 pub mod list;
+pub mod output;
 pub mod replay;
 pub mod run;
 pub mod simulate;
@@ -15,7 +16,6 @@ pub mod terminal;
 pub mod watch;
 pub mod words;
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -161,8 +161,7 @@ impl AskArgs {
         };
         let loaded = Settings::load_to_ask(self.config.as_deref(), &Environment::capture(), &overrides)?;
         for warning in &loaded.warnings {
-            // A closed standard error is no reason to stop.
-            let _ = writeln!(io::stderr(), "warning: {warning}");
+            output::notice(&format!("warning: {warning}"));
         }
         Ok(loaded.settings)
     }

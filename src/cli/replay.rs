@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::StateArgs;
+use super::output::{self, Output};
 use crate::clock;
 use crate::store::{Replay, StateReader};
 
@@ -72,28 +73,30 @@ fn replay(args: ReplayArgs, dir: &Path) -> anyhow::Result<ExitCode> {
     if let Some(name) = &args.endpoint
         && !endpoints.contains(name)
     {
-        eprintln!(
+        output::notice(&format!(
             "there is no webhook named `{name}`; those the daemon knows: {}",
             list(&endpoints)
-        );
+        ));
         return Ok(ExitCode::FAILURE);
     }
     let selection = args.what.selection();
     let replayed = state.request_replay(&selection, args.endpoint.as_deref(), clock::wall())?;
     let marked = replayed.marked;
     if replayed.left_out > 0 {
-        eprintln!(
+        output::notice(&format!(
             "{} left out because the backlog is full (`max_backlog`); when it has shrunk, run this again",
             replayed.left_out
-        );
+        ));
     } else if marked == 0 {
-        eprintln!("{}", nothing(&selection, &endpoints));
+        output::notice(&nothing(&selection, &endpoints));
     }
     if marked == 0 {
         return Ok(ExitCode::FAILURE);
     }
     let plural = if marked == 1 { "delivery" } else { "deliveries" };
-    println!("{marked} {plural} marked");
+    let mut out = Output::stdout();
+    out.line(&format!("{marked} {plural} marked"))?;
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::{Failure, SettingsArgs, exit};
 use crate::app::{self, Ending, Until};
+use crate::error::chain;
 use crate::report::log;
 
 const AFTER_HELP: &str = "\
@@ -41,7 +42,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let loaded = source.load()?;
     let log =
         log::init(loaded.settings.log.format, &loaded.settings.log.filter).map_err(|error| Failure {
-            message: error.to_string(),
+            message: chain(&error),
             code: exit::USAGE,
         })?;
     for warning in &loaded.warnings {

@@ -4,7 +4,6 @@ mod faults;
 mod operations;
 mod watch_list;
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,11 +13,13 @@ use anyhow::{Context as _, bail};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::output::Background;
 use crate::clock;
-use crate::core::text::one_line;
+use crate::core::text::{escape_lines, one_line};
 use crate::simulator::{
     Callback, Config, Project, Random, Receiver, ReceiverConfig, Requests, Secret, Simulator,
 };
+use crate::stdio::Stream;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -93,11 +94,12 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
 
+    let output = Background::start().context("cannot start the thread that prints")?;
     let seed = args.seed.unwrap_or_else(fresh_seed);
     let random = Random::new(seed);
     let operations = args.operations.draw(seed, &random);
     let receiver = match args.receiver {
-        Some(listen) => Some(start_receiver(listen, &args.webhook_secret).await?),
+        Some(listen) => Some(start_receiver(listen, &args.webhook_secret, output.clone()).await?),
         None => None,
     };
     let config = Config {
@@ -122,13 +124,14 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     for operation in operations {
         simulator.add_waiting(operation);
     }
-    introduce(&args, count, seed, &simulator, receiver.as_ref());
+    introduce(&output, &args, count, seed, &simulator, receiver.as_ref());
 
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     conclude(
+        &output,
         &simulator.requests(),
         receiver.as_ref().map(|(receiver, _)| receiver.requests()),
     );
@@ -136,6 +139,7 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     if let Some((receiver, _)) = receiver {
         receiver.stop().await;
     }
+    output.flush();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -149,6 +153,7 @@ fn fresh_seed() -> u64 {
 async fn start_receiver(
     listen: SocketAddr,
     secrets: &[SecretString],
+    output: Background,
 ) -> anyhow::Result<(Receiver, Option<String>)> {
     // Anybody may know this one: what it protects is a receiver on this machine that prints what it gets.
     let made_up = secrets
@@ -166,7 +171,7 @@ async fn start_receiver(
         listen,
         secrets,
         keep: 0,
-        on_callback: Some(Arc::new(|callback: &Callback| say(&line(callback)))),
+        on_callback: Some(Arc::new(move |callback: &Callback| say(&output, &line(callback)))),
     };
     let receiver = Receiver::start(config)
         .await
@@ -191,6 +196,7 @@ fn line(callback: &Callback) -> String {
 }
 
 fn introduce(
+    output: &Background,
     args: &SimulateArgs,
     count: usize,
     seed: u64,
@@ -198,14 +204,18 @@ fn introduce(
     receiver: Option<&(Receiver, Option<String>)>,
 ) {
     let list = args.watch_list.display();
-    say(&format!(
-        "Simulating the Ampersand API at {} (seed {seed}).",
-        simulator.base_url()
-    ));
-    say(&format!(
-        "Wrote {count} operations to {list}; each starts when it is first polled."
-    ));
-    say("\nTo watch them, in another terminal:\n");
+    say(
+        output,
+        &format!(
+            "Simulating the Ampersand API at {} (seed {seed}).",
+            simulator.base_url()
+        ),
+    );
+    say(
+        output,
+        &format!("Wrote {count} operations to {list}; each starts when it is first polled."),
+    );
+    say(output, "\nTo watch them, in another terminal:\n");
     let mut variables = vec![
         ("BACKFILL_WATCH_AMPERSAND__BASE_URL", simulator.base_url()),
         ("BACKFILL_WATCH_AMPERSAND__PROJECT", args.project.clone()),
@@ -218,10 +228,10 @@ fn introduce(
         variables.push(("BACKFILL_WATCH_WEBHOOK_SECRET", secret));
     }
     for (name, value) in variables {
-        say(&format!("  export {name}={}", quoted(&value)));
+        say(output, &format!("  export {name}={}", quoted(&value)));
     }
-    say("  backfill-watch run --until-done\n");
-    say("Stop with Ctrl-C.");
+    say(output, "  backfill-watch run --until-done\n");
+    say(output, "Stop with Ctrl-C.");
 }
 
 /// So that the command works from any folder.
@@ -240,29 +250,32 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn conclude(api: &Requests, receiver: Option<Requests>) {
-    say(&format!(
-        "\nAsked {} times, at most {} at once: {} answered, {} not found, {} rejected (401 or 403), {} throttled, \
+fn conclude(output: &Background, api: &Requests, receiver: Option<Requests>) {
+    say(
+        output,
+        &format!(
+            "\nAsked {} times, at most {} at once: {} answered, {} not found, {} rejected (401 or 403), {} throttled, \
          {} server errors, {} reset, {} left hanging; {} answers broke off.",
-        api.total,
-        api.max_in_flight,
-        api.succeeded,
-        api.not_found,
-        api.unauthorized + api.forbidden,
-        api.throttled,
-        api.server_errors,
-        api.resets,
-        api.hangs,
-        api.truncated,
-    ));
+            api.total,
+            api.max_in_flight,
+            api.succeeded,
+            api.not_found,
+            api.unauthorized + api.forbidden,
+            api.throttled,
+            api.server_errors,
+            api.resets,
+            api.hangs,
+            api.truncated,
+        ),
+    );
     if let Some(requests) = receiver {
-        say(&format!("Received {} callbacks.", requests.total));
+        say(output, &format!("Received {} callbacks.", requests.total));
     }
 }
 
-/// Prints a line. Nobody may be reading it any more, and that is no reason to stop.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Prints a line. A reader that is gone is no reason to stop.
+fn say(output: &Background, line: &str) {
+    let _ = output.print(Stream::Stdout, &format!("{}\n", escape_lines(line)));
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 mod table;
 
-use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::exit;
+use super::output::Output;
 use crate::clock;
 use crate::config::{Environment, Overrides, SecretSource, Settings};
 use crate::error::chain;
@@ -70,21 +70,15 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     }
     let daemon = Daemon::find(&args)?;
     let operations = daemon.operations().await?;
-    let mut out = io::stdout().lock();
-    let written = if args.json {
+    let mut out = Output::stdout();
+    if args.json {
         let all = serde_json::json!({ "operations": operations, "next": null });
-        writeln!(out, "{all}")
+        out.json(&format!("{all}\n"))?;
     } else {
-        out.write_all(table::render(&operations, clock::wall()).as_bytes())
-    };
-    match written {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        written => {
-            written?;
-            Ok(ExitCode::SUCCESS)
-        }
+        out.text(&table::render(&operations, clock::wall()))?;
     }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn check(args: &StatusArgs) -> anyhow::Result<bool> {

@@ -8,7 +8,7 @@ mod picture;
 mod sentence;
 mod session;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use self::output::{Output, Show};
 use self::picture::picture;
 use self::session::Session;
 use super::bars::FRAME;
+use super::output::notice;
 use super::{AskArgs, Failure};
 use crate::app::{self, StopSignal};
 use crate::clock;
@@ -115,11 +116,11 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     match ending::message(&end, &tally, &settings, args.timeout, !was_live) {
         Some(_) if matches!(end, End::Stopped(_)) && show == Show::Nothing => {}
         Some(message) if matches!(end, End::Stopped(_)) => {
-            let _ = writeln!(io::stderr(), "stopped: {message}");
+            notice(&format!("stopped: {message}"));
         }
         Some(message) => return Err(Failure { message, code }.into()),
         None if show == Show::Usual && watching.session.targets.len() > 1 && matches!(end, End::Over) => {
-            let _ = writeln!(io::stderr(), "{}", tally.summary());
+            notice(&tally.summary());
         }
         None => {}
     }

@@ -1,10 +1,29 @@
 //! `[log]`: what is logged, and how it looks.
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::defaults;
 use super::reader::Reader;
 use crate::core::text::one_line;
+
+/// Libraries whose log lines a filter may name too.
+const LIBRARIES: [&str; 12] = [
+    "axum",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "log",
+    "mio",
+    "reqwest",
+    "rustls",
+    "rustls_platform_verifier",
+    "tokio",
+    "tower",
+    "want",
+];
+/// What events are logged under, beside the modules.
+const EVENTS: &str = "event";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +78,7 @@ fn filter(reader: &mut Reader<'_>) -> String {
     let text = reader
         .text(KEY, "a filter such as info")
         .unwrap_or(defaults::LOG_FILTER);
-    if EnvFilter::builder().with_regex(false).parse(text).is_err() {
-        let problem = format!("{:?} is no filter", one_line(text, 80));
+    if let Err(problem) = check(text) {
         reader.fail(
             KEY,
             problem,
@@ -68,4 +86,92 @@ fn filter(reader: &mut Reader<'_>) -> String {
         );
     }
     text.to_owned()
+}
+
+/// Refuses what [`EnvFilter`] accepts although it would silence the daemon, such as a level that is misspelled.
+fn check(filter: &str) -> Result<(), String> {
+    if EnvFilter::builder().with_regex(false).parse(filter).is_err() {
+        return Err(format!("{:?} is no filter", one_line(filter, 80)));
+    }
+    let mut is_about_this_program = false;
+    for directive in filter.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        if directive.parse::<LevelFilter>().is_ok() {
+            is_about_this_program = true;
+            continue;
+        }
+        let target = directive.split('=').next().unwrap_or(directive);
+        let is_own = is_own_module(target);
+        if !is_own && !LIBRARIES.contains(&target.split("::").next().unwrap_or(target)) {
+            return Err(format!(
+                "{:?} is neither a level nor a module of this program",
+                one_line(target, 80)
+            ));
+        }
+        is_about_this_program |= is_own;
+    }
+    if is_about_this_program {
+        return Ok(());
+    }
+    let filter = one_line(filter, 80);
+    Err(format!(
+        "{filter:?} has no level for this program, which would log nothing"
+    ))
+}
+
+fn is_own_module(target: &str) -> bool {
+    let Some(path) = target.strip_prefix("backfill_watch") else {
+        return false;
+    };
+    match path.strip_prefix("::") {
+        None => path.is_empty(),
+        Some(path) => {
+            let module = path.split("::").next().unwrap_or(path);
+            module == EVENTS || own_modules().any(|name| name == module)
+        }
+    }
+}
+
+/// The modules that the library declares.
+fn own_modules() -> impl Iterator<Item = &'static str> {
+    include_str!("../lib.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn a_filter_is_a_level_or_about_modules_that_exist() {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "info,backfill_watch=debug",
+            "backfill_watch::report::webhook=trace, error",
+            "backfill_watch::event=info",
+            "warn,h2=debug,hyper_util::client=trace",
+            "backfill_watch",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for (bad, problem) in [
+            ("verbose", "\"verbose\" is neither a level nor a module"),
+            ("info,verbose", "\"verbose\" is neither"),
+            ("inof", "\"inof\" is neither"),
+            (
+                "backfill_watch::reprot=debug",
+                "\"backfill_watch::reprot\" is neither",
+            ),
+            ("backfill_watcher=debug", "is neither"),
+            ("[span]=debug", "is neither"),
+            ("h2=warn", "\"h2=warn\" has no level for this program"),
+            ("", "has no level"),
+            ("backfill_watch=loud", "is no filter"),
+        ] {
+            let said = check(bad).unwrap_err();
+            assert!(said.contains(problem), "{bad}: {said}");
+        }
+    }
 }

@@ -664,7 +664,10 @@ mod tests {
             bench.pass(299);
         }
         bench.pass(3);
-        assert_eq!(bench.meet("a", &throttled(Some(299)), false).1, ["api.unreachable"]);
+        assert_eq!(
+            bench.meet("a", &throttled(Some(299)), false).1,
+            ["api.unreachable"]
+        );
         assert_eq!(bench.meet("a", &throttled(Some(299)), false).1, NOTHING);
         assert_eq!(bench.meet("a", &found(), false).1, ["api.reachable"]);
         assert_eq!(bench.meet("a", &throttled(Some(299)), false).1, NOTHING);

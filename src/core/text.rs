@@ -1,4 +1,6 @@
-//! Bounding text that somebody else wrote.
+//! Bounding and escaping text that somebody else wrote.
+
+use std::borrow::Cow;
 
 /// Put at the end of a text that was cut.
 pub const CUT_MARK: &str = "… [cut]";
@@ -27,15 +29,114 @@ pub fn is_cut_of(kept: &str, text: &str, max: usize) -> bool {
     kept == cut(text, max)
 }
 
-/// [`cut`], with control characters replaced, so that the text fits on one line of a log or a terminal.
+/// Whether a character can begin a line, move the cursor or turn the direction of a terminal's text.
+#[must_use]
+pub fn is_control(c: char) -> bool {
+    matches!(
+        c,
+        '\u{0}'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+    )
+}
+
+/// `text` with each character for which [`is_control`] is true written as in a Rust string: `\n`, `\u{202e}`.
+#[must_use]
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_control(c) {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// [`escape`], except for line ends and colours: for text of several lines that this program composed for a terminal.
+#[must_use]
+pub fn escape_lines(text: &str) -> Cow<'_, str> {
+    if !text.contains(|c| c != '\n' && is_control(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let colour = length_of_colour(rest);
+        let kept = if c == '\n' || !is_control(c) {
+            c.len_utf8()
+        } else {
+            colour
+        };
+        if kept == 0 {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push_str(&rest[..kept]);
+        }
+        rest = &rest[kept.max(c.len_utf8())..];
+    }
+    Cow::Owned(escaped)
+}
+
+/// The length of the colour or weight (`ESC [ … m`) that `text` begins with; 0 if it begins with none.
+fn length_of_colour(text: &str) -> usize {
+    let Some(codes) = text.strip_prefix("\u{1b}[") else {
+        return 0;
+    };
+    let end = codes.find(|c: char| !c.is_ascii_digit() && c != ';');
+    match end {
+        Some(end) if codes[end..].starts_with('m') => 2 + end + 1,
+        _ => 0,
+    }
+}
+
+/// A JSON document that a terminal can show: what [`escape`] escapes is escaped as JSON does, so that it means the same.
+/// Line ends between its members stay.
+#[must_use]
+pub fn escape_json(document: &str) -> Cow<'_, str> {
+    if !document.contains(|c| c != '\n' && is_control(c)) {
+        return Cow::Borrowed(document);
+    }
+    let mut escaped = String::with_capacity(document.len() + 16);
+    for c in document.chars() {
+        if c != '\n' && is_control(c) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// [`escape`] and [`cut`] together, without white space around it, so that the text fits on one line of a log or a
+/// terminal. An escape is never cut.
 #[must_use]
 pub fn one_line(text: &str, max: usize) -> String {
-    let clean: String = text
-        .trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    cut(&clean, max)
+    let text = text.trim();
+    let mut line = String::new();
+    let mut fits = 0;
+    for c in text.chars() {
+        if is_control(c) {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+        if line.len() + CUT_MARK.len() <= max {
+            fits = line.len();
+        }
+        if line.len() > max {
+            line.truncate(fits);
+            return line + CUT_MARK;
+        }
+    }
+    line
 }
 
 #[cfg(test)]
@@ -52,6 +153,57 @@ mod tests {
 
     #[test]
     fn one_line_has_no_control_characters() {
-        assert_eq!(one_line(" a\nb\u{1b}[31mc\t", 100), "a b [31mc");
+        assert_eq!(one_line(" a\nb\u{1b}[31mc\t", 100), r"a\nb\u{1b}[31mc");
+        assert_eq!(
+            one_line("a\u{202e}b\u{2028}c\u{2066}\u{85}", 100),
+            r"a\u{202e}b\u{2028}c\u{2066}"
+        );
+        assert_eq!(one_line("it's \"x\" \\ ü", 100), "it's \"x\" \\ ü");
+    }
+
+    #[test]
+    fn one_line_is_cut_between_characters_and_not_within_an_escape() {
+        assert_eq!(one_line("abcdefghijkl", 12), "abcdefghijkl");
+        let controls = "\u{202e}".repeat(10);
+        for max in 10..60 {
+            let line = one_line(&controls, max);
+            let escapes = line.strip_suffix(CUT_MARK).unwrap();
+            assert!(
+                line.len() <= max && escapes.replace(r"\u{202e}", "").is_empty(),
+                "{line}"
+            );
+        }
+        assert_eq!(one_line(&"ü".repeat(8), 15), format!("üüü{CUT_MARK}"));
+    }
+
+    #[test]
+    fn lines_and_colours_stay_where_they_are_meant() {
+        let styled = "\u{1b}[1mID\u{1b}[0m\n\u{1b}[38;5;1mü\n";
+        assert_eq!(escape_lines(styled), styled);
+        let hostile = "a\u{1b}[2Jb\u{1b}]0;x\u{7}\u{1b}[m\u{202e}\r\n\u{1b}[31";
+        assert_eq!(
+            escape_lines(hostile),
+            "a\\u{1b}[2Jb\\u{1b}]0;x\\u{7}\u{1b}[m\\u{202e}\\r\n\\u{1b}[31"
+        );
+    }
+
+    #[test]
+    fn json_means_the_same_when_it_is_escaped() {
+        let document = "{\"a\":\"\u{202e}\u{2028}ü\u{9b}\"}\n";
+        let escaped = escape_json(document);
+        assert_eq!(escaped, "{\"a\":\"\\u202e\\u2028ü\\u009b\"}\n");
+        let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parsed(&escaped), parsed(document));
+    }
+
+    #[test]
+    fn every_control_character_is_escaped_and_nothing_else() {
+        for c in (0..=0x10_FFFF).filter_map(char::from_u32) {
+            let text = c.to_string();
+            let is_escaped = escape(&text) != text;
+            let code = u32::from(c);
+            let listed = matches!(code, 0..0x20 | 0x7f..=0x9f | 0x2028..=0x202e | 0x2066..=0x2069);
+            assert_eq!(is_escaped, listed, "{code:#x}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::board::ProjectView;
 use crate::clock;
 use crate::core::event::millis;
 use crate::core::watch_list::WatchKey;
+use crate::error::chain;
 use crate::store::{Cursor, EventFilter, EventsError, StoredEvent};
 
 /// How often what changed is told.
@@ -200,10 +201,7 @@ impl Hub {
             // Marked as seen before the log is read, so that what is recorded meanwhile is met by `changed`.
             changed.borrow_and_update();
             if let Err(error) = self.tell_new(sources, &mut told).await {
-                tracing::debug!(
-                    error = crate::error::chain(&error),
-                    "the event log could not be read"
-                );
+                tracing::debug!(error = chain(&error), "the event log could not be read");
                 if !matches!(error, EventsError::Read(_)) {
                     told = None;
                 }

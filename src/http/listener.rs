@@ -25,6 +25,7 @@ use super::pace::{Pace, Paced};
 use super::places::{Places, Ticket};
 use super::socket::Socket as ClientSocket;
 use crate::core::connections::{ConnectionLimits, Place};
+use crate::error::chain;
 use crate::open_files;
 
 /// Request line and headers: a token and what a browser adds fit in many times over.
@@ -129,7 +130,7 @@ impl Listener {
                         }
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "a connection could not be accepted");
+                        tracing::debug!(error = chain(&error), "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }

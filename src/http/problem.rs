@@ -38,7 +38,7 @@ impl Problem {
     /// The state cannot be read.
     pub(super) fn unreadable(error: &dyn std::error::Error) -> Self {
         let error = crate::error::chain(error);
-        tracing::debug!(error, "a page could not be made");
+        tracing::debug!(error = error.as_str(), "a page could not be made");
         let detail = format!("the state cannot be read: {error}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }

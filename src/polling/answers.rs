@@ -20,6 +20,7 @@ use crate::core::poller::{Decided, Doubt, Gathering, LogRequest, Poller, Visit, 
 use crate::core::project::{Concerns, Project};
 use crate::core::watch::{Context, Next, Step, Watch};
 use crate::core::watch_list::WatchKey;
+use crate::error::chain;
 use crate::store::{Change, CommitError, Subject};
 
 /// An event waits for the log lines it carries no longer than this, the gate included.
@@ -539,7 +540,7 @@ impl<F: Fetch> ProjectTask<F> {
             tracing::debug!(
                 project = &*self.name,
                 operation_id = &*slot.watched.id,
-                error = error as &dyn std::error::Error,
+                error = chain(error),
                 "an observation could not be recorded; the next poll finds it again"
             );
         }

@@ -9,6 +9,7 @@ use super::watches::Number;
 use crate::ampersand::Fetch;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
+use crate::error::chain;
 use crate::store::CommitError;
 
 /// How often each changed watch is recorded.
@@ -57,7 +58,7 @@ impl<F: Fetch> ProjectTask<F> {
         let Err(error) = result else { return };
         tracing::debug!(
             project = &*self.name,
-            error = &error as &dyn std::error::Error,
+            error = chain(&error),
             "a checkpoint could not be written"
         );
         for number in numbers {
@@ -124,7 +125,7 @@ impl<F: Fetch> ProjectTask<F> {
         {
             tracing::warn!(
                 project = &*name,
-                error = &error as &dyn std::error::Error,
+                error = chain(&error),
                 "the last checkpoint could not be written; what changed since the one before is observed again"
             );
         }

@@ -17,6 +17,7 @@ use crate::core::poller::{Poller, Removal, WaitsFor};
 use crate::core::schedule::spread;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Labels, WatchKey};
+use crate::error::chain;
 use crate::store::{CommitError, ReadError, Store};
 
 /// This many watches are loaded, or depart, at a time: more would delay polls.
@@ -216,7 +217,7 @@ impl<F: Fetch> ProjectTask<F> {
                 if self.listing.retry.is_none() {
                     tracing::error!(
                         project = &*self.name,
-                        error = &error as &dyn std::error::Error,
+                        error = chain(&error),
                         "the watch list cannot be applied as long as the state cannot be read and written; trying again"
                     );
                 }
@@ -326,7 +327,7 @@ impl<F: Fetch> ProjectTask<F> {
         if let Err(error) = &result {
             tracing::warn!(
                 project = &*self.name,
-                error = error as &dyn std::error::Error,
+                error = chain(error),
                 "what was removed from the watch list could not be recorded; trying again"
             );
             self.inlets.view.send_if_modified(|view| {

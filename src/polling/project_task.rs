@@ -25,6 +25,7 @@ use crate::core::kind::Kinds;
 use crate::core::poller::{LogRequest, Poller, Visit, Waits};
 use crate::core::project::{Context, Moment, Project};
 use crate::core::watch_list::WatchKey;
+use crate::error::chain;
 
 /// This many of one kind of message are taken before the others have their turn.
 const BATCH: usize = 64;
@@ -115,7 +116,7 @@ impl<F: Fetch> ProjectTask<F> {
                     if !std::mem::replace(&mut has_failed, true) {
                         tracing::error!(
                             project = &*name,
-                            error = &error as &dyn std::error::Error,
+                            error = chain(&error),
                             "the state of the project cannot be read; its operations are not polled; trying again"
                         );
                     }
@@ -128,7 +129,7 @@ impl<F: Fetch> ProjectTask<F> {
             Ok(left) => left.iter().rev().for_each(|watch| watch.teach(&mut kinds)),
             Err(error) => tracing::debug!(
                 project = &*name,
-                error = &error as &dyn std::error::Error,
+                error = chain(&error),
                 "the history of finished operations cannot be read"
             ),
         }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::runner::{Desired, Runner};
 use super::{PollingSettings, Shared};
 use crate::ampersand::Fetch;
+use crate::error::chain;
 use crate::watch_list::Snapshot;
 
 /// How long to wait before what could not be recorded is tried again.
@@ -135,7 +136,10 @@ impl<F: Fetch> Supervisor<F> {
                 self.projects.remove(&name);
             }
             Err(error) => {
-                tracing::error!(%error, "the runner of a project failed: this is a bug, please report it");
+                tracing::error!(
+                    error = chain(&error),
+                    "the runner of a project failed: this is a bug, please report it"
+                );
             }
         }
     }
@@ -155,7 +159,7 @@ impl<F: Fetch> Supervisor<F> {
                 None => return false,
                 Some(Ok(())) => self.is_reconciled = true,
                 Some(Err(error)) => tracing::debug!(
-                    error = &error as &dyn std::error::Error,
+                    error = chain(&error),
                     "what is listed could not be recorded; trying again"
                 ),
             }

@@ -6,8 +6,8 @@
 //! - `journald`: the journal's native protocol. `message` is `MESSAGE`, and each field its upper-case name after
 //!   `BACKFILL_WATCH_`, so that none meets a field of systemd's own: `journalctl BACKFILL_WATCH_OPERATION_ID=…`.
 //!
-//! A line that cannot be written (broken pipe, full disk, no journal) is lost, silently: there is nowhere to tell
-//! it, and the daemon's work is worth more than its log.
+//! Logging never blocks. Lines wait in a queue for a thread that writes them (`lines`); when the queue is full they are
+//! dropped and counted.
 
 use crate::config::LogFormat as Format;
 use std::ffi::OsStr;
@@ -16,9 +16,11 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use tracing::Subscriber;
-use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
@@ -29,12 +31,20 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer, reload};
 
 use crate::clock;
+use crate::error::chain;
 
+mod journal;
+mod lines;
+mod panic;
 mod pretty;
 
-/// What the journal calls the program, and, in upper case, what its fields there begin with.
-const SYSLOG_IDENTIFIER: &str = "backfill-watch";
-const JOURNAL_FIELD_PREFIX: &str = "BACKFILL_WATCH";
+use journal::{Journal, Recorder};
+use lines::Lines;
+pub use lines::{finish, lines_dropped};
+
+/// How long the start waits to learn whether the journal can be reached.
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -46,6 +56,9 @@ pub enum LogError {
         /// What is wrong with it.
         source: ParseError,
     },
+    /// The thread that writes the log cannot be started.
+    #[error("cannot start the thread that writes the log")]
+    Thread(#[source] io::Error),
     /// The process has set up a log before.
     #[error("the log is set up already")]
     SetAlready(#[from] TryInitError),
@@ -70,43 +83,41 @@ impl LogHandle {
     }
 }
 
-/// Sets up the log of the process, to standard error. `filter` is a level, or the directives of
+/// Sets up the log of the process, to standard error, and logs its panics. `filter` is a level, or the directives of
 /// [`EnvFilter`], as in `info,backfill_watch::report=debug`.
 ///
 /// # Errors
 /// [`LogError`], where the filter is not understood, or a log was set up before.
 pub fn init(format: Format, filter: &str) -> Result<LogHandle, LogError> {
     let filter = parse_filter(filter)?;
-    let stderr = io::stderr();
-    let is_terminal = stderr.is_terminal();
+    let is_terminal = io::stderr().is_terminal();
     let style = match format {
         Format::Auto => choose(is_terminal, is_journal()),
         Format::Pretty => Style::Pretty,
         Format::Json => Style::Json,
         Format::Journald => Style::Journald,
     };
-    let mut no_journal = None;
+    let lines = Lines::of_process().map_err(LogError::Thread)?;
+    let no_journal = match style {
+        Style::Journald => journal_error(),
+        Style::Json | Style::Pretty => None,
+    };
     let layer = match style {
-        Style::Journald => journald().unwrap_or_else(|error| {
-            no_journal = Some(error);
-            json(io::stderr)
-        }),
-        Style::Json => json(io::stderr),
+        Style::Journald if no_journal.is_none() => Recorder(lines).boxed(),
+        Style::Journald | Style::Json => json(lines),
         Style::Pretty => {
             let no_color = std::env::var_os("NO_COLOR");
             let term = std::env::var_os("TERM");
-            pretty(
-                io::stderr,
-                wants_colour(is_terminal, no_color.as_deref(), term.as_deref()),
-            )
+            let colour = wants_colour(is_terminal, no_color.as_deref(), term.as_deref());
+            pretty(lines, colour)
         }
     };
     let (subscriber, handle) = subscriber(filter, layer);
     subscriber.try_init()?;
+    panic::log_panics();
     if let Some(error) = no_journal {
-        let reason = error.to_string();
         tracing::warn!(
-            reason,
+            error = chain(&error),
             "cannot reach the journal, the log goes to standard error as JSON"
         );
     }
@@ -191,6 +202,7 @@ where
         .with_timer(Clock)
         .with_target(false)
         .with_ansi(colour)
+        .log_internal_errors(false)
         .with_writer(writer)
         .boxed()
 }
@@ -205,21 +217,19 @@ where
         .with_current_span(false)
         .with_span_list(false)
         .with_timer(Clock)
+        .log_internal_errors(false)
         .with_writer(writer)
         .boxed()
 }
 
-fn journald() -> io::Result<BoxedLayer> {
-    let priorities = PriorityMappings {
-        info: Priority::Informational,
-        debug: Priority::Debug,
-        ..PriorityMappings::new()
-    };
-    let layer = tracing_journald::layer()?
-        .with_syslog_identifier(SYSLOG_IDENTIFIER.to_owned())
-        .with_field_prefix(Some(JOURNAL_FIELD_PREFIX.to_owned()))
-        .with_priority_mappings(priorities);
-    Ok(layer.boxed())
+/// Why the journal cannot be reached. A journal that is stuck is reached later.
+fn journal_error() -> Option<io::Error> {
+    let (sender, answer) = mpsc::sync_channel(1);
+    let check = move || sender.send(Journal::check());
+    match thread::Builder::new().name("journal".to_owned()).spawn(check) {
+        Ok(_) => answer.recv_timeout(JOURNAL_TIMEOUT).ok()?.err(),
+        Err(error) => Some(error),
+    }
 }
 
 /// RFC 3339 in UTC, to the millisecond.

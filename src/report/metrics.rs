@@ -5,6 +5,7 @@
 //! `metrics.per_operation` asks for them.
 
 mod endpoints;
+mod log_lines;
 mod per_operation;
 mod scrape;
 
@@ -154,7 +155,7 @@ impl Inner {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let collectors: [Box<dyn prometheus::core::Collector>; 9] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(self.polls.clone()),
             Box::new(self.poll_duration.clone()),
             Box::new(self.poll_lag.clone()),
@@ -163,6 +164,7 @@ impl Inner {
             Box::new(self.poller_restarts.clone()),
             Box::new(self.config_last_reload_successful.clone()),
             Box::new(build),
+            Box::new(log_lines::Dropped::new()?),
             Box::new(prometheus::process_collector::ProcessCollector::for_self()),
         ];
         collectors

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::chain;
 use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -69,7 +70,7 @@ impl Server {
     pub(super) async fn stop(self) {
         drop(self.stop);
         if let Err(error) = self.task.await {
-            tracing::error!(%error, "the simulated server ended badly");
+            tracing::error!(error = chain(&error), "the simulated server ended badly");
         }
     }
 }
@@ -86,7 +87,7 @@ async fn accept(listener: TcpListener, app: Router, stop: CancellationToken) {
                 }
                 // Out of file descriptors, most likely: some will be given back.
                 Err(error) => {
-                    tracing::warn!(%error, "the simulated server cannot accept a connection");
+                    tracing::warn!(error = chain(&error), "the simulated server cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }
@@ -114,7 +115,7 @@ async fn serve(stream: TcpStream, app: Router) {
         () = line.reset.notified() => {
             let stream = connection.into_parts().io.into_inner();
             if let Err(error) = stream.set_zero_linger() {
-                tracing::warn!(%error, "the simulated server cannot reset a connection, it closes it");
+                tracing::warn!(error = chain(&error), "the simulated server cannot reset a connection, it closes it");
             }
         }
     }

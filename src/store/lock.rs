@@ -1,5 +1,6 @@
 //! Keeps a second daemon out of a state directory, and remembers whether the last one left in order.
 
+use crate::error::chain;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -52,7 +53,10 @@ impl DirLock {
         };
         if let Err(error) = lock.sign() {
             // A full disk is no reason to stay down; the worst is an error without a process ID in it.
-            tracing::warn!(%error, "the process ID could not be written to the lock file");
+            tracing::warn!(
+                error = chain(&error),
+                "the process ID could not be written to the lock file"
+            );
         }
         Ok(lock)
     }

@@ -24,6 +24,7 @@ mod inbox;
 mod limits;
 mod list;
 mod names;
+mod output;
 mod pages;
 mod readers;
 mod secrets;

@@ -31,6 +31,7 @@ const NAMES: [(&str, &str); 27] = [
     ("state_writable", "gauge"),
     ("config_last_reload_successful", "gauge"),
     ("poller_restarts_total", "counter"),
+    ("log_lines_dropped_total", "counter"),
     ("tasks", "gauge"),
     ("build_info", "gauge"),
     ("operation_records_processed", "gauge"),

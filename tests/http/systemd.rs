@@ -1,6 +1,7 @@
 //! What systemd is told, by the socket that it would listen on.
 
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use backfill_watch::simulator::{Config, Simulator};
@@ -69,4 +70,26 @@ async fn systemd_is_told_of_start_status_reload_life_and_stop() {
     let (setup, stopping) = tokio::join!(daemon.stop(), systemd.until("STOPPING=1"));
     assert!(!stopping.is_empty());
     drop(setup);
+}
+
+#[tokio::test]
+async fn a_service_manager_may_listen_on_an_abstract_socket() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let setup = Setup::new(&simulator).list(&["op-600000-5000-s-1"]);
+    let name = format!("backfill-watch-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let systemd = Systemd(UnixDatagram::bind_addr(&address).unwrap());
+    let daemon = setup.variable("NOTIFY_SOCKET", &format!("@{name}")).start();
+    systemd.until("READY=1").await;
+    systemd.until("STATUS=1 operation listed: 1 running").await;
+    let (setup, _) = tokio::join!(daemon.stop(), systemd.until("STOPPING=1"));
+
+    // An address of no known kind is reported once, and harms nobody.
+    let daemon = setup.variable("NOTIFY_SOCKET", "vsock:2:1").start();
+    let refused = |line: &crate::support::Line| line["socket"] == "vsock:2:1";
+    let line = daemon.wait_for("that the address cannot be used", refused).await;
+    assert_eq!(line["level"], "WARN");
+    daemon.event("operation.progress").await;
+    assert_eq!(daemon.log.lines(refused).len(), 1);
+    daemon.stop().await;
 }

@@ -111,6 +111,11 @@ impl Setup {
         self
     }
 
+    /// The environment of every command, as it is set.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
     /// The folder that everything is in; it goes with the daemon.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -7,30 +7,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::bars::{Bars, Picture, Stream};
+use crate::cli::output::Background;
 use crate::cli::terminal::{Ink, Style};
+use crate::core::text::escape_lines;
 
 /// The terminal, or whatever standard output is. Clones are the same.
 #[derive(Debug, Clone)]
 pub(super) struct Screen {
     /// `None` where nothing is drawn, or not any more.
     bars: Arc<Mutex<Option<Bars>>>,
+    output: Background,
     pub(super) style: Style,
     gone: Arc<AtomicBool>,
 }
 
 impl Screen {
-    pub(super) fn new() -> Self {
+    pub(super) fn new() -> io::Result<Self> {
         // Bars among lines that go somewhere else would be a riddle.
         let bars = if io::stdout().is_terminal() {
             Bars::new()
         } else {
             None
         };
-        Self {
+        Ok(Self {
             bars: Arc::new(Mutex::new(bars)),
+            output: Background::start()?,
             style: Style::stdout(),
             gone: Arc::default(),
-        }
+        })
     }
 
     /// Whether there are bars.
@@ -56,9 +60,16 @@ impl Screen {
     pub(super) fn say(&self, lines: &str) {
         let said = match self.bars().as_mut() {
             Some(bars) => bars.print(Stream::Stdout, &format!("{lines}\n")),
-            None => writeln!(io::stdout(), "{lines}"),
+            None => self
+                .output
+                .print(Stream::Stdout, &format!("{}\n", escape_lines(lines))),
         };
         self.mind(said);
+    }
+
+    /// Waits until all is written.
+    pub(super) fn finish(&self) {
+        self.output.flush();
     }
 
     /// Whether nobody is there to see anything any more.

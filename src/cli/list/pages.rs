@@ -1,13 +1,12 @@
 //! The pages of a list, one by one, patiently.
 
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep_until};
 
 use crate::ampersand::{ApiError, Client};
-use crate::cli::words;
+use crate::cli::{output, words};
 use crate::clock;
 use crate::core::operation::Operation;
 use crate::core::paging::{Course, Endless};
@@ -114,11 +113,10 @@ impl<'a> Pages<'a> {
                     let Some(wait) = wait(&error, attempt) else {
                         return Err(PageError::Api(error));
                     };
-                    let _ = writeln!(
-                        io::stderr(),
+                    output::notice(&format!(
                         "no list yet, trying again in {}: {error}",
                         words::time(wait)
-                    );
+                    ));
                     tokio::time::sleep(wait).await;
                     attempt += 1;
                 }

@@ -168,7 +168,7 @@ mod tests {
             table.take(),
             "ID           OBJECTS  STATUS       RECORDS      CREATED     RESULT\n\
              operation-1  連絡先   in_progress  1,250/5,000  1m 09s ago\n\
-             op-2                  success                               done  [2J\n"
+             op-2                  success                               done\\n\\u{1b}[2J\n"
         );
         assert_eq!(
             narrow.take(),

@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(
             table,
             "OPERATION    PHASE    PROGRESS                RATE    END        LABELS\n\
-             op-1         running   25.0%  1,250 of 5,000  41.7/s  in 1m 30s  customer=\"a [2J b\"\n\
+             op-1         running   25.0%  1,250 of 5,000  41.7/s  in 1m 30s  customer=\"a\\u{1b}[2J\\nb\"\n\
              a-longer-id  failed           7\n\
              \n\
              2 operations: 1 running, 1 failed\n"

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::cli::output::notice;
 use crate::cli::{Failure, exit};
 use crate::core::watch_list::{Entry, LineError, WatchList, parse};
 use crate::watch_list::MAX_FILE_BYTES;
@@ -33,7 +34,7 @@ pub(super) async fn read(ids: Vec<String>, projects: &[Arc<str>]) -> anyhow::Res
 fn read_stdin() -> anyhow::Result<Vec<u8>> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        eprintln!("Type operation IDs, one a line, and end with Ctrl-D:");
+        notice("Type operation IDs, one a line, and end with Ctrl-D:");
     }
     let mut bytes = Vec::new();
     stdin

@@ -1,6 +1,6 @@
 //! Where events are told: above live bars, as plain lines, or as JSON.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -8,8 +8,10 @@ use tokio::task::JoinHandle;
 use super::sentence::{logs, sentence};
 use crate::cli::bars::{Bars, Picture, Stream};
 use crate::cli::event_line::event_line;
+use crate::cli::output::notice;
 use crate::cli::terminal::Style;
 use crate::core::event::Event;
+use crate::core::text::{escape_json, escape_lines};
 
 /// Lines that wait for standard output; more wait with the events.
 const LINES: usize = 64;
@@ -93,7 +95,7 @@ impl Output {
     /// Tells what no event tells, where there are no bars to show it.
     pub(super) fn hint(&self, text: &str) {
         if self.bars.is_none() && self.show != Show::Nothing {
-            let _ = writeln!(io::stderr(), "{text}");
+            notice(text);
         }
     }
 
@@ -154,17 +156,18 @@ impl Lines {
 }
 
 fn write(mut lines: mpsc::Receiver<String>) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
     while let Some(line) = lines.blocking_recv() {
-        stdout.write_all(line.as_bytes())?;
-        stdout.flush()?;
+        Stream::Stdout.write_all(line.as_bytes())?;
     }
     Ok(())
 }
 
 /// The event's ID, type, time and data, as `backfill-watch events --json` gives them.
 fn json(event: &Event) -> String {
-    let body = event.body();
+    let mut body = event.body();
+    if io::stdout().is_terminal() {
+        body = escape_json(&body).into_owned();
+    }
     // An ID has no characters that JSON escapes, and a body is an object that is not empty.
     format!("{{\"id\":\"{}\",{}\n", event.id, &body[1..])
 }
@@ -180,5 +183,5 @@ fn plain(event: &Event) -> String {
         };
         text.push_str(&logs(&data.logs, style));
     }
-    text
+    escape_lines(&text).into_owned()
 }

@@ -161,7 +161,7 @@ mod tests {
         });
         assert_eq!(
             sentence(&event, PLAIN).unwrap(),
-            "✗ contact op-1 failed after 1m 09s: [contact] Read failed\n    11:59:58Z ERROR read failed: 403 [2J\n"
+            "✗ contact op-1 failed after 1m 09s: [contact] Read failed\n    11:59:58Z ERROR read failed: 403\\u{1b}[2J\n"
         );
     }
 

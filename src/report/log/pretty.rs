@@ -10,6 +10,8 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
+use crate::core::text::escape;
+
 const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 
@@ -42,7 +44,7 @@ impl Line<'_> {
         self.is_empty = false;
         let text = format!("{value:?}");
         if name == "message" {
-            return text.chars().try_for_each(|c| self.write_visibly(c));
+            return self.writer.write_str(&escape(&text));
         }
         let (dim, plain) = if self.writer.has_ansi_escapes() {
             (DIM, PLAIN)
@@ -50,21 +52,23 @@ impl Line<'_> {
             ("", "")
         };
         write!(self.writer, "{dim}{name}={plain}")?;
-        // Longer by more than its quotes when there is something to escape.
-        let quoted = format!("{text:?}");
-        let is_one_word = !text.is_empty() && !text.contains([' ', '=']) && quoted.len() == text.len() + 2;
-        self.writer.write_str(if is_one_word { &text } else { &quoted })
+        let mut shown = String::new();
+        push_value(&mut shown, &text);
+        self.writer.write_str(&shown)
     }
+}
 
-    /// What `Debug` would escape, quotes and backslashes aside: control characters, and those that are not seen
-    /// or turn the direction of writing.
-    fn write_visibly(&mut self, c: char) -> fmt::Result {
-        if matches!(c, '"' | '\'' | '\\') {
-            self.writer.write_char(c)
-        } else {
-            write!(self.writer, "{}", c.escape_debug())
-        }
-    }
+/// Appends the value of a field, in quotes unless it is one word.
+pub(super) fn push_value(line: &mut String, text: &str) {
+    // Longer by more than its quotes when there is something to escape.
+    let quoted = format!("{text:?}");
+    let is_one_word = !text.is_empty() && !text.contains([' ', '=']) && quoted.len() == text.len() + 2;
+    line.push_str(&escape(if is_one_word { text } else { &quoted }));
+}
+
+/// Appends a text of several words.
+pub(super) fn push_visibly(line: &mut String, text: &str) {
+    line.push_str(&escape(text));
 }
 
 impl Visit for Line<'_> {

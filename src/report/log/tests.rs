@@ -222,3 +222,93 @@ fn colour_is_for_terminals_that_show_it_to_users_who_want_it() {
     assert!(!wants(true, None, Some("dumb")));
     assert!(!wants(false, None, Some("xterm")));
 }
+
+/// Records what would be sent to the journal.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<Vec<String>>>);
+
+impl<S: Subscriber> Layer<S> for Sent {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let message = journal::Record::of(event).text("message");
+        self.0.lock().unwrap().push(message);
+    }
+}
+
+#[test]
+fn a_message_of_the_journal_can_be_read_by_itself() {
+    let sent = Sent::default();
+    let subscriber = tracing_subscriber::registry().with(sent.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::warn!(
+            event = "operation.stalled",
+            project = "main",
+            operation_id = "op-1",
+            labels = "customer=acme object=contact",
+            percent = 25.5,
+            reason = "count unchanged",
+            sequence = 3,
+            "operation has stalled"
+        );
+        tracing::error!(
+            error = "disk\n\u{202e}full",
+            status = None::<&str>,
+            "cannot write\u{2028}"
+        );
+        let error = io::Error::other("inner");
+        tracing::error!(error = chain(&error), "by chain");
+    });
+    assert_eq!(
+        *sent.0.lock().unwrap(),
+        [
+            "operation has stalled operation_id=op-1 customer=acme object=contact project=main percent=25.5 \
+             reason=\"count unchanged\"",
+            r#"cannot write\u{2028} error="disk\n\u{202e}full""#,
+            "by chain error=inner",
+        ]
+    );
+}
+
+/// The crate that speaks the journal's protocol is given the same fields as were logged.
+#[test]
+fn what_is_replayed_is_what_was_logged() {
+    #[derive(Clone, Default)]
+    struct Replayed(Arc<Mutex<Vec<journal::Record>>>);
+    impl<S: Subscriber> Layer<S> for Replayed {
+        fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            self.0.lock().unwrap().push(journal::Record::of(event));
+        }
+    }
+    let replayed = Replayed::default();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(replayed.clone()), || {
+        tracing::info!(
+            text = "a",
+            count = 3_u64,
+            minus = -1_i64,
+            half = 0.5,
+            yes = true,
+            none = None::<u64>,
+            "m"
+        );
+    });
+    let target = Replayed::default();
+    replayed.0.lock().unwrap()[0].replay(&tracing_subscriber::registry().with(target.clone()));
+    let target = target.0.lock().unwrap();
+    let fields = ["message", "text", "count", "minus", "half", "yes", "none"];
+    let shown = fields.map(|name| target[0].text(name));
+    assert_eq!(shown, ["m", "a", "3", "-1", "0.5", "true", ""]);
+}
+
+#[test]
+fn every_format_prints_the_causes_of_an_error() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the state cannot be opened")]
+    struct Outer(#[source] io::Error);
+    let error = Outer(io::Error::from_raw_os_error(28));
+    for layer in [plain as fn(Memory) -> BoxedLayer, json] {
+        let line = written(layer, |_| tracing::error!(error = chain(&error), "failed"));
+        assert!(
+            line.contains("the state cannot be opened: No space left on device"),
+            "{line}"
+        );
+    }
+}

@@ -48,6 +48,7 @@ async fn closed_sets_of_labels_exist_from_the_start() {
         "backfill_watch_operations{phase=\"running\"} 0",
         "backfill_watch_poll_duration_seconds_count 0",
         "backfill_watch_poller_restarts_total 0",
+        "backfill_watch_log_lines_dropped_total 0",
         "backfill_watch_state_writable 1",
         "backfill_watch_config_last_reload_successful 1",
         "backfill_watch_watch_list_last_reload_successful 0",

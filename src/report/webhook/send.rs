@@ -299,13 +299,13 @@ mod tests {
         assert_eq!(said(500, ""), "500 Internal Server Error");
         assert_eq!(
             said(404, "Cannot POST /T0/s3cret\n<b>(/T0/s3cret?token=hunter2)</b>"),
-            "404 Not Found: Cannot POST […] <b>([…]?[…])</b>"
+            "404 Not Found: Cannot POST […]\\n<b>([…]?[…])</b>"
         );
         let long = said(422, &"ü".repeat(10_000));
         assert!(long.len() < MAX_EXCERPT + 40 && long.ends_with("[cut]"), "{long}");
         assert_eq!(
             said(799, "no\0\u{1b}[31mwhere"),
-            "799 (unknown status): no  [31mwhere"
+            "799 (unknown status): no\\u{0}\\u{1b}[31mwhere"
         );
         let redirect = describe_answer(StatusCode::FOUND, Some("evil.example"), b"", &url);
         assert!(

@@ -7,6 +7,7 @@ use tracing::{debug, error, info, warn};
 use super::drain::Underway;
 use super::send::Attempt;
 use crate::core::retry::{News, Verdict};
+use crate::error::chain;
 
 /// One attempt, at debug; a dead letter at error.
 pub(super) fn attempt(endpoint: &str, underway: &Underway, attempt: &Attempt, verdict: Verdict) {
@@ -18,7 +19,6 @@ pub(super) fn attempt(endpoint: &str, underway: &Underway, attempt: &Attempt, ve
         .rsplit_once('/')
         .unwrap_or((&underway.subject, ""));
     let number = underway.attempts.saturating_add(1);
-    let error = &attempt.error;
     match verdict {
         Verdict::Delivered => {
             debug!(
@@ -40,7 +40,7 @@ pub(super) fn attempt(endpoint: &str, underway: &Underway, attempt: &Attempt, ve
                 operation_id,
                 attempt = number,
                 counts,
-                error,
+                error = attempt.error.as_str(),
                 retry_seconds = after.as_secs(),
                 "webhook event not delivered, it will be sent again"
             );
@@ -53,7 +53,7 @@ pub(super) fn attempt(endpoint: &str, underway: &Underway, attempt: &Attempt, ve
                 project,
                 operation_id,
                 attempt = number,
-                error,
+                error = attempt.error.as_str(),
                 "webhook event given up and kept as a dead letter; to send it again: \
                  backfill-watch replay --event {event_id} --endpoint {endpoint}"
             );
@@ -62,18 +62,19 @@ pub(super) fn attempt(endpoint: &str, underway: &Underway, attempt: &Attempt, ve
 }
 
 /// A change in how the endpoint does.
-pub(super) fn news(endpoint: &str, news: News, error: &str) {
+pub(super) fn news(endpoint: &str, news: News, reason: &str) {
     match news {
         News::Failing => {
             warn!(
                 endpoint,
-                error, "webhook endpoint fails; its events wait and are sent again"
+                error = reason,
+                "webhook endpoint fails; its events wait and are sent again"
             );
         }
         News::Disabled => {
             warn!(
                 endpoint,
-                error,
+                error = reason,
                 "webhook endpoint wants no more events, so that none is sent until a reload; its events wait"
             );
         }
@@ -93,7 +94,7 @@ pub(super) fn no_secret(endpoint: &str) {
 pub(super) fn store_error(endpoint: &str, error: &dyn Error) {
     error!(
         endpoint,
-        error = %error,
+        error = chain(error),
         "webhook deliveries wait, because their records cannot be read or written; see to the state directory"
     );
 }

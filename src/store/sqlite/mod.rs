@@ -22,6 +22,7 @@ pub use replay::{Replay, Replayed};
 pub(super) use replay::{last_delivery, replay_slice};
 
 use super::request::{Read, ReadError, Write};
+use crate::error::chain;
 use endpoints::EndpointRow;
 
 /// One connection to a state.
@@ -212,7 +213,9 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
 /// What an error means for somebody who has to do something about it.
 pub(super) fn explain(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "the disk is full; make room",
+        Some(ErrorCode::DiskFull) => {
+            "the disk is full, or the database has reached its size limit; make room"
+        }
         Some(ErrorCode::ReadOnly) => {
             "it is read-only; make the state directory and its files writable for this user"
         }
@@ -220,7 +223,7 @@ pub(super) fn explain(error: &rusqlite::Error) -> String {
             "it cannot be opened; look at the permissions of the state directory and its files, and at the room on its disk"
         }
         Some(ErrorCode::SystemIoFailure) => {
-            "the disk reports an error; look for a full quota, a limit on file sizes or a failing disk"
+            "the system refuses to read or write it; look for a full quota, a limit on file sizes or a failing disk"
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             "the file is damaged; restore a backup, or move it and the files beside it aside to begin anew"
@@ -228,9 +231,13 @@ pub(super) fn explain(error: &rusqlite::Error) -> String {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "another program keeps it locked; end what else has it open"
         }
-        _ => return error.to_string(),
+        _ => return chain(error),
     };
-    format!("{advice} ({error})")
+    // SQLite has the same words for many errors; the code names the one that it was.
+    match error.sqlite_error() {
+        Some(failure) => format!("{advice} ({error}, SQLite error {})", failure.extended_code),
+        None => format!("{advice} ({error})"),
+    }
 }
 
 fn time(milliseconds: i64) -> Timestamp {

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::schema::{self, Kind};
 use super::{Database, explain, is_damage};
 use crate::clock;
+use crate::error::chain;
 use crate::store::lock::{DirLock, LockError};
 
 const FILE: &str = "state.db";
@@ -106,7 +107,8 @@ fn directory_advice(error: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => {
             "it is on a read-only file system; mount it writable, or set another `state_dir`"
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "its disk is full; make room",
+        io::ErrorKind::StorageFull => "its disk is full; make room",
+        io::ErrorKind::QuotaExceeded => "this user's quota is used up; make room, or raise it",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "something on that path is not a directory"
         }
@@ -266,7 +268,7 @@ fn classify(file: &Path, error: &rusqlite::Error) -> OpenError {
     if is_damage(error) {
         OpenError::Damaged {
             file: file.to_owned(),
-            detail: error.to_string(),
+            detail: chain(error),
         }
     } else {
         OpenError::Failed {
