@@ -9,7 +9,7 @@ use crate::exposition::{Family, parse};
 use crate::support::skip;
 
 /// Every name of the contract, and its kind.
-const NAMES: [(&str, &str); 27] = [
+const NAMES: [(&str, &str); 28] = [
     ("operations", "gauge"),
     ("polls_total", "counter"),
     ("poll_duration_seconds", "histogram"),
