@@ -142,7 +142,7 @@ impl Poller {
 
     async fn poll_once<F: Fetch>(&mut self, shared: &Shared<F>) -> Result<Next, CommitError> {
         let key = &self.watched.key;
-        let refused_before = self.watched.look(Watch::is_unreachable);
+        let refused_before = self.watched.look(Watch::is_forbidden);
         let attempt = Attempt {
             key,
             refused_before,
@@ -225,6 +225,7 @@ impl Poller {
             chance: shared.chance.draw(),
             project_known: polled.is_none_or(|polled| polled.project_known),
             project_answered: polled.and_then(|polled| polled.project_answered),
+            others_refused: false,
         };
         match polled {
             Some(polled) => watch.observe(&polled.answer, &cx),

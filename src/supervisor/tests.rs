@@ -143,6 +143,7 @@ fn poll() -> Poll {
         },
         rules: Rules {
             stalled_after: Duration::from_hours(1),
+            silent_after: Some(Duration::from_hours(6)),
             unreachable_after: Duration::from_mins(5),
             not_found_grace: Duration::from_mins(2),
             give_up_after: None,
