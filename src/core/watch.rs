@@ -4,7 +4,7 @@ use std::ops::Not;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
@@ -616,8 +616,9 @@ impl Watch {
         self.phase = Phase::Expired;
         let occurrence = self.occurrence();
         let since = cx.now.checked_sub(self.watched.get()).ok();
-        let limit = humantime::format_duration(cx.rules.give_up_after.unwrap_or_default());
-        let mut reason = format!("the operation did not finish within poll.give_up_after ({limit})");
+        let limit = SignedDuration::try_from(cx.rules.give_up_after.unwrap_or_default());
+        let limit = limit.unwrap_or(SignedDuration::MAX);
+        let mut reason = format!("the operation did not finish within poll.give_up_after ({limit:#})");
         if let Some(error) = self.last_error.as_deref() {
             reason = format!("{reason}; last error: {error}");
         }
