@@ -307,6 +307,7 @@ fn watch(
     let labels = Labels::default();
     let rules = Rules {
         stalled_after: Duration::from_mins(30),
+        silent_after: Some(Duration::from_hours(6)),
         unreachable_after: Duration::from_mins(5),
         not_found_grace: Duration::from_mins(2),
         give_up_after: None,
@@ -332,6 +333,7 @@ fn watch(
             chance: random.next_f64(),
             project_known: true,
             project_answered: Some(Duration::ZERO),
+            others_refused: false,
         };
         match watch.observe(&answer, &cx).next {
             Next::Over => break,

@@ -93,6 +93,7 @@ fn check_error(error: &ApiError, is_quoting: bool) {
 fn conclude(answer: &Answer, now: Timestamp, is_quoting: bool) {
     let rules = Rules {
         stalled_after: Duration::from_mins(1),
+        silent_after: Some(Duration::from_hours(6)),
         unreachable_after: Duration::from_mins(1),
         not_found_grace: Duration::from_mins(1),
         give_up_after: None,
@@ -141,6 +142,7 @@ fn conclude(answer: &Answer, now: Timestamp, is_quoting: bool) {
                 chance: 0.5,
                 project_known: true,
                 project_answered: None,
+                others_refused: false,
             },
         );
         check_events(&step.events, is_quoting);

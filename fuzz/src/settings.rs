@@ -68,6 +68,7 @@ fn check(settings: &Settings) {
         settings.shutdown_timeout,
         pace.max_interval,
         rules.stalled_after,
+        rules.silent_after.unwrap_or_default(),
         rules.unreachable_after,
         rules.give_up_after.unwrap_or_default(),
     ] {

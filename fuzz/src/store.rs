@@ -265,6 +265,7 @@ fn answers() -> [Answer; 4] {
 fn go_on(mut watch: Watch, answer: &Answer) {
     let rules = Rules {
         stalled_after: Duration::from_mins(1),
+        silent_after: Some(Duration::from_hours(6)),
         unreachable_after: Duration::from_mins(1),
         not_found_grace: Duration::from_mins(1),
         give_up_after: Some(Duration::from_hours(24)),
@@ -294,6 +295,7 @@ fn go_on(mut watch: Watch, answer: &Answer) {
             chance: 0.5,
             project_known: true,
             project_answered: Some(Duration::ZERO),
+            others_refused: false,
         };
         let step = watch.observe(answer, &context);
         for event in &step.events {

@@ -27,6 +27,7 @@ pub(super) const MAX_REQUESTS_PER_SECOND: f64 = 20.0;
 
 // The schedule has its own: `Pace::DEFAULT`.
 pub(super) const STALLED_AFTER: Duration = minutes(30);
+pub(super) const SILENT_AFTER: Duration = minutes(6 * 60);
 pub(super) const UNREACHABLE_AFTER: Duration = minutes(5);
 pub(super) const NOT_FOUND_GRACE: Duration = minutes(2);
 pub(super) const MAX_RETRY_AFTER: Duration = minutes(15);

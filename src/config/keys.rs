@@ -24,6 +24,7 @@ pub(super) const KEYS: &[&str] = &[
     "poll.randomization",
     "poll.adaptive",
     "poll.stalled_after",
+    "poll.silent_after",
     "poll.unreachable_after",
     "poll.not_found_grace",
     "poll.max_retry_after",

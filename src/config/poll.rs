@@ -82,9 +82,10 @@ fn show(duration: Duration) -> humantime::FormattedDuration {
 fn rules(reader: &mut Reader<'_>) -> Rules {
     Rules {
         stalled_after: reader.duration("poll.stalled_after", defaults::STALLED_AFTER, SHORTEST),
+        silent_after: reader.duration_or_off("poll.silent_after", Some(defaults::SILENT_AFTER)),
         unreachable_after: reader.duration("poll.unreachable_after", defaults::UNREACHABLE_AFTER, SHORTEST),
         not_found_grace: reader.duration("poll.not_found_grace", defaults::NOT_FOUND_GRACE, Duration::ZERO),
-        give_up_after: reader.duration_or_off("poll.give_up_after"),
+        give_up_after: reader.duration_or_off("poll.give_up_after", None),
         active_statuses: active_statuses(reader),
         // The percentage has one decimal, so that a smaller step tells nothing more.
         progress_step: reader.number("poll.progress_step", defaults::PROGRESS_STEP, &(0.1..=100.0)),

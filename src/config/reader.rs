@@ -156,10 +156,10 @@ impl<'a> Reader<'a> {
         duration
     }
 
-    /// A time, or `None` for `"off"`, which is the default.
-    pub(super) fn duration_or_off(&mut self, key: &str) -> Option<Duration> {
+    /// A time, or `None` for `"off"`.
+    pub(super) fn duration_or_off(&mut self, key: &str, default: Option<Duration>) -> Option<Duration> {
         match self.raw.get(key) {
-            None => None,
+            None => default,
             Some(Value::Text(text) | Value::String(text)) if text == "off" => None,
             Some(_) => Some(self.duration(key, SHORTEST, SHORTEST)),
         }

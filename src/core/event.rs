@@ -10,6 +10,8 @@ use super::log_line::LogLine;
 use super::text;
 use super::watch_list::{Labels, WatchKey};
 
+mod body;
+
 /// No body is longer than this, in bytes.
 pub const MAX_BODY: usize = 20_000;
 /// `result` is cut at this many bytes.
@@ -18,6 +20,10 @@ pub const MAX_RESULT: usize = 4 * 1024;
 pub const MAX_LOGS: usize = 8 * 1024;
 /// One line of them is cut at this many bytes.
 pub const MAX_LOG_LINE: usize = 1024;
+/// All labels of a watch together have at most this many bytes.
+pub const MAX_LABELS: usize = 4 * 1024;
+/// The status of an installation or a connection is cut at this many bytes.
+const MAX_STATUS: usize = 64;
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
@@ -43,7 +49,7 @@ event_types! {
     Started => "operation.started",
     /// A step of progress.
     Progress => "operation.progress",
-    /// The count stood still for `stalled_after`.
+    /// The count stood still for `stalled_after`, or none was shown for `silent_after`.
     Stalled => "operation.stalled",
     /// The count rose again.
     Resumed => "operation.resumed",
@@ -225,27 +231,33 @@ pub struct OperationData {
     /// When the operation was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub create_time: Option<Timestamp>,
-    /// When this was seen.
-    #[serde(serialize_with = "to_millis")]
-    pub observed_time: Timestamp,
+    /// When the API last gave an answer for this operation.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_to_millis")]
+    pub observed_time: Option<Timestamp>,
     /// How often the platform has tried, in `operation.retried`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryData>,
-    /// Since when it cannot (or could not) be reached.
+    /// Since when it stands still, or cannot (or could not) be reached.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_to_millis")]
     pub since: Option<Timestamp>,
-    /// Why: the last error of an unreachable or vanished operation.
+    /// Why: the last error of an unreachable or vanished operation, or what is known of a stall.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the operation accomplished, with its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
-    /// Seconds from its creation, else from when it was first seen, to when its end was seen.
+    /// Seconds from its creation, otherwise from when it was first seen, to when its end was observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<f64>,
-    /// The last errors and warnings of a failed operation.
+    /// The last errors and warnings of a failed operation, or the last log lines of a stalled one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogLine>,
+    /// The health of the installation of a stalled operation, as the API names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_status: Option<String>,
+    /// The status of its connection, as the API names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_status: Option<String>,
 }
 
 /// The platform's own retries.
@@ -316,6 +328,12 @@ impl Event {
         }
     }
 
+    /// The labels of a watch as its events carry them.
+    #[must_use]
+    pub fn labels(labels: &Labels) -> Labels {
+        body::first_labels(labels)
+    }
+
     /// A fact about one project's API; `since` tells it from other outages.
     #[must_use]
     pub fn api(event_type: EventType, time: Timestamp, data: ApiData) -> Self {
@@ -330,39 +348,35 @@ impl Event {
     /// Adds the operation's last log lines: the newest that fit into [`MAX_LOGS`].
     pub fn attach_logs(&mut self, lines: Vec<LogLine>) {
         if let EventData::Operation(data) = &mut self.data {
-            let mut left = MAX_LOGS;
-            let mut kept: Vec<LogLine> = lines
-                .into_iter()
-                .rev()
-                .map(|line| line.bounded(MAX_LOG_LINE))
-                .map_while(|line| {
-                    left =
-                        left.checked_sub(serde_json::to_string(&line).map_or(usize::MAX, |json| json.len()))?;
-                    Some(line)
-                })
-                .collect();
-            kept.reverse();
-            data.logs = kept;
+            data.logs = body::newest_lines(lines);
         }
     }
 
-    /// The body that is told, as JSON of at most [`MAX_BODY`] bytes.
+    /// Adds what other requests say about a stall: the last log lines, and the installation's state where it is known.
+    pub fn attach_stall_context(
+        &mut self,
+        logs: Vec<LogLine>,
+        health: Option<String>,
+        connection: Option<String>,
+    ) {
+        if let EventData::Operation(data) = &mut self.data {
+            let short = |status: String| text::cut(&status, MAX_STATUS);
+            data.logs = body::newest_lines(logs);
+            data.health_status = health.map(short);
+            data.connection_status = connection.map(short);
+        }
+    }
+
+    /// The body that is reported, as JSON of at most [`MAX_BODY`] bytes.
     #[must_use]
     pub fn body(&self) -> String {
-        let mut body = self.render(&self.data);
-        if body.len() > MAX_BODY {
-            // Escaping can make hostile text six times as long, so what is bounded in plain bytes may not be so here.
-            let mut data = self.data.clone();
-            if let EventData::Operation(data) = &mut data {
-                data.logs.clear();
-                data.objects.clear();
-                data.result = data.result.as_deref().map(|text| text::cut(text, 512));
-                data.reason = data.reason.as_deref().map(|text| text::cut(text, 256));
-                data.status = data.status.as_deref().map(|text| text::cut(text, 128));
-            }
-            body = self.render(&data);
+        let body = self.render(&self.data);
+        match &self.data {
+            EventData::Operation(data) if body.len() > MAX_BODY => body::cut(data, body, |data| {
+                self.render(&EventData::Operation(Box::new(data.clone())))
+            }),
+            EventData::Operation(_) | EventData::Api(_) => body,
         }
-        body
     }
 
     fn render(&self, data: &EventData) -> String {

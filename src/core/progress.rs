@@ -13,6 +13,12 @@ use super::outlook::Outlook;
 use super::phase::Phase;
 use super::span::Span;
 use super::trend::Trend;
+use super::wall_time::WallTime;
+use super::watch::Rules;
+
+mod steps;
+
+use steps::{Percent, Steps};
 
 /// How much an older poll weighs in the rate beside the one after it.
 const SMOOTHING: f64 = 0.7;
@@ -23,6 +29,7 @@ const FARTHEST_END: f64 = 10.0 * 365.25 * 86_400.0;
 /// What is remembered of an operation's counts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tracker {
+    /// The highest count since the last restart.
     processed: Option<u64>,
     total: Option<NonZeroU64>,
     /// Records and seconds of the recent polls, older ones weighing less; their quotient is the rate.
@@ -31,128 +38,256 @@ pub struct Tracker {
     /// What the schedule goes by.
     #[serde(default)]
     trend: Trend,
-    /// How often the count started afresh.
+    /// How often the count restarted.
     restarts: u32,
-    /// For how long the count was seen not to change.
+    /// For how long the operation was seen without a rise of the count.
     unchanged: Span,
+    /// When the count last rose or restarted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    changed: WallTime,
     /// The count, and `restarts`, at the last stall.
     stalled_at: (u64, u32),
-    /// Time and count since progress was last told.
-    told_ago: Span,
-    told_step: u32,
-    told_count: u64,
-    /// Time since the count was last looked at. Unknown after a restart of the daemon: such a gap gives no rate.
+    /// Time and count since progress was last reported.
+    #[serde(rename = "told_ago")]
+    reported_ago: Span,
+    #[serde(rename = "told_count")]
+    reported_count: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    steps: Steps,
+    /// How many steps version 0.1 had reported; taken over with the next count.
+    #[serde(default, rename = "told_step", skip_serializing_if = "is_default")]
+    old_steps: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    doubts: Doubts,
+    /// Time since the count was last measured. Unknown after a restart of the daemon: such a gap gives no rate.
     #[serde(skip)]
-    looked_ago: Option<Span>,
+    measured_ago: Option<Span>,
+}
+
+/// What one answer showed and the next one must confirm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Doubts {
+    /// The last count was far below the highest.
+    count_fell: bool,
+    /// The last answer had a count and no estimate.
+    total_left: bool,
+    /// The platform retried the operation, and no count was seen since.
+    was_retried: bool,
+    /// The last stall was one without a count. No doubt, but here it costs no memory.
+    stalled_without_count: bool,
 }
 
 /// What an observation changed in the count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Change {
-    /// The operation shows no count.
+    /// The answer shows no count.
     None,
-    /// The same count as before.
+    /// The count did not rise, or a dip is not confirmed yet.
     Same,
     /// More than before, or the first count.
     Rose,
-    /// Less than before: the operation counts afresh.
+    /// The operation counts again from a lower count.
     Restarted,
+}
+
+/// Whether the platform retried the operation since the answer before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// The same attempt.
+    Same,
+    /// A new one: the count restarts.
+    New,
+}
+
+/// What surrounds an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight<'a> {
+    /// The time on the wall.
+    pub now: Timestamp,
+    /// How long the operation was in sight up to now: zero after a poll that showed nothing.
+    pub seen_for: Duration,
+    /// Whether it was retried.
+    pub attempt: Attempt,
+    /// What is reported and when.
+    pub rules: &'a Rules,
 }
 
 impl Tracker {
     /// Time passes, whether or not anything is seen.
     pub fn pass(&mut self, elapsed: Duration) {
-        self.told_ago.extend(elapsed);
-        if let Some(ago) = &mut self.looked_ago {
+        self.reported_ago.extend(elapsed);
+        if let Some(ago) = &mut self.measured_ago {
             ago.extend(elapsed);
         }
     }
 
-    /// Looks at the counts. `seen_for` is how long the operation was in sight up to now: zero after a poll that
-    /// showed nothing.
-    pub fn look(&mut self, progress: Option<&operation::Progress>, seen_for: Duration) -> Change {
+    /// Takes in the counts of an answer.
+    pub fn look(&mut self, progress: Option<&operation::Progress>, sight: &Sight<'_>) -> Change {
+        self.doubts.was_retried |= sight.attempt == Attempt::New && self.processed.is_some();
         let Some(count) = progress.and_then(|progress| progress.records_processed) else {
+            self.unchanged.extend(sight.seen_for);
             return Change::None;
         };
-        self.total = progress
-            .and_then(|progress| progress.records_estimated_total)
-            .and_then(NonZeroU64::new);
-        let ago = self.looked_ago.replace(Span::ZERO);
-        match self.processed.replace(count) {
-            None => {
-                self.told_ago = Span::ZERO;
-                self.told_count = count;
-                Change::Rose
-            }
-            Some(before) if count < before => {
-                let restarts = self.restarts.saturating_add(1);
-                *self = Self {
-                    processed: self.processed,
-                    total: self.total,
-                    restarts,
-                    told_ago: self.told_ago,
-                    told_count: count,
-                    stalled_at: self.stalled_at,
-                    looked_ago: self.looked_ago,
-                    ..Self::default()
-                };
+        self.adopt_old_steps(sight.rules.progress_step);
+        self.take_total(progress.and_then(|progress| progress.records_estimated_total));
+        let Some(highest) = self.processed else {
+            self.processed = Some(count);
+            self.change(sight.now);
+            self.reported_ago = Span::ZERO;
+            self.reported_count = count;
+            self.measured_ago = Some(Span::ZERO);
+            return Change::Rose;
+        };
+        let is_far_below = u128::from(count) * 10 < u128::from(highest) * 9;
+        if self.doubts.was_retried || (is_far_below && self.doubts.count_fell) {
+            return self.restart(highest, count, sight);
+        }
+        self.doubts.count_fell = is_far_below;
+        if let Some(before) = self.percent() {
+            self.steps.mind_estimate(before, sight.rules.progress_step);
+        }
+        if is_far_below {
+            self.unchanged.extend(sight.seen_for);
+            return Change::Same;
+        }
+        // A smaller dip is a replica that lags behind.
+        let risen = count.saturating_sub(highest);
+        let ago = self.measured_ago.replace(Span::ZERO);
+        if let Some(ago) = ago.map(Span::get).filter(|ago| !ago.is_zero()) {
+            self.records = self.records * SMOOTHING + risen as f64;
+            self.seconds = self.seconds * SMOOTHING + ago.as_secs_f64();
+            self.trend.rise(risen, ago);
+        }
+        if risen == 0 {
+            self.unchanged.extend(sight.seen_for);
+            return Change::Same;
+        }
+        self.processed = Some(count);
+        self.change(sight.now);
+        Change::Rose
+    }
+
+    /// Rate, end and steps start again from `count`.
+    fn restart(&mut self, highest: u64, count: u64, sight: &Sight<'_>) -> Change {
+        *self = Self {
+            processed: Some(count),
+            total: self.total,
+            restarts: self.restarts.saturating_add(1),
+            unchanged: self.unchanged,
+            changed: self.changed,
+            stalled_at: self.stalled_at,
+            reported_ago: self.reported_ago,
+            reported_count: count,
+            doubts: Doubts {
+                total_left: self.doubts.total_left,
+                stalled_without_count: self.doubts.stalled_without_count,
+                ..Doubts::default()
+            },
+            measured_ago: Some(Span::ZERO),
+            ..Self::default()
+        };
+        match count.cmp(&highest) {
+            std::cmp::Ordering::Less => {
+                self.change(sight.now);
                 Change::Restarted
             }
-            Some(before) => {
-                if let Some(ago) = ago.map(Span::get).filter(|ago| !ago.is_zero()) {
-                    self.records = self.records * SMOOTHING + (count - before) as f64;
-                    self.seconds = self.seconds * SMOOTHING + ago.as_secs_f64();
-                    self.trend.rise(count - before, ago);
-                }
-                if count > before {
-                    self.unchanged = Span::ZERO;
-                    Change::Rose
-                } else {
-                    self.unchanged.extend(seen_for);
-                    Change::Same
-                }
+            std::cmp::Ordering::Equal => {
+                // A new attempt that counts nothing yet may be as stuck as the one before.
+                self.unchanged.extend(sight.seen_for);
+                Change::Same
+            }
+            std::cmp::Ordering::Greater => {
+                self.change(sight.now);
+                Change::Rose
             }
         }
     }
 
-    /// For how long the count was seen not to change.
+    fn change(&mut self, now: Timestamp) {
+        self.unchanged = Span::ZERO;
+        self.changed = now.into();
+    }
+
+    /// An estimate counts at once; that there is none any more counts with the second answer.
+    fn take_total(&mut self, total: Option<u64>) {
+        let total = total.and_then(NonZeroU64::new);
+        let leaves = total.is_none() && self.total.is_some();
+        if leaves && !self.doubts.total_left {
+            self.doubts.total_left = true;
+        } else {
+            self.total = total;
+            self.doubts.total_left = false;
+        }
+    }
+
+    fn adopt_old_steps(&mut self, step: f64) {
+        let steps = std::mem::take(&mut self.old_steps);
+        if steps > 0 {
+            self.steps.adopt(steps, self.percent().unwrap_or_default(), step);
+        }
+    }
+
+    /// Whether a count was ever shown.
+    #[must_use]
+    pub fn has_count(&self) -> bool {
+        self.processed.is_some()
+    }
+
+    /// For how long the operation was seen without a rise of the count.
     #[must_use]
     pub fn unchanged(&self) -> Duration {
         self.unchanged.get()
     }
 
+    /// When the count last rose or restarted, if there was one.
+    #[must_use]
+    pub fn changed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.processed?;
+        // Version 0.1 did not store it.
+        self.changed
+            .get()
+            .or_else(|| now.checked_sub(self.unchanged.get()).ok())
+    }
+
     /// Remembers where the count stands still.
     pub fn mark_stall(&mut self) {
         self.stalled_at = (self.processed.unwrap_or(0), self.restarts);
+        self.doubts.stalled_without_count = self.processed.is_none();
     }
 
-    /// The count at the last stall and how often counting had started afresh by then: what tells one stall from
-    /// another.
+    /// What distinguishes the last stall from others.
     #[must_use]
-    pub fn stalled_at(&self) -> (u64, u32) {
-        self.stalled_at
+    pub fn stall_occurrence(&self) -> String {
+        if self.doubts.stalled_without_count {
+            return "no count".to_owned();
+        }
+        let (count, restarts) = self.stalled_at;
+        format!("restart {restarts} count {count}")
     }
 
-    /// Whether progress is to be told now, and what tells this occurrence from another: with an estimate when a
-    /// further step of `step` percentage points was reached, else when the count rose and `interval` has passed.
-    pub fn tell(&mut self, step: f64, interval: Duration) -> Option<String> {
+    /// Whether progress is to be reported now, and what distinguishes this report from others: when a further step of
+    /// the percentage was reached; or, without a usable estimate, when the count rose and the interval has passed.
+    pub fn report(&mut self, rules: &Rules) -> Option<String> {
         let count = self.processed?;
-        let occurrence = if let Some(percent) = self.percent() {
-            let reached = (percent / step).floor() as u32;
-            if reached <= self.told_step {
-                return None;
+        let percent = self.percent();
+        let step = percent.and_then(|percent| self.steps.cross(percent, rules.progress_step));
+        let occurrence = if let Some(step) = step {
+            match self.steps.lowered() {
+                0 => format!("restart {} percent {step}", self.restarts),
+                lowered => format!("restart {} lowered {lowered} percent {step}", self.restarts),
             }
-            self.told_step = reached;
-            format!("restart {} percent {}", self.restarts, f64::from(reached) * step)
         } else {
-            if count <= self.told_count || self.told_ago.get() < interval {
+            let is_usable = percent.is_some() && !self.is_exceeded();
+            if is_usable || count <= self.reported_count || self.reported_ago.get() < rules.progress_interval
+            {
                 return None;
             }
             format!("restart {} count {count}", self.restarts)
         };
-        self.told_ago = Span::ZERO;
-        self.told_count = count;
+        self.reported_ago = Span::ZERO;
+        self.reported_count = count;
         Some(occurrence)
     }
 
@@ -170,7 +305,7 @@ impl Tracker {
         self.processed.zip(self.total())
     }
 
-    /// What events and pages tell `now`, in that phase.
+    /// What events and pages show in that phase, as of the poll at `now`.
     #[must_use]
     pub fn data(&self, now: Timestamp, phase: Phase) -> Option<ProgressData> {
         let records_processed = self.processed?;
@@ -180,25 +315,28 @@ impl Tracker {
             percent: if phase == Phase::Succeeded {
                 self.total.map(|_| 100.0)
             } else {
-                self.percent()
+                self.percent().map(Percent::get)
             },
             records_per_second: self.rate().map(|rate| (rate * 10.0).round() / 10.0),
             estimated_end_time: if phase.is_over() {
                 None
             } else {
                 self.remaining().and_then(|remaining| {
-                    let end = now.checked_add(remaining).ok()?;
+                    let ago = self.measured_ago.unwrap_or_default().get();
+                    let end = now.checked_add(remaining).ok()?.checked_sub(ago).ok()?;
                     Timestamp::from_second(end.as_second()).ok()
                 })
             },
-            estimate_exceeded: self.total().is_some_and(|total| records_processed > total),
+            estimate_exceeded: self.is_exceeded(),
         })
     }
 
-    /// Processed of estimated total, to one decimal and below 100: an estimate reached is no success yet.
-    fn percent(&self) -> Option<f64> {
-        let (count, total) = self.records()?;
-        Some(((count as f64 / total as f64 * 1000.0).round() / 10.0).min(99.9))
+    fn percent(&self) -> Option<Percent> {
+        Some(Percent::of(self.processed?, self.total?))
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.records().is_some_and(|(count, total)| count > total)
     }
 
     fn total(&self) -> Option<u64> {
@@ -219,134 +357,10 @@ impl Tracker {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn counts(processed: u64, total: Option<u64>) -> operation::Progress {
-        operation::Progress {
-            records_processed: Some(processed),
-            records_estimated_total: total,
-            ..Default::default()
-        }
-    }
-
-    fn look(tracker: &mut Tracker, seconds: u64, processed: u64, total: Option<u64>) -> Change {
-        let elapsed = Duration::from_secs(seconds);
-        tracker.pass(elapsed);
-        tracker.look(Some(&counts(processed, total)), elapsed)
-    }
-
-    #[test]
-    fn percent_has_one_decimal_and_stays_below_100_until_success() {
-        let mut tracker = Tracker::default();
-        for (count, percent) in [
-            (0, 0.0),
-            (1250, 25.0),
-            (1666, 33.3),
-            (4999, 99.9),
-            (5000, 99.9),
-            (6000, 99.9),
-        ] {
-            let _ = look(&mut tracker, 10, count, Some(5000));
-            let data = tracker.data(Timestamp::UNIX_EPOCH, Phase::Running).unwrap();
-            assert_eq!(data.percent, Some(percent), "{count}");
-            assert_eq!(data.estimate_exceeded, count > 5000);
-        }
-        assert_eq!(
-            tracker
-                .data(Timestamp::UNIX_EPOCH, Phase::Succeeded)
-                .unwrap()
-                .percent,
-            Some(100.0)
-        );
-    }
-
-    #[test]
-    fn a_steady_count_gives_its_rate_and_its_end() {
-        let mut tracker = Tracker::default();
-        for poll in 0..10 {
-            let _ = look(&mut tracker, 10, poll * 100, Some(2000));
-        }
-        let data = tracker.data(Timestamp::UNIX_EPOCH, Phase::Running).unwrap();
-        assert_eq!(data.records_per_second, Some(10.0));
-        assert_eq!(
-            data.estimated_end_time,
-            Some(Timestamp::from_second(110).unwrap())
-        );
-        let outlook = tracker.outlook(Duration::ZERO, &Experience::NONE);
-        assert!(outlook.ends_within(100.0) < 0.2 && outlook.ends_within(120.0) > 0.8);
-    }
-
-    #[test]
-    fn without_an_estimate_there_is_a_count_and_a_rate_and_no_percent() {
-        let mut tracker = Tracker::default();
-        let _ = look(&mut tracker, 10, 0, None);
-        let _ = look(&mut tracker, 10, 50, Some(0));
-        let data = tracker.data(Timestamp::UNIX_EPOCH, Phase::Running).unwrap();
-        assert_eq!((data.percent, data.estimated_end_time), (None, None));
-        assert_eq!(data.records_per_second, Some(5.0));
-    }
-
-    #[test]
-    fn a_count_that_goes_backwards_starts_afresh() {
-        let mut tracker = Tracker::default();
-        let _ = look(&mut tracker, 10, 0, Some(100));
-        let _ = look(&mut tracker, 10, 90, Some(100));
-        assert!(tracker.tell(10.0, Duration::ZERO).is_some());
-        assert_eq!(look(&mut tracker, 10, 5, Some(100)), Change::Restarted);
-        assert_eq!(
-            tracker
-                .data(Timestamp::UNIX_EPOCH, Phase::Running)
-                .unwrap()
-                .records_per_second,
-            None
-        );
-        let _ = look(&mut tracker, 10, 25, Some(100));
-        assert_eq!(
-            tracker.tell(10.0, Duration::ZERO).as_deref(),
-            Some("restart 1 percent 20")
-        );
-    }
-
-    #[test]
-    fn one_step_is_told_once_and_the_highest_only() {
-        let mut tracker = Tracker::default();
-        let _ = look(&mut tracker, 10, 45, Some(100));
-        assert_eq!(
-            tracker.tell(10.0, Duration::ZERO).as_deref(),
-            Some("restart 0 percent 40")
-        );
-        assert_eq!(tracker.tell(10.0, Duration::ZERO), None);
-        let _ = look(&mut tracker, 10, 49, Some(100));
-        assert_eq!(tracker.tell(10.0, Duration::ZERO), None);
-    }
-
-    #[test]
-    fn without_an_estimate_progress_is_told_once_an_interval_when_it_rose() {
-        let mut tracker = Tracker::default();
-        let minute = Duration::from_mins(1);
-        let _ = look(&mut tracker, 10, 45, None);
-        assert_eq!(tracker.tell(10.0, minute), None);
-        let _ = look(&mut tracker, 59, 46, None);
-        assert_eq!(tracker.tell(10.0, minute), None);
-        let _ = look(&mut tracker, 1, 46, None);
-        assert_eq!(tracker.tell(10.0, minute).as_deref(), Some("restart 0 count 46"));
-        let _ = look(&mut tracker, 90, 46, None);
-        assert_eq!(tracker.tell(10.0, minute), None);
-    }
-
-    #[test]
-    fn a_rate_never_spans_a_restart_of_the_daemon() {
-        let mut tracker = Tracker::default();
-        let _ = look(&mut tracker, 10, 0, Some(100));
-        let json = serde_json::to_string(&tracker).unwrap();
-        let mut restored: Tracker = serde_json::from_str(&json).unwrap();
-        let _ = look(&mut restored, 1, 90, Some(100));
-        let motion = restored
-            .outlook(Duration::ZERO, &Experience::NONE)
-            .motion
-            .unwrap();
-        assert_eq!((motion.part, motion.speed), (0.9, 0.0));
-    }
+/// Whether a field can be left out of what is stored.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
+
+#[cfg(test)]
+mod tests;

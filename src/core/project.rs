@@ -161,6 +161,14 @@ impl Project {
         events
     }
 
+    /// Takes in that the API refuses all of several operations repeatedly: the project or its settings are wrong.
+    pub fn refuse_all(&mut self, cx: &Context<'_>) -> Vec<Event> {
+        let mut events = Vec::new();
+        let reason = format!("the API refuses all {} watched operations repeatedly", cx.watches);
+        self.tell_unreachable(cx.now.wall, &reason, cx, &mut events);
+        events
+    }
+
     /// Takes in that no operation of the project is polled any more: with them the cause of an outage has gone.
     pub fn lose_watches(&mut self, cx: &Context<'_>) -> Vec<Event> {
         self.failing = None;

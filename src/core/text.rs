@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Put at the end of a text that was cut.
-pub const CUT_MARK: &str = "… [cut]";
+pub const CUT_MARK: &str = "…";
 
 /// `text` itself if it has at most `max` bytes, else as much of its beginning as fits with [`CUT_MARK`].
 ///

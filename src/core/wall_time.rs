@@ -19,6 +19,12 @@ impl WallTime {
     }
 }
 
+impl Default for WallTime {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl From<Option<Timestamp>> for WallTime {
     fn from(time: Option<Timestamp>) -> Self {
         time.map_or(Self::NONE, |time| Self(time.as_microsecond()))

@@ -1,37 +1,48 @@
 //! One watch's state machine: what an answer means, what is to be told, when to look again.
 
+use std::ops::Not;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, Failure};
-use super::event::{Event, EventType, OperationData, ProgressData, RetryData};
+use super::answer::Answer;
+use super::event::{Event, EventType, OperationData, ProgressData, RetryData, millis};
 use super::experience::Lesson;
 use super::kind::{Kind, Kinds};
 use super::operation::{Operation, Status};
 use super::outlook::Outlook;
 use super::phase::Phase;
-use super::progress::{Change, Tracker};
+use super::progress::{Attempt, Change, Sight, Tracker};
 use super::schedule::{Pace, Schedule};
 use super::span::Span;
 use super::wall_time::WallTime;
 use super::watch_list::{Labels, WatchKey};
 
 mod facts;
+mod outage;
+mod reporter;
+mod trouble;
 
 use facts::Facts;
+use reporter::Reporter;
+use trouble::Trouble;
 
-/// How many polls must have failed before an operation is told unreachable, and how many must have found nothing
-/// before it is gone: one lost answer on a slow schedule is not an outage.
+/// How many polls must have failed or been refused before an operation is reported unreachable, and how many must have
+/// found nothing before it is gone: one lost answer on a slow schedule is not an outage.
 const ENOUGH: u32 = 3;
+
+/// After so many polls in a row without the operation, its rate and its estimated end are stale.
+const STALE: u8 = 2;
 
 /// The settings of what is told and when (`[poll]`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
     /// How long the count may stand still before the watch is stalled.
     pub stalled_after: Duration,
+    /// How long an operation may be watched without any count before it is stalled; `None` for as long as it takes.
+    pub silent_after: Option<Duration>,
     /// How long all polls must fail before the operation or the API is told unreachable.
     pub unreachable_after: Duration,
     /// How long an operation must stay unknown to the API before it is gone.
@@ -62,6 +73,9 @@ pub struct Watch {
     lasted: Option<Span>,
     first_seen: WallTime,
     last_poll: WallTime,
+    /// When the API last gave an answer for this operation.
+    #[serde(default)]
+    last_answer: WallTime,
     next_poll: WallTime,
     last_error: Option<Box<str>>,
     /// Shared with the copies that polls decide on: it hardly ever changes.
@@ -72,34 +86,23 @@ pub struct Watch {
     /// Boxed, as most watches have no trouble.
     missing: Option<Box<Trouble>>,
     trouble: Option<Box<Trouble>>,
-    /// Since when it has been told unreachable.
+    /// Remembered until it is answered with the operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<Box<Trouble>>,
+    /// When the last outage that was reported began.
     unreachable: WallTime,
+    /// Whether that outage has ended.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    is_reachable_again: bool,
+    /// Whether it was answered with 403, and not with the operation since.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    is_forbidden: bool,
+    /// Polls in a row that did not show the operation, as far as they matter.
+    #[serde(default)]
+    unanswered: u8,
     /// Whether the last poll showed the operation: only time between two such polls counts as seen.
     #[serde(skip)]
     in_sight: bool,
-}
-
-/// A row of polls that met the same trouble.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Trouble {
-    since: Timestamp,
-    lasted: Duration,
-    polls: u32,
-}
-
-impl Trouble {
-    /// One more poll met it; the first begins the row.
-    fn met(row: &mut Option<Box<Self>>, now: Timestamp) -> &Self {
-        let trouble = row.get_or_insert_with(|| {
-            Box::new(Self {
-                since: now,
-                lasted: Duration::ZERO,
-                polls: 0,
-            })
-        });
-        trouble.polls = trouble.polls.saturating_add(1);
-        trouble
-    }
 }
 
 /// What surrounds an observation.
@@ -127,6 +130,17 @@ pub struct Context<'a> {
     pub project_known: bool,
     /// How long ago any watch of the project was answered with an operation.
     pub project_answered: Option<Duration>,
+    /// Whether all other unfinished watches of the project, at least one, are refused too: then the project reports it.
+    pub others_refused: bool,
+}
+
+/// Why a watch is stalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stall {
+    /// Since when the count has not risen; without a count, since when the operation is watched.
+    pub since: Option<Timestamp>,
+    /// What is wrong.
+    pub reason: &'static str,
 }
 
 /// What follows from an observation.
@@ -161,6 +175,7 @@ impl Default for Watch {
             lasted: None,
             first_seen: WallTime::NONE,
             last_poll: WallTime::NONE,
+            last_answer: WallTime::NONE,
             next_poll: WallTime::NONE,
             last_error: None,
             facts: None,
@@ -169,7 +184,11 @@ impl Default for Watch {
             schedule: Schedule::default(),
             missing: None,
             trouble: None,
+            refused: None,
             unreachable: WallTime::NONE,
+            is_reachable_again: false,
+            is_forbidden: false,
+            unanswered: 0,
             in_sight: false,
         }
     }
@@ -200,6 +219,14 @@ impl Watch {
         self.last_poll.get()
     }
 
+    /// When the API last gave an answer for this operation: a failed poll is none.
+    #[must_use]
+    pub fn last_answer(&self) -> Option<Timestamp> {
+        // Version 0.1 did not store it.
+        let last_poll = || self.last_poll.get().filter(|_| self.last_error.is_none());
+        self.last_answer.get().or_else(last_poll)
+    }
+
     /// When it is due next, as far as is known.
     #[must_use]
     pub fn next_poll(&self) -> Option<Timestamp> {
@@ -212,10 +239,23 @@ impl Watch {
         self.last_error.as_deref()
     }
 
-    /// Whether it is told unreachable.
+    /// Why it is stalled, while it is.
     #[must_use]
-    pub fn is_unreachable(&self) -> bool {
-        self.unreachable != WallTime::NONE
+    pub fn stall(&self) -> Option<Stall> {
+        let last_poll = self.last_poll.get()?;
+        (self.phase == Phase::Stalled).then(|| {
+            if self.progress.has_count() {
+                Stall {
+                    since: self.progress.changed(last_poll),
+                    reason: "count unchanged",
+                }
+            } else {
+                Stall {
+                    since: self.first_seen.get(),
+                    reason: "no count",
+                }
+            }
+        })
     }
 
     /// How long until the watch expires.
@@ -249,6 +289,9 @@ impl Watch {
     pub fn keep_sight(&mut self) {
         self.missing = None;
         self.trouble = None;
+        self.refused = None;
+        self.is_forbidden = false;
+        self.unanswered = 0;
     }
 
     /// Shares what it has in common with others, unless it does since `before`.
@@ -309,6 +352,8 @@ impl Watch {
             sequence: self.sequence,
             generation: self.generation.saturating_add(1),
             polls: self.polls,
+            unreachable: self.unreachable,
+            is_reachable_again: true,
             ..Self::default()
         };
     }
@@ -319,8 +364,10 @@ impl Watch {
     /// `Forbidden` is taken as this operation's own, as `Refused` is: the project has looked into it before.
     pub fn observe(&mut self, answer: &Answer, cx: &Context<'_>) -> Step {
         self.pass(cx);
+        self.last_answer = self.last_answer().into();
         self.polls = self.polls.saturating_add(1);
         self.last_poll = cx.now.into();
+        self.unanswered = self.unanswered.saturating_add(1);
         let mut events = Vec::new();
         let mut doubts_project = false;
         let next = match answer {
@@ -340,8 +387,8 @@ impl Watch {
             }
             Answer::Refused(reason) | Answer::Forbidden(reason) => {
                 self.last_error = Some(reason.as_str().into());
-                self.in_sight = false;
-                self.tell_unreachable(cx.now, reason, cx, &mut events);
+                self.is_forbidden |= matches!(answer, Answer::Forbidden(_));
+                self.refuse(reason, cx, &mut events);
                 Some(self.schedule.after_answer(cx.pace, Outlook::UNKNOWN, cx.chance))
             }
             Answer::Unauthorized(reason) | Answer::Throttled { reason, .. } => {
@@ -395,13 +442,18 @@ impl Watch {
         }
     }
 
-    /// How far the operation has come, as of `now`.
+    /// How far the operation has come, as of the last poll, which was at `now`.
     #[must_use]
     pub fn progress(&self, now: Timestamp) -> Option<ProgressData> {
-        self.progress.data(now, self.phase)
+        let mut data = self.progress.data(now, self.phase)?;
+        if self.phase == Phase::Stalled || self.unanswered >= STALE {
+            data.records_per_second = None;
+            data.estimated_end_time = None;
+        }
+        Some(data)
     }
 
-    /// What is known of the operation `now`, as events, pages and the API of the daemon tell it.
+    /// What is known of the operation as of the last poll, which was at `now`: for events, pages and the daemon's API.
     #[must_use]
     pub fn data(&self, key: &WatchKey, labels: &Labels, now: Timestamp) -> OperationData {
         let facts = self.facts.as_deref();
@@ -418,28 +470,28 @@ impl Watch {
             phase: self.phase.as_str(),
             sequence: self.sequence,
             progress: self.progress(now),
-            labels: labels.clone(),
+            labels: Event::labels(labels),
             create_time: facts.and_then(|facts| facts.create_time),
-            observed_time: now,
+            observed_time: self.last_answer(),
             retry: None,
             since: None,
             reason: None,
             result: facts.and_then(|facts| facts.result.as_deref().map(str::to_owned)),
             duration_seconds: None,
             logs: Vec::new(),
+            health_status: None,
+            connection_status: None,
         }
     }
 
     fn pass(&mut self, cx: &Context<'_>) {
         self.watched.extend(cx.elapsed);
         self.progress.pass(cx.elapsed);
-        if let Some(missing) = &mut self.missing {
-            missing.lasted = missing.lasted.saturating_add(cx.elapsed);
-        }
-        if let Some(trouble) = &mut self.trouble {
-            // While the whole project waits, nothing is tried, and what is not tried has not failed.
-            trouble.lasted = trouble.lasted.saturating_add(cx.elapsed.saturating_sub(cx.held));
-        }
+        Trouble::pass(&mut self.missing, cx.elapsed);
+        // While the whole project waits, nothing is tried, and what is not tried has not failed.
+        let tried = cx.elapsed.saturating_sub(cx.held);
+        Trouble::pass(&mut self.trouble, tried);
+        Trouble::pass(&mut self.refused, tried);
     }
 
     /// The API answered with the operation.
@@ -451,37 +503,56 @@ impl Watch {
             Duration::ZERO
         };
         let was_in_sight = std::mem::replace(&mut self.in_sight, true);
+        self.unanswered = 0;
+        self.last_answer = cx.now.into();
+        if self.first_seen == WallTime::NONE {
+            self.first_seen = cx.now.into();
+        }
         self.missing = None;
         self.trouble = None;
+        self.refused = None;
+        self.is_forbidden = false;
         if !self.facts.as_deref().is_some_and(|facts| facts.are_of(operation)) {
             self.facts = Some(Arc::new(Facts::of(operation)));
         }
         let metadata = operation.metadata.as_ref();
+        let attempts = metadata
+            .and_then(|metadata| metadata.retry.as_ref())
+            .and_then(|retry| retry.attempts)
+            .filter(|attempts| *attempts > self.attempts);
+        self.attempts = attempts.unwrap_or(self.attempts);
+        // What was retried before the operation was first seen is no news.
+        let retried = attempts.filter(|_| self.phase != Phase::Pending);
+        let sight = Sight {
+            now: cx.now,
+            seen_for,
+            attempt: if retried.is_some() {
+                Attempt::New
+            } else {
+                Attempt::Same
+            },
+            rules: cx.rules,
+        };
         let change = self
             .progress
-            .look(metadata.and_then(|metadata| metadata.progress.as_ref()), seen_for);
-        let mut teller = Teller {
+            .look(metadata.and_then(|metadata| metadata.progress.as_ref()), &sight);
+        let mut reporter = Reporter {
             events,
             previous: previous.as_ref(),
             cx,
         };
 
-        if let Some(since) = std::mem::replace(&mut self.unreachable, WallTime::NONE).get() {
-            teller.tell(self, EventType::Reachable, &outage(since), |data| {
-                data.since = Some(since)
+        if let Some(since) = self.outage() {
+            self.is_reachable_again = true;
+            reporter.report(self, EventType::Reachable, &millis(since), |data| {
+                data.since = Some(since);
             });
         }
-        let attempts = metadata
-            .and_then(|metadata| metadata.retry.as_ref())
-            .and_then(|retry| retry.attempts);
-        if let Some(attempts) = attempts.filter(|attempts| *attempts > self.attempts) {
-            self.attempts = attempts;
-            // What was retried before the operation was first seen is no news.
-            if self.phase != Phase::Pending {
-                teller.tell(self, EventType::Retried, &format!("attempt {attempts}"), |data| {
-                    data.retry = Some(RetryData { attempts });
-                });
-            }
+        if let Some(attempts) = retried {
+            let occurrence = self.retry_occurrence(attempts);
+            reporter.report(self, EventType::Retried, &occurrence, |data| {
+                data.retry = Some(RetryData { attempts });
+            });
         }
         let ending = match &operation.status {
             Status::Success => Some((EventType::Succeeded, Phase::Succeeded)),
@@ -494,51 +565,56 @@ impl Watch {
             self.phase = phase;
             // It ended between the last two polls.
             self.lasted = was_in_sight.then(|| self.age(cx.now).saturating_sub(cx.elapsed / 2).into());
-            let begin = operation.create_time.or(self.first_seen.get());
             let occurrence = self.occurrence();
-            teller.tell(self, event_type, &occurrence, |data| {
-                data.duration_seconds = begin.map(|begin| {
-                    (cx.now.duration_since(begin).as_secs_f64().max(0.0) * 1000.0).round() / 1000.0
-                });
-            });
+            reporter.report(self, event_type, &occurrence, |_| ());
             return;
         }
 
         if self.phase == Phase::Pending {
             self.phase = Phase::Running;
-            self.first_seen = cx.now.into();
             let occurrence = self.occurrence();
-            teller.tell(self, EventType::Started, &occurrence, |_| ());
+            reporter.report(self, EventType::Started, &occurrence, |_| ());
         }
-        match (self.phase, change) {
-            (Phase::Stalled, Change::Rose) => {
-                self.phase = Phase::Running;
-                // Which stall it was: the last one told.
-                let occurrence = self.stall_occurrence();
-                teller.tell(self, EventType::Resumed, &occurrence, |_| ());
-            }
-            (Phase::Running, Change::Same) if self.progress.unchanged() >= cx.rules.stalled_after => {
-                self.phase = Phase::Stalled;
-                self.progress.mark_stall();
-                let occurrence = self.stall_occurrence();
-                teller.tell(self, EventType::Stalled, &occurrence, |_| ());
-            }
-            _ => {}
+        if self.phase == Phase::Stalled && change == Change::Rose {
+            self.phase = Phase::Running;
+            // Which stall it was: the last one reported.
+            let occurrence = self.stall_occurrence();
+            reporter.report(self, EventType::Resumed, &occurrence, |_| ());
+        } else if self.phase == Phase::Running && self.stands_still(cx.rules) {
+            self.phase = Phase::Stalled;
+            self.progress.mark_stall();
+            let occurrence = self.stall_occurrence();
+            let stall = self.stall();
+            reporter.report(self, EventType::Stalled, &occurrence, |data| {
+                data.since = stall.and_then(|stall| stall.since);
+                data.reason = stall.map(|stall| stall.reason.to_owned());
+            });
         }
         if self.phase == Phase::Running
-            && let Some(occurrence) = self
-                .progress
-                .tell(cx.rules.progress_step, cx.rules.progress_interval)
+            && let Some(occurrence) = self.progress.report(cx.rules)
         {
             let occurrence = format!("{} {occurrence}", self.occurrence());
-            teller.tell(self, EventType::Progress, &occurrence, |_| ());
+            reporter.report(self, EventType::Progress, &occurrence, |_| ());
         }
+    }
+
+    /// Whether the count has not risen, or none was shown, for as long as that may be.
+    fn stands_still(&self, rules: &Rules) -> bool {
+        let limit = if self.progress.has_count() {
+            Some(rules.stalled_after)
+        } else {
+            rules.silent_after
+        };
+        limit.is_some_and(|limit| self.progress.unchanged() >= limit)
     }
 
     /// The API does not know the operation. True if that would be its end, were it not for doubts about the project.
     fn miss(&mut self, reason: &str, cx: &Context<'_>, events: &mut Vec<Event>) -> bool {
         self.in_sight = false;
-        let missing = Trouble::met(&mut self.missing, cx.now);
+        self.last_answer = cx.now.into();
+        self.trouble = None;
+        Trouble::interrupt(&mut self.refused);
+        let missing = Trouble::meet(&mut self.missing, cx.now);
         if missing.polls < ENOUGH || missing.lasted < cx.rules.not_found_grace {
             return false;
         }
@@ -548,63 +624,47 @@ impl Watch {
         let since = missing.since;
         self.phase = Phase::Gone;
         let occurrence = self.occurrence();
-        Teller {
+        Reporter {
             events,
             previous: None,
             cx,
         }
-        .tell(self, EventType::Gone, &occurrence, |data| {
+        .report(self, EventType::Gone, &occurrence, |data| {
             data.since = Some(since);
             data.reason = Some(reason.to_owned());
         });
         false
     }
 
-    /// A poll failed.
-    fn fail(&mut self, failure: &Failure, cx: &Context<'_>, events: &mut Vec<Event>) {
-        self.in_sight = false;
-        let trouble = Trouble::met(&mut self.trouble, cx.now);
-        let others_are_answered = cx.project_answered.is_some_and(|ago| ago < trouble.lasted);
-        if trouble.polls >= ENOUGH && trouble.lasted >= cx.rules.unreachable_after && others_are_answered {
-            let since = trouble.since;
-            self.tell_unreachable(since, &failure.reason, cx, events);
-        }
-    }
-
-    fn tell_unreachable(
-        &mut self,
-        since: Timestamp,
-        reason: &str,
-        cx: &Context<'_>,
-        events: &mut Vec<Event>,
-    ) {
-        if self.unreachable != WallTime::NONE {
-            return;
-        }
-        self.unreachable = since.into();
-        Teller {
-            events,
-            previous: None,
-            cx,
-        }
-        .tell(self, EventType::Unreachable, &outage(since), |data| {
-            data.since = Some(since);
-            data.reason = Some(reason.to_owned());
-        });
-    }
-
     fn expire(&mut self, cx: &Context<'_>, events: &mut Vec<Event>) {
         self.phase = Phase::Expired;
         let occurrence = self.occurrence();
-        let reason = self.last_error.as_deref().map(str::to_owned);
-        Teller {
+        let since = cx.now.checked_sub(self.watched.get()).ok();
+        let limit = SignedDuration::try_from(cx.rules.give_up_after.unwrap_or_default());
+        let limit = limit.unwrap_or(SignedDuration::MAX);
+        let mut reason = format!("the operation did not finish within poll.give_up_after ({limit:#})");
+        if let Some(error) = self.last_error.as_deref() {
+            reason = format!("{reason}; last error: {error}");
+        }
+        Reporter {
             events,
             previous: None,
             cx,
         }
-        .tell(self, EventType::Expired, &occurrence, |data| {
-            data.reason = reason;
+        .report(self, EventType::Expired, &occurrence, |data| {
+            data.since = since;
+            data.reason = Some(reason);
         });
+    }
+
+    /// Seconds from its creation to `now`; where that is not known, from when it was first seen, or first watched.
+    fn duration_seconds(&self, now: Timestamp) -> f64 {
+        let created = self.facts.as_deref().and_then(|facts| facts.create_time);
+        let seconds = match created.or(self.first_seen.get()) {
+            Some(begin) => now.duration_since(begin).as_secs_f64(),
+            None => self.watched.get().as_secs_f64(),
+        };
+        (seconds.max(0.0) * 1000.0).round() / 1000.0
     }
 
     /// The API's status as last seen.
@@ -612,51 +672,21 @@ impl Watch {
         self.facts.as_ref().map(|facts| facts.status.clone())
     }
 
-    /// What tells the one start and the one end of this generation from those of others.
+    /// What distinguishes the one start and the one end of this generation from those of others.
     fn occurrence(&self) -> String {
         format!("generation {}", self.generation)
     }
 
     fn stall_occurrence(&self) -> String {
-        let (count, restarts) = self.progress.stalled_at();
-        format!("{} restart {restarts} count {count}", self.occurrence())
+        format!("{} {}", self.occurrence(), self.progress.stall_occurrence())
     }
-}
 
-/// What tells one outage from another.
-fn outage(since: Timestamp) -> String {
-    super::event::millis(since)
-}
-
-/// Builds the events of one observation.
-struct Teller<'a, 'b> {
-    events: &'a mut Vec<Event>,
-    previous: Option<&'a Status>,
-    cx: &'a Context<'b>,
-}
-
-impl Teller<'_, '_> {
-    fn tell(
-        &mut self,
-        watch: &mut Watch,
-        event_type: EventType,
-        occurrence: &str,
-        fill: impl FnOnce(&mut OperationData),
-    ) {
-        watch.sequence = watch.sequence.saturating_add(1);
-        let mut data = watch.data(self.cx.key, self.cx.labels, self.cx.now);
-        data.previous_status = self.previous.map(|status| status.as_str().to_owned());
-        if !event_type.is_ending() {
-            data.result = None;
+    fn retry_occurrence(&self, attempts: u64) -> String {
+        // Version 0.1 left the generation out.
+        match self.generation {
+            0 => format!("attempt {attempts}"),
+            _ => format!("{} attempt {attempts}", self.occurrence()),
         }
-        fill(&mut data);
-        self.events.push(Event::operation(
-            self.cx.key,
-            event_type,
-            occurrence,
-            self.cx.now,
-            data,
-        ));
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Operation {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_poll_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    last_answer_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     next_poll_time: Option<String>,
     polls: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,6 +32,7 @@ impl Operation {
         Self {
             data: watch.data(key, labels, seen),
             last_poll_time: watch.last_poll().map(millis),
+            last_answer_time: watch.last_answer().map(millis),
             next_poll_time: watch.next_poll().map(millis),
             polls: watch.polls(),
             last_error: watch.last_error().map(str::to_owned),

@@ -72,6 +72,8 @@ pub(super) enum HeldBack {
 pub(super) enum ProjectChange {
     /// None of several operations was ever found: the project may be the one that is wrong.
     Doubt,
+    /// The API refuses all of several operations repeatedly.
+    AllRefused,
     /// No operation is polled any more.
     NoWatches,
 }
@@ -170,7 +172,7 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get(answered.number) else {
             return;
         };
-        let is_refused = slot.watched.watch.is_unreachable();
+        let is_refused = slot.watched.watch.is_forbidden();
         let mut health = self.health.clone();
         let (concerns, events) = health.observe(
             &slot.watched.id,
@@ -344,6 +346,7 @@ impl<F: Fetch> ProjectTask<F> {
             elapsed: now.saturating_sub(slot.observed.get()),
             held,
             chance: self.shared.chance.draw(),
+            others_refused: self.watches.are_others_refused(number),
             project_known: self.health.is_known(self.watches.polled()),
             project_answered: self.health.answered_ago(self.moment()),
         };
@@ -489,6 +492,9 @@ impl<F: Fetch> ProjectTask<F> {
                 self.watches_changed();
             }
         }
+        if self.watches.are_all_refused() {
+            self.change_project(ProjectChange::AllRefused);
+        }
         if step.doubts_project {
             self.change_project(ProjectChange::Doubt);
         }
@@ -516,6 +522,7 @@ impl<F: Fetch> ProjectTask<F> {
         let mut health = self.health.clone();
         let events = match change {
             ProjectChange::Doubt => health.doubt(&self.context()),
+            ProjectChange::AllRefused => health.refuse_all(&self.context()),
             ProjectChange::NoWatches if self.watches.polled() > 0 => Vec::new(),
             ProjectChange::NoWatches => health.lose_watches(&self.context()),
         };

@@ -49,11 +49,47 @@ pub(super) struct Watches {
     alarms: BTreeSet<(Span, Number)>,
     /// Of those that are not leaving.
     phases: PhaseCounts,
+    refusals: Refusals,
+}
+
+/// How many unfinished watches the API refuses.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// Since it answered with their operation.
+    refused: usize,
+    /// Three times in a row or more.
+    repeatedly: usize,
+}
+
+/// So many refusals in a row are no chance.
+const REPEATEDLY: u32 = 3;
+
+impl Refusals {
+    fn of(watch: &Watch) -> (usize, usize) {
+        if watch.phase().is_over() {
+            return (0, 0);
+        }
+        let repeatedly = watch.refusals() >= REPEATEDLY;
+        (watch.is_refused().into(), repeatedly.into())
+    }
+
+    fn add(&mut self, watch: &Watch) {
+        let (refused, repeatedly) = Self::of(watch);
+        self.refused += refused;
+        self.repeatedly += repeatedly;
+    }
+
+    fn remove(&mut self, watch: &Watch) {
+        let (refused, repeatedly) = Self::of(watch);
+        self.refused = self.refused.saturating_sub(refused);
+        self.repeatedly = self.repeatedly.saturating_sub(repeatedly);
+    }
 }
 
 impl Watches {
     pub fn insert(&mut self, watched: Watched, poller: Poller, observed: Duration) -> Number {
         self.phases.add(watched.watch.phase());
+        self.refusals.add(&watched.watch);
         let id = Arc::clone(&watched.id);
         let slot = Some(Slot {
             poller,
@@ -86,6 +122,7 @@ impl Watches {
         self.free.push(number);
         if !slot.poller.is_leaving() {
             self.phases.remove(slot.watched.watch.phase());
+            self.refusals.remove(&slot.watched.watch);
         }
         Some(slot)
     }
@@ -112,15 +149,17 @@ impl Watches {
             self.phases.remove(before);
             self.phases.add(after);
         }
+        self.refusals.remove(&slot.watched.watch);
+        self.refusals.add(&watch);
         slot.watched.watch = watch;
         slot.watched.is_unrecorded = is_unrecorded;
     }
 
     /// A watch that was removed does not count any more.
     pub fn discount(&mut self, number: Number) {
-        if let Some(slot) = self.get(number) {
-            let phase = slot.watched.watch.phase();
-            self.phases.remove(phase);
+        if let Some(slot) = self.slots.get(number as usize).and_then(Option::as_ref) {
+            self.phases.remove(slot.watched.watch.phase());
+            self.refusals.remove(&slot.watched.watch);
         }
     }
 
@@ -162,6 +201,18 @@ impl Watches {
     /// How many are polled.
     pub fn polled(&self) -> usize {
         self.phases.total() - self.phases.finished()
+    }
+
+    /// Whether all unfinished watches but this one, at least one, are refused.
+    pub fn are_others_refused(&self, number: Number) -> bool {
+        let own = self.get(number).map_or(0, |slot| Refusals::of(&slot.watched.watch).0);
+        let others = self.polled().saturating_sub(1);
+        others > 0 && self.refusals.refused - own >= others
+    }
+
+    /// Whether all unfinished watches, at least two, are refused repeatedly.
+    pub fn are_all_refused(&self) -> bool {
+        self.polled() >= 2 && self.refusals.repeatedly >= self.polled()
     }
 
     /// How many numbers are in use, or were.

@@ -25,7 +25,7 @@ async fn an_operation_is_told_as_events_tell_it_and_with_its_polls() {
     assert!(one["progress"]["percent"].as_f64().unwrap() < 100.0);
     assert!(one["sequence"].as_u64().unwrap() >= 1);
     assert!(one["polls"].as_u64().unwrap() >= 1);
-    for member in ["lastPollTime", "nextPollTime", "observedTime"] {
+    for member in ["lastPollTime", "lastAnswerTime", "nextPollTime", "observedTime"] {
         assert!(one[member].as_str().unwrap().ends_with('Z'), "{member}: {one}");
     }
     assert!(one.get("lastError").is_none(), "{one}");

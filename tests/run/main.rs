@@ -15,6 +15,7 @@ mod credentials;
 mod faults;
 mod list_changes;
 mod outages;
+mod progress;
 mod reload;
 mod settings;
 mod stop;

@@ -3,6 +3,7 @@
 //! Nothing here waits for a fixed time: every wait is for something, and has a deadline that only a hang reaches.
 
 mod log;
+pub mod scripted;
 mod secrets;
 
 use std::collections::BTreeMap;

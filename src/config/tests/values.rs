@@ -50,6 +50,7 @@ fn no_interval_is_zero() {
         ("poll", "min_interval"),
         ("poll", "max_interval"),
         ("poll", "stalled_after"),
+        ("poll", "silent_after"),
         ("poll", "unreachable_after"),
         ("poll", "max_retry_after"),
         ("poll", "give_up_after"),
@@ -92,6 +93,17 @@ fn intervals_are_in_order() {
         "config.toml:2:20: poll.initial_interval: \"1s\" is below poll.min_interval (2s), which holds\n"
     ));
     Case::new("[poll]\nmin_interval = '3s'").settings();
+}
+
+#[test]
+fn silent_after_may_be_off() {
+    let silent_after = |toml: &str| Case::new(toml).settings().poll.rules.silent_after;
+    assert_eq!(silent_after(""), Some(Duration::from_hours(6)));
+    assert_eq!(silent_after("[poll]\nsilent_after = 'off'"), None);
+    assert_eq!(
+        silent_after("[poll]\nsilent_after = '90m'"),
+        Some(Duration::from_mins(90))
+    );
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::answer::FailureClass;
+use crate::core::answer::{Failure, FailureClass};
 use crate::core::event::{EventData, EventId};
 use crate::core::operation::{ActionType, Metadata, Progress, Retry};
+
+mod identity;
 
 /// A watch, its settings, and a clock that moves when told to.
 struct Bench {
@@ -20,6 +22,7 @@ struct Bench {
     project_known: bool,
     project_answered: Option<Duration>,
     held: Duration,
+    others_refused: bool,
 }
 
 impl Bench {
@@ -33,6 +36,7 @@ impl Bench {
             labels: vec![("customer".into(), "acme".into())],
             rules: Rules {
                 stalled_after: Duration::from_mins(30),
+                silent_after: Some(Duration::from_hours(6)),
                 unreachable_after: Duration::from_mins(5),
                 not_found_grace: Duration::from_mins(2),
                 give_up_after: None,
@@ -46,6 +50,7 @@ impl Bench {
             project_known: true,
             project_answered: Some(Duration::ZERO),
             held: Duration::ZERO,
+            others_refused: false,
         }
     }
 
@@ -63,6 +68,7 @@ impl Bench {
             chance: 0.5,
             project_known: self.project_known,
             project_answered: self.project_answered,
+            others_refused: self.others_refused,
         };
         match answer {
             Some(answer) => self.watch.observe(answer, &cx),
@@ -257,12 +263,91 @@ fn time_out_of_sight_does_not_count_towards_a_stall() {
 }
 
 #[test]
-fn an_operation_without_a_count_never_stalls() {
+fn a_stall_says_since_when_and_why() {
     let mut bench = Bench::new();
-    let _ = bench.step(Duration::ZERO, Some(&operation("in_progress", None, None)));
+    let _ = bench.step(Duration::ZERO, Some(&running(10)));
+    let rise = bench.now.checked_add(Duration::from_mins(1)).unwrap();
+    let _ = bench.after(60, &running(11));
+    let _ = bench.after(1200, &running(11));
+    assert_eq!(bench.watch.stall(), None);
+    let step = bench.step(Duration::from_secs(600), Some(&running(11)));
+    assert_eq!(names(&step), ["operation.stalled"]);
+    let stalled = data(&step.events[0]);
     assert_eq!(
-        bench.after(1_000_000, &operation("in_progress", None, None)),
-        [""; 0]
+        (stalled.since, stalled.reason.as_deref()),
+        (Some(rise), Some("count unchanged"))
+    );
+    let progress = stalled.progress.as_ref().unwrap();
+    assert_eq!(
+        (progress.records_per_second, progress.estimated_end_time),
+        (None, None)
+    );
+    let stall = Stall {
+        since: Some(rise),
+        reason: "count unchanged",
+    };
+    assert_eq!(bench.watch.stall(), Some(stall));
+    let _ = bench.after(60, &failed());
+    assert_eq!(bench.watch.stall(), Some(stall));
+    let _ = bench.after(60, &running(12));
+    assert_eq!(bench.watch.stall(), None);
+}
+
+#[test]
+fn an_operation_without_a_count_stalls_and_its_first_count_resumes_it() {
+    let silent = operation("in_progress", None, None);
+    let mut bench = Bench::new();
+    let begin = bench.now;
+    let _ = bench.step(Duration::ZERO, Some(&silent));
+    // Out of sight no time counts.
+    let _ = bench.after(10_000, &failed());
+    let _ = bench.after(10_000, &silent);
+    assert_eq!(bench.after(21_599, &silent), [""; 0]);
+    let step = bench.step(Duration::from_secs(1), Some(&silent));
+    assert_eq!(names(&step), ["operation.stalled"]);
+    let stalled = data(&step.events[0]);
+    assert_eq!(
+        (stalled.since, stalled.reason.as_deref()),
+        (Some(begin), Some("no count"))
+    );
+    assert_eq!(occurrence(&step.events[0], "generation 0 no count"), Ok(()));
+    assert_eq!(bench.after(100_000, &silent), [""; 0]);
+    let step = bench.step(Duration::from_secs(60), Some(&running(0)));
+    assert_eq!(names(&step), ["operation.resumed"]);
+    assert_eq!(occurrence(&step.events[0], "generation 0 no count"), Ok(()));
+    assert_eq!(bench.after(1800, &running(0)), ["operation.stalled"]);
+    assert_eq!(bench.watch.stall().unwrap().reason, "count unchanged");
+
+    let mut off = Bench::new();
+    off.rules.silent_after = None;
+    let _ = off.step(Duration::ZERO, Some(&silent));
+    assert_eq!(off.after(100_000_000, &silent), [""; 0]);
+}
+
+#[test]
+fn a_new_attempt_does_not_end_a_stall() {
+    let mut bench = Bench::new();
+    let _ = bench.after(0, &retried(0));
+    assert_eq!(bench.after(1800, &retried(0)), ["operation.stalled"]);
+    assert_eq!(bench.after(60, &retried(1)), ["operation.retried"]);
+    assert_eq!(bench.watch.phase(), Phase::Stalled);
+    assert_eq!(
+        bench.after(60, &running(600)),
+        ["operation.resumed", "operation.progress"]
+    );
+}
+
+#[test]
+fn two_replicas_that_disagree_by_a_record_are_one_step_and_one_stall() {
+    let mut bench = Bench::new();
+    let mut reports = Vec::new();
+    for poll in 0..400 {
+        let answer = operation("in_progress", Some(5000 - poll % 2), Some(10_000));
+        reports.extend(bench.after(10, &answer));
+    }
+    assert_eq!(
+        reports,
+        ["operation.started", "operation.progress", "operation.stalled"]
     );
 }
 
@@ -311,16 +396,131 @@ fn while_the_project_is_in_doubt_no_watch_is_gone() {
 }
 
 #[test]
-fn a_refused_operation_is_told_once_and_its_return_too() {
+fn an_operation_that_is_refused_three_times_is_unreachable_until_it_is_answered() {
     let mut bench = Bench::new();
     let refused = Answer::Refused("400 Bad Request".into());
-    assert_eq!(bench.after(0, &refused), ["operation.unreachable"]);
-    assert_eq!(bench.after(10, &refused), [""; 0]);
+    let begin = bench.now;
+    assert_eq!(bench.after(0, &refused), [""; 0]);
+    assert!(bench.watch.is_refused() && !bench.watch.is_forbidden() && !bench.watch.is_unreachable());
+    assert_eq!(bench.after(10, &Answer::Forbidden("403".into())), [""; 0]);
+    assert!(bench.watch.is_forbidden());
+    let step = bench.step(Duration::from_secs(10), Some(&refused));
+    assert_eq!(names(&step), ["operation.unreachable"]);
+    let unreachable = data(&step.events[0]);
     assert_eq!(
-        bench.after(10, &running(1)),
-        ["operation.reachable", "operation.started"]
+        (unreachable.since, unreachable.reason.as_deref()),
+        (Some(begin), Some("400 Bad Request"))
     );
+    assert_eq!(bench.watch.outage(), Some(begin));
+    assert_eq!(bench.after(10, &refused), [""; 0]);
+    let step = bench.step(Duration::from_secs(10), Some(&running(1)));
+    assert_eq!(names(&step), ["operation.reachable", "operation.started"]);
+    assert_eq!(data(&step.events[0]).since, Some(begin));
+    assert!(!bench.watch.is_refused() && !bench.watch.is_forbidden() && !bench.watch.is_unreachable());
+    for _ in 0..2 {
+        assert_eq!(bench.after(10, &refused), [""; 0]);
+    }
+    assert_eq!(bench.after(10, &not_found()), [""; 0]);
+    assert!(bench.watch.is_refused() && bench.watch.refusals() == 0);
+    for _ in 0..2 {
+        assert_eq!(bench.after(10, &refused), [""; 0]);
+    }
     assert_eq!(bench.after(10, &refused), ["operation.unreachable"]);
+}
+
+#[test]
+fn while_all_others_are_refused_too_the_project_reports_it() {
+    let mut bench = Bench::new();
+    let refused = Answer::Refused("400 Bad Request".into());
+    bench.others_refused = true;
+    for _ in 0..5 {
+        assert_eq!(bench.after(10, &refused), [""; 0]);
+    }
+    assert_eq!(bench.watch.refusals(), 5);
+    bench.others_refused = false;
+    assert_eq!(bench.after(10, &refused), ["operation.unreachable"]);
+}
+
+#[test]
+fn outages_that_begin_in_one_millisecond_have_ids_of_their_own() {
+    let mut bench = Bench::new();
+    let refused = Answer::Refused("400 Bad Request".into());
+    let mut ids = HashMap::new();
+    for round in 0..5 {
+        for answer in [&refused, &refused, &refused, &running(1)] {
+            for event in bench.step(Duration::from_micros(50), Some(answer)).events {
+                assert_eq!(ids.insert(event.id, round), None, "{}", event.event_type);
+            }
+        }
+    }
+    assert_eq!(ids.len(), 11);
+}
+
+#[test]
+fn an_answer_of_any_kind_ends_a_row_of_failed_polls() {
+    let mut bench = Bench::new();
+    let _ = bench.step(Duration::ZERO, Some(&running(0)));
+    for answer in [not_found(), Answer::Refused("400".into())] {
+        for _ in 0..2 {
+            assert_eq!(bench.after(200, &failed()), [""; 0]);
+        }
+        assert_eq!(bench.after(200, &answer), [""; 0]);
+    }
+    for _ in 0..2 {
+        assert_eq!(bench.after(200, &failed()), [""; 0]);
+    }
+    assert_eq!(bench.after(200, &failed()), ["operation.unreachable"]);
+}
+
+#[test]
+fn failed_polls_make_numbers_stale_and_leave_the_time_of_the_answer() {
+    let mut bench = Bench::new();
+    let _ = bench.step(Duration::ZERO, Some(&running(0)));
+    let _ = bench.step(Duration::from_secs(10), Some(&running(250)));
+    let answered = bench.now;
+    let shown = |bench: &Bench| bench.watch.data(&bench.key, &bench.labels, bench.now);
+    let fresh = shown(&bench).progress.unwrap();
+    assert_eq!(
+        (fresh.records_per_second, fresh.estimated_end_time.is_some()),
+        (Some(25.0), true)
+    );
+    let _ = bench.after(10, &failed());
+    assert_eq!(
+        shown(&bench).progress.as_ref(),
+        Some(&fresh),
+        "one poll is no outage"
+    );
+    let _ = bench.after(10, &failed());
+    let stale = shown(&bench);
+    assert_eq!(stale.observed_time, Some(answered));
+    assert_eq!(
+        (bench.watch.last_answer(), bench.watch.last_poll()),
+        (Some(answered), Some(bench.now))
+    );
+    let progress = stale.progress.unwrap();
+    assert_eq!(
+        (progress.records_per_second, progress.estimated_end_time),
+        (None, None)
+    );
+    assert_eq!(progress.percent, Some(5.0));
+    let _ = bench.after(10, &running(500));
+    assert_eq!(shown(&bench).observed_time, Some(bench.now));
+    assert!(
+        shown(&bench)
+            .progress
+            .is_some_and(|progress| progress.records_per_second.is_some())
+    );
+}
+
+#[test]
+fn an_operation_that_was_never_answered_has_no_observed_time() {
+    let mut bench = Bench::new();
+    for _ in 0..2 {
+        let _ = bench.after(200, &failed());
+    }
+    let step = bench.step(Duration::from_secs(200), Some(&failed()));
+    assert_eq!(names(&step), ["operation.unreachable"]);
+    assert!(!step.events[0].body().contains("observedTime"));
 }
 
 #[test]
@@ -365,6 +565,57 @@ fn a_watch_expires_in_whatever_phase() {
     let step = bench.step(Duration::from_secs(1), None);
     assert_eq!(names(&step), ["operation.expired"]);
     assert_eq!((step.next, bench.watch.phase()), (Next::Over, Phase::Expired));
+}
+
+#[test]
+fn every_ending_has_a_duration() {
+    let without_time = |status: &str| {
+        let Answer::Operation(mut operation) = operation(status, Some(1), None) else {
+            unreachable!()
+        };
+        operation.create_time = None;
+        Answer::Operation(operation)
+    };
+    let duration = |step: &Step| {
+        let event = step.events.last().unwrap();
+        assert!(event.event_type.is_ending());
+        data(event).duration_seconds
+    };
+    for status in ["success", "failure", "cancelled"] {
+        let mut bench = Bench::new();
+        let _ = bench.after(5, &without_time("in_progress"));
+        let step = bench.step(Duration::from_secs(20), Some(&without_time(status)));
+        assert_eq!(duration(&step), Some(20.0), "{status}");
+    }
+    let mut gone = Bench::new();
+    let _ = gone.after(5, &running(1));
+    for _ in 0..2 {
+        let _ = gone.after(60, &not_found());
+    }
+    let step = gone.step(Duration::from_secs(60), Some(&not_found()));
+    assert_eq!(duration(&step), Some(185.0));
+    // Never seen: since it is watched.
+    let mut expired = Bench::new();
+    expired.rules.give_up_after = Some(Duration::from_mins(1));
+    let begin = expired.now;
+    let _ = expired.after(10, &failed());
+    let step = expired.step(Duration::from_secs(50), None);
+    assert_eq!(duration(&step), Some(60.0));
+    let data = data(&step.events[0]);
+    assert_eq!(data.since, Some(begin));
+    assert_eq!(
+        data.reason.as_deref(),
+        Some("the operation did not finish within poll.give_up_after (1m); last error: connection refused")
+    );
+}
+
+#[test]
+fn a_stalled_watch_expires_too() {
+    let mut bench = Bench::new();
+    bench.rules.give_up_after = Some(Duration::from_hours(1));
+    let _ = bench.after(0, &running(1));
+    assert_eq!(bench.after(1800, &running(1)), ["operation.stalled"]);
+    assert_eq!(bench.after(1800, &running(1)), ["operation.expired"]);
 }
 
 #[test]
@@ -440,6 +691,16 @@ fn hostile_answers_stay_within_the_size_of_a_body() {
     assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
 }
 
+/// Whether the event has the ID of that occurrence.
+fn occurrence(event: &Event, occurrence: &str) -> Result<(), String> {
+    let id = EventId::derive("p", Some("op"), event.event_type, occurrence);
+    if event.id == id {
+        Ok(())
+    } else {
+        Err(format!("{} is not {occurrence:?}", event.event_type))
+    }
+}
+
 fn any_answer() -> impl Strategy<Value = Answer> {
     let progress = (any::<Option<u64>>(), any::<Option<u64>>());
     let status = prop_oneof![
@@ -497,9 +758,7 @@ proptest! {
                 prop_assert!(event.body().len() <= crate::core::event::MAX_BODY);
                 let percent = told.progress.as_ref().and_then(|progress| progress.percent);
                 prop_assert!(event.event_type == EventType::Succeeded || percent.is_none_or(|percent| percent < 100.0));
-                if !matches!(event.event_type, EventType::Unreachable | EventType::Reachable) {
-                    prop_assert_eq!(ids.insert(event.id.clone(), sequence), None, "{} twice", event.event_type);
-                }
+                prop_assert_eq!(ids.insert(event.id.clone(), sequence), None, "{} twice", event.event_type);
             }
             prop_assert_eq!(bench.watch.sequence(), sequence);
             prop_assert!(endings <= 1);

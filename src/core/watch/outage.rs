@@ -1,0 +1,104 @@
+//! When an operation cannot be reached, though others can.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::answer::Failure;
+use super::super::event::{Event, EventType, millis};
+use super::{Context, ENOUGH, Reporter, Trouble, Watch};
+
+/// Outages of one operation begin at least so far apart: their events are distinguished by it.
+const DISTINCT: Duration = Duration::from_millis(1);
+
+impl Watch {
+    /// Whether it is reported unreachable.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        self.outage().is_some()
+    }
+
+    /// Since when it cannot be reached, while it is reported so.
+    #[must_use]
+    pub fn outage(&self) -> Option<Timestamp> {
+        let lasts = !self.is_reachable_again && !self.phase.is_over();
+        self.unreachable.get().filter(|_| lasts)
+    }
+
+    /// Whether the API refused this operation since it last answered with it.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Whether the API answered with 403 for this operation since it last answered with it: such an answer raises no
+    /// doubt about the key again.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        self.is_forbidden
+    }
+
+    /// How often in a row the API refused this operation: three times are no chance.
+    #[must_use]
+    pub fn refusals(&self) -> u32 {
+        self.refused.as_ref().map_or(0, |refused| refused.polls)
+    }
+
+    /// The API refuses this operation, and may refuse it again.
+    pub(super) fn refuse(&mut self, reason: &str, cx: &Context<'_>, events: &mut Vec<Event>) {
+        self.in_sight = false;
+        self.last_answer = cx.now.into();
+        self.trouble = None;
+        let refused = Trouble::meet(&mut self.refused, cx.now);
+        if refused.polls >= ENOUGH && !cx.others_refused {
+            let since = refused.since;
+            self.report_unreachable(since, reason, cx, events);
+        }
+    }
+
+    /// A poll failed.
+    pub(super) fn fail(&mut self, failure: &Failure, cx: &Context<'_>, events: &mut Vec<Event>) {
+        self.in_sight = false;
+        let trouble = Trouble::meet(&mut self.trouble, cx.now);
+        let others_are_answered = cx.project_answered.is_some_and(|ago| ago < trouble.lasted);
+        if trouble.polls >= ENOUGH && trouble.lasted >= cx.rules.unreachable_after && others_are_answered {
+            let since = trouble.since;
+            self.report_unreachable(since, &failure.reason, cx, events);
+        }
+    }
+
+    fn report_unreachable(
+        &mut self,
+        since: Timestamp,
+        reason: &str,
+        cx: &Context<'_>,
+        events: &mut Vec<Event>,
+    ) {
+        if self.is_unreachable() {
+            return;
+        }
+        let since = self.distinct_start(since);
+        self.unreachable = since.into();
+        self.is_reachable_again = false;
+        Reporter {
+            events,
+            previous: None,
+            cx,
+        }
+        .report(self, EventType::Unreachable, &millis(since), |data| {
+            data.since = Some(since);
+            data.reason = Some(reason.to_owned());
+        });
+    }
+
+    /// `since`, or a little later where the last outage began in the same millisecond.
+    fn distinct_start(&self, since: Timestamp) -> Timestamp {
+        let least = self
+            .unreachable
+            .get()
+            .and_then(|last| last.checked_add(DISTINCT).ok())
+            // A clock that was set back is not undone.
+            .filter(|least| least.duration_since(since) <= SignedDuration::from_secs(1));
+        least.map_or(since, |least| since.max(least))
+    }
+}

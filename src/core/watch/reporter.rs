@@ -1,0 +1,40 @@
+//! Builds the events of one observation.
+
+use super::super::event::{Event, EventType, OperationData};
+use super::super::operation::Status;
+use super::{Context, Watch};
+
+/// Builds the events of one observation.
+pub(super) struct Reporter<'a, 'b> {
+    pub(super) events: &'a mut Vec<Event>,
+    pub(super) previous: Option<&'a Status>,
+    pub(super) cx: &'a Context<'b>,
+}
+
+impl Reporter<'_, '_> {
+    /// Adds the event of `watch` that `occurrence` distinguishes from others of its type.
+    pub(super) fn report(
+        &mut self,
+        watch: &mut Watch,
+        event_type: EventType,
+        occurrence: &str,
+        fill: impl FnOnce(&mut OperationData),
+    ) {
+        watch.sequence = watch.sequence.saturating_add(1);
+        let mut data = watch.data(self.cx.key, self.cx.labels, self.cx.now);
+        data.previous_status = self.previous.map(|status| status.as_str().to_owned());
+        if event_type.is_ending() {
+            data.duration_seconds = Some(watch.duration_seconds(self.cx.now));
+        } else {
+            data.result = None;
+        }
+        fill(&mut data);
+        self.events.push(Event::operation(
+            self.cx.key,
+            event_type,
+            occurrence,
+            self.cx.now,
+            data,
+        ));
+    }
+}
