@@ -11,7 +11,7 @@
 //! [`core::watch`].
 //!
 //! **What goes in.** [`config`] reads the settings, [`watch_list`] the file with the operations, [`ampersand`] asks the
-//! API, at most as often as its gate lets it.
+//! API, at most as often as its gate lets it. [`outbound`] is what its client and the webhooks have in common.
 //!
 //! **What runs.** [`supervisor`] starts and stops pollers, so that they agree with the list; a [`poller`] sleeps, asks,
 //! lets the core decide, and records; [`project`] is what the watches of one project share; [`board`] shows every watch
@@ -36,6 +36,7 @@ pub mod core;
 pub mod error;
 pub mod health;
 pub mod http;
+pub mod outbound;
 pub mod poller;
 pub mod project;
 pub mod pulse;

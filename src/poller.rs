@@ -178,7 +178,7 @@ impl Poller {
             .iter_mut()
             .find(|event| event.event_type == EventType::Failed)
         {
-            failed.attach_logs(Box::pin(shared.fetch.last_warnings(key)).await);
+            failed.attach_logs(Box::pin(shared.fetch.last_warnings(key)).await.into_lines());
         }
         let doubts_project = step.doubts_project;
         let settled = self.settle(shared, watch, step).await;

@@ -189,6 +189,7 @@ impl Project {
         let key = attempt.key;
         let mut held = Duration::ZERO;
         let mut is_first = true;
+        let mut is_repeated = false;
         loop {
             let permit = self.gate.admit(&key.operation).await;
             if is_first && !permit.is_probe() && clock::instant() < attempt.due {
@@ -208,6 +209,7 @@ impl Project {
             let asking = attempt.pulse.ask(started);
             let answer = fetch.fetch(key).await;
             drop(asking);
+            let answer = if is_repeated { answer.of_repeated() } else { answer };
             attempt.metrics.poll(&answer, clock::instant() - started);
             tracing::debug!(
                 project = &*self.name,
@@ -216,6 +218,10 @@ impl Project {
                 probe = permit.is_probe(),
                 "polled"
             );
+            if matches!(answer, Answer::Unprocessed(_)) {
+                is_repeated = true;
+                continue;
+            }
             let observed = self.observe(key, &answer, &permit, attempt.refused_before).await;
             let observed = observed.map_err(|error| Unrecorded {
                 error,

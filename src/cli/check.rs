@@ -129,7 +129,10 @@ async fn check_keys(settings: &Settings) -> anyhow::Result<Option<u8>> {
     let mut code = None;
     for project in &ampersand.projects {
         let name = &project.name;
-        let answer = client.probe(name, &project.api_key.read_line()?).await;
+        let answer = client
+            .probe(name, &project.api_key.read_line()?.into())
+            .await
+            .of_repeated();
         match answer {
             Answer::Operation(_) | Answer::NotFound(_) => say(&format!("API key of project {name}: good")),
             Answer::Unauthorized(reason) | Answer::Forbidden(reason) => {
@@ -144,7 +147,7 @@ async fn check_keys(settings: &Settings) -> anyhow::Result<Option<u8>> {
                     "API key of project {name}: no telling ({reason}); try again later"
                 ));
             }
-            Answer::Failed(failure) => {
+            Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                 code = code.or(Some(exit::UNREACHABLE));
                 complain(&format!(
                     "API key of project {name}: the API cannot be asked at {}: {}",

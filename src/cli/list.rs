@@ -85,7 +85,7 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         &project.name,
         &args.integration,
         &args.installation,
-        project.api_key.read_line()?,
+        project.api_key.read_line()?.into(),
     );
     let mut printer = Printer::new(args.output);
     while let Some(page) = pages
@@ -155,7 +155,7 @@ fn failure(error: ApiError, project: &Project, ampersand: &Ampersand) -> Failure
             exit::UNREACHABLE,
             format!("the API asks to be left alone for longer; try again later: {reason}"),
         ),
-        ApiError::Failed(failure) => (
+        ApiError::Failed(failure) | ApiError::Unprocessed(failure) => (
             exit::UNREACHABLE,
             format!(
                 "the API at {} gives no list: {}",

@@ -6,8 +6,10 @@
 pub mod answer;
 pub mod event;
 pub mod experience;
+pub mod json;
 pub mod kind;
 pub mod log_line;
+pub mod mask;
 pub mod operation;
 pub mod outlook;
 pub mod progress;
@@ -16,6 +18,7 @@ pub mod retry;
 pub mod retry_after;
 pub mod schedule;
 pub mod span;
+pub mod start_time;
 pub mod student;
 pub mod text;
 pub mod trend;

@@ -125,7 +125,7 @@ impl Project {
                 self.put_off_probe(probe, cx);
                 Concerns::Project
             }
-            Answer::Failed(failure) => {
+            Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                 self.put_off_probe(probe, cx);
                 let since = *self.failing.get_or_insert(cx.now);
                 if cx.now.steady.saturating_sub(since.steady) >= cx.unreachable_after {
@@ -333,7 +333,7 @@ fn api(event_type: EventType, since: Timestamp, reason: &str, cx: &Context<'_>) 
 mod tests {
     use super::*;
     use crate::core::answer::{Failure, FailureClass};
-    use crate::core::operation::{ActionType, Operation, Status};
+    use crate::core::operation::{Operation, Status};
 
     struct Bench {
         project: Project,
@@ -396,18 +396,7 @@ mod tests {
     }
 
     fn found() -> Answer {
-        Answer::Operation(Box::new(Operation {
-            id: "a".into(),
-            project_id: "p".into(),
-            integration_id: "i".into(),
-            config_id: "c".into(),
-            installation_id: "n".into(),
-            action_type: ActionType::Read,
-            status: Status::InProgress,
-            result: None,
-            create_time: None,
-            metadata: None,
-        }))
+        Answer::Operation(Box::new(Operation::new("a", Status::InProgress)))
     }
 
     fn failed() -> Answer {

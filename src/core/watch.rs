@@ -325,7 +325,7 @@ impl Watch {
                 self.in_sight = false;
                 Some(self.schedule.after_failure(cx.pace, cx.chance))
             }
-            Answer::Failed(failure) => {
+            Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                 self.last_error = Some(failure.reason.as_str().into());
                 self.fail(failure, cx, &mut events);
                 Some(self.schedule.after_failure(cx.pace, cx.chance))
@@ -384,10 +384,16 @@ impl Watch {
         let traits = facts.map(|facts| &facts.kind.traits);
         OperationData {
             project: key.project.to_string(),
-            project_id: traits.map(|traits| traits.project_id.clone()),
+            project_id: traits
+                .map(|traits| traits.project_id.clone())
+                .filter(|id| !id.is_empty()),
             operation_id: key.operation.to_string(),
-            installation_id: facts.map(|facts| facts.installation_id.to_string()),
-            integration_id: traits.map(|traits| traits.integration_id.clone()),
+            installation_id: facts
+                .map(|facts| facts.installation_id.to_string())
+                .filter(|id| !id.is_empty()),
+            integration_id: traits
+                .map(|traits| traits.integration_id.clone())
+                .filter(|id| !id.is_empty()),
             objects: traits.map(|traits| traits.objects.clone()).unwrap_or_default(),
             status: facts.map(|facts| facts.status.as_str().to_owned()),
             previous_status: None,

@@ -9,10 +9,9 @@ use super::*;
 use crate::ampersand::gate::Limits;
 use crate::chance::Chance;
 use crate::config::Poll;
-use crate::core::answer::Answer;
+use crate::core::answer::{Answer, LogAnswer};
 use crate::core::event::EventType;
 use crate::core::kind::{Kinds, Traits};
-use crate::core::log_line::LogLine;
 use crate::core::operation::Operation;
 use crate::core::schedule::Pace;
 use crate::core::watch::Rules;
@@ -126,8 +125,8 @@ impl Fetch for Script {
         false
     }
 
-    async fn last_warnings(&self, _key: &WatchKey) -> Vec<LogLine> {
-        Vec::new()
+    async fn last_warnings(&self, _key: &WatchKey) -> LogAnswer {
+        LogAnswer::Lines(Vec::new())
     }
 }
 

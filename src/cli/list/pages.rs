@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use secrecy::SecretString;
-
-use crate::ampersand::{ApiError, Client};
+use crate::ampersand::{ApiError, ApiKey, Client};
 use crate::cli::words;
 use crate::core::operation::Operation;
 
@@ -26,7 +24,7 @@ pub(super) struct Pages<'a> {
     project: &'a str,
     integration: &'a str,
     installation: &'a str,
-    api_key: SecretString,
+    api_key: ApiKey,
     token: Token,
     /// An API that gives the same token twice would be asked for ever.
     tokens: HashSet<String>,
@@ -46,7 +44,7 @@ impl<'a> Pages<'a> {
         project: &'a str,
         integration: &'a str,
         installation: &'a str,
-        api_key: SecretString,
+        api_key: ApiKey,
     ) -> Self {
         Self {
             client,
@@ -112,7 +110,9 @@ impl<'a> Pages<'a> {
 fn wait(error: &ApiError, attempt: u32) -> Option<Duration> {
     let doubled = FIRST_WAIT * 2_u32.pow(attempt.min(5) - 1);
     let wait = match error {
-        ApiError::Failed(_) => doubled,
+        // It was not processed: the first repetition is no retry.
+        ApiError::Unprocessed(_) if attempt == 1 => Duration::ZERO,
+        ApiError::Failed(_) | ApiError::Unprocessed(_) => doubled,
         ApiError::Throttled { wait, .. } => wait.unwrap_or(doubled).max(doubled),
         ApiError::NotFound(_) | ApiError::Refused(_) | ApiError::Unauthorized(_) | ApiError::Forbidden(_) => {
             return None;

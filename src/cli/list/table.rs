@@ -117,16 +117,16 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
         let operation = |id: &str, rest: serde_json::Value| {
             let mut json = json!({"id": id, "projectId": "p", "integrationId": "i", "configId": "c",
                 "installationId": "n", "actionType": "read"});
             for (name, value) in rest.as_object().unwrap() {
                 json[name] = value.clone();
             }
-            serde_json::from_value::<Operation>(json).unwrap()
+            Operation::parse(&json.to_string(), now).unwrap()
         };
         let mut table = Table::default();
-        let now = "2026-11-23T12:00:00Z".parse().unwrap();
         let first = json!({"status": "in_progress", "createTime": "2026-11-23T11:58:51Z",
             "metadata": {"objects": ["連絡先"], "progress": {"recordsProcessed": 1250, "recordsEstimatedTotal": 5000}}});
         table.add(&operation("operation-1", first), now);

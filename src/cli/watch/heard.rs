@@ -10,8 +10,7 @@ use tokio::time::Instant;
 use crate::ampersand::Fetch;
 use crate::cli::words;
 use crate::clock;
-use crate::core::answer::Answer;
-use crate::core::log_line::LogLine;
+use crate::core::answer::{Answer, LogAnswer, ProjectAnswer};
 use crate::core::watch_list::WatchKey;
 
 /// So many failed polls in a row are an outage, not a mishap; the very first one counts at once.
@@ -41,8 +40,12 @@ impl<F: Fetch> Fetch for Listener<F> {
         self.inner.refresh_key(project)
     }
 
-    fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = Vec<LogLine>> + Send {
+    fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = LogAnswer> + Send {
         self.inner.last_warnings(key)
+    }
+
+    fn project_exists(&self, project: &str) -> impl Future<Output = ProjectAnswer> + Send {
+        self.inner.project_exists(project)
     }
 }
 
@@ -115,6 +118,8 @@ impl Heard {
                     ));
                 }
             }
+            // It is asked again at once, and that answer counts.
+            Answer::Unprocessed(_) => return,
             _ => mood.paused_until = None,
         }
         mood.answered = true;

@@ -92,13 +92,10 @@ fn data(event: &Event) -> &OperationData {
 
 fn operation(status: &str, processed: Option<u64>, total: Option<u64>) -> Answer {
     Answer::Operation(Box::new(Operation {
-        id: "op".into(),
-        project_id: "project-456".into(),
-        integration_id: "113e".into(),
-        config_id: "c".into(),
-        installation_id: "6643".into(),
-        action_type: ActionType::Read,
-        status: Status::from(status.to_owned()),
+        project_id: Some("project-456".into()),
+        integration_id: Some("113e".into()),
+        installation_id: Some("6643".into()),
+        action_type: Some(ActionType::Read),
         result: (status != "in_progress").then(|| "[contact] done".into()),
         create_time: Some("2026-11-23T11:48:35Z".parse().unwrap()),
         metadata: Some(Metadata {
@@ -110,6 +107,7 @@ fn operation(status: &str, processed: Option<u64>, total: Option<u64>) -> Answer
                 ..Default::default()
             }),
         }),
+        ..Operation::new("op", Status::from(status.to_owned()))
     }))
 }
 
@@ -430,7 +428,7 @@ fn hostile_answers_stay_within_the_size_of_a_body() {
         unreachable!()
     };
     operation.result = Some(nasty.clone());
-    operation.installation_id = nasty.clone();
+    operation.installation_id = Some(nasty.clone());
     operation.metadata.as_mut().unwrap().objects = Some(vec![nasty; 3]);
     let mut bench = Bench::new();
     bench.labels = vec![("l".into(), "\"".repeat(4000))];
