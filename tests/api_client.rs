@@ -767,9 +767,10 @@ async fn whether_a_project_exists_is_proved_by_the_api_alone() {
     let missing = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Missing(_));
     let unknown = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Unknown(_));
     let throttled = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Throttled { .. });
-    let cases: [(Vec<u8>, fn(&ProjectAnswer) -> bool); 9] = [
+    let cases: [(Vec<u8>, fn(&ProjectAnswer) -> bool); 10] = [
         (json("200 OK", "[]"), exists),
         (json("200 OK", "{"), exists),
+        (json("200 OK", &" ".repeat(2 * MEBIBYTE)), exists),
         (problem("403 Forbidden", PROBLEM), exists),
         (problem("404 Not Found", PROBLEM), missing),
         (html("404 Not Found"), unknown),

@@ -170,7 +170,7 @@ impl Client {
             Ok(url) => url,
             Err(error) => return ProjectAnswer::Unknown(error.to_string()),
         };
-        let reply = self.ask(url, api_key, self.request_timeout, MAX_LIST).await;
+        let reply = self.ask(url, api_key, self.request_timeout, MAX_BODY).await;
         match reply.and_then(Reply::success) {
             Ok(()) | Err(ApiError::Forbidden(_)) => ProjectAnswer::Exists,
             Err(ApiError::NotFound(reason)) => ProjectAnswer::Missing(reason),

@@ -476,12 +476,11 @@ impl Watch {
             self.phase = phase;
             // It ended between the last two polls.
             self.lasted = was_in_sight.then(|| self.age(cx.now).saturating_sub(cx.elapsed / 2).into());
-            let begin = operation.create_time.or(self.first_seen.get());
+            let begin = operation.create_time.or(self.first_seen.get()).unwrap_or(cx.now);
             let occurrence = self.occurrence();
             teller.tell(self, event_type, &occurrence, |data| {
-                data.duration_seconds = begin.map(|begin| {
-                    (cx.now.duration_since(begin).as_secs_f64().max(0.0) * 1000.0).round() / 1000.0
-                });
+                let seconds = cx.now.duration_since(begin).as_secs_f64().max(0.0);
+                data.duration_seconds = Some((seconds * 1000.0).round() / 1000.0);
             });
             return;
         }
