@@ -780,10 +780,10 @@ async fn whether_a_project_exists_is_proved_by_the_api_alone() {
         (problem("429 Too Many Requests", PROBLEM), throttled),
     ];
     for (bytes, is_right) in cases {
-        let told = String::from_utf8_lossy(&bytes).into_owned();
+        let printed = String::from_utf8_lossy(&bytes).into_owned();
         let server = Server::start(bytes, Then::Close).await;
         let answer = server.client().get_integrations("my project", &key()).await;
-        assert!(is_right(&answer), "{told}\n{answer:?}");
+        assert!(is_right(&answer), "{printed}\n{answer:?}");
         assert!(server.heads()[0].starts_with("GET /v1/projects/my%20project/integrations HTTP/1.1\r\n"));
     }
 }

@@ -9,12 +9,12 @@ use rustls::CertificateError;
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::text::one_line;
 use crate::error::{causes, describe_http, find};
-use crate::outbound::{MAX_HEAD, Peer};
+use crate::outbound::{self, MAX_HEAD, Peer};
 
 /// The longest reason in bytes.
 const MAX_REASON: usize = 400;
 
-/// The class of `error`, met while asking `peer`, and its cause in words. The URL is not told.
+/// The class of `error`, met while asking `peer`, and its cause in words. The URL is left out.
 pub(super) fn failure(error: &reqwest::Error, peer: &Peer, limit: Duration) -> Failure {
     let (class, reason) = classify(error, peer, limit);
     Failure {
@@ -73,8 +73,7 @@ fn describe_connect(
     cause: &str,
 ) -> (FailureClass, String) {
     let connected = peer.connected();
-    // The tunnel's error type is private to the HTTP client's libraries; its words are all there is.
-    if cause.contains("tunnel error") {
+    if outbound::is_refused_by_proxy(cause) {
         let reason = format!(
             "{connected} gives no connection to {}: {cause}; {PROXY_ADVICE}",
             peer.host

@@ -19,7 +19,7 @@ use self::spelling::Spelled;
 /// A shorter secret is replaced only where it is a word of its own, and an even shorter one never: it is in too many words.
 const MIN_LENGTH: usize = 8;
 const MIN_WORD: usize = 4;
-/// So much of a secret at the end of a text is the secret, cut by whoever wrote the text.
+/// So much of a secret at the end of a text is the secret, cut by the author of the text.
 const MIN_CUT: usize = 6;
 /// So often is decoded what was decoded.
 const MAX_ROUNDS: usize = 4;

@@ -70,6 +70,14 @@ pub async fn send(client: &Client, request: Request) -> Result<Response, SendErr
     })
 }
 
+/// Whether, by the causes of an error, a proxy was reached and gives no connection to the host.
+///
+/// The error's type is private to the HTTP client's libraries; its words are all there is.
+#[must_use]
+pub fn is_refused_by_proxy(causes: &str) -> bool {
+    causes.contains("tunnel error") && !causes.contains("failed to create underlying connection")
+}
+
 /// Whether HTTP/2 says that the request was not processed, or a connection that was there before broke before an answer
 /// began: the other side has closed it while the request was on its way.
 fn is_unprocessed(error: &reqwest::Error, has_opened: bool) -> bool {

@@ -200,8 +200,8 @@ async fn members_that_cannot_be_used() {
         let count = UNUSABLE.iter().filter(|(other, _)| *other == member).count();
         let line = format!("backfill_watch_poll_unusable_members_total{{member=\"{member}\"}} {count}\n");
         assert!(metrics.contains(&line), "{line}{metrics}");
-        let told = daemon.log.lines(|line| line["members"] == member);
-        assert_eq!(told.len(), count, "{member}");
+        let lines = daemon.log.lines(|line| line["members"] == member);
+        assert_eq!(lines.len(), count, "{member}");
     }
     // What stands beside an unusable member counts.
     let found = page(&daemon, "/api/operations/bad-7").await;
@@ -272,7 +272,7 @@ fn with_many_headers(path: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn headers_without_number_and_without_end() {
+async fn many_headers_and_large_ones() {
     let api = Api::start(Act::Say(with_many_headers)).await;
     let daemon = with_pages(Setup::polling(&api.base_url()).list(&["bad-1"])).start();
     daemon.event_of("bad-1", "operation.succeeded").await;

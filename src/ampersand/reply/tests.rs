@@ -29,7 +29,7 @@ async fn an_answer_that_quotes_the_key_does_not_bring_it_into_events() {
         .await
         .unwrap();
     assert_eq!(operation.result.as_deref(), Some("the key [API key] was refused"));
-    for (status, header, body, told) in [
+    for (status, header, body, words) in [
         (
             200,
             ("content-type", "text/HUNTER2-hunter2"),
@@ -68,7 +68,7 @@ async fn an_answer_that_quotes_the_key_does_not_bring_it_into_events() {
         ),
     ] {
         let error = reply(status, header, body).await.unwrap_err().to_string();
-        assert!(error.contains(told) && !error.contains("hunter2"), "{error}");
+        assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
     }
 }
 

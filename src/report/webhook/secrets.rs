@@ -7,7 +7,7 @@ use crate::core::mask::Mask;
 
 /// What stands where a secret was.
 const REPLACEMENT: &str = "[…]";
-/// A part of a path or query that is shorter tells nothing.
+/// A part of a path or query that is shorter is no secret.
 const MIN_PART: usize = 6;
 /// A part without digits and capitals is an ordinary word, unless it is longer than words are.
 const MAX_WORD: usize = 20;

@@ -355,7 +355,7 @@ fn describe(error: &reqwest::Error, peer: &Peer) -> String {
     }
     if error.is_connect() {
         return match &peer.proxy {
-            Some(proxy) if cause.contains("tunnel error") => {
+            Some(proxy) if outbound::is_refused_by_proxy(&cause) => {
                 format!("the proxy {proxy} gives no connection to {}: {cause}", peer.host)
             }
             _ => format!("no connection to {}: {cause}", peer.connected()),
