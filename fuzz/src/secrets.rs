@@ -100,7 +100,7 @@ fn own_words() -> &'static str {
         let many = format!("{right}\n").repeat(11);
         let mut words = String::new();
         for text in [
-            "", "~\n~", " ~", "~", "whsec_~", &right, &too_short, &too_long, &many,
+            "", "~\n~", "~ ~", "~", "whsec_~", &right, &too_short, &too_long, &many,
         ] {
             let source = source(text);
             words.push_str(&format!("{source} {source:?} "));

@@ -1,8 +1,14 @@
 //! What the API says of an operation: the typed model of the contract's `Operation`, and how it is read.
 
+mod metadata;
+mod unusable;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use self::metadata::{Metadata, Progress, Retry};
+pub use self::unusable::{Member, Unusable};
 
 use super::json::{self, Json};
 use super::start_time;
@@ -240,121 +246,6 @@ impl Reader {
     }
 }
 
-/// The members that can be unusable, by the names that metrics and logs use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Member {
-    /// `projectId`.
-    ProjectId,
-    /// `integrationId`.
-    IntegrationId,
-    /// `configId`.
-    ConfigId,
-    /// `installationId`, also that of the progress.
-    InstallationId,
-    /// `actionType`.
-    ActionType,
-    /// `result`.
-    Result,
-    /// `createTime`.
-    CreateTime,
-    /// `metadata`.
-    Metadata,
-    /// `metadata.objects`.
-    Objects,
-    /// `metadata.retry`.
-    Retry,
-    /// `metadata.retry.attempts`.
-    Attempts,
-    /// `metadata.retry.lastAttempt`.
-    LastAttempt,
-    /// `metadata.retry.lastNotified`.
-    LastNotified,
-    /// `metadata.progress`.
-    Progress,
-    /// `metadata.progress.objectName`.
-    ObjectName,
-    /// `metadata.progress.operationId`.
-    OperationId,
-    /// `metadata.progress.recordsProcessed`.
-    RecordsProcessed,
-    /// `metadata.progress.recordsEstimatedTotal`.
-    RecordsEstimatedTotal,
-}
-
-impl Member {
-    /// All of them.
-    pub const ALL: [Self; 18] = [
-        Self::ProjectId,
-        Self::IntegrationId,
-        Self::ConfigId,
-        Self::InstallationId,
-        Self::ActionType,
-        Self::Result,
-        Self::CreateTime,
-        Self::Metadata,
-        Self::Objects,
-        Self::Retry,
-        Self::Attempts,
-        Self::LastAttempt,
-        Self::LastNotified,
-        Self::Progress,
-        Self::ObjectName,
-        Self::OperationId,
-        Self::RecordsProcessed,
-        Self::RecordsEstimatedTotal,
-    ];
-
-    /// The member's name in the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ProjectId => "projectId",
-            Self::IntegrationId => "integrationId",
-            Self::ConfigId => "configId",
-            Self::InstallationId => "installationId",
-            Self::ActionType => "actionType",
-            Self::Result => "result",
-            Self::CreateTime => "createTime",
-            Self::Metadata => "metadata",
-            Self::Objects => "objects",
-            Self::Retry => "retry",
-            Self::Attempts => "attempts",
-            Self::LastAttempt => "lastAttempt",
-            Self::LastNotified => "lastNotified",
-            Self::Progress => "progress",
-            Self::ObjectName => "objectName",
-            Self::OperationId => "operationId",
-            Self::RecordsProcessed => "recordsProcessed",
-            Self::RecordsEstimatedTotal => "recordsEstimatedTotal",
-        }
-    }
-}
-
-/// The members of one answer that cannot be used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Unusable(u32);
-
-impl Unusable {
-    /// Adds a member.
-    pub fn insert(&mut self, member: Member) {
-        self.0 |= 1 << member as u8;
-    }
-
-    /// Whether every member can be used.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The members.
-    pub fn members(self) -> impl Iterator<Item = Member> {
-        Member::ALL
-            .into_iter()
-            .filter(move |member| self.0 & (1 << *member as u8) != 0)
-    }
-}
-
 /// The kind of action that an operation runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
@@ -434,107 +325,6 @@ impl From<Status> for String {
         match status {
             Status::Other(text) => text,
             known => known.as_str().to_owned(),
-        }
-    }
-}
-
-/// Further details of an operation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Metadata {
-    /// Names of the objects that are read or written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub objects: Option<Vec<String>>,
-    /// How often the platform retried the operation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Retry>,
-    /// How far a read has come.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
-}
-
-/// The platform's own retries of an operation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retry {
-    /// How many attempts were made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<u64>,
-    /// When the last attempt was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_attempt: Option<Timestamp>,
-    /// When the platform last notified of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_notified: Option<Timestamp>,
-}
-
-/// How far a read has come.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Progress {
-    /// The installation that is read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub installation_id: Option<String>,
-    /// The object that is read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub object_name: Option<String>,
-    /// The operation that reads it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub operation_id: Option<String>,
-    /// Records processed so far.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub records_processed: Option<u64>,
-    /// Records expected in total: an estimate made at the start, which only some providers give.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub records_estimated_total: Option<u64>,
-}
-
-impl Metadata {
-    fn take(&mut self, reader: &mut Reader, name: &str, value: Json<'_>) {
-        match name {
-            "objects" => reader.take(&mut self.objects, Member::Objects, value, Json::strings),
-            "retry" => self.retry = reader.object(Member::Retry, value, Retry::take),
-            "progress" => self.progress = reader.object(Member::Progress, value, Progress::take),
-            _ => {}
-        }
-    }
-}
-
-impl Retry {
-    fn take(&mut self, reader: &mut Reader, name: &str, value: Json<'_>) {
-        match name {
-            "attempts" => reader.take(&mut self.attempts, Member::Attempts, value, Json::count),
-            "lastAttempt" => reader.take(&mut self.last_attempt, Member::LastAttempt, value, Json::time),
-            "lastNotified" => reader.take(&mut self.last_notified, Member::LastNotified, value, Json::time),
-            _ => {}
-        }
-    }
-}
-
-impl Progress {
-    fn take(&mut self, reader: &mut Reader, name: &str, value: Json<'_>) {
-        match name {
-            "installationId" => reader.take(
-                &mut self.installation_id,
-                Member::InstallationId,
-                value,
-                Json::string,
-            ),
-            "objectName" => reader.take(&mut self.object_name, Member::ObjectName, value, Json::string),
-            "operationId" => reader.take(&mut self.operation_id, Member::OperationId, value, Json::string),
-            "recordsProcessed" => reader.take(
-                &mut self.records_processed,
-                Member::RecordsProcessed,
-                value,
-                Json::count,
-            ),
-            "recordsEstimatedTotal" => reader.take(
-                &mut self.records_estimated_total,
-                Member::RecordsEstimatedTotal,
-                value,
-                Json::count,
-            ),
-            _ => {}
         }
     }
 }
