@@ -18,8 +18,6 @@ pub struct ApiKey(Arc<Key>);
 
 struct Key {
     secret: SecretString,
-    /// The header's value; `None` for a key that no header can carry.
-    header: Option<HeaderValue>,
     mask: Mask,
 }
 
@@ -37,15 +35,9 @@ impl ApiKey {
     }
 
     fn with_mask_of(secret: SecretString, others: &[&str]) -> Self {
-        let mut header = HeaderValue::from_str(secret.expose_secret())
-            .ok()
-            .filter(|key| !key.is_empty());
-        if let Some(header) = &mut header {
-            header.set_sensitive(true);
-        }
         let keys = others.iter().copied().chain([secret.expose_secret()]);
         let mask = Mask::new(keys.map(str::as_bytes), REPLACEMENT);
-        Self(Arc::new(Key { secret, header, mask }))
+        Self(Arc::new(Key { secret, mask }))
     }
 
     /// Whether it is this key, in constant time.
@@ -55,8 +47,13 @@ impl ApiKey {
         this.as_bytes().ct_eq(other.as_bytes()).into()
     }
 
+    /// The header's value; `None` for a key that no header can carry.
+    ///
+    /// Made for each request, since its memory is not wiped.
     pub(super) fn header(&self) -> Option<HeaderValue> {
-        self.0.header.clone()
+        let mut header = HeaderValue::from_str(self.0.secret.expose_secret()).ok()?;
+        header.set_sensitive(true);
+        (!header.is_empty()).then_some(header)
     }
 
     /// What removes it from texts.

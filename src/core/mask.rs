@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use self::spelling::Spelled;
@@ -71,19 +72,20 @@ impl Mask {
         }
         self.search_for(secret, false);
         if let Ok(text) = str::from_utf8(secret) {
-            let decoded = decode(text);
-            if decoded != secret && decoded.len() >= MIN_LENGTH {
+            let decoded = Zeroizing::new(decode(text));
+            if *decoded != secret && decoded.len() >= MIN_LENGTH {
                 self.search_for(&decoded, false);
             }
         }
         let within = (0..3).map(|before| base64_within(secret, before));
-        for form in within.chain([STANDARD_NO_PAD.encode(secret)]) {
+        for form in within.chain([STANDARD_NO_PAD.encode(secret)]).map(Zeroizing::new) {
             if form.len() >= MIN_LENGTH {
                 self.search_for(form.as_bytes(), false);
             }
         }
-        let hexadecimal: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.search_for(hexadecimal.as_bytes(), false);
+        let digits = |byte: &u8| [byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+        let hexadecimal: Zeroizing<Vec<u8>> = Zeroizing::new(secret.iter().flat_map(digits).collect());
+        self.search_for(&hexadecimal, false);
     }
 
     fn search_for(&mut self, form: &[u8], is_word: bool) {
@@ -190,8 +192,8 @@ fn decode(text: &str) -> Vec<u8> {
 
 /// The characters that `secret` alone decides in the base64 of a text in which `before` bytes (modulo 3) precede it.
 fn base64_within(secret: &[u8], before: usize) -> String {
-    let padded = [&[0; 2][..before], secret].concat();
-    let encoded = STANDARD_NO_PAD.encode(&padded);
+    let padded = Zeroizing::new([&[0; 2][..before], secret].concat());
+    let encoded = Zeroizing::new(STANDARD_NO_PAD.encode(&*padded));
     // Six bits a character: those that share bits with what precedes or follows are left out.
     let first = (before * 8).div_ceil(6);
     let end = padded.len() * 8 / 6;

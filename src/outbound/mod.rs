@@ -33,7 +33,6 @@ pub struct Limits {
 }
 
 /// What every client has. No redirect is followed and nothing is repeated: that is decided elsewhere.
-#[must_use]
 pub fn builder(limits: Limits) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("backfill-watch/", env!("CARGO_PKG_VERSION")))

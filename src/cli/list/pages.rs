@@ -87,11 +87,13 @@ impl<'a> Pages<'a> {
                 Ok(page) => break page,
                 Err(error) => {
                     let wait = wait(&error, attempt).ok_or_else(|| error.clone())?;
-                    let _ = writeln!(
-                        io::stderr(),
-                        "no list yet, trying again in {}: {error}",
-                        words::time(wait)
-                    );
+                    if !wait.is_zero() {
+                        let _ = writeln!(
+                            io::stderr(),
+                            "no list yet, trying again in {}: {error}",
+                            words::time(wait)
+                        );
+                    }
                     tokio::time::sleep(wait).await;
                     attempt += 1;
                 }
