@@ -761,13 +761,15 @@ async fn each_project_is_asked_with_its_key_of_the_moment() {
     assert_eq!(reason(&answer), "500 [API key] and [API key]");
 }
 
+type IsRight = fn(&ProjectAnswer) -> bool;
+
 #[tokio::test]
 async fn whether_a_project_exists_is_proved_by_the_api_alone() {
     let exists = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Exists);
     let missing = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Missing(_));
     let unknown = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Unknown(_));
     let throttled = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Throttled { .. });
-    let cases: [(Vec<u8>, fn(&ProjectAnswer) -> bool); 10] = [
+    let cases: [(Vec<u8>, IsRight); 10] = [
         (json("200 OK", "[]"), exists),
         (json("200 OK", "{"), exists),
         (json("200 OK", &" ".repeat(2 * MEBIBYTE)), exists),
