@@ -911,7 +911,7 @@ async fn start_http2(authority: &Authority, refusal: Refusal) -> SocketAddr {
                 while let Some(Ok((_, mut respond))) = connection.accept().await {
                     let number = requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                     match refusal {
-                        _ if number % 2 == 0 => {
+                        _ if number.is_multiple_of(2) => {
                             let head = axum::http::Response::builder()
                                 .header("content-type", "application/json")
                                 .body(())

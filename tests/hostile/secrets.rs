@@ -376,7 +376,7 @@ async fn echo(mut stream: tokio::net::TcpStream) -> Option<usize> {
     // The secret is in two chunks.
     let text = format!("no route for {spelled}");
     let (start, end) = text.split_at(text.len() - 5);
-    let status = if number % 2 == 0 { 500 } else { 404 };
+    let status = if number.is_multiple_of(2) { 500 } else { 404 };
     let answer = format!(
         "HTTP/1.1 {status} {spelled}\r\ntransfer-encoding: chunked\r\nconnection: close\r\nx-path: {spelled}\r\n\r\n\
          {:x}\r\n{start}\r\n{:x}\r\n{end}\r\n0\r\n\r\n",
