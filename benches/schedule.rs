@@ -331,7 +331,7 @@ fn watch(
             elapsed: elapsed - before,
             held: Duration::ZERO,
             chance: random.next_f64(),
-            project_known: true,
+            project_proven: Some(Duration::ZERO),
             project_answered: Some(Duration::ZERO),
             others_refused: false,
         };

@@ -11,7 +11,7 @@
 //! [`core::watch`].
 //!
 //! **What goes in.** [`config`] reads the settings, [`watch_list`] the file with the operations, [`ampersand`] asks the
-//! API.
+//! API. [`outbound`] is what its client and the webhooks have in common.
 //!
 //! **What runs.** [`polling`] has the supervisor and one task for each project, which owns its watches, their pollers and
 //! their gate. [`board`] is the read model of it, and [`health`] what probes read.
@@ -38,6 +38,7 @@ pub mod error;
 pub mod health;
 pub mod http;
 pub mod open_files;
+pub mod outbound;
 pub mod polling;
 pub mod record;
 pub mod report;

@@ -8,13 +8,12 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backfill_watch::ampersand::{ApiError, ApiFetch, Client, ClientError, ClientSettings, Fetch};
+use backfill_watch::ampersand::{ApiError, ApiFetch, ApiKey, Client, ClientError, ClientSettings, Fetch};
 use backfill_watch::config::SecretSource;
-use backfill_watch::core::answer::{Answer, FailureClass};
+use backfill_watch::core::answer::{Answer, FailureClass, LogAnswer, ProjectAnswer};
 use backfill_watch::core::operation::Status;
 use backfill_watch::core::watch_list::WatchKey;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -162,8 +161,8 @@ fn client(base_url: &str, request_timeout: Duration) -> Client {
     Client::new(settings(base_url, request_timeout)).expect("client")
 }
 
-fn key() -> SecretString {
-    KEY.into()
+fn key() -> ApiKey {
+    ApiKey::new(KEY.into())
 }
 
 async fn ask(client: &Client) -> Answer {
@@ -178,7 +177,7 @@ fn reason(answer: &Answer) -> &str {
         | Answer::Unauthorized(reason)
         | Answer::Forbidden(reason)
         | Answer::Throttled { reason, .. } => reason,
-        Answer::Failed(failure) => &failure.reason,
+        Answer::Failed(failure) | Answer::Unprocessed(failure) => &failure.reason,
     }
 }
 
@@ -205,20 +204,42 @@ async fn each_status_and_body_has_its_outcome() {
             "operation",
             "",
         ),
-        (json("200 OK", &wrong_id), "malformed", "told of op-2"),
-        (json("200 OK", "{not json"), "malformed", "not as agreed"),
+        (json("200 OK", &wrong_id), "malformed", "the member `id` is op-2"),
+        (json("200 OK", "{not json"), "malformed", "not a JSON object"),
         (json("200 OK", ""), "malformed", "EOF"),
-        (json("200 OK", "[]"), "malformed", "not as agreed"),
-        (json("200 OK", r#"{"id":7}"#), "malformed", "at id"),
+        (json("200 OK", "[]"), "malformed", "not a JSON object"),
+        (json("200 OK", r#"{"id":7}"#), "malformed", "`id` is not a string"),
         (
             json("200 OK", r#"{"id":"op-1"}"#),
             "malformed",
-            "missing field `projectId`",
+            "`status` is missing",
         ),
+        (json("200 OK", r#"{"id":"op-1","status":"x"}"#), "operation", ""),
+        (json("200 OK", &format!("\u{feff}{OPERATION}")), "operation", ""),
+        (latin_1(OPERATION), "malformed", "not UTF-8"),
+        (coded("200 OK", "gzip", OPERATION), "malformed", "gzip"),
+        (
+            coded("200 OK", "identity, br, zstd", OPERATION),
+            "malformed",
+            "br, zstd",
+        ),
+        (coded("200 OK", "identity", OPERATION), "operation", ""),
+        (
+            coded("401 Unauthorized", "x-gzip", PROBLEM),
+            "malformed",
+            "x-gzip",
+        ),
+        (coded("404 Not Found", "deflate", PROBLEM), "malformed", "deflate"),
+        (
+            coded("429 Too Many Requests", "gzip", PROBLEM),
+            "throttled",
+            "429",
+        ),
+        (coded("500 Oh", "gzip", PROBLEM), "server_error", "500"),
         (
             json("200 OK", &format!("{OPERATION}{OPERATION}")),
             "malformed",
-            "more than one",
+            "trailing characters",
         ),
         (typed("text/html", OPERATION), "malformed", "text/html"),
         (http("200 OK", "", OPERATION), "malformed", "no content type"),
@@ -234,25 +255,52 @@ async fn each_status_and_body_has_its_outcome() {
         (
             json("404 Not Found", r#"{"message":"no route"}"#),
             "malformed",
-            "without problem details",
+            "without the API's own explanation",
         ),
         (typed_404("text/html", "<h1>404</h1>"), "malformed", "base_url"),
         (
             problem("404 Not Found", "<h1>404</h1>"),
             "malformed",
-            "without problem details",
+            "without the API's own explanation",
         ),
         (problem("401 Unauthorized", PROBLEM), "unauthorized", "401 Sorry"),
+        (http("401 Unauthorized", "", ""), "malformed", "401 Unauthorized"),
+        (json("401 Unauthorized", "{}"), "unauthorized", "401 Unauthorized"),
+        (json("401 Unauthorized", "<html>"), "malformed", "login page"),
+        (html("401 Unauthorized"), "malformed", "login page"),
+        (html("403 Forbidden"), "malformed", "login page"),
+        (json("403 Forbidden", r#""no""#), "forbidden", "403"),
+        (html("400 Bad Request"), "malformed", "proxy"),
+        (html("407 Proxy Authentication Required"), "malformed", "407"),
+        (html("410 Gone"), "malformed", "410"),
+        (html("302 Found"), "redirect", "302"),
+        (html("200 OK"), "malformed", "text/html"),
         (
-            http("401 Unauthorized", "", ""),
-            "unauthorized",
-            "401 Unauthorized",
+            problem("400 Bad Request", r#"{"retryable":true}"#),
+            "server_error",
+            "400",
+        ),
+        (
+            problem("400 Bad Request", r#"{"retryable":false}"#),
+            "refused",
+            "400",
+        ),
+        (
+            problem("404 Not Found", r#"{"retryable":true}"#),
+            "not_found",
+            "404",
+        ),
+        (json("400 Bad Request", r#"{"message":"x"}"#), "malformed", "400"),
+        (
+            json("400 Bad Request", r#"{"detail":"\ud800","status":400}"#),
+            "refused",
+            "400 Bad Request",
         ),
         (problem("403 Forbidden", PROBLEM), "forbidden", "403 Sorry"),
         (problem("400 Bad Request", PROBLEM), "refused", "400 Sorry"),
-        (http("405 Method Not Allowed", "", ""), "refused", "405"),
+        (http("405 Method Not Allowed", "", ""), "malformed", "405"),
         (problem("422 Unprocessable Entity", PROBLEM), "refused", "422"),
-        (http("499 Odd", "", ""), "refused", "499"),
+        (problem("499 Odd", "{}"), "refused", "499"),
         (http("408 Request Timeout", "", ""), "server_error", "408"),
         (http("425 Too Early", "", ""), "server_error", "425"),
         (
@@ -303,6 +351,25 @@ async fn each_status_and_body_has_its_outcome() {
     }
 }
 
+fn html(status: &str) -> Vec<u8> {
+    http(status, "content-type: text/html\r\n", "<h1>Please sign in</h1>")
+}
+
+/// An answer that says it is coded.
+fn coded(status: &str, coding: &str, body: &str) -> Vec<u8> {
+    let headers = format!("content-type: application/json\r\ncontent-encoding: {coding}\r\n");
+    http(status, &headers, body)
+}
+
+/// An answer with a byte that no UTF-8 has.
+fn latin_1(body: &str) -> Vec<u8> {
+    let bytes = json("200 OK", &body.replace("\"id\"", "\"x\":\"~\",\"id\""));
+    bytes
+        .into_iter()
+        .map(|byte| if byte == b'~' { 0xe4 } else { byte })
+        .collect()
+}
+
 fn typed_404(content_type: &str, body: &str) -> Vec<u8> {
     http(
         "404 Not Found",
@@ -312,20 +379,28 @@ fn typed_404(content_type: &str, body: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn the_time_to_wait_comes_from_the_header_then_the_body() {
+async fn the_time_to_wait_is_the_later_one_of_header_and_body() {
     let later = r#"{"retryAfter":"2999-01-01T00:00:00Z"}"#;
-    // Dates are told from now, so for them there is a least wait alone: 2999 is centuries ahead.
-    let centuries = 1 << 32;
-    for (header, body, least, most) in [
-        ("retry-after: 7\r\n", later, 7, 7),
-        (
-            "retry-after: Tue, 01 Jan 2999 00:00:00 GMT\r\n",
-            "{}",
-            centuries,
-            u64::MAX,
-        ),
-        ("retry-after: soon\r\n", later, centuries, u64::MAX),
-        ("", later, centuries, u64::MAX),
+    let far = u64::from(u32::MAX);
+    let date = "date: Mon, 22 Apr 2024 18:55:28 GMT\r\n";
+    let in_a_minute = r#"{"retryAfter":"2024-04-22T18:56:28Z"}"#;
+    let by_date = |value: &str| format!("{date}retry-after: {value}\r\n");
+    for (header, body, seconds) in [
+        ("retry-after: 7\r\n", "{}", 7),
+        ("retry-after: 1.2\r\n", "{}", 2),
+        ("retry-after: 7\r\n", later, far),
+        ("retry-after: Tue, 01 Jan 2999 00:00:00 GMT\r\n", "{}", far),
+        ("retry-after: soon\r\n", later, far),
+        ("", later, far),
+        ("retry-after: 99999999999999999999\r\n", "{}", far),
+        (&by_date("Mon, 22 Apr 2024 18:55:31 GMT"), "{}", 3),
+        (&by_date("Mon, 22 Apr 2024 18:55:31 UTC"), "{}", 3),
+        (&by_date("Monday, 22-Apr-24 18:55:31 GMT"), "{}", 3),
+        (&by_date("Mon Apr 22 18:55:31 2024"), "{}", 3),
+        (&by_date("7"), in_a_minute, 60),
+        (&by_date("90"), in_a_minute, 90),
+        (&by_date("Fri, 31 Dec 9999 23:59:59 GMT"), "{}", far),
+        ("", r#"{"retryAfter":"9999-12-31T23:59:59Z"}"#, far),
     ] {
         let headers = format!("content-type: application/problem+json\r\n{header}");
         let server = Server::start(http("429 Too Many Requests", &headers, body), Then::Close).await;
@@ -333,27 +408,30 @@ async fn the_time_to_wait_comes_from_the_header_then_the_body() {
         let Answer::Throttled { wait: Some(wait), .. } = answer else {
             panic!("{header} {answer:?}");
         };
-        assert!((least..=most).contains(&wait.as_secs()), "{header} {wait:?}");
+        assert_eq!(wait.as_secs(), seconds, "{header} {body}");
     }
-    let server = Server::start(
-        http("429 Too Many Requests", "retry-after: 0\r\n", ""),
-        Then::Close,
-    )
-    .await;
-    let answer = ask(&server.client()).await;
-    assert!(
-        matches!(answer, Answer::Throttled { wait: None, .. }),
-        "{answer:?}"
-    );
+    for header in [
+        "retry-after: 0\r\n",
+        &by_date("Mon, 22 Apr 2024 18:55:28 GMT"),
+        &by_date("Mon, 22 Apr 2024 18:55:27 GMT"),
+    ] {
+        let server = Server::start(http("429 Too Many Requests", header, ""), Then::Close).await;
+        let answer = ask(&server.client()).await;
+        assert!(
+            matches!(answer, Answer::Throttled { wait: None, .. }),
+            "{header} {answer:?}"
+        );
+    }
 }
 
 #[tokio::test]
 async fn a_status_stands_though_its_body_breaks_off() {
     for (status, outcome) in [
-        ("401 Unauthorized", "unauthorized"),
+        // Whether it is the API that speaks is in the body.
+        ("401 Unauthorized", "interrupted"),
+        ("403 Forbidden", "interrupted"),
         ("429 Too Many Requests", "throttled"),
         ("500 Internal Server Error", "server_error"),
-        // Whether it is the API that speaks is in the body.
         ("404 Not Found", "interrupted"),
     ] {
         let bytes = format!(
@@ -485,6 +563,8 @@ async fn the_request_is_as_agreed() {
         env!("CARGO_PKG_VERSION"),
         "\r\n"
     )));
+    assert!(head.contains("\r\naccept: application/json\r\n"), "{head}");
+    assert!(head.contains("\r\naccept-encoding: identity\r\n"), "{head}");
     assert_eq!(heads.len(), 1);
 }
 
@@ -502,7 +582,6 @@ async fn a_key_that_the_api_quotes_is_not_repeated() {
     ] {
         let server = Server::start(bytes, Then::Close).await;
         let answer = ask(&server.client()).await;
-        assert!(!matches!(answer, Answer::Operation(_)));
         assert!(!format!("{answer:?}").contains(KEY), "{answer:?}");
     }
 }
@@ -511,7 +590,10 @@ async fn a_key_that_the_api_quotes_is_not_repeated() {
 async fn a_key_that_cannot_be_sent_is_a_bad_key() {
     let server = Server::start(json("200 OK", OPERATION), Then::Close).await;
     for bad in ["", "two\nlines", "ümlaut\u{7f}"] {
-        let answer = server.client().get_operation("p", "op-1", &bad.into()).await;
+        let answer = server
+            .client()
+            .get_operation("p", "op-1", &ApiKey::new(bad.into()))
+            .await;
         assert_eq!(answer.outcome(), "unauthorized", "{bad:?}");
     }
     assert_eq!(server.heads().len(), 0);
@@ -575,7 +657,27 @@ async fn operations_are_listed_page_by_page() {
         .list_operations("p", "i", "n", &key(), 50, None)
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("at results[0].id"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("`results` cannot be read: the member `id` is not a string"),
+        "{error}"
+    );
+    // Half of a list is not a list.
+    for pagination in [
+        "{}",
+        r#"{"done":false,"nextPageToken":""}"#,
+        r#"{"done":"no"}"#,
+        "[]",
+    ] {
+        let server = Server::start(page(pagination), Then::Close).await;
+        let client = server.client();
+        let error = client.list_operations("p", "i", "n", &key(), 50, None).await;
+        assert!(
+            error.unwrap_err().to_string().contains("`pagination"),
+            "{pagination}"
+        );
+    }
     let server = Server::start(problem("403 Forbidden", PROBLEM), Then::Close).await;
     let error = server
         .client()
@@ -652,8 +754,210 @@ async fn each_project_is_asked_with_its_key_of_the_moment() {
     let moved = Server::start(problem("404 Not Found", PROBLEM), Then::Close).await;
     api.set_client(moved.client());
     assert_eq!(api.fetch(&watch("p")).await.outcome(), "not_found");
-    assert!(api.last_warnings(&watch("p")).await.is_empty());
+    assert!(matches!(
+        api.last_warnings(&watch("p")).await,
+        LogAnswer::Failed(_)
+    ));
     assert_eq!(moved.heads().len(), 2);
+
+    // The key before is kept out of answers as well.
+    let quoting = r#"{"title":"the-first\u002dkey and the-second%2dkey"}"#;
+    let quoting = Server::start(problem("500 Oh", quoting), Then::Close).await;
+    api.set_client(quoting.client());
+    let answer = api.fetch(&watch("p")).await;
+    assert_eq!(reason(&answer), "500 [API key] and [API key]");
+}
+
+type IsRight = fn(&ProjectAnswer) -> bool;
+
+#[tokio::test]
+async fn whether_a_project_exists_is_proved_by_the_api_alone() {
+    let exists = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Exists);
+    let missing = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Missing(_));
+    let unknown = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Unknown(_));
+    let throttled = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Throttled { .. });
+    let cases: [(Vec<u8>, IsRight); 10] = [
+        (json("200 OK", "[]"), exists),
+        (json("200 OK", "{"), exists),
+        (json("200 OK", &" ".repeat(2 * MEBIBYTE)), exists),
+        (problem("403 Forbidden", PROBLEM), exists),
+        (problem("404 Not Found", PROBLEM), missing),
+        (html("404 Not Found"), unknown),
+        (html("403 Forbidden"), unknown),
+        (html("200 OK"), unknown),
+        (problem("401 Unauthorized", PROBLEM), unknown),
+        (problem("429 Too Many Requests", PROBLEM), throttled),
+    ];
+    for (bytes, is_right) in cases {
+        let printed = String::from_utf8_lossy(&bytes).into_owned();
+        let server = Server::start(bytes, Then::Close).await;
+        let answer = server.client().get_integrations("my project", &key()).await;
+        assert!(is_right(&answer), "{printed}\n{answer:?}");
+        assert!(server.heads()[0].starts_with("GET /v1/projects/my%20project/integrations HTTP/1.1\r\n"));
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_throttled_says_for_how_long() {
+    let server = Server::start(
+        http("503 Service Unavailable", "retry-after: 7\r\n", ""),
+        Then::Close,
+    )
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("api-key");
+    std::fs::write(&file, KEY).unwrap();
+    let sources = HashMap::from([(Arc::from("p"), SecretSource::File(file))]);
+    let api = ApiFetch::new(server.client(), sources);
+    let watch = WatchKey {
+        project: "p".into(),
+        operation: "op-1".into(),
+    };
+    let answer = api.last_warnings(&watch).await;
+    let seven = Some(Duration::from_secs(7));
+    assert!(
+        matches!(&answer, LogAnswer::Throttled { wait, .. } if *wait == seven),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn headers_count_by_their_bytes_and_not_by_their_number() {
+    for (headers, outcome) in [
+        ("a:\r\n".repeat(10_000), "operation"),
+        (
+            (0..120).map(|n| format!("x-header-{n}: value\r\n")).collect(),
+            "operation",
+        ),
+        (format!("x-large: {}\r\n", "x".repeat(60_000)), "operation"),
+        (format!("x-large: {}\r\n", "x".repeat(70_000)), "too_large"),
+        (format!("x-large: {}\r\n", "x".repeat(2_000_000)), "too_large"),
+        ("a:\r\n".repeat(20_000), "too_large"),
+    ] {
+        let headers = format!("content-type: application/json\r\n{headers}");
+        let server = Server::start(http("200 OK", &headers, OPERATION), Then::Close).await;
+        let answer = ask(&server.client()).await;
+        assert_eq!(answer.outcome(), outcome, "{} bytes: {answer:?}", headers.len());
+    }
+}
+
+/// A server that answers the first request of a connection and keeps it, and does `then` at the second.
+async fn start_keeping(then: Then) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let noted = heads.clone();
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            let noted = noted.clone();
+            tokio::spawn(async move {
+                let head = read_head(&mut stream).await?;
+                noted.lock().expect("heads").push(head);
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{OPERATION}",
+                    OPERATION.len()
+                );
+                stream.write_all(answer.as_bytes()).await.ok()?;
+                let head = read_head(&mut stream).await?;
+                noted.lock().expect("heads").push(head);
+                match then {
+                    Then::Reset => stream.set_zero_linger().ok()?,
+                    Then::Hang => {
+                        let _ = stream.read_u8().await;
+                    }
+                    Then::Close | Then::Drip => {}
+                }
+                Some(())
+            });
+        }
+    });
+    Server { address, heads, task }
+}
+
+#[tokio::test]
+async fn a_request_that_fails_on_a_connection_that_was_there_was_not_processed() {
+    for then in [Then::Close, Then::Reset] {
+        let server = start_keeping(then).await;
+        let client = server.client();
+        assert_eq!(ask(&client).await.outcome(), "operation");
+        let answer = ask(&client).await;
+        assert_eq!(answer.outcome(), "unprocessed", "{answer:?}");
+        assert_eq!(answer.of_repeated().outcome(), "interrupted");
+        // On a new connection.
+        assert_eq!(ask(&client).await.outcome(), "operation");
+        assert_eq!(server.heads().len(), 3);
+    }
+    // Silence is a failed poll on any connection.
+    let server = start_keeping(Then::Hang).await;
+    let hasty = client(&format!("http://{}", server.address), Duration::from_millis(200));
+    assert_eq!(ask(&hasty).await.outcome(), "operation");
+    assert_eq!(ask(&hasty).await.outcome(), "timeout");
+}
+
+/// How a server over HTTP/2 refuses each request but every third.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    Stream,
+    GoAway,
+    Internal,
+}
+
+async fn start_http2(authority: &Authority, refusal: Refusal) -> SocketAddr {
+    let acceptor = authority.acceptor_for(&[b"h2"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        loop {
+            let (stream, _) = listener.accept().await.expect("accept");
+            let (acceptor, requests) = (acceptor.clone(), requests.clone());
+            tokio::spawn(async move {
+                let stream = acceptor.accept(stream).await.ok()?;
+                let mut connection = h2::server::handshake(stream).await.ok()?;
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let number = requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    match refusal {
+                        _ if number.is_multiple_of(2) => {
+                            let head = axum::http::Response::builder()
+                                .header("content-type", "application/json")
+                                .body(())
+                                .ok()?;
+                            let mut body = respond.send_response(head, false).ok()?;
+                            body.send_data(OPERATION.into(), true).ok()?;
+                        }
+                        Refusal::Stream => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                        Refusal::Internal => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                        Refusal::GoAway => {
+                            respond.send_reset(h2::Reason::REFUSED_STREAM);
+                            connection.graceful_shutdown();
+                        }
+                    }
+                }
+                Some(())
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_request_that_http_2_refuses_was_not_processed() {
+    let authority = Authority::new();
+    for (refusal, outcome) in [
+        (Refusal::Stream, "unprocessed"),
+        (Refusal::GoAway, "unprocessed"),
+        // It was the first answer of a stream on a connection that lives: whatever it was, it was processed.
+        (Refusal::Internal, "interrupted"),
+    ] {
+        let address = start_http2(&authority, refusal).await;
+        let base_url = format!("https://localhost:{}/v1", address.port());
+        let client = trusting(&base_url, &authority.ca_file).expect("client");
+        assert_eq!(ask(&client).await.outcome(), "operation");
+        let answer = ask(&client).await;
+        assert_eq!(answer.outcome(), outcome, "{refusal:?} {answer:?}");
+        assert_eq!(ask(&client).await.outcome(), "operation");
+    }
 }
 
 /// A certificate authority of our own, and a server certificate for `localhost` and `api.example.test` from it.
@@ -661,6 +965,7 @@ struct Authority {
     _dir: tempfile::TempDir,
     ca_file: PathBuf,
     acceptor: TlsAcceptor,
+    config: ServerConfig,
 }
 
 impl Authority {
@@ -693,8 +998,16 @@ impl Authority {
         Self {
             _dir: dir,
             ca_file,
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            acceptor: TlsAcceptor::from(Arc::new(config.clone())),
+            config,
         }
+    }
+
+    /// What speaks these protocols over TLS.
+    fn acceptor_for(&self, protocols: &[&[u8]]) -> TlsAcceptor {
+        let mut config = self.config.clone();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
     }
 
     async fn server(&self) -> Server {
@@ -883,7 +1196,50 @@ async fn https_proxy_and_no_proxy_are_honoured() {
         printed.contains("outcome=connect") && printed.contains("HTTPS_PROXY"),
         "{printed}"
     );
+    assert!(printed.contains(&format!("the proxy {} gives no connection", proxy.address)));
     assert_eq!((proxy.heads().len(), server.heads().len()), (2, 2));
+}
+
+/// The proxy is blamed by its name, and its password is nowhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_proxy_is_named_without_its_password() {
+    if let Ok(base_url) = std::env::var(CHILD_URL) {
+        let answer = ask(&client(&base_url, LIMIT)).await;
+        println!("outcome={} {answer:?}", answer.outcome());
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    for (base_url, variable) in [
+        ("http://api.example.test/v1", "HTTP_PROXY"),
+        ("https://api.example.test/v1", "HTTPS_PROXY"),
+        ("https://api.example.test/v1", "ALL_PROXY"),
+    ] {
+        for (host, words) in [
+            (
+                address.to_string(),
+                format!("no connection to the proxy {address}: connection refused"),
+            ),
+            (
+                "no-such-proxy.invalid:3128".to_owned(),
+                "the name of the proxy no-such-proxy.invalid:3128 is not resolved".to_owned(),
+            ),
+        ] {
+            let proxy = format!("http://someone:hunter2@{host}");
+            let printed = tokio::task::spawn_blocking(move || {
+                let variables = [(CHILD_URL, base_url), (variable, &proxy)];
+                in_child("a_dead_proxy_is_named_without_its_password", &variables)
+            })
+            .await
+            .unwrap();
+            assert!(
+                printed.contains("outcome=connect") && printed.contains(&words),
+                "{printed}"
+            );
+            assert!(!printed.contains("hunter2"), "{printed}");
+        }
+    }
 }
 
 #[test]

@@ -11,10 +11,9 @@ use backfill_watch::ampersand::Fetch;
 use backfill_watch::board::Board;
 use backfill_watch::chance::Chance;
 use backfill_watch::config::{Environment, Overrides, Poll, Settings};
-use backfill_watch::core::answer::Answer;
+use backfill_watch::core::answer::{Answer, LogAnswer};
 use backfill_watch::core::event::{ApiData, Event, EventType};
 use backfill_watch::core::gate::Limits;
-use backfill_watch::core::log_line::LogLine;
 use backfill_watch::core::project::Project;
 use backfill_watch::core::watch_list::{WatchKey, parse};
 use backfill_watch::health::Health;
@@ -140,8 +139,8 @@ impl Fetch for Silent {
         false
     }
 
-    async fn last_warnings(&self, _: &WatchKey) -> Vec<LogLine> {
-        Vec::new()
+    async fn last_warnings(&self, _: &WatchKey) -> LogAnswer {
+        LogAnswer::Lines(Vec::new())
     }
 }
 

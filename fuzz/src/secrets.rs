@@ -19,7 +19,7 @@ pub fn run(data: &[u8]) {
     match source.read_line() {
         Ok(secret) => {
             let secret = secret.expose_secret();
-            assert_eq!(secret, text.trim_end_matches(['\r', '\n']));
+            assert_eq!(secret, without_quotes(text));
             assert!(!secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic()));
         }
         Err(error) => assert_silent(text, &told(&error)),
@@ -28,7 +28,7 @@ pub fn run(data: &[u8]) {
         Ok(secrets) => {
             let lines: Vec<&str> = text
                 .lines()
-                .map(str::trim)
+                .map(without_quotes)
                 .filter(|line| !line.is_empty())
                 .collect();
             assert_eq!(secrets.len(), lines.len());
@@ -48,6 +48,17 @@ pub fn run(data: &[u8]) {
         }
         Err(error) => assert_silent(text, &told(&error)),
     }
+}
+
+/// `text` without white space and one pair of quotes around it.
+fn without_quotes(text: &str) -> &str {
+    let text = text.trim();
+    for quote in ["\"", "'"] {
+        if text.len() > 1 && text.starts_with(quote) && text.ends_with(quote) {
+            return text[1..text.len() - 1].trim();
+        }
+    }
+    text
 }
 
 fn source(text: &str) -> SecretSource {
@@ -89,7 +100,7 @@ fn own_words() -> &'static str {
         let many = format!("{right}\n").repeat(11);
         let mut words = String::new();
         for text in [
-            "", "~\n~", " ~", "~", "whsec_~", &right, &too_short, &too_long, &many,
+            "", "~\n~", "~ ~", "~", "whsec_~", &right, &too_short, &too_long, &many,
         ] {
             let source = source(text);
             words.push_str(&format!("{source} {source:?} "));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use backfill_watch::core::answer::{Answer, Failure, FailureClass};
 use backfill_watch::core::event::{ApiData, Event, EventType, MAX_BODY};
 use backfill_watch::core::kind::Kinds;
-use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Status};
+use backfill_watch::core::operation::{Metadata, Operation, Progress, Status};
 use backfill_watch::core::project::{self, Moment, Project};
 use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
@@ -231,14 +231,9 @@ fn check_event(event: &Event) {
 fn answers() -> [Answer; 4] {
     let operation = |status, processed| {
         Answer::Operation(Box::new(Operation {
-            id: "op".to_owned(),
-            project_id: "p".to_owned(),
-            integration_id: "i".to_owned(),
-            config_id: "c".to_owned(),
-            installation_id: "n".to_owned(),
-            action_type: ActionType::Read,
-            status,
-            result: None,
+            project_id: Some("p".to_owned()),
+            integration_id: Some("i".to_owned()),
+            installation_id: Some("n".to_owned()),
             create_time: Some(wall()),
             metadata: Some(Metadata {
                 progress: Some(Progress {
@@ -248,6 +243,7 @@ fn answers() -> [Answer; 4] {
                 }),
                 ..Metadata::default()
             }),
+            ..Operation::new("op", status)
         }))
     };
     [
@@ -293,7 +289,7 @@ fn go_on(mut watch: Watch, answer: &Answer) {
             elapsed: Duration::from_mins(1),
             held: Duration::ZERO,
             chance: 0.5,
-            project_known: true,
+            project_proven: Some(Duration::ZERO),
             project_answered: Some(Duration::ZERO),
             others_refused: false,
         };

@@ -13,13 +13,13 @@ pub enum ApiError {
     /// 404 or 410 with problem details: the API knows no such thing.
     #[error("{0}")]
     NotFound(String),
-    /// Any other 4xx: the request is refused, and would be again.
+    /// Any other 4xx with problem details: the request is refused, and would be again.
     #[error("{0}")]
     Refused(String),
-    /// 401, or a key that cannot be sent: the credentials are bad.
+    /// 401 with a JSON body, or a key that cannot be sent: the credentials are bad.
     #[error("{0}")]
     Unauthorized(String),
-    /// 403: the credentials are bad, or are not good for this request.
+    /// 403 with a JSON body: the credentials are bad, or are not good for this request.
     #[error("{0}")]
     Forbidden(String),
     /// 429, or 503 with a time to wait.
@@ -30,6 +30,9 @@ pub enum ApiError {
         /// What the API said.
         reason: String,
     },
+    /// The request was not processed, and may be repeated once.
+    #[error("{}", .0.reason)]
+    Unprocessed(Failure),
     /// Nothing was learned.
     #[error("{}", .0.reason)]
     Failed(Failure),
@@ -50,6 +53,7 @@ impl From<ApiError> for Answer {
             ApiError::Unauthorized(reason) => Self::Unauthorized(reason),
             ApiError::Forbidden(reason) => Self::Forbidden(reason),
             ApiError::Throttled { wait, reason } => Self::Throttled { wait, reason },
+            ApiError::Unprocessed(failure) => Self::Unprocessed(failure),
             ApiError::Failed(failure) => Self::Failed(failure),
         }
     }

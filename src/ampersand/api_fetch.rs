@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
-use subtle::ConstantTimeEq as _;
+use secrecy::SecretString;
 
-use super::{ApiError, Client, Fetch};
+use super::{ApiError, ApiKey, Client, Fetch};
 use crate::config::SecretSource;
-use crate::core::answer::Answer;
-use crate::core::log_line::{self, LogLine};
+use crate::core::answer::{Answer, LogAnswer, ProjectAnswer};
+use crate::core::log_line;
 use crate::core::watch_list::WatchKey;
 use crate::error::chain;
 
@@ -34,7 +33,7 @@ pub struct ApiFetch {
 struct Access {
     client: Client,
     sources: KeySources,
-    keys: HashMap<Arc<str>, SecretString>,
+    keys: HashMap<Arc<str>, ApiKey>,
 }
 
 impl ApiFetch {
@@ -44,7 +43,7 @@ impl ApiFetch {
     pub fn new(client: Client, sources: KeySources) -> Self {
         let keys = sources
             .iter()
-            .filter_map(|(name, source)| Some((Arc::clone(name), read(name, source)?)))
+            .filter_map(|(name, source)| Some((Arc::clone(name), read(name, source)?.into())))
             .collect();
         Self {
             access: RwLock::new(Access {
@@ -88,23 +87,22 @@ impl ApiFetch {
         let mut access = self.write();
         let mut changed = Vec::new();
         for (name, key) in found {
-            let same = access.keys.get(&name).is_some_and(|old| {
-                let same = old
-                    .expose_secret()
-                    .as_bytes()
-                    .ct_eq(key.expose_secret().as_bytes());
-                same.into()
-            });
-            if !same && access.sources.contains_key(&name) {
-                access.keys.insert(Arc::clone(&name), key);
-                changed.push(name);
+            let before = access.keys.get(&name);
+            if before.is_some_and(|before| before.is(&key)) || !access.sources.contains_key(&name) {
+                continue;
             }
+            let key = match before {
+                Some(before) => ApiKey::in_place_of(key, before),
+                None => ApiKey::new(key),
+            };
+            access.keys.insert(Arc::clone(&name), key);
+            changed.push(name);
         }
         changed
     }
 
     /// The client, and the key of `project`.
-    fn access(&self, project: &str) -> Result<(Client, SecretString), ApiError> {
+    fn access(&self, project: &str) -> Result<(Client, ApiKey), ApiError> {
         let access = self.read();
         let Some(api_key) = access.keys.get(project) else {
             return Err(ApiError::Unauthorized(format!(
@@ -156,29 +154,43 @@ impl Fetch for ApiFetch {
         async move { !self.refresh(source.into_iter().collect()).await.is_empty() }
     }
 
-    fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = Vec<LogLine>> + Send {
+    fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = LogAnswer> + Send {
         let access = self.access(&key.project);
         let key = key.clone();
         Box::pin(async move {
-            let read = match access {
+            let read = match &access {
                 Ok((client, api_key)) => {
                     client
-                        .get_logs(&key.project, &key.operation, &api_key, LOGS_TIMEOUT)
+                        .get_logs(&key.project, &key.operation, api_key, LOGS_TIMEOUT)
                         .await
                 }
-                Err(error) => Err(error),
+                Err(error) => Err(error.clone()),
             };
-            match read {
-                Ok(lines) => log_line::last_warnings(lines, LOGS_LINES),
-                Err(error) => {
-                    tracing::debug!(
-                        operation_id = &*key.operation,
-                        project = &*key.project,
-                        error = chain(&error),
-                        "no log to be had"
-                    );
-                    Vec::new()
-                }
+            let error = match read {
+                Ok(lines) => return LogAnswer::Lines(log_line::last_warnings(lines, LOGS_LINES)),
+                Err(error) => error,
+            };
+            tracing::debug!(
+                operation_id = &*key.operation,
+                project = &*key.project,
+                error = chain(&error),
+                "the log of the operation cannot be read"
+            );
+            match error {
+                ApiError::Throttled { wait, reason } => LogAnswer::Throttled { wait, reason },
+                ApiError::Unprocessed(failure) => LogAnswer::Unprocessed(failure),
+                other => LogAnswer::Failed(other.to_string()),
+            }
+        })
+    }
+
+    fn project_exists(&self, project: &str) -> impl Future<Output = ProjectAnswer> + Send {
+        let access = self.access(project);
+        let project = project.to_owned();
+        Box::pin(async move {
+            match &access {
+                Ok((client, api_key)) => client.get_integrations(&project, api_key).await,
+                Err(error) => ProjectAnswer::Unknown(error.to_string()),
             }
         })
     }

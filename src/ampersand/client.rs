@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, HeaderValue};
-use reqwest::{Certificate, redirect, retry};
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
-use serde_json::Value;
+use reqwest::Certificate;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue};
 use thiserror::Error;
 use url::Url;
 
 use super::api_error::ApiError;
-use super::reply::Reply;
+use super::api_key::ApiKey;
+use super::operations_page::OperationsPage;
+use super::reply::{Reply, Terms};
 use super::transport;
 use crate::clock;
 use crate::config::is_loopback;
-use crate::core::answer::{Answer, FailureClass};
+use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::log_line::LogLine;
-use crate::core::operation::Operation;
+use crate::core::operation::{Member, Operation};
+use crate::outbound::{self, Peer, Proxies};
 
 /// The largest file of CA certificates in bytes: a whole system's bundle has a quarter of a mebibyte.
 const MAX_CA_FILE: u64 = 8 * 1024 * 1024;
@@ -29,6 +29,10 @@ const MAX_CA_FILE: u64 = 8 * 1024 * 1024;
 /// Idle connections are closed after this time: before most load balancers do, which close after a minute,
 /// and a connection closed from both ends at once is a failed poll.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest body of an answer in bytes, and that of a list.
+const MAX_BODY: usize = 1024 * 1024;
+const MAX_LIST: usize = 64 * MAX_BODY;
 
 /// An operation ID that no operation has.
 const NO_OPERATION: &str = "00000000-0000-0000-0000-000000000000";
@@ -84,15 +88,6 @@ pub enum ClientError {
     },
 }
 
-/// One page of an installation's operations.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OperationsPage {
-    /// The operations, in the API's order.
-    pub operations: Vec<Operation>,
-    /// What to ask the next page with; `None` after the last.
-    pub next_page_token: Option<String>,
-}
-
 /// The client of one API. Clones share their connections and are cheap.
 ///
 /// It sends `GET` alone, follows no redirect and retries nothing: when to ask again is decided elsewhere.
@@ -102,8 +97,8 @@ pub struct OperationsPage {
 pub struct Client {
     http: reqwest::Client,
     base_url: Arc<Url>,
-    /// Host and port, for messages.
-    host: Arc<str>,
+    /// Whom requests are sent to, for messages.
+    peer: Arc<Peer>,
     request_timeout: Duration,
 }
 
@@ -114,18 +109,16 @@ impl Client {
     ///
     /// When the base URL or the CA file is of no use, or no CA certificate is found to trust an `https` API by.
     pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
-        let host = checked_host(&settings.base_url).map_err(ClientError::BaseUrl)?;
+        check(&settings.base_url).map_err(ClientError::BaseUrl)?;
         let limit = settings.request_timeout;
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("backfill-watch/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .timeout(limit)
+        let limits = outbound::Limits {
             // Split among the addresses of a name, so that one dead address leaves time for the next.
-            .connect_timeout(limit / 2)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            connect: limit / 2,
+            exchange: limit,
+            idle: POOL_IDLE_TIMEOUT,
+        };
+        let mut builder = outbound::builder(limits)
             .pool_max_idle_per_host(settings.max_concurrent_requests)
-            .tcp_keepalive(Duration::from_secs(15))
             // A dead HTTP/2 connection must not cost every request on it its whole time limit, poll after poll.
             .http2_keep_alive_interval(limit / 4)
             .http2_keep_alive_timeout(limit / 4);
@@ -149,14 +142,14 @@ impl Client {
         })?;
         Ok(Self {
             http,
+            peer: Proxies::of_environment().peer(&settings.base_url).into(),
             base_url: Arc::new(settings.base_url),
-            host: host.into(),
             request_timeout: limit,
         })
     }
 
     /// Asks for an operation of a project (its ID or name).
-    pub async fn get_operation(&self, project: &str, operation: &str, api_key: &SecretString) -> Answer {
+    pub async fn get_operation(&self, project: &str, operation: &str, api_key: &ApiKey) -> Answer {
         match self.try_get_operation(project, operation, api_key).await {
             Ok(operation) => Answer::Operation(Box::new(operation)),
             Err(error) => error.into(),
@@ -167,8 +160,24 @@ impl Client {
     ///
     /// [`Answer::NotFound`] means that the key is good, [`Answer::Unauthorized`] and [`Answer::Forbidden`]
     /// that it is not; with any other answer nothing is known of the key.
-    pub async fn probe(&self, project: &str, api_key: &SecretString) -> Answer {
+    pub async fn probe(&self, project: &str, api_key: &ApiKey) -> Answer {
         self.get_operation(project, NO_OPERATION, api_key).await
+    }
+
+    /// Asks whether a project exists, by its list of integrations. What is in the list does not matter.
+    pub async fn get_integrations(&self, project: &str, api_key: &ApiKey) -> ProjectAnswer {
+        let url = match self.url(&["projects", project, "integrations"]) {
+            Ok(url) => url,
+            Err(error) => return ProjectAnswer::Unknown(error.to_string()),
+        };
+        let reply = self.ask(url, api_key, self.request_timeout, MAX_BODY).await;
+        match reply.and_then(Reply::success) {
+            Ok(()) | Err(ApiError::Forbidden(_)) => ProjectAnswer::Exists,
+            Err(ApiError::NotFound(reason)) => ProjectAnswer::Missing(reason),
+            Err(ApiError::Throttled { wait, reason }) => ProjectAnswer::Throttled { wait, reason },
+            Err(ApiError::Unprocessed(failure)) => ProjectAnswer::Unprocessed(failure),
+            Err(error) => ProjectAnswer::Unknown(error.to_string()),
+        }
     }
 
     /// Asks for one page of an installation's operations; `page_size` is 1 to 1000.
@@ -181,21 +190,10 @@ impl Client {
         project: &str,
         integration: &str,
         installation: &str,
-        api_key: &SecretString,
+        api_key: &ApiKey,
         page_size: u16,
         page_token: Option<&str>,
     ) -> Result<OperationsPage, ApiError> {
-        #[derive(Deserialize)]
-        struct Wire {
-            results: Vec<Operation>,
-            pagination: Pagination,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Pagination {
-            done: bool,
-            next_page_token: Option<String>,
-        }
         let mut url = self.url(&[
             "projects",
             project,
@@ -208,17 +206,10 @@ impl Client {
         url.query_pairs_mut()
             .append_pair("pageSize", &page_size.to_string())
             .extend_pairs(page_token.map(|token| ("pageToken", token)));
-        let page: Wire = self.get(url, api_key, self.request_timeout).await?;
-        let next = page.pagination.next_page_token.filter(|token| !token.is_empty());
-        if !page.pagination.done && next.is_none() {
-            // Half a list must not be taken for the whole.
-            let reason = "the page says that more follow, and has no nextPageToken".to_owned();
-            return Err(ApiError::failed(FailureClass::Malformed, reason));
-        }
-        Ok(OperationsPage {
-            operations: page.results,
-            next_page_token: if page.pagination.done { None } else { next },
-        })
+        let now = clock::wall();
+        self.ask(url, api_key, self.request_timeout, MAX_LIST)
+            .await?
+            .read_as(|body, mask| OperationsPage::parse(body, now, mask))
     }
 
     /// Asks for an operation's log, in the API's order, within a time limit of its own. Lines that make no
@@ -232,54 +223,83 @@ impl Client {
         &self,
         project: &str,
         operation: &str,
-        api_key: &SecretString,
+        api_key: &ApiKey,
         timeout: Duration,
     ) -> Result<Vec<LogLine>, ApiError> {
         let url = self.url(&["projects", project, "operations", operation, "logs"])?;
-        let lines: Vec<Value> = self.get(url, api_key, timeout).await?;
-        Ok(lines.iter().filter_map(LogLine::from_api).collect())
+        self.ask(url, api_key, timeout, MAX_BODY)
+            .await?
+            .read_as(|body, mask| {
+                let mut lines = LogLine::parse_all(body)
+                    .map_err(|error| format!("the body is not a JSON array: {error}"))?;
+                lines.iter_mut().for_each(|line| line.for_each_text(mask));
+                Ok(lines)
+            })
     }
 
     async fn try_get_operation(
         &self,
         project: &str,
         id: &str,
-        api_key: &SecretString,
+        api_key: &ApiKey,
     ) -> Result<Operation, ApiError> {
         let url = self.url(&["projects", project, "operations", id])?;
-        let reply = self.ask(url, api_key, self.request_timeout).await?;
-        reply.operation(id, clock::wall())
+        let reply = self.ask(url, api_key, self.request_timeout, MAX_BODY).await?;
+        let operation = reply.operation(id)?;
+        if !operation.unusable.is_empty() {
+            let members: Vec<&str> = operation.unusable.members().map(Member::as_str).collect();
+            tracing::debug!(
+                project,
+                operation_id = id,
+                members = members.join(", "),
+                "members of the answer cannot be used and count as absent"
+            );
+        }
+        Ok(operation)
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(
+    async fn ask(
         &self,
         url: Url,
-        api_key: &SecretString,
+        api_key: &ApiKey,
         limit: Duration,
-    ) -> Result<T, ApiError> {
-        self.ask(url, api_key, limit).await?.json(clock::wall())
-    }
-
-    async fn ask(&self, url: Url, api_key: &SecretString, limit: Duration) -> Result<Reply, ApiError> {
-        let mut key = HeaderValue::from_str(api_key.expose_secret())
-            .ok()
-            .filter(|key| !key.is_empty())
-            .ok_or_else(|| {
-                ApiError::Unauthorized(
-                    "the API key is empty or has characters that no key has; write it anew".to_owned(),
-                )
-            })?;
-        key.set_sensitive(true);
-        let response = self
+        max_body: usize,
+    ) -> Result<Reply, ApiError> {
+        let key = api_key.header().ok_or_else(|| {
+            ApiError::Unauthorized(
+                "the API key is empty or has characters that no key has; write it again".to_owned(),
+            )
+        })?;
+        let request = self
             .http
             .get(url)
             .header("x-api-key", key)
-            .header(ACCEPT, "application/json, application/problem+json")
+            .header(ACCEPT, HeaderValue::from_static("application/json"))
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
             .timeout(limit)
-            .send()
-            .await
-            .map_err(|error| ApiError::Failed(transport::failure(&error, &self.host, limit)))?;
-        Ok(Reply::read(response, &self.host, limit, api_key).await)
+            .build();
+        let sent = match request {
+            Ok(request) => outbound::send(&self.http, request).await,
+            Err(error) => Err(outbound::SendError {
+                error,
+                is_unprocessed: false,
+            }),
+        };
+        let response = sent.map_err(|failed| {
+            let failure = transport::failure(&failed.error, &self.peer, limit);
+            if failed.is_unprocessed {
+                ApiError::Unprocessed(failure)
+            } else {
+                ApiError::Failed(failure)
+            }
+        })?;
+        let terms = Terms {
+            peer: &self.peer,
+            limit,
+            max_body,
+            now: clock::wall(),
+        };
+        Reply::read(response, terms, api_key).await
     }
 
     /// The base URL with `segments` appended, each percent-encoded.
@@ -298,22 +318,18 @@ impl Client {
     }
 }
 
-/// Host and port of a base URL that can be used, or what is wrong with it.
-fn checked_host(url: &Url) -> Result<String, &'static str> {
-    let host = match (url.scheme(), url.host_str()) {
-        ("http" | "https", Some(host)) => host,
-        _ => return Err("is neither https nor http"),
-    };
+/// What is wrong with a base URL, if something is.
+fn check(url: &Url) -> Result<(), &'static str> {
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err("is neither https nor http");
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("holds a user or password, which do not belong there");
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("holds a query or fragment ('?' or '#')");
     }
-    Ok(match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    })
+    Ok(())
 }
 
 fn read_ca_file(path: &Path) -> Result<Vec<Certificate>, ClientError> {

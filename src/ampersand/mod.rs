@@ -6,19 +6,22 @@
 
 mod api_error;
 mod api_fetch;
+mod api_key;
 mod client;
 mod media_type;
+mod operations_page;
 mod problem;
 mod reply;
 mod transport;
 
 pub use api_error::ApiError;
 pub use api_fetch::{ApiFetch, KeySources};
-pub use client::{Client, ClientError, ClientSettings, OperationsPage};
-pub use reply::Reply;
+pub use api_key::ApiKey;
+pub use client::{Client, ClientError, ClientSettings};
+pub use operations_page::OperationsPage;
+pub use reply::{Reply, Terms};
 
-use crate::core::answer::Answer;
-use crate::core::log_line::LogLine;
+use crate::core::answer::{Answer, LogAnswer, ProjectAnswer};
 use crate::core::watch_list::WatchKey;
 
 /// How a poller gets its answers: from the API, or in tests from a script.
@@ -29,6 +32,12 @@ pub trait Fetch: Send + Sync + 'static {
     /// Looks whether the project has a new API key, and uses it from now on. True if it has.
     fn refresh_key(&self, project: &str) -> impl Future<Output = bool> + Send;
 
-    /// The last errors and warnings in the log of an operation that failed; empty when they cannot be had soon.
-    fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = Vec<LogLine>> + Send;
+    /// Asks once for the last errors and warnings in the log of an operation that failed.
+    fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = LogAnswer> + Send;
+
+    /// Asks once whether the project exists. A script need not answer.
+    fn project_exists(&self, project: &str) -> impl Future<Output = ProjectAnswer> + Send {
+        let reason = format!("nobody was asked for project {project}");
+        async { ProjectAnswer::Unknown(reason) }
+    }
 }

@@ -1,9 +1,12 @@
 //! Problem details (RFC 9457), as the API explains its errors.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 
 use super::media_type::MediaType;
+use crate::core::json;
+use crate::core::retry_after;
 use crate::core::text::one_line;
 
 /// The longest summary in bytes.
@@ -34,51 +37,77 @@ pub(super) struct Problem {
     pub remedy: Option<String>,
     /// Whether the same request may succeed later.
     pub retryable: Option<bool>,
-    /// When it may be tried again.
-    pub retry_after: Option<Timestamp>,
+    /// When it may be tried again, as the API writes it.
+    pub retry_after: Option<String>,
 }
 
 impl Problem {
-    /// The problem details in `body`: any object called `application/problem+json`, or an object called
-    /// JSON that has one of RFC 9457's own members. `None` if this is something else.
+    /// The problem details in `body`: an object called `application/problem+json`, or an object called JSON that has one
+    /// of RFC 9457's own members. `None` if this is something else.
     pub(super) fn parse(media_type: &MediaType, body: &str) -> Option<Self> {
         if !media_type.is_json() {
             return None;
         }
-        let members: Map<String, Value> = serde_json::from_str(body).ok()?;
-        let typical = ["type", "title", "status", "detail"];
-        if !media_type.is_problem() && !typical.iter().any(|name| members.contains_key(*name)) {
-            return None;
-        }
-        let text = |name: &str| members.get(name)?.as_str().map(str::to_owned);
-        let time = |name: &str| members.get(name)?.as_str()?.parse().ok();
-        Some(Self {
-            kind: text("type"),
-            title: text("title"),
-            status: members
-                .get("status")
-                .and_then(Value::as_u64)
-                .and_then(|status| status.try_into().ok()),
-            detail: text("detail"),
-            instance: text("instance"),
-            subsystem: text("subsystem"),
-            time: time("time"),
-            request_id: text("requestId"),
-            causes: members
-                .get("causes")
-                .and_then(Value::as_array)
-                .map(|causes| {
-                    causes
-                        .iter()
-                        .filter_map(Value::as_str)
-                        .map(str::to_owned)
-                        .collect()
-                })
-                .unwrap_or_default(),
-            remedy: text("remedy"),
-            retryable: members.get("retryable").and_then(Value::as_bool),
-            retry_after: time("retryAfter"),
+        let mut found = Self::default();
+        let mut is_typical = false;
+        json::members(body, |name, value| {
+            is_typical |= matches!(name, "type" | "title" | "status" | "detail");
+            match name {
+                "type" => found.kind = value.string(),
+                "title" => found.title = value.string(),
+                "status" => found.status = value.count().and_then(|status| status.try_into().ok()),
+                "detail" => found.detail = value.string(),
+                "instance" => found.instance = value.string(),
+                "subsystem" => found.subsystem = value.string(),
+                "time" => found.time = value.time(),
+                "requestId" => found.request_id = value.string(),
+                "causes" => {
+                    // An element that is no text costs itself alone.
+                    let _ = json::elements(value.text(), |cause| found.causes.extend(cause.string()));
+                }
+                "remedy" => found.remedy = value.string(),
+                "retryable" => found.retryable = value.boolean(),
+                "retryAfter" => found.retry_after = value.string(),
+                _ => {}
+            }
         })
+        .ok()?;
+        (is_typical || media_type.is_problem()).then_some(found)
+    }
+
+    /// Gives every text that the API wrote to `each`.
+    pub(super) fn for_each_text(&mut self, each: &mut dyn FnMut(&mut String)) {
+        // Taken apart in full, so that a new member cannot be forgotten.
+        let Self {
+            kind,
+            title,
+            status: _,
+            detail,
+            instance,
+            subsystem,
+            time: _,
+            request_id,
+            causes,
+            remedy,
+            retryable: _,
+            retry_after,
+        } = self;
+        let texts = [
+            kind,
+            title,
+            detail,
+            instance,
+            subsystem,
+            request_id,
+            remedy,
+            retry_after,
+        ];
+        texts.into_iter().flatten().chain(causes).for_each(each);
+    }
+
+    /// How long it asks to be left alone, seen from `now`.
+    pub(super) fn wait(&self, now: Timestamp) -> Option<Duration> {
+        retry_after::from_body(self.retry_after.as_deref()?, now)
     }
 
     /// The problem in one line of at most about 400 bytes: `404 Not Found: no such operation (check the ID;
@@ -131,7 +160,8 @@ mod tests {
         assert_eq!(problem.subsystem.as_deref(), Some("api"));
         assert_eq!(problem.time, "2024-04-22T18:55:28.456076Z".parse().ok());
         assert_eq!(problem.retryable, Some(false));
-        assert_eq!(problem.retry_after, "2024-04-22T18:56:28Z".parse().ok());
+        let now = "2024-04-22T18:55:28Z".parse().unwrap();
+        assert_eq!(problem.wait(now), Some(Duration::from_secs(60)));
         assert_eq!(
             problem.summary(404, "Not Found"),
             "404 Not Found: Operation not found for the given operation ID. (cause: database query failed; \
@@ -142,7 +172,7 @@ mod tests {
     #[test]
     fn members_of_the_wrong_kind_are_left_out() {
         let json =
-            r#"{"title":7,"status":"404","causes":{"a":1},"retryable":"no","retryAfter":60,"detail":null}"#;
+            r#"{"title":7,"status":"x","causes":{"a":1},"retryable":"no","retryAfter":60,"detail":"\ud800"}"#;
         let problem = Problem::parse(&media_type("application/json"), json).unwrap();
         assert_eq!(problem, Problem::default());
         assert_eq!(problem.summary(404, "Not Found"), "404 Not Found");
@@ -156,6 +186,7 @@ mod tests {
             ("application/problem+json", "[]", false),
             ("application/problem+json", "{", false),
             ("application/json", r#"{"detail":"x"}"#, true),
+            ("application/json", "\u{feff}{\"detail\":1e999}", true),
             ("application/json", r#"{"message":"no Route matched"}"#, false),
             ("text/html", r#"{"title":"x"}"#, false),
         ] {

@@ -1,108 +1,155 @@
 //! What came back for a request, and what that means by its status.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use reqwest::{Response, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
-use serde::de::DeserializeOwned;
 
 use super::api_error::ApiError;
+use super::api_key::ApiKey;
 use super::media_type::MediaType;
 use super::problem::Problem;
 use super::transport;
 use crate::core::answer::{Failure, FailureClass};
+use crate::core::json::Json;
 use crate::core::operation::Operation;
-use crate::core::retry_after;
 use crate::core::text::one_line;
-
-/// The largest body that is read, in bytes.
-const MAX_BODY: usize = 1024 * 1024;
+use crate::outbound::{self, Peer, head};
 
 /// The longest reason made here, in bytes.
 const MAX_REASON: usize = 400;
 
-/// A key this short is not looked for in what the API says: it would be found in innocent words.
-const MIN_KEY_TO_HIDE: usize = 8;
+/// How an answer is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// Who answers.
+    pub peer: &'a Peer,
+    /// The time limit of the exchange.
+    pub limit: Duration,
+    /// The largest body that is read, in bytes.
+    pub max_body: usize,
+    /// The time of day.
+    pub now: Timestamp,
+}
 
-/// An answer with its body, or with what kept the body from arriving.
+/// An answer with its body, or with what kept the body from arriving. Nothing that leaves it has the API key in it.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
     media_type: MediaType,
-    retry_after: Option<String>,
+    /// What `Retry-After` asks for.
+    wait: Option<Duration>,
+    /// The time of day at the API, from which it sees the times that it names.
+    seen_from: Timestamp,
+    now: Timestamp,
     /// The host that a redirect names.
     redirect_host: Option<String>,
-    body: Result<Vec<u8>, Failure>,
+    body: Result<String, Failure>,
+    key: ApiKey,
 }
 
 impl Reply {
-    /// Reads what is needed of `response`. `host` and `limit` are for messages; `key` is kept out of what is read.
-    pub async fn read(mut response: Response, host: &str, limit: Duration, key: &SecretString) -> Self {
-        let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
-        let hidden = |text: &str| without_key(text, key).unwrap_or_else(|| text.to_owned());
-        let status = response.status();
-        // It is told in lower case, which may make a key of what is none.
-        let content_type = header(CONTENT_TYPE).map(|text| hidden(&hidden(text).to_ascii_lowercase()));
-        let media_type = MediaType::parse(content_type.as_deref());
-        let retry_after = header(RETRY_AFTER).map(hidden);
+    /// Reads what is needed of `response`. `key` is kept out of what is read.
+    ///
+    /// # Errors
+    /// When there are more headers than are read.
+    pub async fn read(mut response: Response, terms: Terms<'_>, key: &ApiKey) -> Result<Self, ApiError> {
+        let headers = response.headers();
+        if head::head_size(headers) > outbound::MAX_HEAD {
+            return Err(ApiError::failed(
+                FailureClass::TooLarge,
+                format!(
+                    "{} answered with more than {} bytes of headers",
+                    terms.peer,
+                    outbound::MAX_HEAD
+                ),
+            ));
+        }
+        let mask = key.mask();
+        let header = |name: HeaderName| headers.get(name)?.to_str().ok();
+        let content_type = header(CONTENT_TYPE).map(|text| mask.apply(text));
         let redirect_host = header(LOCATION)
             .and_then(|location| response.url().join(location).ok())
-            .and_then(|target| target.host_str().map(hidden));
-        let wanted = if status == StatusCode::OK {
-            media_type.is_json()
-        } else {
-            status.is_client_error() || status.is_server_error()
-        };
-        let body = if wanted {
-            let body = read_body(&mut response, host, limit).await;
-            body.map(|body| {
-                // What is lossy goes byte by byte, and hardly any body is no text.
-                let text =
-                    str::from_utf8(&body).map_or_else(|_| String::from_utf8_lossy(&body), Cow::Borrowed);
-                match without_key(&text, key) {
-                    Some(text) => text.into_bytes(),
-                    None => body,
-                }
-            })
-        } else {
-            Ok(Vec::new())
-        };
-        Self {
-            status,
-            media_type,
-            retry_after,
+            .and_then(|target| target.host_str().map(|host| mask.apply(host).into_owned()));
+        let coding = head::content_coding(headers).map(|coding| mask.apply(&coding).into_owned());
+        let mut reply = Self {
+            status: response.status(),
+            media_type: MediaType::parse(content_type.as_deref()),
+            wait: head::wait(headers, terms.now),
+            seen_from: head::date(headers, terms.now),
+            now: terms.now,
             redirect_host,
-            body,
+            body: Ok(String::new()),
+            key: key.clone(),
+        };
+        if reply.needs_body() {
+            reply.body = match coding {
+                Some(coding) => Err(malformed(format!(
+                    "the body has the content coding {}, which was not asked for; let whatever is between here and \
+                     the API leave answers as they are",
+                    one_line(&coding, 80)
+                ))),
+                None => read_body(&mut response, terms).await,
+            };
+        }
+        Ok(reply)
+    }
+
+    fn needs_body(&self) -> bool {
+        match self.status {
+            StatusCode::OK => self.media_type.is_json(),
+            other => other.is_client_error() || other.is_server_error(),
         }
     }
 
-    /// The operation `id`, if it is what a 200 holds; else why there is none. `now` is what a date to wait for is seen
-    /// from.
+    /// The operation `id`, if it is what a 200 shows; else why there is none.
     ///
     /// # Errors
     /// When the answer is another one.
-    pub fn operation(self, id: &str, now: Timestamp) -> Result<Operation, ApiError> {
-        let operation: Operation = self.json(now)?;
-        if operation.id == id {
-            return Ok(operation);
+    pub fn operation(self, id: &str) -> Result<Operation, ApiError> {
+        let body = self.text()?;
+        let mut operation =
+            Operation::parse(body, self.now).map_err(|error| self.malformed(&format!("200, but {error}")))?;
+        if operation.id != id {
+            let other = self.key.mask().apply(&operation.id);
+            return Err(self.malformed(&format!(
+                "200, but the member `id` is {} and not {id}, which was asked for",
+                one_line(&other, 128)
+            )));
         }
-        Err(ApiError::failed(
-            FailureClass::Malformed,
-            format!(
-                "asked for operation {id}, but told of {}",
-                one_line(&operation.id, 128)
-            ),
-        ))
+        operation.for_each_text(&mut |text| self.key.mask().apply_to(text));
+        Ok(operation)
     }
 
-    /// The `T` of a 200 as JSON; of anything else, why there is none. `now` is what a date to wait for is
-    /// seen from.
-    pub(super) fn json<T: DeserializeOwned>(self, now: Timestamp) -> Result<T, ApiError> {
+    /// The body of a 200 as `parse` reads it, which removes the API key by the function it is given.
+    ///
+    /// # Errors
+    /// When the answer is another one, or `parse` says what is wrong with it.
+    pub(super) fn read_as<T>(
+        self,
+        parse: impl FnOnce(&str, &mut dyn FnMut(&mut String)) -> Result<T, String>,
+    ) -> Result<T, ApiError> {
+        let body = self.text()?;
+        parse(body, &mut |text| self.key.mask().apply_to(text))
+            .map_err(|problem| self.malformed(&format!("200, but {problem}")))
+    }
+
+    /// Whether it is a 200 as the API gives it, whatever the body is; of anything else, why not.
+    ///
+    /// # Errors
+    /// When the answer is another one.
+    pub(super) fn success(self) -> Result<(), ApiError> {
+        if self.status == StatusCode::OK && self.media_type.is_json() {
+            return Ok(());
+        }
+        self.text().map(drop)
+    }
+
+    /// The body of a 200 that is JSON by its name.
+    fn text(&self) -> Result<&str, ApiError> {
         if self.status != StatusCode::OK {
-            return Err(self.refusal(now));
+            return Err(self.refusal());
         }
         if !self.media_type.is_json() {
             return Err(self.malformed(&format!(
@@ -110,56 +157,41 @@ impl Reply {
                 self.media_type.describe()
             )));
         }
-        let body = self
-            .body
+        self.body
             .as_deref()
-            .map_err(|failure| ApiError::Failed(failure.clone()))?;
-        if let Ok(value) = serde_json::from_slice(body) {
-            return Ok(value);
-        }
-        // Once more for the place of the error: to keep track of that costs as much as to parse.
-        let mut json = serde_json::Deserializer::from_slice(body);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let place = match error.path().to_string() {
-                root if root == "." => String::new(),
-                path => format!(" at {path}"),
-            };
-            self.malformed(&format!(
-                "200 with JSON that is not as agreed{place}: {}",
-                error.inner()
-            ))
-        })?;
-        json.end()
-            .map_err(|error| self.malformed(&format!("200 with more than one JSON value: {error}")))?;
-        Ok(value)
+            .map_err(|failure| ApiError::Failed(failure.clone()))
     }
 
     /// What a status other than 200 means.
-    fn refusal(self, now: Timestamp) -> ApiError {
-        // A body that did not arrive whole explains nothing, but the status stands without it.
-        let problem = self
-            .body
-            .as_deref()
-            .ok()
-            .and_then(|body| Problem::parse(&self.media_type, &String::from_utf8_lossy(body)));
+    fn refusal(&self) -> ApiError {
+        // A body that did not arrive explains nothing.
+        let body = self.body.as_deref().ok();
+        let mut problem = body.and_then(|body| Problem::parse(&self.media_type, body));
+        if let Some(problem) = &mut problem {
+            problem.for_each_text(&mut |text| self.key.mask().apply_to(text));
+        }
+        let is_json = self.media_type.is_json() && body.is_some_and(|body| Json::parse(body).is_ok());
+        let is_retryable = problem
+            .as_ref()
+            .is_some_and(|problem| problem.retryable == Some(true));
         let code = self.status.as_u16();
         let name = self.status.canonical_reason().unwrap_or("(unknown status)");
         let reason = match &problem {
             Some(problem) => problem.summary(code, name),
             None => format!("{code} {name}"),
         };
-        let wait = self
-            .retry_after
-            .as_deref()
-            .and_then(|value| retry_after::from_header(value, now))
-            .or_else(|| retry_after::until(problem.as_ref()?.retry_after?, now));
+        let in_body = problem.as_ref().and_then(|problem| problem.wait(self.seen_from));
+        let wait = self.wait.max(in_body);
         match code {
-            401 => ApiError::Unauthorized(reason),
-            403 => ApiError::Forbidden(reason),
-            404 | 410 => self.not_found(problem.is_some(), reason),
-            408 | 425 => ApiError::failed(FailureClass::ServerError, reason),
             429 => ApiError::Throttled { wait, reason },
             503 if wait.is_some() => ApiError::Throttled { wait, reason },
+            401 if is_json => ApiError::Unauthorized(reason),
+            403 if is_json => ApiError::Forbidden(reason),
+            404 | 410 if problem.is_some() => ApiError::NotFound(reason),
+            408 | 425 | 500..=599 => ApiError::failed(FailureClass::ServerError, reason),
+            400 | 402 | 405..=499 if is_retryable => ApiError::failed(FailureClass::ServerError, reason),
+            400 | 402 | 405..=499 if problem.is_some() => ApiError::Refused(reason),
+            400..=499 => self.not_of_the_api(&reason),
             300..=399 => {
                 let what = match &self.redirect_host {
                     Some(host) => format!("is a redirect to {}, which is not followed", one_line(host, 100)),
@@ -170,44 +202,45 @@ impl Reply {
                     format!("{reason} {what}; check ampersand.base_url"),
                 )
             }
-            400..=499 => ApiError::Refused(reason),
-            500..=599 => ApiError::failed(FailureClass::ServerError, reason),
             _ => self.malformed(&format!("{reason} instead of 200; check ampersand.base_url")),
         }
     }
 
-    /// 404 and 410 are the API's word only with problem details: a proxy or a wrong path says 404 as well.
-    fn not_found(self, is_problem: bool, reason: String) -> ApiError {
-        match self.body {
-            Ok(_) if is_problem => ApiError::NotFound(reason),
+    /// A 4xx is the API's word only as the API says it: a proxy, a login page or a wrong path answers so as well.
+    fn not_of_the_api(&self, reason: &str) -> ApiError {
+        match &self.body {
             Ok(_) => self.malformed(&format!(
-                "{reason} without problem details: not the API seems to answer, but a proxy, or a wrong \
-                 ampersand.base_url was asked"
+                "{reason} without the API's own explanation; a proxy or a login page may have answered: check \
+                 ampersand.base_url and the network"
             )),
-            Err(failure) => ApiError::Failed(failure),
+            Err(failure) => ApiError::failed(
+                failure.class,
+                one_line(&format!("{reason}, and {}", failure.reason), MAX_REASON),
+            ),
         }
     }
 
     fn malformed(&self, reason: &str) -> ApiError {
-        ApiError::failed(FailureClass::Malformed, one_line(reason, MAX_REASON))
+        ApiError::Failed(malformed(self.key.mask().apply(reason).into_owned()))
     }
 }
 
-/// `text` with the API key blotted out, lest an answer that quotes it brings it into logs, events and the state; `None`
-/// if it does not.
-fn without_key(text: &str, key: &SecretString) -> Option<String> {
-    let key = key.expose_secret();
-    (key.len() >= MIN_KEY_TO_HIDE && text.contains(key)).then(|| text.replace(key, "[API key]"))
+fn malformed(reason: String) -> Failure {
+    Failure {
+        class: FailureClass::Malformed,
+        reason: one_line(&reason, MAX_REASON),
+    }
 }
 
-async fn read_body(response: &mut Response, host: &str, limit: Duration) -> Result<Vec<u8>, Failure> {
+async fn read_body(response: &mut Response, terms: Terms<'_>) -> Result<String, Failure> {
+    let Terms { peer, max_body, .. } = terms;
     let too_large = || Failure {
         class: FailureClass::TooLarge,
-        reason: format!("{host} answered with more than {MAX_BODY} bytes"),
+        reason: format!("{peer} answered with more than {max_body} bytes"),
     };
     if response
         .content_length()
-        .is_some_and(|length| length > MAX_BODY as u64)
+        .is_some_and(|length| length > max_body as u64)
     {
         return Err(too_large());
     }
@@ -215,47 +248,15 @@ async fn read_body(response: &mut Response, host: &str, limit: Duration) -> Resu
     while let Some(chunk) = response
         .chunk()
         .await
-        .map_err(|error| transport::failure(&error, host, limit))?
+        .map_err(|error| transport::failure(&error, peer, terms.limit))?
     {
-        if body.len() + chunk.len() > MAX_BODY {
+        if body.len() + chunk.len() > max_body {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    String::from_utf8(body).map_err(|_| malformed("the body is not UTF-8".to_owned()))
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::http;
-
-    use super::*;
-
-    async fn reply(status: u16, header: (&str, &str), body: &str) -> Result<Operation, ApiError> {
-        let response = http::Response::builder()
-            .status(status)
-            .header(header.0, header.1);
-        let response = Response::from(response.body(body.to_owned()).unwrap());
-        let key = SecretString::from("hunter2-hunter2");
-        let limit = Duration::from_secs(1);
-        let reply = Reply::read(response, "api.example.com", limit, &key).await;
-        reply.operation("op", "2026-11-24T12:00:00Z".parse().unwrap())
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_quotes_the_key_does_not_bring_it_into_events() {
-        let body = r#"{"id":"op","projectId":"p","integrationId":"i","configId":"c","installationId":"n",
-            "actionType":"read","status":"failure","result":"the key hunter2-hunter2 was refused"}"#;
-        let operation = reply(200, ("content-type", "application/json"), body)
-            .await
-            .unwrap();
-        assert_eq!(operation.result.as_deref(), Some("the key [API key] was refused"));
-        let kind = ("content-type", "text/HUNTER2-hunter2");
-        let told = reply(200, kind, "").await.unwrap_err().to_string();
-        assert!(told.contains("text/[api key]"), "{told}");
-        let location = ("location", "https://hunter2-hunter2.example.com/");
-        let told = reply(302, location, "").await.unwrap_err().to_string();
-        assert!(!told.contains("hunter2"), "{told}");
-        assert!(told.contains("[API key].example.com"), "{told}");
-    }
-}
+mod tests;

@@ -9,92 +9,115 @@ use rustls::CertificateError;
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::text::one_line;
 use crate::error::{causes, describe_http, find};
+use crate::outbound::{self, MAX_HEAD, Peer};
 
 /// The longest reason in bytes.
 const MAX_REASON: usize = 400;
 
-/// The class of `error`, met while asking `host`, and its cause in words. The URL is not told.
-pub(super) fn failure(error: &reqwest::Error, host: &str, limit: Duration) -> Failure {
-    let (class, reason) = classify(error, host, limit);
+/// The class of `error`, met while asking `peer`, and its cause in words. The URL is left out.
+pub(super) fn failure(error: &reqwest::Error, peer: &Peer, limit: Duration) -> Failure {
+    let (class, reason) = classify(error, peer, limit);
     Failure {
         class,
         reason: one_line(&reason, MAX_REASON),
     }
 }
 
-fn classify(error: &reqwest::Error, host: &str, limit: Duration) -> (FailureClass, String) {
+fn classify(error: &reqwest::Error, peer: &Peer, limit: Duration) -> (FailureClass, String) {
     let cause = describe_http(error);
     if error.is_timeout() {
         let reason = if error.is_connect() {
-            format!(
-                "no connection to {host} in time: {cause}; check the network, and whether a proxy is needed"
-            )
+            let advice = match peer.proxy {
+                Some(_) => PROXY_ADVICE,
+                None => "check the network, and whether a proxy is needed",
+            };
+            format!("no connection to {} in time: {cause}; {advice}", peer.connected())
         } else {
-            format!("no complete answer from {host} within {limit:?}")
+            format!("no complete answer from {peer} within {limit:?}")
         };
         return (FailureClass::Timeout, reason);
     }
     if let Some(tls) = find::<rustls::Error>(error) {
-        return (FailureClass::Tls, describe_tls(tls, host));
+        return (FailureClass::Tls, describe_tls(tls, peer));
     }
     let kind = find_io(error).map(io::Error::kind);
     if error.is_connect() {
-        return describe_connect(error, kind, host, &cause);
+        return describe_connect(error, kind, peer, &cause);
     }
-    if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+    let parse = find::<hyper::Error>(error).filter(|error| error.is_parse());
+    if parse.is_some_and(hyper::Error::is_parse_too_large) {
+        let reason = format!("{peer} answered with more than {MAX_HEAD} bytes of headers");
+        return (FailureClass::TooLarge, reason);
+    }
+    if parse.is_some() {
         let reason = format!(
-            "what {host} answers is not HTTP: {cause}; check ampersand.base_url (https or http, and the port)"
+            "what {peer} answers is not HTTP: {cause}; check ampersand.base_url (https or http, and the port)"
         );
         return (FailureClass::Malformed, reason);
     }
     let reason = match kind {
-        Some(io::ErrorKind::ConnectionReset) => format!("the connection to {host} was reset"),
-        Some(io::ErrorKind::UnexpectedEof) => format!("{host} closed the connection too early: {cause}"),
-        _ => format!("the exchange with {host} broke off: {cause}"),
+        Some(io::ErrorKind::ConnectionReset) => format!("the connection to {peer} was reset"),
+        Some(io::ErrorKind::UnexpectedEof) => format!("{peer} closed the connection too early: {cause}"),
+        _ => format!("the exchange with {peer} broke off: {cause}"),
     };
     (FailureClass::Interrupted, reason)
 }
 
+/// What to do about a proxy.
+const PROXY_ADVICE: &str = "check the proxy, HTTPS_PROXY, HTTP_PROXY and NO_PROXY";
+
 fn describe_connect(
     error: &reqwest::Error,
     kind: Option<io::ErrorKind>,
-    host: &str,
+    peer: &Peer,
     cause: &str,
 ) -> (FailureClass, String) {
-    // The tunnel's error type is private to the HTTP client's libraries; its words are all there is.
-    if cause.contains("tunnel error") {
-        let reason =
-            format!("the proxy gives no connection to {host}: {cause}; check HTTPS_PROXY and NO_PROXY");
+    let connected = peer.connected();
+    if outbound::is_refused_by_proxy(cause) {
+        let reason = format!(
+            "{connected} gives no connection to {}: {cause}; {PROXY_ADVICE}",
+            peer.host
+        );
         return (FailureClass::Connect, reason);
     }
     if error.is_dns() {
-        let reason = format!(
-            "the name {host} is not resolved: {cause}; check ampersand.base_url and DNS, and set HTTPS_PROXY where \
-             the way out is a proxy"
-        );
+        let advice = match peer.proxy {
+            Some(_) => PROXY_ADVICE,
+            None => "check ampersand.base_url and DNS, and set HTTPS_PROXY where the way out is a proxy",
+        };
+        let name = match &peer.proxy {
+            Some(proxy) => format!("of the proxy {proxy}"),
+            None => peer.host.clone(),
+        };
+        let reason = format!("the name {name} is not resolved: {cause}; {advice}");
         return (FailureClass::Connect, reason);
     }
     match kind {
         Some(io::ErrorKind::UnexpectedEof) => {
             let reason =
-                format!("{host} closed the connection during the TLS handshake; check ampersand.base_url");
+                format!("{peer} closed the connection during the TLS handshake; check ampersand.base_url");
             (FailureClass::Tls, reason)
         }
         Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
-            let reason = format!("the connection to {host} was reset while it was set up");
+            let reason = format!("the connection to {peer} was reset while it was set up");
             (FailureClass::Interrupted, reason)
         }
         Some(io::ErrorKind::ConnectionRefused) => {
-            let reason = format!(
-                "no connection to {host}: connection refused; check host and port of ampersand.base_url"
-            );
+            let advice = match peer.proxy {
+                Some(_) => PROXY_ADVICE,
+                None => "check host and port of ampersand.base_url",
+            };
+            let reason = format!("no connection to {connected}: connection refused; {advice}");
             (FailureClass::Connect, reason)
         }
-        _ => (FailureClass::Connect, format!("no connection to {host}: {cause}")),
+        _ => (
+            FailureClass::Connect,
+            format!("no connection to {connected}: {cause}"),
+        ),
     }
 }
 
-fn describe_tls(error: &rustls::Error, host: &str) -> String {
+fn describe_tls(error: &rustls::Error, host: &Peer) -> String {
     use CertificateError as Bad;
     let rustls::Error::InvalidCertificate(bad) = error else {
         return format!("the TLS handshake with {host} failed: {error}");

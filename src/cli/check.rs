@@ -143,7 +143,10 @@ async fn check_keys(settings: &Settings, out: &mut Output) -> anyhow::Result<Opt
     let mut code = None;
     for project in &ampersand.projects {
         let name = &project.name;
-        let answer = client.probe(name, &project.api_key.read_line()?).await;
+        let answer = client
+            .probe(name, &project.api_key.read_line()?.into())
+            .await
+            .of_repeated();
         match answer {
             Answer::Operation(_) | Answer::NotFound(_) => {
                 out.line(&format!("API key of project {name}: good"))?;
@@ -161,7 +164,7 @@ async fn check_keys(settings: &Settings, out: &mut Output) -> anyhow::Result<Opt
                     "API key of project {name}: no telling ({reason}); try again later"
                 ));
             }
-            Answer::Failed(failure) => {
+            Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                 code = code.or(Some(exit::UNREACHABLE));
                 output::error(&format!(
                     "API key of project {name}: the API cannot be asked at {}: {}",

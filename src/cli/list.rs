@@ -88,7 +88,7 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         &project.name,
         &args.integration,
         &args.installation,
-        project.api_key.read_line()?,
+        project.api_key.read_line()?.into(),
         ampersand.max_requests_per_second,
     );
     let mut printer = Printer::new(args.output);
@@ -170,7 +170,7 @@ fn failure(error: PageError, project: &Project, ampersand: &Ampersand) -> Failur
             exit::UNREACHABLE,
             format!("the API asks to be left alone for longer; try again later: {reason}"),
         ),
-        ApiError::Failed(failure) => (
+        ApiError::Failed(failure) | ApiError::Unprocessed(failure) => (
             exit::UNREACHABLE,
             format!(
                 "the API at {} gives no list: {}",

@@ -92,9 +92,7 @@ impl SecretError {
             Self::NotSet { .. } => "set the variable, or name a file with the secret",
             Self::Empty { .. } => "put the secret there",
             Self::SeveralLines { .. } => "leave the secret alone, on one line",
-            Self::IllegalCharacter { .. } => {
-                "put the bare secret there, without spaces, quotation marks or a byte-order mark"
-            }
+            Self::IllegalCharacter { .. } => "put the bare secret there, without spaces or a byte-order mark",
             Self::NotAWebhookSecret { .. } => {
                 "write one secret a line, newest first; this makes one: echo whsec_$(openssl rand -base64 32)"
             }
@@ -131,7 +129,8 @@ impl WebhookSecret {
 }
 
 impl SecretSource {
-    /// Reads a secret of one line, such as an API key or a token: visible ASCII characters, a trailing newline apart.
+    /// Reads a secret of one line, such as an API key or a token: visible ASCII characters. White space and one pair of
+    /// quotes around it are removed.
     ///
     /// Reads a small file, so it may block for a moment.
     ///
@@ -139,9 +138,9 @@ impl SecretSource {
     /// When there is no secret, or one that cannot stand in an HTTP header.
     pub fn read_line(&self) -> Result<SecretString, SecretError> {
         let text = self.read()?;
-        let line = text.expose_secret().trim_end_matches(['\r', '\n']);
+        let line = bare(text.expose_secret());
         let place = || self.to_string();
-        if line.trim().is_empty() {
+        if line.is_empty() {
             return Err(SecretError::Empty { place: place() });
         }
         if line.contains('\n') {
@@ -150,13 +149,14 @@ impl SecretSource {
         match line.chars().position(|c| !c.is_ascii_graphic()) {
             Some(index) => Err(SecretError::IllegalCharacter {
                 place: place(),
-                column: index + 1,
+                column: column_of(line, text.expose_secret()) + index,
             }),
             None => Ok(SecretString::from(line)),
         }
     }
 
-    /// Reads the secrets of a webhook, one a line, newest first. Empty lines are skipped; there is one secret at least.
+    /// Reads the secrets of a webhook, one a line, newest first. White space and one pair of quotes around each are
+    /// removed, and empty lines are skipped; there is one secret at least.
     ///
     /// Reads a small file, so it may block for a moment.
     ///
@@ -167,18 +167,18 @@ impl SecretSource {
         let place = || self.to_string();
         let mut secrets = Vec::new();
         for (index, line) in text.expose_secret().lines().enumerate() {
-            if line.trim().is_empty() {
+            let line = bare(line);
+            if line.is_empty() {
                 continue;
             }
             if secrets.len() == MAX_WEBHOOK_SECRETS {
                 return Err(SecretError::TooMany { place: place() });
             }
-            let secret =
-                WebhookSecret::parse(line.trim()).map_err(|problem| SecretError::NotAWebhookSecret {
-                    place: place(),
-                    line: index + 1,
-                    problem,
-                })?;
+            let secret = WebhookSecret::parse(line).map_err(|problem| SecretError::NotAWebhookSecret {
+                place: place(),
+                line: index + 1,
+                problem,
+            })?;
             secrets.push(secret);
         }
         if secrets.is_empty() {
@@ -198,6 +198,23 @@ impl SecretSource {
             Self::Environment { name, value } => value.clone().ok_or(SecretError::NotSet { name }),
         }
     }
+}
+
+/// `text` without white space and one pair of quotes around it, as environment files and copied settings have them.
+#[must_use]
+pub fn bare(text: &str) -> &str {
+    let text = text.trim();
+    let unquoted = ['"', '\'']
+        .into_iter()
+        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote));
+    unquoted.map_or(text, str::trim)
+}
+
+/// The column, from 1, at which `part` begins on its line of `text`.
+fn column_of(part: &str, text: &str) -> usize {
+    let start = part.as_ptr() as usize - text.as_ptr() as usize;
+    let line = text[..start].rsplit('\n').next().unwrap_or_default();
+    line.chars().count() + 1
 }
 
 /// Displays the place of the secret.
@@ -241,10 +258,18 @@ mod tests {
     fn one_line_secrets() {
         assert_eq!(line("k3y~!").unwrap(), "k3y~!");
         assert_eq!(line("key\r\n\n").unwrap(), "key");
+        assert_eq!(line(" \t key \n").unwrap(), "key");
+        assert_eq!(line("\"key\"\n").unwrap(), "key");
+        assert_eq!(line(" 'k\"y' ").unwrap(), "k\"y");
+        assert_eq!(line("\"\"key\"\"").unwrap(), "\"key\"");
+        assert_eq!(line("\"key").unwrap(), "\"key");
+        assert!(line("\"\"").unwrap_err().ends_with("is empty"));
+        assert!(line("' '").unwrap_err().ends_with("is empty"));
         assert!(line("\n").unwrap_err().ends_with("is empty"));
         assert!(line("").unwrap_err().ends_with("is empty"));
         assert!(line("a\nb").unwrap_err().ends_with("more than one line"));
         assert!(line("key two").unwrap_err().contains("column 4"));
+        assert!(line("\n \"key two\"").unwrap_err().contains("column 6"));
         assert!(line("\u{feff}key").unwrap_err().contains("column 1"));
         assert!(line("kéy").unwrap_err().contains("column 2"));
     }
@@ -261,6 +286,12 @@ mod tests {
         assert_eq!(
             (two[0].expose()[0], two[1].expose()[0], two[0].expose().len()),
             (0x31, 0x0b, 24)
+        );
+        assert_eq!(
+            read(&format!(" \"{SECRET}\" \n'{SECRET}'\n\"\"\n"))
+                .unwrap()
+                .len(),
+            2
         );
         let of_bytes = |n: usize| read(&format!("whsec_{}", BASE64_STANDARD.encode(vec![7; n])));
         assert!(of_bytes(64).is_ok());

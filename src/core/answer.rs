@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::log_line::LogLine;
 use super::operation::Operation;
 
 /// The outcome of one `GET` of one operation.
@@ -15,11 +16,11 @@ pub enum Answer {
     Operation(Box<Operation>),
     /// 404 or 410 with problem details: the API knows no such operation.
     NotFound(String),
-    /// Any other 4xx: this request is refused, and would be again.
+    /// Any other 4xx with problem details: this request is refused, and would be again.
     Refused(String),
-    /// 401: the project's credentials are bad.
+    /// 401 with a JSON body: the project's credentials are bad.
     Unauthorized(String),
-    /// 403: the credentials are bad, or are not good for this operation.
+    /// 403 with a JSON body: the credentials are bad, or are not good for this operation.
     Forbidden(String),
     /// 429, or 503 with a time to wait.
     Throttled {
@@ -28,11 +29,21 @@ pub enum Answer {
         /// What the API said, in one line.
         reason: String,
     },
+    /// The request was not processed: it is repeated once, in the gate's next slot, and is no failed poll.
+    Unprocessed(Failure),
     /// Nothing was learned: see [`Failure`].
     Failed(Failure),
 }
 
 impl Answer {
+    /// What it means when the request was repeated already: a second one that was not processed is a failed poll.
+    pub fn of_repeated(self) -> Self {
+        match self {
+            Self::Unprocessed(failure) => Self::Failed(failure),
+            other => other,
+        }
+    }
+
     /// Whether it shows the operation.
     #[must_use]
     pub fn is_operation(&self) -> bool {
@@ -49,18 +60,20 @@ impl Answer {
             Self::Unauthorized(_) => "unauthorized",
             Self::Forbidden(_) => "forbidden",
             Self::Throttled { .. } => "throttled",
+            Self::Unprocessed(_) => "unprocessed",
             Self::Failed(failure) => failure.class.as_str(),
         }
     }
 
     /// Every name that [`outcome`](Self::outcome) gives.
-    pub const OUTCOMES: [&'static str; 14] = [
+    pub const OUTCOMES: [&'static str; 15] = [
         "operation",
         "not_found",
         "refused",
         "unauthorized",
         "forbidden",
         "throttled",
+        "unprocessed",
         "server_error",
         "connect",
         "tls",
@@ -70,6 +83,57 @@ impl Answer {
         "too_large",
         "redirect",
     ];
+}
+
+/// The outcome of one request for the log of an operation. It counts for pauses, and for nothing else.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub enum LogAnswer {
+    /// The last errors and warnings.
+    Lines(Vec<LogLine>),
+    /// 429, or 503 with a time to wait, as in [`Answer::Throttled`].
+    Throttled {
+        /// How long the API asks to be left alone, not yet capped; `None` if it gave no time.
+        wait: Option<Duration>,
+        /// What the API said, in one line.
+        reason: String,
+    },
+    /// The request was not processed, and may be repeated once.
+    Unprocessed(Failure),
+    /// There is no log to be had, for this reason.
+    Failed(String),
+}
+
+impl LogAnswer {
+    /// The lines, if there are any.
+    #[must_use]
+    pub fn into_lines(self) -> Vec<LogLine> {
+        match self {
+            Self::Lines(lines) => lines,
+            Self::Throttled { .. } | Self::Unprocessed(_) | Self::Failed(_) => Vec::new(),
+        }
+    }
+}
+
+/// The outcome of one request that asks whether a project exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum ProjectAnswer {
+    /// 200, or 403 from the API: the project exists.
+    Exists,
+    /// 404 from the API: the project does not exist.
+    Missing(String),
+    /// 429, or 503 with a time to wait, as in [`Answer::Throttled`].
+    Throttled {
+        /// How long the API asks to be left alone, not yet capped; `None` if it gave no time.
+        wait: Option<Duration>,
+        /// What the API said, in one line.
+        reason: String,
+    },
+    /// The request was not processed, and may be repeated once.
+    Unprocessed(Failure),
+    /// Any other answer proves nothing.
+    Unknown(String),
 }
 
 /// A poll that taught nothing about its operation. It never ends a watch.
@@ -84,7 +148,7 @@ pub struct Failure {
 /// The kinds of failed polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureClass {
-    /// A 5xx status (503 without a time to wait included), 408 or 425.
+    /// A 5xx status (503 without a time to wait included), 408, 425, or a 4xx that may be retried.
     ServerError,
     /// No connection: refused, unreachable, name not resolved, proxy failed.
     Connect,
@@ -94,9 +158,9 @@ pub enum FailureClass {
     Timeout,
     /// The connection broke in the middle of the exchange: reset, closed early, truncated body.
     Interrupted,
-    /// The answer is not what the contract says: content type, JSON, a required member, another operation's ID.
+    /// The answer is not the API's: content type, content coding, JSON, `id` and `status`, a 4xx without problem details.
     Malformed,
-    /// The body is larger than 1 MiB.
+    /// The body or the headers are larger than is read.
     TooLarge,
     /// A 3xx status; redirects are not followed.
     Redirect,

@@ -36,7 +36,7 @@ impl Limits {
 
 /// A place in the queue. Places are never given twice, and the lowest is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(u64);
+pub struct Ticket(i64);
 
 /// What the gate says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,7 +75,9 @@ pub enum Pass {
 pub struct Gate<T> {
     limits: Limits,
     queue: BTreeMap<Ticket, Waiting<T>>,
-    next_ticket: u64,
+    /// The next places at the end and at the front.
+    last: i64,
+    first: i64,
     in_flight: usize,
     has_probe: bool,
     /// The earliest time for the next request, as far as the rate goes.
@@ -102,7 +104,8 @@ impl<T: Copy> Gate<T> {
         Self {
             limits,
             queue: BTreeMap::new(),
-            next_ticket: 0,
+            last: 0,
+            first: -1,
             in_flight: 0,
             has_probe: false,
             next_turn: now,
@@ -174,15 +177,27 @@ impl<T: Copy> Gate<T> {
 
     /// Joins the end of the queue.
     pub fn join(&mut self, who: T, now: Duration) -> Ticket {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
+        let ticket = Ticket(self.last);
+        self.last += 1;
+        self.take_place(ticket, who, now);
+        ticket
+    }
+
+    /// Joins the front of the queue: a request that was not processed is repeated in the next slot.
+    pub fn join_front(&mut self, who: T, now: Duration) -> Ticket {
+        let ticket = Ticket(self.first);
+        self.first -= 1;
+        self.take_place(ticket, who, now);
+        ticket
+    }
+
+    fn take_place(&mut self, ticket: Ticket, who: T, now: Duration) {
         let waiting = Waiting {
             who,
             came: now.into(),
             held: self.held(now).into(),
         };
         self.queue.insert(ticket, waiting);
-        ticket
     }
 
     /// Leaves the queue. The others keep their order.

@@ -19,9 +19,9 @@ const FEW: usize = 1_000;
 /// What an operation shares with others of its integration: hundreds of thousands of operations are of a few kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Kind {
-    /// The Ampersand project ID.
+    /// The Ampersand project ID; empty if it is not known.
     pub project_id: String,
-    /// The integration ID.
+    /// The integration ID; empty if it is not known.
     pub integration_id: String,
     /// The objects that are read.
     pub objects: Vec<String>,
@@ -32,8 +32,8 @@ impl Kind {
     #[must_use]
     pub fn of(operation: &Operation) -> Self {
         Self {
-            project_id: text::cut(&operation.project_id, MAX_NAME),
-            integration_id: text::cut(&operation.integration_id, MAX_NAME),
+            project_id: text::cut(operation.project_id.as_deref().unwrap_or_default(), MAX_NAME),
+            integration_id: text::cut(operation.integration_id.as_deref().unwrap_or_default(), MAX_NAME),
             objects: objects(operation).map(|name| text::cut(name, MAX_NAME)).collect(),
         }
     }
@@ -41,9 +41,15 @@ impl Kind {
     /// Whether the operation has these.
     #[must_use]
     pub fn is_of(&self, operation: &Operation) -> bool {
-        text::is_cut_of(&self.project_id, &operation.project_id, MAX_NAME)
-            && text::is_cut_of(&self.integration_id, &operation.integration_id, MAX_NAME)
-            && self.objects.len() == objects(operation).count()
+        text::is_cut_of(
+            &self.project_id,
+            operation.project_id.as_deref().unwrap_or_default(),
+            MAX_NAME,
+        ) && text::is_cut_of(
+            &self.integration_id,
+            operation.integration_id.as_deref().unwrap_or_default(),
+            MAX_NAME,
+        ) && self.objects.len() == objects(operation).count()
             && self
                 .objects
                 .iter()
@@ -112,23 +118,17 @@ impl Kinds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::operation::{ActionType, Metadata, Status};
+    use crate::core::operation::{Metadata, Status};
 
     fn operation(integration_id: &str, objects: &[String]) -> Operation {
         Operation {
-            id: "op".to_owned(),
-            project_id: "p".to_owned(),
-            integration_id: integration_id.to_owned(),
-            config_id: "c".to_owned(),
-            installation_id: "i".to_owned(),
-            action_type: ActionType::Read,
-            status: Status::InProgress,
-            result: None,
-            create_time: None,
+            project_id: Some("p".to_owned()),
+            integration_id: Some(integration_id.to_owned()),
             metadata: Some(Metadata {
                 objects: Some(objects.to_vec()),
                 ..Metadata::default()
             }),
+            ..Operation::new("op", Status::InProgress)
         }
     }
 

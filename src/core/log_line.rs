@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
+use super::json::{self, Json};
 use super::text;
 
 /// One line of an operation's log.
@@ -43,30 +43,70 @@ pub struct LogMessage {
 }
 
 impl LogLine {
-    /// The line that the API wrote as `json`; `None` if there is neither a message nor an error in it.
+    /// The lines of a log, in their order. Those that say nothing are left out.
+    ///
+    /// # Errors
+    /// When the text is not a JSON array.
+    pub fn parse_all(log: &str) -> serde_json::Result<Vec<Self>> {
+        let mut lines = Vec::new();
+        json::elements(log, |line| lines.extend(Self::parse(line)))?;
+        Ok(lines)
+    }
+
+    /// The line that the API wrote; `None` if there is neither a message nor an error in it.
     #[must_use]
-    pub fn from_api(json: &Value) -> Option<Self> {
-        let line = json.as_object()?;
-        let message = line.get("message")?;
-        let (msg, rest) = match message {
-            Value::String(msg) => (Some(msg.clone()), None),
-            Value::Object(members) => (member(members, "msg"), Some(members)),
-            _ => (None, None),
-        };
-        let error = rest.and_then(|members| member(members, "error"));
+    pub fn parse(line: Json<'_>) -> Option<Self> {
+        let mut found = Self::default();
+        let (mut msg, mut error) = (None, None);
+        line.members(|name, value| match name {
+            "timestamp" => found.timestamp = value.time(),
+            "severity" => found.severity = value.string().unwrap_or_default(),
+            "message" => {
+                msg = value.string();
+                let message = &mut found.message;
+                value.members(|name, value| match name {
+                    "msg" => msg = value.string(),
+                    "error" => error = value.string(),
+                    "operation_id" => message.operation_id = value.string(),
+                    "details" => message.details = details(value),
+                    _ => {}
+                });
+            }
+            _ => {}
+        });
         if msg.is_none() && error.is_none() {
             return None;
         }
-        Some(Self {
-            timestamp: member(line, "timestamp").and_then(|time| time.parse().ok()),
-            severity: member(line, "severity").unwrap_or_default(),
-            message: LogMessage {
-                msg: msg.unwrap_or_default(),
-                error,
-                operation_id: rest.and_then(|members| member(members, "operation_id")),
-                details: rest.map(details).unwrap_or_default(),
-            },
-        })
+        found.message.msg = msg.unwrap_or_default();
+        found.message.error = error;
+        Some(found)
+    }
+
+    /// Gives every text that the API wrote to `each`.
+    pub fn for_each_text(&mut self, each: &mut dyn FnMut(&mut String)) {
+        // Taken apart in full, so that a new member cannot be forgotten.
+        let Self {
+            timestamp: _,
+            severity,
+            message:
+                LogMessage {
+                    msg,
+                    error,
+                    operation_id,
+                    details,
+                },
+        } = self;
+        each(severity);
+        each(msg);
+        error.iter_mut().chain(operation_id).for_each(&mut *each);
+        *details = std::mem::take(details)
+            .into_iter()
+            .map(|(mut name, mut value)| {
+                each(&mut name);
+                each(&mut value);
+                (name, value)
+            })
+            .collect();
     }
 
     /// The line in at most about `max` bytes: long texts are cut, and details go before the message does.
@@ -114,33 +154,29 @@ pub fn last_warnings(mut lines: Vec<LogLine>, max: usize) -> Vec<LogLine> {
     lines.split_off(lines.len().saturating_sub(max))
 }
 
-fn member(members: &Map<String, Value>, name: &str) -> Option<String> {
-    members.get(name)?.as_str().map(str::to_owned)
-}
-
 /// `details`, with whatever is not a string written as JSON.
-fn details(message: &Map<String, Value>) -> BTreeMap<String, String> {
-    let Some(Value::Object(members)) = message.get("details") else {
-        return BTreeMap::new();
-    };
-    members
-        .iter()
-        .map(|(name, value)| {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            (name.clone(), value)
-        })
-        .collect()
+fn details(value: Json<'_>) -> BTreeMap<String, String> {
+    let mut details = BTreeMap::new();
+    value.members(|name, value| {
+        let text = value.string().unwrap_or_else(|| value.text().to_owned());
+        details.insert(name.to_owned(), text);
+    });
+    details
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
+    fn parse(line: &Value) -> Option<LogLine> {
+        LogLine::parse_all(&format!("[{line}]")).unwrap().pop()
+    }
+
     #[test]
     fn every_member_is_kept() {
-        let line = LogLine::from_api(&json!({
+        let line = parse(&json!({
             "timestamp": "2023-07-13T21:34:44.816354Z",
             "severity": "ERROR",
             "message": {"msg": "read failed", "error": "401", "operation_id": "op",
@@ -160,13 +196,35 @@ mod tests {
 
     #[test]
     fn half_a_line_is_kept_and_an_empty_one_is_not() {
-        let plain = LogLine::from_api(&json!({"message": "hello", "timestamp": "yesterday", "severity": 7}));
+        let plain = parse(&json!({"message": "hello", "timestamp": "yesterday", "severity": 7}));
         assert_eq!(plain.map(|line| line.message.msg).as_deref(), Some("hello"));
-        let bare = LogLine::from_api(&json!({"message": {"error": "boom", "details": "none"}})).unwrap();
+        let bare = parse(&json!({"message": {"error": "boom", "details": "none"}})).unwrap();
         assert_eq!(bare.message.error.as_deref(), Some("boom"));
+        let half = LogLine::parse_all(
+            r#"[{"severity":"\ud800","message":{"msg":"x","error":"\ud800","details":{"a":1e999,"b":"\ud800"}}}]"#,
+        );
+        let half = half.unwrap().pop().unwrap();
+        assert_eq!((half.severity.as_str(), half.message.error), ("", None));
+        assert_eq!(half.message.details["a"], "1e999");
         for nothing in [json!(null), json!([]), json!({}), json!({"message": {"msg": 7}})] {
-            assert_eq!(LogLine::from_api(&nothing), None, "{nothing}");
+            assert_eq!(parse(&nothing), None, "{nothing}");
         }
+    }
+
+    #[test]
+    fn every_text_is_given() {
+        let mut line = parse(&json!({
+            "severity": "a",
+            "message": {"msg": "b", "error": "c", "operation_id": "d", "details": {"e": "f", "g": [1]}},
+        }))
+        .unwrap();
+        line.for_each_text(&mut |text| text.insert(0, '-'));
+        let printed = serde_json::to_value(&line).unwrap();
+        assert_eq!(
+            printed,
+            json!({"severity": "-a", "message": {"msg": "-b", "error": "-c", "operation_id": "-d",
+                "details": {"-e": "-f", "-g": "-[1]"}}})
+        );
     }
 
     #[test]

@@ -1,52 +1,249 @@
-//! What the API says of an operation: the typed model of the contract's `Operation`.
+//! What the API says of an operation: the typed model of the contract's `Operation`, and how it is read.
+
+mod metadata;
+mod unusable;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use self::metadata::{Metadata, Progress, Retry};
+pub use self::unusable::{Member, Unusable};
+
+use super::json::{self, Json};
+use super::start_time;
 
 /// An operation as `GET …/operations/{id}` answers it.
 ///
-/// Members that the contract requires must be there, or parsing fails. Members that may be absent are `None`
-/// also when they are null or not what the contract says: a malformed extra must not blind the watch to the
-/// status. Unknown members are ignored. Source: the Ampersand public API specification.
+/// Only `id` and `status` are needed. Any other member that is missing, `null` or cannot be used is `None`. Source: the
+/// Ampersand public API specification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
     /// The operation ID.
     pub id: String,
     /// The Ampersand project ID.
-    pub project_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
     /// The integration ID.
-    pub integration_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integration_id: Option<String>,
     /// The config ID.
-    pub config_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_id: Option<String>,
     /// The installation (customer instance) that the operation runs for.
-    pub installation_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installation_id: Option<String>,
     /// What kind of action runs.
-    pub action_type: ActionType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action_type: Option<ActionType>,
     /// Where the operation stands.
     pub status: Status,
     /// What the operation accomplished, in a sentence such as `[contact] No new data found`.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
-    /// When the operation was created.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    /// When the operation was created: what the API says, or the time in the ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub create_time: Option<Timestamp>,
     /// Objects, retries and progress.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+    /// The members that were there and could not be used.
+    #[serde(skip)]
+    pub unusable: Unusable,
+}
+
+/// Why an answer does not show an operation.
+#[derive(Debug, Error)]
+pub enum Unreadable {
+    /// It is not a JSON object.
+    #[error("the body is not a JSON object: {0}")]
+    NotAnObject(serde_json::Error),
+    /// A member that is needed is missing.
+    #[error("the member `{0}` is missing")]
+    Missing(&'static str),
+    /// A member that is needed is not a string.
+    #[error("the member `{0}` is not a string")]
+    NotAString(&'static str),
+    /// A member that is needed is ambiguous.
+    #[error("the member `{0}` is there twice")]
+    Twice(&'static str),
+}
+
+impl Operation {
+    /// An operation of which nothing else is known.
+    #[must_use]
+    pub fn new(id: impl Into<String>, status: Status) -> Self {
+        Self {
+            id: id.into(),
+            project_id: None,
+            integration_id: None,
+            config_id: None,
+            installation_id: None,
+            action_type: None,
+            status,
+            result: None,
+            create_time: None,
+            metadata: None,
+            unusable: Unusable::default(),
+        }
+    }
+
+    /// Reads an operation. `now` decides which times can be true.
+    ///
+    /// # Errors
+    /// When there is not exactly one `id` and one `status`, both strings.
+    pub fn parse(text: &str, now: Timestamp) -> Result<Self, Unreadable> {
+        let (mut id, mut status) = (Needed::new("id"), Needed::new("status"));
+        let mut found = Self::new(String::new(), Status::InProgress);
+        let mut reader = Reader::default();
+        json::members(text, |name, value| match name {
+            "id" => id.take(value),
+            "status" => status.take(value),
+            "projectId" => reader.take(&mut found.project_id, Member::ProjectId, value, Json::string),
+            "integrationId" => reader.take(
+                &mut found.integration_id,
+                Member::IntegrationId,
+                value,
+                Json::string,
+            ),
+            "configId" => reader.take(&mut found.config_id, Member::ConfigId, value, Json::string),
+            "installationId" => reader.take(
+                &mut found.installation_id,
+                Member::InstallationId,
+                value,
+                Json::string,
+            ),
+            "actionType" => reader.take(&mut found.action_type, Member::ActionType, value, |value| {
+                value.string().map(ActionType::from)
+            }),
+            "result" => reader.take(&mut found.result, Member::Result, value, Json::string),
+            "createTime" => reader.take(&mut found.create_time, Member::CreateTime, value, |value| {
+                value.time().and_then(|time| start_time::plausible(time, now))
+            }),
+            "metadata" => {
+                found.metadata = reader.object(Member::Metadata, value, Metadata::take);
+            }
+            _ => {}
+        })
+        .map_err(Unreadable::NotAnObject)?;
+        found.id = id.get()?;
+        found.status = Status::from(status.get()?);
+        if found.create_time.is_none() {
+            found.create_time = start_time::of_id(&found.id, now);
+        }
+        found.unusable = reader.unusable;
+        Ok(found)
+    }
+
+    /// Gives every text that the API wrote to `each`.
+    pub fn for_each_text(&mut self, each: &mut dyn FnMut(&mut String)) {
+        // Taken apart in full, so that a new member cannot be forgotten.
+        let Self {
+            id,
+            project_id,
+            integration_id,
+            config_id,
+            installation_id,
+            action_type,
+            status,
+            result,
+            create_time: _,
+            metadata,
+            unusable: _,
+        } = self;
+        each(id);
+        let texts = [project_id, integration_id, config_id, installation_id, result];
+        texts.into_iter().flatten().for_each(&mut *each);
+        if let Some(ActionType::Other(text)) = action_type {
+            each(text);
+        }
+        if let Status::Other(text) = status {
+            each(text);
+        }
+        let Some(Metadata {
+            objects,
+            retry: _,
+            progress,
+        }) = metadata
+        else {
+            return;
+        };
+        objects.iter_mut().flatten().for_each(&mut *each);
+        if let Some(Progress {
+            installation_id,
+            object_name,
+            operation_id,
+            records_processed: _,
+            records_estimated_total: _,
+        }) = progress
+        {
+            let texts = [installation_id, object_name, operation_id];
+            texts.into_iter().flatten().for_each(&mut *each);
+        }
+    }
+}
+
+/// A member that is needed, as far as it was found.
+struct Needed {
+    name: &'static str,
+    found: Option<Result<String, Unreadable>>,
+}
+
+impl Needed {
+    fn new(name: &'static str) -> Self {
+        Self { name, found: None }
+    }
+
+    fn take(&mut self, value: Json<'_>) {
+        self.found = Some(match self.found {
+            None => value.string().ok_or(Unreadable::NotAString(self.name)),
+            Some(_) => Err(Unreadable::Twice(self.name)),
+        });
+    }
+
+    fn get(self) -> Result<String, Unreadable> {
+        self.found.unwrap_or(Err(Unreadable::Missing(self.name)))
+    }
+}
+
+/// Reads members, and notes which cannot be used.
+#[derive(Default)]
+struct Reader {
+    unusable: Unusable,
+}
+
+impl Reader {
+    fn take<'a, T>(
+        &mut self,
+        place: &mut Option<T>,
+        member: Member,
+        value: Json<'a>,
+        read: impl FnOnce(Json<'a>) -> Option<T>,
+    ) {
+        *place = if value.is_null() { None } else { read(value) };
+        if place.is_none() && !value.is_null() {
+            self.unusable.insert(member);
+        }
+    }
+
+    /// An object of which each member counts by itself.
+    fn object<T: Default>(
+        &mut self,
+        member: Member,
+        value: Json<'_>,
+        take: fn(&mut T, &mut Self, &str, Json<'_>),
+    ) -> Option<T> {
+        if value.is_null() {
+            return None;
+        }
+        let mut object = T::default();
+        let is_object = value.members(|name, value| take(&mut object, self, name, value));
+        if !is_object || value.is_too_deep() {
+            self.unusable.insert(member);
+        }
+        is_object.then_some(object)
+    }
 }
 
 /// The kind of action that an operation runs.
@@ -132,157 +329,5 @@ impl From<Status> for String {
     }
 }
 
-/// Further details of an operation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Members", rename_all = "camelCase")]
-pub struct Metadata {
-    /// Names of the objects that are read or written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub objects: Option<Vec<String>>,
-    /// How often the platform retried the operation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Retry>,
-    /// How far a read has come.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
-}
-
-/// The platform's own retries of an operation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retry {
-    /// How many attempts were made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<u64>,
-    /// When the last attempt was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_attempt: Option<Timestamp>,
-    /// When the platform last notified of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_notified: Option<Timestamp>,
-}
-
-/// How far a read has come.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Progress {
-    /// The installation that is read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub installation_id: Option<String>,
-    /// The object that is read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub object_name: Option<String>,
-    /// The operation that reads it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub operation_id: Option<String>,
-    /// Records processed so far.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub records_processed: Option<u64>,
-    /// Records expected in total: an estimate made at the start, which only some providers give.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub records_estimated_total: Option<u64>,
-}
-
-/// The members of a JSON object, of which those that are not what the contract says are as good as absent.
-type Members = serde_json::Map<String, Value>;
-
-fn take<T: DeserializeOwned>(members: &mut Members, name: &str) -> Option<T> {
-    serde_json::from_value(members.remove(name)?).ok()
-}
-
-fn take_object<T: From<Members>>(members: &mut Members, name: &str) -> Option<T> {
-    match members.remove(name)? {
-        Value::Object(inner) => Some(inner.into()),
-        _ => None,
-    }
-}
-
-impl From<Members> for Metadata {
-    fn from(mut members: Members) -> Self {
-        Self {
-            objects: take(&mut members, "objects"),
-            retry: take_object(&mut members, "retry"),
-            progress: take_object(&mut members, "progress"),
-        }
-    }
-}
-
-impl From<Members> for Retry {
-    fn from(mut members: Members) -> Self {
-        Self {
-            attempts: take(&mut members, "attempts"),
-            last_attempt: take(&mut members, "lastAttempt"),
-            last_notified: take(&mut members, "lastNotified"),
-        }
-    }
-}
-
-impl From<Members> for Progress {
-    fn from(mut members: Members) -> Self {
-        Self {
-            installation_id: take(&mut members, "installationId"),
-            object_name: take(&mut members, "objectName"),
-            operation_id: take(&mut members, "operationId"),
-            records_processed: take(&mut members, "recordsProcessed"),
-            records_estimated_total: take(&mut members, "recordsEstimatedTotal"),
-        }
-    }
-}
-
-/// `Some` of what parses, `None` of anything else (see [`Operation`]).
-fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    Ok(serde_json::from_value(value).ok())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(json: &str) -> Result<Operation, serde_json::Error> {
-        serde_json::from_str(json)
-    }
-
-    const REQUIRED: &str = r#""id":"op","projectId":"p","integrationId":"i","configId":"c","installationId":"n","actionType":"read""#;
-
-    #[test]
-    fn every_member_of_the_contract_is_kept() {
-        let json = r#"{"id":"op","projectId":"p","integrationId":"i","configId":"c","installationId":"n","actionType":"read","status":"in_progress","result":"r","createTime":"2023-07-13T21:34:44.816354Z","metadata":{"objects":["contact"],"retry":{"attempts":2,"lastAttempt":"2023-07-13T21:34:44Z","lastNotified":"2023-07-13T21:34:45Z"},"progress":{"installationId":"n","objectName":"contact","operationId":"op","recordsProcessed":1250,"recordsEstimatedTotal":5000}}}"#;
-        let operation = parse(json).unwrap();
-        assert_eq!(serde_json::to_string(&operation).unwrap(), json);
-    }
-
-    #[test]
-    fn a_missing_required_member_is_an_error() {
-        assert!(parse(r#"{"status":"success"}"#).is_err());
-        assert!(parse(&format!("{{{REQUIRED}}}")).is_err());
-        assert!(parse(&format!(r#"{{{REQUIRED},"status":null}}"#)).is_err());
-    }
-
-    #[test]
-    fn malformed_extras_do_not_hide_the_status() {
-        for extra in [
-            r#""metadata":null"#,
-            r#""metadata":7"#,
-            r#""metadata":{"progress":{"recordsProcessed":-1,"recordsEstimatedTotal":"many"}}"#,
-            r#""metadata":{"objects":[1,2],"retry":[]}"#,
-            r#""createTime":"yesterday""#,
-            r#""result":{}"#,
-            r#""brandNew":[[[]]]"#,
-        ] {
-            let operation = parse(&format!(r#"{{{REQUIRED},"status":"success",{extra}}}"#)).unwrap();
-            assert_eq!(operation.status, Status::Success, "{extra}");
-            assert_eq!(operation.result, None);
-        }
-    }
-
-    #[test]
-    fn unknown_words_are_kept_verbatim() {
-        let operation = parse(&format!(r#"{{{REQUIRED},"status":"Cancelled by user"}}"#)).unwrap();
-        assert_eq!(operation.status, Status::Other("Cancelled by user".into()));
-        assert_eq!(
-            ActionType::from("purge".to_owned()),
-            ActionType::Other("purge".into())
-        );
-    }
-}
+mod tests;

@@ -61,6 +61,8 @@ pub struct Visit {
     pub due: Option<Span>,
     /// How long the gate had been held back when it came there first.
     pub held_before: Span,
+    /// Whether the request is repeated because it was not processed.
+    pub is_repeated: bool,
 }
 
 /// A 403 that may be the project's or the operation's own.
@@ -278,6 +280,7 @@ mod tests {
             Visit {
                 due: Some(self.now.into()),
                 held_before: Span::ZERO,
+                is_repeated: false,
             }
         }
 

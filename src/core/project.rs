@@ -6,9 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
+use super::answer::{Answer, ProjectAnswer};
 use super::event::{ApiData, Event, EventType};
 use super::schedule::Pace;
+
+/// How often the API may be asked whether a project exists.
+const ASK_AGAIN: Duration = Duration::from_mins(1);
 
 /// A moment by two clocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,8 +42,6 @@ pub struct Context<'a> {
 /// What is remembered of a project. What is skipped in writing is learned anew after a restart.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Project {
-    /// Whether any of its watches was ever answered with an operation.
-    known: bool,
     /// Since when it has been told unreachable.
     unreachable: Option<Timestamp>,
     /// Since when its credentials have been told rejected.
@@ -56,6 +57,11 @@ pub struct Project {
     failing: Option<Moment>,
     #[serde(skip)]
     answered: Option<Duration>,
+    /// When the API last proved that the project exists, and when it was asked for that.
+    #[serde(skip)]
+    proven: Option<Duration>,
+    #[serde(skip)]
+    asked: Option<Duration>,
     #[serde(skip)]
     paused_until: Option<Duration>,
     #[serde(skip)]
@@ -137,7 +143,7 @@ impl Project {
                 }
                 Concerns::Project
             }
-            Answer::Failed(failure) => {
+            Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                 self.put_off_probe(probe, cx);
                 let since = *self.failing.get_or_insert(cx.now);
                 if cx.now.steady.saturating_sub(since.steady) >= cx.unreachable_after {
@@ -149,16 +155,32 @@ impl Project {
         (concerns, events)
     }
 
-    /// Takes in that an operation was not found through the grace time while none of several ever was: the project
-    /// is wrong, not the operation.
-    pub fn doubt(&mut self, cx: &Context<'_>) -> Vec<Event> {
+    /// The API is asked whether the project exists.
+    pub fn ask(&mut self, now: Moment) {
+        self.asked = Some(now.steady);
+    }
+
+    /// Takes in what the API says of the project itself.
+    pub fn observe_project(&mut self, answer: &ProjectAnswer, cx: &Context<'_>) -> Vec<Event> {
         let mut events = Vec::new();
-        let reason = format!(
-            "not one of the {} watched operations was found: is the project's name right, and is the API key of this project?",
-            cx.watches
-        );
-        self.tell_unreachable(cx.now.wall, &reason, cx, &mut events);
+        match answer {
+            ProjectAnswer::Exists => self.proven = Some(cx.now.steady),
+            ProjectAnswer::Missing(reason) => {
+                let reason = format!(
+                    "the API does not know the project: {reason}; is its name right, and is the API key of this project?"
+                );
+                self.tell_unreachable(cx.now.wall, &reason, cx, &mut events);
+            }
+            ProjectAnswer::Throttled { wait, .. } => self.throttle(*wait, cx),
+            ProjectAnswer::Unprocessed(_) | ProjectAnswer::Unknown(_) => {}
+        }
         events
+    }
+
+    /// Takes in that a request other than a poll was throttled.
+    pub fn throttle(&mut self, wait: Option<Duration>, cx: &Context<'_>) {
+        self.throttled.get_or_insert(cx.now);
+        self.pause(wait, cx);
     }
 
     /// Takes in that the API refuses all of several operations repeatedly: the project or its settings are wrong.
@@ -185,11 +207,6 @@ impl Project {
         self.next_probe = now.steady;
     }
 
-    /// One of its watches was answered with an operation, be it before this start.
-    pub fn recognise(&mut self) {
-        self.known = true;
-    }
-
     /// What `next` came from could not be recorded, so that it is found again; that the API answered, or did not, is
     /// true all the same.
     pub fn keep_reach(&mut self, next: &Self) {
@@ -202,10 +219,17 @@ impl Project {
         self.doubted_by = None;
     }
 
-    /// Whether a 404 speaks of the operation rather than of the project.
+    /// How long ago the API last proved that the project exists.
     #[must_use]
-    pub fn is_known(&self, watches: usize) -> bool {
-        self.known || watches <= 1
+    pub fn proven_ago(&self, now: Moment) -> Option<Duration> {
+        self.proven.map(|at| now.steady.saturating_sub(at))
+    }
+
+    /// Whether the API may be asked now whether the project exists: at most once a minute.
+    #[must_use]
+    pub fn may_ask(&self, now: Moment) -> bool {
+        self.asked
+            .is_none_or(|at| now.steady.saturating_sub(at) >= ASK_AGAIN)
     }
 
     /// For how long polls have failed without one success; zero when the last was one.
@@ -271,7 +295,7 @@ impl Project {
     }
 
     fn succeed(&mut self, probe: bool, cx: &Context<'_>, events: &mut Vec<Event>) {
-        self.known = true;
+        self.proven = Some(cx.now.steady);
         self.failing = None;
         self.throttles = 0;
         self.throttled = None;
@@ -388,7 +412,7 @@ fn api(event_type: EventType, since: Timestamp, reason: &str, cx: &Context<'_>) 
 mod tests {
     use super::*;
     use crate::core::answer::{Failure, FailureClass};
-    use crate::core::operation::{ActionType, Operation, Status};
+    use crate::core::operation::{Operation, Status};
 
     struct Bench {
         project: Project,
@@ -451,18 +475,7 @@ mod tests {
     }
 
     fn found() -> Answer {
-        Answer::Operation(Box::new(Operation {
-            id: "a".into(),
-            project_id: "p".into(),
-            integration_id: "i".into(),
-            config_id: "c".into(),
-            installation_id: "n".into(),
-            action_type: ActionType::Read,
-            status: Status::InProgress,
-            result: None,
-            create_time: None,
-            metadata: None,
-        }))
+        Answer::Operation(Box::new(Operation::new("a", Status::InProgress)))
     }
 
     fn failed() -> Answer {
@@ -694,15 +707,35 @@ mod tests {
     }
 
     #[test]
-    fn a_project_of_which_nothing_was_ever_found_is_told_once() {
+    fn a_project_that_the_api_does_not_know_is_reported_once_until_it_answers() {
         let mut bench = Bench::new();
-        assert!(!bench.project.is_known(3) && bench.project.is_known(1));
         let mut project = bench.project.clone();
-        assert_eq!(project.doubt(&bench.context()).len(), 1);
-        assert_eq!(project.doubt(&bench.context()).len(), 0);
+        assert!(project.may_ask(bench.now));
+        project.ask(bench.now);
+        assert!(!project.may_ask(bench.now));
+        let missing = ProjectAnswer::Missing("404 Not Found".into());
+        assert_eq!(project.observe_project(&missing, &bench.context()).len(), 1);
+        assert_eq!(project.observe_project(&missing, &bench.context()).len(), 0);
+        assert_eq!(project.proven_ago(bench.now), None);
         bench.project = project;
         assert_eq!(bench.meet("a", &found(), false).1, ["api.reachable"]);
-        assert!(bench.project.is_known(3));
+        assert_eq!(bench.project.proven_ago(bench.now), Some(Duration::ZERO));
+        bench.pass(60);
+        assert!(bench.project.may_ask(bench.now));
+        let _ = bench
+            .project
+            .clone()
+            .observe_project(&ProjectAnswer::Exists, &bench.context());
+        assert_eq!(bench.project.proven_ago(bench.now), Some(Duration::from_mins(1)));
+    }
+
+    #[test]
+    fn a_request_other_than_a_poll_that_is_throttled_pauses_the_project() {
+        let mut bench = Bench::new();
+        let mut project = bench.project.clone();
+        project.throttle(Some(Duration::from_secs(30)), &bench.context());
+        bench.project = project;
+        assert_eq!(bench.paused_for(), Some(30));
     }
 
     #[test]

@@ -126,8 +126,8 @@ pub struct Context<'a> {
     pub held: Duration,
     /// A number between 0 and 1, drawn anew.
     pub chance: f64,
-    /// Whether a 404 speaks of this operation: not so while not one of the project's several watches was ever found.
-    pub project_known: bool,
+    /// How long ago the API last proved that the project exists: then a 404 speaks of the operation.
+    pub project_proven: Option<Duration>,
     /// How long ago any watch of the project was answered with an operation.
     pub project_answered: Option<Duration>,
     /// Whether all other unfinished watches of the project, at least one, are refused too: then the project reports it.
@@ -272,6 +272,13 @@ impl Watch {
         self.in_sight = false;
     }
 
+    /// The ID of the installation, where it is known.
+    #[must_use]
+    pub fn installation(&self) -> Option<&str> {
+        let installation = self.facts.as_deref().map(|facts| &*facts.installation_id);
+        installation.filter(|id| !id.is_empty())
+    }
+
     /// Whether the API did not know the operation when it was asked last.
     #[must_use]
     pub fn is_missing(&self) -> bool {
@@ -396,7 +403,7 @@ impl Watch {
                 self.in_sight = false;
                 Some(self.schedule.after_failure(cx.pace, cx.chance))
             }
-            Answer::Failed(failure) => {
+            Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                 self.last_error = Some(failure.reason.as_str().into());
                 self.fail(failure, cx, &mut events);
                 Some(self.schedule.after_failure(cx.pace, cx.chance))
@@ -460,10 +467,16 @@ impl Watch {
         let traits = facts.map(|facts| &facts.kind);
         OperationData {
             project: key.project.to_string(),
-            project_id: traits.map(|traits| traits.project_id.clone()),
+            project_id: traits
+                .map(|traits| traits.project_id.clone())
+                .filter(|id| !id.is_empty()),
             operation_id: key.operation.to_string(),
-            installation_id: facts.map(|facts| facts.installation_id.to_string()),
-            integration_id: traits.map(|traits| traits.integration_id.clone()),
+            installation_id: facts
+                .map(|facts| facts.installation_id.to_string())
+                .filter(|id| !id.is_empty()),
+            integration_id: traits
+                .map(|traits| traits.integration_id.clone())
+                .filter(|id| !id.is_empty()),
             objects: traits.map(|traits| traits.objects.clone()).unwrap_or_default(),
             status: facts.map(|facts| facts.status.as_str().to_owned()),
             previous_status: None,
@@ -618,7 +631,7 @@ impl Watch {
         if missing.polls < ENOUGH || missing.lasted < cx.rules.not_found_grace {
             return false;
         }
-        if !cx.project_known {
+        if cx.project_proven.is_none_or(|ago| ago >= missing.lasted) {
             return true;
         }
         let since = missing.since;

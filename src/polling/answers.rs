@@ -12,7 +12,7 @@ use super::requests::{Ended, Outcome, Reply, panic_message};
 use super::watches::Number;
 use crate::ampersand::Fetch;
 use crate::clock;
-use crate::core::answer::Answer;
+use crate::core::answer::{Answer, LogAnswer, ProjectAnswer};
 use crate::core::event::{Event, EventType};
 use crate::core::gate::Pass;
 use crate::core::log_line::LogLine;
@@ -27,6 +27,14 @@ use crate::store::{Change, CommitError, Subject};
 const LOGS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Failures that pass sooner are not worth a line.
 const FAILING_REPORT: Duration = Duration::from_secs(5);
+
+/// Stands at the gate for the project itself. No watch has that number.
+pub(super) const OF_PROJECT: Number = Number::MAX;
+
+/// Whether an event carries the last lines of its operation's log.
+fn has_logs(event_type: EventType) -> bool {
+    matches!(event_type, EventType::Failed | EventType::Stalled)
+}
 
 /// What was recorded or loaded, or could not be.
 #[derive(Debug)]
@@ -68,10 +76,10 @@ pub(super) enum HeldBack {
 }
 
 /// What changes a project besides answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum ProjectChange {
-    /// None of several operations was ever found: the project may be the one that is wrong.
-    Doubt,
+    /// The API was asked whether the project exists.
+    Answered(ProjectAnswer),
     /// The API refuses all of several operations repeatedly.
     AllRefused,
     /// No operation is polled any more.
@@ -103,9 +111,14 @@ pub(super) async fn poll<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey, pass: 
     Reply::Answer(answer)
 }
 
-/// Asks for the log lines of an operation that failed.
+/// Asks for the last log lines of an operation.
 pub(super) async fn logs<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey) -> Reply {
     Reply::Logs(shared.fetch.last_warnings(&key).await)
+}
+
+/// Asks whether the project exists.
+pub(super) async fn project<F: Fetch>(shared: Arc<Shared<F>>, name: Arc<str>) -> Reply {
+    Reply::Project(shared.fetch.project_exists(&name).await)
 }
 
 impl<F: Fetch> ProjectTask<F> {
@@ -116,7 +129,14 @@ impl<F: Fetch> ProjectTask<F> {
             pass,
             outcome,
         } = ended;
-        self.gate.release(pass, self.now());
+        let now = self.now();
+        self.gate.release(pass, now);
+        if number == OF_PROJECT {
+            if let Outcome::Reply(Reply::Project(answer)) = outcome {
+                self.change_project(ProjectChange::Answered(answer));
+            }
+            return;
+        }
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
@@ -125,9 +145,20 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         }
         match (&slot.poller, outcome) {
-            (Poller::Gathering(_), Outcome::Reply(Reply::Logs(lines))) => self.gathered(number, lines),
+            (Poller::Gathering(_), Outcome::Reply(Reply::Logs(answer))) => self.logs_answered(number, answer),
             (Poller::Gathering(_), _) => self.gathered(number, Vec::new()),
+            (Poller::Asking { visit, .. }, Outcome::Reply(Reply::Answer(Answer::Unprocessed(_))))
+                if pass == Pass::Turn && !visit.is_repeated =>
+            {
+                let visit = Visit {
+                    is_repeated: true,
+                    ..*visit
+                };
+                let ticket = self.gate.join_front(number, now);
+                slot.poller = Poller::Queued { ticket, visit };
+            }
             (Poller::Asking { visit, .. }, Outcome::Reply(Reply::Answer(answer))) => {
+                let answer = answer.of_repeated();
                 let answered = Answered {
                     number,
                     answer: Box::new(answer),
@@ -347,7 +378,7 @@ impl<F: Fetch> ProjectTask<F> {
             held,
             chance: self.shared.chance.draw(),
             others_refused: self.watches.are_others_refused(number),
-            project_known: self.health.is_known(self.watches.polled()),
+            project_proven: self.health.proven_ago(self.moment()),
             project_answered: self.health.answered_ago(self.moment()),
         };
         let decided = catch_unwind(AssertUnwindSafe(|| {
@@ -372,14 +403,34 @@ impl<F: Fetch> ProjectTask<F> {
             observed: now,
         });
         let mut events = decided.step.events.iter();
-        if events.any(|event| event.event_type == EventType::Failed) {
+        if events.any(|event| has_logs(event.event_type)) {
             self.gather(number, decided, now);
         } else {
             self.record_watch(number, decided);
         }
     }
 
-    /// A failure waits for the last lines of its operation's log.
+    /// The log of an operation was asked for. While the API asks for a pause, the lines are waited for.
+    fn logs_answered(&mut self, number: Number, answer: LogAnswer) {
+        let now = self.now();
+        let ticket = match answer {
+            LogAnswer::Lines(lines) => return self.gathered(number, lines),
+            LogAnswer::Failed(_) => return self.gathered(number, Vec::new()),
+            LogAnswer::Throttled { wait, .. } => {
+                let mut health = self.health.clone();
+                health.throttle(wait, &self.context());
+                self.set_health(health);
+                self.gate.join(number, now)
+            }
+            LogAnswer::Unprocessed(_) => self.gate.join_front(number, now),
+        };
+        match self.watches.get_mut(number).map(|slot| &mut slot.poller) {
+            Some(Poller::Gathering(gathering)) => gathering.request = LogRequest::Queued(ticket),
+            _ => self.gate.leave(ticket),
+        }
+    }
+
+    /// An event waits for the last lines of its operation's log.
     fn gather(&mut self, number: Number, decided: Box<Decided>, now: Duration) {
         let Some(slot) = self.watches.get_mut(number) else {
             return;
@@ -398,9 +449,12 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         };
         let mut decided = gathering.decided;
-        let failed = decided.step.events.iter_mut();
-        for event in failed.filter(|event| event.event_type == EventType::Failed) {
-            event.attach_logs(lines.clone());
+        for event in &mut decided.step.events {
+            match event.event_type {
+                EventType::Failed => event.attach_logs(lines.clone()),
+                EventType::Stalled => event.attach_stall_context(lines.clone(), None, None),
+                _ => {}
+            }
         }
         self.record_watch(number, decided);
     }
@@ -496,7 +550,7 @@ impl<F: Fetch> ProjectTask<F> {
             self.change_project(ProjectChange::AllRefused);
         }
         if step.doubts_project {
-            self.change_project(ProjectChange::Doubt);
+            self.ask_for_project();
         }
     }
 
@@ -513,7 +567,16 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// The project changes by what no answer says by itself.
+    /// An operation is not found, and nothing proves that the project exists: the API is asked for that.
+    fn ask_for_project(&mut self) {
+        let now = self.moment();
+        if self.health.may_ask(now) {
+            self.health.ask(now);
+            self.gate.join(OF_PROJECT, now.steady);
+        }
+    }
+
+    /// The project changes by what no poll says by itself.
     fn change_project(&mut self, change: ProjectChange) {
         if self.is_recording {
             self.held_back.push_back(HeldBack::Change(change));
@@ -521,7 +584,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
         let mut health = self.health.clone();
         let events = match change {
-            ProjectChange::Doubt => health.doubt(&self.context()),
+            ProjectChange::Answered(ref answer) => health.observe_project(answer, &self.context()),
             ProjectChange::AllRefused => health.refuse_all(&self.context()),
             ProjectChange::NoWatches if self.watches.polled() > 0 => Vec::new(),
             ProjectChange::NoWatches => health.lose_watches(&self.context()),

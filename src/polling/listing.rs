@@ -243,9 +243,6 @@ impl<F: Fetch> ProjectTask<F> {
     /// Begins to watch.
     fn begin(&mut self, id: Arc<str>, labels: Arc<Labels>, mut watch: Watch, window: Duration) -> Number {
         watch.share(None, &mut self.kinds);
-        if watch.was_seen() {
-            self.health.recognise();
-        }
         if !self.listing.has_learned
             && let Some((kind, lesson)) = watch.lesson()
         {

@@ -1,5 +1,6 @@
 //! The task that owns one project. Its loop has three beats: take messages, decide, start what was decided.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::answers::{Done, HeldBack, logs, poll};
+use super::answers::{Done, HeldBack, OF_PROJECT, logs, poll, project};
 use super::changes::ChangeLog;
 use super::checkpoints::Checkpoints;
 use super::listing::{Change, Listing};
@@ -225,9 +226,27 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// The watch that was polled the longest ago.
+    /// The watch whose poll is the probe: for rejected credentials the one that was polled the longest ago, for a 403 the one
+    /// that was answered most recently, of another installation if there is one.
     fn choose_probe(&self) -> Option<Number> {
         let candidates = self.watches.iter().filter(|(_, slot)| slot.poller.may_probe());
+        if self.health.is_in_doubt() {
+            let doubter = self.doubters.iter().find_map(|number| self.watches.get(*number));
+            let installation = doubter.and_then(|slot| slot.watched.watch.installation());
+            let best = candidates.max_by_key(|(number, slot)| {
+                let watch = &slot.watched.watch;
+                let is_answered = watch.is_in_sight();
+                let is_other = installation.is_none() || watch.installation() != installation;
+                (
+                    is_answered,
+                    is_other,
+                    watch.last_answer(),
+                    Reverse(slot.polled),
+                    *number,
+                )
+            });
+            return best.map(|(number, _)| number);
+        }
         let oldest = candidates.min_by_key(|(number, slot)| (slot.polled, *number));
         oldest.map(|(number, _)| number)
     }
@@ -273,6 +292,7 @@ impl<F: Fetch> ProjectTask<F> {
         let visit = Visit {
             due,
             held_before: self.gate.held(now).into(),
+            is_repeated: false,
         };
         self.queue_again(number, visit, now);
     }
@@ -289,6 +309,10 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// A request passed the gate and starts.
     fn start_request(&mut self, number: Number, pass: Pass, now: Duration) {
+        if number == OF_PROJECT {
+            let request = project(Arc::clone(&self.shared), Arc::clone(&self.name));
+            return self.requests.start(number, pass, now, request);
+        }
         let Some(slot) = self.watches.get_mut(number) else {
             self.gate.release(pass, now);
             return;
@@ -398,7 +422,7 @@ impl<F: Fetch> ProjectTask<F> {
             is_changed =
                 !matches!(answer, Answer::Operation(_)) || api.failing.is_some() || !api.was_answered;
             match answer {
-                Answer::Failed(failure) => {
+                Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                     let failing = api.failing.get_or_insert(Failing {
                         since: instant,
                         polls: 0,

@@ -6,16 +6,19 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::watches::Number;
-use crate::core::answer::Answer;
+use crate::core::answer::{Answer, LogAnswer, ProjectAnswer};
 use crate::core::gate::Pass;
-use crate::core::log_line::LogLine;
 use crate::core::span::Span;
+
+/// The number of a request that is not known, which would be a bug.
+const NONE: Number = Number::MAX - 1;
 
 /// What a request brought.
 #[derive(Debug)]
 pub(super) enum Reply {
     Answer(Answer),
-    Logs(Vec<LogLine>),
+    Logs(LogAnswer),
+    Project(ProjectAnswer),
 }
 
 /// How a request ended.
@@ -96,7 +99,7 @@ impl Requests {
             Err(error) => {
                 let mut requests = self.in_flight.iter();
                 let of_task = requests.find(|(_, request)| request.task.id() == error.id());
-                let number = of_task.map_or(Number::MAX, |(number, _)| *number);
+                let number = of_task.map_or(NONE, |(number, _)| *number);
                 let outcome = match error.try_into_panic() {
                     Ok(panic) => Outcome::Panicked(panic_message(&*panic)),
                     Err(_) => Outcome::Aborted,

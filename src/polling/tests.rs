@@ -15,9 +15,8 @@ use super::*;
 use crate::ampersand::Fetch;
 use crate::board::{WatchFilter, WatchView};
 use crate::clock::{self, Wall};
-use crate::core::answer::Answer;
+use crate::core::answer::{Answer, LogAnswer};
 use crate::core::event::{Event, EventType};
-use crate::core::log_line::LogLine;
 use crate::core::operation::Operation;
 use crate::core::phase::Phase;
 use crate::core::schedule::Pace;
@@ -137,8 +136,8 @@ impl Fetch for Script {
         false
     }
 
-    async fn last_warnings(&self, _key: &WatchKey) -> Vec<LogLine> {
-        Vec::new()
+    async fn last_warnings(&self, _key: &WatchKey) -> LogAnswer {
+        LogAnswer::Lines(Vec::new())
     }
 }
 
@@ -154,6 +153,7 @@ fn poll() -> Poll {
         },
         rules: Rules {
             stalled_after: Duration::from_hours(1),
+            silent_after: Some(Duration::from_hours(6)),
             unreachable_after: Duration::from_mins(5),
             not_found_grace: Duration::from_mins(2),
             give_up_after: None,

@@ -205,7 +205,9 @@ impl Watches {
 
     /// Whether all unfinished watches but this one, at least one, are refused.
     pub fn are_others_refused(&self, number: Number) -> bool {
-        let own = self.get(number).map_or(0, |slot| Refusals::of(&slot.watched.watch).0);
+        let own = self
+            .get(number)
+            .map_or(0, |slot| Refusals::of(&slot.watched.watch).0);
         let others = self.polled().saturating_sub(1);
         others > 0 && self.refusals.refused - own >= others
     }

@@ -19,6 +19,7 @@ use prometheus::{
 
 use crate::core::answer::Answer;
 use crate::core::event::{Event, EventType};
+use crate::core::operation::Member;
 
 pub use per_operation::OperationSeries;
 pub use scrape::{CONTENT_TYPE, Scrape};
@@ -39,6 +40,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     polls: IntCounterVec,
+    unusable_members: IntCounterVec,
     poll_duration: Histogram,
     poll_lag: Histogram,
     gate_wait: Histogram,
@@ -75,6 +77,13 @@ impl Metrics {
                 opts("polls_total", "Polls of operations by what they met."),
                 &["outcome"],
             )?,
+            unusable_members: IntCounterVec::new(
+                opts(
+                    "poll_unusable_members_total",
+                    "Members of answers that could not be used and counted as absent.",
+                ),
+                &["member"],
+            )?,
             poll_duration: histogram(
                 "poll_duration_seconds",
                 "How long polls took from the request to the whole answer.",
@@ -110,6 +119,14 @@ impl Metrics {
     pub fn poll(&self, answer: &Answer, took: Duration) {
         self.0.polls.with_label_values(&[answer.outcome()]).inc();
         self.0.poll_duration.observe(took.as_secs_f64());
+        if let Answer::Operation(operation) = answer {
+            for member in operation.unusable.members() {
+                self.0
+                    .unusable_members
+                    .with_label_values(&[member.as_str()])
+                    .inc();
+            }
+        }
     }
 
     /// A poll has started so late after it was due.
@@ -146,6 +163,9 @@ impl Inner {
         for outcome in Answer::OUTCOMES {
             self.polls.with_label_values(&[outcome]);
         }
+        for member in Member::ALL {
+            self.unusable_members.with_label_values(&[member.as_str()]);
+        }
         for event_type in EventType::ALL {
             self.events.with_label_values(&[event_type.as_str()]);
         }
@@ -155,8 +175,9 @@ impl Inner {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let collectors: [Box<dyn prometheus::core::Collector>; 10] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 11] = [
             Box::new(self.polls.clone()),
+            Box::new(self.unusable_members.clone()),
             Box::new(self.poll_duration.clone()),
             Box::new(self.poll_lag.clone()),
             Box::new(self.gate_wait.clone()),

@@ -134,13 +134,11 @@ impl SimulatedOperation {
             (self.last_status(), Some(self.result()))
         };
         Operation {
-            id: self.id.clone(),
-            project_id: self.project_id.clone(),
-            integration_id: self.integration_id.clone(),
-            config_id: CONFIG_ID.to_owned(),
-            installation_id: self.installation_id.clone(),
-            action_type: ActionType::Read,
-            status,
+            project_id: Some(self.project_id.clone()),
+            integration_id: Some(self.integration_id.clone()),
+            config_id: Some(CONFIG_ID.to_owned()),
+            installation_id: Some(self.installation_id.clone()),
+            action_type: Some(ActionType::Read),
             result,
             create_time: Some(created),
             metadata: Some(Metadata {
@@ -154,6 +152,7 @@ impl SimulatedOperation {
                     records_estimated_total: self.estimated_total(),
                 }),
             }),
+            ..Operation::new(self.id.clone(), status)
         }
     }
 

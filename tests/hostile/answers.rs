@@ -2,9 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use crate::api::{Act, Api, HEAD, ok, operation};
+use crate::api::{Act, Api, HEAD, ok, operation, with_length};
 use crate::support::{Daemon, Setup, until};
-use crate::well::{assert_small, last_error, with_pages};
+use crate::well::{assert_small, last_error, page, text, with_pages};
 
 const BAD: [&str; 4] = ["bad-1", "bad-2", "bad-3", "bad-4"];
 const GOOD: [&str; 2] = ["good-1", "good-2"];
@@ -104,7 +104,8 @@ async fn a_compressed_bomb() {
             bomb.len()
         );
         let answer = [head.as_bytes(), &bomb].concat();
-        let (daemon, _api) = survive(Act::Close(answer), &["not as agreed", "content-encoding"]).await;
+        let words = format!("the content coding {coding}, which was not asked for");
+        let (daemon, _api) = survive(Act::Close(answer), &[&words]).await;
         drop(daemon);
     }
 }
@@ -121,7 +122,11 @@ async fn deep_json() {
         operation("bad", "success", &format!(r#","metadata":{nested}"#)),
         operation("bad", "success", &format!(r#","unknown":{open}"#)),
     ] {
-        let (daemon, _api) = survive(Act::Close(ok("", &body)), &["not as agreed"]).await;
+        let (daemon, _api) = survive(
+            Act::Close(ok("", &body)),
+            &["not a JSON object", "the member `id` is bad"],
+        )
+        .await;
         drop(daemon);
     }
 }
@@ -130,7 +135,7 @@ async fn deep_json() {
 async fn a_length_that_is_wrong() {
     let body = operation("bad-1", "success", "");
     let answer = |length: usize| format!("{HEAD}content-length: {length}\r\n\r\n{body}").into_bytes();
-    let (daemon, _api) = survive(Act::Hang(answer(body.len() - 10)), &["not as agreed"]).await;
+    let (daemon, _api) = survive(Act::Hang(answer(body.len() - 10)), &["not a JSON object"]).await;
     drop(daemon);
     let (daemon, _api) = survive(Act::Close(answer(body.len() + 10)), &["closed", "broke off"]).await;
     drop(daemon);
@@ -140,9 +145,150 @@ async fn a_length_that_is_wrong() {
         let odd = format!("{HEAD}content-length: {length}\r\n\r\n{body}");
         let (daemon, _api) = survive(
             Act::Close(odd.into_bytes()),
-            &["not HTTP", "broke off", "not as agreed"],
+            &["not HTTP", "broke off", "not a JSON object"],
         )
         .await;
         drop(daemon);
     }
+}
+
+/// Each is an operation that succeeded, with one member that cannot be used.
+const UNUSABLE: [(&str, &str); 8] = [
+    ("result", r#","result":"\ud800 done""#),
+    ("result", r#","result":{"rows":3}"#),
+    ("createTime", r#","createTime":20261123"#),
+    ("createTime", r#","createTime":"0001-01-01T00:00:00Z""#),
+    (
+        "recordsProcessed",
+        r#","metadata":{"progress":{"recordsProcessed":1e999,"recordsEstimatedTotal":5000}}"#,
+    ),
+    (
+        "recordsEstimatedTotal",
+        r#","metadata":{"progress":{"recordsEstimatedTotal":-1}}"#,
+    ),
+    ("objects", r#","metadata":{"objects":["con\udfff","contact"]}"#),
+    ("metadata", ""),
+];
+
+fn unusable(path: &str) -> Vec<u8> {
+    let (id, rest) = path.split_once('/').unwrap_or((path, ""));
+    if rest == "logs" {
+        return ok("", "[]");
+    }
+    let (member, more) = UNUSABLE[id.trim_start_matches("bad-").parse::<usize>().unwrap()];
+    let deep = "[".repeat(200) + &"]".repeat(200);
+    let more = match member {
+        "metadata" => format!(r#","metadata":{{"objects":["contact"],"custom":{deep}}}"#),
+        _ => more.to_owned(),
+    };
+    // A byte-order mark, and no other member.
+    let body = format!("\u{feff}{{\"id\":\"{id}\",\"status\":\"success\"{more}}}");
+    ok("connection: close\r\n", &body)
+}
+
+#[tokio::test]
+async fn members_that_cannot_be_used() {
+    let api = Api::start(Act::Say(unusable)).await;
+    let ids: Vec<String> = (0..UNUSABLE.len()).map(|n| format!("bad-{n}")).collect();
+    let setup = Setup::polling(&api.base_url()).set("log.filter", "info,backfill_watch=debug");
+    let daemon = with_pages(setup.list(&ids)).start();
+    for id in &ids {
+        daemon.event_of(id, "operation.succeeded").await;
+    }
+    let metrics = text(&daemon, "/metrics").await;
+    for (member, _) in UNUSABLE {
+        let count = UNUSABLE.iter().filter(|(other, _)| *other == member).count();
+        let line = format!("backfill_watch_poll_unusable_members_total{{member=\"{member}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+        let lines = daemon.log.lines(|line| line["members"] == member);
+        assert_eq!(lines.len(), count, "{member}");
+    }
+    // What stands beside an unusable member counts.
+    let found = page(&daemon, "/api/operations/bad-7").await;
+    assert_eq!(found["objects"], serde_json::json!(["contact"]));
+    let found = page(&daemon, "/api/operations/bad-3").await;
+    assert!(
+        found["createTime"].is_null() && found["installationId"].is_null(),
+        "{found}"
+    );
+    daemon.stop().await;
+}
+
+fn counts(path: &str) -> Vec<u8> {
+    let (processed, total) = match path {
+        "bad-text" => (r#""1250""#, r#""5000""#),
+        "bad-float" => ("1250.0", "5000.0"),
+        _ => ("1.25e3", "5e3"),
+    };
+    let progress = format!(
+        r#","metadata":{{"progress":{{"recordsProcessed":{processed},"recordsEstimatedTotal":{total}}}}}"#
+    );
+    ok(
+        "connection: close\r\n",
+        &operation(path, "in_progress", &progress),
+    )
+}
+
+#[tokio::test]
+async fn counts_as_text_and_floats() {
+    let api = Api::start(Act::Say(counts)).await;
+    let ids = ["bad-text", "bad-float", "bad-exponent"];
+    let daemon = with_pages(Setup::polling(&api.base_url()).list(&ids)).start();
+    for id in ids {
+        daemon.event_of(id, "operation.started").await;
+        let found = page(&daemon, &format!("/api/operations/{id}")).await;
+        assert_eq!(found["progress"]["recordsProcessed"], 1250, "{found}");
+        assert_eq!(found["progress"]["percent"], 25.0, "{found}");
+    }
+    daemon.stop().await;
+}
+
+/// A proxy or a login page in between says nothing about keys and operations.
+#[tokio::test]
+async fn login_pages_and_proxies() {
+    for (status, words) in [
+        ("401 Unauthorized", "a login page"),
+        ("403 Forbidden", "a login page"),
+        ("404 Not Found", "a proxy"),
+        ("407 Proxy Authentication Required", "a proxy"),
+        ("200 OK", "text/html instead of JSON"),
+    ] {
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: text/html\r\nconnection: close\r\n");
+        let page = with_length(&head, "<!doctype html><title>Sign in</title>");
+        let (daemon, _api) = survive(Act::Close(page), &[words]).await;
+        assert_eq!(daemon.log.count("api.credentials_rejected"), 0, "{status}");
+        assert_eq!(daemon.log.count("operation.unreachable"), 0, "{status}");
+        drop(daemon);
+    }
+}
+
+fn with_many_headers(path: &str) -> Vec<u8> {
+    let id = path.split('/').next().unwrap();
+    let headers: String = (0..1_000).map(|n| format!("x-header-{n}: value\r\n")).collect();
+    ok(
+        &format!("connection: close\r\n{headers}"),
+        &operation(id, "success", ""),
+    )
+}
+
+#[tokio::test]
+async fn many_headers_and_large_ones() {
+    let api = Api::start(Act::Say(with_many_headers)).await;
+    let daemon = with_pages(Setup::polling(&api.base_url()).list(&["bad-1"])).start();
+    daemon.event_of("bad-1", "operation.succeeded").await;
+    drop(daemon);
+    let head = format!("{HEAD}x-large: {}\r\n\r\n", "x".repeat(70_000));
+    let (daemon, _api) = survive(
+        Act::Close(head.into_bytes()),
+        &["more than 65536 bytes of headers"],
+    )
+    .await;
+    drop(daemon);
+    let endless = b"x-more: value\r\n".repeat(1_000);
+    let (daemon, _api) = survive(
+        Act::Flood(HEAD.as_bytes().to_vec(), endless),
+        &["more than 65536 bytes of headers"],
+    )
+    .await;
+    daemon.stop().await;
 }

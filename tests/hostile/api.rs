@@ -15,6 +15,10 @@ use tokio_rustls::TlsAcceptor;
 pub enum Act {
     /// These bytes, then the end of the connection.
     Close(Vec<u8>),
+    /// What this makes of what is asked for (the part of the path after `operations/`), then the end of the connection.
+    Say(fn(&str) -> Vec<u8>),
+    /// An ordinary answer, and the end of the connection when another request comes on it.
+    Stale,
     /// These bytes, then nothing more.
     Hang(Vec<u8>),
     /// These bytes, then a space each second.
@@ -144,6 +148,14 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, desk: &Desk)
         Some(Act::Close(bytes)) => {
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
+        }
+        Some(Act::Say(say)) => {
+            let _ = stream.write_all(&say(&id)).await;
+            let _ = stream.shutdown().await;
+        }
+        Some(Act::Stale) => {
+            let _ = stream.write_all(&ordinary(desk, &id, "")).await;
+            let _ = read_request(&mut stream, desk).await;
         }
         Some(Act::Hang(bytes)) => {
             let _ = stream.write_all(&bytes).await;

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::api::{Act, Api, Greeting};
 use crate::support::{Setup, until};
-use crate::well::{assert_small, last_error, with_pages};
+use crate::well::{assert_small, last_error, page, text, with_pages};
 
 #[tokio::test]
 async fn tls_that_stalls() {
@@ -60,5 +60,43 @@ async fn a_half_open_connection() {
     api.end("bad-1");
     daemon.event_of("bad-1", "operation.succeeded").await;
     assert_small(&daemon);
+    daemon.stop().await;
+}
+
+/// A load balancer that closes connections which the other side believes to be open.
+#[tokio::test]
+async fn a_connection_that_is_closed_when_the_next_request_comes() {
+    let api = Api::start(Act::Stale).await;
+    let daemon = with_pages(Setup::polling(&api.base_url()).list(&["bad-1"])).start();
+    until("polls go on", || api.polls("bad-1") > 8).await;
+    let found = page(&daemon, "/api/operations/bad-1").await;
+    assert!(found["lastError"].is_null(), "{found}");
+    let metrics = text(&daemon, "/metrics").await;
+    let count = |outcome: &str| {
+        let name = format!("backfill_watch_polls_total{{outcome=\"{outcome}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    assert_eq!(count("interrupted"), 0);
+    assert!(count("unprocessed") >= 2, "{metrics}");
+    daemon.stop().await;
+}
+
+/// The proxy does not answer, and is what the reason names, without its password.
+#[tokio::test]
+async fn a_proxy_that_is_dead() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let setup = Setup::polling("http://api.example.test/v1")
+        .variable("HTTP_PROXY", &format!("http://someone:hunter2-hunter2@{address}"))
+        .list(&["op-1"]);
+    let daemon = with_pages(setup).start();
+    let words = format!("no connection to the proxy {address}: connection refused");
+    let error = last_error(&daemon, "op-1", &[&words]).await;
+    assert!(
+        !error.contains("hunter2") && !daemon.log.whole().contains("hunter2"),
+        "{error}"
+    );
     daemon.stop().await;
 }

@@ -9,9 +9,10 @@ use crate::exposition::{Family, parse};
 use crate::support::skip;
 
 /// Every name of the contract, and its kind.
-const NAMES: [(&str, &str); 28] = [
+const NAMES: [(&str, &str); 29] = [
     ("operations", "gauge"),
     ("polls_total", "counter"),
+    ("poll_unusable_members_total", "counter"),
     ("poll_duration_seconds", "histogram"),
     ("poll_lag_seconds", "histogram"),
     ("gate_wait_seconds", "histogram"),

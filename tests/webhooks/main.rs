@@ -462,6 +462,48 @@ async fn what_cannot_be_connected_to_is_told_in_words_and_retried() {
 }
 
 #[tokio::test]
+async fn an_answer_may_have_any_number_of_headers() {
+    let headers: String = (0..1_000).map(|n| format!("x-header-{n}: value\r\n")).collect();
+    let receiver = Receiver::start(move |_, _| answer(200, &headers)).await;
+    let store = store_for(&["crm"]).await;
+    record(&store, "op-1", 1).await;
+    let running = run(&store, "crm", &receiver.url);
+    running.all_delivered().await;
+    assert_eq!(receiver.callbacks().len(), 1);
+}
+
+/// The receiver closes a connection while an event is on its way: that is no failed attempt.
+#[tokio::test]
+async fn what_was_not_processed_is_repeated_at_once() {
+    let receiver = Receiver::start(|n, _| if n == 1 { Reply::Close } else { status(200) }).await;
+    let store = store_for(&["crm"]).await;
+    record(&store, "op-1", 1).await;
+    record(&store, "op-1", 2).await;
+    let running = run(&store, "crm", &receiver.url);
+    running.all_delivered().await;
+    let ids = receiver.ids();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(ids[1], ids[2]);
+    assert_eq!(running.stats.count(DeliveryOutcome::Retried), 0);
+}
+
+/// On a new connection there is nothing to repeat.
+#[tokio::test]
+async fn what_fails_on_a_new_connection_is_a_failed_attempt() {
+    let receiver = Receiver::start(|n, _| if n == 0 { Reply::Close } else { status(200) }).await;
+    let store = store_for(&["crm"]).await;
+    record(&store, "op-1", 1).await;
+    let running = run(&store, "crm", &receiver.url);
+    assert!(
+        running
+            .error()
+            .await
+            .starts_with("the exchange with 127.0.0.1 broke off")
+    );
+    assert_eq!(receiver.callbacks().len(), 1);
+}
+
+#[tokio::test]
 async fn after_five_failures_one_event_is_sent_as_a_probe_and_then_all() {
     let receiver = Receiver::start(|n, _| status(if n < 5 { 500 } else { 200 })).await;
     let store = store_for(&["crm"]).await;

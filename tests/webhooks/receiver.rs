@@ -53,6 +53,8 @@ pub enum Reply {
     Endless(String),
     /// Nothing, until the other side gives up.
     Never,
+    /// Nothing, and the connection is closed.
+    Close,
 }
 
 pub fn status(status: u16) -> Reply {
@@ -193,6 +195,10 @@ impl Desk {
                         written += 4096;
                     }
                     self.endless.send_replace(Some(written));
+                    return None;
+                }
+                Reply::Close => {
+                    self.open.fetch_sub(1, Ordering::SeqCst);
                     return None;
                 }
                 Reply::Never => {

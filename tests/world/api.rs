@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backfill_watch::ampersand::Fetch;
-use backfill_watch::core::answer::{Answer, Failure, FailureClass};
-use backfill_watch::core::log_line::LogLine;
+use backfill_watch::core::answer::{Answer, Failure, FailureClass, LogAnswer, ProjectAnswer};
 use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Retry, Status};
 use backfill_watch::core::watch_list::WatchKey;
 
@@ -76,15 +75,10 @@ fn operation_at(course: &Course, now: Duration) -> Option<Operation> {
         .retried
         .is_some_and(|retried| retried > course.begin && retried <= now && retried < course.end);
     Some(Operation {
-        id: course.id.clone(),
-        project_id: "1".to_owned(),
-        integration_id: "2".to_owned(),
-        config_id: "3".to_owned(),
-        installation_id: "4".to_owned(),
-        action_type: ActionType::Read,
-        status: Status::from(status.to_owned()),
-        result: None,
-        create_time: None,
+        project_id: Some("1".to_owned()),
+        integration_id: Some("2".to_owned()),
+        installation_id: Some("4".to_owned()),
+        action_type: Some(ActionType::Read),
         metadata: Some(Metadata {
             objects: None,
             retry: Some(Retry {
@@ -97,6 +91,7 @@ fn operation_at(course: &Course, now: Duration) -> Option<Operation> {
                 ..Progress::default()
             }),
         }),
+        ..Operation::new(course.id.clone(), Status::from(status.to_owned()))
     })
 }
 
@@ -117,7 +112,7 @@ fn kind_of(answer: &Answer) -> Kind {
         Answer::Forbidden(_) => Kind::Forbidden,
         Answer::Unauthorized(_) => Kind::Unauthorized,
         Answer::Throttled { wait, .. } => Kind::Throttled(*wait),
-        Answer::Failed(_) => Kind::Failed,
+        Answer::Failed(_) | Answer::Unprocessed(_) => Kind::Failed,
     }
 }
 
@@ -215,8 +210,12 @@ impl Fetch for Api {
         std::future::ready(refreshed)
     }
 
-    async fn last_warnings(&self, _: &WatchKey) -> Vec<LogLine> {
+    async fn last_warnings(&self, _: &WatchKey) -> LogAnswer {
         tokio::time::sleep(self.0.log_latency()).await;
-        Vec::new()
+        LogAnswer::Lines(Vec::new())
+    }
+
+    async fn project_exists(&self, _: &str) -> ProjectAnswer {
+        ProjectAnswer::Exists
     }
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::time::{Instant, sleep_until};
 
-use crate::ampersand::{ApiError, Client};
+use crate::ampersand::{ApiError, ApiKey, Client};
 use crate::cli::{output, words};
 use crate::clock;
 use crate::core::operation::Operation;
@@ -39,7 +38,7 @@ pub(super) struct Pages<'a> {
     project: &'a str,
     integration: &'a str,
     installation: &'a str,
-    api_key: SecretString,
+    api_key: ApiKey,
     token: Token,
     course: Course,
     /// Between two requests at least.
@@ -62,7 +61,7 @@ impl<'a> Pages<'a> {
         project: &'a str,
         integration: &'a str,
         installation: &'a str,
-        api_key: SecretString,
+        api_key: ApiKey,
         max_requests_per_second: f64,
     ) -> Self {
         let spacing = Duration::try_from_secs_f64(1.0 / max_requests_per_second);
@@ -113,10 +112,12 @@ impl<'a> Pages<'a> {
                     let Some(wait) = wait(&error, attempt) else {
                         return Err(PageError::Api(error));
                     };
-                    output::notice(&format!(
-                        "no list yet, trying again in {}: {error}",
-                        words::time(wait)
-                    ));
+                    if !wait.is_zero() {
+                        output::notice(&format!(
+                            "no list yet, trying again in {}: {error}",
+                            words::time(wait)
+                        ));
+                    }
                     tokio::time::sleep(wait).await;
                     attempt += 1;
                 }
@@ -135,7 +136,9 @@ impl<'a> Pages<'a> {
 fn wait(error: &ApiError, attempt: u32) -> Option<Duration> {
     let doubled = FIRST_WAIT * 2_u32.pow(attempt.min(5) - 1);
     let wait = match error {
-        ApiError::Failed(_) => doubled,
+        // It was not processed: the first repetition is no retry.
+        ApiError::Unprocessed(_) if attempt == 1 => Duration::ZERO,
+        ApiError::Failed(_) | ApiError::Unprocessed(_) => doubled,
         ApiError::Throttled { wait, .. } => wait.unwrap_or(doubled).max(doubled),
         ApiError::NotFound(_) | ApiError::Refused(_) | ApiError::Unauthorized(_) | ApiError::Forbidden(_) => {
             return None;

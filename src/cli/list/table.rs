@@ -141,13 +141,14 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
         let operation = |id: &str, rest: serde_json::Value| {
             let mut json = json!({"id": id, "projectId": "p", "integrationId": "i", "configId": "c",
                 "installationId": "n", "actionType": "read"});
             for (name, value) in rest.as_object().unwrap() {
                 json[name] = value.clone();
             }
-            serde_json::from_value::<Operation>(json).unwrap()
+            Operation::parse(&json.to_string(), now).unwrap()
         };
         let plain = Style {
             colour: false,

@@ -151,13 +151,9 @@ mod tests {
         let event = event(EventType::Failed, Phase::Failed, |data| {
             data.duration_seconds = Some(69.0);
             data.result = Some("[contact] Read failed\n".into());
-            data.logs = vec![
-                LogLine::from_api(&serde_json::json!({
-                    "timestamp": "2026-11-23T11:59:58Z", "severity": "ERROR",
-                    "message": {"msg": "read failed", "error": "403\u{1b}[2J"},
-                }))
-                .unwrap(),
-            ];
+            let log = r#"[{"timestamp": "2026-11-23T11:59:58Z", "severity": "ERROR",
+                "message": {"msg": "read failed", "error": "403\u001b[2J"}}]"#;
+            data.logs = LogLine::parse_all(log).unwrap();
         });
         assert_eq!(
             sentence(&event, PLAIN).unwrap(),

@@ -146,9 +146,8 @@ mod tests {
 
     fn lines(count: usize, text: &str) -> Vec<LogLine> {
         let line = |number: usize| serde_json::json!({"message": format!("{number} {text}")});
-        (0..count)
-            .filter_map(|number| LogLine::from_api(&line(number)))
-            .collect()
+        let log: Vec<Value> = (0..count).map(line).collect();
+        LogLine::parse_all(&Value::from(log).to_string()).unwrap()
     }
 
     fn body(event: &Event) -> Value {

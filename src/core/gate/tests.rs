@@ -130,6 +130,18 @@ fn other_limits_apply_at_once() {
     assert_eq!(who(gate.admit(SECOND + 100 * MILLI)), Some(1));
 }
 
+#[test]
+fn what_is_repeated_comes_next() {
+    let mut gate = gate(10, 1e6);
+    for who in 0..2 {
+        gate.join(who, Duration::ZERO);
+    }
+    gate.join_front(2, Duration::ZERO);
+    for (expected, at) in [(2, 0), (0, 1), (1, 2)] {
+        assert_eq!(who(gate.admit(at * MILLI)), Some(expected));
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Happening {
     Join,

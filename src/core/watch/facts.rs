@@ -18,6 +18,7 @@ const MAX_NAME: usize = 256;
 pub struct Facts {
     #[serde(flatten)]
     pub kind: Arc<Kind>,
+    /// Empty if it is not known.
     pub installation_id: Box<str>,
     pub status: Status,
     pub create_time: Option<Timestamp>,
@@ -29,7 +30,8 @@ impl Facts {
     pub fn of(operation: &Operation) -> Self {
         Self {
             kind: Arc::new(Kind::of(operation)),
-            installation_id: text::cut(&operation.installation_id, MAX_NAME).into(),
+            installation_id: text::cut(operation.installation_id.as_deref().unwrap_or_default(), MAX_NAME)
+                .into(),
             status: match &operation.status {
                 Status::Other(text) => Status::Other(text::cut(text, MAX_NAME)),
                 known => known.clone(),
@@ -50,7 +52,11 @@ impl Facts {
         };
         result
             && text::is_cut_of(self.status.as_str(), operation.status.as_str(), MAX_NAME)
-            && text::is_cut_of(&self.installation_id, &operation.installation_id, MAX_NAME)
+            && text::is_cut_of(
+                &self.installation_id,
+                operation.installation_id.as_deref().unwrap_or_default(),
+                MAX_NAME,
+            )
             && self.create_time == operation.create_time
             && self.kind.is_of(operation)
     }
@@ -73,14 +79,14 @@ mod tests {
         let facts = Facts::of(&operation());
         assert!(facts.are_of(&operation()));
         let changes: [fn(&mut Operation); 8] = [
-            |operation| operation.project_id.push('x'),
-            |operation| operation.integration_id.push('x'),
-            |operation| operation.installation_id.push('x'),
+            |operation| operation.project_id = None,
+            |operation| operation.integration_id = Some("x".into()),
+            |operation| operation.installation_id = None,
             |operation| operation.status = Status::Success,
             |operation| operation.result = None,
             |operation| operation.create_time = None,
             |operation| operation.metadata = None,
-            |operation| operation.installation_id = "long".repeat(100),
+            |operation| operation.installation_id = Some("long".repeat(100)),
         ];
         for change in changes {
             let mut operation = operation();

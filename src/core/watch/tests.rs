@@ -19,7 +19,7 @@ struct Bench {
     pace: Pace,
     kinds: Kinds,
     now: Timestamp,
-    project_known: bool,
+    project_proven: Option<Duration>,
     project_answered: Option<Duration>,
     held: Duration,
     others_refused: bool,
@@ -47,7 +47,7 @@ impl Bench {
             pace: Pace::DEFAULT,
             kinds: Kinds::default(),
             now: "2026-11-23T11:48:35Z".parse().unwrap(),
-            project_known: true,
+            project_proven: Some(Duration::ZERO),
             project_answered: Some(Duration::ZERO),
             held: Duration::ZERO,
             others_refused: false,
@@ -66,7 +66,7 @@ impl Bench {
             elapsed: after,
             held: self.held,
             chance: 0.5,
-            project_known: self.project_known,
+            project_proven: self.project_proven,
             project_answered: self.project_answered,
             others_refused: self.others_refused,
         };
@@ -98,13 +98,10 @@ fn data(event: &Event) -> &OperationData {
 
 fn operation(status: &str, processed: Option<u64>, total: Option<u64>) -> Answer {
     Answer::Operation(Box::new(Operation {
-        id: "op".into(),
-        project_id: "project-456".into(),
-        integration_id: "113e".into(),
-        config_id: "c".into(),
-        installation_id: "6643".into(),
-        action_type: ActionType::Read,
-        status: Status::from(status.to_owned()),
+        project_id: Some("project-456".into()),
+        integration_id: Some("113e".into()),
+        installation_id: Some("6643".into()),
+        action_type: Some(ActionType::Read),
         result: (status != "in_progress").then(|| "[contact] done".into()),
         create_time: Some("2026-11-23T11:48:35Z".parse().unwrap()),
         metadata: Some(Metadata {
@@ -116,6 +113,7 @@ fn operation(status: &str, processed: Option<u64>, total: Option<u64>) -> Answer
                 ..Default::default()
             }),
         }),
+        ..Operation::new("op", Status::from(status.to_owned()))
     }))
 }
 
@@ -387,7 +385,7 @@ fn two_not_founds_are_never_enough_and_an_answer_starts_the_grace_anew() {
 #[test]
 fn while_the_project_is_in_doubt_no_watch_is_gone() {
     let mut bench = Bench::new();
-    bench.project_known = false;
+    bench.project_proven = None;
     let _ = bench.step(Duration::ZERO, Some(&not_found()));
     let _ = bench.step(Duration::from_secs(60), Some(&not_found()));
     let step = bench.step(Duration::from_secs(60), Some(&not_found()));
@@ -681,7 +679,7 @@ fn hostile_answers_stay_within_the_size_of_a_body() {
         unreachable!()
     };
     operation.result = Some(nasty.clone());
-    operation.installation_id = nasty.clone();
+    operation.installation_id = Some(nasty.clone());
     operation.metadata.as_mut().unwrap().objects = Some(vec![nasty; 3]);
     let mut bench = Bench::new();
     bench.labels = vec![("l".into(), "\"".repeat(4000))];
@@ -746,7 +744,7 @@ proptest! {
         let (mut sequence, mut endings) = (0, 0);
         let mut ids = HashMap::new();
         for (answer, seconds, project_known) in steps {
-            bench.project_known = project_known;
+            bench.project_proven = project_known.then_some(Duration::ZERO);
             let before = bench.watch.phase();
             let step = bench.step(Duration::from_secs(seconds), Some(&answer));
             prop_assert!(legal(before, bench.watch.phase()), "{before} to {}", bench.watch.phase());

@@ -38,6 +38,13 @@ async fn closed_sets_of_labels_exist_from_the_start() {
             &format!("backfill_watch_polls_total{{outcome=\"{outcome}\"}} 0"),
         );
     }
+    for member in Member::ALL {
+        let member = member.as_str();
+        has(
+            &text,
+            &format!("backfill_watch_poll_unusable_members_total{{member=\"{member}\"}} 0"),
+        );
+    }
     for event_type in EventType::ALL {
         has(
             &text,

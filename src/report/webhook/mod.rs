@@ -6,6 +6,7 @@
 
 mod address;
 mod drain;
+mod secrets;
 mod send;
 mod signature;
 mod stats;
@@ -45,7 +46,7 @@ pub trait Deliver: fmt::Debug + Send + Sync {
 pub type Attempting<'a> = Pin<Box<dyn Future<Output = Attempt> + Send + 'a>>;
 
 /// What may change about an endpoint while it runs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EndpointSettings {
     /// Where events are sent to. It may hold a secret, and is never told.
     pub url: Url,
@@ -55,6 +56,20 @@ pub struct EndpointSettings {
     pub max_in_flight: NonZeroUsize,
     /// How long attempts under way may go on after the end was asked for.
     pub shutdown_timeout: Duration,
+}
+
+impl fmt::Debug for EndpointSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointSettings")
+            .field(
+                "url",
+                &format_args!("{}/…", self.url.origin().ascii_serialization()),
+            )
+            .field("secrets", &self.secrets.len())
+            .field("max_in_flight", &self.max_in_flight)
+            .field("shutdown_timeout", &self.shutdown_timeout)
+            .finish()
+    }
 }
 
 /// Whether these are the same secrets in the same order.

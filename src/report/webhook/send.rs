@@ -2,30 +2,31 @@
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Response, StatusCode, redirect, retry};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::{Request, Response, StatusCode};
 use secrecy::SecretSlice;
 use thiserror::Error;
 use url::Url;
 
 use super::address::{self, ForbiddenAddress};
-use super::{Attempting, Deliver, signature};
+use super::{Attempting, Deliver, secrets as endpoint_secrets, signature};
 use crate::clock;
 use crate::config::is_loopback;
+use crate::core::mask::Mask;
 use crate::core::retry::Outcome;
-use crate::core::retry_after;
 use crate::core::text::one_line;
 use crate::error::{describe_http, find};
+use crate::outbound::{self, Peer, Proxies, SendError, head};
 
 /// No more than this of an answer is read, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
 /// How long the rest of an answer is read once its status is known. The status decides; the rest only gives words
 /// for the log, and the connection back.
 const REST_OF_ANSWER: Duration = Duration::from_secs(1);
-/// No more than this of an answer is told, in bytes.
-const MAX_EXCERPT: usize = 200;
+/// No more than this of an answer is quoted, in bytes.
+const MAX_EXCERPT: usize = 512;
 /// The longest error, in bytes.
-const MAX_ERROR: usize = 500;
+const MAX_ERROR: usize = 640;
 /// Idle connections are closed after this time: before the receiver does it, which in Node's default setting is after
 /// five seconds. An attempt on a connection that is being closed fails.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -73,14 +74,15 @@ pub struct SenderError(#[source] reqwest::Error);
 
 /// Sends events. Clones share their connections and are cheap.
 ///
-/// It follows no redirect and retries nothing: what was signed goes to the configured host alone, and when to send
-/// again is decided elsewhere. The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used,
+/// It follows no redirect and retries nothing but, once and at once, what was not processed: what was signed goes to the
+/// configured host alone, and when to send again is decided elsewhere. The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used,
 /// except to this machine itself.
 #[derive(Debug, Clone)]
 pub struct Sender {
     http: reqwest::Client,
     /// Without a proxy: none leads back to this machine.
     here: reqwest::Client,
+    proxies: Proxies,
     limits: TimeLimits,
     trust: Trust,
 }
@@ -101,15 +103,13 @@ impl Sender {
     /// When TLS cannot be set up at all.
     pub fn new(limits: TimeLimits) -> Result<Self, SenderError> {
         let builder = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("backfill-watch/", env!("CARGO_PKG_VERSION")))
-                .redirect(redirect::Policy::none())
-                .retry(retry::never())
+            let limits = outbound::Limits {
+                connect: limits.connect,
+                exchange: limits.exchange,
+                idle: POOL_IDLE_TIMEOUT,
+            };
+            outbound::builder(limits)
                 .dns_resolver(address::Resolver)
-                .timeout(limits.exchange)
-                .connect_timeout(limits.connect)
-                .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-                .tcp_keepalive(Duration::from_secs(15))
                 // A dead HTTP/2 connection must not cost every event on it the whole time limit, one after the other.
                 .http2_keep_alive_interval(limits.exchange / 3)
                 .http2_keep_alive_timeout(limits.connect)
@@ -126,52 +126,127 @@ impl Sender {
         Ok(Self {
             http,
             here,
+            proxies: Proxies::of_environment(),
             limits,
             trust,
         })
     }
 
     async fn send(&self, url: &Url, secrets: &[SecretSlice<u8>], message: Message) -> Attempt {
-        let host = url.host_str().unwrap_or_default();
+        let answer = match self.exchange(url, secrets, message).await {
+            Ok(answer) => answer,
+            Err(attempt) => return masked(attempt, url, secrets),
+        };
+        let status = answer.status();
+        let retry_after = head::wait(answer.headers(), clock::wall());
+        let said = Said::read(answer, url).await;
+        let outcome = Outcome::Answered {
+            status: status.as_u16(),
+            retry_after,
+        };
+        if status.is_success() {
+            return Attempt {
+                outcome,
+                error: String::new(),
+            };
+        }
+        let error = said.describe(status, &endpoint_secrets::mask(url, secrets));
+        masked(Attempt { outcome, error }, url, secrets)
+    }
+
+    /// The answer, or how it went without one. What it says has yet to be masked.
+    async fn exchange(
+        &self,
+        url: &Url,
+        secrets: &[SecretSlice<u8>],
+        message: Message,
+    ) -> Result<Response, Attempt> {
         if let Err(error) = address::check_literal(url) {
-            return no_answer(error.to_string());
+            return Err(no_answer(error.to_string()));
         }
         if self.trust == Trust::Nobody && url.scheme() != "http" {
-            return no_answer(
+            return Err(no_answer(
                 "no CA certificates to trust anybody by were found; install the package ca-certificates, or name a \
                  PEM bundle by the environment's SSL_CERT_FILE, and restart"
                     .to_owned(),
-            );
+            ));
         }
         let seconds = clock::wall().as_second();
         let signatures = signature::signatures(secrets, &message.id, seconds, message.body.as_bytes());
         let http = if is_loopback(url) { &self.here } else { &self.http };
-        let sent = http
+        let request = http
             .post(url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
             .header(signature::ID, message.id)
             .header(signature::TIMESTAMP, seconds)
             .header(signature::SIGNATURE, signatures)
             .body(message.body)
-            .send()
-            .await;
-        match sent {
-            Ok(response) => read_answer(response, url).await,
-            Err(error) if error.is_timeout() => Attempt {
-                outcome: Outcome::TimedOut,
-                error: self.describe_timeout(&error, host),
-            },
-            Err(error) => no_answer(describe(&error, host)),
+            .build();
+        let sent = match request {
+            Ok(request) => self.send_twice_if_unprocessed(http, request).await,
+            Err(error) => Err(error),
+        };
+        sent.map_err(|error| {
+            let peer = Peer {
+                host: url.host_str().unwrap_or_default().to_owned(),
+                ..self.proxies.peer(url)
+            };
+            if error.is_timeout() {
+                Attempt {
+                    outcome: Outcome::TimedOut,
+                    error: self.describe_timeout(&error, &peer),
+                }
+            } else {
+                no_answer(describe(&error, &peer))
+            }
+        })
+    }
+
+    /// Both within the time limit of one exchange.
+    async fn send_twice_if_unprocessed(
+        &self,
+        http: &reqwest::Client,
+        request: Request,
+    ) -> Result<Response, reqwest::Error> {
+        let started = clock::instant();
+        let again = request.try_clone();
+        match (outbound::send(http, request).await, again) {
+            (Ok(response), _) => Ok(response),
+            (
+                Err(SendError {
+                    is_unprocessed: true, ..
+                }),
+                Some(mut request),
+            ) => {
+                let left = self.limits.exchange.saturating_sub(clock::instant() - started);
+                *request.timeout_mut() = Some(left);
+                outbound::send(http, request).await.map_err(|failed| failed.error)
+            }
+            (Err(failed), _) => Err(failed.error),
         }
     }
 
-    fn describe_timeout(&self, error: &reqwest::Error, host: &str) -> String {
+    fn describe_timeout(&self, error: &reqwest::Error, peer: &Peer) -> String {
         if error.is_connect() {
-            format!("no connection to {host} within {:?}", self.limits.connect)
+            format!(
+                "no connection to {} within {:?}",
+                peer.connected(),
+                self.limits.connect
+            )
         } else {
-            format!("no answer from {host} within {:?}", self.limits.exchange)
+            format!("no answer from {peer} within {:?}", self.limits.exchange)
         }
     }
+}
+
+/// The one way out of here for an error: whatever says it, it has no secret of the endpoint.
+fn masked(mut attempt: Attempt, url: &Url, secrets: &[SecretSlice<u8>]) -> Attempt {
+    let error = endpoint_secrets::mask(url, secrets)
+        .apply(&attempt.error)
+        .into_owned();
+    attempt.error = one_line(&error, MAX_ERROR);
+    attempt
 }
 
 impl Deliver for Sender {
@@ -185,27 +260,53 @@ impl Deliver for Sender {
     }
 }
 
-/// The status decides. A 2xx is the receiver's word that it has the event: what comes after it, endless bytes or a
-/// broken connection, must not make the event come twice.
-async fn read_answer(mut response: Response, url: &Url) -> Attempt {
-    let status = response.status();
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| retry_after::from_header(value.to_str().ok()?, clock::wall()));
-    let redirect_host = response.headers().get(LOCATION).and_then(|location| {
-        url.join(location.to_str().ok()?)
-            .ok()?
-            .host_str()
-            .map(str::to_owned)
-    });
-    let body = read_body(&mut response).await;
-    Attempt {
-        outcome: Outcome::Answered {
-            status: status.as_u16(),
-            retry_after,
-        },
-        error: describe_answer(status, redirect_host.as_deref(), &body, url),
+/// What an answer says besides its status. The status decides: a 2xx is the receiver's word that it has the event, and
+/// what comes after it, endless bytes or a broken connection, must not make the event come twice.
+#[derive(Debug, Default)]
+struct Said {
+    redirect_host: Option<String>,
+    coding: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Said {
+    async fn read(mut response: Response, url: &Url) -> Self {
+        let headers = response.headers();
+        let redirect_host = headers.get(LOCATION).and_then(|location| {
+            url.join(location.to_str().ok()?)
+                .ok()?
+                .host_str()
+                .map(str::to_owned)
+        });
+        Self {
+            redirect_host,
+            coding: head::content_coding(headers),
+            body: read_body(&mut response).await,
+        }
+    }
+
+    fn describe(&self, status: StatusCode, mask: &Mask) -> String {
+        let name = status.canonical_reason().unwrap_or("(unknown status)");
+        let code = status.as_u16();
+        if status.is_redirection() {
+            return match &self.redirect_host {
+                Some(host) => format!(
+                    "{code} {name} is a redirect to {host}, which is not followed; set the webhook's url to the place \
+                     itself"
+                ),
+                None => format!("{code} {name} instead of 2xx"),
+            };
+        }
+        let said = match &self.coding {
+            Some(coding) => format!("(an answer with the content coding {coding}, which was not asked for)"),
+            // Masked before it is cut, lest a part of a secret stays.
+            None => one_line(&mask.apply(&String::from_utf8_lossy(&self.body)), MAX_EXCERPT),
+        };
+        if said.is_empty() {
+            format!("{code} {name}")
+        } else {
+            format!("{code} {name}: {said}")
+        }
     }
 }
 
@@ -226,63 +327,41 @@ async fn read_body(response: &mut Response) -> Vec<u8> {
     body
 }
 
-fn describe_answer(status: StatusCode, redirect_host: Option<&str>, body: &[u8], url: &Url) -> String {
-    let name = status.canonical_reason().unwrap_or("(unknown status)");
-    let code = status.as_u16();
-    let error = match code {
-        200..=299 => return String::new(),
-        300..=399 => match redirect_host {
-            Some(host) => format!(
-                "{code} {name} is a redirect to {host}, which is not followed; set the webhook's url to the place itself"
-            ),
-            None => format!("{code} {name} instead of 2xx"),
-        },
-        _ => {
-            let said = excerpt(body, url);
-            if said.is_empty() {
-                format!("{code} {name}")
-            } else {
-                format!("{code} {name}: {said}")
-            }
-        }
-    };
-    one_line(&error, MAX_ERROR)
-}
-
-/// The beginning of what a receiver said, without the path and query of its URL: they may be a secret, and error
-/// pages like to quote them.
-fn excerpt(body: &[u8], url: &Url) -> String {
-    let mut text = String::from_utf8_lossy(body).into_owned();
-    for part in [url.query().unwrap_or_default(), url.path()] {
-        if part.len() > 1 {
-            text = text.replace(part, "[…]");
-        }
-    }
-    one_line(&text, MAX_EXCERPT)
-}
-
 fn no_answer(error: String) -> Attempt {
     Attempt {
         outcome: Outcome::NoAnswer,
-        error: one_line(&error, MAX_ERROR),
+        error,
     }
 }
 
-fn describe(error: &reqwest::Error, host: &str) -> String {
+fn describe(error: &reqwest::Error, peer: &Peer) -> String {
     if let Some(forbidden) = find::<ForbiddenAddress>(error) {
         return forbidden.to_string();
     }
     let cause = describe_http(error);
     if let Some(tls) = find::<rustls::Error>(error) {
-        return format!("no TLS connection to {host}: {tls}; have its certificate checked");
+        return format!("no TLS connection to {peer}: {tls}; have its certificate checked");
     }
     if error.is_dns() {
-        return format!("the name {host} is not resolved: {cause}; check the webhook's url and DNS");
+        return match &peer.proxy {
+            Some(proxy) => format!(
+                "the name of the proxy {proxy} is not resolved: {cause}; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+            ),
+            None => format!(
+                "the name {} is not resolved: {cause}; check the webhook's url and DNS",
+                peer.host
+            ),
+        };
     }
     if error.is_connect() {
-        return format!("no connection to {host}: {cause}");
+        return match &peer.proxy {
+            Some(proxy) if outbound::is_refused_by_proxy(&cause) => {
+                format!("the proxy {proxy} gives no connection to {}: {cause}", peer.host)
+            }
+            _ => format!("no connection to {}: {cause}", peer.connected()),
+        };
     }
-    format!("the exchange with {host} broke off: {cause}")
+    format!("the exchange with {peer} broke off: {cause}")
 }
 
 #[cfg(test)]
@@ -292,10 +371,21 @@ mod tests {
     #[test]
     fn an_error_is_one_short_line_without_the_urls_secret_parts() {
         let url = Url::parse("https://hooks.example.com/T0/s3cret?token=hunter2").unwrap();
-        let said = |status: u16, body: &str| {
-            describe_answer(StatusCode::from_u16(status).unwrap(), None, body.as_bytes(), &url)
+        let describe = |status: u16, said: Said| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = said.describe(status, &endpoint_secrets::mask(&url, &[]));
+            masked(no_answer(error), &url, &[]).error
         };
-        assert_eq!(said(204, "thanks"), "");
+        let said = |status: u16, body: &str| {
+            let body = body.as_bytes().to_vec();
+            describe(
+                status,
+                Said {
+                    body,
+                    ..Said::default()
+                },
+            )
+        };
         assert_eq!(said(500, ""), "500 Internal Server Error");
         assert_eq!(
             said(404, "Cannot POST /T0/s3cret\n<b>(/T0/s3cret?token=hunter2)</b>"),
@@ -307,7 +397,13 @@ mod tests {
             said(799, "no\0\u{1b}[31mwhere"),
             "799 (unknown status): no\\u{0}\\u{1b}[31mwhere"
         );
-        let redirect = describe_answer(StatusCode::FOUND, Some("evil.example"), b"", &url);
+        let redirect = describe(
+            302,
+            Said {
+                redirect_host: Some("evil.example".to_owned()),
+                ..Said::default()
+            },
+        );
         assert!(
             redirect.starts_with("302 Found is a redirect to evil.example, which is not followed"),
             "{redirect}"

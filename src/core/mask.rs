@@ -1,0 +1,223 @@
+//! Secrets that come back in what others say, in whatever spelling, are replaced before anything is stored, logged or
+//! shown.
+//!
+//! A text is searched as it is, and again after each round of decoding (see [`spelling`]): a spelling may be
+//! percent-encoded, JSON-escaped or written as HTML entities, in whole or in part, several times over. What is replaced
+//! is the part of the text that was decoded to the secret. Base64 and hexadecimal forms are searched for as well.
+
+mod spelling;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret as _, SecretSlice};
+
+use self::spelling::Spelled;
+
+/// A shorter secret is replaced only where it is a word of its own, and an even shorter one never: it is in too many words.
+const MIN_LENGTH: usize = 8;
+const MIN_WORD: usize = 4;
+/// So much of a secret at the end of a text is the secret, cut by the author of the text.
+const MIN_CUT: usize = 6;
+/// So often is decoded what was decoded.
+const MAX_ROUNDS: usize = 4;
+
+/// Replaces secrets in texts.
+pub struct Mask {
+    needles: Vec<Needle>,
+    /// Whether a needle begins with this byte.
+    begins: [bool; 256],
+    shortest: usize,
+    replacement: &'static str,
+}
+
+/// One form of a secret, as [`fold`] makes it.
+struct Needle {
+    form: SecretSlice<u8>,
+    /// Whether it must stand alone.
+    is_word: bool,
+}
+
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mask").finish_non_exhaustive()
+    }
+}
+
+impl Mask {
+    /// Puts `replacement` in the place of each of `secrets`.
+    #[must_use]
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a [u8]>, replacement: &'static str) -> Self {
+        let mut mask = Self {
+            needles: Vec::new(),
+            begins: [false; 256],
+            shortest: usize::MAX,
+            replacement,
+        };
+        for secret in secrets {
+            mask.add(secret);
+        }
+        mask
+    }
+
+    fn add(&mut self, secret: &[u8]) {
+        let is_plain = secret.iter().all(u8::is_ascii_lowercase);
+        match secret.len() {
+            MIN_LENGTH.. => {}
+            MIN_WORD.. if !is_plain => return self.search_for(secret, true),
+            _ => return,
+        }
+        self.search_for(secret, false);
+        if let Ok(text) = str::from_utf8(secret) {
+            let decoded = Zeroizing::new(decode(text));
+            if *decoded != secret && decoded.len() >= MIN_LENGTH {
+                self.search_for(&decoded, false);
+            }
+        }
+        let within = (0..3).map(|before| base64_within(secret, before));
+        for form in within.chain([STANDARD_NO_PAD.encode(secret)]).map(Zeroizing::new) {
+            if form.len() >= MIN_LENGTH {
+                self.search_for(form.as_bytes(), false);
+            }
+        }
+        let digits = |byte: &u8| [byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+        let hexadecimal: Zeroizing<Vec<u8>> = Zeroizing::new(secret.iter().flat_map(digits).collect());
+        self.search_for(&hexadecimal, false);
+    }
+
+    fn search_for(&mut self, form: &[u8], is_word: bool) {
+        let form: Vec<u8> = form.iter().copied().map(fold).collect();
+        self.begins[usize::from(form[0])] = true;
+        let least = if is_word { form.len() } else { MIN_CUT };
+        self.shortest = self.shortest.min(least);
+        self.needles.push(Needle {
+            form: SecretSlice::from(form),
+            is_word,
+        });
+    }
+
+    /// `text` without the secrets.
+    #[must_use]
+    pub fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        // No decoding makes a text longer.
+        if text.len() < self.shortest {
+            return Cow::Borrowed(text);
+        }
+        let mut found = Vec::new();
+        self.find(text.as_bytes(), |range| found.push(range));
+        if text.bytes().any(spelling::is_mark) {
+            let mut spelled = Spelled::new(text);
+            for _ in 0..MAX_ROUNDS {
+                let Some(next) = spelled.decode() else { break };
+                spelled = next;
+                self.find(spelled.bytes(), |range| found.push(spelled.source(range)));
+            }
+        }
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        Cow::Owned(replace(text, found, self.replacement))
+    }
+
+    /// Removes the secrets from `text`.
+    pub fn apply_to(&self, text: &mut String) {
+        if let Cow::Owned(masked) = self.apply(text) {
+            *text = masked;
+        }
+    }
+
+    fn find(&self, text: &[u8], mut found: impl FnMut(Range<usize>)) {
+        for start in 0..text.len() {
+            if !self.begins[usize::from(fold(text[start]))] {
+                continue;
+            }
+            for needle in &self.needles {
+                if let Some(end) = needle.end_in(text, start) {
+                    found(start..end);
+                }
+            }
+        }
+    }
+}
+
+impl Needle {
+    /// Where it ends, if it begins at `start`: whole, or cut by the end of the text.
+    fn end_in(&self, text: &[u8], start: usize) -> Option<usize> {
+        let form = self.form.expose_secret();
+        let rest = &text[start..];
+        let length = rest.len().min(form.len());
+        if length < form.len() && (self.is_word || length < MIN_CUT) {
+            return None;
+        }
+        let is_same = rest[..length]
+            .iter()
+            .zip(form)
+            .all(|(byte, wanted)| fold(*byte) == *wanted);
+        let end = start + length;
+        let is_alone = || {
+            let before = start.checked_sub(1).map(|at| text[at]);
+            let after = text.get(end).copied();
+            [before, after]
+                .into_iter()
+                .flatten()
+                .all(|byte| !byte.is_ascii_alphanumeric())
+        };
+        (is_same && (!self.is_word || is_alone())).then_some(end)
+    }
+}
+
+/// Bytes that spellings may change count as one: case, and the two characters that differ between the kinds of base64.
+fn fold(byte: u8) -> u8 {
+    match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+/// What `text` is when nothing is left to decode.
+fn decode(text: &str) -> Vec<u8> {
+    let mut spelled = Spelled::new(text);
+    for _ in 0..MAX_ROUNDS {
+        match spelled.decode() {
+            Some(next) => spelled = next,
+            None => break,
+        }
+    }
+    spelled.bytes().to_vec()
+}
+
+/// The characters that `secret` alone decides in the base64 of a text in which `before` bytes (modulo 3) precede it.
+fn base64_within(secret: &[u8], before: usize) -> String {
+    let padded = Zeroizing::new([&[0; 2][..before], secret].concat());
+    let encoded = Zeroizing::new(STANDARD_NO_PAD.encode(&*padded));
+    // Six bits a character: those that share bits with what precedes or follows are left out.
+    let first = (before * 8).div_ceil(6);
+    let end = padded.len() * 8 / 6;
+    encoded[first..end].to_owned()
+}
+
+/// `text` with `replacement` for each of these parts; parts that touch are one.
+fn replace(text: &str, mut parts: Vec<Range<usize>>, replacement: &str) -> String {
+    parts.sort_unstable_by_key(|part| part.start);
+    let mut result = String::with_capacity(text.len());
+    let mut done = 0;
+    for part in parts {
+        // Secrets need not be UTF-8, so that a part may begin or end within a character.
+        let start = text.floor_char_boundary(part.start);
+        let end = text.ceil_char_boundary(part.end);
+        if start > done || done == 0 {
+            result.push_str(&text[done..start.max(done)]);
+            result.push_str(replacement);
+        }
+        done = done.max(end);
+    }
+    result.push_str(&text[done..]);
+    result
+}
+
+#[cfg(test)]
+mod tests;
