@@ -39,8 +39,6 @@ pub enum Poller {
     },
     /// A request is in flight.
     Asking {
-        /// When it began.
-        since: Span,
         /// Why.
         visit: Visit,
     },
@@ -360,8 +358,7 @@ mod tests {
                         self.requests += 1;
                         match poller {
                             Poller::Queued { .. } => {
-                                let since = self.now.into();
-                                *poller = Poller::Asking { since, visit };
+                                *poller = Poller::Asking { visit };
                             }
                             Poller::Gathering(gathering) => gathering.request = LogRequest::InFlight,
                             other => panic!("the gate lets {other:?} through"),

@@ -173,7 +173,7 @@ mod tests {
                 "{line}"
             );
         }
-        assert_eq!(one_line(&"ü".repeat(8), 15), format!("üüü{CUT_MARK}"));
+        assert_eq!(one_line(&"ü".repeat(8), 15), format!("üüüüüü{CUT_MARK}"));
     }
 
     #[test]

@@ -329,10 +329,7 @@ impl<F: Fetch> ProjectTask<F> {
                     self.shared.metrics.poll_lag(lag);
                 }
                 slot.polled = now.into();
-                slot.poller = Poller::Asking {
-                    since: now.into(),
-                    visit: *visit,
-                };
+                slot.poller = Poller::Asking { visit: *visit };
                 let request = poll(Arc::clone(&self.shared), key, pass);
                 self.requests.start(number, pass, now, request);
             }

@@ -665,9 +665,10 @@ async fn while_credentials_are_rejected_the_watch_that_was_polled_the_longest_ag
 #[tokio::test(start_paused = true)]
 async fn a_403_is_the_operations_own_when_another_watch_is_answered() {
     let bench = Bench::start();
-    bench
-        .script()
-        .play("a", &[Act::Count(1), Act::Forbidden, Act::Forbidden]);
+    bench.script().play(
+        "a",
+        &[Act::Count(1), Act::Forbidden, Act::Forbidden, Act::Forbidden],
+    );
     bench.list("a\nb\n").await;
     pass(60).await;
     let events = bench.events("a").await;

@@ -180,7 +180,7 @@ mod tests {
         table.add(&operation("op-3", second), now);
         assert_eq!(
             table.take(),
-            "op-3                  success                               done  [2J\n"
+            "op-3                  success                               done\\n\\u{1b}[2J\n"
         );
     }
 }
