@@ -10,6 +10,7 @@ pub mod kind;
 pub mod log_line;
 pub mod operation;
 pub mod outlook;
+pub mod past_event;
 pub mod progress;
 pub mod project;
 pub mod retry;

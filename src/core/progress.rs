@@ -20,6 +20,9 @@ const SMOOTHING: f64 = 0.7;
 /// No end is estimated further ahead than this: ten years.
 const FARTHEST_END: f64 = 10.0 * 365.25 * 86_400.0;
 
+/// The steps of a rebuilt count, until they are compared: those of the percentage that was reported last.
+const UNKNOWN_STEP: u32 = u32::MAX;
+
 /// What is remembered of an operation's counts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tracker {
@@ -61,6 +64,20 @@ pub enum Change {
 }
 
 impl Tracker {
+    /// The count as the last event reported it. `stalled` is the count at the last stall that was reported.
+    #[must_use]
+    pub fn rebuilt(processed: u64, total: Option<u64>, restarts: u32, stalled: Option<u64>) -> Self {
+        Self {
+            processed: Some(processed),
+            total: total.and_then(NonZeroU64::new),
+            restarts,
+            stalled_at: (stalled.unwrap_or(0), restarts),
+            told_step: UNKNOWN_STEP,
+            told_count: processed,
+            ..Self::default()
+        }
+    }
+
     /// Time passes, whether or not anything is seen.
     pub fn pass(&mut self, elapsed: Duration) {
         self.told_ago.extend(elapsed);
@@ -139,6 +156,10 @@ impl Tracker {
     pub fn tell(&mut self, step: f64, interval: Duration) -> Option<String> {
         let count = self.processed?;
         let occurrence = if let Some(percent) = self.percent() {
+            if self.told_step == UNKNOWN_STEP {
+                let reported = self.percent_of(self.told_count).unwrap_or(0.0);
+                self.told_step = (reported / step).floor() as u32;
+            }
             let reached = (percent / step).floor() as u32;
             if reached <= self.told_step {
                 return None;
@@ -197,7 +218,11 @@ impl Tracker {
 
     /// Processed of estimated total, to one decimal and below 100: an estimate reached is no success yet.
     fn percent(&self) -> Option<f64> {
-        let (count, total) = self.records()?;
+        self.percent_of(self.processed?)
+    }
+
+    fn percent_of(&self, count: u64) -> Option<f64> {
+        let total = self.total()?;
         Some(((count as f64 / total as f64 * 1000.0).round() / 10.0).min(99.9))
     }
 

@@ -20,6 +20,7 @@ use super::watch_list::{Labels, WatchKey};
 
 mod facts;
 mod phase;
+mod rebuild;
 
 use facts::Facts;
 pub use phase::Phase;
@@ -27,6 +28,9 @@ pub use phase::Phase;
 /// How many polls must have failed before an operation is told unreachable, and how many must have found nothing
 /// before it is gone: one lost answer on a slow schedule is not an outage.
 const ENOUGH: u32 = 3;
+
+/// The retries of a rebuilt watch, until an answer shows them: what came before is no news.
+const UNKNOWN_ATTEMPTS: u64 = u64::MAX;
 
 /// The settings of what is told and when (`[poll]`).
 #[derive(Debug, Clone, PartialEq)]
@@ -450,6 +454,9 @@ impl Watch {
         let attempts = metadata
             .and_then(|metadata| metadata.retry.as_ref())
             .and_then(|retry| retry.attempts);
+        if self.attempts == UNKNOWN_ATTEMPTS {
+            self.attempts = attempts.unwrap_or(0);
+        }
         if let Some(attempts) = attempts.filter(|attempts| *attempts > self.attempts) {
             self.attempts = attempts;
             // What was retried before the operation was first seen is no news.
@@ -590,13 +597,17 @@ impl Watch {
 
     /// What tells the one start and the one end of this generation from those of others.
     fn occurrence(&self) -> String {
-        format!("generation {}", self.generation)
+        occurrence_of(self.generation)
     }
 
     fn stall_occurrence(&self) -> String {
         let (count, restarts) = self.progress.stalled_at();
         format!("{} restart {restarts} count {count}", self.occurrence())
     }
+}
+
+fn occurrence_of(generation: u32) -> String {
+    format!("generation {generation}")
 }
 
 /// What tells one outage from another.
