@@ -217,7 +217,8 @@ impl<F: Fetch> Supervisor<F> {
         let records = self
             .store
             .load(added.iter().map(|entry| entry.key.clone()).collect())
-            .await?;
+            .await?
+            .watches;
         let back: Vec<WatchKey> = records
             .iter()
             .filter(|(_, record)| record.unlisted.is_some())
@@ -427,13 +428,16 @@ impl<F: Fetch> Supervisor<F> {
         };
         self.shared.recorder.settled().await;
         let (watch, again) = match self.store.load(vec![key.clone()]).await {
-            Ok(mut records) => records.remove(key).map_or_else(Default::default, |record| {
-                go_on(
-                    record.watch,
-                    clock::between(record.saved, self.store.now()),
-                    Was::Away,
-                )
-            }),
+            Ok(mut records) => records
+                .watches
+                .remove(key)
+                .map_or_else(Default::default, |record| {
+                    go_on(
+                        record.watch,
+                        clock::between(record.saved, self.store.now()),
+                        Was::Away,
+                    )
+                }),
             Err(error) => {
                 // Where it stood when its poller was stopped is the best that is known.
                 tracing::debug!(

@@ -462,7 +462,7 @@ async fn whoever_is_back_before_its_poller_has_joined_is_listed() {
     pass(60).await;
     bench.apply("", 2).await;
     let unlisted = async |bench: &Bench| {
-        let records = bench.outside.store.load(vec![key("a")]).await.unwrap();
+        let records = bench.outside.store.load(vec![key("a")]).await.unwrap().watches;
         records[&key("a")].unlisted
     };
     assert!(unlisted(&bench).await.is_some());
