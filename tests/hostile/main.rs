@@ -26,5 +26,6 @@ mod list;
 mod names;
 mod secrets;
 mod signals;
+mod state;
 mod table;
 mod well;
