@@ -70,15 +70,17 @@ pub(super) fn difference(conn: &Connection, version: i64) -> Result<Option<Strin
     checksum::install(&model)?;
     let steps = usize::try_from(version).unwrap_or(0).min(STEPS.len());
     migrate(&model, 0, &STEPS[..steps])?;
-    let found: HashSet<(Vec<u8>, Vec<u8>)> = objects(conn)?.into_iter().collect();
+    let found: HashSet<Object> = objects(conn)?.into_iter().collect();
     Ok(objects(&model)?
         .into_iter()
         .find(|object| !found.contains(object))
         .map(|(name, _)| String::from_utf8_lossy(&name).into_owned()))
 }
 
-/// Names and definitions, as bytes: damaged ones may be no text.
-fn objects(conn: &Connection) -> Result<Vec<(Vec<u8>, Vec<u8>)>, rusqlite::Error> {
+/// Name and definition, as bytes: damaged ones may be no text.
+type Object = (Vec<u8>, Vec<u8>);
+
+fn objects(conn: &Connection) -> Result<Vec<Object>, rusqlite::Error> {
     conn.prepare(
         "SELECT CAST(type || ' ' || name AS BLOB), CAST(tbl_name || ' ' || sql AS BLOB) FROM sqlite_schema
          WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'",
