@@ -15,6 +15,8 @@ use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
 use backfill_watch::store::{Change, Endpoint, EventFilter, Store, Subject};
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 use serde::de::IgnoredAny;
 use tempfile::TempDir;
@@ -69,6 +71,48 @@ fn open(folder: &Path) -> Connection {
         .pragma_update(None, "synchronous", "OFF")
         .expect("a pragma");
     beside
+        .create_scalar_function("row_checksum", -1, FunctionFlags::SQLITE_UTF8, |cx| {
+            Ok(checksum(cx))
+        })
+        .expect("a function");
+    beside
+}
+
+/// One row of each kind.
+async fn fill(store: &Store) {
+    let watch = Change {
+        subject: Subject::Watch(key(), Box::default()),
+        events: Vec::new(),
+    };
+    store.commit(&watch).await.expect("it is writable");
+    let data = ApiData {
+        project: "project".to_owned(),
+        since: wall(),
+        reason: "no answer".to_owned(),
+    };
+    let project = Change {
+        subject: Subject::Project("project".into(), Project::default()),
+        events: vec![Event::api(EventType::ApiUnreachable, wall(), data)],
+    };
+    store.commit(&project).await.expect("it is writable");
+}
+
+/// The checksum of a row: that of a damaged one fits, so that what is in it is read.
+fn checksum(cx: &rusqlite::functions::Context<'_>) -> i64 {
+    let mut hasher = crc32fast::Hasher::new();
+    for index in 0..cx.len() {
+        let (tag, bytes): (u8, Vec<u8>) = match cx.get_raw(index) {
+            ValueRef::Null => (0, Vec::new()),
+            ValueRef::Integer(number) => (1, number.to_le_bytes().to_vec()),
+            ValueRef::Real(number) => (2, number.to_le_bytes().to_vec()),
+            ValueRef::Text(text) => (3, text.to_vec()),
+            ValueRef::Blob(blob) => (4, blob.to_vec()),
+        };
+        hasher.update(&[tag]);
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(&bytes);
+    }
+    i64::from(hasher.finalize())
 }
 
 impl State {
@@ -86,21 +130,7 @@ impl State {
                 .sync_endpoints(vec![endpoint], wall())
                 .await
                 .expect("it is writable");
-            let watch = Change {
-                subject: Subject::Watch(key(), Box::default()),
-                events: Vec::new(),
-            };
-            store.commit(&watch).await.expect("it is writable");
-            let data = ApiData {
-                project: "project".to_owned(),
-                since: wall(),
-                reason: "no answer".to_owned(),
-            };
-            let project = Change {
-                subject: Subject::Project("project".into(), Project::default()),
-                events: vec![Event::api(EventType::ApiUnreachable, wall(), data)],
-            };
-            store.commit(&project).await.expect("it is writable");
+            fill(&store).await;
             store
         });
         Self {
@@ -119,12 +149,34 @@ impl State {
         assert_eq!(rows, Ok(1), "the row is there");
     }
 
+    /// Puts back what was moved aside because it makes no sense.
+    fn restore(&self) {
+        self.runtime.block_on(async {
+            // What is read sends what is damaged to the writer, which is done with it when this is written.
+            self.store.end_of_log().await.expect("it is readable");
+            self.store.set_listed(vec![key()]).await.expect("it is writable");
+            for row in [
+                "DELETE FROM events",
+                "DELETE FROM deliveries",
+                "DELETE FROM watches",
+                "DELETE FROM projects",
+            ] {
+                self.beside.execute(row, []).expect("it is writable");
+            }
+            fill(&self.store).await;
+        });
+    }
+
     fn watch(&self, text: &str, saved: i64, unlisted: Option<i64>) {
-        let sql = "UPDATE watches SET state = ?1, saved = ?2, unlisted = ?3";
+        let sql = "UPDATE watches SET state = ?1, saved = ?2, unlisted = ?3,
+             checksum = row_checksum(project, operation, ?1, ?2, ?3)";
         self.damage(sql, params![text, saved, unlisted]);
         let found = self.runtime.block_on(self.store.load(vec![key()]));
         let record = match found {
-            Ok(mut found) => found.remove(&key()).expect("the row is there"),
+            Ok(mut found) => match found.watches.remove(&key()) {
+                Some(record) => record,
+                None => return self.restore(),
+            },
             Err(error) => return check_words(&error.to_string()),
         };
         let watch = record.watch;
@@ -143,7 +195,8 @@ impl State {
     }
 
     fn project(&self, text: &str) {
-        self.damage("UPDATE projects SET state = ?1", params![text]);
+        let sql = "UPDATE projects SET state = ?1, checksum = row_checksum(name, ?1, saved)";
+        self.damage(sql, params![text]);
         let found = match self.runtime.block_on(self.store.load_project("project")) {
             Ok(found) => found.expect("the row is there"),
             Err(error) => return check_words(&error.to_string()),
@@ -172,10 +225,12 @@ impl State {
                 events.iter().for_each(check_event);
             }
         }
+        self.restore();
     }
 
     fn event(&self, time: i64, id: &str, event_type: &str, body: &str) {
-        let sql = "UPDATE events SET time = ?1, id = ?2, type = ?3, body = ?4";
+        let sql = "UPDATE events SET time = ?1, id = ?2, type = ?3, body = ?4,
+             checksum = row_checksum(row, ?2, ?3, project, operation, ?1, recorded, ?4)";
         self.damage(sql, params![time, id, event_type, body]);
         let page = self.store.events_after(None, 10, EventFilter::default());
         match self.runtime.block_on(page) {
@@ -194,13 +249,17 @@ impl State {
             Err(error) => check_words(&error.to_string()),
         }
         self.due();
+        self.restore();
     }
 
     fn delivery(&self, due: i64, attempts: i64, error: &str) {
         let sql =
-            "UPDATE deliveries SET due = ?1, attempts = ?2, first_attempt = ?1, recorded = ?1, error = ?3";
+            "UPDATE deliveries SET due = ?1, attempts = ?2, first_attempt = ?1, recorded = ?1, error = ?3,
+                 checksum = row_checksum(id, endpoint, event, subject, progress, replay, ?1, state, head, ?1, ?2, ?1,
+                     last_attempt, settled, ?3)";
         self.damage(sql, params![due, attempts, error]);
         self.due();
+        self.restore();
     }
 
     fn due(&self) {

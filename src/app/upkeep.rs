@@ -61,7 +61,8 @@ mod tests {
             store.set_unlisted(vec![key.clone()], hour_ago).await.unwrap();
             key
         };
-        let is_known = async |key: &WatchKey| !store.load(vec![key.clone()]).await.unwrap().is_empty();
+        let is_known =
+            async |key: &WatchKey| !store.load(vec![key.clone()]).await.unwrap().watches.is_empty();
 
         let first = leave("first").await;
         tokio::time::sleep(PRUNE * 3).await;

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
 use super::StateArgs;
 use super::event_line::event_line;
 use super::output::Output;
+use crate::clock;
 use crate::config::EventGlob;
 use crate::core::event::EventType;
 use crate::store::{Cursor, EventFilter, StateReader, StoredEvent};
@@ -28,6 +30,9 @@ const PAGE: usize = 500;
 
 /// How often `--follow` looks for more.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a state that is replaced may be away.
+const REPLACEMENT: Duration = Duration::from_secs(10);
 
 /// Show the event log of the daemon, running or not
 #[derive(Debug, Args)]
@@ -77,7 +82,7 @@ pub async fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
-    let state = StateReader::open(dir)?;
+    let mut state = StateReader::open(dir)?;
     let filter = EventFilter {
         operation: args.operation,
         types: (!args.types.is_empty()).then(|| args.types.into_iter().flat_map(|types| types.0).collect()),
@@ -102,6 +107,22 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
             return Ok(());
         }
         thread::sleep(LOOK);
+        if !state.is_current() {
+            state = reopen(dir)?;
+        }
+    }
+}
+
+/// The state that took the place of the one that was read. While a backup is put there, it may be away.
+fn reopen(dir: &Path) -> anyhow::Result<StateReader> {
+    let begin = clock::instant();
+    loop {
+        match StateReader::open(dir) {
+            Err(_) if begin.elapsed() < REPLACEMENT => thread::sleep(LOOK),
+            opened => {
+                return opened.context("the state that was followed was removed or replaced");
+            }
+        }
     }
 }
 

@@ -23,12 +23,13 @@ use clap::{Parser, Subcommand};
 
 use crate::app::SettingsSource;
 use crate::config::{ConfigErrors, Environment, Overrides, Settings};
+use crate::store::OpenError;
 
 /// Exit codes, as every command uses them.
 pub mod exit {
     /// An operation failed, ended otherwise, is gone or expired; or an internal error.
     pub const FAILED: u8 = 1;
-    /// Wrong usage or settings.
+    /// Wrong usage or settings, or a state that cannot be used.
     pub const USAGE: u8 = 2;
     /// The API could not be reached.
     pub const UNREACHABLE: u8 = 3;
@@ -204,10 +205,11 @@ pub struct Failure {
     pub code: u8,
 }
 
-/// How to exit after `error`: 2 for settings that are wrong, the code of a [`Failure`], else 1.
+/// How to exit after `error`: 2 for settings that are wrong and a state that cannot be used, the code of a [`Failure`],
+/// else 1.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<ConfigErrors>() {
+    if error.is::<ConfigErrors>() || error.is::<OpenError>() {
         return exit::USAGE;
     }
     error

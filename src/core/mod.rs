@@ -16,6 +16,7 @@ pub mod mask;
 pub mod operation;
 pub mod outlook;
 pub mod paging;
+pub mod past_event;
 pub mod phase;
 pub mod poller;
 pub mod progress;

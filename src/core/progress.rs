@@ -26,6 +26,9 @@ const SMOOTHING: f64 = 0.7;
 /// No end is estimated further ahead than this: ten years.
 const FARTHEST_END: f64 = 10.0 * 365.25 * 86_400.0;
 
+/// The steps of a rebuilt count, until they are compared: those of the percentage that was reported last.
+const UNKNOWN_STEPS: u32 = u32::MAX;
+
 /// What is remembered of an operation's counts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tracker {
@@ -115,6 +118,30 @@ pub struct Sight<'a> {
 }
 
 impl Tracker {
+    /// The count as the last event reported it. `stalled` is the count at the last stall that was reported.
+    #[must_use]
+    pub fn rebuilt(
+        processed: u64,
+        total: Option<u64>,
+        restarts: u32,
+        stalled: Option<u64>,
+        stalled_without_count: bool,
+    ) -> Self {
+        Self {
+            processed: Some(processed),
+            total: total.and_then(NonZeroU64::new),
+            restarts,
+            stalled_at: (stalled.unwrap_or(0), restarts),
+            reported_count: processed,
+            old_steps: UNKNOWN_STEPS,
+            doubts: Doubts {
+                stalled_without_count,
+                ..Doubts::default()
+            },
+            ..Self::default()
+        }
+    }
+
     /// Time passes, whether or not anything is seen.
     pub fn pass(&mut self, elapsed: Duration) {
         self.reported_ago.extend(elapsed);

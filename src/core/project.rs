@@ -102,6 +102,17 @@ pub enum Concerns {
 }
 
 impl Project {
+    /// A project whose stored state was lost, as its events show it: since when it is unreachable, and since when its
+    /// credentials are rejected.
+    #[must_use]
+    pub fn rebuilt(unreachable: Option<Timestamp>, rejected: Option<Timestamp>) -> Self {
+        Self {
+            unreachable,
+            rejected,
+            ..Self::default()
+        }
+    }
+
     /// Takes in what a poll of `operation` met. `probe`: it was let through as a probe. `refused_before`: this
     /// operation is known to be refused while others are not.
     pub fn observe(

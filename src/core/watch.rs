@@ -22,6 +22,7 @@ use super::watch_list::{Labels, WatchKey};
 
 mod facts;
 mod outage;
+mod rebuild;
 mod reporter;
 mod trouble;
 
@@ -35,6 +36,8 @@ const ENOUGH: u32 = 3;
 
 /// After so many polls in a row without the operation, its rate and its estimated end are stale.
 const STALE: u8 = 2;
+/// The retries of a rebuilt watch, until an answer shows them: what came before is no news.
+const UNKNOWN_ATTEMPTS: u64 = u64::MAX;
 
 /// The settings of what is told and when (`[poll]`).
 #[derive(Debug, Clone, PartialEq)]
@@ -531,8 +534,11 @@ impl Watch {
         let metadata = operation.metadata.as_ref();
         let attempts = metadata
             .and_then(|metadata| metadata.retry.as_ref())
-            .and_then(|retry| retry.attempts)
-            .filter(|attempts| *attempts > self.attempts);
+            .and_then(|retry| retry.attempts);
+        if self.attempts == UNKNOWN_ATTEMPTS {
+            self.attempts = attempts.unwrap_or(0);
+        }
+        let attempts = attempts.filter(|attempts| *attempts > self.attempts);
         self.attempts = attempts.unwrap_or(self.attempts);
         // What was retried before the operation was first seen is no news.
         let retried = attempts.filter(|_| self.phase != Phase::Pending);
@@ -687,7 +693,7 @@ impl Watch {
 
     /// What distinguishes the one start and the one end of this generation from those of others.
     fn occurrence(&self) -> String {
-        format!("generation {}", self.generation)
+        occurrence_of(self.generation)
     }
 
     fn stall_occurrence(&self) -> String {
@@ -701,6 +707,11 @@ impl Watch {
             _ => format!("{} attempt {attempts}", self.occurrence()),
         }
     }
+}
+
+/// What distinguishes the one start and the one end of a generation from those of others.
+fn occurrence_of(generation: u32) -> String {
+    format!("generation {generation}")
 }
 
 #[cfg(test)]

@@ -369,7 +369,7 @@ impl<F: Fetch> ProjectTask<F> {
 
 /// Loads watches as they continue now. What a crash must not undo is recorded before.
 async fn load(store: &Store, keys: Vec<WatchKey>) -> Result<HashMap<WatchKey, Watch>, LoadError> {
-    let records = store.load(keys).await?;
+    let records = store.load(keys).await?.watches;
     let now = store.now();
     let mut back = Vec::new();
     let mut started_again = Vec::new();

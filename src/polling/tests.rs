@@ -572,7 +572,7 @@ async fn what_is_put_back_counts_as_listed() {
     bench.script().play("a", &[Act::Count(5), Act::Hang]);
     bench.list("a\n").await;
     pass(60).await;
-    let unlisted = async || bench.store.load(vec![key("a")]).await.unwrap()[&key("a")].unlisted;
+    let unlisted = async || bench.store.load(vec![key("a")]).await.unwrap().watches[&key("a")].unlisted;
     bench.list("").await;
     pass(1).await;
     assert!(unlisted().await.is_some());

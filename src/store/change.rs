@@ -1,9 +1,11 @@
 //! What is written when something happened, and what is read back at start.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::damage::DamagedWatch;
 use crate::core::event::{Event, EventType};
 use crate::core::project::Project;
 use crate::core::watch::Watch;
@@ -36,6 +38,15 @@ pub struct WatchRecord {
     pub saved: Timestamp,
     /// When its ID left the watch list, if it has.
     pub unlisted: Option<Timestamp>,
+}
+
+/// Watches as they were read back.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Loaded {
+    /// Those that are known. What was damaged and rebuilt from the event log is among them.
+    pub watches: HashMap<WatchKey, WatchRecord>,
+    /// Those whose stored state was damaged or lost.
+    pub damaged: Vec<DamagedWatch>,
 }
 
 /// A [`Change`] as rows: rendered by the caller, so that the thread that writes has nothing to do but write.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use tokio::sync::watch;
 
 use super::request::{CommitError, ReadError, ReadRequest, WriteRequest};
+use super::status::Health;
 
 /// Ends when a request was taken in, or says why it was not.
 pub type Accepted<'a, E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send + 'a>>;
@@ -25,4 +26,9 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// Whether the last attempt to write succeeded.
     fn is_writable(&self) -> bool;
+
+    /// How the state is.
+    fn health(&self) -> Health {
+        Health::default()
+    }
 }

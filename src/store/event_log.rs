@@ -13,6 +13,8 @@ use crate::core::event::EventType;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
     pub(super) store: String,
+    /// The start of the daemon that wrote the row before; `None` for those of version 0.1.
+    pub(super) start: Option<String>,
     pub(super) row: i64,
     /// How far the log had holes when this was told. Only holes that came later are news to its bearer: who reads the
     /// log from its beginning, holes and all, is not to be refused halfway.
@@ -21,7 +23,11 @@ pub struct Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.store, self.row)?;
+        f.write_str(&self.store)?;
+        if let Some(start) = &self.start {
+            write!(f, ".{start}")?;
+        }
+        write!(f, "-{}", self.row)?;
         if self.pruned_through > self.row {
             write!(f, "-{}", self.pruned_through)?;
         }
@@ -49,8 +55,12 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, MalformedCursor> {
         let mut parts = text.split('-');
-        let store = parts.next().unwrap_or_default();
-        if store.is_empty() || store.len() > 32 || !store.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let log = parts.next().unwrap_or_default();
+        let (store, start) = match log.split_once('.') {
+            Some((store, start)) => (store, Some(start)),
+            None => (log, None),
+        };
+        if !is_name(store) || start.is_some_and(|start| !is_name(start)) {
             return Err(MalformedCursor);
         }
         let row = number(parts.next().unwrap_or_default())?;
@@ -60,10 +70,15 @@ impl FromStr for Cursor {
         }
         Ok(Self {
             store: store.to_owned(),
+            start: start.map(str::to_owned),
             row,
             pruned_through,
         })
     }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn number(text: &str) -> Result<i64, MalformedCursor> {
@@ -145,8 +160,11 @@ pub struct EventPage {
 /// Why the log cannot be read from a cursor.
 #[derive(Debug, thiserror::Error)]
 pub enum EventsError {
-    /// The cursor belongs to another state.
-    #[error("this cursor is of another state directory; begin without a cursor")]
+    /// The cursor belongs to another state, or to events that were recorded after the backup that this state was
+    /// restored from.
+    #[error(
+        "this cursor is of another state directory, or of events that a restored backup does not have; begin without a cursor"
+    )]
     Foreign,
     /// Events after the cursor are no longer kept.
     #[error("events after this cursor are no longer kept; begin without a cursor")]
@@ -162,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_back_and_nonsense_is_not() {
-        for text in ["0a1b-42", "0a1b-42-50"] {
+        for text in ["0a1b-42", "0a1b-42-50", "0a1b.9f-42", "0a1b.9f-42-50"] {
             assert_eq!(text.parse::<Cursor>().unwrap().to_string(), text);
         }
         for text in [
@@ -178,6 +196,10 @@ mod tests {
             "0a-1-",
             "0a-1-2-3",
             "0a-9999999999999999999",
+            "0a.-1",
+            ".0a-1",
+            "0a.xy-1",
+            "0a.9f.9f-1",
         ] {
             assert_eq!(text.parse::<Cursor>(), Err(MalformedCursor), "{text}");
         }

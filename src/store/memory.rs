@@ -6,12 +6,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::engine::{Accepted, Engine};
 use super::request::{CommitError, ReadError, ReadRequest, WriteRequest};
 use super::sqlite;
-use super::status::Status;
+use super::status::{Health, Status};
 use super::writer::Writer;
 
 /// A state in memory.
@@ -45,7 +46,7 @@ impl Engine for Memory {
     }
 
     fn read(&self, request: ReadRequest) -> Accepted<'_, ReadError> {
-        self.writer().answer(request.0);
+        self.writer().answer(request.0, Timestamp::UNIX_EPOCH);
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -55,5 +56,9 @@ impl Engine for Memory {
 
     fn is_writable(&self) -> bool {
         self.status.is_writable()
+    }
+
+    fn health(&self) -> Health {
+        self.status.health()
     }
 }

@@ -5,11 +5,13 @@
 //! data (`request`), so that another engine can take their place without its callers noticing.
 
 mod change;
+mod damage;
 mod delivery;
 mod engine;
 mod event_log;
 mod lock;
 mod memory;
+mod presence;
 mod reader;
 mod request;
 mod sqlite;
@@ -19,15 +21,16 @@ mod tests;
 mod threads;
 mod writer;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
-pub use change::{Change, Subject, WatchRecord};
+pub use change::{Change, Loaded, Subject, WatchRecord};
+pub use damage::DamagedWatch;
 pub use delivery::{Delivery, DeliveryId, Due, Endpoint, EndpointStats, Settled};
 pub use engine::{Accepted, Engine};
 pub use event_log::{Cursor, EventFilter, EventPage, EventsError, MalformedCursor, StoredEvent};
@@ -35,6 +38,7 @@ pub use memory::Memory;
 pub use reader::{ReplayError, StateReader};
 pub use request::{CommitError, ReadError, ReadRequest, WriteRequest};
 pub use sqlite::{OpenError, Replay, Replayed};
+pub use status::Health;
 pub use threads::{CloseError, Threads};
 
 use crate::clock::Wall;
@@ -60,9 +64,16 @@ impl Store {
     /// Opens the state in `dir`, making it if there is none. After a crash it is checked first, which may take a
     /// while; nothing blocks meanwhile but who waits for this.
     ///
-    /// The threads end when they are told to ([`Threads::close`]), or when the last handle is dropped.
+    /// The threads end when they are told to ([`Threads::close`]), or when the last handle is dropped. Dropping this
+    /// future stops the opening.
     pub async fn open(dir: &Path) -> Result<(Self, Threads), OpenError> {
-        let (queues, threads) = threads::start(dir.to_owned()).await?;
+        Self::open_until(dir, &CancellationToken::new()).await
+    }
+
+    /// As [`Store::open`]; when `stop` is cancelled meanwhile, the state is closed and its lock free within a second, and
+    /// this returns [`OpenError::Cancelled`].
+    pub async fn open_until(dir: &Path, stop: &CancellationToken) -> Result<(Self, Threads), OpenError> {
+        let (queues, threads) = threads::start(dir.to_owned(), stop).await?;
         Ok((Self::new(Arc::new(queues), Wall::of_host()), threads))
     }
 
@@ -104,14 +115,35 @@ impl Store {
         Ok(())
     }
 
-    /// The watches of these keys, as far as they are known.
-    pub async fn load(&self, keys: Vec<WatchKey>) -> Result<HashMap<WatchKey, WatchRecord>, ReadError> {
-        let mut found = HashMap::with_capacity(keys.len());
+    /// The watches of these keys, as far as they are known. A damaged one is rebuilt from its events, stored again and
+    /// reported; it costs the others nothing.
+    pub async fn load(&self, keys: Vec<WatchKey>) -> Result<Loaded, ReadError> {
+        let mut loaded = Loaded::default();
         for chunk in keys.chunks(CHUNK) {
             let keys = chunk.to_vec();
-            found.extend(self.read(|reply| Read::Load { keys, reply }).await?);
+            let part = self.read(|reply| Read::Load { keys, reply }).await?;
+            if !part.damaged.is_empty() {
+                self.store_rebuilt(&part.damaged).await;
+            }
+            loaded.watches.extend(part.watches);
+            loaded.damaged.extend(part.damaged);
         }
-        Ok(found)
+        Ok(loaded)
+    }
+
+    async fn store_rebuilt(&self, damaged: &[DamagedWatch]) {
+        let keys = damaged.iter().map(|watch| watch.key.clone()).collect();
+        let at = self.now();
+        if let Err(error) = self.write(Write::Rebuilt { keys, at }).await {
+            for watch in damaged {
+                tracing::error!(
+                    id = %watch.key,
+                    is_rebuilt = watch.is_rebuilt,
+                    error = &error as &dyn std::error::Error,
+                    "the stored state of a watch is damaged, and cannot be stored again"
+                );
+            }
+        }
     }
 
     /// Those watches that left the list last, at most `limit`, the last one first.
@@ -241,6 +273,12 @@ impl Store {
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.engine.is_writable()
+    }
+
+    /// How the state is: writable, in its place, whole.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.engine.health()
     }
 
     async fn write(&self, write: Write) -> Result<u64, CommitError> {

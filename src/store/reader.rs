@@ -1,5 +1,6 @@
 //! The state as commands see it that run beside the daemon, or without one.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct StateReader {
     dir: PathBuf,
     conn: Connection,
+    /// The file that is open.
+    identity: Option<(u64, u64)>,
 }
 
 /// Why a replay was not put into the outbox, or not wholly.
@@ -39,10 +42,19 @@ pub enum ReplayError {
 impl StateReader {
     /// Opens the state in `dir`, whether a daemon runs on it or not. Changes nothing.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        // Before it is opened: a replacement in between is noticed at the next look.
+        let identity = identity(dir);
         Ok(Self {
             dir: dir.to_owned(),
             conn: sqlite::open_beside(dir, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+            identity,
         })
+    }
+
+    /// Whether the state in the directory is still the one that is open.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.identity.is_some() && identity(&self.dir) == self.identity
     }
 
     /// Up to `limit` events of the log after `after`, or from the oldest on.
@@ -52,7 +64,12 @@ impl StateReader {
         limit: usize,
         filter: &EventFilter,
     ) -> Result<EventPage, EventsError> {
-        sqlite::page(&self.conn, after, limit, filter)
+        let mut bad = Vec::new();
+        let page = sqlite::page(&self.conn, after, limit, filter, &mut bad)?;
+        for row in bad {
+            tracing::warn!(row = row.row, "an event of the log is damaged and left out");
+        }
+        Ok(page)
     }
 
     /// Puts into the outbox again what `replay` selects, for `endpoint` or for all endpoints that want it. A running daemon notices within a second, another one when it starts.
@@ -90,4 +107,10 @@ impl StateReader {
     pub fn endpoints(&self) -> Result<Vec<String>, super::ReadError> {
         Ok(sqlite::endpoint_names(&self.conn)?)
     }
+}
+
+/// What distinguishes the database of `dir` from others.
+fn identity(dir: &Path) -> Option<(u64, u64)> {
+    let metadata = dir.join(sqlite::FILE).metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }

@@ -1,12 +1,12 @@
 //! What a handle asks of an engine. A second engine answers the same.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::change::{Record, StateRow, WatchRecord};
+use super::change::{Loaded, Record, StateRow};
+use super::damage::BadRow;
 use super::delivery::{DeliveryId, Due, Endpoint, EndpointStats, Settled};
 use super::event_log::{Cursor, EventFilter, EventPage, EventsError};
 use crate::core::project::Project;
@@ -40,6 +40,16 @@ pub(super) enum Write {
         settled: Vec<(DeliveryId, Settled)>,
         at: Timestamp,
     },
+    /// Stores watches that were rebuilt when they were loaded, and moves what was damaged aside.
+    Rebuilt {
+        keys: Vec<WatchKey>,
+        at: Timestamp,
+    },
+    /// Moves rows aside that turned out damaged.
+    Damaged {
+        rows: Vec<BadRow>,
+        at: Timestamp,
+    },
     Prune {
         at: Timestamp,
         retention: Duration,
@@ -52,6 +62,9 @@ pub enum CommitError {
     /// The state cannot be written now; it may be later.
     #[error("the state cannot be written: {0}")]
     Unwritable(String),
+    /// The files of the state were removed or replaced: what is written now would be lost.
+    #[error("the state cannot be written, because it was removed or replaced while it is in use: {0}")]
+    Removed(String),
     /// This very record cannot be written, others can.
     #[error("the state refuses this record: {0}")]
     Refused(String),
@@ -65,7 +78,7 @@ impl CommitError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unwritable(_) => true,
+            Self::Unwritable(_) | Self::Removed(_) => true,
             Self::Refused(_) | Self::Closed => false,
         }
     }
@@ -77,15 +90,17 @@ pub enum ReadError {
     /// The state cannot be read.
     #[error("the state cannot be read: {0}")]
     Failed(String),
-    /// What is recorded of this watch or project makes no sense.
-    #[error("what the state holds of `{0}` cannot be understood; was it written by another version?")]
-    Unintelligible(String),
     /// The store is closed.
     #[error("the state is closed")]
     Closed,
 }
 
 impl Write {
+    /// Whether it adds to the event log.
+    pub(super) fn has_events(&self) -> bool {
+        matches!(self, Self::Change(record) if !record.events.is_empty())
+    }
+
     /// When it was asked for, as far as that is written down with it.
     pub(super) fn at(&self) -> Option<Timestamp> {
         match self {
@@ -95,6 +110,8 @@ impl Write {
             | Self::OnlyListed { at, .. }
             | Self::Endpoints { at, .. }
             | Self::Settle { at, .. }
+            | Self::Rebuilt { at, .. }
+            | Self::Damaged { at, .. }
             | Self::Prune { at, .. } => Some(*at),
             Self::Listed { .. } => None,
         }
@@ -120,7 +137,7 @@ pub struct ReadRequest(pub(super) Read);
 pub(super) enum Read {
     Load {
         keys: Vec<WatchKey>,
-        reply: Reply<HashMap<WatchKey, WatchRecord>, ReadError>,
+        reply: Reply<Loaded, ReadError>,
     },
     Left {
         limit: u32,

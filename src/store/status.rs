@@ -1,14 +1,41 @@
 //! What everybody may know of the store at any time, and the log lines that go with it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+
+use super::damage::DamagedRow;
+
+/// So many damaged rows are logged by name; the table `damaged_rows` has all of them.
+const NAMED: u64 = 1_000;
 
 /// Shared between handles and engine.
 #[derive(Debug)]
 pub(super) struct Status {
     changed: watch::Sender<u64>,
     writable: AtomicBool,
+    damaged_rows: AtomicU64,
+    /// Fast to ask; the reason is in `health`.
+    is_removed: AtomicBool,
+    health: Mutex<Reasons>,
+}
+
+#[derive(Debug, Default)]
+struct Reasons {
+    unwritable: Option<String>,
+    removed: Option<String>,
+}
+
+/// How the state is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Why the last attempt to write failed, if it did.
+    pub unwritable: Option<String>,
+    /// What was removed or replaced while the state is in use, if something was: nothing is written until a restart.
+    pub removed: Option<String>,
+    /// Damaged rows that were found since the start.
+    pub damaged_rows: u64,
 }
 
 impl Default for Status {
@@ -16,6 +43,9 @@ impl Default for Status {
         Self {
             changed: watch::Sender::new(0),
             writable: AtomicBool::new(true),
+            damaged_rows: AtomicU64::new(0),
+            is_removed: AtomicBool::new(false),
+            health: Mutex::default(),
         }
     }
 }
@@ -30,12 +60,28 @@ impl Status {
     }
 
     pub(super) fn is_writable(&self) -> bool {
-        self.writable.load(Ordering::Relaxed)
+        self.writable.load(Ordering::Relaxed) && !self.is_removed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let reasons = self.reasons();
+        Health {
+            unwritable: reasons.unwritable.clone(),
+            removed: reasons.removed.clone(),
+            damaged_rows: self.damaged_rows.load(Ordering::Relaxed),
+        }
+    }
+
+    fn reasons(&self) -> MutexGuard<'_, Reasons> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes how writing went; tells the first failure and the first success after it, not each.
     pub(super) fn note_write(&self, failure: Option<&str>) {
         let was_writable = self.writable.swap(failure.is_none(), Ordering::Relaxed);
+        if failure.is_some() || !was_writable {
+            self.reasons().unwritable = failure.map(str::to_owned);
+        }
         match failure {
             Some(reason) if was_writable => {
                 tracing::error!(
@@ -45,6 +91,42 @@ impl Status {
             }
             None if !was_writable => tracing::info!("the state can be written again"),
             _ => {}
+        }
+    }
+
+    /// Notes whether the files of the state are still those that are open.
+    pub(super) fn note_presence(&self, removed: Option<&str>) {
+        let was_removed = self.is_removed.swap(removed.is_some(), Ordering::Relaxed);
+        if removed.is_some() || was_removed {
+            self.reasons().removed = removed.map(str::to_owned);
+        }
+        match removed {
+            Some(reason) if !was_removed => tracing::error!(
+                reason,
+                "the state was removed or replaced while it is in use; nothing is recorded or delivered until the \
+                 files are back or the daemon is restarted"
+            ),
+            None if was_removed => tracing::info!("the files of the state are back"),
+            _ => {}
+        }
+    }
+
+    /// Reports damaged rows by name and counts them.
+    pub(super) fn note_damage(&self, rows: &[DamagedRow]) {
+        for row in rows {
+            let before = self.damaged_rows.fetch_add(1, Ordering::Relaxed);
+            if before < NAMED {
+                tracing::error!(
+                    kind = row.kind,
+                    id = row.id,
+                    effect = %row.effect,
+                    "a row of the state is damaged; it was moved aside and everything else continues"
+                );
+            } else if before == NAMED {
+                tracing::error!(
+                    "more rows of the state are damaged; its table `damaged_rows` has all of them"
+                );
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -8,6 +8,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock;
 use crate::core::event::{ApiData, Event, EventId, EventType};
+
+mod cursors;
+mod damage;
+mod files;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -150,7 +154,11 @@ async fn what_is_committed_is_there_after_a_restart() {
     );
 
     let (store, threads) = Store::open(dir.path()).await.unwrap();
-    let found = store.load(vec![key("a"), key("b"), key("c")]).await.unwrap();
+    let found = store
+        .load(vec![key("a"), key("b"), key("c")])
+        .await
+        .unwrap()
+        .watches;
     assert_eq!(found.len(), 2);
     assert_eq!(found[&key("a")].watch, watch);
     assert_eq!(found[&key("b")].watch, watch);
@@ -172,7 +180,7 @@ async fn a_checkpoint_that_was_overtaken_puts_no_older_state_back() {
     let events = Vec::new();
     store.commit(&Change { subject, events }).await.unwrap();
     store.checkpoint(vec![(key("a"), older)]).await.unwrap();
-    let mut stands = store.load(vec![key("a")]).await.unwrap();
+    let mut stands = store.load(vec![key("a")]).await.unwrap().watches;
     assert_eq!(stands.remove(&key("a")).unwrap().watch, newer);
 }
 
@@ -200,8 +208,9 @@ async fn leaving_and_joining_the_list_is_noted() {
     let store = Store::in_memory();
     let state = vec![(key("a"), Watch::default()), (key("b"), Watch::default())];
     store.checkpoint(state).await.unwrap();
-    let unlisted =
-        async |operation: &str| store.load(vec![key(operation)]).await.unwrap()[&key(operation)].unlisted;
+    let unlisted = async |operation: &str| {
+        store.load(vec![key(operation)]).await.unwrap().watches[&key(operation)].unlisted
+    };
     let left: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
     store.set_unlisted(vec![key("a")], left).await.unwrap();
     assert_eq!(unlisted("a").await, Some(left));
@@ -526,14 +535,14 @@ async fn what_left_the_list_is_forgotten_when_its_time_is_over_but_not_what_wait
         .unwrap();
     let keys = || vec![key("listed"), key("left"), key("waits")];
     store.prune(begin + 29 * DAY, 30 * DAY).await.unwrap();
-    assert_eq!(store.load(keys()).await.unwrap().len(), 3);
+    assert_eq!(store.load(keys()).await.unwrap().watches.len(), 3);
     store.prune(begin + 31 * DAY, 30 * DAY).await.unwrap();
-    let left: HashSet<_> = store.load(keys()).await.unwrap().into_keys().collect();
+    let left: HashSet<_> = store.load(keys()).await.unwrap().watches.into_keys().collect();
     assert_eq!(left, [key("listed"), key("waits")].into());
     assert_eq!(all_events(&store).await.len(), 2);
     assert_eq!(drain(&store, "e").await, ["waits 1"]);
     store.prune(begin + 31 * DAY, 30 * DAY).await.unwrap();
-    assert_eq!(store.load(keys()).await.unwrap().len(), 1);
+    assert_eq!(store.load(keys()).await.unwrap().watches.len(), 1);
 }
 
 #[tokio::test]

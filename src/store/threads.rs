@@ -1,18 +1,22 @@
 //! The two threads of the engine on disk: one writes what queues up in groups, one answers questions.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::engine::{Accepted, Engine};
-use super::lock::DirLock;
-use super::request::{CommitError, Read, ReadError, ReadRequest, WriteRequest};
-use super::sqlite::{self, OpenError};
-use super::status::Status;
+use super::lock::{self, DirLock};
+use super::presence::Presence;
+use super::request::{CommitError, Read, ReadError, ReadRequest, Write, WriteRequest};
+use super::sqlite::{self, Cancel, OpenError, Opened};
+use super::status::{Health, Status};
 use super::writer::{LOOK, Writer};
+use crate::clock;
 
 /// Two groups: one is written while the next one forms. Whoever finds the queue full waits, which is how a slow disk
 /// slows down those who write instead of filling the memory.
@@ -34,7 +38,8 @@ enum Order {
 /// What the answering thread is told.
 #[derive(Debug)]
 enum Question {
-    Read(Read),
+    /// Asked then.
+    Read(Read, Timestamp),
     Close,
 }
 
@@ -56,7 +61,10 @@ impl Engine for Queues {
 
     fn read(&self, request: ReadRequest) -> Accepted<'_, ReadError> {
         Box::pin(async {
-            let sent = self.questions.send(Question::Read(request.0)).await;
+            let sent = self
+                .questions
+                .send(Question::Read(request.0, clock::wall()))
+                .await;
             sent.map_err(|_| ReadError::Closed)
         })
     }
@@ -67,6 +75,10 @@ impl Engine for Queues {
 
     fn is_writable(&self) -> bool {
         self.status.is_writable()
+    }
+
+    fn health(&self) -> Health {
+        self.status.health()
     }
 }
 
@@ -109,9 +121,21 @@ async fn join<T: Send + 'static>(thread: JoinHandle<T>) -> Result<T, CloseError>
         .map_err(|_| CloseError::Panicked)
 }
 
-/// Opens the state in `dir` and starts its threads.
-pub(super) async fn start(dir: PathBuf) -> Result<(Queues, Threads), OpenError> {
+/// Asks the opening thread to stop when nobody waits for it any more.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
+/// Opens the state in `dir` and starts its threads. Dropping this stops the opening: the lock is free and the files are
+/// closed a moment later.
+pub(super) async fn start(dir: PathBuf, stop: &CancellationToken) -> Result<(Queues, Threads), OpenError> {
     let status = Arc::<Status>::default();
+    let cancel = Cancel::default();
+    let _cancel_on_drop = CancelOnDrop(cancel.clone());
     // Not before the first message does a thread need it, but a failure here is still told as one to start.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -120,32 +144,62 @@ pub(super) async fn start(dir: PathBuf) -> Result<(Queues, Threads), OpenError> 
     let (orders, order_queue) = mpsc::channel(WRITES);
     let (questions, question_queue) = mpsc::channel(READS);
     let (opened, opening) = oneshot::channel();
-    let reader_dir = dir.clone();
     let of_queues = Arc::clone(&status);
+    let asked = cancel.clone();
     let writer = spawn("state-writer", move || {
-        let (database, lock) = match sqlite::open(&dir) {
-            Ok(both) => both,
+        let Opened {
+            database,
+            reader,
+            lock,
+            file,
+            damaged,
+        } = match sqlite::open(&dir, &asked) {
+            Ok(opened_state) => opened_state,
             Err(error) => {
                 // Whoever asked may have gone, and then nobody cares.
                 let _ = opened.send(Err(error));
                 return Ok(());
             }
         };
-        if opened.send(Ok(())).is_err() {
-            return finish(Writer::new(database, status), lock);
+        let mut writer = Writer::new(database, status);
+        writer.note_damage(&damaged);
+        match Presence::of(&file, (&dir.join(lock::FILE), lock.file())) {
+            Ok(presence) => writer.watch_presence(presence),
+            Err(source) => {
+                let _ = opened.send(Err(OpenError::Directory { dir, source }));
+                return Ok(());
+            }
         }
-        write(Writer::new(database, status), lock, &runtime, order_queue)
+        if opened.send(Ok(reader)).is_err() {
+            return finish(writer, lock, &file);
+        }
+        write(writer, lock, &file, &runtime, order_queue)
     })?;
+    let mut opening = opening;
+    let opened = tokio::select! {
+        biased;
+        opened = &mut opening => opened,
+        () = stop.cancelled() => {
+            cancel.set();
+            opening.await
+        }
+    };
     // The thread always answers; if it panicked, joining it says so.
-    match opening.await {
+    let database = match opened {
         Ok(result) => result?,
         Err(_) => return Err(OpenError::Thread(io::Error::other("it panicked"))),
-    }
-    let database = sqlite::open_reader(&reader_dir)?;
+    };
+    let to_writer = orders.clone();
     let reader = spawn("state-reader", move || {
         let mut queue: mpsc::Receiver<Question> = question_queue;
-        while let Some(Question::Read(read)) = queue.blocking_recv() {
-            database.answer(read);
+        while let Some(Question::Read(read, at)) = queue.blocking_recv() {
+            let rows = database.answer(read);
+            if !rows.is_empty() {
+                let (reply, _) = oneshot::channel();
+                let write = Write::Damaged { rows, at };
+                // A full queue loses nothing: the next reader finds them again.
+                let _ = to_writer.try_send(Order::Write(WriteRequest { write, reply }));
+            }
         }
     })?;
     let queues = Queues {
@@ -175,6 +229,7 @@ fn spawn<T: Send + 'static>(
 fn write(
     mut writer: Writer,
     lock: DirLock,
+    file: &Path,
     runtime: &tokio::runtime::Runtime,
     mut queue: mpsc::Receiver<Order>,
 ) -> Result<(), CloseError> {
@@ -200,13 +255,13 @@ fn write(
         }
         writer.look();
         if closing && queue.is_empty() {
-            return finish(writer, lock);
+            return finish(writer, lock, file);
         }
     }
 }
 
-fn finish(writer: Writer, lock: DirLock) -> Result<(), CloseError> {
+fn finish(writer: Writer, lock: DirLock, file: &Path) -> Result<(), CloseError> {
     writer.close()?;
-    lock.release()
+    lock.release(file)
         .map_err(|error| CloseError::Failed(error.to_string()))
 }

@@ -172,16 +172,17 @@ async fn replays_are_seen_by_a_running_daemon_within_about_a_second() {
         "in their order"
     );
 
-    for (arguments, words) in [
+    for (arguments, code, words) in [
         (
             &["--event", "evt_none"][..],
+            0,
             "no webhook wants an event `evt_none`",
         ),
-        (&["--dead-letters"], "there are no dead letters"),
-        (&["--event", first, "--endpoint", "other"], "inbox"),
+        (&["--dead-letters"], 0, "there are no dead letters"),
+        (&["--event", first, "--endpoint", "other"], 1, "inbox"),
     ] {
         let output = setup.run_with("replay", arguments).await;
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(code));
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(told.contains(words), "{told}");
     }
@@ -266,6 +267,6 @@ async fn dead_letters_are_kept_told_and_replayed() {
     );
     assert_eq!(
         setup.run_with("replay", &["--dead-letters"]).await.status.code(),
-        Some(1)
+        Some(0)
     );
 }

@@ -198,7 +198,7 @@ async fn filled(setup: Setup) -> Setup {
 async fn assert_refused(setup: &Setup, words: &[&str]) {
     let output = setup.run_with("run", &[]).await;
     let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert_eq!(output.status.code(), Some(2), "{told}");
     for words in words {
         assert!(told.contains(words), "{words:?} in: {told}");
     }
@@ -302,7 +302,7 @@ async fn assert_left_alone(setup: &Setup, words: &[&str]) {
     for (command, arguments) in [("events", &[][..]), ("replay", &["--dead-letters"])] {
         let output = setup.run_with(command, arguments).await;
         let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{command}: {told}");
+        assert_eq!(output.status.code(), Some(2), "{command}: {told}");
         assert!(told.contains(&file), "{command}: {told}");
         assert!(files(&state) == before, "{command} changed the files");
     }

@@ -30,5 +30,6 @@ mod pages;
 mod readers;
 mod secrets;
 mod signals;
+mod state;
 mod table;
 mod well;

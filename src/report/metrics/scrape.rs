@@ -47,6 +47,12 @@ impl Metrics {
             "Whether state could be written last time.",
             scrape.store.is_writable(),
         )?;
+        let damaged = IntGauge::with_opts(opts(
+            "state_damaged_rows",
+            "Damaged rows of the state that were found since the start.",
+        ))?;
+        damaged.set(i64::try_from(scrape.store.health().damaged_rows).unwrap_or(i64::MAX));
+        register(&registry, &damaged)?;
         let tasks = IntGauge::with_opts(opts(
             "tasks",
             "Tasks that run or wait: one for each poll under way or held back, for connections, and of the daemon itself.",

@@ -2,15 +2,52 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, params};
 
-use super::{outbox, time};
+use super::checksum::checksum_of;
+use super::statement::statements;
+use super::{aside, outbox, time};
 use crate::core::event::EventType;
+use crate::store::damage::{DamagedRow, Effect};
 use crate::store::delivery::{Endpoint, EndpointStats};
 
 /// How much of a backlog that is too long is cut off in one transaction: more than a group of changes can add, and
 /// little enough not to hold up the next one.
 const TRIM: u64 = 4096;
+
+statements! {
+    ALL = "SELECT id, name, types, removed IS NOT NULL, max_backlog - backlog FROM endpoints";
+    DAMAGED = concat!("SELECT id, CAST(name AS BLOB) FROM endpoints WHERE checksum IS NOT ", checksum_of!(endpoint));
+    /// A name of the settings that the checksum confirms.
+    RESTORE_NAME = "UPDATE OR IGNORE endpoints SET name = ?2 WHERE id = ?1 AND checksum IS row_checksum(?1, ?2)";
+    SEAL = "UPDATE endpoints SET checksum = row_checksum(id, name) WHERE id = ?1";
+    REMOVE_ALL = "UPDATE endpoints SET removed = ?1 WHERE removed IS NULL";
+    PUT = "INSERT INTO endpoints (name, types, max_backlog) VALUES (?1, ?2, ?3)
+         ON CONFLICT (name) DO UPDATE SET types = excluded.types, max_backlog = excluded.max_backlog, removed = NULL";
+    SEAL_NEW = "UPDATE endpoints SET checksum = row_checksum(id, name) WHERE checksum IS NULL";
+    FULL = "SELECT id, CAST(name AS BLOB), backlog - max_backlog FROM endpoints WHERE backlog > max_backlog";
+    // The oldest is either the oldest progress or the oldest of the others: two looks at an index.
+    STATS = "SELECT name, backlog, dead_letters, last_success, last_error, last_error_time,
+             (SELECT min(recorded) FROM
+                 (SELECT * FROM (SELECT recorded FROM deliveries INDEXED BY deliveries_age
+                     WHERE endpoint = p.id AND state = 0 AND progress = 0 ORDER BY id LIMIT 1)
+                  UNION ALL
+                  SELECT * FROM (SELECT recorded FROM deliveries INDEXED BY deliveries_age
+                     WHERE endpoint = p.id AND state = 0 AND progress = 1 ORDER BY id LIMIT 1)))
+         FROM endpoints p WHERE removed IS NULL ORDER BY name";
+    NAMES = "SELECT name FROM endpoints WHERE removed IS NULL ORDER BY name";
+    /// Counters follow from the deliveries.
+    COUNT scans "counts what waits and what was given up, once at a start" =
+        "UPDATE endpoints SET
+             backlog = (SELECT count(*) FROM deliveries INDEXED BY deliveries_age WHERE endpoint = endpoints.id AND state = 0),
+             dead_letters =
+                 (SELECT count(*) FROM deliveries INDEXED BY deliveries_dead WHERE endpoint = endpoints.id AND state = 2)
+         WHERE backlog IS NOT
+                 (SELECT count(*) FROM deliveries INDEXED BY deliveries_age WHERE endpoint = endpoints.id AND state = 0)
+             OR dead_letters IS NOT
+                 (SELECT count(*) FROM deliveries INDEXED BY deliveries_dead WHERE endpoint = endpoints.id AND state = 2)";
+}
 
 #[derive(Debug)]
 pub(super) struct EndpointRow {
@@ -27,33 +64,39 @@ impl EndpointRow {
         self.name == name
     }
 
+    pub(super) fn is_removed(&self) -> bool {
+        self.removed
+    }
+
     pub(super) fn wants(&self, event_type: EventType) -> bool {
         !self.removed && self.types.split(' ').any(|name| name == event_type.as_str())
     }
 }
 
 pub(super) fn load(conn: &Connection) -> Result<Vec<EndpointRow>, rusqlite::Error> {
-    conn.prepare_cached("SELECT id, name, types, removed IS NOT NULL, max_backlog - backlog FROM endpoints")?
+    ALL.prepare(conn)?
         .query_map([], |row| {
             Ok(EndpointRow {
                 id: row.get(0)?,
-                name: row.get(1)?,
-                types: row.get(2)?,
+                name: text(row, 1)?.unwrap_or_default(),
+                types: text(row, 2)?.unwrap_or_default(),
                 removed: row.get(3)?,
-                room: row.get(4)?,
+                room: number(row, 4)?.unwrap_or(0),
             })
         })?
         .collect()
 }
 
 /// Makes the endpoints be these. A new one gets what is recorded from now on; one that went keeps what waits.
-pub(super) fn sync(conn: &Connection, endpoints: &[Endpoint], at: i64) -> Result<(), rusqlite::Error> {
-    conn.prepare_cached("UPDATE endpoints SET removed = ?1 WHERE removed IS NULL")?
-        .execute([at])?;
-    let mut statement = conn.prepare_cached(
-        "INSERT INTO endpoints (name, types, max_backlog) VALUES (?1, ?2, ?3)
-         ON CONFLICT (name) DO UPDATE SET types = excluded.types, max_backlog = excluded.max_backlog, removed = NULL",
-    )?;
+pub(super) fn sync(
+    conn: &Connection,
+    endpoints: &[Endpoint],
+    at: i64,
+    damaged: &mut Vec<DamagedRow>,
+) -> Result<(), rusqlite::Error> {
+    repair(conn, endpoints, damaged)?;
+    REMOVE_ALL.prepare(conn)?.execute([at])?;
+    let mut statement = PUT.prepare(conn)?;
     for endpoint in endpoints {
         let types: Vec<&str> = endpoint
             .events
@@ -63,56 +106,106 @@ pub(super) fn sync(conn: &Connection, endpoints: &[Endpoint], at: i64) -> Result
         let max_backlog = i64::try_from(endpoint.max_backlog).unwrap_or(i64::MAX);
         statement.execute(params![endpoint.name, types.join(" "), max_backlog])?;
     }
+    SEAL_NEW.prepare(conn)?.execute([])?;
+    Ok(())
+}
+
+/// Gives a damaged endpoint its name again, so that what waits for it is delivered. One whose name is not among the
+/// settings counts as removed.
+fn repair(
+    conn: &Connection,
+    endpoints: &[Endpoint],
+    damaged: &mut Vec<DamagedRow>,
+) -> Result<(), rusqlite::Error> {
+    let rows: Vec<(i64, Vec<u8>)> = DAMAGED
+        .prepare(conn)?
+        .query_map([], |row| {
+            Ok((row.get(0)?, row.get::<_, Option<_>>(1)?.unwrap_or_default()))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (id, name) in rows {
+        let mut restored = None;
+        for endpoint in endpoints {
+            if RESTORE_NAME.prepare(conn)?.execute(params![id, endpoint.name])? > 0 {
+                restored = Some(endpoint.name.to_string());
+            }
+        }
+        SEAL.prepare(conn)?.execute([id])?;
+        damaged.push(DamagedRow {
+            kind: "webhook",
+            id: restored.unwrap_or_else(|| aside::shown(&name)),
+            effect: Effect::Repaired,
+        });
+    }
     Ok(())
 }
 
 /// Cuts backlogs that are too long, and tells how many deliveries each endpoint lost to that.
-pub(super) fn trim(conn: &Connection, at: i64) -> Result<Vec<(String, u64)>, rusqlite::Error> {
-    let full: Vec<(i64, String, i64)> = conn
-        .prepare_cached("SELECT id, name, backlog - max_backlog FROM endpoints WHERE backlog > max_backlog")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+pub(super) fn trim(
+    conn: &Connection,
+    at: i64,
+    damaged: &mut Vec<DamagedRow>,
+) -> Result<Vec<(String, u64)>, rusqlite::Error> {
+    let full: Vec<(i64, Vec<u8>, i64)> = FULL
+        .prepare(conn)?
+        .query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, number(row, 2)?.unwrap_or(0)))
+        })?
         .collect::<Result<_, _>>()?;
     let mut lost = Vec::new();
     for (id, name, excess) in full {
-        let dead = outbox::trim(conn, id, unsigned(excess).min(TRIM), at)?;
+        let dead = outbox::trim(conn, id, unsigned(excess).min(TRIM), at, damaged)?;
         if dead > 0 {
-            lost.push((name, dead));
+            lost.push((aside::shown(&name), dead));
         }
     }
     Ok(lost)
 }
 
 pub(super) fn stats(conn: &Connection) -> Result<Vec<EndpointStats>, rusqlite::Error> {
-    // The oldest is either the oldest progress or the oldest of the others: two looks at an index.
-    conn.prepare_cached(
-        "SELECT name, backlog, dead_letters, last_success, last_error, last_error_time,
-             (SELECT min(recorded) FROM
-                 (SELECT * FROM (SELECT recorded FROM deliveries INDEXED BY deliveries_age
-                     WHERE endpoint = e.id AND state = 0 AND progress = 0 ORDER BY id LIMIT 1)
-                  UNION ALL
-                  SELECT * FROM (SELECT recorded FROM deliveries INDEXED BY deliveries_age
-                     WHERE endpoint = e.id AND state = 0 AND progress = 1 ORDER BY id LIMIT 1)))
-         FROM endpoints e WHERE removed IS NULL ORDER BY name",
-    )?
-    .query_map([], |row| {
-        Ok(EndpointStats {
-            name: Arc::from(row.get::<_, String>(0)?),
-            backlog: unsigned(row.get(1)?),
-            dead_letters: unsigned(row.get(2)?),
-            last_success: row.get::<_, Option<i64>>(3)?.map(time),
-            last_error: row.get(4)?,
-            last_error_time: row.get::<_, Option<i64>>(5)?.map(time),
-            oldest_pending: row.get::<_, Option<i64>>(6)?.map(time),
-        })
-    })?
-    .collect()
+    STATS
+        .prepare(conn)?
+        .query_map([], |row| {
+            Ok(EndpointStats {
+                name: Arc::from(text(row, 0)?.unwrap_or_default()),
+                backlog: unsigned(number(row, 1)?.unwrap_or(0)),
+                dead_letters: unsigned(number(row, 2)?.unwrap_or(0)),
+                last_success: number(row, 3)?.map(time),
+                last_error: text(row, 4)?,
+                last_error_time: number(row, 5)?.map(time),
+                oldest_pending: number(row, 6)?.map(time),
+            })
+        })?
+        .collect()
 }
 
 /// The names of the configured endpoints.
 pub(in crate::store) fn names(conn: &Connection) -> Result<Vec<String>, rusqlite::Error> {
-    conn.prepare_cached("SELECT name FROM endpoints WHERE removed IS NULL ORDER BY name")?
-        .query_map([], |row| row.get(0))?
+    NAMES
+        .prepare(conn)?
+        .query_map([], |row| Ok(text(row, 0)?.unwrap_or_default()))?
         .collect()
+}
+
+/// Counts again what the counters say.
+pub(super) fn count(conn: &Connection) -> Result<(), rusqlite::Error> {
+    COUNT.prepare(conn)?.execute([]).map(drop)
+}
+
+/// Text of a column that no checksum covers, as far as it can be read.
+fn text(row: &Row<'_>, column: usize) -> Result<Option<String>, rusqlite::Error> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
+        _ => None,
+    })
+}
+
+/// A number of a column that no checksum covers.
+fn number(row: &Row<'_>, column: usize) -> Result<Option<i64>, rusqlite::Error> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Integer(number) => Some(number),
+        _ => None,
+    })
 }
 
 fn unsigned(number: i64) -> u64 {

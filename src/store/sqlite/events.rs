@@ -1,52 +1,87 @@
 //! The event log: recorded once, read in pages.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::checksum::checksum_of;
+use super::statement::statements;
 use super::{Tx, outbox, time};
 use crate::core::event::EventType;
-use crate::core::text::one_line;
 use crate::store::change::EventRow;
+use crate::store::damage::{BadRow, Table};
 use crate::store::event_log::{Cursor, EventFilter, EventPage, EventsError, StoredEvent};
 use crate::store::request::ReadError;
 
 /// No page looks at more rows than this, so that a filter which matches nothing holds up nobody for long.
 const LOOK: usize = 10_000;
 
+statements! {
+    /// The number may be lost; no row below the others was free either.
+    LAST_ROW = "SELECT max(coalesce((SELECT CAST(seq AS INTEGER) FROM sqlite_sequence WHERE name = 'events'), 0),
+         coalesce((SELECT max(row) FROM events), 0), coalesce((SELECT pruned_through FROM state), 0),
+         coalesce((SELECT max(first_row) - 1 FROM starts), 0))";
+    INSERT = "INSERT INTO events (row, id, type, project, operation, time, recorded, body, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, row_checksum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8))
+         ON CONFLICT (id) DO NOTHING";
+    BEGIN_START = "INSERT OR REPLACE INTO starts (first_row, id, checksum) VALUES (?1, ?2, row_checksum(?1, ?2))";
+    START_OF = "SELECT id FROM starts WHERE first_row <= ?1 ORDER BY first_row DESC LIMIT 1";
+    START_AFTER = "SELECT min(first_row) FROM starts WHERE first_row > ?1";
+    STATE = "SELECT id, pruned_through FROM state";
+    PAGE scans "reads the log in its order, from a row on" = concat!(
+        "SELECT row, checksum IS ", checksum_of!(event, ""), ", id, type, time, body
+         FROM events NOT INDEXED WHERE row > ?1 ORDER BY row"
+    );
+    PAGE_OF_OPERATION = concat!(
+        "SELECT row, checksum IS ", checksum_of!(event, ""), ", id, type, time, body
+         FROM events INDEXED BY events_operation WHERE row > ?1 AND operation = ?2 ORDER BY row"
+    );
+    ALL_DAMAGED scans "the check of the state reads every row" =
+        concat!("SELECT row FROM events WHERE checksum IS NOT ", checksum_of!(event, ""));
+}
+
+/// The statement by which a check finds damaged rows.
+pub(super) const DAMAGED: (Table, super::statement::Sql) = (Table::Events, ALL_DAMAGED);
+
 impl Tx<'_> {
+    /// Notes that the rows of the log from here on are of this start of the daemon.
+    pub(super) fn begin_start(&mut self, start: &str) -> Result<(), rusqlite::Error> {
+        BEGIN_START
+            .prepare(self.conn)?
+            .execute(params![self.next_event, start])?;
+        Ok(())
+    }
+
     /// Puts an event into the log and its deliveries into the outbox, unless it is there already: the state may have
     /// been restored from a backup, and the same fact be seen again.
     pub(super) fn record(&mut self, event: &EventRow, at: i64) -> Result<(), rusqlite::Error> {
         let conn = self.conn;
-        let inserted = conn
-            .prepare_cached(
-                "INSERT INTO events (id, type, project, operation, time, recorded, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING",
-            )?
-            .execute(params![
-                event.id,
-                event.event_type.as_str(),
-                event.project,
-                event.operation,
-                event.time,
-                at,
-                event.body
-            ])?;
+        let row = self.next_event;
+        let inserted = INSERT.prepare(conn)?.execute(params![
+            row,
+            event.id,
+            event.event_type.as_str(),
+            event.project,
+            event.operation,
+            event.time,
+            at,
+            event.body
+        ])?;
         if inserted == 0 {
             return Ok(());
         }
-        let row = conn.last_insert_rowid();
+        self.next_event += 1;
         self.new_events += 1;
         let subject = event.subject();
         let is_progress = event.event_type == EventType::Progress;
         let supersedes = is_progress || event.event_type.is_ending();
         for endpoint in &self.endpoints {
             if supersedes {
-                outbox::supersede(conn, endpoint.id, &subject, at)?;
+                outbox::supersede(conn, endpoint.id, &subject, at, &mut self.damaged)?;
             }
             if endpoint.wants(event.event_type) {
                 outbox::enqueue(
                     conn,
                     &outbox::NewDelivery {
+                        id: self.next_delivery,
                         endpoint: endpoint.id,
                         event: row,
                         subject: &subject,
@@ -55,20 +90,24 @@ impl Tx<'_> {
                         at,
                     },
                 )?;
+                self.next_delivery += 1;
             }
         }
         Ok(())
     }
 }
 
+/// The number of the next row of the log, which was never used.
+pub(super) fn next_row(conn: &Connection) -> Result<i64, rusqlite::Error> {
+    let last: i64 = LAST_ROW.prepare(conn)?.query_row([], |row| row.get(0))?;
+    Ok(last.saturating_add(1))
+}
+
 /// Where the log ends now.
 pub(super) fn end(conn: &Connection) -> Result<Cursor, rusqlite::Error> {
-    let bounds = bounds(conn)?;
-    Ok(Cursor {
-        store: bounds.store,
-        row: bounds.last,
-        pruned_through: bounds.pruned_through,
-    })
+    let bounds = Bounds::of(conn)?;
+    let starts = Starts::at(conn, bounds.last)?;
+    Ok(bounds.cursor(&starts, bounds.last))
 }
 
 struct Bounds {
@@ -79,109 +118,175 @@ struct Bounds {
     last: i64,
 }
 
-fn bounds(conn: &Connection) -> Result<Bounds, rusqlite::Error> {
-    conn.prepare_cached(
-        "SELECT id, pruned_through, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) FROM state",
-    )?
-    .query_row([], |row| {
-        Ok(Bounds {
-            store: row.get(0)?,
-            pruned_through: row.get(1)?,
-            last: row.get(2)?,
+impl Bounds {
+    fn of(conn: &Connection) -> Result<Self, rusqlite::Error> {
+        let (store, pruned_through) = STATE
+            .prepare(conn)?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(Self {
+            store,
+            pruned_through,
+            last: next_row(conn)? - 1,
         })
-    })
+    }
+
+    fn cursor(&self, starts: &Starts, row: i64) -> Cursor {
+        Cursor {
+            store: self.store.clone(),
+            start: starts.id.clone(),
+            row,
+            pruned_through: self.pruned_through,
+        }
+    }
 }
 
-/// Up to `limit` events after `after`, or from the oldest on.
+/// The start of the daemon that wrote a row, and the rows that the one after it wrote.
+struct Starts {
+    id: Option<String>,
+    next: i64,
+}
+
+impl Starts {
+    fn at(conn: &Connection, row: i64) -> Result<Self, rusqlite::Error> {
+        let id: Option<Option<String>> = START_OF
+            .prepare(conn)?
+            .query_row([row], |row| row.get(0))
+            .optional()?;
+        let next: Option<i64> = START_AFTER.prepare(conn)?.query_row([row], |row| row.get(0))?;
+        Ok(Self {
+            id: id.flatten(),
+            next: next.unwrap_or(i64::MAX),
+        })
+    }
+
+    /// Goes on to the start that wrote `row`, which comes later.
+    fn advance(&mut self, conn: &Connection, row: i64) -> Result<(), rusqlite::Error> {
+        if row >= self.next {
+            *self = Self::at(conn, row)?;
+        }
+        Ok(())
+    }
+}
+
+/// Up to `limit` events after `after`, or from the oldest on. Damaged ones are left out and added to `bad`.
 pub(in crate::store) fn page(
     conn: &Connection,
     after: Option<&Cursor>,
     limit: usize,
     filter: &EventFilter,
+    bad: &mut Vec<BadRow>,
 ) -> Result<EventPage, EventsError> {
     // One look at the log as it is now, while others write.
     let snapshot = conn.unchecked_transaction().map_err(ReadError::from)?;
-    let bounds = bounds(&snapshot).map_err(ReadError::from)?;
-    let from = match after {
-        None => 0,
-        Some(cursor) if cursor.store != bounds.store || cursor.row > bounds.last => {
+    let bounds = Bounds::of(&snapshot).map_err(ReadError::from)?;
+    let from = after.map_or(0, |cursor| cursor.row);
+    let starts = Starts::at(&snapshot, from).map_err(ReadError::from)?;
+    if let Some(cursor) = after {
+        if cursor.store != bounds.store || cursor.row > bounds.last {
             return Err(EventsError::Foreign);
         }
-        Some(cursor) if cursor.row.max(cursor.pruned_through) < bounds.pruned_through => {
+        if cursor.row.max(cursor.pruned_through) < bounds.pruned_through {
             return Err(EventsError::Expired);
         }
-        Some(cursor) => cursor.row,
-    };
-    let page = scan(&snapshot, &bounds, from, limit, filter)?;
+        if cursor.start != starts.id {
+            return Err(EventsError::Foreign);
+        }
+    }
+    let page = Scan {
+        conn: &snapshot,
+        bounds: &bounds,
+        starts,
+        bad,
+    }
+    .run(from, limit, filter)?;
     snapshot.finish().map_err(ReadError::from)?;
     Ok(page)
 }
 
-fn scan(
-    conn: &Connection,
-    bounds: &Bounds,
-    from: i64,
-    limit: usize,
-    filter: &EventFilter,
-) -> Result<EventPage, ReadError> {
-    let mut statement = conn.prepare_cached(match filter.operation {
-        None => "SELECT row, id, type, time, body FROM events WHERE row > ?1 ORDER BY row",
-        Some(_) => {
-            "SELECT row, id, type, time, body FROM events WHERE row > ?1 AND operation = ?2 ORDER BY row"
-        }
-    })?;
-    let mut rows = match &filter.operation {
-        None => statement.query(params![from])?,
-        Some(operation) => statement.query(params![from, operation])?,
-    };
-    let cursor = |row| Cursor {
-        store: bounds.store.clone(),
-        row,
-        pruned_through: bounds.pruned_through,
-    };
-    let mut events = Vec::new();
-    let mut next = from;
-    let mut looked = 0;
-    let more = loop {
-        let Some(row) = rows.next()? else {
-            break false;
+struct Scan<'a> {
+    conn: &'a Connection,
+    bounds: &'a Bounds,
+    starts: Starts,
+    bad: &'a mut Vec<BadRow>,
+}
+
+impl Scan<'_> {
+    fn run(mut self, from: i64, limit: usize, filter: &EventFilter) -> Result<EventPage, ReadError> {
+        let mut statement = match filter.operation {
+            None => PAGE.prepare(self.conn)?,
+            Some(_) => PAGE_OF_OPERATION.prepare(self.conn)?,
         };
-        if events.len() == limit || looked == LOOK {
-            break true;
+        let mut rows = match &filter.operation {
+            None => statement.query(params![from])?,
+            Some(operation) => statement.query(params![from, operation])?,
+        };
+        let mut events = Vec::new();
+        let mut next = from;
+        let mut looked = 0;
+        let more = loop {
+            let Some(row) = rows.next()? else {
+                break false;
+            };
+            if events.len() == limit || looked == LOOK {
+                break true;
+            }
+            looked += 1;
+            next = row.get(0)?;
+            self.starts.advance(self.conn, next)?;
+            match self.event(row, next, filter)? {
+                Seen::Event(event) => events.push(event),
+                Seen::Other => {}
+                Seen::Damaged => self.bad.push(BadRow {
+                    table: Table::Events,
+                    row: next,
+                }),
+            }
+        };
+        if !more {
+            // Else a cursor that nothing matches for long would fall behind what is kept.
+            next = next.max(self.bounds.last);
+            self.starts.advance(self.conn, next)?;
         }
-        looked += 1;
-        next = row.get(0)?;
-        let event_type = event_type(&row.get::<_, String>(2)?)?;
+        Ok(EventPage {
+            events,
+            next: self.bounds.cursor(&self.starts, next),
+            more,
+        })
+    }
+
+    fn event(&self, row: &Row<'_>, number: i64, filter: &EventFilter) -> Result<Seen, ReadError> {
+        if !row.get::<_, bool>(1)? {
+            return Ok(Seen::Damaged);
+        }
+        let Some(event_type) = EventType::parse(&row.get::<_, String>(3)?) else {
+            return Ok(Seen::Damaged);
+        };
         if filter
             .types
             .as_ref()
             .is_some_and(|types| !types.contains(&event_type))
         {
-            continue;
+            return Ok(Seen::Other);
         }
         let event = StoredEvent {
-            cursor: cursor(next),
-            id: row.get(1)?,
+            cursor: self.bounds.cursor(&self.starts, number),
+            id: row.get(2)?,
             event_type,
-            timestamp: time(row.get(3)?),
-            body: row.get(4)?,
+            timestamp: time(row.get(4)?),
+            body: row.get(5)?,
         };
-        if !event.is_intact() {
-            return Err(ReadError::Unintelligible(format!("event {next}")));
-        }
-        events.push(event);
-    };
-    if !more {
-        // Else a cursor that nothing matches for long would fall behind what is kept.
-        next = next.max(bounds.last);
+        Ok(if event.is_intact() {
+            Seen::Event(event)
+        } else {
+            Seen::Damaged
+        })
     }
-    Ok(EventPage {
-        events,
-        next: cursor(next),
-        more,
-    })
 }
 
-pub(super) fn event_type(name: &str) -> Result<EventType, ReadError> {
-    EventType::parse(name).ok_or_else(|| ReadError::Unintelligible(one_line(name, 100)))
+/// What a row of the log is.
+enum Seen {
+    Event(StoredEvent),
+    /// Of a type that is not wanted.
+    Other,
+    Damaged,
 }

@@ -1,13 +1,19 @@
 //! The engine that keeps everything in one SQLite file. All SQL of the crate is in here.
 
+mod aside;
+mod check;
+mod checksum;
+mod copy;
 mod endpoints;
 mod events;
 mod open;
 mod outbox;
 mod prune;
+mod rebuild;
 mod replay;
 mod schema;
 mod state;
+mod statement;
 #[cfg(test)]
 mod tests;
 
@@ -17,18 +23,34 @@ use rusqlite::{Connection, ErrorCode};
 pub(super) use endpoints::names as endpoint_names;
 pub(super) use events::page;
 pub use open::OpenError;
-pub(super) use open::{open, open_beside, open_memory, open_reader};
+pub(super) use open::{Cancel, FILE, Opened, open, open_beside, open_memory};
 pub use replay::{Replay, Replayed};
 pub(super) use replay::{last_delivery, replay_slice};
 
+use super::damage::{BadRow, DamagedRow};
 use super::request::{Read, ReadError, Write};
 use crate::error::chain;
 use endpoints::EndpointRow;
+use statement::statements;
+
+statements! {
+    BEGIN = "BEGIN IMMEDIATE";
+    BEGIN_ONE = "SAVEPOINT one";
+    UNDO_ONE = "ROLLBACK TO one";
+    END_ONE = "RELEASE one";
+    COMMIT = "COMMIT";
+    DATA_VERSION = "PRAGMA data_version";
+    PROBE = "UPDATE state SET probed = probed + 1";
+}
 
 /// One connection to a state.
 #[derive(Debug)]
 pub(super) struct Database {
     conn: Connection,
+    /// Names this start of the daemon in cursors.
+    start: String,
+    /// Whether the log says from which row on this start writes.
+    start_is_noted: bool,
 }
 
 /// What became of a group of writes.
@@ -40,13 +62,32 @@ pub(super) struct Group {
     pub(super) new_events: u64,
     /// Deliveries given up because an endpoint's backlog was full, by endpoint.
     pub(super) overflow: Vec<(String, u64)>,
+    /// Rows that were found damaged and moved aside.
+    pub(super) damaged: Vec<DamagedRow>,
 }
 
 /// A transaction under way.
 struct Tx<'c> {
     conn: &'c Connection,
     endpoints: Vec<EndpointRow>,
+    /// The numbers of the next rows of the log and the outbox.
+    next_event: i64,
+    next_delivery: i64,
     new_events: u64,
+    damaged: Vec<DamagedRow>,
+}
+
+impl<'c> Tx<'c> {
+    fn new(conn: &'c Connection) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            conn,
+            endpoints: endpoints::load(conn)?,
+            next_event: events::next_row(conn)?,
+            next_delivery: outbox::next_id(conn)?,
+            new_events: 0,
+            damaged: Vec::new(),
+        })
+    }
 }
 
 impl Database {
@@ -56,33 +97,39 @@ impl Database {
     /// # Errors
     /// Nothing at all was written.
     pub(super) fn write(&mut self, writes: &[Write]) -> Result<Group, rusqlite::Error> {
-        let result = self.transact(writes);
-        if result.is_err() && !self.conn.is_autocommit() {
-            // If this fails too, the next `BEGIN` does, and says so.
-            let _ = self.conn.execute_batch("ROLLBACK");
+        let starts = !self.start_is_noted && writes.iter().any(Write::has_events);
+        let result = self.transact(writes, starts);
+        match &result {
+            Ok(_) => self.start_is_noted |= starts,
+            Err(_) if !self.conn.is_autocommit() => {
+                // If this fails too, the next `BEGIN` does, and says so.
+                let _ = self.conn.execute_batch("ROLLBACK");
+            }
+            Err(_) => {}
         }
         result
     }
 
-    fn transact(&self, writes: &[Write]) -> Result<Group, rusqlite::Error> {
+    fn transact(&self, writes: &[Write], starts: bool) -> Result<Group, rusqlite::Error> {
         let conn = &self.conn;
-        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let mut tx = Tx {
-            conn,
-            endpoints: endpoints::load(conn)?,
-            new_events: 0,
-        };
+        BEGIN.prepare(conn)?.execute([])?;
+        let mut tx = Tx::new(conn)?;
+        if starts {
+            tx.begin_start(&self.start)?;
+        }
         let mut results = Vec::with_capacity(writes.len());
         for write in writes {
-            conn.prepare_cached("SAVEPOINT one")?.execute([])?;
+            BEGIN_ONE.prepare(conn)?.execute([])?;
+            let damaged = tx.damaged.len();
             let result = match tx.apply(write) {
                 Err(error) if is_own_fault(&error) && !conn.is_autocommit() => {
-                    conn.prepare_cached("ROLLBACK TO one")?.execute([])?;
+                    UNDO_ONE.prepare(conn)?.execute([])?;
+                    tx.damaged.truncate(damaged);
                     Err(error)
                 }
                 other => Ok(other?),
             };
-            conn.prepare_cached("RELEASE one")?.execute([])?;
+            END_ONE.prepare(conn)?.execute([])?;
             if matches!(write, Write::Endpoints { .. }) {
                 tx.endpoints = endpoints::load(conn)?;
             }
@@ -90,32 +137,37 @@ impl Database {
         }
         // Nothing that has no date fills a backlog.
         let overflow = match writes.iter().filter_map(Write::at).max() {
-            Some(at) => endpoints::trim(conn, at.as_millisecond())?,
+            Some(at) => endpoints::trim(conn, at.as_millisecond(), &mut tx.damaged)?,
             None => Vec::new(),
         };
-        conn.prepare_cached("COMMIT")?.execute([])?;
+        COMMIT.prepare(conn)?.execute([])?;
         Ok(Group {
             results,
             new_events: tx.new_events,
             overflow,
+            damaged: tx.damaged,
         })
     }
 
-    /// Answers a question; whoever asked may have gone.
-    pub(super) fn answer(&self, read: Read) {
+    /// Answers a question. Returns rows that turned out damaged, which the writer is to
+    /// move aside.
+    pub(super) fn answer(&self, read: Read) -> Vec<BadRow> {
         let conn = &self.conn;
+        let mut bad = Vec::new();
         match read {
             Read::Load { keys, reply } => drop(reply.send(state::load(conn, &keys))),
             Read::Left { limit, reply } => {
-                drop(reply.send(state::left(conn, limit).map_err(ReadError::from)))
+                drop(reply.send(state::left(conn, limit, &mut bad).map_err(ReadError::from)));
             }
-            Read::Project { name, reply } => drop(reply.send(state::load_project(conn, &name))),
+            Read::Project { name, reply } => {
+                drop(reply.send(state::load_project(conn, &name, &mut bad)));
+            }
             Read::Events {
                 after,
                 limit,
                 filter,
                 reply,
-            } => drop(reply.send(events::page(conn, after.as_ref(), limit, &filter))),
+            } => drop(reply.send(events::page(conn, after.as_ref(), limit, &filter, &mut bad))),
             Read::End { reply } => drop(reply.send(events::end(conn).map_err(ReadError::from))),
             Read::Due {
                 endpoint,
@@ -123,63 +175,78 @@ impl Database {
                 limit,
                 in_flight,
                 reply,
-            } => drop(reply.send(outbox::due(conn, &endpoint, now, limit, &in_flight))),
+            } => drop(reply.send(outbox::due(conn, &endpoint, now, limit, &in_flight, &mut bad))),
             Read::Stats { reply } => {
                 drop(reply.send(endpoints::stats(conn).map_err(ReadError::from)));
             }
         }
+        bad
     }
 
     /// A number that changes when somebody else wrote to the state.
     pub(super) fn data_version(&self) -> Result<i64, rusqlite::Error> {
-        self.conn
-            .prepare_cached("PRAGMA data_version")?
-            .query_row([], |row| row.get(0))
+        DATA_VERSION.prepare(&self.conn)?.query_row([], |row| row.get(0))
     }
 
     /// Writes a little, to learn whether that works.
     pub(super) fn probe(&self) -> Result<(), rusqlite::Error> {
-        self.conn
-            .prepare_cached("UPDATE state SET probed = probed + 1")?
-            .execute([])?;
+        PROBE.prepare(&self.conn)?.execute([])?;
         Ok(())
     }
 
     /// Leaves the file in good order for the next start.
     pub(super) fn close(self) -> Result<(), rusqlite::Error> {
         self.conn.flush_prepared_statement_cache();
-        // Statistics for the query planner are nice to have.
-        let _ = self.conn.execute_batch("PRAGMA optimize");
         self.conn.close().map_err(|(_, error)| error)
+    }
+
+    /// Closes without touching the files, which are others by now.
+    pub(super) fn abandon(self) -> Result<(), rusqlite::Error> {
+        open::set_checkpoint_on_close(&self.conn, false)?;
+        self.close()
     }
 }
 
 impl Tx<'_> {
     fn apply(&mut self, write: &Write) -> Result<u64, rusqlite::Error> {
+        let conn = self.conn;
+        let damaged = &mut self.damaged;
         match write {
             Write::Change(record) => {
-                state::put(self.conn, &record.state, record.at)?;
+                state::put(conn, &record.state, record.at)?;
                 for event in &record.events {
                     self.record(event, record.at)?;
                 }
             }
             Write::Checkpoint { states, at } => {
                 for row in states {
-                    state::put_unless_newer(self.conn, row, at.as_millisecond())?;
+                    state::put_unless_newer(conn, row, at.as_millisecond())?;
                 }
             }
-            Write::Listed { keys } => state::set_unlisted(self.conn, keys, None)?,
+            Write::Listed { keys } => state::set_unlisted(conn, keys, None)?,
             Write::Unlisted { keys, at } => {
-                state::set_unlisted(self.conn, keys, Some(at.as_millisecond()))?;
+                state::set_unlisted(conn, keys, Some(at.as_millisecond()))?;
             }
-            Write::OnlyListed { keys, at } => state::unlist_others(self.conn, keys, at.as_millisecond())?,
-            Write::Endpoints { endpoints, at } => endpoints::sync(self.conn, endpoints, at.as_millisecond())?,
+            Write::OnlyListed { keys, at } => state::unlist_others(conn, keys, at.as_millisecond())?,
+            Write::Endpoints { endpoints, at } => {
+                endpoints::sync(conn, endpoints, at.as_millisecond(), damaged)?;
+            }
             Write::Settle { settled, at } => {
                 for (id, settled) in settled {
-                    outbox::settle(self.conn, *id, settled, at.as_millisecond())?;
+                    outbox::settle(conn, *id, settled, at.as_millisecond(), damaged)?;
                 }
             }
-            Write::Prune { at, retention } => return prune::slice(self.conn, *at, *retention),
+            Write::Rebuilt { keys, at } => {
+                for key in keys {
+                    state::store_rebuilt(conn, key, at.as_millisecond(), damaged)?;
+                }
+            }
+            Write::Damaged { rows, at } => {
+                for row in rows {
+                    aside::move_aside(conn, *row, at.as_millisecond(), damaged)?;
+                }
+            }
+            Write::Prune { at, retention } => return prune::slice(conn, *at, *retention),
         }
         Ok(0)
     }
@@ -208,6 +275,11 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
     )
+}
+
+/// Whether an error says that somebody asked to stop.
+fn is_interrupt(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
 /// What an error means for somebody who has to do something about it.

@@ -1,24 +1,36 @@
 //! Opening a state directory, and refusing what cannot be used without touching it.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::check::{self, Verdict};
 use super::schema::{self, Kind};
-use super::{Database, explain, is_damage};
+use super::{Database, checksum, copy, explain, is_damage};
 use crate::clock;
 use crate::error::chain;
-use crate::store::lock::{DirLock, LockError};
+use crate::store::damage::DamagedRow;
+use crate::store::lock::{DirLock, Last, LockError, Print};
 
-const FILE: &str = "state.db";
+/// The database.
+pub(in crate::store) const FILE: &str = "state.db";
 
 /// How long to wait for another program's transaction. A `replay` holds the lock for milliseconds at a time.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// Between two tries to open a state that another program keeps locked.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// SQLite asks whether to stop after so many steps of its machine: some milliseconds.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// Why a state cannot be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +108,37 @@ pub enum OpenError {
         /// The reason.
         words: String,
     },
+    /// Another program keeps it locked.
+    #[error("cannot open the state `{file}`: {words}")]
+    Busy {
+        /// The file.
+        file: PathBuf,
+        /// The reason.
+        words: String,
+    },
+    /// There is no room for the copy that is made before the schema changes.
+    #[error(
+        "the state must be copied to `{copy}` before it is brought up to date, and its disk has {free} of the {needed} bytes that this needs; make room and start again"
+    )]
+    NoRoom {
+        /// Where the copy is to be.
+        copy: PathBuf,
+        /// Bytes that the copy and the change need.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// The copy cannot be made.
+    #[error("cannot copy the state to `{copy}` before it is brought up to date: {reason}")]
+    Copy {
+        /// Where the copy is to be.
+        copy: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// The start was cancelled before the state was open.
+    #[error("the state was not opened: the start was cancelled")]
+    Cancelled,
     /// The thread that owns the state cannot be started.
     #[error("cannot start the thread that keeps the state")]
     Thread(#[source] io::Error),
@@ -116,10 +159,37 @@ fn directory_advice(error: &io::Error) -> &'static str {
     }
 }
 
+/// A request to stop the opening of a state.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    pub(in crate::store) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A state that is open.
+#[derive(Debug)]
+pub(in crate::store) struct Opened {
+    pub(in crate::store) database: Database,
+    /// A second connection, for questions.
+    pub(in crate::store) reader: Database,
+    pub(in crate::store) lock: DirLock,
+    pub(in crate::store) file: PathBuf,
+    /// What was found damaged and moved aside.
+    pub(in crate::store) damaged: Vec<DamagedRow>,
+}
+
 /// Opens the state in `dir` for the daemon, makes it if there is none, and keeps other daemons out.
 ///
-/// After a crash the file is checked first, which takes a second or so for each gigabyte.
-pub(in crate::store) fn open(dir: &Path) -> Result<(Database, DirLock), OpenError> {
+/// After a crash, and when somebody else wrote to it, the file is checked first, which takes some seconds for each
+/// gigabyte. `cancel` ends that within a fraction of a second.
+pub(in crate::store) fn open(dir: &Path, cancel: &Cancel) -> Result<Opened, OpenError> {
     let unusable = |source| OpenError::Directory {
         dir: dir.to_owned(),
         source,
@@ -145,44 +215,123 @@ pub(in crate::store) fn open(dir: &Path) -> Result<(Database, DirLock), OpenErro
         .mode(0o600)
         .open(&file)
         .map_err(unusable)?;
-    let failed = |error| classify(&file, &error);
-    let conn = connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    let must_check = match lock.last() {
+        Last::Clean(Some(print)) => Print::of(&file).ok() != Some(print),
+        Last::Clean(None) | Last::Unclean => true,
+    };
+    let begin = clock::instant();
+    let (database, damaged) = loop {
+        match prepare(&file, must_check, cancel) {
+            _ if cancel.is_set() => return Err(OpenError::Cancelled),
+            // Not SQLite's own wait, which nothing interrupts.
+            Err(OpenError::Busy { .. }) if begin.elapsed() < BUSY => thread::sleep(RETRY),
+            other => break other?,
+        }
+    };
+    let reader = connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| classify(&file, &error))?;
+    Ok(Opened {
+        database,
+        reader: Database::new(reader).map_err(|error| classify(&file, &error))?,
+        lock,
+        file,
+        damaged,
+    })
+}
+
+/// The open state, checked and brought up to date. Nothing is changed in one that is refused.
+fn prepare(file: &Path, must_check: bool, cancel: &Cancel) -> Result<(Database, Vec<DamagedRow>), OpenError> {
+    check_header(file)?;
+    let failed = |error| classify(file, &error);
+    let mut conn = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    conn.busy_timeout(Duration::ZERO).map_err(failed)?;
+    let asked = cancel.clone();
+    conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || asked.is_set()))
+        .map_err(failed)?;
     // Closing would write what the last run left in the log into the file, even one that is refused below.
     set_checkpoint_on_close(&conn, false).map_err(failed)?;
     let version = match schema::kind(&conn).map_err(failed)? {
         Kind::Empty => 0,
         Kind::State(version) => version,
-        Kind::Foreign => return Err(OpenError::Foreign { file: file.clone() }),
+        Kind::Foreign => {
+            return Err(OpenError::Foreign {
+                file: file.to_owned(),
+            });
+        }
     };
     if version > schema::latest() {
         return Err(OpenError::Newer {
-            file: file.clone(),
+            file: file.to_owned(),
             found: version,
             known: schema::latest(),
         });
     }
-    if lock.was_unclean() && version > 0 {
-        check(&conn, &file)?;
+    let mut damaged = Vec::new();
+    if version > 0 {
+        if let Some(name) = schema::difference(&conn, version).map_err(failed)? {
+            return Err(OpenError::Damaged {
+                file: file.to_owned(),
+                detail: format!("its schema is not that of version {version}: {name}"),
+            });
+        }
+        if must_check {
+            check::check(&conn, file, version, &mut damaged).map_err(|verdict| match verdict {
+                Verdict::Unsound(detail) => OpenError::Damaged {
+                    file: file.to_owned(),
+                    detail,
+                },
+                Verdict::Failed(error) => failed(error),
+            })?;
+        }
     }
     configure(&conn).map_err(failed)?;
+    if (1..schema::latest()).contains(&version) {
+        let copy = copy::before_migration(&conn, file, schema::latest(), cancel)?;
+        tracing::info!(copy = %copy.display(), from = version, to = schema::latest(), "bringing the state up to date");
+    }
     schema::migrate(&conn, version, schema::STEPS).map_err(failed)?;
+    check::tidy(&conn, &mut damaged).map_err(failed)?;
+    conn.progress_handler(0, None::<fn() -> bool>).map_err(failed)?;
+    conn.busy_timeout(BUSY).map_err(failed)?;
     set_checkpoint_on_close(&conn, true).map_err(failed)?;
-    Ok((Database { conn }, lock))
+    Ok((Database::new(conn).map_err(failed)?, damaged))
 }
 
-/// A second connection of the daemon, for questions.
-pub(in crate::store) fn open_reader(dir: &Path) -> Result<Database, OpenError> {
-    let file = dir.join(FILE);
-    let conn = connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| classify(&file, &error))?;
-    Ok(Database { conn })
+/// Refuses what SQLite would open in another way than it was written: read-only, or without its log.
+fn check_header(file: &Path) -> Result<(), OpenError> {
+    const VERSIONS: std::ops::Range<usize> = 18..20;
+    let mut header = [0; 20];
+    let read = File::open(file).and_then(|mut file| file.read_exact(&mut header));
+    // What is shorter, SQLite judges.
+    if read.is_ok()
+        && header.starts_with(b"SQLite format 3\0")
+        && header[VERSIONS].iter().any(|byte| !(1..=2).contains(byte))
+    {
+        return Err(OpenError::Damaged {
+            file: file.to_owned(),
+            detail: "its header names a format that does not exist".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// A state that nothing is left of when it is dropped.
 pub(in crate::store) fn open_memory() -> Result<Database, rusqlite::Error> {
     let conn = Connection::open_in_memory()?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    checksum::install(&conn)?;
     schema::migrate(&conn, 0, schema::STEPS)?;
-    Ok(Database { conn })
+    Database::new(conn)
+}
+
+impl Database {
+    fn new(conn: Connection) -> Result<Self, rusqlite::Error> {
+        let start = conn.query_row("SELECT lower(hex(randomblob(4)))", [], |row| row.get(0))?;
+        Ok(Self {
+            conn,
+            start,
+            start_is_noted: false,
+        })
+    }
 }
 
 /// A connection for a command that runs beside the daemon, or without one.
@@ -219,11 +368,12 @@ pub(in crate::store) fn open_beside(dir: &Path, flags: OpenFlags) -> Result<Conn
 }
 
 /// Room for every statement there is.
-const STATEMENTS: usize = 96;
+const STATEMENTS: usize = 128;
 
 fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
     let conn = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(BUSY)?;
+    checksum::install(&conn)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
 }
@@ -240,28 +390,14 @@ fn configure(conn: &Connection) -> Result<(), rusqlite::Error> {
     // 16 MiB of log before it is written back; what a burst left behind goes.
     conn.pragma_update(None, "wal_autocheckpoint", 4096)?;
     conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    conn.pragma_update(None, "temp_store", "memory")
+    conn.pragma_update(None, "temp_store", "memory")?;
+    // A damaged header may ask for gigabytes.
+    conn.pragma_update(None, "cache_size", -2000)
 }
 
-fn set_checkpoint_on_close(conn: &Connection, yes: bool) -> Result<(), rusqlite::Error> {
+pub(super) fn set_checkpoint_on_close(conn: &Connection, yes: bool) -> Result<(), rusqlite::Error> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !yes)
         .map(drop)
-}
-
-fn check(conn: &Connection, file: &Path) -> Result<(), OpenError> {
-    tracing::info!(file = %file.display(), "the last run did not end in order; checking the state");
-    let begin = clock::instant();
-    let verdict: String = conn
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| classify(file, &error))?;
-    if verdict != "ok" {
-        return Err(OpenError::Damaged {
-            file: file.to_owned(),
-            detail: crate::core::text::one_line(&verdict, 256),
-        });
-    }
-    tracing::info!(seconds = begin.elapsed().as_secs_f64(), "the state is sound");
-    Ok(())
 }
 
 fn classify(file: &Path, error: &rusqlite::Error) -> OpenError {
@@ -269,6 +405,11 @@ fn classify(file: &Path, error: &rusqlite::Error) -> OpenError {
         OpenError::Damaged {
             file: file.to_owned(),
             detail: chain(error),
+        }
+    } else if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
+        OpenError::Busy {
+            file: file.to_owned(),
+            words: explain(error),
         }
     } else {
         OpenError::Failed {

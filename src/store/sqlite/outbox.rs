@@ -7,16 +7,120 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{events, time};
+use super::checksum::checksum_of;
+use super::statement::{Sql, statements};
+use super::{aside, time};
+use crate::core::event::EventType;
+use crate::store::damage::{BadRow, DamagedRow, Table};
 use crate::store::delivery::{Delivery, DeliveryId, Due, Settled};
 use crate::store::request::ReadError;
 
 const WAITING: i64 = 0;
 const DELIVERED: i64 = 1;
 
+macro_rules! select_heads {
+    ($index:literal, $condition:literal) => {
+        concat!(
+            "SELECT d.id, d.checksum IS ",
+            checksum_of!(delivery, "d."),
+            ", e.row, e.checksum IS ",
+            checksum_of!(event, "e."),
+            ", e.id, e.type, d.subject, e.body, d.attempts, d.recorded, d.first_attempt, d.replay
+             FROM deliveries d INDEXED BY ",
+            $index,
+            " LEFT JOIN events e NOT INDEXED ON e.row = d.event
+             WHERE d.head = 1 AND d.endpoint = (SELECT id FROM endpoints WHERE name = ?1) AND ",
+            $condition,
+            " LIMIT ?3"
+        )
+    };
+}
+
+statements! {
+    LAST_ID = "SELECT max(coalesce((SELECT CAST(seq AS INTEGER) FROM sqlite_sequence WHERE name = 'deliveries'), 0),
+         coalesce((SELECT max(id) FROM deliveries), 0))";
+    IS_BUSY = "SELECT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_subject
+         WHERE endpoint = ?1 AND subject = ?2 AND state = 0)";
+    INSERT = "INSERT INTO deliveries (id, endpoint, event, subject, progress, replay, recorded, head, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+             row_checksum(?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, 0, 0, NULL, NULL, NULL, NULL))";
+    FIRST_WAITING = concat!(
+        "SELECT id, checksum IS ", checksum_of!(delivery, ""), ", head FROM deliveries INDEXED BY deliveries_subject
+         WHERE endpoint = ?1 AND subject = ?2 AND state = 0 ORDER BY id LIMIT 1"
+    );
+    SET_HEAD = concat!(
+        "UPDATE deliveries SET head = 1, checksum = ",
+        checksum_of!(delivery => "state", "1", "due", "attempts", "first_attempt", "last_attempt", "settled", "error"),
+        " WHERE id = ?1"
+    );
+    /// Leaves a damaged one where it is: its next reader moves it aside.
+    SUPERSEDE = concat!(
+        "UPDATE deliveries INDEXED BY deliveries_subject SET state = 3, head = 0, settled = ?3, checksum = ",
+        checksum_of!(delivery => "3", "0", "due", "attempts", "first_attempt", "last_attempt", "?3", "error"),
+        " WHERE endpoint = ?1 AND subject = ?2 AND state = 0 AND progress = 1 AND replay = 0 AND checksum IS ",
+        checksum_of!(delivery, "")
+    );
+    OLDEST = concat!(
+        "SELECT id, checksum IS ", checksum_of!(delivery, ""), ", subject FROM deliveries INDEXED BY deliveries_age
+         WHERE endpoint = ?1 AND state = 0 AND progress = ?2 ORDER BY id LIMIT ?3"
+    );
+    DROP_PROGRESS = concat!(
+        "UPDATE deliveries SET state = 3, head = 0, settled = ?2, checksum = ",
+        checksum_of!(delivery => "3", "0", "due", "attempts", "first_attempt", "last_attempt", "?2", "error"),
+        " WHERE id = ?1"
+    );
+    OVERFLOW = concat!(
+        "UPDATE deliveries SET state = 2, head = 0, settled = ?2, error = 'the backlog was full', checksum = ",
+        checksum_of!(delivery => "2", "0", "due", "attempts", "first_attempt", "last_attempt", "?2",
+            "'the backlog was full'"),
+        " WHERE id = ?1"
+    );
+    FIND = concat!(
+        "SELECT endpoint, checksum IS ", checksum_of!(delivery, ""), ", subject, state FROM deliveries WHERE id = ?1"
+    );
+    DELIVER = concat!(
+        "UPDATE deliveries SET state = 1, head = 0, settled = ?2, attempts = attempts + 1, error = NULL,
+             first_attempt = coalesce(first_attempt, ?2), checksum = ",
+        checksum_of!(delivery => "1", "0", "due", "attempts + 1", "coalesce(first_attempt, ?2)", "last_attempt", "?2",
+            "NULL"),
+        " WHERE id = ?1"
+    );
+    RETRY = concat!(
+        "UPDATE deliveries SET due = ?3, attempts = attempts + ?4, error = ?5, last_attempt = ?2,
+             first_attempt = coalesce(first_attempt, ?2), checksum = ",
+        checksum_of!(delivery => "state", "head", "?3", "attempts + ?4", "coalesce(first_attempt, ?2)", "?2", "settled",
+            "?5"),
+        " WHERE id = ?1"
+    );
+    GIVE_UP = concat!(
+        "UPDATE deliveries SET state = 2, head = 0, settled = ?2, attempts = attempts + 1, error = ?3,
+             first_attempt = coalesce(first_attempt, ?2), checksum = ",
+        checksum_of!(delivery => "2", "0", "due", "attempts + 1", "coalesce(first_attempt, ?2)", "last_attempt", "?2",
+            "?3"),
+        " WHERE id = ?1"
+    );
+    NOTE_SUCCESS = "UPDATE endpoints SET last_success = ?2 WHERE id = ?1";
+    NOTE_ERROR = "UPDATE endpoints SET last_error = ?3, last_error_time = ?2 WHERE id = ?1";
+    NEVER_TRIED = select_heads!("deliveries_head", "d.due = 0 ORDER BY d.id");
+    DUE_AGAIN = select_heads!("deliveries_head", "d.due BETWEEN 1 AND ?2 ORDER BY d.due, d.id");
+    /// Their due time is of a clock that was set back since, and says nothing.
+    TRIED_IN_THE_FUTURE = select_heads!(
+        "deliveries_tried", "d.due > ?2 AND d.last_attempt > ?2 ORDER BY d.last_attempt, d.id"
+    );
+    SUBJECT_OF = "SELECT subject FROM deliveries WHERE id = ?1";
+    NEXT_DUE = "SELECT min(due) FROM deliveries INDEXED BY deliveries_head
+         WHERE head = 1 AND endpoint = (SELECT id FROM endpoints WHERE name = ?1) AND due > ?2";
+    ALL_DAMAGED scans "the check of the state reads every row" =
+        concat!("SELECT id FROM deliveries WHERE checksum IS NOT ", checksum_of!(delivery, ""));
+}
+
+/// The statement by which a check finds damaged rows.
+pub(super) const DAMAGED: (Table, Sql) = (Table::Deliveries, ALL_DAMAGED);
+
 pub(super) struct NewDelivery<'a> {
+    pub(super) id: i64,
     pub(super) endpoint: i64,
     pub(super) event: i64,
     pub(super) subject: &'a str,
@@ -25,32 +129,50 @@ pub(super) struct NewDelivery<'a> {
     pub(super) at: i64,
 }
 
+/// The number of the next delivery, which was never used.
+pub(super) fn next_id(conn: &Connection) -> Result<i64, rusqlite::Error> {
+    let last: i64 = LAST_ID.prepare(conn)?.query_row([], |row| row.get(0))?;
+    Ok(last.saturating_add(1))
+}
+
 pub(super) fn enqueue(conn: &Connection, new: &NewDelivery<'_>) -> Result<(), rusqlite::Error> {
-    conn.prepare_cached(
-        "INSERT INTO deliveries (endpoint, event, subject, progress, replay, recorded, head)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-             NOT EXISTS (SELECT 1 FROM deliveries WHERE endpoint = ?1 AND subject = ?3 AND state = 0))",
-    )?
-    .execute(params![
+    let is_busy: bool = IS_BUSY
+        .prepare(conn)?
+        .query_row(params![new.endpoint, new.subject], |row| row.get(0))?;
+    INSERT.prepare(conn)?.execute(params![
+        new.id,
         new.endpoint,
         new.event,
         new.subject,
         new.progress,
         new.replay,
-        new.at
+        new.at,
+        !is_busy
     ])?;
     Ok(())
 }
 
 /// Makes the first that waits of a subject its head.
-fn promote(conn: &Connection, endpoint: i64, subject: &str) -> Result<(), rusqlite::Error> {
-    conn.prepare_cached(
-        "UPDATE deliveries SET head = 1 WHERE head = 0 AND id =
-             (SELECT id FROM deliveries INDEXED BY deliveries_subject
-              WHERE endpoint = ?1 AND subject = ?2 AND state = 0 ORDER BY id LIMIT 1)",
-    )?
-    .execute(params![endpoint, subject])?;
-    Ok(())
+pub(super) fn promote(
+    conn: &Connection,
+    endpoint: i64,
+    subject: &str,
+    at: i64,
+    moved: &mut Vec<DamagedRow>,
+) -> Result<(), rusqlite::Error> {
+    let first: Option<(i64, bool, bool)> = FIRST_WAITING
+        .prepare(conn)?
+        .query_row(params![endpoint, subject], |row| {
+            let is_intact = row.get(1)?;
+            Ok((row.get(0)?, is_intact, is_intact && row.get(2)?))
+        })
+        .optional()?;
+    match first {
+        // Moving it aside promotes the one after it.
+        Some((id, false, _)) => aside::move_delivery(conn, id, at, moved),
+        Some((id, true, false)) => SET_HEAD.prepare(conn)?.execute([id]).map(drop),
+        Some((_, true, true)) | None => Ok(()),
+    }
 }
 
 /// Drops progress that waits: something newer is told. What somebody asked to be replayed stays.
@@ -62,60 +184,52 @@ pub(super) fn supersede(
     endpoint: i64,
     subject: &str,
     at: i64,
+    moved: &mut Vec<DamagedRow>,
 ) -> Result<(), rusqlite::Error> {
-    let dropped = conn
-        .prepare_cached(
-            "UPDATE deliveries INDEXED BY deliveries_subject SET state = 3, head = 0, settled = ?3
-             WHERE endpoint = ?1 AND subject = ?2 AND state = 0 AND progress = 1 AND replay = 0",
-        )?
-        .execute(params![endpoint, subject, at])?;
+    let dropped = SUPERSEDE.prepare(conn)?.execute(params![endpoint, subject, at])?;
     if dropped > 0 {
-        promote(conn, endpoint, subject)?;
+        promote(conn, endpoint, subject, at, moved)?;
     }
     Ok(())
 }
 
 /// Takes `excess` deliveries out of a backlog: progress is dropped first, then the oldest turn to dead letters, whose
 /// number is returned.
-pub(super) fn trim(conn: &Connection, endpoint: i64, excess: u64, at: i64) -> Result<u64, rusqlite::Error> {
-    let dropped = cut(
-        conn,
-        endpoint,
-        excess,
-        "UPDATE deliveries SET state = 3, head = 0, settled = ?2 WHERE id = ?1",
-        1,
-        at,
-    )?;
-    cut(
-        conn,
-        endpoint,
-        excess - dropped,
-        "UPDATE deliveries SET state = 2, head = 0, settled = ?2, error = 'the backlog was full' WHERE id = ?1",
-        0,
-        at,
-    )
+pub(super) fn trim(
+    conn: &Connection,
+    endpoint: i64,
+    excess: u64,
+    at: i64,
+    moved: &mut Vec<DamagedRow>,
+) -> Result<u64, rusqlite::Error> {
+    let dropped = cut(conn, endpoint, excess, true, at, moved)?;
+    cut(conn, endpoint, excess - dropped, false, at, moved)
 }
 
 fn cut(
     conn: &Connection,
     endpoint: i64,
     count: u64,
-    update: &str,
-    progress: i64,
+    progress: bool,
     at: i64,
+    moved: &mut Vec<DamagedRow>,
 ) -> Result<u64, rusqlite::Error> {
-    let oldest: Vec<(i64, String)> = conn
-        .prepare_cached(
-            "SELECT id, subject FROM deliveries INDEXED BY deliveries_age
-             WHERE endpoint = ?1 AND state = 0 AND progress = ?2 ORDER BY id LIMIT ?3",
-        )?
+    let update = if progress { DROP_PROGRESS } else { OVERFLOW };
+    let oldest: Vec<(i64, Option<String>)> = OLDEST
+        .prepare(conn)?
         .query_map(params![endpoint, progress, limit(count)], |row| {
-            Ok((row.get(0)?, row.get(1)?))
+            let subject = if row.get(1)? { Some(row.get(2)?) } else { None };
+            Ok((row.get(0)?, subject))
         })?
         .collect::<Result<_, _>>()?;
     for (id, subject) in &oldest {
-        conn.prepare_cached(update)?.execute(params![id, at])?;
-        promote(conn, endpoint, subject)?;
+        match subject {
+            Some(subject) => {
+                update.prepare(conn)?.execute(params![id, at])?;
+                promote(conn, endpoint, subject, at, moved)?;
+            }
+            None => aside::move_delivery(conn, *id, at, moved)?,
+        }
     }
     Ok(oldest.len() as u64)
 }
@@ -126,124 +240,87 @@ pub(super) fn settle(
     id: DeliveryId,
     settled: &Settled,
     now: i64,
+    moved: &mut Vec<DamagedRow>,
 ) -> Result<(), rusqlite::Error> {
-    let row: Option<(i64, String, i64)> = conn
-        .prepare_cached("SELECT endpoint, subject, state FROM deliveries WHERE id = ?1")?
-        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    let row: Option<Option<(i64, String, i64)>> = FIND
+        .prepare(conn)?
+        .query_row([id.0], |row| {
+            if !row.get::<_, bool>(1)? {
+                return Ok(None);
+            }
+            Ok(Some((row.get(0)?, row.get(2)?, row.get(3)?)))
+        })
         .optional()?;
-    let Some((endpoint, subject, state)) = row else {
-        return Ok(());
+    let (endpoint, subject, state) = match row {
+        None => return Ok(()),
+        Some(None) => return aside::move_delivery(conn, id.0, now, moved),
+        Some(Some(row)) => row,
     };
     match settled {
         Settled::Delivered if state != DELIVERED => {
-            conn.prepare_cached(
-                "UPDATE deliveries SET state = 1, head = 0, settled = ?2, attempts = attempts + 1, error = NULL,
-                     first_attempt = coalesce(first_attempt, ?2) WHERE id = ?1",
-            )?
-            .execute(params![id.0, now])?;
+            DELIVER.prepare(conn)?.execute(params![id.0, now])?;
         }
         Settled::Retry { at, error, counts } if state == WAITING => {
-            conn.prepare_cached(
-                "UPDATE deliveries SET due = ?3, attempts = attempts + ?4, error = ?5, last_attempt = ?2,
-                     first_attempt = coalesce(first_attempt, ?2) WHERE id = ?1",
-            )?
-            // 0 means at once.
-            .execute(params![id.0, now, at.as_millisecond().max(1), counts, error])?;
+            RETRY
+                .prepare(conn)?
+                // 0 means at once.
+                .execute(params![id.0, now, at.as_millisecond().max(1), counts, error])?;
         }
         Settled::Dead { error } if state == WAITING => {
-            conn.prepare_cached(
-                "UPDATE deliveries SET state = 2, head = 0, settled = ?2, attempts = attempts + 1, error = ?3,
-                     first_attempt = coalesce(first_attempt, ?2) WHERE id = ?1",
-            )?
-            .execute(params![id.0, now, error])?;
+            GIVE_UP.prepare(conn)?.execute(params![id.0, now, error])?;
         }
         Settled::Delivered | Settled::Retry { .. } | Settled::Dead { .. } => {}
     }
     if state == WAITING {
-        promote(conn, endpoint, &subject)?;
+        promote(conn, endpoint, &subject, now, moved)?;
     }
     match settled {
-        Settled::Delivered => conn
-            .prepare_cached("UPDATE endpoints SET last_success = ?2 WHERE id = ?1")?
-            .execute(params![endpoint, now])?,
-        Settled::Retry { error, .. } | Settled::Dead { error } => conn
-            .prepare_cached("UPDATE endpoints SET last_error = ?3, last_error_time = ?2 WHERE id = ?1")?
-            .execute(params![endpoint, now, error])?,
+        Settled::Delivered => NOTE_SUCCESS.prepare(conn)?.execute(params![endpoint, now])?,
+        Settled::Retry { error, .. } | Settled::Dead { error } => {
+            NOTE_ERROR.prepare(conn)?.execute(params![endpoint, now, error])?
+        }
     };
     Ok(())
 }
 
-macro_rules! select_heads {
-    ($index:literal, $condition:literal) => {
-        concat!(
-            "SELECT d.id, e.id, e.type, d.subject, e.body, d.attempts, d.recorded, d.first_attempt, d.replay
-             FROM deliveries d INDEXED BY ",
-            $index,
-            " JOIN events e ON e.row = d.event
-             WHERE d.head = 1 AND d.endpoint = (SELECT id FROM endpoints WHERE name = ?1) AND ",
-            $condition,
-            " LIMIT ?3"
-        )
-    };
-}
-const NEVER_TRIED: &str = select_heads!("deliveries_head", "d.due = 0 ORDER BY d.id");
-const DUE_AGAIN: &str = select_heads!("deliveries_head", "d.due BETWEEN 1 AND ?2 ORDER BY d.due, d.id");
-/// Their due time is of a clock that was set back since, and says nothing.
-const TRIED_IN_THE_FUTURE: &str = select_heads!(
-    "deliveries_tried",
-    "d.due > ?2 AND d.last_attempt > ?2 ORDER BY d.last_attempt, d.id"
-);
-
-/// What `endpoint` can be sent, given what is under way: heads alone, and none of a subject that is busy.
+/// What `endpoint` can be sent, given what is under way: heads alone, and none of a subject that is busy. What is damaged
+/// is left out and added to `bad`.
 pub(super) fn due(
     conn: &Connection,
     endpoint: &Arc<str>,
     now: Timestamp,
     limit: usize,
     in_flight: &[DeliveryId],
+    bad: &mut Vec<BadRow>,
 ) -> Result<Due, ReadError> {
     let mut busy = HashSet::with_capacity(in_flight.len());
     for id in in_flight {
         // Also those dropped meanwhile, whose subject has another head by now.
-        let subject: Option<String> = conn
-            .prepare_cached("SELECT subject FROM deliveries WHERE id = ?1")?
-            .query_row([id.0], |row| row.get(0))
+        let subject: Option<Option<String>> = SUBJECT_OF
+            .prepare(conn)?
+            .query_row([id.0], |row| Ok(row.get_ref(0)?.as_str().ok().map(str::to_owned)))
             .optional()?;
-        busy.extend(subject);
+        busy.extend(subject.flatten());
     }
     let now = now.as_millisecond();
     let fetch = self::limit(limit.saturating_add(in_flight.len()) as u64);
     let mut ready = Vec::new();
     // Together the oldest of them go first.
     for which in [NEVER_TRIED, DUE_AGAIN, TRIED_IN_THE_FUTURE] {
-        let mut statement = conn.prepare_cached(which)?;
+        let mut statement = which.prepare(conn)?;
         let mut rows = statement.query(params![endpoint, now, fetch])?;
         while let Some(row) = rows.next()? {
-            let subject: String = row.get(3)?;
-            if busy.contains(&subject) {
-                continue;
+            match delivery(row, endpoint)? {
+                Ok(delivery) if busy.contains(&delivery.subject) => {}
+                Ok(delivery) => ready.push(delivery),
+                Err(row) => bad.push(row),
             }
-            ready.push(Delivery {
-                id: DeliveryId(row.get(0)?),
-                endpoint: endpoint.clone(),
-                event_id: row.get(1)?,
-                event_type: events::event_type(&row.get::<_, String>(2)?)?,
-                subject,
-                body: row.get(4)?,
-                attempts: row.get(5)?,
-                recorded: time(row.get(6)?),
-                first_attempt: row.get::<_, Option<i64>>(7)?.map(time),
-                replay: row.get(8)?,
-            });
         }
     }
     ready.sort_unstable_by_key(|delivery| delivery.id);
     ready.truncate(limit);
-    let next_due: Option<i64> = conn
-        .prepare_cached(
-            "SELECT min(due) FROM deliveries INDEXED BY deliveries_head
-             WHERE head = 1 AND endpoint = (SELECT id FROM endpoints WHERE name = ?1) AND due > ?2",
-        )?
+    let next_due: Option<i64> = NEXT_DUE
+        .prepare(conn)?
         .query_row(params![endpoint, now.max(0)], |row| row.get(0))?;
     Ok(Due {
         ready,
@@ -251,6 +328,45 @@ pub(super) fn due(
     })
 }
 
-fn limit(count: u64) -> i64 {
+/// The delivery of a row, or what of it is damaged.
+fn delivery(row: &Row<'_>, endpoint: &Arc<str>) -> Result<Result<Delivery, BadRow>, rusqlite::Error> {
+    let id = row.get(0)?;
+    let of_itself = BadRow {
+        table: Table::Deliveries,
+        row: id,
+    };
+    if !row.get::<_, bool>(1)? {
+        return Ok(Err(of_itself));
+    }
+    let Some(event) = row.get(2)? else {
+        // Its event is gone.
+        return Ok(Err(of_itself));
+    };
+    let event_type = if row.get(3)? {
+        EventType::parse(&row.get::<_, String>(5)?)
+    } else {
+        None
+    };
+    let Some(event_type) = event_type else {
+        return Ok(Err(BadRow {
+            table: Table::Events,
+            row: event,
+        }));
+    };
+    Ok(Ok(Delivery {
+        id: DeliveryId(id),
+        endpoint: endpoint.clone(),
+        event_id: row.get(4)?,
+        event_type,
+        subject: row.get(6)?,
+        body: row.get(7)?,
+        attempts: row.get(8)?,
+        recorded: time(row.get(9)?),
+        first_attempt: row.get::<_, Option<i64>>(10)?.map(time),
+        replay: row.get(11)?,
+    }))
+}
+
+pub(super) fn limit(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

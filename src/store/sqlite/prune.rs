@@ -5,6 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::state;
+use super::statement::{Sql, statements};
+
 /// Rows that one slice removes of each kind: some milliseconds of work between two groups of writes.
 const SLICE: i64 = 500;
 
@@ -21,63 +24,79 @@ const MAX_EVENTS: i64 = 1_000_000;
 /// Of the events beyond that, so many are looked at in one slice: those that still wait stay.
 const LOOK: i64 = 20_000;
 
+statements! {
+    DROP_SETTLED = "DELETE FROM deliveries WHERE id IN
+         (SELECT id FROM deliveries INDEXED BY deliveries_settled WHERE state = ?1 AND settled < ?2 LIMIT ?3)";
+    REMOVED_ENDPOINTS = "SELECT id FROM endpoints WHERE removed < ?1";
+    DROP_WAITING = "DELETE FROM deliveries WHERE id IN
+         (SELECT id FROM deliveries INDEXED BY deliveries_age WHERE state = 0 AND endpoint = ?1 LIMIT ?2)";
+    DROP_DEAD = "DELETE FROM deliveries WHERE id IN
+         (SELECT id FROM deliveries INDEXED BY deliveries_dead WHERE state = 2 AND endpoint = ?1 LIMIT ?2)";
+    // What was delivered to it went before, or goes with it.
+    DROP_ENDPOINT scans "what else was for it goes with it, once for each webhook that was removed" = "DELETE FROM endpoints WHERE id = ?1";
+    OLD_WATCHES = "SELECT project, operation FROM watches w INDEXED BY watches_unlisted WHERE unlisted < ?1
+         AND NOT EXISTS (SELECT 1 FROM events e INDEXED BY events_operation
+                         CROSS JOIN deliveries d INDEXED BY deliveries_event
+                         WHERE e.operation = w.operation AND e.project = w.project AND d.event = e.row AND d.state = 0)
+         LIMIT ?2";
+    DROP_WATCH = "DELETE FROM watches WHERE project = ?1 AND operation = ?2";
+    EVENTS_OF = "SELECT row FROM events INDEXED BY events_operation WHERE operation = ?1 AND project = ?2 ORDER BY row LIMIT ?3";
+    OLD_API_EVENTS = "SELECT row FROM events e INDEXED BY events_operation WHERE operation IS NULL AND recorded < ?1
+             AND NOT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_event WHERE event = e.row AND state = 0)
+         ORDER BY row LIMIT ?2";
+    OVERFLOW scans "reads the oldest rows of the log, a bounded number of them" =
+        "SELECT row FROM
+             (SELECT row FROM events NOT INDEXED
+              WHERE row <= (SELECT CAST(seq AS INTEGER) FROM sqlite_sequence WHERE name = 'events') - ?1
+              ORDER BY row LIMIT ?3) e
+         WHERE NOT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_event WHERE event = e.row AND state = 0) LIMIT ?2";
+    DROP_EVENT = "DELETE FROM events WHERE row = ?1";
+    NOTE_PRUNED = "UPDATE state SET pruned_through = max(pruned_through, ?1),
+         checksum = row_checksum(id, max(pruned_through, ?1))";
+    DROP_DAMAGED = "DELETE FROM damaged_rows WHERE id IN
+         (SELECT id FROM damaged_rows INDEXED BY damaged_rows_found WHERE found < ?1 LIMIT ?2)";
+    /// Cursors of such a start are refused anyway, and no row is left of it.
+    OLD_STARTS = "SELECT first_row FROM starts s WHERE
+             (SELECT min(first_row) FROM starts n WHERE n.first_row > s.first_row) <= (SELECT pruned_through FROM state)
+         ORDER BY first_row LIMIT ?1";
+    DROP_START scans "searches the rows of one start, of which none is left" = "DELETE FROM starts WHERE first_row = ?1 AND NOT EXISTS
+         (SELECT 1 FROM events WHERE row >= ?1
+              AND row < (SELECT min(first_row) FROM starts WHERE first_row > ?1))";
+}
+
 /// Removes one slice of what is over its time; returns how many rows, 0 when nothing is left to do.
 pub(super) fn slice(conn: &Connection, now: Timestamp, retention: Duration) -> Result<u64, rusqlite::Error> {
     let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN).as_millisecond();
     let mut removed = 0;
     for (state, age) in [(1, SETTLED), (3, DROPPED)] {
-        removed += conn
-            .prepare_cached(
-                "DELETE FROM deliveries WHERE id IN
-                     (SELECT id FROM deliveries INDEXED BY deliveries_settled
-                      WHERE state = ?1 AND settled < ?2 LIMIT ?3)",
-            )?
+        removed += DROP_SETTLED
+            .prepare(conn)?
             .execute(params![state, before(age), SLICE])?;
     }
     removed += drop_removed_endpoints(conn, before(SETTLED))?;
     removed += forget_watches(conn, before(retention))?;
-    removed += drop_events(
-        conn,
-        "SELECT row FROM events e WHERE operation IS NULL AND recorded < ?1
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = e.row AND state = 0)
-         ORDER BY row LIMIT ?2",
-        params![before(retention), SLICE],
-    )?;
-    removed += drop_events(
-        conn,
-        "SELECT row FROM
-             (SELECT row FROM events
-              WHERE row <= (SELECT seq FROM sqlite_sequence WHERE name = 'events') - ?1 ORDER BY row LIMIT ?3) e
-         WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE event = e.row AND state = 0) LIMIT ?2",
-        params![MAX_EVENTS, SLICE, LOOK],
-    )?;
+    removed += drop_events(conn, &OLD_API_EVENTS, params![before(retention), SLICE])?;
+    removed += drop_events(conn, &OVERFLOW, params![MAX_EVENTS, SLICE, LOOK])?;
+    removed += DROP_DAMAGED
+        .prepare(conn)?
+        .execute(params![before(retention), SLICE])?;
+    drop_starts(conn)?;
     Ok(removed as u64)
 }
 
 fn drop_removed_endpoints(conn: &Connection, before: i64) -> Result<usize, rusqlite::Error> {
-    let gone: Vec<i64> = conn
-        .prepare_cached("SELECT id FROM endpoints WHERE removed < ?1")?
+    let gone: Vec<i64> = REMOVED_ENDPOINTS
+        .prepare(conn)?
         .query_map([before], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     let mut removed = 0;
     for endpoint in gone {
         let mut rows = 0;
-        for index in [
-            "deliveries_age WHERE state = 0",
-            "deliveries_dead WHERE state = 2",
-        ] {
-            rows += conn
-                .prepare_cached(&format!(
-                    "DELETE FROM deliveries WHERE id IN
-                         (SELECT id FROM deliveries INDEXED BY {index} AND endpoint = ?1 LIMIT ?2)"
-                ))?
-                .execute(params![endpoint, SLICE])?;
+        for drop in [DROP_WAITING, DROP_DEAD] {
+            rows += drop.prepare(conn)?.execute(params![endpoint, SLICE])?;
         }
         if rows == 0 {
-            // What was delivered to it went before, or goes with it.
-            rows = conn
-                .prepare_cached("DELETE FROM endpoints WHERE id = ?1")?
-                .execute([endpoint])?;
+            rows = DROP_ENDPOINT.prepare(conn)?.execute([endpoint])?;
         }
         removed += rows;
     }
@@ -86,30 +105,21 @@ fn drop_removed_endpoints(conn: &Connection, before: i64) -> Result<usize, rusql
 
 /// Forgets watches that left the list before `before`, with their events, unless some of these still wait.
 fn forget_watches(conn: &Connection, before: i64) -> Result<usize, rusqlite::Error> {
-    let old: Vec<(String, String)> = conn
-        .prepare_cached(
-            "SELECT project, operation FROM watches w INDEXED BY watches_unlisted WHERE unlisted < ?1
-                 AND NOT EXISTS (SELECT 1 FROM events e JOIN deliveries d ON d.event = e.row AND d.state = 0
-                                 WHERE e.operation = w.operation AND e.project = w.project)
-             LIMIT ?2",
-        )?
-        .query_map(params![before, SLICE], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
+    let mut old: Vec<(String, String)> = Vec::new();
+    let mut statement = OLD_WATCHES.prepare(conn)?;
+    let mut rows = statement.query(params![before, SLICE])?;
+    while let Some(row) = rows.next()? {
+        old.extend(state::texts(row)?.map(|(project, operation)| (project.to_owned(), operation.to_owned())));
+    }
     let mut removed = 0;
     for (project, operation) in old {
         if removed >= SLICE as usize {
             break;
         }
-        let rows = drop_events(
-            conn,
-            "SELECT row FROM events WHERE operation = ?1 AND project = ?2 ORDER BY row LIMIT ?3",
-            params![operation, project, SLICE],
-        )?;
+        let rows = drop_events(conn, &EVENTS_OF, params![operation, project, SLICE])?;
         removed += rows;
         if rows < SLICE as usize {
-            removed += conn
-                .prepare_cached("DELETE FROM watches WHERE project = ?1 AND operation = ?2")?
-                .execute(params![project, operation])?;
+            removed += DROP_WATCH.prepare(conn)?.execute(params![project, operation])?;
         }
     }
     Ok(removed)
@@ -119,20 +129,30 @@ fn forget_watches(conn: &Connection, before: i64) -> Result<usize, rusqlite::Err
 /// longer whole.
 fn drop_events(
     conn: &Connection,
-    select: &str,
+    select: &Sql,
     params: &[&dyn rusqlite::ToSql],
 ) -> Result<usize, rusqlite::Error> {
-    let rows: Vec<i64> = conn
-        .prepare_cached(select)?
+    let rows: Vec<i64> = select
+        .prepare(conn)?
         .query_map(params, |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    let mut delete = conn.prepare_cached("DELETE FROM events WHERE row = ?1")?;
+    let mut delete = DROP_EVENT.prepare(conn)?;
     for row in &rows {
         delete.execute([row])?;
     }
     if let Some(last) = rows.iter().max() {
-        conn.prepare_cached("UPDATE state SET pruned_through = max(pruned_through, ?1)")?
-            .execute([last])?;
+        NOTE_PRUNED.prepare(conn)?.execute([last])?;
     }
     Ok(rows.len())
+}
+
+fn drop_starts(conn: &Connection) -> Result<(), rusqlite::Error> {
+    let old: Vec<i64> = OLD_STARTS
+        .prepare(conn)?
+        .query_map([SLICE], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for start in old {
+        DROP_START.prepare(conn)?.execute([start])?;
+    }
+    Ok(())
 }

@@ -2,8 +2,10 @@
 
 use rusqlite::{Connection, params};
 
+use super::checksum::checksum_of;
 use super::endpoints::{self, EndpointRow};
-use super::{events, outbox};
+use super::outbox;
+use super::statement::{Sql, statements};
 use crate::core::event::EventType;
 
 /// What is to be delivered again.
@@ -37,6 +39,32 @@ pub(in crate::store) struct Progress {
     pub(in crate::store) next: Option<i64>,
 }
 
+macro_rules! select_events {
+    ($from:literal) => {
+        concat!(
+            "SELECT row, checksum IS ",
+            checksum_of!(event, ""),
+            ", type, project, operation FROM events ",
+            $from,
+            " ORDER BY row LIMIT ?3"
+        )
+    };
+}
+
+statements! {
+    EVENT = select_events!("WHERE row > ?1 AND id = ?2");
+    EVENTS_OF = select_events!("INDEXED BY events_operation WHERE row > ?1 AND operation = ?2");
+    WAITS = "SELECT EXISTS
+         (SELECT 1 FROM deliveries INDEXED BY deliveries_event WHERE event = ?1 AND endpoint = ?2 AND state = 0)";
+    // It is delivered again, so it is no dead letter any more.
+    BURY = "DELETE FROM deliveries INDEXED BY deliveries_event WHERE event = ?1 AND endpoint = ?2 AND state = 2";
+    DEAD = concat!(
+        "SELECT id, checksum IS ", checksum_of!(delivery, ""), ", event, subject, progress FROM deliveries
+         INDEXED BY deliveries_dead WHERE state = 2 AND endpoint = ?1 AND id > ?2 AND id <= ?3 ORDER BY id LIMIT ?4"
+    );
+    DROP = "DELETE FROM deliveries WHERE id = ?1";
+}
+
 /// Puts the next slice after `after` (0 to begin) into the outbox, for `endpoint` or for all that want it.
 ///
 /// What waits anyway is not put there twice, what finds the backlog full is left out, and what has died since
@@ -51,8 +79,8 @@ pub(in crate::store) fn replay_slice(
 ) -> Result<Progress, rusqlite::Error> {
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let progress = match replay {
-        Replay::Event(id) => events_again(&tx, "id = ?2", id, endpoint, after, at)?,
-        Replay::Operation(id) => events_again(&tx, "operation = ?2", id, endpoint, after, at)?,
+        Replay::Event(id) => events_again(&tx, &EVENT, id, endpoint, after, at)?,
+        Replay::Operation(id) => events_again(&tx, &EVENTS_OF, id, endpoint, after, at)?,
         Replay::DeadLetters => dead_letters_again(&tx, endpoint, after, until, at)?,
     };
     tx.commit()?;
@@ -61,52 +89,67 @@ pub(in crate::store) fn replay_slice(
 
 fn events_again(
     conn: &Connection,
-    which: &str,
+    select: &Sql,
     id: &str,
     endpoint: Option<&str>,
     after: i64,
     at: i64,
 ) -> Result<Progress, rusqlite::Error> {
-    let rows: Vec<(i64, String, String, Option<String>)> = conn
-        .prepare_cached(&format!(
-            "SELECT row, type, project, operation FROM events WHERE row > ?1 AND {which} ORDER BY row LIMIT ?3"
-        ))?
+    let rows: Vec<(i64, Option<Event>)> = select
+        .prepare(conn)?
         .query_map(params![after, id, SLICE], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            // A damaged one is left to the daemon, which moves it aside.
+            let event = if row.get(1)? {
+                EventType::parse(&row.get::<_, String>(2)?)
+                    .map(|event_type| {
+                        let operation: Option<String> = row.get(4)?;
+                        Ok::<_, rusqlite::Error>(Event {
+                            event_type,
+                            subject: format!(
+                                "{}/{}",
+                                row.get::<_, String>(3)?,
+                                operation.unwrap_or_default()
+                            ),
+                        })
+                    })
+                    .transpose()?
+            } else {
+                None
+            };
+            Ok((row.get(0)?, event))
         })?
         .collect::<Result<_, _>>()?;
     let mut endpoints = endpoints::load(conn)?;
     let mut replayed = Replayed::default();
-    for (event, name, project, operation) in &rows {
-        let Ok(event_type) = events::event_type(name) else {
+    let mut next_delivery = outbox::next_id(conn)?;
+    for (row, event) in &rows {
+        let Some(event) = event else {
             continue;
         };
         for target in &mut endpoints {
-            if endpoint.is_some_and(|name| !target.is(name)) || !target.wants(event_type) {
+            if endpoint.is_some_and(|name| !target.is(name)) || !target.wants(event.event_type) {
                 continue;
             }
-            let waits: bool = conn
-                .prepare_cached(
-                    "SELECT EXISTS (SELECT 1 FROM deliveries WHERE event = ?1 AND endpoint = ?2 AND state = 0)",
-                )?
-                .query_row(params![event, target.id], |row| row.get(0))?;
+            let waits: bool = WAITS
+                .prepare(conn)?
+                .query_row(params![row, target.id], |row| row.get(0))?;
             if waits || !take_room(target, &mut replayed) {
                 continue;
             }
-            // It is delivered again, so it is no dead letter any more.
-            conn.prepare_cached("DELETE FROM deliveries WHERE event = ?1 AND endpoint = ?2 AND state = 2")?
-                .execute(params![event, target.id])?;
+            BURY.prepare(conn)?.execute(params![row, target.id])?;
             outbox::enqueue(
                 conn,
                 &outbox::NewDelivery {
+                    id: next_delivery,
                     endpoint: target.id,
-                    event: *event,
-                    subject: &format!("{project}/{}", operation.as_deref().unwrap_or_default()),
-                    progress: event_type == EventType::Progress,
+                    event: *row,
+                    subject: &event.subject,
+                    progress: event.event_type == EventType::Progress,
                     replay: true,
                     at,
                 },
             )?;
+            next_delivery += 1;
         }
     }
     Ok(Progress {
@@ -122,38 +165,48 @@ fn dead_letters_again(
     until: i64,
     at: i64,
 ) -> Result<Progress, rusqlite::Error> {
-    let rows: Vec<Dead> = conn
-        .prepare_cached(
-            "SELECT d.id, d.endpoint, d.event, d.subject, d.progress FROM deliveries d
-             JOIN endpoints e ON e.id = d.endpoint
-             WHERE d.state = 2 AND d.id > ?1 AND d.id <= ?4 AND e.removed IS NULL AND (?2 IS NULL OR e.name = ?2)
-             ORDER BY d.id LIMIT ?3",
-        )?
-        .query_map(
-            params![after, endpoint, SLICE, until],
-            |row| {
-                Ok(Dead {
-                    id: row.get(0)?,
-                    endpoint: row.get(1)?,
+    let mut endpoints = endpoints::load(conn)?;
+    let mut rows = Vec::new();
+    for target in &endpoints {
+        if target.is_removed() || endpoint.is_some_and(|name| !target.is(name)) {
+            continue;
+        }
+        let mut statement = DEAD.prepare(conn)?;
+        let found = statement.query_map(params![target.id, after, until, SLICE], |row| {
+            let dead = if row.get(1)? {
+                Some(Dead {
+                    endpoint: target.id,
                     event: row.get(2)?,
                     subject: row.get(3)?,
                     progress: row.get(4)?,
                 })
-            },
-        )?
-        .collect::<Result<_, _>>()?;
-    let mut endpoints = endpoints::load(conn)?;
+            } else {
+                None
+            };
+            Ok((row.get::<_, i64>(0)?, dead))
+        })?;
+        for row in found {
+            rows.push(row?);
+        }
+    }
+    // Over all endpoints they go in the order in which they were recorded.
+    rows.sort_unstable_by_key(|(id, _)| *id);
+    rows.truncate(SLICE as usize);
     let mut replayed = Replayed::default();
-    for dead in &rows {
+    let mut next_delivery = outbox::next_id(conn)?;
+    for (id, dead) in &rows {
+        let Some(dead) = dead else {
+            continue;
+        };
         let target = endpoints.iter_mut().find(|target| target.id == dead.endpoint);
         if !target.is_some_and(|target| take_room(target, &mut replayed)) {
             continue;
         }
-        conn.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?
-            .execute([dead.id])?;
+        DROP.prepare(conn)?.execute([id])?;
         outbox::enqueue(
             conn,
             &outbox::NewDelivery {
+                id: next_delivery,
                 endpoint: dead.endpoint,
                 event: dead.event,
                 subject: &dead.subject,
@@ -162,10 +215,11 @@ fn dead_letters_again(
                 at,
             },
         )?;
+        next_delivery += 1;
     }
     Ok(Progress {
         replayed,
-        next: rows.last().map(|dead| dead.id),
+        next: rows.last().map(|(id, _)| *id),
     })
 }
 
@@ -182,15 +236,15 @@ fn take_room(target: &mut EndpointRow, replayed: &mut Replayed) -> bool {
 
 /// The last delivery that was ever put into the outbox.
 pub(in crate::store) fn last_delivery(conn: &Connection) -> Result<i64, rusqlite::Error> {
-    conn.query_row(
-        "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'deliveries'",
-        [],
-        |row| row.get(0),
-    )
+    Ok(outbox::next_id(conn)? - 1)
+}
+
+struct Event {
+    event_type: EventType,
+    subject: String,
 }
 
 struct Dead {
-    id: i64,
     endpoint: i64,
     event: i64,
     subject: String,

@@ -1,12 +1,23 @@
 //! The schema, in numbered steps.
 
+use std::collections::HashSet;
+
 use rusqlite::Connection;
+
+use super::checksum;
 
 /// Marks the file as ours; "BfWt".
 pub(super) const APPLICATION_ID: i32 = 0x4266_5774;
 
 /// What leads from each version to the next; the first from nothing to version 1.
-pub(super) const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+pub(super) const STEPS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
+
+/// From this version on, rows have checksums.
+pub(super) const WITH_CHECKSUMS: i64 = 3;
 
 /// The version that this program writes.
 pub(super) fn latest() -> i64 {
@@ -35,17 +46,47 @@ pub(super) fn kind(conn: &Connection) -> Result<Kind, rusqlite::Error> {
     })
 }
 
-/// Takes the steps from version `from` on, each in a transaction of its own.
+/// Takes the steps from version `from` on, all of them or none.
 pub(super) fn migrate(conn: &Connection, from: i64, steps: &[&str]) -> Result<(), rusqlite::Error> {
-    for (step, version) in steps.iter().zip(1_i64..) {
-        if version <= from {
-            continue;
-        }
-        conn.execute_batch(&format!(
-            "BEGIN IMMEDIATE;\n{step}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {version};\nCOMMIT;"
-        ))?;
+    let missing: Vec<&str> = steps
+        .iter()
+        .zip(1_i64..)
+        .filter(|(_, version)| *version > from)
+        .map(|(step, _)| *step)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let latest = steps.len();
+    conn.execute_batch(&format!(
+        "BEGIN IMMEDIATE;\n{}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {latest};\nCOMMIT;",
+        missing.join("\n")
+    ))
+}
+
+/// What is not there of the tables, indexes and triggers of that version, or is another than it should be.
+pub(super) fn difference(conn: &Connection, version: i64) -> Result<Option<String>, rusqlite::Error> {
+    let model = Connection::open_in_memory()?;
+    checksum::install(&model)?;
+    let steps = usize::try_from(version).unwrap_or(0).min(STEPS.len());
+    migrate(&model, 0, &STEPS[..steps])?;
+    let found: HashSet<Object> = objects(conn)?.into_iter().collect();
+    Ok(objects(&model)?
+        .into_iter()
+        .find(|object| !found.contains(object))
+        .map(|(name, _)| String::from_utf8_lossy(&name).into_owned()))
+}
+
+/// Name and definition, as bytes: damaged ones may be no text.
+type Object = (Vec<u8>, Vec<u8>);
+
+fn objects(conn: &Connection) -> Result<Vec<Object>, rusqlite::Error> {
+    conn.prepare(
+        "SELECT CAST(type || ' ' || name AS BLOB), CAST(tbl_name || ' ' || sql AS BLOB) FROM sqlite_schema
+         WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'",
+    )?
+    .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
 }
 
 #[cfg(test)]
@@ -68,10 +109,16 @@ mod tests {
     #[test]
     fn a_step_that_fails_leaves_the_version_before() {
         let conn = Connection::open_in_memory().unwrap();
-        let steps = ["CREATE TABLE a (x);", "CREATE TABLE b (x); CREATE TABLE a (x);"];
-        migrate(&conn, 0, &steps).unwrap_err();
+        migrate(&conn, 0, &TWO[..1]).unwrap();
+        let steps = [
+            TWO[0],
+            "CREATE TABLE b (x);",
+            "CREATE TABLE c (x); CREATE TABLE a (x);",
+        ];
+        migrate(&conn, 1, &steps).unwrap_err();
         conn.execute_batch("ROLLBACK").unwrap();
         assert_eq!(kind(&conn).unwrap(), Kind::State(1));
+        assert!(conn.prepare("SELECT * FROM b").is_err());
     }
 
     #[test]

@@ -1,30 +1,81 @@
 //! Watches and projects: their states, and when they left the list.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::time;
+use super::checksum::checksum_of;
+use super::statement::statements;
+use super::{aside, is_damage, rebuild, time};
 use crate::core::project::Project;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
-use crate::store::change::{StateRow, WatchRecord};
+use crate::store::change::{Loaded, StateRow, WatchRecord};
+use crate::store::damage::{BadRow, DamagedRow, DamagedWatch, Effect, Table};
 use crate::store::request::ReadError;
+
+statements! {
+    PUT_WATCH = concat!(
+        "INSERT INTO watches (project, operation, state, saved, checksum)
+         VALUES (?1, ?2, ?3, ?4, row_checksum(?1, ?2, ?3, ?4, NULL))
+         ON CONFLICT (project, operation) DO UPDATE SET state = excluded.state, saved = excluded.saved, checksum = ",
+        "row_checksum(excluded.project, excluded.operation, excluded.state, excluded.saved, watches.unlisted)"
+    );
+    /// A row that is damaged or of another version is never newer.
+    PUT_UNLESS_NEWER = concat!(
+        "INSERT INTO watches (project, operation, state, saved, checksum)
+         VALUES (?1, ?2, ?3, ?4, row_checksum(?1, ?2, ?3, ?4, NULL))
+         ON CONFLICT (project, operation) DO UPDATE SET state = excluded.state, saved = excluded.saved, checksum = ",
+        "row_checksum(excluded.project, excluded.operation, excluded.state, excluded.saved, watches.unlisted)
+         WHERE CASE WHEN watches.checksum IS ", checksum_of!(watch, "watches."),
+        " THEN (watches.state ->> 'generation', watches.state ->> 'sequence', watches.state ->> 'polls')
+             > (excluded.state ->> 'generation', excluded.state ->> 'sequence', excluded.state ->> 'polls')
+          END IS NOT TRUE"
+    );
+    PUT_PROJECT = "INSERT INTO projects (name, state, saved, checksum) VALUES (?1, ?2, ?3, row_checksum(?1, ?2, ?3))
+         ON CONFLICT (name) DO UPDATE SET state = excluded.state, saved = excluded.saved, checksum = excluded.checksum";
+    /// Leaves damaged rows as they are: their next reader moves them aside.
+    SET_UNLISTED = concat!(
+        "UPDATE watches SET unlisted = ?3, checksum = row_checksum(project, operation, state, saved, ?3)
+         WHERE project = ?1 AND operation = ?2 AND unlisted IS NOT ?3 AND checksum IS ", checksum_of!(watch)
+    );
+    LISTED scans "compares every watch with the list, once at a start" =
+        "SELECT project, operation FROM watches WHERE unlisted IS NULL";
+    FIND = concat!(
+        "SELECT row, checksum IS ", checksum_of!(watch), ", state, saved, unlisted
+         FROM watches INDEXED BY watches_key WHERE project = ?1 AND operation = ?2"
+    );
+    KEY_OF = concat!(
+        "SELECT CAST(project AS BLOB), CAST(operation AS BLOB), checksum IS ", checksum_of!(watch), ", state
+         FROM watches WHERE row = ?1"
+    );
+    LEFT = concat!(
+        "SELECT row, checksum IS ", checksum_of!(watch), ", state FROM watches INDEXED BY watches_unlisted
+         WHERE unlisted IS NOT NULL ORDER BY unlisted DESC LIMIT ?1"
+    );
+    FIND_PROJECT = concat!(
+        "SELECT row, checksum IS ", checksum_of!(project), ", state FROM projects WHERE name = ?1"
+    );
+    ALL_DAMAGED_WATCHES scans "the check of the state reads every row" =
+        concat!("SELECT row FROM watches WHERE checksum IS NOT ", checksum_of!(watch));
+    ALL_DAMAGED_PROJECTS scans "the check of the state reads every row" =
+        concat!("SELECT row FROM projects WHERE checksum IS NOT ", checksum_of!(project));
+}
+
+/// The statements by which a check finds damaged rows.
+pub(super) const DAMAGED: [(Table, super::statement::Sql); 2] = [
+    (Table::Watches, ALL_DAMAGED_WATCHES),
+    (Table::Projects, ALL_DAMAGED_PROJECTS),
+];
 
 pub(super) fn put(conn: &Connection, row: &StateRow, at: i64) -> Result<(), rusqlite::Error> {
     match row {
-        StateRow::Watch { key, state } => conn
-            .prepare_cached(
-                "INSERT INTO watches (project, operation, state, saved) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO UPDATE SET state = excluded.state, saved = excluded.saved",
-            )?
-            .execute(params![key.project, key.operation, state, at])?,
-        StateRow::Project { name, state } => conn
-            .prepare_cached(
-                "INSERT INTO projects (name, state, saved) VALUES (?1, ?2, ?3)
-                 ON CONFLICT DO UPDATE SET state = excluded.state, saved = excluded.saved",
-            )?
-            .execute(params![name, state, at])?,
+        StateRow::Watch { key, state } => {
+            PUT_WATCH
+                .prepare(conn)?
+                .execute(params![key.project, key.operation, state, at])?
+        }
+        StateRow::Project { name, state } => PUT_PROJECT.prepare(conn)?.execute(params![name, state, at])?,
     };
     Ok(())
 }
@@ -35,13 +86,9 @@ pub(super) fn put_unless_newer(conn: &Connection, row: &StateRow, at: i64) -> Re
     let StateRow::Watch { key, state } = row else {
         return put(conn, row, at);
     };
-    conn.prepare_cached(
-        "INSERT INTO watches (project, operation, state, saved) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET state = excluded.state, saved = excluded.saved
-         WHERE (watches.state ->> 'generation', watches.state ->> 'sequence', watches.state ->> 'polls')
-             <= (excluded.state ->> 'generation', excluded.state ->> 'sequence', excluded.state ->> 'polls')",
-    )?
-    .execute(params![key.project, key.operation, state, at])?;
+    PUT_UNLESS_NEWER
+        .prepare(conn)?
+        .execute(params![key.project, key.operation, state, at])?;
     Ok(())
 }
 
@@ -50,8 +97,7 @@ pub(super) fn set_unlisted(
     keys: &[WatchKey],
     at: Option<i64>,
 ) -> Result<(), rusqlite::Error> {
-    let mut statement =
-        conn.prepare_cached("UPDATE watches SET unlisted = ?3 WHERE project = ?1 AND operation = ?2")?;
+    let mut statement = SET_UNLISTED.prepare(conn)?;
     for key in keys {
         statement.execute(params![key.project, key.operation, at])?;
     }
@@ -64,67 +110,232 @@ pub(super) fn unlist_others(conn: &Connection, listed: &[WatchKey], at: i64) -> 
         .iter()
         .map(|key| (&*key.project, &*key.operation))
         .collect();
-    let mut here: Vec<(String, String)> = conn
-        .prepare_cached("SELECT project, operation FROM watches WHERE unlisted IS NULL")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
-    here.retain(|(project, operation)| !listed.contains(&(project, operation)));
-    let mut statement =
-        conn.prepare_cached("UPDATE watches SET unlisted = ?3 WHERE project = ?1 AND operation = ?2")?;
-    for (project, operation) in here {
+    let mut others: Vec<(String, String)> = Vec::new();
+    let mut statement = LISTED.prepare(conn)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if let Some((project, operation)) = texts(row)?
+            && !listed.contains(&(project, operation))
+        {
+            others.push((project.to_owned(), operation.to_owned()));
+        }
+    }
+    let mut statement = SET_UNLISTED.prepare(conn)?;
+    for (project, operation) in others {
         statement.execute(params![project, operation, at])?;
     }
     Ok(())
 }
 
-pub(super) fn load(
-    conn: &Connection,
-    keys: &[WatchKey],
-) -> Result<HashMap<WatchKey, WatchRecord>, ReadError> {
-    let mut statement = conn
-        .prepare_cached("SELECT state, saved, unlisted FROM watches WHERE project = ?1 AND operation = ?2")?;
-    let mut found = HashMap::with_capacity(keys.len());
+/// The first two columns, unless they are damaged.
+pub(super) fn texts<'r>(row: &'r Row<'_>) -> Result<Option<(&'r str, &'r str)>, rusqlite::Error> {
+    let (one, other) = (row.get_ref(0)?.as_str(), row.get_ref(1)?.as_str());
+    Ok(one.ok().zip(other.ok()))
+}
+
+/// What is stored of one watch.
+enum Stored {
+    Watch(Box<WatchRecord>),
+    /// Its row, if the row can be found at all.
+    Damaged(Option<i64>),
+    Nothing,
+}
+
+fn find(conn: &Connection, key: &WatchKey) -> Result<Stored, rusqlite::Error> {
+    let found = FIND
+        .prepare(conn)?
+        .query_row(params![key.project, key.operation], |row| {
+            let number = row.get(0)?;
+            Ok(
+                match intact(row)?.and_then(|watch| record(row, watch).transpose()) {
+                    Some(record) => Stored::Watch(Box::new(record?)),
+                    None => Stored::Damaged(Some(number)),
+                },
+            )
+        })
+        .optional();
+    match found {
+        Ok(stored) => Ok(stored.unwrap_or(Stored::Nothing)),
+        // An index names a row that is not there.
+        Err(error) if is_damage(&error) => Ok(Stored::Damaged(None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The state in the third column, if its row is as it was written (which the second column says) and makes sense.
+fn intact<T: serde::de::DeserializeOwned>(row: &Row<'_>) -> Result<Option<T>, rusqlite::Error> {
+    if !row.get::<_, bool>(1)? {
+        return Ok(None);
+    }
+    let state = row.get_ref(2)?.as_str();
+    Ok(state.ok().and_then(|state| serde_json::from_str(state).ok()))
+}
+
+fn record(row: &Row<'_>, watch: Watch) -> Result<Option<WatchRecord>, rusqlite::Error> {
+    Ok(Some(WatchRecord {
+        watch,
+        saved: time(row.get(3)?),
+        unlisted: row.get::<_, Option<i64>>(4)?.map(time),
+    }))
+}
+
+/// What is stored of these watches. A damaged one, and one that has events and no row, is rebuilt from its events.
+pub(super) fn load(conn: &Connection, keys: &[WatchKey]) -> Result<Loaded, ReadError> {
+    let mut loaded = Loaded::default();
     for key in keys {
-        let row = statement
-            .query_row(params![key.project, key.operation], |row| {
-                Ok((
-                    row.get::<_, String>(0)?,
-                    row.get(1)?,
-                    row.get::<_, Option<i64>>(2)?,
-                ))
-            })
-            .optional()?;
-        if let Some((state, saved, unlisted)) = row {
-            let record = WatchRecord {
-                watch: serde_json::from_str(&state)
-                    .map_err(|_| ReadError::Unintelligible(key.to_string()))?,
-                saved: time(saved),
-                unlisted: unlisted.map(time),
+        let (rebuilt, is_damaged) = match find(conn, key)? {
+            Stored::Watch(record) => {
+                loaded.watches.insert(key.clone(), *record);
+                continue;
+            }
+            Stored::Damaged(_) => (rebuild::watch(conn, key)?, true),
+            Stored::Nothing => (rebuild::watch(conn, key)?, false),
+        };
+        if is_damaged || rebuilt.is_some() {
+            loaded.damaged.push(DamagedWatch {
+                key: key.clone(),
+                is_rebuilt: rebuilt.is_some(),
+            });
+        }
+        loaded.watches.extend(rebuilt.map(|record| (key.clone(), record)));
+    }
+    Ok(loaded)
+}
+
+/// Stores what [`load`] rebuilt, and moves what is damaged aside.
+pub(super) fn store_rebuilt(
+    conn: &Connection,
+    key: &WatchKey,
+    at: i64,
+    moved: &mut Vec<DamagedRow>,
+) -> Result<(), rusqlite::Error> {
+    match find(conn, key)? {
+        Stored::Watch(_) => return Ok(()),
+        Stored::Damaged(None) => {
+            conn.execute_batch("REINDEX watches")?;
+            return store_rebuilt(conn, key, at, moved);
+        }
+        Stored::Damaged(Some(row)) => aside::keep_watch(conn, row, at)?,
+        Stored::Nothing => {}
+    }
+    let rebuilt = rebuild::watch(conn, key)?;
+    moved.push(DamagedRow {
+        kind: "watch",
+        id: key.to_string(),
+        effect: if rebuilt.is_some() {
+            Effect::Rebuilt
+        } else {
+            Effect::New
+        },
+    });
+    if let Some(record) = rebuilt {
+        put(
+            conn,
+            &StateRow::watch(key, &record.watch),
+            record.saved.as_millisecond(),
+        )?;
+    }
+    Ok(())
+}
+
+/// Moves a damaged row aside; if its key can be read, the watch is rebuilt.
+pub(super) fn move_watch_aside(
+    conn: &Connection,
+    row: i64,
+    at: i64,
+    moved: &mut Vec<DamagedRow>,
+) -> Result<(), rusqlite::Error> {
+    let found: Option<(Vec<u8>, Vec<u8>, bool)> = KEY_OF
+        .prepare(conn)?
+        .query_row([row], |row| {
+            let state: Option<Watch> = match row.get_ref(3)?.as_str() {
+                Ok(state) => serde_json::from_str(state).ok(),
+                Err(_) => None,
             };
-            found.insert(key.clone(), record);
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get::<_, bool>(2)? && state.is_some(),
+            ))
+        })
+        .optional()?;
+    let Some((project, operation, is_good)) = found else {
+        return Ok(());
+    };
+    if is_good {
+        return Ok(());
+    }
+    aside::keep_watch(conn, row, at)?;
+    let key = String::from_utf8(project.clone())
+        .ok()
+        .zip(String::from_utf8(operation.clone()).ok())
+        .map(|(project, operation)| WatchKey {
+            project: project.into(),
+            operation: operation.into(),
+        });
+    let rebuilt = match &key {
+        Some(key) => rebuild::watch(conn, key)?,
+        None => None,
+    };
+    moved.push(DamagedRow {
+        kind: "watch",
+        id: format!("{}/{}", aside::shown(&project), aside::shown(&operation)),
+        effect: if rebuilt.is_some() {
+            Effect::Rebuilt
+        } else {
+            Effect::New
+        },
+    });
+    if let (Some(key), Some(record)) = (key, rebuilt) {
+        put(
+            conn,
+            &StateRow::watch(&key, &record.watch),
+            record.saved.as_millisecond(),
+        )?;
+    }
+    Ok(())
+}
+
+/// The watches that left the list last, the last one first.
+pub(super) fn left(
+    conn: &Connection,
+    limit: u32,
+    bad: &mut Vec<BadRow>,
+) -> Result<Vec<Watch>, rusqlite::Error> {
+    let mut watches = Vec::new();
+    let mut statement = LEFT.prepare(conn)?;
+    let mut rows = statement.query([limit])?;
+    while let Some(row) = rows.next()? {
+        match intact(row)? {
+            Some(watch) => watches.push(watch),
+            None => bad.push(BadRow {
+                table: Table::Watches,
+                row: row.get(0)?,
+            }),
         }
     }
-    Ok(found)
+    Ok(watches)
 }
 
-/// The watches that left the list last, the last one first. What cannot be understood is left out.
-pub(super) fn left(conn: &Connection, limit: u32) -> Result<Vec<Watch>, rusqlite::Error> {
-    conn.prepare_cached(
-        "SELECT state FROM watches INDEXED BY watches_unlisted WHERE unlisted IS NOT NULL
-         ORDER BY unlisted DESC LIMIT ?1",
-    )?
-    .query_map([limit], |row| row.get::<_, String>(0))?
-    .filter_map(|state| state.map(|state| serde_json::from_str(&state).ok()).transpose())
-    .collect()
-}
-
-pub(super) fn load_project(conn: &Connection, name: &str) -> Result<Option<Project>, ReadError> {
-    let state: Option<String> = conn
-        .prepare_cached("SELECT state FROM projects WHERE name = ?1")?
-        .query_row([name], |row| row.get(0))
+/// The project of that name. A damaged one is rebuilt from its events.
+pub(super) fn load_project(
+    conn: &Connection,
+    name: &str,
+    bad: &mut Vec<BadRow>,
+) -> Result<Option<Project>, ReadError> {
+    let found = FIND_PROJECT
+        .prepare(conn)?
+        .query_row([name], |row| Ok((row.get(0)?, intact(row)?)))
         .optional()?;
-    state
-        .map(|state| serde_json::from_str(&state))
-        .transpose()
-        .map_err(|_| ReadError::Unintelligible(name.to_owned()))
+    match found {
+        Some((_, Some(project))) => Ok(Some(project)),
+        Some((row, None)) => {
+            bad.push(BadRow {
+                table: Table::Projects,
+                row,
+            });
+            Ok(rebuild::project(conn, name)?)
+        }
+        None => Ok(rebuild::project(conn, name)?),
+    }
 }

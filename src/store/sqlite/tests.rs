@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -11,16 +12,20 @@ use super::*;
 use crate::core::event::EventType;
 use crate::core::watch_list::WatchKey;
 use crate::store::change::{EventRow, Record, StateRow};
-use crate::store::delivery::{Delivery, Endpoint, Settled};
-use crate::store::event_log::EventFilter;
+use crate::store::delivery::{Delivery, Due, Endpoint, Settled};
+use crate::store::event_log::{Cursor, EventFilter, EventPage};
+use crate::store::lock::{DirLock, Last};
 use crate::store::request::{CommitError, WriteRequest};
 use crate::store::status::Status;
 use crate::store::writer::Writer;
+
+mod plans;
 
 /// States as each version wrote them, with something of everything in them. Never changed once a version is released.
 const OLDER: &[&str] = &[
     include_str!("schema/fixture_1.sql"),
     include_str!("schema/fixture_2.sql"),
+    include_str!("schema/fixture_3.sql"),
 ];
 
 #[test]
@@ -33,7 +38,7 @@ fn a_state_of_every_version_is_opened_and_brought_up_to_date() {
         assert_eq!(schema::kind(&conn).unwrap(), Kind::State(version));
         conn.close().unwrap();
 
-        let (database, lock) = open(dir.path()).unwrap();
+        let (mut database, lock) = opened(dir.path());
         assert_eq!(
             schema::kind(&database.conn).unwrap(),
             Kind::State(schema::latest())
@@ -43,23 +48,79 @@ fn a_state_of_every_version_is_opened_and_brought_up_to_date() {
             operation: "op-1".into(),
         };
         let watches = state::load(&database.conn, std::slice::from_ref(&key)).unwrap();
-        assert_eq!(watches[&key].watch.sequence(), 3);
+        assert_eq!(watches.watches[&key].watch.sequence(), 3);
+        assert_eq!(watches.damaged, []);
+        let mut bad = Vec::new();
         assert!(
-            state::load_project(&database.conn, "my-project")
+            state::load_project(&database.conn, "my-project", &mut bad)
                 .unwrap()
                 .is_some()
         );
-        let page = events::page(&database.conn, None, 10, &Default::default()).unwrap();
+        let page = page_of(&database, None, 10);
         assert_eq!(page.events.len(), 3);
-        let due = outbox::due(&database.conn, &"crm-sync".into(), Timestamp::MAX, 10, &[]).unwrap();
+        // A cursor as version 0.1 wrote it.
+        let old: Cursor = "5da322f62fa191ef-2".parse().unwrap();
+        assert_eq!(page.events[1].cursor, old);
+        assert_eq!(page_of(&database, Some(&old), 10).events.len(), 1);
+        let due = due_now(&database, "crm-sync");
         assert_eq!(due.ready.len(), 1);
         assert_eq!(due.ready[0].body, page.events[1].body);
+        let copy = dir.path().join(format!("state.db.before-{}", schema::latest()));
+        if version < schema::latest() {
+            let conn = Connection::open(&copy).unwrap();
+            assert_eq!(schema::kind(&conn).unwrap(), Kind::State(version));
+            let events: i64 = conn
+                .query_row("SELECT count(*) FROM events", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(events, 3);
+        } else {
+            assert!(!copy.exists());
+        }
         let stats = endpoints::stats(&database.conn).unwrap();
         assert_eq!((stats[0].backlog, stats[0].dead_letters), (2, 1));
+        database.write(&[record("a", EventType::Started, 1)]).unwrap();
+        let page = page_of(&database, Some(&old), 10);
+        assert_eq!(page.events.len(), 2);
+        assert!(page.next.start.is_some());
         database.close().unwrap();
-        lock.release().unwrap();
+        lock.release(&dir.path().join("state.db")).unwrap();
         open_beside(dir.path(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     }
+}
+
+/// The state in `dir`, with nothing damaged in it.
+fn opened(dir: &Path) -> (Database, DirLock) {
+    let Opened {
+        database,
+        lock,
+        damaged,
+        ..
+    } = open(dir, &Cancel::default()).unwrap();
+    assert_eq!(damaged, []);
+    (database, lock)
+}
+
+/// A page of the log, with nothing damaged in it.
+fn page_of(database: &Database, after: Option<&Cursor>, limit: usize) -> EventPage {
+    let mut bad = Vec::new();
+    let page = events::page(&database.conn, after, limit, &EventFilter::default(), &mut bad).unwrap();
+    assert_eq!(bad, []);
+    page
+}
+
+fn due_now(database: &Database, endpoint: &str) -> Due {
+    let mut bad = Vec::new();
+    let due = outbox::due(
+        &database.conn,
+        &endpoint.into(),
+        Timestamp::MAX,
+        1000,
+        &[],
+        &mut bad,
+    )
+    .unwrap();
+    assert_eq!(bad, []);
+    due
 }
 
 fn record(operation: &str, event_type: EventType, sequence: u64) -> Write {
@@ -123,7 +184,7 @@ fn the_log_keeps_about_a_million_events_and_whatever_still_waits() {
     assert_eq!(database.write(&[prune()]).unwrap().results.remove(0).unwrap(), 0);
     check_outbox(&database);
     assert_eq!(ready(&database)[0].body, "202");
-    let page = events::page(&database.conn, None, 1, &Default::default()).unwrap();
+    let page = page_of(&database, None, 1);
     assert_eq!(page.events[0].body, "202");
 }
 
@@ -154,7 +215,7 @@ fn max_pages(database: &Database, pages: i64) {
 #[test]
 fn on_a_full_disk_a_whole_group_fails_in_words_and_later_ones_succeed() {
     let dir = TempDir::new().unwrap();
-    let (database, _lock) = open(dir.path()).unwrap();
+    let (database, _lock) = opened(dir.path());
     let pages: i64 = database
         .conn
         .pragma_query_value(None, "page_count", |row| row.get(0))
@@ -189,7 +250,7 @@ fn on_a_full_disk_a_whole_group_fails_in_words_and_later_ones_succeed() {
         [Ok(0)]
     );
     assert!(status.is_writable());
-    let page = events::page(&writer.database().conn, None, usize::MAX, &Default::default()).unwrap();
+    let page = page_of(writer.database(), None, usize::MAX);
     assert_eq!(page.events.len() as u64, recorded + 1);
     check_outbox(writer.database());
 }
@@ -220,7 +281,7 @@ fn a_write_that_is_refused_does_not_fail_its_neighbours() {
         ])
         .unwrap();
     assert!(group.results[0].is_ok() && group.results[1].is_err() && group.results[2].is_ok());
-    let page = events::page(&database.conn, None, 10, &Default::default()).unwrap();
+    let page = page_of(&database, None, 10);
     assert_eq!(page.events.len(), 2);
 }
 
@@ -282,6 +343,7 @@ fn check_outbox(database: &Database) {
     let marked = "SELECT group_concat(id) FROM (SELECT id FROM deliveries WHERE head = 1 ORDER BY 1)";
     let list = |sql: &str| -> Option<String> { database.conn.query_row(sql, [], |row| row.get(0)).unwrap() };
     assert_eq!(list(heads), list(marked));
+    assert_eq!(check::find(&database.conn).unwrap(), [], "no checksum fits");
     for (counter, state) in [("backlog", 0), ("dead_letters", 2)] {
         assert_eq!(
             count(&format!("SELECT coalesce(sum({counter}), 0) FROM endpoints")),
@@ -303,7 +365,7 @@ fn image(dir: &TempDir) -> TempDir {
 
 fn ready(database: &Database) -> Vec<Delivery> {
     // Whatever waits for its time has waited long enough.
-    let due = outbox::due(&database.conn, &"e".into(), Timestamp::MAX, 1000, &[]).unwrap();
+    let due = due_now(database, "e");
     assert_eq!(due.next_due, None);
     due.ready
 }
@@ -362,7 +424,7 @@ proptest! {
     #[test]
     fn whatever_happens_order_and_events_are_kept(steps in steps()) {
         let mut dir = TempDir::new().unwrap();
-        let (mut database, mut _lock) = open(dir.path()).unwrap();
+        let (mut database, mut _lock) = opened(dir.path());
         // The machine does not crash in this test, processes do.
         let fast = |database: &Database| database.conn.pragma_update(None, "synchronous", "off").unwrap();
         fast(&database);
@@ -394,13 +456,12 @@ proptest! {
                 }
                 Step::Crash => {
                     database.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-                    let endpoints = endpoints::load(&database.conn).unwrap();
-                    let mut tx = Tx { conn: &database.conn, endpoints, new_events: 0 };
+                    let mut tx = Tx::new(&database.conn).unwrap();
                     tx.apply(&record("op-0", EventType::Succeeded, 1000)).unwrap();
                     let after = image(&dir);
                     drop(database);
-                    (database, _lock) = open(after.path()).unwrap();
-                    prop_assert!(_lock.was_unclean());
+                    (database, _lock) = opened(after.path());
+                    prop_assert_eq!(_lock.last(), Last::Unclean);
                     fast(&database);
                     dir = after;
                 }
@@ -422,7 +483,9 @@ proptest! {
                 prop_assert!(count > 0 || *event_type == EventType::Progress, "{subject} {sequence} was lost");
             }
             let filter = EventFilter { operation: Some(subject[2..].to_owned()), types: None };
-            let log = events::page(&database.conn, None, 1000, &filter).unwrap();
+            let mut bad = Vec::new();
+            let log = events::page(&database.conn, None, 1000, &filter, &mut bad).unwrap();
+            prop_assert_eq!(bad, []);
             prop_assert_eq!(log.events.iter().map(|event| event.event_type).collect::<Vec<_>>(), events);
         }
     }

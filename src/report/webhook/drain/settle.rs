@@ -46,7 +46,7 @@ impl Drain {
             }
             Err(CommitError::Closed) => self.store_closed = true,
             // The store itself has told.
-            Err(CommitError::Unwritable(_)) => self.ask_store_later(),
+            Err(CommitError::Unwritable(_) | CommitError::Removed(_)) => self.ask_store_later(),
             Err(error @ CommitError::Refused(_)) => self.note_store_error(&error),
         }
     }

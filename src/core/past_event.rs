@@ -1,0 +1,81 @@
+//! Events as the log has them, from which a watch or a project is rebuilt whose stored state was lost.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::event::EventType;
+use super::project::Project;
+
+/// An event of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastEvent {
+    /// Its ID.
+    pub id: String,
+    /// Its type.
+    pub event_type: EventType,
+    /// When it was recorded.
+    pub recorded: Timestamp,
+    /// Its body.
+    pub body: String,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    since: Timestamp,
+}
+
+/// The project as its `events` (oldest first) show it: its last outage and its last rejection, while they last. `None`
+/// without an event.
+#[must_use]
+pub fn rebuild_project(events: &[PastEvent]) -> Option<Project> {
+    events.last()?;
+    let since = |begin: EventType, end: EventType| {
+        let is_one = |event: &&PastEvent| event.event_type == begin || event.event_type == end;
+        let event = events.iter().rfind(is_one)?;
+        let body: Body = serde_json::from_str(&event.body).ok()?;
+        (event.event_type == begin).then_some(body.data.since)
+    };
+    Some(Project::rebuilt(
+        since(EventType::ApiUnreachable, EventType::ApiReachable),
+        since(EventType::CredentialsRejected, EventType::CredentialsAccepted),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::{ApiData, Event};
+
+    #[test]
+    fn what_lasts_is_there_again() {
+        let time = |second| Timestamp::from_second(second).unwrap();
+        let past = |event_type, since| {
+            let data = ApiData {
+                project: "p".into(),
+                since: time(since),
+                reason: "no answer".into(),
+            };
+            let event = Event::api(event_type, time(since), data);
+            PastEvent {
+                id: event.id.to_string(),
+                event_type,
+                recorded: time(since),
+                body: event.body(),
+            }
+        };
+        assert_eq!(rebuild_project(&[]), None);
+        let mut log = vec![past(EventType::ApiUnreachable, 1)];
+        assert_eq!(rebuild_project(&log), Some(Project::rebuilt(Some(time(1)), None)));
+        log.push(past(EventType::CredentialsRejected, 2));
+        let both = Project::rebuilt(Some(time(1)), Some(time(2)));
+        assert_eq!(rebuild_project(&log), Some(both));
+        log.push(past(EventType::ApiReachable, 1));
+        log.push(past(EventType::CredentialsAccepted, 2));
+        assert_eq!(rebuild_project(&log), Some(Project::default()));
+    }
+}

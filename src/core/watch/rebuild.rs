@@ -1,0 +1,200 @@
+//! A watch whose stored state was lost, rebuilt from its events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::facts::Facts;
+use super::{UNKNOWN_ATTEMPTS, Watch};
+use crate::core::event::{EventId, EventType};
+use crate::core::kind::Kind;
+use crate::core::operation::Status;
+use crate::core::past_event::PastEvent;
+use crate::core::phase::Phase;
+use crate::core::progress::Tracker;
+use crate::core::watch_list::WatchKey;
+
+/// No watch starts again more often than this.
+const MAX_GENERATION: u32 = 10_000;
+
+/// Above this, no count that a watch was seen to restart comes: what is rebuilt continues from here, so that later facts
+/// never share an ID with earlier ones.
+const REBUILT_RESTARTS: u32 = 1_000_000;
+
+#[derive(Deserialize)]
+struct Body {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    sequence: u64,
+    phase: Phase,
+    project_id: Option<String>,
+    integration_id: Option<String>,
+    installation_id: Option<String>,
+    #[serde(default)]
+    objects: Vec<String>,
+    status: Option<String>,
+    create_time: Option<Timestamp>,
+    progress: Option<Progress>,
+    retry: Option<Retry>,
+    since: Option<Timestamp>,
+    observed_time: Option<Timestamp>,
+    result: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Progress {
+    records_processed: u64,
+    records_estimated_total: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Retry {
+    attempts: u64,
+}
+
+struct Fact<'a> {
+    event: &'a PastEvent,
+    data: Data,
+}
+
+impl Watch {
+    /// The watch as its `events` (oldest first) show it: the phase, sequence and progress of the last one, and the
+    /// generation, retries and outage that all of them show. `lost` events after the last one cannot be read.
+    ///
+    /// What no event shows starts again: the stall clock, the rate, the schedule. `None` without a readable event.
+    #[must_use]
+    pub fn rebuild(key: &WatchKey, events: &[PastEvent], lost: u64) -> Option<Self> {
+        let facts: Vec<Fact<'_>> = events
+            .iter()
+            .filter_map(|event| {
+                let body: Body = serde_json::from_str(&event.body).ok()?;
+                Some(Fact {
+                    event,
+                    data: body.data,
+                })
+            })
+            .collect();
+        let last = facts.last()?;
+        let generation = generation(key, &facts);
+        let start = facts.len() - since_last_end(&facts);
+        let current = &facts[start..];
+        let phase = last.data.phase;
+        let sequence = last.data.sequence.saturating_add(lost);
+        let first_seen = current
+            .iter()
+            .find(|fact| fact.event.event_type == EventType::Started);
+        let begin = current.first().unwrap_or(last).event.recorded;
+        Some(Self {
+            phase,
+            sequence,
+            generation,
+            watched: Duration::try_from(last.event.recorded.duration_since(begin))
+                .unwrap_or_default()
+                .into(),
+            first_seen: first_seen.map(|fact| fact.event.recorded).into(),
+            facts: facts_of(&last.data),
+            attempts: current
+                .iter()
+                .filter_map(|fact| fact.data.retry.as_ref())
+                .map(|retry| retry.attempts)
+                .max()
+                .unwrap_or(UNKNOWN_ATTEMPTS),
+            progress: progress(current, sequence),
+            unreachable: outage(current).into(),
+            last_answer: last.data.observed_time.into(),
+            ..Self::default()
+        })
+    }
+}
+
+/// How many of the last facts belong to the current generation: those after the last end, or that end with what led to it.
+fn since_last_end(facts: &[Fact<'_>]) -> usize {
+    let is_end = |fact: &Fact<'_>| fact.event.event_type.is_ending();
+    let of_current = |facts: &[Fact<'_>]| facts.iter().rev().take_while(|fact| !is_end(fact)).count();
+    match facts.split_last() {
+        Some((last, before)) if is_end(last) => of_current(before) + 1,
+        _ => of_current(facts),
+    }
+}
+
+/// The generation: the ID of a start or an end is derived from it.
+fn generation(key: &WatchKey, facts: &[Fact<'_>]) -> u32 {
+    let names_it = |event_type: EventType| event_type == EventType::Started || event_type.is_ending();
+    let Some(index) = facts.iter().rposition(|fact| names_it(fact.event.event_type)) else {
+        return 0;
+    };
+    let event = facts[index].event;
+    let is_of = |generation: u32| {
+        let occurrence = super::occurrence_of(generation);
+        let id = EventId::derive(&key.project, Some(&key.operation), event.event_type, &occurrence);
+        id.as_str() == event.id
+    };
+    let named = (0..=MAX_GENERATION).find(|generation| is_of(*generation));
+    // An end that something follows: the watch was started again after it.
+    let again = u32::from(event.event_type.is_ending() && index + 1 < facts.len());
+    named.unwrap_or(0) + again
+}
+
+fn facts_of(data: &Data) -> Option<Arc<Facts>> {
+    let status = data.status.clone().map(Status::from)?;
+    Some(Arc::new(Facts {
+        kind: Arc::new(Kind {
+            project_id: data.project_id.clone().unwrap_or_default(),
+            integration_id: data.integration_id.clone().unwrap_or_default(),
+            objects: data.objects.clone(),
+        }),
+        installation_id: data.installation_id.clone().unwrap_or_default().into(),
+        status,
+        create_time: data.create_time,
+        result: data.result.clone().map(Into::into),
+    }))
+}
+
+fn progress(current: &[Fact<'_>], sequence: u64) -> Tracker {
+    let count = |fact: &Fact<'_>| {
+        fact.data
+            .progress
+            .as_ref()
+            .map(|progress| progress.records_processed)
+    };
+    let Some(last) = current.iter().rev().find_map(|fact| fact.data.progress.as_ref()) else {
+        return Tracker::default();
+    };
+    let stalled = current
+        .iter()
+        .rev()
+        .find(|fact| fact.event.event_type == EventType::Stalled);
+    let restarts =
+        u32::try_from(sequence).map_or(u32::MAX, |sequence| REBUILT_RESTARTS.saturating_add(sequence));
+    Tracker::rebuilt(
+        last.records_processed,
+        last.records_estimated_total,
+        restarts,
+        stalled.and_then(count),
+        stalled.is_some_and(|fact| count(fact).is_none()),
+    )
+}
+
+/// Since when the operation is reported as unreachable, if it is.
+fn outage(current: &[Fact<'_>]) -> Option<Timestamp> {
+    let is_outage = |fact: &&Fact<'_>| {
+        matches!(
+            fact.event.event_type,
+            EventType::Unreachable | EventType::Reachable
+        )
+    };
+    let last = current.iter().rev().find(is_outage)?;
+    (last.event.event_type == EventType::Unreachable)
+        .then_some(last.data.since)
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests;

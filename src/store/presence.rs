@@ -1,0 +1,125 @@
+//! Whether the files of an open state are still in their places: what is written to others would be lost.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// What distinguishes an open file from others.
+type Identity = (u64, u64);
+
+/// The files of an open state.
+#[derive(Debug)]
+pub(super) struct Presence {
+    places: Vec<Place>,
+    /// Open, so that no other file gets their identities.
+    _open: Vec<File>,
+}
+
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    /// `None` until the file is there: SQLite makes its log when it needs it.
+    identity: Option<Identity>,
+}
+
+impl Presence {
+    /// Remembers the directory of `database`, the database with the files beside it, and the lock.
+    pub(super) fn of(database: &Path, lock: (&Path, &File)) -> io::Result<Self> {
+        let dir = database.parent().unwrap_or(Path::new("."));
+        let mut open = Vec::new();
+        let mut places = Vec::new();
+        for path in [dir, database] {
+            let file = File::open(path)?;
+            places.push(Place {
+                path: path.to_owned(),
+                identity: Some(identity(&file.metadata()?)),
+            });
+            open.push(file);
+        }
+        places.push(Place {
+            path: lock.0.to_owned(),
+            identity: Some(identity(&lock.1.metadata()?)),
+        });
+        for suffix in ["-wal", "-shm"] {
+            let mut name = database.as_os_str().to_owned();
+            name.push(suffix);
+            places.push(Place {
+                path: PathBuf::from(name),
+                identity: None,
+            });
+        }
+        Ok(Self { places, _open: open })
+    }
+
+    /// What was removed or replaced, if something was.
+    pub(super) fn missing(&mut self) -> Option<String> {
+        self.places.iter_mut().find_map(Place::missing)
+    }
+}
+
+impl Place {
+    fn missing(&mut self) -> Option<String> {
+        let found = fs::metadata(&self.path).map(|metadata| identity(&metadata));
+        let path = self.path.display();
+        match (self.identity, found) {
+            (Some(identity), Ok(found)) if identity == found => None,
+            (Some(_), Ok(_)) => Some(format!("`{path}` was replaced by another file")),
+            (Some(_), Err(error)) => Some(format!("`{path}` is gone ({error})")),
+            (None, found) => {
+                self.identity = found.ok();
+                None
+            }
+        }
+    }
+}
+
+fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_that_is_removed_or_replaced_is_noticed() {
+        for (name, named) in [
+            ("state.db", "state.db"),
+            ("state.db-wal", "state.db-wal"),
+            ("state.db-shm", "state.db-shm"),
+            ("lock", "lock"),
+            ("", "state"),
+        ] {
+            let parent = tempfile::tempdir().unwrap();
+            let dir = parent.path().join("state");
+            let fill = || {
+                fs::create_dir(&dir).unwrap();
+                for name in ["state.db", "state.db-wal", "state.db-shm", "lock"] {
+                    fs::write(dir.join(name), "x").unwrap();
+                }
+            };
+            fill();
+            let lock = dir.join("lock");
+            let file = File::open(&lock).unwrap();
+            let mut presence = Presence::of(&dir.join("state.db"), (&lock, &file)).unwrap();
+            assert_eq!(presence.missing(), None);
+            let (place, aside) = (dir.join(name), parent.path().join("aside"));
+            fs::rename(&place, &aside).unwrap();
+            let gone = presence.missing().unwrap();
+            assert!(gone.contains(named) && gone.contains("gone"), "{gone}");
+            if name.is_empty() {
+                fill();
+            } else {
+                fs::copy(&aside, &place).unwrap();
+            }
+            let replaced = presence.missing().unwrap();
+            assert!(replaced.contains("replaced"), "{replaced}");
+            if name.is_empty() {
+                fs::remove_dir_all(&place).unwrap();
+            }
+            fs::rename(&aside, &place).unwrap();
+            assert_eq!(presence.missing(), None, "it is back");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Moving damaged rows aside.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::checksum::checksum_of;
+use super::statement::statements;
+use super::{is_damage, outbox, state};
+use crate::core::text::one_line;
+use crate::store::damage::{BadRow, DamagedRow, Effect, Table};
+
+/// The most of a damaged name that is shown.
+const MAX_NAME: usize = 200;
+
+macro_rules! keep {
+    ($table:literal, $subject:literal, $first:literal $($column:literal)*) => {
+        concat!(
+            "INSERT INTO damaged_rows (found, source, row, subject, content) SELECT ?2, '", $table, "', ?1, ",
+            $subject, ", quote(", $first, ")", $(" || ', ' || quote(", $column, ")",)*
+            " FROM ", $table, " WHERE rowid = ?1"
+        )
+    };
+}
+
+statements! {
+    KEEP_WATCH = keep!("watches", "NULL", "project" "operation" "state" "saved" "unlisted" "checksum");
+    KEEP_PROJECT = keep!("projects", "NULL", "name" "state" "saved" "checksum");
+    KEEP_EVENT = keep!("events", "project || '/' || coalesce(operation, '')",
+        "id" "type" "project" "operation" "time" "recorded" "body" "checksum");
+    KEEP_DELIVERY = keep!("deliveries", "NULL", "endpoint" "event" "subject" "state" "head" "progress" "replay" "recorded"
+        "due" "attempts" "first_attempt" "last_attempt" "settled" "error" "checksum");
+    DROP_WATCH = "DELETE FROM watches WHERE row = ?1";
+    DROP_PROJECT = "DELETE FROM projects WHERE row = ?1";
+    DROP_EVENT = "DELETE FROM events WHERE row = ?1";
+    DROP_DELIVERY = "DELETE FROM deliveries WHERE id = ?1";
+    NAME_OF_PROJECT = "SELECT CAST(name AS BLOB) FROM projects WHERE row = ?1";
+    NAME_OF_EVENT = "SELECT CAST(id AS BLOB) FROM events WHERE row = ?1";
+    NAME_OF_DELIVERY = "SELECT CAST(coalesce((SELECT id FROM events WHERE row = d.event), d.subject) AS BLOB)
+         FROM deliveries d WHERE id = ?1";
+    DELIVERIES_OF = "SELECT id FROM deliveries INDEXED BY deliveries_event WHERE event = ?1 AND state = 0";
+    /// The endpoint and the subjects that a delivery may have been of.
+    PLACE_OF_DELIVERY = "SELECT CAST(d.subject AS BLOB),
+             CAST((SELECT project || '/' || coalesce(operation, '') FROM events WHERE row = d.event) AS BLOB)
+         FROM deliveries d WHERE id = ?1";
+    ENDPOINTS = "SELECT id FROM endpoints";
+    DELIVERY_IS_INTACT = concat!(
+        "SELECT checksum IS ", checksum_of!(delivery, ""), " AND EXISTS (SELECT 1 FROM events WHERE row = event)
+         FROM deliveries WHERE id = ?1"
+    );
+}
+
+/// Moves a row aside. `None` when it is gone by now.
+pub(super) fn move_aside(
+    conn: &Connection,
+    bad: BadRow,
+    at: i64,
+    moved: &mut Vec<DamagedRow>,
+) -> Result<(), rusqlite::Error> {
+    let row = bad.row;
+    match bad.table {
+        Table::Watches => return state::move_watch_aside(conn, row, at, moved),
+        Table::Projects => {
+            let Some(id) = name(conn, &NAME_OF_PROJECT, row)? else {
+                return Ok(());
+            };
+            KEEP_PROJECT.prepare(conn)?.execute(params![row, at])?;
+            drop_row(conn, &DROP_PROJECT, "REINDEX projects", row)?;
+            moved.push(DamagedRow {
+                kind: "project",
+                id,
+                // The next load of the project finds its events.
+                effect: Effect::Rebuilt,
+            });
+        }
+        Table::Events => {
+            let Some(id) = name(conn, &NAME_OF_EVENT, row)? else {
+                return Ok(());
+            };
+            let waiting: Vec<i64> = DELIVERIES_OF
+                .prepare(conn)?
+                .query_map([row], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            for delivery in waiting {
+                move_delivery(conn, delivery, at, moved)?;
+            }
+            KEEP_EVENT.prepare(conn)?.execute(params![row, at])?;
+            drop_row(conn, &DROP_EVENT, "REINDEX events", row)?;
+            moved.push(DamagedRow {
+                kind: "event",
+                id,
+                effect: Effect::Lost,
+            });
+        }
+        Table::Deliveries => {
+            let intact: Option<bool> = DELIVERY_IS_INTACT
+                .prepare(conn)?
+                .query_row([row], |row| row.get(0))
+                .optional()?;
+            if intact == Some(false) {
+                move_delivery(conn, row, at, moved)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Moves a delivery aside, so that the next one of its subject follows.
+pub(super) fn move_delivery(
+    conn: &Connection,
+    id: i64,
+    at: i64,
+    moved: &mut Vec<DamagedRow>,
+) -> Result<(), rusqlite::Error> {
+    let Some(event) = name(conn, &NAME_OF_DELIVERY, id)? else {
+        return Ok(());
+    };
+    let subjects: Vec<String> = PLACE_OF_DELIVERY.prepare(conn)?.query_row([id], |row| {
+        let texts = [row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?];
+        Ok(texts
+            .into_iter()
+            .flatten()
+            .filter_map(|text| String::from_utf8(text).ok())
+            .collect())
+    })?;
+    KEEP_DELIVERY.prepare(conn)?.execute(params![id, at])?;
+    drop_row(conn, &DROP_DELIVERY, "REINDEX deliveries", id)?;
+    moved.push(DamagedRow {
+        kind: "delivery",
+        id: event,
+        effect: Effect::Lost,
+    });
+    // Its endpoint may be what is damaged.
+    let endpoints: Vec<i64> = ENDPOINTS
+        .prepare(conn)?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for endpoint in endpoints {
+        for subject in &subjects {
+            outbox::promote(conn, endpoint, subject, at, moved)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn keep_watch(conn: &Connection, row: i64, at: i64) -> Result<(), rusqlite::Error> {
+    KEEP_WATCH.prepare(conn)?.execute(params![row, at])?;
+    drop_row(conn, &DROP_WATCH, "REINDEX watches", row)
+}
+
+/// Deletes a row whose indexed columns may be damaged: then SQLite does not find its entries in the indexes.
+fn drop_row(
+    conn: &Connection,
+    delete: &super::statement::Sql,
+    reindex: &str,
+    row: i64,
+) -> Result<(), rusqlite::Error> {
+    match delete.prepare(conn)?.execute([row]) {
+        Err(error) if is_damage(&error) => {
+            conn.execute_batch(reindex)?;
+            delete.prepare(conn)?.execute([row])
+        }
+        other => other,
+    }
+    .map(drop)
+}
+
+/// The name of a row as far as it can be read; `None` when there is no such row.
+fn name(
+    conn: &Connection,
+    select: &super::statement::Sql,
+    row: i64,
+) -> Result<Option<String>, rusqlite::Error> {
+    let name: Option<Option<Vec<u8>>> = select
+        .prepare(conn)?
+        .query_row([row], |row| row.get(0))
+        .optional()?;
+    Ok(name.map(|name| shown(&name.unwrap_or_default())))
+}
+
+pub(super) fn shown(name: &[u8]) -> String {
+    one_line(&String::from_utf8_lossy(name), MAX_NAME)
+}

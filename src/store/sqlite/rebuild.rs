@@ -1,0 +1,91 @@
+//! Watches and projects rebuilt from their events.
+
+use rusqlite::{Connection, params};
+
+use super::checksum::checksum_of;
+use super::statement::statements;
+use super::time;
+use crate::core::event::EventType;
+use crate::core::past_event::{PastEvent, rebuild_project};
+use crate::core::project::Project;
+use crate::core::watch::Watch;
+use crate::core::watch_list::WatchKey;
+use crate::store::change::WatchRecord;
+
+/// So many of the last events show everything that is rebuilt.
+const ENOUGH: u32 = 1_000;
+
+statements! {
+    LAST_EVENTS = concat!(
+        "SELECT row, checksum IS ", checksum_of!(event, ""), ", id, type, recorded, body
+         FROM events INDEXED BY events_operation WHERE operation = ?1 AND project = ?2 ORDER BY row DESC LIMIT ?3"
+    );
+    LAST_API_EVENTS = concat!(
+        "SELECT row, checksum IS ", checksum_of!(event, ""), ", id, type, recorded, body
+         FROM events INDEXED BY events_operation WHERE operation IS NULL AND project = ?1 ORDER BY row DESC LIMIT ?2"
+    );
+    LOST_EVENTS = "SELECT count(*) FROM damaged_rows INDEXED BY damaged_rows_subject
+         WHERE subject = ?1 AND row > ?2 AND source = 'events'";
+}
+
+/// The watch as its events show it, recorded when the last of them was.
+pub(super) fn watch(conn: &Connection, key: &WatchKey) -> Result<Option<WatchRecord>, rusqlite::Error> {
+    let mut events = Vec::new();
+    let mut lost: u64 = 0;
+    let mut last_row = 0;
+    let mut statement = LAST_EVENTS.prepare(conn)?;
+    let mut rows = statement.query(params![key.operation, key.project, ENOUGH])?;
+    while let Some(row) = rows.next()? {
+        match past_event(row)? {
+            Some(event) => {
+                if events.is_empty() {
+                    last_row = row.get(0)?;
+                }
+                events.push(event);
+            }
+            None if events.is_empty() => lost += 1,
+            None => {}
+        }
+    }
+    let Some(saved) = events.first().map(|event| event.recorded) else {
+        return Ok(None);
+    };
+    events.reverse();
+    let subject = format!("{}/{}", key.project, key.operation);
+    lost += LOST_EVENTS
+        .prepare(conn)?
+        .query_row(params![subject, last_row], |row| row.get::<_, u32>(0))
+        .map(u64::from)?;
+    Ok(Watch::rebuild(key, &events, lost).map(|watch| WatchRecord {
+        watch,
+        saved,
+        unlisted: None,
+    }))
+}
+
+/// The project as its events show it, if it has any.
+pub(super) fn project(conn: &Connection, name: &str) -> Result<Option<Project>, rusqlite::Error> {
+    let mut statement = LAST_API_EVENTS.prepare(conn)?;
+    let mut rows = statement.query(params![name, ENOUGH])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.extend(past_event(row)?);
+    }
+    events.reverse();
+    Ok(rebuild_project(&events))
+}
+
+fn past_event(row: &rusqlite::Row<'_>) -> Result<Option<PastEvent>, rusqlite::Error> {
+    if !row.get::<_, bool>(1)? {
+        return Ok(None);
+    }
+    let Some(event_type) = EventType::parse(&row.get::<_, String>(3)?) else {
+        return Ok(None);
+    };
+    Ok(Some(PastEvent {
+        id: row.get(2)?,
+        event_type,
+        recorded: time(row.get(4)?),
+        body: row.get(5)?,
+    }))
+}
