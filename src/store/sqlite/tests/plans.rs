@@ -81,8 +81,8 @@ fn with_statistics(statistics: Option<&str>) -> Connection {
 
 #[test]
 fn no_statement_reads_a_whole_table_that_grows() {
-    // None, those of an almost empty state, and those of one where no index helps.
-    for statistics in [None, Some("1 1 1 1"), Some("1000000 1000000 1000000 1000000")] {
+    // None, and those of a state where no index helps. Those of an almost empty state are removed at every start.
+    for statistics in [None, Some("1000000 1000000 1000000 1000000")] {
         let conn = with_statistics(statistics);
         for (module, statements) in MODULES {
             for sql in *statements {
