@@ -153,7 +153,26 @@ async fn run_on(
     open_files::raise_limit();
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
-    let (mut app, tasks) = App::start(source, settings, log, in_memory).await?;
+    let board = in_memory.clone().unwrap_or_default();
+    let pages = Pages::new(&settings, &board).await?;
+    let opening = async {
+        match in_memory {
+            Some(_) => Ok((Store::in_memory(), None)),
+            None => {
+                let (store, threads) = systemd::while_starting(Store::open(&settings.state_dir)).await?;
+                anyhow::Ok((store, Some(threads)))
+            }
+        }
+    };
+    // The state may take long to check. Dropping the future stops that.
+    let (store, threads) = tokio::select! {
+        opened = opening => opened?,
+        stop = signals.stop() => {
+            tracing::info!(signal = stop.name(), "stopped while the state was being read");
+            return Ok(Ending::Stopped(stop));
+        }
+    };
+    let (mut app, tasks) = App::start(source, settings, log, store, threads, pages).await?;
     let finished = app.daemon.finished();
     let mut lists = app.list.snapshots();
     let ends = async move {
@@ -202,16 +221,10 @@ impl App {
         source: SettingsSource,
         settings: Settings,
         log: LogHandle,
-        in_memory: Option<Arc<Board>>,
+        store: Store,
+        threads: Option<Threads>,
+        pages: Pages,
     ) -> anyhow::Result<(Self, Tasks)> {
-        let (store, threads, board) = match in_memory {
-            Some(board) => (Store::in_memory(), None, board),
-            None => {
-                let (store, threads) = systemd::while_starting(Store::open(&settings.state_dir)).await?;
-                (store, Some(threads), Arc::default())
-            }
-        };
-        let pages = Pages::new(&settings, &board).await?;
         let counted = pages.metrics.clone();
         let sender = tokio::task::spawn_blocking(|| Sender::new(TimeLimits::default())).await??;
         let client = client(&settings.ampersand).await?;
@@ -225,7 +238,7 @@ impl App {
             sender: Arc::new(sender),
             store,
             list: list.snapshots(),
-            board,
+            board: Arc::clone(pages.health.board()),
             metrics: pages.metrics.clone(),
             reporters: vec![Box::new(tell), Box::new(move |event| counted.event(event))],
             chance: Chance::new(),

@@ -97,6 +97,12 @@ impl Health {
         health
     }
 
+    /// The read model that it is read from.
+    #[must_use]
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
     /// Requests end after this time from now on.
     pub fn set_request_timeout(&self, request_timeout: Duration) {
         let millis = u64::try_from(request_timeout.as_millis()).unwrap_or(u64::MAX);

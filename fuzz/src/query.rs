@@ -91,7 +91,7 @@ impl Pages {
         let closing = CancellationToken::new();
         closing.cancel();
         Self {
-            site: Site::new(sources, access, closing),
+            site: Site::new(sources, access, 0, closing),
             runtime,
         }
     }

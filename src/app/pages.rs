@@ -1,5 +1,6 @@
 //! What tells others of the daemon: its pages, its metrics, its health, and systemd.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +14,7 @@ use crate::board::Board;
 use crate::config::Settings;
 use crate::error::chain;
 use crate::health::Health;
-use crate::http::{Access, Listener, Site, Sources};
+use crate::http::{Access, Listener, Server, Site, Sources};
 use crate::report::metrics::Metrics;
 use crate::store::Store;
 use crate::systemd;
@@ -23,7 +24,9 @@ use crate::watch_list::Snapshot;
 pub(super) struct Pages {
     pub(super) metrics: Metrics,
     pub(super) health: Arc<Health>,
-    listener: Option<Listener>,
+    server: Server,
+    /// Where it listens, and how many event streams there may be; `None` where there are no pages.
+    listens: Option<(SocketAddr, usize)>,
     /// Who may see the pages; `None` where there are none.
     access: Option<Arc<Access>>,
     per_operation: Arc<AtomicBool>,
@@ -32,7 +35,7 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// Listens, and answers nobody yet.
+    /// Listens, and answers probes.
     pub(super) async fn new(settings: &Settings, board: &Arc<Board>) -> anyhow::Result<Self> {
         let listener = match settings.http.listen {
             Some(address) => Some(Listener::bind(address).await?),
@@ -47,18 +50,25 @@ impl Pages {
             None => None,
         };
         let request_timeout = settings.ampersand.request_timeout;
+        let (server, closing, mut tasks) = (Server::default(), CancellationToken::new(), JoinSet::new());
+        let listens = listener.map(|listener| {
+            let listens = (listener.address(), listener.max_streams());
+            tasks.spawn(server.clone().serve(listener, closing.clone()));
+            listens
+        });
         Ok(Self {
             metrics: Metrics::new(),
             health: Arc::new(Health::new(Arc::clone(board), request_timeout)),
-            listener,
+            server,
+            listens,
             access,
             per_operation: Arc::new(AtomicBool::new(settings.metrics.per_operation)),
-            closing: CancellationToken::new(),
-            tasks: JoinSet::new(),
+            closing,
+            tasks,
         })
     }
 
-    /// Answers from now on.
+    /// Serves all pages from now on.
     pub(super) fn start(
         &mut self,
         board: &Arc<Board>,
@@ -71,7 +81,7 @@ impl Pages {
         self.tasks.spawn(telling);
         let readiness = become_ready(list.clone(), Arc::clone(&self.health));
         self.tasks.spawn(readiness);
-        let (Some(listener), Some(access)) = (self.listener.take(), &self.access) else {
+        let (Some((address, max_streams)), Some(access)) = (self.listens, &self.access) else {
             return;
         };
         let sources = Sources {
@@ -83,11 +93,10 @@ impl Pages {
             polling: polling.clone(),
             per_operation: Arc::clone(&self.per_operation),
         };
-        let address = listener.address();
         tracing::info!(%address, "the status page is served at http://{address}/");
-        let site = Site::new(sources, Arc::clone(access), closing);
-        self.tasks.spawn(Arc::clone(&site).feed());
-        self.tasks.spawn(site.serve(listener));
+        let site = Site::new(sources, Arc::clone(access), max_streams, closing);
+        self.server.set(&site);
+        self.tasks.spawn(site.feed());
     }
 
     /// Other settings hold from now on.

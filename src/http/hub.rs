@@ -52,7 +52,7 @@ pub(super) struct Hub {
     snapshots: broadcast::Sender<Bytes>,
     events: broadcast::Sender<Live>,
     readers: Arc<AtomicUsize>,
-    max_readers: AtomicUsize,
+    max_readers: usize,
 }
 
 /// A reader's seat; there are only so many.
@@ -130,22 +130,19 @@ impl From<WatchKey> for Removed {
 }
 
 impl Hub {
-    pub(super) fn new() -> Self {
+    /// At most `max_readers` at a time, so that they leave room for other clients.
+    pub(super) fn new(max_readers: usize) -> Self {
         Self {
             snapshots: broadcast::Sender::new(SNAPSHOTS_BEHIND),
             events: broadcast::Sender::new(EVENTS_BEHIND),
             readers: Arc::default(),
-            max_readers: AtomicUsize::new(0),
+            max_readers,
         }
-    }
-
-    pub(super) fn limit_readers(&self, max: usize) {
-        self.max_readers.store(max, Ordering::Relaxed);
     }
 
     /// A seat, if there is one. What is told from now on comes to it.
     pub(super) fn sit(&self) -> Option<Seat> {
-        let max = self.max_readers.load(Ordering::Relaxed);
+        let max = self.max_readers;
         let taken = self
             .readers
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |readers| {

@@ -105,8 +105,10 @@ impl Listener {
         self.address
     }
 
-    pub(super) fn limits(&self) -> ConnectionLimits {
-        self.limits
+    /// How many event streams may be open at a time: others need connections, too.
+    #[must_use]
+    pub fn max_streams(&self) -> usize {
+        self.limits.regular.div_ceil(2)
     }
 
     /// Serves `pages` until `closing`, then gives the answers under way a moment.

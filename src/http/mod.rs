@@ -20,6 +20,7 @@ mod params;
 mod places;
 mod problem;
 mod socket;
+mod starting;
 mod stream;
 
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use crate::watch_list::Snapshot;
 
 pub use access::Access;
 pub use listener::{BindError, Listener};
+pub use starting::Server;
 
 use hub::Hub;
 use problem::Problem;
@@ -83,11 +85,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// The pages of `sources`; event streams end when `closing` is cancelled.
+    /// The pages of `sources`; event streams end when `closing` is cancelled. `max_streams` may be open at a time.
     #[must_use]
-    pub fn new(sources: Sources, access: Arc<Access>, closing: CancellationToken) -> Arc<Self> {
+    pub fn new(
+        sources: Sources,
+        access: Arc<Access>,
+        max_streams: usize,
+        closing: CancellationToken,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            hub: Hub::new(),
+            hub: Hub::new(max_streams),
             sources,
             access,
             closing,
@@ -98,15 +105,6 @@ impl Site {
     pub async fn feed(self: Arc<Self>) {
         let closing = self.closing.clone();
         closing.run_until_cancelled(self.hub.feed(&self.sources)).await;
-    }
-
-    /// Serves the pages until they close, then gives the answers that are under way a moment.
-    pub async fn serve(self: Arc<Self>, listener: Listener) {
-        let closing = self.closing.clone();
-        // So that followers of the stream leave room for others.
-        let streams = listener.limits().regular.div_ceil(2);
-        self.hub.limit_readers(streams);
-        listener.serve(self.router(), closing).await;
     }
 
     /// What answers a request, whatever it came by.
