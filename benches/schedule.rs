@@ -18,6 +18,8 @@ use jiff::Timestamp;
 
 #[path = "schedule/chart.rs"]
 mod chart;
+#[path = "schedule/mixes.rs"]
+mod mixes;
 #[path = "schedule/wire.rs"]
 mod wire;
 
@@ -282,12 +284,15 @@ fn every_five_seconds() -> Pace {
 }
 
 fn replay(corpus: &[Backfill], pace: &Pace, listed_within: f64, seed: u64) -> anyhow::Result<Vec<Outcome>> {
-    // Other numbers than the corpus was drawn from.
-    let random = Random::new(!seed);
     let kinds = Kinds::default();
     corpus
         .iter()
-        .map(|backfill| watch(backfill, pace, listed_within, &random, &kinds))
+        .zip(0_u64..)
+        .map(|(backfill, number)| {
+            // Other numbers than the corpus was drawn from, and the same for each schedule.
+            let random = Random::new(!seed ^ (number << 32));
+            watch(backfill, pace, listed_within, &random, &kinds)
+        })
         .collect()
 }
 

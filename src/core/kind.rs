@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::Savings;
 use super::experience::{Experience, Lesson, Lessons};
 use super::operation::Operation;
 use super::text;
@@ -95,7 +96,10 @@ fn objects(operation: &Operation) -> impl Iterator<Item = &str> {
 
 /// The kinds of all operations that are watched.
 #[derive(Debug, Default)]
-pub struct Kinds(Mutex<Known>);
+pub struct Kinds {
+    known: Mutex<Known>,
+    savings: Mutex<Savings>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -114,7 +118,7 @@ impl Kinds {
     /// The kind that has these traits.
     #[must_use]
     pub fn with(&self, traits: &Traits) -> Arc<Kind> {
-        let mut known = lock(&self.0);
+        let mut known = lock(&self.known);
         if let Some(kind) = known.kinds.get(traits) {
             return Arc::clone(kind);
         }
@@ -128,6 +132,11 @@ impl Kinds {
         });
         known.kinds.insert(traits.clone(), Arc::clone(&kind));
         kind
+    }
+
+    /// The polls that operations have left unused at their end, for others to make.
+    pub fn savings(&self) -> MutexGuard<'_, Savings> {
+        lock(&self.savings)
     }
 
     /// An operation with these traits has succeeded.
@@ -212,7 +221,7 @@ mod tests {
         for n in 0..10_000 {
             let _ = kinds.of(&operation(&n.to_string(), &[]));
         }
-        assert!(kinds.0.lock().unwrap().kinds.len() <= 2 * held.len() + FEW);
+        assert!(kinds.known.lock().unwrap().kinds.len() <= 2 * held.len() + FEW);
         assert!(Arc::ptr_eq(&held[0], &kinds.of(&operation("held 0", &[]))));
     }
 }

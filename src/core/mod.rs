@@ -4,9 +4,11 @@
 //! what is to be done goes out as values. `tests/architecture.rs` keeps it so.
 
 pub mod answer;
+pub mod budget;
 pub mod event;
 pub mod experience;
 pub mod kind;
+pub mod lifetimes;
 pub mod log_line;
 pub mod operation;
 pub mod outlook;

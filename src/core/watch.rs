@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Failure};
+use super::budget::Savings;
 use super::event::{Event, EventType, OperationData, ProgressData, RetryData};
 use super::experience::Lesson;
 use super::kind::Kinds;
@@ -250,6 +251,10 @@ impl Watch {
 
     /// Lets others of its kind learn from it, once it has succeeded: that is what they are expected to do.
     pub fn teach(&self, kinds: &Kinds) {
+        // What was read back from the state is not in sight: others may have spent its savings already.
+        if self.in_sight && self.phase.is_over() {
+            kinds.savings().add(self.schedule.unused());
+        }
         if let (Phase::Succeeded, Some(facts), Some(lasted)) = (self.phase, &self.facts, self.lasted) {
             let lesson = Lesson {
                 lasted: lasted.get(),
@@ -259,11 +264,20 @@ impl Watch {
         }
     }
 
-    /// How soon it may end.
-    fn outlook(&self, now: Timestamp) -> Outlook {
+    /// When to poll again after an answer that showed the operation running.
+    fn sleep(&mut self, cx: &Context<'_>) -> Duration {
         let experience = self.facts.as_deref().map(|facts| facts.kind.experience());
-        self.progress
-            .outlook(self.age(now), &experience.unwrap_or_default())
+        let outlook = self
+            .progress
+            .outlook(self.age(cx.now), &experience.unwrap_or_default());
+        self.schedule
+            .after_answer(cx.pace, outlook, cx.chance, &mut cx.kinds.savings())
+    }
+
+    /// When to poll again after an answer that says nothing of the operation.
+    fn sleep_plainly(&mut self, cx: &Context<'_>) -> Duration {
+        self.schedule
+            .after_answer(cx.pace, Outlook::UNKNOWN, cx.chance, &mut Savings::default())
     }
 
     /// For how long it has run: since it was created, as far as clocks agree, else since it was first watched.
@@ -303,22 +317,18 @@ impl Watch {
             Answer::Operation(operation) => {
                 self.last_error = None;
                 self.see(operation, cx, &mut events);
-                (!self.phase.is_over()).then(|| {
-                    self.schedule
-                        .after_answer(cx.pace, self.outlook(cx.now), cx.chance)
-                })
+                (!self.phase.is_over()).then(|| self.sleep(cx))
             }
             Answer::NotFound(reason) => {
                 self.last_error = Some(reason.as_str().into());
                 doubts_project = self.miss(reason, cx, &mut events);
-                (!self.phase.is_over())
-                    .then(|| self.schedule.after_answer(cx.pace, Outlook::UNKNOWN, cx.chance))
+                (!self.phase.is_over()).then(|| self.sleep_plainly(cx))
             }
             Answer::Refused(reason) | Answer::Forbidden(reason) => {
                 self.last_error = Some(reason.as_str().into());
                 self.in_sight = false;
                 self.tell_unreachable(cx.now, reason, cx, &mut events);
-                Some(self.schedule.after_answer(cx.pace, Outlook::UNKNOWN, cx.chance))
+                Some(self.sleep_plainly(cx))
             }
             Answer::Unauthorized(reason) | Answer::Throttled { reason, .. } => {
                 self.last_error = Some(reason.as_str().into());
@@ -409,6 +419,7 @@ impl Watch {
     fn pass(&mut self, cx: &Context<'_>) {
         self.watched.extend(cx.elapsed);
         self.progress.pass(cx.elapsed);
+        self.schedule.pass(cx.elapsed);
         if let Some(missing) = &mut self.missing {
             missing.lasted = missing.lasted.saturating_add(cx.elapsed);
         }

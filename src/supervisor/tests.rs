@@ -507,7 +507,7 @@ async fn what_has_ended_teaches_others_of_its_kind_after_a_restart_too() {
             .with(&traits)
             .experience()
             .durations
-            .map(|durations| durations.centre.exp())
+            .map(|durations| durations.middle())
     };
     let mut bench = Bench::new();
     for operation in ["a", "b", "c", "d"] {

@@ -551,9 +551,7 @@ fn taught(bench: &Bench) -> Option<f64> {
     }
     let facts = bench.watch.facts.as_ref().unwrap();
     let experience = kinds.with(&facts.kind.traits).experience();
-    experience
-        .durations
-        .map(|durations| durations.centre.exp().round())
+    experience.durations.map(|durations| durations.middle().round())
 }
 
 #[test]
