@@ -112,6 +112,9 @@ fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
         let missed = if met { "" } else { " (missed)" };
         println!("| {seed} | {polls:+.2} | {delay:.3} | {linear:.3}{missed} |");
     }
+    if !mixes::table()? {
+        println!("\nNot every row meets its goals.");
+    }
     if let Some(path) = svg {
         let lines = outcomes.schedules().map(|(name, outcomes)| chart::Line {
             name,
