@@ -18,6 +18,8 @@ use jiff::Timestamp;
 
 #[path = "schedule/chart.rs"]
 mod chart;
+#[path = "schedule/mixes.rs"]
+mod mixes;
 #[path = "schedule/wire.rs"]
 mod wire;
 
@@ -106,9 +108,12 @@ fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
     for seed in SEED..SEED + SEEDS {
         let outcomes = Outcomes::of(&corpus(seed, LONG, OPERATIONS), seed)?;
         let [polls, delay, linear] = outcomes.beside_plain();
-        let met = polls <= 0.0 && delay <= 0.5 && linear <= 0.25;
+        let met = polls <= 0.02 * mean_polls(outcomes.plain.iter()) && delay <= 0.5 && linear <= 0.25;
         let missed = if met { "" } else { " (missed)" };
         println!("| {seed} | {polls:+.2} | {delay:.3} | {linear:.3}{missed} |");
+    }
+    if !mixes::table()? {
+        println!("\nNot every row meets its goals.");
     }
     if let Some(path) = svg {
         let lines = outcomes.schedules().map(|(name, outcomes)| chart::Line {
@@ -282,12 +287,15 @@ fn every_five_seconds() -> Pace {
 }
 
 fn replay(corpus: &[Backfill], pace: &Pace, listed_within: f64, seed: u64) -> anyhow::Result<Vec<Outcome>> {
-    // Other numbers than the corpus was drawn from.
-    let random = Random::new(!seed);
     let mut kinds = Kinds::default();
     corpus
         .iter()
-        .map(|backfill| watch(backfill, pace, listed_within, &random, &mut kinds))
+        .zip(0_u64..)
+        .map(|(backfill, number)| {
+            // Other numbers than the corpus was drawn from, and the same for each schedule.
+            let random = Random::new(!seed ^ (number << 32));
+            watch(backfill, pace, listed_within, &random, &mut kinds)
+        })
         .collect()
 }
 

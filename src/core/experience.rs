@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::lifetimes::{Lifetimes, MEMORY};
 use super::student::Student;
 
 /// Where between nothing and the whole the error of an estimate lies before any was seen, as a part of the estimate.
@@ -11,12 +12,8 @@ const ERRORS: Student = Student {
     centre: 0.0,
     width: 0.03,
 };
-/// What the logarithms of durations are thought to differ by before any was seen.
-const WIDTH: f64 = 0.3;
-/// So many operations must have ended before others are expected to do the same.
+/// So many estimates must have been seen before their errors are expected again.
 const ENOUGH: usize = 3;
-/// The last so many are remembered.
-const MEMORY: usize = 15;
 
 /// What an operation that has succeeded teaches.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,7 +28,7 @@ pub struct Lesson {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Experience {
     /// The logarithm of the seconds that operations last, once there are enough to tell.
-    pub durations: Option<Student>,
+    pub durations: Option<Lifetimes>,
     /// By how much more than was estimated is processed, as a part of the estimate.
     pub errors: Student,
 }
@@ -55,29 +52,30 @@ impl Default for Experience {
 pub struct Lessons {
     durations: VecDeque<f32>,
     errors: VecDeque<f32>,
-    experience: Experience,
+    /// What follows from both; `None` until somebody asks.
+    experience: Option<Experience>,
 }
 
 impl Lessons {
-    /// Takes in one more, and tells what follows from all.
-    pub fn learn(&mut self, lesson: Lesson) -> Experience {
+    /// Takes in one more.
+    pub fn learn(&mut self, lesson: Lesson) {
         if !lesson.lasted.is_zero() {
             remember(&mut self.durations, lesson.lasted.as_secs_f32().ln());
         }
         if let Some((processed, estimated)) = lesson.records {
             remember(&mut self.errors, processed as f32 / estimated.max(1) as f32 - 1.0);
         }
-        self.experience = Experience {
-            durations: fitted(&mut self.durations, WIDTH),
-            errors: fitted(&mut self.errors, ERRORS.width).unwrap_or(ERRORS),
-        };
-        self.experience
+        // A start learns from many at once, most of which others soon replace.
+        self.experience = None;
     }
 
     /// What follows from all.
     #[must_use]
-    pub fn experience(&self) -> Experience {
-        self.experience
+    pub fn experience(&mut self) -> Experience {
+        *self.experience.get_or_insert_with(|| Experience {
+            durations: Lifetimes::learned(self.durations.iter().copied()),
+            errors: fitted(&mut self.errors, ERRORS.width).unwrap_or(ERRORS),
+        })
     }
 }
 
@@ -108,29 +106,37 @@ mod tests {
     fn durations_are_told_once_there_are_enough() {
         let mut lessons = Lessons::default();
         for seconds in [600, 620] {
-            assert_eq!(lessons.learn(lesson(seconds, None)), Experience::NONE);
+            lessons.learn(lesson(seconds, None));
+            assert_eq!(lessons.experience(), Experience::NONE);
         }
-        let experience = lessons.learn(lesson(580, None));
-        let durations = experience.durations.unwrap();
-        assert!((durations.centre.exp() - 600.0).abs() < 1.0, "{durations:?}");
-        assert_eq!(experience.errors, ERRORS);
+        lessons.learn(lesson(580, None));
+        let outlasts = |lessons: &mut Lessons, seconds: f64| {
+            let durations = lessons.experience().durations.unwrap();
+            durations.beyond(seconds.ln())
+        };
+        assert!(outlasts(&mut lessons, 300.0) > 0.7 && outlasts(&mut lessons, 1_200.0) < 0.3);
+        assert_eq!(lessons.experience().errors, ERRORS);
         // What comes later counts alone, in the end.
-        let later = (0..MEMORY).map(|_| lessons.learn(lesson(60, None)));
-        let durations = later.last().unwrap().durations.unwrap();
-        assert!((durations.centre.exp() - 60.0).abs() < 1.0, "{durations:?}");
+        for _ in 0..MEMORY {
+            lessons.learn(lesson(60, None));
+        }
+        assert!(outlasts(&mut lessons, 300.0) < 0.1);
     }
 
     #[test]
     fn an_estimate_that_is_always_as_wrong_becomes_a_good_one() {
         let mut lessons = Lessons::default();
-        let wrong = (0..10).map(|_| lessons.learn(lesson(0, Some((1_300, 1_000)))));
-        let errors = wrong.last().unwrap().errors;
+        for _ in 0..10 {
+            lessons.learn(lesson(0, Some((1_300, 1_000))));
+        }
+        let errors = lessons.experience().errors;
         assert!(
             (errors.centre - 0.3).abs() < 1e-6 && errors.width < 0.02,
             "{errors:?}"
         );
-        let _ = lessons.learn(lesson(0, Some((u64::MAX, 0))));
-        let experience = lessons.learn(lesson(0, Some((0, u64::MAX))));
+        lessons.learn(lesson(0, Some((u64::MAX, 0))));
+        lessons.learn(lesson(0, Some((0, u64::MAX))));
+        let experience = lessons.experience();
         assert_eq!(experience.errors.centre, errors.centre);
         assert_eq!(experience.durations, None);
     }

@@ -1,10 +1,12 @@
 //! What operations have in common, kept once for all of them, and what finished ones taught about the others.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::Savings;
 use super::experience::{Experience, Lesson, Lessons};
 use super::operation::Operation;
 use super::text;
@@ -79,7 +81,9 @@ fn objects(operation: &Operation) -> impl Iterator<Item = &str> {
 /// The kinds of a project's operations, and what each of them taught.
 #[derive(Debug, Default)]
 pub struct Kinds {
-    known: HashMap<Arc<Kind>, Option<Box<Lessons>>>,
+    known: HashMap<Arc<Kind>, Option<Box<RefCell<Lessons>>>>,
+    /// The polls that operations left unused at their end, for others to make.
+    savings: Cell<Savings>,
     /// How many there may be before those that no operation has any more are forgotten.
     most: usize,
 }
@@ -103,7 +107,7 @@ impl Kinds {
         let mut kind = Arc::clone(kind);
         self.share(&mut kind);
         if let Some(lessons) = self.known.get_mut(&kind) {
-            let _ = lessons.get_or_insert_default().learn(lesson);
+            lessons.get_or_insert_default().get_mut().learn(lesson);
         }
     }
 
@@ -111,7 +115,21 @@ impl Kinds {
     #[must_use]
     pub fn experience(&self, kind: &Kind) -> Experience {
         let lessons = self.known.get(kind).and_then(Option::as_deref);
-        lessons.map_or(Experience::NONE, Lessons::experience)
+        // Fitted when it is asked for: a start learns from many at once, most of which others soon replace.
+        lessons.map_or(Experience::NONE, |lessons| lessons.borrow_mut().experience())
+    }
+
+    /// An operation has finished and left this many polls unused.
+    pub fn save(&mut self, polls: f32) {
+        self.savings.get_mut().add(polls);
+    }
+
+    /// Lets a decision spend polls that others left unused.
+    pub fn spend<T>(&self, decide: impl FnOnce(&mut Savings) -> T) -> T {
+        let mut savings = self.savings.get();
+        let decided = decide(&mut savings);
+        self.savings.set(savings);
+        decided
     }
 }
 

@@ -4,6 +4,7 @@
 //! what is to be done goes out as values. `tests/architecture.rs` keeps it so.
 
 pub mod answer;
+pub mod budget;
 pub mod connections;
 pub mod deadline;
 pub mod event;
@@ -11,6 +12,7 @@ pub mod experience;
 pub mod gate;
 pub mod json;
 pub mod kind;
+pub mod lifetimes;
 pub mod log_line;
 pub mod mask;
 pub mod operation;

@@ -1,5 +1,6 @@
 //! How likely an operation ends how soon, as far as its count and its age tell.
 
+use super::lifetimes::Lifetimes;
 use super::student::Student;
 
 /// How soon operations end whatever their count says: of those that ran for a time t, the part (t / (t + s))^c still runs a
@@ -26,7 +27,7 @@ pub struct Outlook {
     /// In how many seconds the rate would fade to nothing, if it does fade.
     pub fades_in: Option<f64>,
     /// The logarithm of the seconds that operations of its kind last, where that is known.
-    pub durations: Option<Student>,
+    pub durations: Option<Lifetimes>,
     /// For how many seconds the operation has run.
     pub age: f64,
 }
@@ -79,8 +80,8 @@ impl Outlook {
 
     /// Which part of the operations of its kind that have lasted as long last so many seconds longer.
     fn lasts_on(&self, seconds: f64) -> f64 {
-        let beyond = |durations: Student, age: f64| durations.beyond(age.max(MIN_AGE).ln(), 0.0);
-        self.durations.map_or(1.0, |durations| {
+        let beyond = |durations: &Lifetimes, age: f64| durations.beyond(age.max(MIN_AGE).ln());
+        self.durations.as_ref().map_or(1.0, |durations| {
             (beyond(durations, self.age + seconds) / beyond(durations, self.age)).clamp(0.0, 1.0)
         })
     }
@@ -123,10 +124,7 @@ mod tests {
             record: 1e-4,
             errors: Experience::NONE.errors,
         };
-        let durations = Student {
-            centre: 7.0,
-            width: 0.1,
-        };
+        let durations = Lifetimes::learned([6.9, 7.0, 7.1].into_iter()).unwrap();
         for outlook in [
             Outlook {
                 motion: Some(motion),

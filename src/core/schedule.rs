@@ -8,6 +8,7 @@ use backoff::exponential::ExponentialBackoff;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::budget::{Budget, Plain, Savings};
 use super::outlook::Outlook;
 use super::span::Span;
 
@@ -22,6 +23,12 @@ const WARM_UP: u8 = 1;
 /// What a poll costs, as a part of the longest interval: the sleep ends when the delay expected to have piled up in
 /// it, had the operation ended, is worth a poll.
 const PRICE: f64 = 0.0133;
+/// With so many polls left in budget and savings a poll costs its price. It is dearer with fewer, to this power of the ratio,
+/// so that those that are left go where they save most.
+const PLENTY: f64 = 40.0;
+const SCARCE: f64 = 0.7;
+/// The price is multiplied by no less and no more than this.
+const SCARCITY: (f64, f64) = (0.4, 2.5);
 /// In how many steps of the longest interval the expected delay is added up.
 const STEPS: u32 = 24;
 
@@ -97,11 +104,7 @@ impl Pace {
     /// `interval` moved by chance, `chance` being between 0 and 1; the bounds hold.
     #[must_use]
     pub fn randomize(&self, interval: Duration, chance: f64) -> Duration {
-        let part = if self.randomization.is_finite() {
-            self.randomization.clamp(0.0, 1.0)
-        } else {
-            0.0
-        };
+        let part = self.part();
         let chance = if chance.is_finite() {
             chance.clamp(0.0, 1.0)
         } else {
@@ -110,6 +113,29 @@ impl Pace {
         let factor = 1.0 + part * (2.0 * chance - 1.0);
         let seconds = (interval.min(CEILING).as_secs_f64() * factor).min(CEILING.as_secs_f64());
         Duration::from_secs_f64(seconds).clamp(self.shortest(), self.longest())
+    }
+
+    /// Which part of an interval chance may add or take away.
+    fn part(&self) -> f64 {
+        if self.randomization.is_finite() {
+            self.randomization.clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
+    }
+
+    /// How many seconds `interval` is on average once chance has moved it.
+    fn mean(&self, interval: Duration) -> f64 {
+        let [low, high] = [0.0, 1.0].map(|chance| self.randomize(interval, chance).as_secs_f64());
+        let part = self.part();
+        let middle = interval.as_secs_f64();
+        let (least, most) = (middle * (1.0 - part), middle * (1.0 + part));
+        if most <= least {
+            return low;
+        }
+        // What the bounds cut off is moved to them.
+        let between = (high * high - low * low) / 2.0 + low * (low - least) + high * (most - high);
+        (between / (most - least)).clamp(low, high)
     }
 
     /// The interval after `attempts` attempts on the plain backoff, at least one.
@@ -136,30 +162,129 @@ pub struct Schedule {
     failures: u32,
     /// Polls that showed the operation running, as far as they matter.
     seen: u8,
+    /// Polls beside those of plain backoff.
+    #[serde(default)]
+    budget: Budget,
+}
+
+/// Plain backoff on its own, its sleeps as long as they are on average.
+#[derive(Debug, Clone)]
+struct Beside<'a> {
+    pace: &'a Pace,
+    interval: Duration,
+}
+
+impl Plain for Beside<'_> {
+    fn sleep(&self) -> f64 {
+        self.pace.mean(self.interval)
+    }
+
+    fn step(&mut self) -> bool {
+        let next = self.pace.grow(self.interval);
+        std::mem::replace(&mut self.interval, next) == next
+    }
 }
 
 impl Schedule {
-    /// The time to sleep after a poll that showed the operation running (or not yet known to the API).
+    /// The time to sleep after a poll that showed the operation running (or not yet known to the API). Takes polls
+    /// that the budget lacks from the `savings`.
     #[must_use]
-    pub fn after_answer(&mut self, pace: &Pace, outlook: Outlook, chance: f64) -> Duration {
+    pub fn after_answer(
+        &mut self,
+        pace: &Pace,
+        outlook: Outlook,
+        chance: f64,
+        savings: &mut Savings,
+    ) -> Duration {
         self.failures = 0;
         self.seen = self.seen.saturating_add(1);
-        if !pace.adaptive || self.seen <= WARM_UP {
+        self.settle(pace);
+        let shaped = if pace.adaptive && self.seen > WARM_UP {
+            self.shaped(pace, &outlook, savings)
+        } else {
+            None
+        };
+        let Some(interval) = shaped else {
+            self.budget.follow();
             return pace.randomize(self.plain(pace), chance);
-        }
-        let interval = self.shaped(pace, outlook);
-        // Chance could only shorten it here, and the polls before have spread the watches.
-        let is_known = outlook.motion.is_some() || outlook.durations.is_some();
-        if is_known && interval == pace.longest() {
+        };
+        // Chance could only shorten the longest here, and the polls before have spread the watches.
+        let wait = if interval == pace.longest() {
             interval
         } else {
             pace.randomize(interval, chance)
+        };
+        self.affordable(pace, wait, savings)
+    }
+
+    /// Sleeps long while the end is far, shortly where it is likely, and ever longer again where it was expected in
+    /// vain: what is likely is up to the outlook. `None` where only plain backoff is left.
+    fn shaped(&self, pace: &Pace, outlook: &Outlook, savings: &Savings) -> Option<Duration> {
+        let plain = self.beside(pace);
+        let wait = || {
+            let scarcity = scarcity(f64::from(self.budget.unused() + savings.polls()));
+            let wait = worthwhile(pace, outlook, scarcity);
+            if scarcity > 1.0 && wait < pace.longest() {
+                // What plain backoff polls is paid for: it is left out only where it is not worth its price.
+                let paid = Duration::from_secs_f64(self.budget.until_plain(&plain));
+                return wait.min(paid.max(worthwhile(pace, outlook, 1.0)));
+            }
+            wait
+        };
+        match outlook.motion {
+            _ if outlook.durations.is_some() => Some(wait()),
+            Some(motion) if outlook.stands_still() && motion.part >= STARTING => None,
+            Some(_) => Some(wait()),
+            None => outlook.fades_in.map(|_| wait().min(plain.interval)),
+        }
+    }
+
+    /// Time passed since the last poll, or less.
+    pub fn pass(&mut self, elapsed: Duration) {
+        self.budget.pass(elapsed);
+    }
+
+    /// The polls that plain backoff would have made beyond those made, up to the last poll but one.
+    #[must_use]
+    pub fn unused(&self) -> f32 {
+        self.budget.unused()
+    }
+
+    /// The sleep that is wanted, or that until plain backoff polls if there are no polls left for it.
+    fn affordable(&mut self, pace: &Pace, wanted: Duration, savings: &mut Savings) -> Duration {
+        let plain = self.beside(pace);
+        let lacks = self.budget.lacks(wanted.as_secs_f64(), &plain);
+        let (wait, saved) = if lacks <= 0.0 || savings.take(lacks) {
+            (wanted, lacks)
+        } else {
+            let wait = Duration::from_secs_f64(self.budget.until_plain(&plain))
+                .clamp(pace.shortest(), pace.longest());
+            (wait.max(wanted), 0.0)
+        };
+        self.budget.spend(wait.as_secs_f64(), saved);
+        wait
+    }
+
+    fn beside<'a>(&self, pace: &'a Pace) -> Beside<'a> {
+        let interval = self.interval.map_or_else(|| pace.first(), Span::get);
+        Beside {
+            pace,
+            interval: interval.clamp(pace.shortest(), pace.longest()),
+        }
+    }
+
+    fn settle(&mut self, pace: &Pace) {
+        let mut plain = self.beside(pace);
+        self.budget.settle(&mut plain);
+        if self.interval.is_some() {
+            self.interval = Some(plain.interval.into());
         }
     }
 
     /// The time to sleep after a failed poll: a backoff of its own, never longer than the watch would have slept.
     #[must_use]
     pub fn after_failure(&mut self, pace: &Pace, chance: f64) -> Duration {
+        self.settle(pace);
         self.failures = self.failures.saturating_add(1);
         pace.randomize(pace.after_attempts(self.failures), chance)
     }
@@ -172,29 +297,21 @@ impl Schedule {
         self.interval = Some(pace.grow(interval).into());
         interval
     }
+}
 
-    /// Sleeps long while the end is far, shortly where it is likely, and ever longer again where it was expected in
-    /// vain: what is likely is up to the outlook.
-    fn shaped(&mut self, pace: &Pace, outlook: Outlook) -> Duration {
-        let plain = self.plain(pace);
-        match outlook.motion {
-            None if outlook.durations.is_some() => worthwhile(pace, outlook),
-            None if outlook.fades_in.is_none() => plain,
-            None => worthwhile(pace, outlook).min(plain),
-            Some(motion)
-                if outlook.stands_still() && motion.part >= STARTING && outlook.durations.is_none() =>
-            {
-                plain
-            }
-            Some(_) => worthwhile(pace, outlook),
-        }
-    }
+/// By what a poll is dearer than [`PRICE`] where so many are left.
+fn scarcity(left: f64) -> f64 {
+    let (least, most) = SCARCITY;
+    (PLENTY / (left + 1.0)).powf(SCARCE).clamp(least, most)
 }
 
 /// How long to sleep until the expected delay is worth a poll.
-fn worthwhile(pace: &Pace, outlook: Outlook) -> Duration {
+fn worthwhile(pace: &Pace, outlook: &Outlook, scarcity: f64) -> Duration {
     let longest = pace.longest().as_secs_f64();
-    let (price, step) = (PRICE * longest, longest / f64::from(STEPS));
+    let (price, step) = (PRICE * scarcity * longest, longest / f64::from(STEPS));
+    if longest * outlook.ends_within(longest) < price {
+        return pace.longest();
+    }
     let (mut delay, mut ended) = (0.0, 0.0);
     for passed in 0..STEPS {
         let ends = outlook.ends_within(step * f64::from(passed + 1));
@@ -226,6 +343,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::experience::Experience;
+    use super::super::lifetimes::Lifetimes;
     use super::super::outlook::Motion;
     use super::super::student::Student;
     use super::*;
@@ -237,13 +355,19 @@ mod tests {
         }
     }
 
+    fn plenty() -> Savings {
+        let mut savings = Savings::default();
+        savings.add(PLENTY as f32);
+        savings
+    }
+
     #[test]
     fn plain_backoff_grows_from_the_initial_to_the_maximal_interval() {
         let mut schedule = Schedule::default();
         let waits: Vec<f64> = (0..11)
             .map(|_| {
                 schedule
-                    .after_answer(&pace(), Outlook::UNKNOWN, 0.5)
+                    .after_answer(&pace(), Outlook::UNKNOWN, 0.5, &mut Savings::default())
                     .as_secs_f64()
             })
             .collect();
@@ -255,12 +379,12 @@ mod tests {
     fn a_failure_is_retried_soon_and_the_schedule_goes_on_where_it_was() {
         let mut schedule = Schedule::default();
         for _ in 0..20 {
-            let _ = schedule.after_answer(&pace(), Outlook::UNKNOWN, 0.5);
+            let _ = schedule.after_answer(&pace(), Outlook::UNKNOWN, 0.5, &mut Savings::default());
         }
         assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(2));
         assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(3));
         assert_eq!(
-            schedule.after_answer(&pace(), Outlook::UNKNOWN, 0.5),
+            schedule.after_answer(&pace(), Outlook::UNKNOWN, 0.5, &mut Savings::default()),
             Duration::from_mins(1)
         );
         assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(2));
@@ -287,7 +411,7 @@ mod tests {
         };
         let mut schedule = Schedule::default();
         for _ in 0..WARM_UP {
-            let _ = schedule.after_answer(&pace, moving(0.1, 0.001), 0.5);
+            let _ = schedule.after_answer(&pace, moving(0.1, 0.001), 0.5, &mut plenty());
         }
         (pace, schedule)
     }
@@ -297,7 +421,7 @@ mod tests {
         let (pace, mut schedule) = adaptive();
         let mut wait = |part, speed| {
             schedule
-                .after_answer(&pace, moving(part, speed), 0.5)
+                .after_answer(&pace, moving(part, speed), 0.5, &mut plenty())
                 .as_secs_f64()
         };
         assert_eq!(wait(0.2, 0.001), 60.0);
@@ -310,7 +434,7 @@ mod tests {
     fn adaptive_backs_off_again_when_the_estimate_proves_wrong() {
         let (pace, mut schedule) = adaptive();
         let waits: Vec<Duration> = [1.03, 1.2, 2.0, 10.0]
-            .map(|part| schedule.after_answer(&pace, moving(part, 0.001), 0.5))
+            .map(|part| schedule.after_answer(&pace, moving(part, 0.001), 0.5, &mut plenty()))
             .into();
         assert!(waits[0] < Duration::from_secs(15));
         assert!(waits.is_sorted(), "{waits:?}");
@@ -321,16 +445,23 @@ mod tests {
     fn a_sleep_of_the_longest_interval_is_left_to_chance_only_where_nothing_is_known() {
         let (pace, mut schedule) = adaptive();
         let far = moving(0.2, 0.0001);
-        assert_eq!(schedule.after_answer(&pace, far, 0.0), pace.longest());
-        while schedule.after_answer(&pace, Outlook::UNKNOWN, 0.5) < pace.longest() {}
-        let wait = schedule.after_answer(&pace, Outlook::UNKNOWN, 0.0);
+        assert_eq!(
+            schedule.after_answer(&pace, far, 0.0, &mut plenty()),
+            pace.longest()
+        );
+        while schedule.after_answer(&pace, Outlook::UNKNOWN, 0.5, &mut Savings::default()) < pace.longest() {}
+        let wait = schedule.after_answer(&pace, Outlook::UNKNOWN, 0.0, &mut Savings::default());
         assert_eq!(wait, Duration::from_secs(48));
     }
 
     #[test]
     fn what_stands_still_near_its_end_follows_the_plain_backoff_and_what_has_not_begun_is_left_alone() {
         let (pace, mut schedule) = adaptive();
-        let mut wait = |part| schedule.after_answer(&pace, moving(part, 0.0), 0.5).as_secs_f64();
+        let mut wait = |part| {
+            schedule
+                .after_answer(&pace, moving(part, 0.0), 0.5, &mut plenty())
+                .as_secs_f64()
+        };
         assert_eq!(wait(0.9), 3.0);
         assert!(wait(0.0) > 20.0);
     }
@@ -344,7 +475,7 @@ mod tests {
     fn a_fading_count_without_an_estimate_is_looked_at_closer_than_by_plain_backoff() {
         let (pace, mut schedule) = adaptive();
         for _ in 0..20 {
-            let _ = schedule.after_answer(&pace, Outlook::UNKNOWN, 0.5);
+            let _ = schedule.after_answer(&pace, Outlook::UNKNOWN, 0.5, &mut Savings::default());
         }
         let mut wait = |fades_in| {
             let outlook = Outlook {
@@ -352,7 +483,9 @@ mod tests {
                 age: 600.0,
                 ..Outlook::UNKNOWN
             };
-            schedule.after_answer(&pace, outlook, 0.5).as_secs_f64()
+            schedule
+                .after_answer(&pace, outlook, 0.5, &mut plenty())
+                .as_secs_f64()
         };
         assert_eq!(wait(None), 60.0);
         assert_eq!(wait(Some(1000.0)), 60.0);
@@ -364,14 +497,13 @@ mod tests {
         let (pace, mut schedule) = adaptive();
         let mut wait = |age| {
             let outlook = Outlook {
-                durations: Some(Student {
-                    centre: 600_f64.ln(),
-                    width: 0.05,
-                }),
+                durations: Lifetimes::learned([6.38, 6.4, 6.42].into_iter()),
                 age,
                 ..Outlook::UNKNOWN
             };
-            schedule.after_answer(&pace, outlook, 0.5).as_secs_f64()
+            schedule
+                .after_answer(&pace, outlook, 0.5, &mut plenty())
+                .as_secs_f64()
         };
         assert_eq!(wait(20.0), 60.0);
         assert!(wait(600.0) < 20.0);
@@ -435,15 +567,30 @@ mod tests {
         (
             prop::option::of(motion),
             prop::option::of(any::<f64>()),
-            prop::option::of(student()),
+            prop::collection::vec(any::<f32>(), 0..40),
             any::<f64>(),
         )
             .prop_map(|(motion, fades_in, durations, age)| Outlook {
                 motion,
                 fades_in,
-                durations,
+                durations: Lifetimes::learned(durations.into_iter()),
                 age,
             })
+    }
+
+    /// Outlooks on an end that may be near.
+    fn likely_outlook() -> impl Strategy<Value = Outlook> {
+        (0.0..2.0, 0.0..0.1, 0.01..1.0, 0.0..1e4).prop_map(|(part, speed, width, age)| Outlook {
+            motion: Some(Motion {
+                part,
+                speed,
+                gain: 0.0,
+                record: 1e-5,
+                errors: Student { centre: 0.0, width },
+            }),
+            age,
+            ..Outlook::UNKNOWN
+        })
     }
 
     proptest! {
@@ -455,13 +602,48 @@ mod tests {
             let mut schedule = Schedule::default();
             for (answered, outlook, chance) in steps {
                 let wait = if answered {
-                    schedule.after_answer(&pace, outlook, chance)
+                    schedule.after_answer(&pace, outlook, chance, &mut plenty())
                 } else {
                     schedule.after_failure(&pace, chance)
                 };
                 prop_assert!(!wait.is_zero());
                 prop_assert!(wait <= pace.max_interval.max(FLOOR));
                 prop_assert!(wait >= pace.min_interval.min(pace.max_interval.min(CEILING)));
+            }
+        }
+
+        #[test]
+        fn no_more_polls_than_plain_backoff_and_a_fiftieth(
+            pace in any_pace(),
+            watches in prop::collection::vec(
+                prop::collection::vec((any::<bool>(), likely_outlook(), any::<f64>()), 0..80),
+                1..6,
+            ),
+        ) {
+            let pace = Pace { randomization: 0.0, adaptive: true, ..pace };
+            let mut savings = Savings::default();
+            let (mut polls, mut plain_polls) = (0.0, 0.0);
+            for answers in watches {
+                let (mut schedule, mut plain) = (Schedule::default(), Schedule::default());
+                let (mut now, mut plain_due) = (0.0, 0.0);
+                for (is_known, outlook, chance) in answers {
+                    polls += 1.0;
+                    // The rounding of times must not cost plain backoff a poll.
+                    while plain_due <= now * (1.0 + 1e-5) && plain_due <= now + pace.longest().as_secs_f64() {
+                        plain_polls += 1.0;
+                        let sleep = plain.plain(&pace).as_secs_f64();
+                        if sleep * 1e5 < now - plain_due {
+                            // Too many to count one by one.
+                            plain_polls += ((now - plain_due) / sleep).floor();
+                            plain_due += ((now - plain_due) / sleep).floor() * sleep;
+                        }
+                        plain_due += sleep;
+                    }
+                    prop_assert!(polls <= 1.02 * plain_polls + 1e-3, "{polls} {plain_polls}");
+                    let outlook = if is_known { outlook } else { Outlook::UNKNOWN };
+                    now += schedule.after_answer(&pace, outlook, chance, &mut savings).as_secs_f64();
+                }
+                savings.add(schedule.unused());
             }
         }
     }

@@ -47,6 +47,13 @@ impl Student {
             0.5 - central
         }
     }
+
+    /// How close together samples lie at `value`.
+    #[must_use]
+    pub fn density(&self, value: f64) -> f64 {
+        let z = (value - self.centre) / self.width;
+        0.375 / self.width / (1.0 + z * z / DEGREES).powi(2) / (1.0 + z * z / DEGREES).sqrt()
+    }
 }
 
 /// The one in the middle, the lower of two.

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
+use super::budget::Savings;
 use super::event::{Event, EventType, OperationData, ProgressData, RetryData, millis};
 use super::experience::Lesson;
 use super::kind::{Kind, Kinds};
@@ -316,6 +317,10 @@ impl Watch {
 
     /// Lets others of its kind learn from it, once it has succeeded: that is what they are expected to do.
     pub fn teach(&self, kinds: &mut Kinds) {
+        // What was read back from the state is not in sight: others may have spent its savings already.
+        if self.in_sight && self.phase.is_over() {
+            kinds.save(self.schedule.unused());
+        }
         if let Some((kind, lesson)) = self.lesson() {
             kinds.learn(kind, lesson);
         }
@@ -336,11 +341,23 @@ impl Watch {
         }
     }
 
-    /// How soon it may end.
-    fn outlook(&self, now: Timestamp, kinds: &Kinds) -> Outlook {
-        let experience = self.facts.as_deref().map(|facts| kinds.experience(&facts.kind));
-        self.progress
-            .outlook(self.age(now), &experience.unwrap_or_default())
+    /// When to poll again after an answer that showed the operation running.
+    fn sleep(&mut self, cx: &Context<'_>) -> Duration {
+        let experience = self
+            .facts
+            .as_deref()
+            .map(|facts| cx.kinds.experience(&facts.kind));
+        let outlook = self
+            .progress
+            .outlook(self.age(cx.now), &experience.unwrap_or_default());
+        cx.kinds
+            .spend(|savings| self.schedule.after_answer(cx.pace, outlook, cx.chance, savings))
+    }
+
+    /// When to poll again after an answer that says nothing of the operation.
+    fn sleep_plainly(&mut self, cx: &Context<'_>) -> Duration {
+        self.schedule
+            .after_answer(cx.pace, Outlook::UNKNOWN, cx.chance, &mut Savings::default())
     }
 
     /// For how long it has run: since it was created, as far as clocks agree, else since it was first watched.
@@ -384,22 +401,18 @@ impl Watch {
             Answer::Operation(operation) => {
                 self.last_error = None;
                 self.see(operation, cx, &mut events);
-                (!self.phase.is_over()).then(|| {
-                    self.schedule
-                        .after_answer(cx.pace, self.outlook(cx.now, cx.kinds), cx.chance)
-                })
+                (!self.phase.is_over()).then(|| self.sleep(cx))
             }
             Answer::NotFound(reason) => {
                 self.last_error = Some(reason.as_str().into());
                 doubts_project = self.miss(reason, cx, &mut events);
-                (!self.phase.is_over())
-                    .then(|| self.schedule.after_answer(cx.pace, Outlook::UNKNOWN, cx.chance))
+                (!self.phase.is_over()).then(|| self.sleep_plainly(cx))
             }
             Answer::Refused(reason) | Answer::Forbidden(reason) => {
                 self.last_error = Some(reason.as_str().into());
                 self.is_forbidden |= matches!(answer, Answer::Forbidden(_));
                 self.refuse(reason, cx, &mut events);
-                Some(self.schedule.after_answer(cx.pace, Outlook::UNKNOWN, cx.chance))
+                Some(self.sleep_plainly(cx))
             }
             Answer::Unauthorized(reason) | Answer::Throttled { reason, .. } => {
                 self.last_error = Some(reason.as_str().into());
@@ -503,6 +516,7 @@ impl Watch {
     fn pass(&mut self, cx: &Context<'_>) {
         self.watched.extend(cx.elapsed);
         self.progress.pass(cx.elapsed);
+        self.schedule.pass(cx.elapsed);
         Trouble::pass(&mut self.missing, cx.elapsed);
         // While the whole project waits, nothing is tried, and what is not tried has not failed.
         let tried = cx.elapsed.saturating_sub(cx.held);

@@ -808,9 +808,7 @@ fn taught(bench: &Bench) -> Option<f64> {
     }
     let facts = bench.watch.facts.as_ref().unwrap();
     let experience = kinds.experience(&facts.kind);
-    experience
-        .durations
-        .map(|durations| durations.centre.exp().round())
+    experience.durations.map(|durations| durations.middle().round())
 }
 
 #[test]

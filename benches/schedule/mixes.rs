@@ -1,0 +1,313 @@
+//! The goals, mix by mix: what is spread how far within how many kinds, with and without estimates.
+
+use std::time::Duration;
+
+use backfill_watch::core::schedule::Pace;
+use backfill_watch::simulator::{Course, Estimate, Random, SimulatedOperation};
+
+use super::{Backfill, COURSES, LONG, Outcome, SEED, SEEDS, backoff, mean_delay, mean_polls, replay};
+
+/// How many backfills of a mix are watched on each seed.
+const OPERATIONS: usize = 1_000;
+/// The most polls beside those of plain backoff.
+const POLLS: f64 = 1.02;
+/// The most delay beside that of plain backoff.
+const DELAY: f64 = 1.0;
+/// And the most where the end can be predicted.
+const PREDICTED: f64 = 0.5;
+/// The part of a turn that spreads any number of points evenly over it.
+const GOLDEN: f64 = 0.618_033_988_75;
+
+/// How many kinds the backfills of a mix are of.
+#[derive(Clone, Copy, PartialEq)]
+enum Kinds {
+    Few(usize),
+    Own,
+}
+
+/// Prints the table of the goals; `Ok` says whether every row meets its goals.
+pub fn table() -> anyhow::Result<bool> {
+    println!(
+        "\n{OPERATIONS} backfills on each of {SEEDS} seeds; polls and delays beside those of plain backoff, the goals in brackets\n"
+    );
+    println!(
+        "| kinds | spread | estimates | plain: polls | delay | adaptive: polls | delay | polls, worst seed | mean delay | |"
+    );
+    println!("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
+    let mut all_met = true;
+    for estimates in [true, false] {
+        for (kinds, name) in [
+            (Kinds::Few(1), "one"),
+            (Kinds::Few(30), "30"),
+            (Kinds::Own, "each its own"),
+        ] {
+            for spread in [1.0, 3.0, 30.0] {
+                let is_predicted = estimates || (kinds != Kinds::Own && spread < 30.0);
+                let goal = if is_predicted { PREDICTED } else { DELAY };
+                let pairs = (SEED..SEED + SEEDS)
+                    .map(|seed| Pair::of(&mix(seed, kinds, spread, estimates), seed))
+                    .collect::<anyhow::Result<Vec<Pair>>>()?;
+                let with = if estimates { "yes" } else { "no" };
+                all_met &= row(&format!("{name} | {spread} | {with}"), goal, &pairs);
+            }
+        }
+    }
+    for (name, goal, mix) in ADVERSARIES {
+        let pairs = (SEED..SEED + SEEDS)
+            .map(|seed| Pair::of(&mix(seed), seed))
+            .collect::<anyhow::Result<Vec<Pair>>>()?;
+        all_met &= row(&format!("{name} | | "), *goal, &pairs);
+    }
+    Ok(all_met)
+}
+
+/// Both schedules over the same backfills.
+struct Pair {
+    plain: Vec<Outcome>,
+    adaptive: Vec<Outcome>,
+}
+
+impl Pair {
+    fn of(backfills: &[Backfill], seed: u64) -> anyhow::Result<Self> {
+        let run = |pace: Pace| replay(backfills, &pace, super::LISTED_WITHIN, seed);
+        Ok(Self {
+            plain: run(backoff(false))?,
+            adaptive: run(backoff(true))?,
+        })
+    }
+
+    fn polls(&self) -> f64 {
+        mean_polls(self.adaptive.iter()) / mean_polls(self.plain.iter())
+    }
+}
+
+/// Whether the row meets its goals.
+fn row(name: &str, goal: f64, pairs: &[Pair]) -> bool {
+    let over = |of: fn(&Pair) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
+    let [plain_polls, plain_delay, polls, delay] = [
+        over(|pair| mean_polls(pair.plain.iter())),
+        over(|pair| mean_delay(pair.plain.iter())),
+        over(|pair| mean_polls(pair.adaptive.iter())),
+        over(|pair| mean_delay(pair.adaptive.iter())),
+    ];
+    let worst = pairs.iter().map(Pair::polls).fold(0.0, f64::max);
+    let beside = delay / plain_delay;
+    let is_met = worst <= POLLS && beside <= goal;
+    println!(
+        "| {name} | {plain_polls:.2} | {plain_delay:.2} | {polls:.2} | {delay:.2} | {worst:.3} ({POLLS}) | {beside:.3} ({goal}) | {} |",
+        if is_met { "met" } else { "missed" }
+    );
+    is_met
+}
+
+/// Backfills whose durations are spread log-uniformly over a range whose ends are `spread` times apart, within that
+/// of all backfills. Each kind has a range of its own.
+fn mix(seed: u64, kinds: Kinds, spread: f64, estimates: bool) -> Vec<Backfill> {
+    let random = Random::new(seed.wrapping_mul(7));
+    let (shortest, longest) = LONG;
+    // The kinds fill the range evenly: with one kind, over the seeds.
+    let middle = |kind: usize| {
+        let place = ((kind as f64 + seed as f64) * GOLDEN).fract();
+        shortest * spread.sqrt() * (longest / shortest / spread).powf(place)
+    };
+    (0..OPERATIONS)
+        .map(|number| {
+            let kind = match kinds {
+                Kinds::Few(count) => random.next_u64() as usize % count,
+                Kinds::Own => number,
+            };
+            let seconds = middle(kind) * spread.powf(random.next_f64() - 0.5);
+            let course = random.next_u64() as usize % COURSES.len();
+            let estimate = if estimates {
+                estimate(&random)
+            } else {
+                Estimate::Missing
+            };
+            backfill(&random, number, kind, seconds, COURSES[course].0, estimate)
+        })
+        .collect()
+}
+
+/// Within 5 % (70 %), 15 % (20 %) or 40 % (10 %).
+fn estimate(random: &Random) -> Estimate {
+    let within = match random.next_f64() {
+        part if part < 0.7 => 0.05,
+        part if part < 0.9 => 0.15,
+        _ => 0.4,
+    };
+    Estimate::Wrong(1.0 + within * (2.0 * random.next_f64() - 1.0))
+}
+
+fn backfill(
+    random: &Random,
+    number: usize,
+    kind: usize,
+    seconds: f64,
+    course: Course,
+    estimate: Estimate,
+) -> Backfill {
+    let total = (1e3 * 1e3_f64.powf(random.next_f64())) as u64;
+    Backfill {
+        operation: SimulatedOperation {
+            objects: vec![format!("object {kind}")],
+            course,
+            estimate,
+            ..SimulatedOperation::new(format!("op-{number}"), Duration::from_secs_f64(seconds), total)
+        },
+        course: 0,
+        estimate: 0,
+    }
+}
+
+/// A mix, by its seed.
+type Mix = fn(u64) -> Vec<Backfill>;
+
+/// Mixes that mislead, and the most delay beside that of plain backoff: where an end is always expected far too late, the
+/// sleeps are those of `max_interval`, and a little longer than plain backoff's.
+const ADVERSARIES: &[(&str, f64, Mix)] = &[
+    ("nine of ten have nothing to do", 1.0, |seed| {
+        each(seed, |random| {
+            let long = random.next_f64() < 0.1;
+            let seconds = if long {
+                log_between(random, LONG)
+            } else {
+                log_between(random, (1.0, 10.0))
+            };
+            (0, seconds, Course::Linear, Estimate::Missing)
+        })
+    }),
+    ("two lengths", 1.0, |seed| {
+        each(seed, |random| {
+            let middle = if random.next_f64() < 0.5 { 400.0 } else { 3_000.0 };
+            (
+                0,
+                middle * 1.2_f64.powf(random.next_f64()),
+                Course::Linear,
+                Estimate::Missing,
+            )
+        })
+    }),
+    ("each time twice as long, then short again", 1.0, |seed| {
+        let turn = std::cell::Cell::new(0_i32);
+        each(seed, |random| {
+            turn.set((turn.get() + 1) % 6);
+            (
+                0,
+                150.0 * 2_f64.powi(turn.get()) * 1.1_f64.powf(random.next_f64()),
+                Course::Linear,
+                Estimate::Missing,
+            )
+        })
+    }),
+    ("estimates a third of the total", 1.0, |seed| {
+        wrong(seed, 1.0 / 3.0)
+    }),
+    ("estimates three times the total", 1.1, |seed| wrong(seed, 3.0)),
+    ("estimates wrong by any factor up to 4", 1.0, |seed| {
+        each(seed, |random| {
+            let factor = 4_f64.powf(2.0 * random.next_f64() - 1.0);
+            (
+                random.next_u64() as usize % 30,
+                log_between(random, LONG),
+                Course::Linear,
+                Estimate::Wrong(factor),
+            )
+        })
+    }),
+    ("counts that stall, then jump", 1.0, |seed| {
+        each(seed, |random| {
+            (
+                random.next_u64() as usize,
+                log_between(random, LONG),
+                Course::Stall,
+                estimate(random),
+            )
+        })
+    }),
+    ("rates that slow down, no estimate", 1.0, |seed| {
+        each(seed, |random| {
+            (
+                random.next_u64() as usize,
+                log_between(random, LONG),
+                Course::FastFirst,
+                Estimate::Missing,
+            )
+        })
+    }),
+    ("over within seconds, each its own kind", 1.0, |seed| {
+        each(seed, |random| {
+            (
+                random.next_u64() as usize,
+                log_between(random, (0.1, 10.0)),
+                Course::Linear,
+                estimate(random),
+            )
+        })
+    }),
+    ("over within seconds, one kind", 1.0, |seed| {
+        each(seed, |random| {
+            (
+                0,
+                log_between(random, (0.1, 10.0)),
+                Course::Linear,
+                estimate(random),
+            )
+        })
+    }),
+    ("10 s to 3 min, no estimate, one kind", 1.0, |seed| {
+        each(seed, |random| {
+            (
+                0,
+                log_between(random, super::SHORT),
+                Course::Linear,
+                Estimate::Missing,
+            )
+        })
+    }),
+    ("10 s to 3 min, no estimate, own", 1.0, |seed| {
+        each(seed, |random| {
+            (
+                random.next_u64() as usize,
+                log_between(random, super::SHORT),
+                Course::Linear,
+                Estimate::Missing,
+            )
+        })
+    }),
+    ("10 s to 3 min, estimates, own", 1.0, |seed| {
+        each(seed, |random| {
+            (
+                random.next_u64() as usize,
+                log_between(random, super::SHORT),
+                Course::Linear,
+                estimate(random),
+            )
+        })
+    }),
+];
+
+/// Estimates that are wrong by the same factor; each backfill is of its own kind, so that nothing corrects them.
+fn wrong(seed: u64, factor: f64) -> Vec<Backfill> {
+    each(seed, |random| {
+        (
+            random.next_u64() as usize,
+            log_between(random, LONG),
+            Course::Linear,
+            Estimate::Wrong(factor),
+        )
+    })
+}
+
+fn each(seed: u64, draw: impl Fn(&Random) -> (usize, f64, Course, Estimate)) -> Vec<Backfill> {
+    let random = Random::new(seed.wrapping_mul(11));
+    (0..OPERATIONS)
+        .map(|number| {
+            let (kind, seconds, course, estimate) = draw(&random);
+            backfill(&random, number, kind, seconds, course, estimate)
+        })
+        .collect()
+}
+
+fn log_between(random: &Random, (low, high): (f64, f64)) -> f64 {
+    low * (high / low).powf(random.next_f64())
+}

@@ -1,0 +1,191 @@
+//! How many polls an adaptive schedule may make: what plain backoff would have made by then, and a small part more.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a poll of plain backoff is worth in polls. The contract allows 1.02; chance takes its part of that.
+const WORTH: f64 = 1.015;
+/// So many polls are saved at most: what was saved long ago must not come back as a burst.
+const MOST_SAVED: f32 = 1e3;
+/// A watch counts no more unused polls than this, so that sums stay finite.
+const MOST_UNUSED: f32 = 1e6;
+
+/// No more of plain backoff's growing sleeps are counted within one sleep, whatever the settings say.
+const MOST_STEPS: u32 = 200;
+
+/// Plain backoff beside which the polls of one watch are counted.
+pub trait Plain {
+    /// How many seconds it sleeps on average before its next poll.
+    fn sleep(&self) -> f64;
+    /// It has made that poll. Says whether the sleeps after it stay as long.
+    fn step(&mut self) -> bool;
+}
+
+/// One watch's polls, compared with those of plain backoff up to now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Budget {
+    /// Polls not made that plain backoff would have made; below 0 only once a sleep was cut short.
+    unused: f32,
+    /// Seconds since plain backoff's last poll.
+    since: f32,
+    /// The sleep that ends with the next poll: nothing is earned by it before that poll found the operation running.
+    slept: f32,
+}
+
+impl Budget {
+    /// The polls that were not made up to the last poll.
+    #[must_use]
+    pub fn unused(&self) -> f32 {
+        self.unused
+    }
+
+    /// The sleep lasted no longer than this: it may have been cut short.
+    pub fn pass(&mut self, elapsed: Duration) {
+        self.slept = self.slept.min(elapsed.as_secs_f32());
+    }
+
+    /// The sleep before this poll is over: counts what plain backoff did in it.
+    pub fn settle(&mut self, plain: &mut impl Plain) {
+        let slept = f64::from(std::mem::take(&mut self.slept));
+        if slept > 0.0 {
+            let (polls, since) = polls_within(f64::from(self.since) + slept, plain);
+            self.since = since as f32;
+            let unused = f64::from(self.unused) + WORTH * polls - 1.0;
+            self.unused = (unused as f32).clamp(-MOST_UNUSED, MOST_UNUSED);
+        }
+    }
+
+    /// Takes in a sleep of plain backoff's own: poll for poll.
+    pub fn follow(&mut self) {
+        self.unused = (self.unused + (WORTH - 1.0) as f32).min(MOST_UNUSED);
+    }
+
+    /// How many polls a sleep of so many seconds costs beyond what there is.
+    #[must_use]
+    pub fn lacks(&self, seconds: f64, plain: &(impl Plain + Clone)) -> f32 {
+        let (polls, _) = polls_within(f64::from(self.since) + seconds, &mut plain.clone());
+        (1.0 - WORTH * polls - f64::from(self.unused)).max(0.0) as f32
+    }
+
+    /// The sleep until plain backoff polls, which every watch can pay for.
+    #[must_use]
+    pub fn until_plain(&self, plain: &impl Plain) -> f64 {
+        (plain.sleep() - f64::from(self.since)).max(0.0)
+    }
+
+    /// Decides on a sleep, and takes in the polls that were taken from the savings for it.
+    pub fn spend(&mut self, seconds: f64, saved: f32) {
+        self.unused += saved;
+        self.slept = seconds as f32;
+    }
+}
+
+/// The polls of plain backoff within so many seconds of its last one, and the seconds since the last of these.
+fn polls_within(mut seconds: f64, plain: &mut impl Plain) -> (f64, f64) {
+    let mut polls = 0.0;
+    for _ in 0..MOST_STEPS {
+        let sleep = plain.sleep();
+        // The rounding of a sleep's end must not cost a poll.
+        if sleep <= 0.0 || seconds < sleep * (1.0 - 1e-6) {
+            return (polls, seconds.max(0.0));
+        }
+        polls += 1.0;
+        seconds -= sleep;
+        if plain.step() {
+            let more = (seconds / plain.sleep() + 1e-6).floor().max(0.0);
+            return (polls + more, (seconds - more * plain.sleep()).max(0.0));
+        }
+    }
+    (polls, 0.0)
+}
+
+/// Polls that operations have left unused at their end, for others to make.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Savings(f32);
+
+impl Savings {
+    /// How many there are.
+    #[must_use]
+    pub fn polls(&self) -> f32 {
+        self.0
+    }
+
+    /// An operation has ended and left so many.
+    pub fn add(&mut self, polls: f32) {
+        self.0 = (self.0 + polls.max(0.0)).min(MOST_SAVED);
+    }
+
+    /// Takes so many, if there are.
+    #[must_use]
+    pub fn take(&mut self, polls: f32) -> bool {
+        let suffices = polls <= self.0;
+        if suffices {
+            self.0 -= polls;
+        }
+        suffices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sleeps 1, 2, 4 and then always 8 seconds.
+    #[derive(Clone)]
+    struct Doubling(f64);
+
+    impl Plain for Doubling {
+        fn sleep(&self) -> f64 {
+            self.0
+        }
+
+        fn step(&mut self) -> bool {
+            let next = (2.0 * self.0).min(8.0);
+            std::mem::replace(&mut self.0, next) == next
+        }
+    }
+
+    #[test]
+    fn a_long_sleep_earns_the_polls_that_plain_backoff_makes_in_it() {
+        let (mut budget, mut plain) = (Budget::default(), Doubling(1.0));
+        // Plain backoff polls after 1, 3, 7, 15 and 23 seconds.
+        assert_eq!(budget.lacks(25.0, &plain), 0.0);
+        budget.spend(25.0, 0.0);
+        assert_eq!(budget.unused(), 0.0, "nothing is earned before the next poll");
+        budget.settle(&mut plain);
+        assert!((f64::from(budget.unused()) - (5.0 * WORTH - 1.0)).abs() < 1e-5);
+        assert_eq!(budget.until_plain(&plain), 6.0);
+        let before = budget.unused();
+        budget.spend(1.0, 0.0);
+        budget.settle(&mut plain);
+        assert_eq!(budget.unused(), before - 1.0);
+    }
+
+    #[test]
+    fn a_sleep_that_was_cut_short_earns_no_more_than_it_lasted() {
+        let (mut budget, mut plain) = (Budget::default(), Doubling(1.0));
+        budget.spend(25.0, 0.0);
+        budget.pass(Duration::from_millis(500));
+        budget.settle(&mut plain);
+        assert_eq!(budget.unused(), -1.0);
+        assert!(budget.lacks(1.0, &plain) > 0.9);
+    }
+
+    #[test]
+    fn savings_give_what_they_have_and_no_more() {
+        let mut savings = Savings::default();
+        assert!(!savings.take(0.5));
+        savings.add(1.0);
+        savings.add(-5.0);
+        assert!(savings.take(0.75) && !savings.take(0.5) && savings.take(0.25));
+        savings.add(f32::MAX);
+        assert_eq!(savings.polls(), MOST_SAVED);
+    }
+
+    #[test]
+    fn a_watch_that_was_stored_without_a_budget_starts_with_none() {
+        assert_eq!(serde_json::from_str::<Budget>("{}").unwrap(), Budget::default());
+    }
+}
