@@ -27,6 +27,7 @@ use crate::core::phase::Phase;
 use crate::error::chain;
 use crate::health::Stage;
 use crate::open_files;
+use crate::report::attention::AttentionList;
 use crate::report::log::LogHandle;
 use crate::report::tell::tell;
 use crate::report::webhook::{Sender, TimeLimits};
@@ -103,6 +104,7 @@ struct App {
     list: watch_list::Handle,
     daemon: Daemon<ApiFetch>,
     pages: Pages,
+    attention: Arc<AttentionList>,
 }
 
 /// What stops around the daemon.
@@ -245,6 +247,13 @@ impl App {
         };
         let secrets = read_secrets(&settings.webhooks).await;
         let daemon = Daemon::new(parts, &settings, secrets).await?;
+        let attention = Arc::new(AttentionList::new(
+            Arc::clone(daemon.board()),
+            list.snapshots(),
+            settings.watch_list.clone(),
+            daemon.store().clone(),
+            pages.metrics.clone(),
+        ));
         let mut app = Self {
             source,
             settings,
@@ -252,12 +261,14 @@ impl App {
             list,
             daemon,
             pages,
+            attention,
         };
         let snapshots = app.list.snapshots();
         app.pages.start(
             app.daemon.board(),
             app.daemon.store(),
             &snapshots,
+            &app.attention,
             polling.runtime(),
         );
 
@@ -301,6 +312,10 @@ impl App {
         }
         let reloaded = self.reload_settings().await;
         self.pages.metrics.config_reloaded(reloaded.is_ok());
+        match &reloaded {
+            Ok(_) => self.attention.settings_applied(self.settings.watch_list.clone()),
+            Err(error) => self.attention.settings_rejected(format!("{error:#}")),
+        }
         let list = reloaded.unwrap_or_else(|error| {
             tracing::error!(
                 error = chain(error.as_ref()),

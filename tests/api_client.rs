@@ -646,7 +646,7 @@ async fn operations_are_listed_page_by_page() {
         .list_operations("p", "i", "n", &key(), 50, None)
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("no nextPageToken"), "{error}");
+    assert!(error.to_string().contains("pagination.nextPageToken"), "{error}");
     let server = Server::start(
         json("200 OK", r#"{"results":[{"id":1}],"pagination":{}}"#),
         Then::Close,

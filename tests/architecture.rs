@@ -346,7 +346,7 @@ fn tasks_have_an_owner_that_joins_them() {
 }
 
 /// From what starts everything to what decides: a module imports only from those after it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 23] = [
     "cli",
     "app",
     "systemd",
@@ -358,10 +358,15 @@ const ORDER: [&str; 18] = [
     "board",
     "watch_list",
     "ampersand",
+    "outbound",
     "config",
     "store",
     "simulator",
     "error",
+    "spool",
+    "stdio",
+    "open_files",
+    "signal_mask",
     "chance",
     "clock",
     "core",

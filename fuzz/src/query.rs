@@ -20,6 +20,7 @@ use backfill_watch::health::Health;
 use backfill_watch::http::{Access, Site, Sources};
 use backfill_watch::polling::{PollingSettings, Shared, Supervisor};
 use backfill_watch::record::Recorder;
+use backfill_watch::report::attention::AttentionList;
 use backfill_watch::report::metrics::Metrics;
 use backfill_watch::store::{Change, Store, Subject};
 use backfill_watch::watch_list::Snapshot;
@@ -77,12 +78,22 @@ impl Pages {
         let store = Store::in_memory();
         runtime.block_on(record(&store));
         runtime.block_on(watch_some(&settings.poll, &store, &board));
+        let list = watch::channel(Arc::new(Snapshot::default())).1;
+        let metrics = Metrics::new();
+        let attention = AttentionList::new(
+            Arc::clone(&board),
+            list.clone(),
+            "watch.list".into(),
+            store.clone(),
+            metrics.clone(),
+        );
         let sources = Sources {
+            attention: Arc::new(attention),
             health: Arc::new(Health::new(Arc::clone(&board), Duration::from_secs(1))),
             board,
-            metrics: Metrics::new(),
+            metrics,
             store,
-            list: watch::channel(Arc::new(Snapshot::default())).1,
+            list,
             polling: runtime.handle().clone(),
             per_operation: Arc::new(AtomicBool::new(true)),
         };

@@ -15,6 +15,7 @@ use crate::config::Settings;
 use crate::error::chain;
 use crate::health::Health;
 use crate::http::{Access, Listener, Server, Site, Sources};
+use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
 use crate::store::Store;
 use crate::systemd;
@@ -74,17 +75,23 @@ impl Pages {
         board: &Arc<Board>,
         store: &Store,
         list: &watch::Receiver<Arc<Snapshot>>,
+        attention: &Arc<AttentionList>,
         polling: &Handle,
     ) {
         let closing = self.closing.clone();
         let telling = systemd::keep_informed(Arc::clone(&self.health), Arc::clone(board), closing.clone());
         self.tasks.spawn(telling);
+        let (dated, until) = (Arc::clone(attention), closing.clone());
+        self.tasks.spawn(async move {
+            until.run_until_cancelled(dated.keep_dated()).await;
+        });
         let readiness = become_ready(list.clone(), Arc::clone(&self.health));
         self.tasks.spawn(readiness);
         let (Some((address, max_streams)), Some(access)) = (self.listens, &self.access) else {
             return;
         };
         let sources = Sources {
+            attention: Arc::clone(attention),
             board: Arc::clone(board),
             health: Arc::clone(&self.health),
             metrics: self.metrics.clone(),

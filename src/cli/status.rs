@@ -1,5 +1,6 @@
 //! `backfill-watch status`: what the running daemon watches.
 
+mod attention;
 mod table;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,8 +13,8 @@ use reqwest::{Client, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::exit;
 use super::output::Output;
+use super::{Failure, exit};
 use crate::clock;
 use crate::config::{Environment, Overrides, SecretSource, Settings};
 use crate::error::chain;
@@ -26,7 +27,8 @@ Examples:
 In a Dockerfile:
   HEALTHCHECK CMD [\"backfill-watch\", \"status\", \"--check\"]
 
-Exit codes: 0 the daemon answered; 1 it did not, or with --check is not alive; 2 usage or settings.";
+Exit codes: 0 all is well; 1 something is wrong (with --strict, or anything needs attention), or with --check the daemon \
+is not alive; 2 usage or settings; 3 no daemon answers.";
 
 /// How long the daemon may take for an answer; health checks are given up by others after as long.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,12 +45,16 @@ pub struct StatusArgs {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 
-    /// One JSON object, as /api/operations tells it
+    /// One JSON object with what /api/attention and /api/operations answer
     #[arg(long)]
     json: bool,
 
+    /// Exit with 1 if anything needs attention, not only errors
+    #[arg(long)]
+    strict: bool,
+
     /// Only tell by the exit code whether the daemon is alive: 0 or 1, no output
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "strict"])]
     check: bool,
 }
 
@@ -69,16 +75,20 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(if is_alive { 0 } else { exit::FAILED }));
     }
     let daemon = Daemon::find(&args)?;
+    let attention = daemon.list("/api/attention", "attention").await?.0;
     let operations = daemon.operations().await?;
+    let has_errors = attention.iter().any(|entry| entry["severity"] == "error");
+    let must_fail = has_errors || (args.strict && !attention.is_empty());
     let mut out = Output::stdout();
     if args.json {
-        let all = serde_json::json!({ "operations": operations, "next": null });
+        let all = serde_json::json!({ "attention": attention, "operations": operations, "next": null });
         out.json(&format!("{all}\n"))?;
     } else {
+        out.text(&attention::render(&attention, clock::wall()))?;
         out.text(&table::render(&operations, clock::wall()))?;
     }
     out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(if must_fail { exit::FAILED } else { 0 }))
 }
 
 async fn check(args: &StatusArgs) -> anyhow::Result<bool> {
@@ -115,27 +125,33 @@ impl Daemon {
         let mut operations = Vec::new();
         let mut path = "/api/operations".to_owned();
         loop {
-            let answer = self.get(&path).await?;
-            let status = answer.status();
-            let body = answer
-                .bytes()
-                .await
-                .with_context(|| self.broken("its answer broke off"))?;
-            let mut page: Value = serde_json::from_slice(&body).unwrap_or_default();
-            if status != StatusCode::OK {
-                let detail = page["detail"].as_str().unwrap_or("it does not say why");
-                bail!("{}", self.broken(&format!("it answered {status}: {detail}")));
-            }
-            let Value::Array(listed) = page["operations"].take() else {
-                bail!("{}", self.broken("what answers there is no backfill-watch"));
-            };
+            let (listed, next) = self.list(&path, "operations").await?;
             operations.extend(listed);
-            match page["next"].as_str() {
+            match next {
                 // Cursors are made of characters that a query takes as they are.
                 Some(next) => path = format!("/api/operations?after={next}"),
                 None => return Ok(operations),
             }
         }
+    }
+
+    /// The list of that name, and the cursor of its next page.
+    async fn list(&self, path: &str, name: &str) -> anyhow::Result<(Vec<Value>, Option<String>)> {
+        let answer = self.get(path).await?;
+        let status = answer.status();
+        let body = answer
+            .bytes()
+            .await
+            .with_context(|| self.broken("its answer broke off"))?;
+        let mut page: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if status != StatusCode::OK {
+            let detail = page["detail"].as_str().unwrap_or("it does not say why");
+            bail!("{}", self.broken(&format!("it answered {status}: {detail}")));
+        }
+        let Value::Array(listed) = page[name].take() else {
+            bail!("{}", self.broken("what answers there is no backfill-watch"));
+        };
+        Ok((listed, page["next"].as_str().map(str::to_owned)))
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<Response> {
@@ -146,11 +162,18 @@ impl Daemon {
         };
         match request.send().await {
             Ok(answer) => Ok(answer),
-            Err(error) if error.is_connect() => bail!(
-                "no daemon answers at {}: is it running, and is this its http.listen? (--config and --listen say where \
-                 to look)",
-                self.address
-            ),
+            Err(error) if error.is_connect() => {
+                let message = format!(
+                    "no daemon answers at {}: is it running, and is this its http.listen? (--config and --listen say \
+                     where to look)",
+                    self.address
+                );
+                Err(Failure {
+                    message,
+                    code: exit::UNREACHABLE,
+                }
+                .into())
+            }
             Err(error) => bail!("{}", self.broken(&chain(&error.without_url()))),
         }
     }

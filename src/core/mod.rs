@@ -4,6 +4,7 @@
 //! what is to be done goes out as values. `tests/architecture.rs` keeps it so.
 
 pub mod answer;
+pub mod attention;
 pub mod budget;
 pub mod connections;
 pub mod deadline;

@@ -32,6 +32,7 @@ pub(super) async fn metrics(
     let is_reserved = place.is_some_and(|Extension(place)| place == Place::Reserved);
     let scrape = Scrape {
         board: &sources.board,
+        attention: sources.attention.entries().await,
         list: sources.list.borrow().clone(),
         store: &sources.store,
         polling: &sources.polling,

@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::Board;
 use crate::core::connections::Place;
 use crate::health::{Health, Stage};
+use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
@@ -66,6 +67,8 @@ pub struct Sources {
     pub metrics: Metrics,
     /// The event log and the outbox.
     pub store: Store,
+    /// What is wrong now.
+    pub attention: Arc<AttentionList>,
     /// The watch list.
     pub list: watch::Receiver<Arc<Snapshot>>,
     /// The runtime that polls.
@@ -118,6 +121,7 @@ fn router(site: Arc<Site>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text::metrics))
+        .route("/api/attention", get(attention))
         .route("/api/operations", get(operations::list))
         .route("/api/operations/{id}", get(operations::one))
         .route("/api/events", get(events::page))
@@ -213,6 +217,11 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
         "same-origin",
     ),
 ];
+
+async fn attention(State(site): State<Arc<Site>>) -> Response {
+    let entries = site.sources.attention.entries().await;
+    problem::json(&serde_json::json!({ "attention": entries }))
+}
 
 async fn livez(State(site): State<Arc<Site>>) -> Response {
     match site.sources.health.check() {

@@ -12,6 +12,7 @@
 mod support;
 
 mod access;
+mod attention;
 mod bench;
 mod events;
 mod exposition;

@@ -128,7 +128,7 @@ async fn the_metrics_are_those_of_the_contract_and_well_formed() {
         ("events_total", "type=\"operation.succeeded\"", 1.0),
         ("events_total", "type=\"operation.failed\"", 0.0),
         ("poller_restarts_total", "", 0.0),
-        ("webhook_dead_letters", "endpoint=\"webhook\"", 0.0),
+        ("webhook_dead_letters", "webhook=\"webhook\"", 0.0),
     ] {
         assert_eq!(value(&families, name, labels), wanted, "{name} {labels}");
     }

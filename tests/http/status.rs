@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::bench::Bench;
 use crate::support::Setup;
 
-async fn status(bench: &Bench, arguments: &[&str]) -> Output {
+pub async fn status(bench: &Bench, arguments: &[&str]) -> Output {
     let address = bench.address.to_string();
     let mut all = vec!["--listen", &address];
     all.extend(arguments);
@@ -65,7 +65,7 @@ async fn more_operations_than_a_page_holds() {
 async fn without_a_daemon_it_says_so_in_plain_words() {
     let setup = || Setup::empty().arguments(&["--listen", "127.0.0.1:1"]);
     let plain = setup().run("status").await;
-    assert_eq!(plain.status.code(), Some(1));
+    assert_eq!(plain.status.code(), Some(3));
     let words = String::from_utf8(plain.stderr).unwrap();
     assert!(words.contains("no daemon answers at 127.0.0.1:1"), "{words}");
     let check = Setup::empty()

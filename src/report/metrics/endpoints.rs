@@ -28,6 +28,14 @@ impl Metrics {
         Some(super::lock(&self.0.endpoints).get(name)?.state())
     }
 
+    /// Whether an endpoint has no secret to sign with.
+    #[must_use]
+    pub fn lacks_secret(&self, name: &str) -> bool {
+        super::lock(&self.0.endpoints)
+            .get(name)
+            .is_some_and(|stats| stats.lacks_secret())
+    }
+
     /// What is counted where deliveries are made.
     pub(super) fn deliveries(&self, registry: &Registry) -> prometheus::Result<MetricFamily> {
         let endpoints = super::lock(&self.0.endpoints).clone();
@@ -36,7 +44,7 @@ impl Metrics {
                 "webhook_deliveries_total",
                 "Attempts to deliver an event by what became of them.",
             ),
-            &["endpoint", "outcome"],
+            &["webhook", "outcome"],
         )?;
         for (name, stats) in &endpoints {
             for outcome in DeliveryOutcome::ALL {
@@ -73,7 +81,7 @@ fn delay(endpoint: &str, stats: &DeliveryStats) -> Metric {
     histogram.set_sample_count(count);
     histogram.set_sample_sum(delays.sum);
     let mut label = LabelPair::default();
-    label.set_name("endpoint".to_owned());
+    label.set_name("webhook".to_owned());
     label.set_value(endpoint.to_owned());
     let mut metric = Metric::from_label(vec![label]);
     metric.set_histogram(histogram);
@@ -82,7 +90,7 @@ fn delay(endpoint: &str, stats: &DeliveryStats) -> Metric {
 
 /// What stands in the outbox.
 pub(super) fn backlog(registry: &Registry, stats: &[EndpointStats]) -> prometheus::Result<()> {
-    let labels = ["endpoint"];
+    let labels = ["webhook"];
     let backlog = IntGaugeVec::new(
         opts("webhook_backlog", "Events that wait to be delivered."),
         &labels,

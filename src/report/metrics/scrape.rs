@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::{Metrics, endpoints, opts};
 use crate::board::Board;
+use crate::core::attention::{Attention, AttentionKind};
 use crate::error::chain;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
@@ -21,6 +22,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Scrape<'a> {
     /// Every listed watch.
     pub board: &'a Board,
+    /// What is wrong now.
+    pub attention: Vec<Attention>,
     /// The watch list.
     pub list: Arc<Snapshot>,
     /// The state.
@@ -112,11 +115,25 @@ impl Scrape<'_> {
 
 impl Scrape<'_> {
     fn operations(&self, registry: &Registry) -> prometheus::Result<()> {
-        let operations = IntGaugeVec::new(opts("operations", "Listed operations by phase."), &["phase"])?;
-        for (phase, count) in self.board.phases().iter() {
-            operations.with_label_values(&[phase.as_str()]).set(whole(count));
+        let operations = IntGaugeVec::new(
+            opts("operations", "Listed operations by project and phase."),
+            &["project", "phase"],
+        )?;
+        for project in self.board.projects() {
+            for (phase, count) in project.phases.iter() {
+                let labels = [&*project.name, phase.as_str()];
+                operations.with_label_values(&labels).set(whole(count));
+            }
         }
-        register(registry, &operations)
+        register(registry, &operations)?;
+        let attention = IntGaugeVec::new(opts("attention", "What is wrong now, by kind."), &["kind"])?;
+        for kind in AttentionKind::ALL {
+            let entries = self.attention.iter().filter(|entry| entry.kind == kind);
+            attention
+                .with_label_values(&[kind.as_str()])
+                .set(whole(entries.count()));
+        }
+        register(registry, &attention)
     }
 
     fn watch_list(&self, registry: &Registry) -> prometheus::Result<()> {

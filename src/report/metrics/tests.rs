@@ -14,6 +14,7 @@ use crate::watch_list::Snapshot;
 async fn render(metrics: &Metrics, board: &Board) -> String {
     let scrape = Scrape {
         board,
+        attention: Vec::new(),
         list: Arc::new(Snapshot::default()),
         store: &Store::in_memory(),
         polling: &tokio::runtime::Handle::current(),
@@ -52,7 +53,7 @@ async fn closed_sets_of_labels_exist_from_the_start() {
         );
     }
     for line in [
-        "backfill_watch_operations{phase=\"running\"} 0",
+        "backfill_watch_attention{kind=\"api_unreachable\"} 0",
         "backfill_watch_poll_duration_seconds_count 0",
         "backfill_watch_poller_restarts_total 0",
         "backfill_watch_log_lines_dropped_total 0",
@@ -134,5 +135,8 @@ async fn operations_are_counted_and_not_named() {
     view.send_modify(|view| view.phases.add(Phase::Pending));
     let text = render(&Metrics::new(), &board).await;
     assert!(!text.contains("op-1"));
-    has(&text, "backfill_watch_operations{phase=\"pending\"} 1");
+    has(
+        &text,
+        "backfill_watch_operations{phase=\"pending\",project=\"p\"} 1",
+    );
 }

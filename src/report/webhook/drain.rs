@@ -221,7 +221,9 @@ impl Drain {
     }
 
     fn check_secrets(&self) {
-        if self.settings.secrets.is_empty() {
+        let is_missing = self.settings.secrets.is_empty();
+        self.endpoint.stats.note_secret(is_missing);
+        if is_missing {
             tell::no_secret(&self.endpoint.name);
         }
     }

@@ -1,6 +1,6 @@
 //! What the metrics tell of one endpoint's deliveries.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::core::retry::Permit;
@@ -84,6 +84,7 @@ pub const DELAY_BOUNDS: [f64; 12] = [
 pub struct DeliveryStats {
     /// An index into [`EndpointState::ALL`].
     state: AtomicU8,
+    lacks_secret: AtomicBool,
     outcomes: [AtomicU64; DeliveryOutcome::ALL.len()],
     delays: [AtomicU64; DELAY_BOUNDS.len() + 1],
     delay_micros: AtomicU64,
@@ -111,6 +112,12 @@ impl DeliveryStats {
         EndpointState::ALL[usize::from(self.state.load(Ordering::Relaxed))]
     }
 
+    /// Whether it has no secret to sign with, so that nothing is sent.
+    #[must_use]
+    pub fn lacks_secret(&self) -> bool {
+        self.lacks_secret.load(Ordering::Relaxed)
+    }
+
     /// The delays so far.
     #[must_use]
     pub fn delays(&self) -> Delays {
@@ -125,6 +132,10 @@ impl DeliveryStats {
 
     pub(super) fn note_state(&self, state: EndpointState) {
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_secret(&self, is_missing: bool) {
+        self.lacks_secret.store(is_missing, Ordering::Relaxed);
     }
 
     pub(super) fn note(&self, outcome: DeliveryOutcome) {

@@ -1,0 +1,205 @@
+//! What is wrong now, and what to do about it: one list that every view shows.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// How much an entry matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Nothing works as it should for a project, an endpoint or the state.
+    Error,
+    /// One thing needs a person.
+    Warning,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal, $severity:ident;)*) => {
+        /// What may be wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        pub enum AttentionKind { $($(#[$doc])* #[serde(rename = $name)] $variant,)* }
+
+        impl AttentionKind {
+            /// Every kind.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant,)*];
+
+            /// Its name.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Its severity.
+            #[must_use]
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// No poll of a project succeeds.
+    ApiUnreachable => "api_unreachable", Error;
+    /// The API rejects the key of a project.
+    CredentialsRejected => "credentials_rejected", Error;
+    /// An endpoint failed five times in a row.
+    EndpointFailing => "endpoint_failing", Error;
+    /// An endpoint answered that it is gone.
+    EndpointDisabled => "endpoint_disabled", Error;
+    /// An endpoint has no secret to sign with.
+    EndpointWithoutSecret => "endpoint_without_secret", Error;
+    /// Events were given up for an endpoint.
+    DeadLetters => "dead_letters", Error;
+    /// The watch list cannot be used.
+    WatchListUnreadable => "watch_list_unreadable", Error;
+    /// Lines of the watch list are skipped.
+    WatchListRejectedLines => "watch_list_rejected_lines", Warning;
+    /// The watch list lost nearly all of its entries.
+    WatchListShrunk => "watch_list_shrunk", Warning;
+    /// A reload found broken settings.
+    SettingsRejected => "settings_rejected", Error;
+    /// The state cannot be written.
+    StateNotWritable => "state_not_writable", Error;
+    /// The state was removed or replaced while it is in use.
+    StateRemoved => "state_removed", Error;
+    /// Rows of the state were damaged.
+    StateDamaged => "state_damaged", Error;
+}
+
+/// One thing that is wrong now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Attention {
+    /// What is wrong.
+    pub kind: AttentionKind,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The project that it concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// The operation, endpoint or file that it concerns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// What is wrong, in one sentence or two.
+    pub message: String,
+    /// What to do.
+    pub action: String,
+}
+
+impl Attention {
+    /// An entry that concerns nothing in particular.
+    #[must_use]
+    pub fn new(kind: AttentionKind, message: String, action: &str) -> Self {
+        Self {
+            kind,
+            severity: kind.severity(),
+            project: None,
+            subject: None,
+            since: None,
+            message,
+            action: action.to_owned(),
+        }
+    }
+
+    /// It concerns this project.
+    #[must_use]
+    pub fn of_project(mut self, project: &str) -> Self {
+        self.project = Some(project.to_owned());
+        self
+    }
+
+    /// It concerns this operation, endpoint or file.
+    #[must_use]
+    pub fn of_subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// It has been so since then.
+    #[must_use]
+    pub fn since(mut self, since: Option<Timestamp>) -> Self {
+        self.since = since;
+        self
+    }
+}
+
+/// Errors first, then the newest first.
+pub fn sort(entries: &mut [Attention]) {
+    entries.sort_by(|one, other| {
+        let newest_first = other.since.cmp(&one.since);
+        let by_name = (one.kind.as_str(), &one.project, &one.subject);
+        one.severity
+            .cmp(&other.severity)
+            .then(newest_first)
+            .then(by_name.cmp(&(other.kind.as_str(), &other.project, &other.subject)))
+    });
+}
+
+/// A project whose API cannot be reached, with what its last request met.
+#[must_use]
+pub fn api_unreachable(project: &str, since: Timestamp, trouble: Option<&str>) -> Attention {
+    let reason = trouble.unwrap_or("no poll succeeds");
+    let message = format!("the API is unreachable: {reason}. Figures are from before. Polls are retried.");
+    let action = "check ampersand.base_url, the network and the status of the API; nothing is lost";
+    Attention::new(AttentionKind::ApiUnreachable, message, action)
+        .of_project(project)
+        .since(Some(since))
+}
+
+/// A project whose key is rejected, with what the API said.
+#[must_use]
+pub fn credentials_rejected(project: &str, since: Timestamp, trouble: Option<&str>) -> Attention {
+    let reason = trouble.unwrap_or("the API refuses the key");
+    let message = format!("the API key is rejected: {reason}. Nothing is polled but one probe at a time.");
+    let action = "replace the API key; it is retried automatically";
+    Attention::new(AttentionKind::CredentialsRejected, message, action)
+        .of_project(project)
+        .since(Some(since))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_come_first_and_then_the_newest() {
+        let at = |text: &str| Some(text.parse().unwrap());
+        let entry = |kind, since| Attention::new(kind, String::new(), "").since(since);
+        let mut entries = vec![
+            entry(AttentionKind::WatchListShrunk, at("2026-11-23T12:00:00Z")),
+            entry(AttentionKind::DeadLetters, at("2026-11-23T10:00:00Z")),
+            entry(AttentionKind::StateRemoved, at("2026-11-23T11:00:00Z")),
+            entry(AttentionKind::StateDamaged, None),
+        ];
+        sort(&mut entries);
+        let kinds: Vec<&str> = entries.iter().map(|entry| entry.kind.as_str()).collect();
+        assert_eq!(
+            kinds,
+            [
+                "state_removed",
+                "dead_letters",
+                "state_damaged",
+                "watch_list_shrunk"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_entry_is_written_with_the_names_of_the_contract() {
+        let entry = credentials_rejected(
+            "p",
+            "2026-11-23T12:00:00Z".parse().unwrap(),
+            Some("401 Unauthorized"),
+        );
+        let json = serde_json::to_value(&entry).unwrap();
+        assert_eq!(json["kind"], "credentials_rejected");
+        assert_eq!(
+            (&json["severity"], &json["project"]),
+            (&"error".into(), &"p".into())
+        );
+        assert!(json.get("subject").is_none() && json["message"].as_str().unwrap().contains("401"));
+    }
+}

@@ -1,0 +1,240 @@
+//! Collects what is wrong now from everything that knows: the board, the endpoints, the watch list, the settings, the state.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::metrics::Metrics;
+use super::webhook::EndpointState;
+use crate::board::Board;
+use crate::core::attention::{Attention, AttentionKind, api_unreachable, credentials_rejected, sort};
+use crate::error::chain;
+use crate::store::{EndpointStats, Store};
+use crate::watch_list::Snapshot;
+
+/// How long the outbox may take to be counted; entries about endpoints are left out beyond.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often entries are looked for when nobody asks, so that each is dated.
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// Where what is wrong can be read.
+#[derive(Debug)]
+pub struct AttentionList {
+    board: Arc<Board>,
+    list: watch::Receiver<Arc<Snapshot>>,
+    store: Store,
+    metrics: Metrics,
+    own: Mutex<Own>,
+}
+
+/// What is known here alone.
+#[derive(Debug, Default)]
+struct Own {
+    watch_list: PathBuf,
+    settings_rejected: Option<(Timestamp, String)>,
+    /// When an entry without a time of its own was first seen.
+    seen: HashMap<(AttentionKind, Option<String>), Timestamp>,
+}
+
+impl AttentionList {
+    /// A list that is read from these.
+    #[must_use]
+    pub fn new(
+        board: Arc<Board>,
+        list: watch::Receiver<Arc<Snapshot>>,
+        watch_list: PathBuf,
+        store: Store,
+        metrics: Metrics,
+    ) -> Self {
+        let own = Own {
+            watch_list,
+            ..Own::default()
+        };
+        Self {
+            board,
+            list,
+            store,
+            metrics,
+            own: Mutex::new(own),
+        }
+    }
+
+    /// Settings were applied, with this watch list.
+    pub fn settings_applied(&self, watch_list: PathBuf) {
+        let mut own = self.own();
+        own.watch_list = watch_list;
+        own.settings_rejected = None;
+    }
+
+    /// Settings could not be applied, for this reason.
+    pub fn settings_rejected(&self, reason: String) {
+        let now = self.store.now();
+        let mut own = self.own();
+        let since = own.settings_rejected.as_ref().map_or(now, |(since, _)| *since);
+        own.settings_rejected = Some((since, reason));
+    }
+
+    /// Dates entries when nobody asks for them.
+    pub async fn keep_dated(&self) {
+        loop {
+            let _ = self.entries().await;
+            tokio::time::sleep(REFRESH).await;
+        }
+    }
+
+    /// What is wrong now, errors first, then newest first.
+    pub async fn entries(&self) -> Vec<Attention> {
+        let mut entries = Vec::new();
+        for view in self.board.projects() {
+            let trouble = view.api.last_trouble.as_deref();
+            let unreachable = view.api.unreachable;
+            entries.extend(unreachable.map(|since| api_unreachable(&view.name, since, trouble)));
+            let rejected = view.api.rejected;
+            entries.extend(rejected.map(|since| credentials_rejected(&view.name, since, trouble)));
+        }
+        match tokio::time::timeout(STORE_TIMEOUT, self.store.endpoint_stats()).await {
+            Ok(Ok(endpoints)) => endpoints
+                .iter()
+                .for_each(|endpoint| self.of_endpoint(endpoint, &mut entries)),
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "the outbox cannot be read"),
+            Err(_) => tracing::debug!("the outbox cannot be read in time"),
+        }
+        self.of_state(&mut entries);
+        self.of_watch_list(&mut entries);
+        if let Some((since, reason)) = &self.own().settings_rejected {
+            let message = format!("settings not applied: {reason}. The previous settings stay active.");
+            let action = "fix the settings and reload; `backfill-watch check` shows all problems";
+            entries
+                .push(Attention::new(AttentionKind::SettingsRejected, message, action).since(Some(*since)));
+        }
+        self.date(&mut entries);
+        sort(&mut entries);
+        entries
+    }
+
+    fn of_endpoint(&self, endpoint: &EndpointStats, entries: &mut Vec<Attention>) {
+        let name = &*endpoint.name;
+        let error = endpoint.last_error.as_deref().unwrap_or("no answer");
+        let mut add = |kind, message: String, action: &str| {
+            entries.push(Attention::new(kind, message, action).of_subject(name));
+        };
+        match self.metrics.endpoint_state(name) {
+            Some(EndpointState::Probing) => add(
+                AttentionKind::EndpointFailing,
+                format!(
+                    "webhook \"{name}\" fails: {error}. {} events wait.",
+                    endpoint.backlog
+                ),
+                "check the receiver; one waiting event is sent as a probe until it succeeds",
+            ),
+            Some(EndpointState::Disabled) => add(
+                AttentionKind::EndpointDisabled,
+                format!("webhook \"{name}\" answered 410 Gone; sending stops until the next reload"),
+                "correct its url or remove the webhook from the settings, then reload",
+            ),
+            Some(EndpointState::Open | EndpointState::Paused) | None => {}
+        }
+        if self.metrics.lacks_secret(name) {
+            add(
+                AttentionKind::EndpointWithoutSecret,
+                format!("webhook \"{name}\" has no readable secret; nothing is sent to it"),
+                "put its secret in place; it is read again automatically",
+            );
+        }
+        if endpoint.dead_letters > 0 {
+            add(
+                AttentionKind::DeadLetters,
+                format!(
+                    "{} events were given up for webhook \"{name}\": {error}",
+                    endpoint.dead_letters
+                ),
+                "fix the receiver, then run `backfill-watch replay --dead-letters`",
+            );
+        }
+    }
+
+    fn of_state(&self, entries: &mut Vec<Attention>) {
+        let health = self.store.health();
+        if let Some(what) = health.removed {
+            let message =
+                format!("the state was removed or replaced while it is in use: {what}. Nothing is recorded.");
+            let action = "put the files back, or restart the daemon to begin with what is there";
+            entries.push(Attention::new(AttentionKind::StateRemoved, message, action));
+        } else if let Some(reason) = health.unwritable {
+            let message = format!("the state cannot be written: {reason}. Events wait; nothing is lost.");
+            let action = "make room or fix the permissions of state_dir; it is retried every second";
+            entries.push(Attention::new(AttentionKind::StateNotWritable, message, action));
+        }
+        if health.damaged_rows > 0 {
+            let message = format!(
+                "{} damaged rows of the state were moved aside; the log names them",
+                health.damaged_rows
+            );
+            let action = "check the disk; restore a backup if what is named matters";
+            entries.push(Attention::new(AttentionKind::StateDamaged, message, action));
+        }
+    }
+
+    fn of_watch_list(&self, entries: &mut Vec<Attention>) {
+        let list = self.list.borrow().clone();
+        let file = self.own().watch_list.display().to_string();
+        let mut add = |kind, since, message, action: &str| {
+            let entry = Attention::new(kind, message, action);
+            entries.push(entry.of_subject(file.clone()).since(since));
+        };
+        if let Some(problem) = list.problem.as_deref().filter(|_| !list.is_awaited()) {
+            add(
+                AttentionKind::WatchListUnreadable,
+                None,
+                format!(
+                    "the watch list cannot be used: {}. The last good list stays active.",
+                    chain(problem)
+                ),
+                "fix the file; it is read again automatically",
+            );
+        } else if let Some(rejected) = list
+            .file()
+            .map(|list| list.rejected_total)
+            .filter(|total| *total > 0)
+        {
+            add(
+                AttentionKind::WatchListRejectedLines,
+                None,
+                format!("{rejected} lines of the watch list are skipped"),
+                "run `backfill-watch check`, which names them",
+            );
+        }
+        if let Some(removal) = list.pending_removal {
+            add(
+                AttentionKind::WatchListShrunk,
+                Some(removal.since),
+                format!(
+                    "the watch list lost nearly all entries; {} are removed soon",
+                    removal.entries
+                ),
+                "restore the file, or run `backfill-watch reload` or send SIGHUP to remove them at once",
+            );
+        }
+    }
+
+    /// Dates entries that have no time of their own by when they were first seen.
+    fn date(&self, entries: &mut [Attention]) {
+        let now = self.store.now();
+        let mut own = self.own();
+        let before = std::mem::take(&mut own.seen);
+        for entry in entries.iter_mut().filter(|entry| entry.since.is_none()) {
+            let key = (entry.kind, entry.subject.clone());
+            let since = before.get(&key).copied().unwrap_or(now);
+            entry.since = Some(since);
+            own.seen.insert(key, since);
+        }
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
