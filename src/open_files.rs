@@ -1,5 +1,6 @@
 //! How many files the process may have open at a time: connections, the state and the watch list count.
 
+use crate::error::chain;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Raises the limit as far as an ordinary user may. Does nothing where the system refuses it.
@@ -10,7 +11,10 @@ pub fn raise_limit() {
         maximum: limit.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%error, "the limit of open files cannot be raised; fewer connections are served");
+        tracing::debug!(
+            error = chain(&error),
+            "the limit of open files cannot be raised; fewer connections are served"
+        );
     }
 }
 

@@ -274,13 +274,7 @@ async fn a_project_of_which_nothing_is_found_is_3_with_words() {
     bench.add_running("b");
     let bench = bench.variable("BACKFILL_WATCH_POLL__NOT_FOUND_GRACE", "0s");
     let ended = bench.watch("--project mistyped a b");
-    ended.assert(
-        3,
-        &[
-            "project mistyped",
-            "not one of the 2 watched operations was found",
-        ],
-    );
+    ended.assert(3, &["project mistyped", "the API does not know the project"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -434,9 +428,10 @@ async fn an_outage_is_told_and_so_is_its_end() {
         "op",
         [
             Reply::Normal,
-            Reply::Reset,
+            Reply::Html,
             Reply::Garbage,
-            Reply::Reset,
+            Reply::Html,
+            Reply::Garbage,
             Reply::Normal,
         ],
     );
@@ -503,7 +498,13 @@ async fn a_list_of_several_pages_is_listed_whole_through_mishaps() {
     }
     bench.simulator.faults().script(
         "list",
-        [Reply::Normal, Reply::Reset, Reply::Normal, Reply::Normal],
+        [
+            Reply::Normal,
+            Reply::Reset,
+            Reply::Garbage,
+            Reply::Normal,
+            Reply::Normal,
+        ],
     );
     let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID} -o ids");
     let ids = bench.run(&list);

@@ -182,6 +182,7 @@ impl Watching {
         let many = u32::try_from(self.session.targets.len() / 500).unwrap_or(u32::MAX);
         let mut frames = tokio::time::interval(FRAME.saturating_mul(many.saturating_add(1)));
         frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changes = self.session.changes();
         loop {
             let event = tokio::select! {
                 // Events before the end that they tell.
@@ -190,6 +191,12 @@ impl Watching {
                 () = &mut deadline => return End::TimedOut,
                 Some(event) = self.session.events.recv() => event,
                 () = &mut finished => return End::Over,
+                // An outage may begin and end between two frames.
+                Ok(()) = changes.changed() => {
+                    self.session.refresh_projects();
+                    self.hint();
+                    continue;
+                }
                 _ = frames.tick() => {
                     self.show().await;
                     continue;
@@ -209,12 +216,17 @@ impl Watching {
         }
     }
 
-    /// Brings what is shown up to date.
-    async fn show(&mut self) {
-        self.session.refresh().await;
+    /// Prints what no event reports.
+    fn hint(&mut self) {
         for hint in self.session.new_hints() {
             self.output.hint(&hint);
         }
+    }
+
+    /// Brings what is shown up to date.
+    async fn show(&mut self) {
+        self.session.refresh().await;
+        self.hint();
         self.output.draw(|| picture(&self.session));
     }
 

@@ -10,6 +10,8 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Frame;
 
+use crate::error::chain;
+
 /// About how many bytes a part has. It is what a client that does not read keeps in memory.
 pub(super) const PART: usize = 8 * 1024;
 /// How long a part may take to make: the disk may be slow. What comes later would keep the connection busy for nothing.
@@ -115,7 +117,7 @@ impl<P: Parts> HttpBody for PartsBody<P> {
                 Some(Ok(Frame::data(part)))
             }
             Err(error) => {
-                tracing::debug!(error = crate::error::chain(&*error), "an answer broke off");
+                tracing::debug!(error = chain(&*error), "an answer broke off");
                 Some(Err(error))
             }
         })

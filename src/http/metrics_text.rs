@@ -17,6 +17,7 @@ use crate::board::{Board, Unavailable, WatchFilter};
 use crate::clock;
 use crate::core::connections::Place;
 use crate::core::watch_list::WatchKey;
+use crate::error::chain;
 use crate::report::metrics::{CONTENT_TYPE, OperationSeries, Scrape};
 
 /// How long the outbox may take to be counted: scrapes time out after 10 s by default.
@@ -43,7 +44,10 @@ pub(super) async fn metrics(
         },
     };
     let fixed = sources.metrics.render(&scrape).await.map_err(|error| {
-        tracing::error!(%error, "the metrics cannot be written: this is a bug, please report it");
+        tracing::error!(
+            error = chain(&error),
+            "the metrics cannot be written: this is a bug, please report it"
+        );
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the metrics cannot be written; see the log",

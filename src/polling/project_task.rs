@@ -196,6 +196,10 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Lets requests through. Returns when the gate is to be asked again.
     fn admit(&mut self, now: Duration) -> Option<Duration> {
+        if self.is_recording {
+            // What is being recorded may close the gate.
+            return None;
+        }
         loop {
             match self.gate.admit(now) {
                 Admission::Admit(admitted) => {

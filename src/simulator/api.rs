@@ -53,7 +53,11 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         router = router
             .route(&one, get(operation))
             .route(&format!("{one}/logs"), get(logs))
-            .route(&format!("{installation}/operations"), get(list));
+            .route(&format!("{installation}/operations"), get(list))
+            .route(
+                &format!("{base}/projects/{{project}}/integrations"),
+                get(integrations),
+            );
     }
     router.fallback(unknown).with_state(api)
 }
@@ -100,6 +104,21 @@ async fn list(
         Err(problem) => (*problem).into_response(),
     };
     api.stage.answer("list", &uri, &line, normal).await
+}
+
+/// No integrations: who asks wants to know whether the project is there.
+async fn integrations(
+    State(api): State<Arc<Api>>,
+    Path(project): Path<String>,
+    Extension(line): Extension<Line>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let normal = || match api.admit(&project, &headers) {
+        Ok(_) => Json(serde_json::json!([])).into_response(),
+        Err(problem) => (*problem).into_response(),
+    };
+    api.stage.answer("integrations", &uri, &line, normal).await
 }
 
 async fn unknown(State(api): State<Arc<Api>>, Extension(line): Extension<Line>, uri: Uri) -> Response {

@@ -45,6 +45,7 @@ use crate::clock::Wall;
 use crate::core::project::Project;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
+use crate::error::chain;
 use change::{Record, StateRow};
 use request::{Read, Reply, Write};
 
@@ -139,7 +140,7 @@ impl Store {
                 tracing::error!(
                     id = %watch.key,
                     is_rebuilt = watch.is_rebuilt,
-                    error = &error as &dyn std::error::Error,
+                    error = chain(&error),
                     "the stored state of a watch is damaged, and cannot be stored again"
                 );
             }

@@ -69,7 +69,7 @@ async fn killed_and_started_again(starve: impl FnOnce(&Daemon), signals: &[i32])
     let inbox = Inbox::open(0);
     let ids: Vec<String> = (0..30).map(|n| format!("op{n}")).collect();
     for (id, n) in ids.iter().zip(0..) {
-        let life = Duration::from_millis(500 + n * 300);
+        let life = Duration::from_millis(500 + n * 600);
         simulator.add_waiting(SimulatedOperation::new(id, life, 10_000));
     }
     let setup = inbox.subscribe(Setup::new(&simulator).list(&ids));

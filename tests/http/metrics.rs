@@ -9,7 +9,8 @@ use crate::exposition::{Family, parse};
 use crate::support::skip;
 
 /// Every name of the contract, and its kind.
-const NAMES: [(&str, &str); 29] = [
+const NAMES: [(&str, &str); 30] = [
+    ("attention", "gauge"),
     ("operations", "gauge"),
     ("polls_total", "counter"),
     ("poll_unusable_members_total", "counter"),

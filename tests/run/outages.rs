@@ -46,13 +46,17 @@ async fn a_project_that_never_knew_any_of_its_operations_is_the_one_that_is_wron
         add(&simulator, id);
         simulator.faults().miss(id, Missing::Always);
     }
+    simulator.faults().miss("integrations", Missing::Always);
     let daemon = Setup::new(&simulator)
         .set("poll.not_found_grace", "500ms")
         .list(&ids)
         .start();
     let unreachable = daemon.event("api.unreachable").await;
     assert!(
-        unreachable["reason"].as_str().unwrap().contains("3"),
+        unreachable["reason"]
+            .as_str()
+            .unwrap()
+            .contains("does not know the project"),
         "{unreachable:?}"
     );
     let asked = simulator.requests().not_found;

@@ -1,7 +1,7 @@
 //! The operations that the command line or standard input names.
 
 use std::collections::HashSet;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -60,7 +60,7 @@ fn gather(ids: &[String], stdin: &[u8], projects: &[Arc<str>]) -> Result<WatchLi
             let list = parse(stdin, projects);
             problems.extend(rejected(&list));
             for ignored in &list.without_deadline {
-                let _ = writeln!(io::stderr(), "warning: standard input, {ignored}");
+                notice(&format!("warning: standard input, {ignored}"));
             }
             if list.entries.is_empty() && list.rejected_total == 0 {
                 problems

@@ -106,10 +106,20 @@ impl Session {
         self.daemon.finished()
     }
 
+    /// Changes when a project has changed.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.daemon.board().changed()
+    }
+
+    /// Reads the projects from the board.
+    pub(super) fn refresh_projects(&mut self) {
+        self.projects = self.daemon.board().projects();
+    }
+
     /// Reads the board.
     pub(super) async fn refresh(&mut self) {
+        self.refresh_projects();
         let board = Arc::clone(self.daemon.board());
-        self.projects = board.projects();
         // What was read last stays when the project's task is being restarted.
         if let Ok(watches) = board.all(WatchFilter::default()).await {
             let keys = watches.iter().enumerate();
