@@ -955,7 +955,8 @@ impl State {
         let index = PROJECTS.iter().position(|project| *project == name).unwrap();
         let least = self
             .since(now.saturating_sub(seconds(3600)))
-            .map(|knobs| knobs.unreachable_after)
+            // Pauses without a success count as an outage, too.
+            .map(|knobs| knobs.unreachable_after.min(knobs.max_retry_after))
             .min();
         let least = least.unwrap_or_default();
         let of = &mut self.projects[index];
@@ -963,7 +964,8 @@ impl State {
             EventType::ApiUnreachable => {
                 // Answers may have come while this was being written; some tolerance for how long that took.
                 let last = of.answered.iter().rev().find(|at| **at < asked);
-                if last.is_some_and(|at| now.saturating_sub(*at) + seconds(20) < least) {
+                let is_refused = of.last == Some(Kind::Refused);
+                if !is_refused && last.is_some_and(|at| now.saturating_sub(*at) + seconds(20) < least) {
                     return Err("the API was reached".to_owned());
                 }
                 (&mut of.unreachable, true)
