@@ -9,7 +9,8 @@ use crate::exposition::{Family, parse};
 use crate::support::skip;
 
 /// Every name of the contract, and its kind.
-const NAMES: [(&str, &str); 30] = [
+const NAMES: [(&str, &str); 31] = [
+    ("state_damaged_rows", "gauge"),
     ("attention", "gauge"),
     ("operations", "gauge"),
     ("polls_total", "counter"),
