@@ -117,9 +117,9 @@ async fn the_metrics_are_those_of_the_contract_and_well_formed() {
         assert!(name.starts_with("process_") || known.contains(name), "{name}");
     }
     for (name, labels, wanted) in [
-        ("operations", "phase=\"running\"", 1.0),
-        ("operations", "phase=\"succeeded\"", 1.0),
-        ("operations", "phase=\"stalled\"", 0.0),
+        ("operations", "phase=\"running\",project=\"my-project\"", 1.0),
+        ("operations", "phase=\"succeeded\",project=\"my-project\"", 1.0),
+        ("operations", "phase=\"stalled\",project=\"my-project\"", 0.0),
         ("watch_list_entries", "", 2.0),
         ("watch_list_rejected_lines", "", 1.0),
         ("watch_list_repeated_lines", "", 1.0),
