@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::bench::Bench;
 use crate::exposition::{Family, parse};
-use crate::support::skip;
+use crate::support::{skip, until_answered};
 
 /// Every name of the contract, and its kind.
 const NAMES: [(&str, &str); 31] = [
@@ -105,7 +105,13 @@ async fn the_metrics_are_those_of_the_contract_and_well_formed() {
     bench.simulator.set_api_keys("my-project", ["another".to_owned()]);
     bench.daemon.event("api.credentials_rejected").await;
 
-    let text = bench.text("/metrics").await;
+    // The read model follows the event at once, but after it.
+    let text = until_answered("the metrics show it", async || {
+        let text = bench.text("/metrics").await;
+        let shown = text.contains("backfill_watch_api_credentials_valid{project=\"my-project\"} 0");
+        if shown { Ok(text) } else { Err(text) }
+    })
+    .await;
     promtool_is_content_with(&text);
     let families = parse(&text);
     for (name, kind) in NAMES {

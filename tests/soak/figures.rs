@@ -65,11 +65,12 @@ impl Meter {
             let name = format!("backfill_watch_{name}");
             let values = metrics.lines().filter_map(|line| {
                 let rest = line.strip_prefix(&name)?;
-                rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next())?
+                rest.starts_with([' ', '{', ','])
+                    .then(|| rest.rsplit(' ').next())?
             });
             values.map(|value| value.parse::<f64>().unwrap()).sum()
         };
-        let running = "operations{phase=\"running\"}";
+        let running = "operations{phase=\"running\"";
         Figures {
             memory: figure(self.process, "VmRSS") as f64,
             files: self.entries("fd"),
