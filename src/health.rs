@@ -32,6 +32,8 @@ pub struct Health {
 
 /// How late a poll that nothing holds back may start.
 const LATE: Duration = Duration::from_secs(30);
+/// How long the tasks of a process that was stopped may take to notice that it runs again.
+const CATCH_UP: Duration = Duration::from_millis(500);
 /// How many request time-outs a poll may outlive.
 const TIMEOUTS: u32 = 3;
 
@@ -136,6 +138,17 @@ impl Health {
     #[must_use]
     pub fn stages(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
+    }
+
+    /// As [`Health::check`], for a process that may just have been continued: its tasks get a moment to catch up.
+    ///
+    /// # Errors
+    /// As [`Health::check`].
+    pub async fn check_patiently(&self) -> Result<(), Sick> {
+        if self.check().is_err() {
+            tokio::time::sleep(CATCH_UP).await;
+        }
+        self.check()
     }
 
     /// Whether due polls get started and finished.

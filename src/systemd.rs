@@ -144,7 +144,7 @@ async fn tell_alive(health: &Health) {
     };
     let mut was_alive = true;
     loop {
-        let alive = health.check();
+        let alive = health.check_patiently().await;
         match &alive {
             Ok(()) => {
                 notify(&[NotifyState::Watchdog]);

@@ -224,7 +224,7 @@ async fn attention(State(site): State<Arc<Site>>) -> Response {
 }
 
 async fn livez(State(site): State<Arc<Site>>) -> Response {
-    match site.sources.health.check() {
+    match site.sources.health.check_patiently().await {
         Ok(()) => plain("alive\n"),
         // Which poll it is stands in the log and behind the token, not here.
         Err(_) => Problem::new(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,7 @@ use super::answers::{Done, HeldBack, OF_PROJECT, logs, poll, project};
 use super::changes::ChangeLog;
 use super::checkpoints::Checkpoints;
 use super::listing::{Change, Listing};
-use super::requests::Requests;
+use super::requests::{Ended, Requests};
 use super::watches::{Number, Watches};
 use super::{PollingSettings, Shared};
 use crate::ampersand::Fetch;
@@ -32,6 +32,8 @@ use crate::error::chain;
 const BATCH: usize = 64;
 /// This many alarms are served before messages have their turn: all watches may be due at once.
 const ALARMS: usize = 256;
+/// A task that wakes up this much too late did not run in between: the process was stopped, or the machine slept.
+const SUSPENSION: Duration = Duration::from_secs(5);
 /// A gate that had kept up for this long before is worth a line again.
 const SATURATION_REPORT: Duration = Duration::from_mins(10);
 /// From this many of the operations that left the list the project learns at start how long others take.
@@ -54,8 +56,10 @@ pub(super) struct ProjectTask<F> {
     pub shared: Arc<Shared<F>>,
     pub inlets: Inlets,
     pub settings: Arc<PollingSettings>,
-    /// What steady time counts from.
+    /// What steady time counts from. It moves on by the time in which the process did not run.
     pub start: Instant,
+    /// When the next beat was due at the latest.
+    planned: Option<Duration>,
     pub watches: Watches,
     pub kinds: Kinds,
     pub gate: Gate<Number>,
@@ -77,6 +81,16 @@ pub(super) struct ProjectTask<F> {
     saturated: Option<Duration>,
 }
 
+/// What woke the task.
+enum Woken {
+    Request(Ended),
+    Job(Result<Done, JoinError>),
+    List(Change),
+    Question(Question),
+    Settings,
+    Alarm,
+}
+
 impl<F: Fetch> ProjectTask<F> {
     /// Runs the project until `cancel`.
     pub async fn run(name: Arc<str>, shared: Arc<Shared<F>>, inlets: Inlets, cancel: CancellationToken) {
@@ -92,15 +106,25 @@ impl<F: Fetch> ProjectTask<F> {
             {
                 alarm.as_mut().reset(task.start + next);
             }
-            tokio::select! {
+            task.planned = next;
+            let woken = tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                ended = task.requests.next() => task.request_ended(ended),
-                Some(joined) = task.jobs.join_next(), if !task.jobs.is_empty() => task.job_ended(joined),
-                Some(change) = task.inlets.list.recv() => task.change(change),
-                Some(question) = task.inlets.questions.recv() => task.answer_question(question),
-                Ok(()) = task.inlets.settings.changed() => task.apply_settings(),
-                () = &mut alarm, if next.is_some() => {}
+                ended = task.requests.next() => Woken::Request(ended),
+                Some(joined) = task.jobs.join_next(), if !task.jobs.is_empty() => Woken::Job(joined),
+                Some(change) = task.inlets.list.recv() => Woken::List(change),
+                Some(question) = task.inlets.questions.recv() => Woken::Question(question),
+                Ok(()) = task.inlets.settings.changed() => Woken::Settings,
+                () = &mut alarm, if next.is_some() => Woken::Alarm,
+            };
+            task.discount_suspension();
+            match woken {
+                Woken::Request(ended) => task.request_ended(ended),
+                Woken::Job(joined) => task.job_ended(joined),
+                Woken::List(change) => task.change(change),
+                Woken::Question(question) => task.answer_question(question),
+                Woken::Settings => task.apply_settings(),
+                Woken::Alarm => {}
             }
         }
         task.stop().await;
@@ -143,6 +167,7 @@ impl<F: Fetch> ProjectTask<F> {
             inlets,
             settings,
             start,
+            planned: None,
             watches: Watches::default(),
             kinds,
             health,
@@ -160,6 +185,21 @@ impl<F: Fetch> ProjectTask<F> {
         };
         task.publish();
         task
+    }
+
+    /// Time in which the process or the machine did not run counts for nothing: no poll is late and nothing stalls by it.
+    fn discount_suspension(&mut self) {
+        let late = self
+            .planned
+            .map_or(Duration::ZERO, |planned| self.now().saturating_sub(planned));
+        if late > SUSPENSION {
+            tracing::info!(
+                project = &*self.name,
+                seconds = late.as_secs_f64(),
+                "the process did not run for a while; this time does not count"
+            );
+            self.start += late;
+        }
     }
 
     /// Takes what is at hand, decides, starts what may start. Returns when the next beat is due at the latest.

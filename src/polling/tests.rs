@@ -688,6 +688,25 @@ async fn a_403_is_the_operations_own_when_another_watch_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn time_in_which_the_process_did_not_run_counts_for_nothing() {
+    let bench = Bench::start();
+    let health = Health::new(Arc::clone(&bench.board), 10 * SECOND);
+    bench
+        .script()
+        .play("a", &[Act::Count(1), Act::Count(1), Act::Count(1)]);
+    bench.list("a\n").await;
+    pass(4).await;
+    // As long as a stall takes, twice.
+    tokio::time::advance(Duration::from_hours(2)).await;
+    assert!(health.check_patiently().await.is_ok());
+    pass(120).await;
+    assert_eq!(bench.events("a").await, [(EventType::Started, 1)]);
+    let gaps = bench.script().gaps("a");
+    assert_eq!(gaps[..2], INTERVALS[..2]);
+    assert_eq!(gaps[3..6], INTERVALS[3..6], "the schedule continues: {gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn pages_and_changes_are_what_the_watches_are() {
     let lines: String = (0..2_500).map(|n| format!("op-{n:04} n={}\n", n % 2)).collect();
     let bench = Bench::of(&lines).await;
