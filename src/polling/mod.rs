@@ -4,14 +4,18 @@
 //! A project task owns everything of its project by value: watches, pollers, gate and health. Its loop takes messages,
 //! decides, and starts what was decided. Requests and commits are tasks whose results are messages.
 
+mod admission;
 mod answers;
 mod changes;
 mod checkpoints;
+mod decisions;
 mod listing;
+mod project_changes;
 mod project_task;
 mod requests;
 mod runner;
 mod supervisor;
+mod view;
 mod watches;
 
 #[cfg(test)]

@@ -1,0 +1,298 @@
+//! What an observation means for one watch, and what follows when it is recorded.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::answers::Done;
+use super::project_changes::ProjectChange;
+use super::project_task::ProjectTask;
+use super::requests::panic_message;
+use super::watches::Number;
+use crate::ampersand::Fetch;
+use crate::core::answer::{Answer, LogAnswer};
+use crate::core::event::EventType;
+use crate::core::log_line::LogLine;
+use crate::core::poller::{Decided, Gathering, LogRequest, Poller, Visit};
+use crate::core::watch::{Context, Next, Step, Watch};
+use crate::error::chain;
+use crate::store::{Change, CommitError, Subject};
+
+/// An event waits for the log lines it carries no longer than this, the gate included.
+const LOGS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether an event carries the last lines of its operation's log.
+fn has_logs(event_type: EventType) -> bool {
+    matches!(event_type, EventType::Failed | EventType::Stalled)
+}
+
+/// What a watch observes.
+pub(super) enum Observation {
+    Answer(Box<Answer>, Visit),
+    /// The time to give up has come.
+    Expiry,
+}
+
+impl<F: Fetch> ProjectTask<F> {
+    /// The time to give up the watch has come.
+    pub(super) fn give_up(&mut self, number: Number) {
+        self.decide(number, Observation::Expiry);
+    }
+
+    /// What an observation means for the watch. A panic costs this watch a restart and no other anything.
+    pub(super) fn decide(&mut self, number: Number, observation: Observation) {
+        let now = self.now();
+        let Some(slot) = self.watches.get(number) else {
+            return;
+        };
+        let watched = &*slot.watched;
+        let key = self.key(&watched.id);
+        let poll = &self.settings.poll;
+        let held = match &observation {
+            Observation::Answer(_, visit) => self.gate.held(now).saturating_sub(visit.held_before.get()),
+            Observation::Expiry => Duration::ZERO,
+        };
+        let cx = Context {
+            key: &key,
+            labels: &watched.labels,
+            rules: &poll.rules,
+            pace: &poll.pace,
+            kinds: &self.kinds,
+            now: self.shared.recorder.now(),
+            elapsed: now.saturating_sub(slot.observed.get()),
+            held,
+            chance: self.shared.chance.draw(),
+            others_refused: self.watches.are_others_refused(number),
+            project_proven: self.health.proven_ago(self.moment()),
+            project_answered: self.health.answered_ago(self.moment()),
+        };
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            let mut watch = watched.watch.clone();
+            let step = match &observation {
+                Observation::Answer(answer, _) => watch.observe(answer, &cx),
+                Observation::Expiry => watch.give_up(&cx),
+            };
+            (watch, step)
+        }));
+        let (mut watch, step) = match decided {
+            Ok(decided) => decided,
+            Err(panic) => return self.panicked(number, &panic_message(&*panic)),
+        };
+        watch.share(Some(&watched.watch), &mut self.kinds);
+        if step.events.is_empty() {
+            return self.advance(number, watch, &step, now, true);
+        }
+        let decided = Box::new(Decided {
+            watch,
+            step,
+            observed: now,
+        });
+        let mut events = decided.step.events.iter();
+        if events.any(|event| has_logs(event.event_type)) {
+            self.gather(number, decided, now);
+        } else {
+            self.record_watch(number, decided);
+        }
+    }
+
+    /// The log of an operation was asked for. While the API asks for a pause, the lines are waited for.
+    pub(super) fn logs_answered(&mut self, number: Number, answer: LogAnswer) {
+        let now = self.now();
+        let ticket = match answer {
+            LogAnswer::Lines(lines) => return self.gathered(number, lines),
+            LogAnswer::Failed(_) => return self.gathered(number, Vec::new()),
+            LogAnswer::Throttled { wait, .. } => {
+                let mut health = self.health.clone();
+                health.throttle(wait, &self.context());
+                self.set_health(health);
+                self.gate.join(number, now)
+            }
+            LogAnswer::Unprocessed(_) => self.gate.join_front(number, now),
+        };
+        match self.watches.get_mut(number).map(|slot| &mut slot.poller) {
+            Some(Poller::Gathering(gathering)) => gathering.request = LogRequest::Queued(ticket),
+            _ => self.gate.leave(ticket),
+        }
+    }
+
+    /// An event waits for the last lines of its operation's log.
+    pub(super) fn gather(&mut self, number: Number, decided: Box<Decided>, now: Duration) {
+        let Some(slot) = self.watches.get_mut(number) else {
+            return;
+        };
+        let request = LogRequest::Queued(self.gate.join(number, now));
+        slot.poller = Poller::Gathering(Box::new(Gathering { decided, request }));
+        self.watches.set_alarm(number, Some(now + LOGS_TIMEOUT));
+    }
+
+    /// The lines are there, or do not come.
+    pub(super) fn gathered(&mut self, number: Number, lines: Vec<LogLine>) {
+        let Some(slot) = self.watches.get_mut(number) else {
+            return;
+        };
+        let Poller::Gathering(gathering) = std::mem::replace(&mut slot.poller, Poller::Recording) else {
+            return;
+        };
+        let mut decided = gathering.decided;
+        for event in &mut decided.step.events {
+            match event.event_type {
+                EventType::Failed => event.attach_logs(lines.clone()),
+                EventType::Stalled => event.attach_stall_context(lines.clone(), None, None),
+                _ => {}
+            }
+        }
+        self.record_watch(number, decided);
+    }
+
+    pub(super) fn record_watch(&mut self, number: Number, mut decided: Box<Decided>) {
+        let Some(key) = self.watches.get(number).map(|slot| self.key(&slot.watched.id)) else {
+            return;
+        };
+        self.start_recording(number);
+        let recorder = self.shared.recorder.clone();
+        let recording = async move {
+            let watch = Box::new(std::mem::take(&mut decided.watch));
+            let change = Change {
+                subject: Subject::Watch(key, watch),
+                events: std::mem::take(&mut decided.step.events),
+            };
+            let result = recorder.record(&change).await;
+            if let Subject::Watch(_, watch) = change.subject {
+                decided.watch = *watch;
+            }
+            Done::Watch {
+                number,
+                decided,
+                result,
+            }
+        };
+        self.jobs.spawn_on(recording, &self.shared.background);
+    }
+
+    pub(super) fn watch_recorded(
+        &mut self,
+        number: Number,
+        decided: Decided,
+        result: Result<(), CommitError>,
+    ) {
+        let is_leaving = self
+            .watches
+            .get(number)
+            .is_none_or(|slot| slot.poller.is_leaving());
+        match result {
+            Ok(()) if is_leaving => {
+                if let Some(slot) = self.watches.get_mut(number) {
+                    // It does not count any more, but may be put back.
+                    slot.watched.watch = decided.watch;
+                    slot.watched.is_unrecorded = false;
+                }
+                self.departs_after_commit(number);
+            }
+            Err(_) if is_leaving => {
+                self.departs_after_commit(number);
+            }
+            Ok(()) => {
+                let Decided {
+                    watch,
+                    step,
+                    observed,
+                } = decided;
+                self.advance(number, watch, &step, observed, false);
+            }
+            Err(error) => {
+                if decided.watch.is_in_sight() {
+                    self.keep_sight(number);
+                }
+                self.unrecorded(number, &error);
+            }
+        }
+    }
+
+    /// The watch moves on.
+    pub(super) fn advance(
+        &mut self,
+        number: Number,
+        watch: Watch,
+        step: &Step,
+        observed: Duration,
+        is_unrecorded: bool,
+    ) {
+        if let Some(slot) = self.watches.get_mut(number) {
+            slot.observed = observed.into();
+            slot.setbacks = 0;
+        }
+        if step.next == Next::Over {
+            watch.teach(&mut self.kinds);
+        }
+        self.watches.replace_watch(number, watch, is_unrecorded);
+        self.note_change(number);
+        match step.next {
+            Next::PollAfter(wait) => self.sleep(number, observed.saturating_add(wait)),
+            Next::Over => {
+                if let Some(slot) = self.watches.get_mut(number) {
+                    slot.poller = Poller::Finished;
+                }
+                self.watches.set_alarm(number, None);
+                self.watches_changed();
+            }
+        }
+        if self.watches.are_all_refused() {
+            self.change_project(ProjectChange::AllRefused);
+        }
+        if step.doubts_project {
+            self.ask_for_project();
+        }
+    }
+
+    /// What was observed could not be recorded; that the operation was seen is true all the same.
+    pub(super) fn keep_sight(&mut self, number: Number) {
+        if let Some(slot) = self.watches.get_mut(number) {
+            slot.watched.watch.keep_sight();
+            slot.watched.is_unrecorded = true;
+        }
+    }
+
+    /// An observation could not be recorded: the watch has not moved on, and the next poll finds the same again.
+    pub(super) fn unrecorded(&mut self, number: Number, error: &CommitError) {
+        if let Some(slot) = self.watches.get(number) {
+            tracing::debug!(
+                project = &*self.name,
+                operation_id = &*slot.watched.id,
+                error = chain(error),
+                "an observation could not be recorded; the next poll finds it again"
+            );
+        }
+        let _ = self.set_back(number);
+    }
+
+    /// A request or a decision of this watch panicked.
+    pub(super) fn panicked(&mut self, number: Number, panic: &str) {
+        let wait = self.set_back(number);
+        if let Some(slot) = self.watches.get(number) {
+            tracing::error!(
+                project = &*self.name,
+                operation_id = &*slot.watched.id,
+                panic,
+                restart_in_seconds = wait.as_secs_f64(),
+                "a poller panicked: this is a bug, please report it; the watch continues"
+            );
+        }
+        self.shared.metrics.poller_restarted();
+        self.inlets.view.send_if_modified(|view| {
+            view.restarts += 1;
+            false
+        });
+        self.is_view_changed = true;
+    }
+
+    /// The poller starts again with backoff.
+    pub(super) fn set_back(&mut self, number: Number) -> Duration {
+        let now = self.now();
+        let Some(slot) = self.watches.get_mut(number) else {
+            return Duration::ZERO;
+        };
+        slot.setbacks = slot.setbacks.saturating_add(1);
+        let wait = self.settings.poll.pace.after_attempts(slot.setbacks);
+        self.sleep(number, now.saturating_add(wait));
+        wait
+    }
+}

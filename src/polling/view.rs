@@ -1,0 +1,78 @@
+//! What the project publishes for readers.
+
+use std::time::Duration;
+
+use super::project_task::ProjectTask;
+use crate::ampersand::Fetch;
+use crate::board::{Failing, Pause};
+use crate::clock;
+use crate::core::answer::Answer;
+
+impl<F: Fetch> ProjectTask<F> {
+    /// Publishes what readers see. They are woken only by what changes rarely.
+    pub(super) fn publish(&mut self) {
+        let mut is_changed = std::mem::take(&mut self.is_view_changed);
+        let at = |steady: Duration| self.start + steady;
+        self.inlets.view.send_if_modified(|view| {
+            is_changed |= view.phases != self.watches.phases();
+            view.pulse.next_due = self.watches.next_alarm().map(at);
+            view.pulse.oldest_request = self.requests.oldest().map(at);
+            view.gate.waiting = self.gate.waiting();
+            view.gate.in_flight = self.gate.in_flight();
+            view.phases = self.watches.phases();
+            if is_changed {
+                view.generation = self.listing.applied();
+                view.gate.limits = self.gate.limits();
+                let api = &mut view.api;
+                api.unreachable = self.health.unreachable_since();
+                api.rejected = self.health.rejected_since();
+            }
+            is_changed
+        });
+        if is_changed {
+            self.shared.board.announce();
+        }
+    }
+
+    /// Publishes what an answer says of the API.
+    pub(super) fn publish_answer(&mut self, answer: &Answer) {
+        let instant = clock::instant();
+        let pause_until = self.health.paused_until().map(|until| self.start + until);
+        let mut is_changed = false;
+        self.inlets.view.send_if_modified(|view| {
+            let api = &mut view.api;
+            is_changed =
+                !matches!(answer, Answer::Operation(_)) || api.failing.is_some() || !api.was_answered;
+            match answer {
+                Answer::Failed(failure) | Answer::Unprocessed(failure) => {
+                    let failing = api.failing.get_or_insert(Failing {
+                        since: instant,
+                        polls: 0,
+                    });
+                    failing.polls = failing.polls.saturating_add(1);
+                    api.last_trouble = Some(failure.reason.as_str().into());
+                    return false;
+                }
+                Answer::Throttled { reason, .. } => {
+                    api.last_trouble = Some(reason.as_str().into());
+                    api.pause = pause_until.map(|until| Pause {
+                        until,
+                        reason: reason.as_str().into(),
+                    });
+                }
+                Answer::NotFound(reason)
+                | Answer::Refused(reason)
+                | Answer::Unauthorized(reason)
+                | Answer::Forbidden(reason) => api.last_trouble = Some(reason.as_str().into()),
+                Answer::Operation(_) => {}
+            }
+            if !matches!(answer, Answer::Throttled { .. }) && api.pause.is_some() {
+                api.pause = None;
+            }
+            api.was_answered = true;
+            api.failing = None;
+            false
+        });
+        self.is_view_changed |= is_changed;
+    }
+}
