@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::UdpSocket;
@@ -33,9 +34,11 @@ struct Names {
 impl Names {
     /// `None` where this user may not serve names: the port is fixed.
     async fn serve(answer: Answer) -> Option<Self> {
-        // All of 127/8 is this host; the address of this process is its own.
+        // All of 127/8 is this host; each test of this process has an address of its own. Process IDs have 22 bits.
+        static TESTS: AtomicU8 = AtomicU8::new(0);
+        let test = TESTS.fetch_add(1, Ordering::Relaxed) % 4;
         let [_, a, b, c] = std::process::id().to_be_bytes();
-        let address = SocketAddr::from((Ipv4Addr::new(127, 16 | a, b, c.max(1)), 53));
+        let address = SocketAddr::from((Ipv4Addr::new(127, (16 | a % 64) + 64 * test, b, c.max(1)), 53));
         let socket = match UdpSocket::bind(address).await {
             Ok(socket) => socket,
             Err(error) => return skip(&format!("names cannot be served on {address}: {error}")),
