@@ -13,7 +13,7 @@ use hyper::body::Frame;
 use crate::error::chain;
 
 /// About how many bytes a part has. It is what a client that does not read keeps in memory.
-pub(super) const PART: usize = 6 * 1024;
+pub(super) const PART: usize = 8 * 1024;
 /// How long a part may take to make: the disk may be slow. What comes later would keep the connection busy for nothing.
 pub(super) const PART_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -22,7 +22,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 const MAX: usize = 1_000;
 
 /// This many are copied at a time: what a reader that does not read keeps in memory.
-const COPIES: usize = 16;
+const COPIES: usize = 4;
 
 /// A page, in parts: each operation is read when its part is made.
 struct Page {

@@ -212,6 +212,16 @@ impl<F: Fetch> ProjectTask<F> {
             };
             self.job_ended(joined);
         }
+        // Answers may never run out, and the others must have their turn all the same.
+        if let Ok(change) = self.inlets.list.try_recv() {
+            self.change(change);
+        }
+        if let Ok(question) = self.inlets.questions.try_recv() {
+            self.answer_question(question);
+        }
+        if self.inlets.settings.has_changed().unwrap_or(false) {
+            self.apply_settings();
+        }
         let now = self.now();
         for _ in 0..ALARMS {
             let Some(number) = self.watches.pop_alarm(now) else {
