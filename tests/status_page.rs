@@ -332,10 +332,10 @@ async fn a_lost_connection_is_told_and_mended() {
     let all =
         "return [...document.querySelectorAll('li.watch')].every((row) => row.dataset.phase === 'running')";
     browser.until(all, |all| *all == true).await;
-    // The browser itself tells the refused connections; the page has nothing to say.
+    // The browser itself logs refused connections, and the 503 of a daemon that starts. The page logs nothing.
     for entry in browser.console().await {
         assert!(
-            entry.contains("net::ERR_") && entry.contains("\"network\""),
+            (entry.contains("net::ERR_") || entry.contains("status of 503")) && entry.contains("\"network\""),
             "{entry}"
         );
     }

@@ -146,6 +146,11 @@ impl<T: Copy> Gate<T> {
         }
     }
 
+    /// The caller asks again after a time in which it let nothing through. That time is not caught up.
+    pub fn reopen(&mut self, now: Duration) {
+        self.free_since = now;
+    }
+
     /// Whether requests go out one by one, as probes.
     #[must_use]
     pub fn is_probing(&self) -> bool {

@@ -62,6 +62,8 @@ impl<F: Fetch> ProjectTask<F> {
         result: Result<(), CommitError>,
     ) {
         self.is_recording = false;
+        let now = self.now();
+        self.gate.reopen(now);
         match &result {
             Ok(()) => self.set_health(health),
             Err(_) => self.health.keep_reach(&health),

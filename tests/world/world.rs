@@ -806,7 +806,7 @@ impl State {
                 };
                 self.check_operation(&key, event.event_type, data)
             }
-            None => self.check_project(&project, event.event_type, asked),
+            None => self.check_project(&project, event.event_type, data, asked),
         }
     }
 
@@ -950,7 +950,13 @@ impl State {
         Ok(())
     }
 
-    fn check_project(&mut self, name: &str, event_type: EventType, asked: Duration) -> Result<(), String> {
+    fn check_project(
+        &mut self,
+        name: &str,
+        event_type: EventType,
+        data: &Value,
+        asked: Duration,
+    ) -> Result<(), String> {
         let now = self.now();
         let index = PROJECTS.iter().position(|project| *project == name).unwrap();
         let least = self
@@ -971,7 +977,9 @@ impl State {
                 (&mut of.unreachable, true)
             }
             EventType::ApiReachable => {
-                if of.answered.is_empty() {
+                // A project whose last operation has left is not polled, so it is no longer unreachable either.
+                let has_none = data["reason"] == "no operation of the project is polled any more";
+                if of.answered.is_empty() && !has_none {
                     return Err("the API was not reached".to_owned());
                 }
                 (&mut of.unreachable, false)

@@ -89,6 +89,18 @@ fn slots_bound_what_is_in_flight_and_allow_no_burst_when_they_are_free_again() {
 }
 
 #[test]
+fn time_in_which_the_caller_let_nothing_through_is_not_caught_up() {
+    let mut gate = gate(10, 10.0);
+    for who in 0..3 {
+        gate.join(who, Duration::ZERO);
+    }
+    assert_eq!(who(gate.admit(Duration::ZERO)), Some(0));
+    gate.reopen(140 * MILLI);
+    assert_eq!(who(gate.admit(140 * MILLI)), Some(1));
+    assert_eq!(gate.admit(140 * MILLI), Admission::WaitUntil(240 * MILLI));
+}
+
+#[test]
 fn nothing_starts_in_a_pause_and_the_pause_does_not_count_as_waiting() {
     let mut gate = gate(10, 1000.0);
     gate.join(0, Duration::ZERO);
