@@ -1,7 +1,7 @@
 //! Secrets that come back in what others say, in whatever spelling, are replaced before anything is stored, logged or
 //! shown.
 //!
-//! A text is searched as it is, and again after each round of decoding (see [`spelling`]): a spelling may be
+//! A text is searched as it is, and again after each round of decoding (see `spelling`): a spelling may be
 //! percent-encoded, JSON-escaped or written as HTML entities, in whole or in part, several times over. What is replaced
 //! is the part of the text that was decoded to the secret. Base64 and hexadecimal forms are searched for as well.
 

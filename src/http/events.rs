@@ -67,15 +67,23 @@ impl Parts for Page {
         if self.is_finished() {
             return Ok(None);
         }
-        let step = self.log.read(self.wanted).await?;
+        let (events, next, more) = match self.log.read(self.wanted).await {
+            Ok(step) => (step.events, Some(step.next), step.more),
+            // What came next was removed while the page was read: the page ends, and its cursor reports the gap.
+            Err(EventsError::Expired) if self.list.has_begun() => {
+                (Vec::new(), self.log.after().cloned(), false)
+            }
+            Err(error) => return Err(error),
+        };
         let part = self.list.part().map(|mut part| {
-            for event in &step.events {
+            for event in &events {
                 part.push(event.to_json().as_bytes());
             }
-            self.wanted -= step.events.len();
-            if self.wanted == 0 || step.events.is_empty() || !step.more {
+            self.wanted -= events.len();
+            if self.wanted == 0 || events.is_empty() || !more {
                 // A cursor has no characters that JSON escapes.
-                part.finish(format!("\"{}\"", step.next).as_bytes());
+                let next = next.map_or_else(|| "null".to_owned(), |cursor| format!("\"{cursor}\""));
+                part.finish(next.as_bytes());
             }
             part.into_bytes()
         });
@@ -84,5 +92,60 @@ impl Parts for Page {
 
     fn is_finished(&self) -> bool {
         self.list.is_finished()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+    use crate::core::event::{Event, EventType};
+    use crate::core::watch::Watch;
+    use crate::core::watch_list::WatchKey;
+    use crate::store::{Change, Store, Subject};
+
+    #[tokio::test]
+    async fn a_page_ends_before_what_is_removed_while_it_is_read() {
+        let store = Store::in_memory();
+        let now = clock::wall();
+        let keys: Vec<WatchKey> = (0..20)
+            .map(|number| WatchKey {
+                project: "p".into(),
+                operation: format!("op-{number}").into(),
+            })
+            .collect();
+        for key in &keys {
+            let data = Watch::default().data(key, &Vec::new(), now);
+            let change = Change {
+                subject: Subject::Watch(key.clone(), Box::default()),
+                events: vec![Event::operation(key, EventType::Started, "1", now, data)],
+            };
+            store.commit(&change).await.unwrap();
+        }
+        let mut page = Page {
+            log: LogReader::new(store.clone(), None, EventFilter::default()),
+            wanted: 20,
+            list: JsonList::new("events"),
+        };
+        let mut text = page.next().await.unwrap().unwrap().to_vec();
+        assert!(!page.is_finished());
+        store.set_unlisted(keys, now).await.unwrap();
+        store
+            .prune(now + Duration::from_hours(1), Duration::ZERO)
+            .await
+            .unwrap();
+        while let Some(part) = page.next().await.unwrap() {
+            text.extend_from_slice(&part);
+        }
+        let page: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert!(
+            (1..20).contains(&page["events"].as_array().unwrap().len()),
+            "{page}"
+        );
+        let next = cursor(page["next"].as_str()).unwrap();
+        let gone = store.events_after(next, 1, EventFilter::default()).await;
+        assert!(matches!(gone, Err(EventsError::Expired)));
     }
 }

@@ -40,6 +40,11 @@ impl JsonList {
         self.progress == Progress::End
     }
 
+    /// Whether a part of it is made.
+    pub(super) fn has_begun(&self) -> bool {
+        self.progress != Progress::Beginning
+    }
+
     /// The next part; `None` after the end.
     pub(super) fn part(&mut self) -> Option<ListPart<'_>> {
         if self.is_finished() {
