@@ -38,7 +38,7 @@ impl Names {
         static TESTS: AtomicU8 = AtomicU8::new(0);
         let test = TESTS.fetch_add(1, Ordering::Relaxed) % 4;
         let [_, a, b, c] = std::process::id().to_be_bytes();
-        let address = SocketAddr::from((Ipv4Addr::new(127, (16 | a % 64) + 64 * test, b, c.max(1)), 53));
+        let address = SocketAddr::from((Ipv4Addr::new(127, (16 | (a % 64)) + 64 * test, b, c.max(1)), 53));
         let socket = match UdpSocket::bind(address).await {
             Ok(socket) => socket,
             Err(error) => return skip(&format!("names cannot be served on {address}: {error}")),
