@@ -99,6 +99,15 @@ fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
             });
         }
     }
+    if let Some(path) = svg {
+        let lines = outcomes.schedules().map(|(name, outcomes)| chart::Line {
+            name,
+            polls: mean_polls(outcomes.iter()),
+            delays: sorted(outcomes.iter()),
+        });
+        std::fs::write(&path, chart::draw(&lines))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     Outcomes::of(&corpus(seed, SHORT, OPERATIONS), seed)?.rows("10 s to 3 min, all", |_| true);
 
     learning(seed)?;
@@ -114,15 +123,6 @@ fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
     }
     if !mixes::table()? {
         println!("\nNot every row meets its goals.");
-    }
-    if let Some(path) = svg {
-        let lines = outcomes.schedules().map(|(name, outcomes)| chart::Line {
-            name,
-            polls: mean_polls(outcomes.iter()),
-            delays: sorted(outcomes.iter()),
-        });
-        std::fs::write(&path, chart::draw(&lines))
-            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
