@@ -46,7 +46,7 @@ impl Budget {
         self.slept = self.slept.min(elapsed.as_secs_f32());
     }
 
-    /// The sleep before this poll is over: counts what plain backoff did in it.
+    /// The sleep before this poll has ended: counts what plain backoff did in it.
     pub fn settle(&mut self, plain: &mut impl Plain) {
         let slept = f64::from(std::mem::take(&mut self.slept));
         if slept > 0.0 {

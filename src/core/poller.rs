@@ -218,6 +218,34 @@ impl Poller {
         }
     }
 
+    /// Takes the doubt about an answer, if there is one. What follows is decided by the caller.
+    pub fn take_doubt(&mut self) -> Option<Box<Doubt>> {
+        match std::mem::replace(self, Self::Recording) {
+            Self::Doubting(doubt) => Some(doubt),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// Takes the decision that waits for log lines, if there is one, to be recorded.
+    pub fn take_gathering(&mut self) -> Option<Box<Gathering>> {
+        match std::mem::replace(self, Self::Recording) {
+            Self::Gathering(gathering) => Some(gathering),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// Whether the watch was removed and put back before it had left.
+    #[must_use]
+    pub fn is_returning(&self) -> bool {
+        matches!(self, Self::Leaving(leaving) if leaving.returns.is_some())
+    }
+
     /// Whether the watch was removed.
     #[must_use]
     pub fn is_leaving(&self) -> bool {

@@ -109,8 +109,10 @@ impl<F: Fetch> ProjectTask<F> {
         self.jobs.spawn_on(
             async move {
                 let mut result = Ok(());
-                for batch in states.chunks(BATCH) {
-                    result = store.checkpoint(batch.to_vec()).await;
+                let mut states = states.into_iter().peekable();
+                while states.peek().is_some() {
+                    let batch = states.by_ref().take(BATCH).collect();
+                    result = result.and(store.checkpoint(batch).await);
                 }
                 Done::Checkpointed {
                     numbers: Vec::new(),

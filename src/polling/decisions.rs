@@ -129,7 +129,7 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
-        let Poller::Gathering(gathering) = std::mem::replace(&mut slot.poller, Poller::Recording) else {
+        let Some(gathering) = slot.poller.take_gathering() else {
             return;
         };
         let mut decided = gathering.decided;
@@ -174,22 +174,17 @@ impl<F: Fetch> ProjectTask<F> {
         decided: Decided,
         result: Result<(), CommitError>,
     ) {
-        let is_leaving = self
-            .watches
-            .get(number)
-            .is_none_or(|slot| slot.poller.is_leaving());
+        if self.departs_after_commit(number) {
+            if result.is_ok()
+                && let Some(slot) = self.watches.get_mut(number)
+            {
+                // It does not count any more, but may be put back.
+                slot.watched.watch = decided.watch;
+                slot.watched.is_unrecorded = false;
+            }
+            return;
+        }
         match result {
-            Ok(()) if is_leaving => {
-                if let Some(slot) = self.watches.get_mut(number) {
-                    // It does not count any more, but may be put back.
-                    slot.watched.watch = decided.watch;
-                    slot.watched.is_unrecorded = false;
-                }
-                self.departs_after_commit(number);
-            }
-            Err(_) if is_leaving => {
-                self.departs_after_commit(number);
-            }
             Ok(()) => {
                 let Decided {
                     watch,

@@ -120,7 +120,7 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
-        let was_returning = matches!(&slot.poller, Poller::Leaving(leaving) if leaving.returns.is_some());
+        let was_returning = slot.poller.is_returning();
         if slot.poller.put_back(Arc::clone(&labels)) {
             listing.returning += usize::from(!was_returning);
         } else {
@@ -161,7 +161,7 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
-        let was_returning = matches!(&slot.poller, Poller::Leaving(leaving) if leaving.returns.is_some());
+        let was_returning = slot.poller.is_returning();
         let id = Arc::clone(&slot.watched.id);
         match slot.poller.remove() {
             Removal::Again => {

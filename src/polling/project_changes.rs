@@ -9,7 +9,6 @@ use super::project_task::ProjectTask;
 use crate::ampersand::Fetch;
 use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::event::Event;
-use crate::core::poller::Poller;
 use crate::core::project::{Concerns, Project};
 use crate::store::{Change, CommitError, Subject};
 
@@ -110,10 +109,7 @@ impl<F: Fetch> ProjectTask<F> {
             let Some(slot) = self.watches.get_mut(number) else {
                 continue;
             };
-            if !matches!(slot.poller, Poller::Doubting(_)) {
-                continue;
-            }
-            let Poller::Doubting(doubt) = std::mem::replace(&mut slot.poller, Poller::Recording) else {
+            let Some(doubt) = slot.poller.take_doubt() else {
                 continue;
             };
             if self.health.has_credentials() {

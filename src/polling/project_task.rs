@@ -54,7 +54,7 @@ pub(super) struct ProjectTask<F> {
     /// What steady time counts from. It moves on by the time in which the process did not run.
     pub start: Instant,
     /// When the next beat was due at the latest.
-    planned: Option<Duration>,
+    planned: Duration,
     pub watches: Watches,
     pub kinds: Kinds,
     pub gate: Gate<Number>,
@@ -96,13 +96,11 @@ impl<F: Fetch> ProjectTask<F> {
         };
         let mut alarm = std::pin::pin!(sleep_until(task.start));
         loop {
-            let next = task.beat();
-            if let Some(next) = next
-                && alarm.deadline() != task.start + next
-            {
-                alarm.as_mut().reset(task.start + next);
+            task.planned = task.beat();
+            let deadline = task.start + task.planned;
+            if alarm.deadline() != deadline {
+                alarm.as_mut().reset(deadline);
             }
-            task.planned = next;
             let woken = tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
@@ -111,7 +109,7 @@ impl<F: Fetch> ProjectTask<F> {
                 Some(change) = task.inlets.list.recv() => Woken::List(change),
                 Some(question) = task.inlets.questions.recv() => Woken::Question(question),
                 Ok(()) = task.inlets.settings.changed() => Woken::Settings,
-                () = &mut alarm, if next.is_some() => Woken::Alarm,
+                () = &mut alarm => Woken::Alarm,
             };
             task.discount_suspension();
             match woken {
@@ -163,7 +161,7 @@ impl<F: Fetch> ProjectTask<F> {
             inlets,
             settings,
             start,
-            planned: None,
+            planned: Duration::ZERO,
             watches: Watches::default(),
             kinds,
             health,
@@ -185,9 +183,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Time in which the process or the machine did not run counts for nothing: no poll is late and nothing stalls by it.
     fn discount_suspension(&mut self) {
-        let late = self
-            .planned
-            .map_or(Duration::ZERO, |planned| self.now().saturating_sub(planned));
+        let late = self.now().saturating_sub(self.planned);
         if late > SUSPENSION {
             tracing::info!(
                 project = &*self.name,
@@ -199,7 +195,7 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// Takes what is at hand, decides, starts what may start. Returns when the next beat is due at the latest.
-    fn beat(&mut self) -> Option<Duration> {
+    fn beat(&mut self) -> Duration {
         for _ in 0..BATCH {
             let Some(ended) = self.requests.try_next() else {
                 break;
@@ -234,10 +230,10 @@ impl<F: Fetch> ProjectTask<F> {
         self.depart();
         let checkpoint = self.checkpoint(now);
         self.publish();
-        [self.watches.next_alarm(), gate, load, Some(checkpoint)]
+        [self.watches.next_alarm(), gate, load]
             .into_iter()
             .flatten()
-            .min()
+            .fold(checkpoint, Duration::min)
     }
 
     /// Other settings apply from now on.

@@ -14,7 +14,7 @@ const CAPACITY: usize = 8 * 1024 * 1024;
 /// How long the end of a command waits for what is not yet written.
 const FLUSH: Duration = Duration::from_secs(10);
 
-/// Writes in order, and never blocks whoever prints. Clones write to the same queue.
+/// Writes in order, and never blocks the caller. Clones write to the same queue.
 #[derive(Debug, Clone)]
 pub struct Background {
     spool: Spool<(Stream, Vec<u8>)>,

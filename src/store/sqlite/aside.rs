@@ -48,7 +48,7 @@ statements! {
     );
 }
 
-/// Moves a row aside. `None` when it is gone by now.
+/// Moves a row aside, unless it is gone by now.
 pub(super) fn move_aside(
     conn: &Connection,
     bad: BadRow,
