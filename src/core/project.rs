@@ -218,11 +218,15 @@ impl Project {
         self.next_probe = now.steady;
     }
 
-    /// What `next` came from could not be recorded, so that it is found again; that the API answered, or did not, is
-    /// true all the same.
+    /// What `next` came from could not be recorded, so that it is found again. Whether the API answered, what that
+    /// proved, and the pause that it asked for are true all the same.
     pub fn keep_reach(&mut self, next: &Self) {
         self.failing = next.failing;
         self.answered = next.answered;
+        self.proven = next.proven;
+        self.paused_until = next.paused_until;
+        self.throttles = next.throttles;
+        self.throttled = next.throttled;
     }
 
     /// Forgets a doubt about the credentials, since no other watch is left to settle it.
@@ -658,6 +662,23 @@ mod tests {
         bench.project.keep_reach(&unrecorded);
         bench.pass(1);
         assert_eq!(bench.meet("a", &failed(), false).1, NOTHING);
+    }
+
+    #[test]
+    fn a_pause_is_kept_though_the_outage_that_it_became_could_not_be_recorded() {
+        let mut bench = Bench::new();
+        let _ = bench.meet("a", &throttled(Some(120)), false);
+        bench.pass(900);
+        let mut unrecorded = bench.project.clone();
+        let (_, events) = unrecorded.observe("a", &throttled(Some(120)), false, false, &bench.context());
+        assert_eq!(events.len(), 1);
+        bench.project.keep_reach(&unrecorded);
+        assert_eq!(bench.paused_for(), Some(120));
+        bench.pass(120);
+        assert_eq!(
+            bench.meet("a", &throttled(Some(120)), false).1,
+            ["api.unreachable"]
+        );
     }
 
     #[test]

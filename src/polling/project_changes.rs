@@ -65,7 +65,11 @@ impl<F: Fetch> ProjectTask<F> {
         self.gate.reopen(now);
         match &result {
             Ok(()) => self.set_health(health),
-            Err(_) => self.health.keep_reach(&health),
+            Err(_) => {
+                let mut kept = self.health.clone();
+                kept.keep_reach(&health);
+                self.set_health(kept);
+            }
         }
         self.is_view_changed = true;
         if let Some((answered, concerns)) = then
