@@ -2,11 +2,13 @@
 //! one core. What is measured by its processor time has the other; else it may use both.
 //!
 //! `cargo bench --bench daemon -- memory|million|sidecar|cpu|saturated|lag|queries|start|line|size|all`. For `cpu`, `GO_POLLER` names
-//! a program to measure beside ours: `GO_POLLER BASE LIST INITIAL_MS MAX_MS CONNECTIONS`. `saturated` wants `wrk`.
+//! a program to measure beside ours: `GO_POLLER BASE LIST INITIAL_MS MAX_MS CONNECTIONS`. `saturated` wants `wrk`. For `cpu` and
+//! `memory`, `BEFORE` names another version of the binary to measure in the same run.
 
 use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ mod bare;
 #[path = "daemon/measured.rs"]
 mod measured;
 
-use measured::{Api, Daemon, Folder, Measured, ids};
+use measured::{Api, Daemon, Folder, Measured, binary, binary_before, ids};
 
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
@@ -70,13 +72,14 @@ struct Cost {
 
 impl Cost {
     /// Of watches that are polled every `interval`. Their first polls are spread over most of it, so that the pace is even.
-    fn of(count: usize, interval: Duration) -> anyhow::Result<Self> {
+    fn of(binary: &Path, count: usize, interval: Duration) -> anyhow::Result<Self> {
         const LOOK: Duration = Duration::from_secs(20);
         let api = Api::start()?;
         let seconds = format!("{}s", interval.as_secs());
         let rate = 1.25 * count as f64 / interval.as_secs_f64();
         let begin = clock::instant();
-        let daemon = Daemon::start(
+        let daemon = Daemon::start_of(
+            binary,
             &api,
             &ids(count, ""),
             &[
@@ -104,12 +107,12 @@ impl Cost {
 }
 
 /// Prints a table of what so many watches cost that are polled so often, and returns the last row.
-fn costs(rows: &[(usize, Duration)]) -> anyhow::Result<Cost> {
+fn costs(binary: &Path, rows: &[(usize, Duration)]) -> anyhow::Result<Cost> {
     println!("| watches | every | polls/s | start | CPU a poll | resident | at most | a watch |");
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let mut last = None;
     for (count, interval) in rows {
-        let cost = Cost::of(*count, *interval)?;
+        let cost = Cost::of(binary, *count, *interval)?;
         println!(
             "| {count} | {} min | {:.0} | {:.2} s | {:.0} µs | {:.1} MiB | {:.1} MiB | {:.2} KiB |",
             interval.as_secs() / 60,
@@ -126,7 +129,12 @@ fn costs(rows: &[(usize, Duration)]) -> anyhow::Result<Cost> {
 }
 
 fn memory() -> anyhow::Result<()> {
-    let of_most = costs(&[1_000, 10_000, 100_000].map(|count| (count, Duration::from_mins(1))))?;
+    let rows = [1_000, 10_000, 100_000].map(|count| (count, Duration::from_mins(1)));
+    if let Some(before) = binary_before() {
+        println!("{}:", before.display());
+        costs(&before, &rows)?;
+    }
+    let of_most = costs(&binary(), &rows)?;
     let a_watch = of_most.resident / 100_000.0 / 1024.0;
     tell(
         "resident memory a watch, of 100,000",
@@ -139,7 +147,7 @@ fn memory() -> anyhow::Result<()> {
 
 /// A million watches, every ten minutes; takes twenty.
 fn million() -> anyhow::Result<()> {
-    let million = costs(&[(1_000_000, Duration::from_mins(10))])?;
+    let million = costs(&binary(), &[(1_000_000, Duration::from_mins(10))])?;
     let most = million.most_resident / MEBIBYTE;
     tell(
         "resident memory of a million watches, at most",
@@ -191,28 +199,35 @@ fn cpu() -> anyhow::Result<()> {
             .args(["100", "100", "64"]);
         command
     });
-    let (mut ours, mut bare_polls, mut go_polls) = (Vec::new(), Vec::new(), Vec::new());
+    let of_daemon = |binary: &Path| {
+        let settings = [
+            ("poll__initial_interval", "100ms"),
+            ("poll__min_interval", "100ms"),
+            ("poll__max_interval", "100ms"),
+            ("poll__adaptive", "false"),
+            ("ampersand__max_requests_per_second", "100000"),
+            ("ampersand__max_concurrent_requests", "64"),
+        ];
+        a_poll(&*Daemon::pinned(binary, &api, &ids(WATCHES, ""), &settings)?)
+    };
+    let (mut ours, mut before_polls, mut bare_polls, mut go_polls) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let daemon = Daemon::pinned(
-            &api,
-            &ids(WATCHES, ""),
-            &[
-                ("poll__initial_interval", "100ms"),
-                ("poll__min_interval", "100ms"),
-                ("poll__max_interval", "100ms"),
-                ("poll__adaptive", "false"),
-                ("ampersand__max_requests_per_second", "100000"),
-                ("ampersand__max_concurrent_requests", "64"),
-            ],
-        )?;
-        ours.push(a_poll(&daemon)?);
-        drop(daemon);
+        ours.push(of_daemon(&binary())?);
+        if let Some(before) = binary_before() {
+            before_polls.push(of_daemon(&before)?);
+        }
         bare_polls.push(a_poll(&Measured::start(&bare)?)?);
         if let Some(go) = &go {
             go_polls.push(a_poll(&Measured::start(go)?)?);
         }
     }
     beside("a bare reqwest loop", &ours, &bare_polls, 1.3);
+    if before_polls.is_empty() {
+        println!("skipped: the version before, since BEFORE names none");
+    } else {
+        beside("the version before", &ours, &before_polls, 1.0);
+    }
     if go.is_some() {
         beside("the Go loop", &ours, &go_polls, 0.45);
     } else {
@@ -246,6 +261,7 @@ fn beside(other: &str, ours: &[f64], theirs: &[f64], goal: f64) {
 fn saturated() -> anyhow::Result<()> {
     let api = Api::start()?;
     let daemon = Daemon::pinned(
+        &binary(),
         &api,
         &ids(1_000, ""),
         &[

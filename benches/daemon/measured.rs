@@ -17,6 +17,11 @@ pub fn binary() -> PathBuf {
     std::env::var_os("BINARY").map_or_else(|| env!("CARGO_BIN_EXE_backfill-watch").into(), PathBuf::from)
 }
 
+/// Another version of the binary, which `BEFORE` names: it is measured in turns with the one above.
+pub fn binary_before() -> Option<PathBuf> {
+    std::env::var_os("BEFORE").map(PathBuf::from)
+}
+
 /// What is measured by its processor time has the first core, the API another.
 const MEASURED_CORE: &str = "0";
 const API_CORE: &str = "1";
@@ -207,19 +212,40 @@ impl std::ops::Deref for Daemon {
 impl Daemon {
     /// Watches these lines; `settings` are environment names in lower case.
     pub fn start(api: &Api, lines: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        Self::on(BOTH_CORES, api, lines, settings)
+        Self::of(&binary(), BOTH_CORES, api, lines, settings)
     }
 
-    /// As [`Daemon::start`], on one core.
-    pub fn pinned(api: &Api, lines: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        Self::on(MEASURED_CORE, api, lines, settings)
+    /// As [`Daemon::start`], of this binary.
+    pub fn start_of(
+        binary: &Path,
+        api: &Api,
+        lines: &str,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        Self::of(binary, BOTH_CORES, api, lines, settings)
     }
 
-    fn on(cores: &str, api: &Api, lines: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+    /// As [`Daemon::start_of`], on one core.
+    pub fn pinned(
+        binary: &Path,
+        api: &Api,
+        lines: &str,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        Self::of(binary, MEASURED_CORE, api, lines, settings)
+    }
+
+    fn of(
+        binary: &Path,
+        cores: &str,
+        api: &Api,
+        lines: &str,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let folder = Folder::new()?.with_list(lines)?;
         // Free when this is dropped; nobody else asks for one here.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new(binary());
+        let mut command = Command::new(binary);
         command
             .args(["run", "--listen", &address.to_string(), "--watch-list"])
             .arg(folder.list())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backfill_watch::core::schedule::Pace;
 use backfill_watch::simulator::{Course, Estimate, Random, SimulatedOperation};
 
-use super::{Backfill, COURSES, LONG, Outcome, SEED, SEEDS, backoff, mean_delay, mean_polls, replay};
+use super::{Backfill, COURSES, LONG, Outcome, SEED, SEEDS, SHORT, backoff, mean_delay, mean_polls, replay};
 
 /// How many backfills of a mix are watched on each seed.
 const OPERATIONS: usize = 1_000;
@@ -17,6 +17,9 @@ const DELAY: f64 = 1.0;
 const PREDICTED: f64 = 0.5;
 /// The part of a turn that spreads any number of points evenly over it.
 const GOLDEN: f64 = 0.618_033_988_75;
+
+/// The shortest and the longest duration of backfills that end within seconds, in seconds.
+const SECONDS: (f64, f64) = (0.1, 10.0);
 
 /// How many kinds the backfills of a mix are of.
 #[derive(Clone, Copy, PartialEq)]
@@ -200,9 +203,11 @@ const ADVERSARIES: &[(&str, f64, Mix)] = &[
         })
     }),
     ("estimates a third of the total", 1.0, |seed| {
-        wrong(seed, 1.0 / 3.0)
+        drawn(seed, own, LONG, Course::Linear, |_| Estimate::Wrong(1.0 / 3.0))
     }),
-    ("estimates three times the total", 1.1, |seed| wrong(seed, 3.0)),
+    ("estimates three times the total", 1.1, |seed| {
+        drawn(seed, own, LONG, Course::Linear, |_| Estimate::Wrong(3.0))
+    }),
     ("estimates wrong by any factor up to 4", 1.0, |seed| {
         each(seed, |random| {
             let factor = 4_f64.powf(2.0 * random.next_f64() - 1.0);
@@ -215,85 +220,56 @@ const ADVERSARIES: &[(&str, f64, Mix)] = &[
         })
     }),
     ("counts that stall, then jump", 1.0, |seed| {
-        each(seed, |random| {
-            (
-                random.next_u64() as usize,
-                log_between(random, LONG),
-                Course::Stall,
-                estimate(random),
-            )
-        })
+        drawn(seed, own, LONG, Course::Stall, estimate)
     }),
     ("rates that slow down, no estimate", 1.0, |seed| {
-        each(seed, |random| {
-            (
-                random.next_u64() as usize,
-                log_between(random, LONG),
-                Course::FastFirst,
-                Estimate::Missing,
-            )
-        })
+        drawn(seed, own, LONG, Course::FastFirst, missing)
     }),
     ("over within seconds, each its own kind", 1.0, |seed| {
-        each(seed, |random| {
-            (
-                random.next_u64() as usize,
-                log_between(random, (0.1, 10.0)),
-                Course::Linear,
-                estimate(random),
-            )
-        })
+        drawn(seed, own, SECONDS, Course::Linear, estimate)
     }),
     ("over within seconds, one kind", 1.0, |seed| {
-        each(seed, |random| {
-            (
-                0,
-                log_between(random, (0.1, 10.0)),
-                Course::Linear,
-                estimate(random),
-            )
-        })
+        drawn(seed, one, SECONDS, Course::Linear, estimate)
     }),
     ("10 s to 3 min, no estimate, one kind", 1.0, |seed| {
-        each(seed, |random| {
-            (
-                0,
-                log_between(random, super::SHORT),
-                Course::Linear,
-                Estimate::Missing,
-            )
-        })
+        drawn(seed, one, SHORT, Course::Linear, missing)
     }),
     ("10 s to 3 min, no estimate, own", 1.0, |seed| {
-        each(seed, |random| {
-            (
-                random.next_u64() as usize,
-                log_between(random, super::SHORT),
-                Course::Linear,
-                Estimate::Missing,
-            )
-        })
+        drawn(seed, own, SHORT, Course::Linear, missing)
     }),
     ("10 s to 3 min, estimates, own", 1.0, |seed| {
-        each(seed, |random| {
-            (
-                random.next_u64() as usize,
-                log_between(random, super::SHORT),
-                Course::Linear,
-                estimate(random),
-            )
-        })
+        drawn(seed, own, SHORT, Course::Linear, estimate)
     }),
 ];
 
-/// Estimates that are wrong by the same factor; each backfill is of its own kind, so that nothing corrects them.
-fn wrong(seed: u64, factor: f64) -> Vec<Backfill> {
+/// All are of one kind.
+fn one(_: &Random) -> usize {
+    0
+}
+
+/// Each is of its own kind, so that nothing is learned.
+fn own(random: &Random) -> usize {
+    random.next_u64() as usize
+}
+
+fn missing(_: &Random) -> Estimate {
+    Estimate::Missing
+}
+
+/// Backfills whose durations are spread log-uniformly over `lengths`.
+fn drawn(
+    seed: u64,
+    kind: impl Fn(&Random) -> usize,
+    lengths: (f64, f64),
+    course: Course,
+    estimate: impl Fn(&Random) -> Estimate,
+) -> Vec<Backfill> {
     each(seed, |random| {
         (
-            random.next_u64() as usize,
-            log_between(random, LONG),
-            Course::Linear,
-            Estimate::Wrong(factor),
+            kind(random),
+            log_between(random, lengths),
+            course,
+            estimate(random),
         )
     })
 }
