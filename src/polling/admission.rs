@@ -136,6 +136,10 @@ impl<F: Fetch> ProjectTask<F> {
     /// A request passed the gate and starts.
     pub(super) fn start_request(&mut self, number: Number, pass: Pass, now: Duration) {
         if number == OF_PROJECT {
+            if self.requests.contains(number) {
+                // The gate was closed for so long that it was asked for once more.
+                return self.gate.release(pass, now);
+            }
             let request = project(Arc::clone(&self.shared), Arc::clone(&self.name));
             return self.requests.start(number, pass, now, request);
         }

@@ -3,15 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::JoinError;
+use tokio_util::task::JoinMap;
 
 use super::watches::Number;
 use crate::core::answer::{Answer, LogAnswer, ProjectAnswer};
 use crate::core::gate::Pass;
 use crate::core::span::Span;
-
-/// The number of a request that is not known, which would be a bug.
-const NONE: Number = Number::MAX - 1;
 
 /// What a request brought.
 #[derive(Debug)]
@@ -40,16 +38,9 @@ pub(super) struct Ended {
 
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    tasks: JoinSet<(Number, Reply)>,
-    in_flight: HashMap<Number, InFlight>,
+    tasks: JoinMap<Number, Reply>,
+    in_flight: HashMap<Number, (Pass, Span)>,
     by_age: BTreeSet<(Span, Number)>,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    task: AbortHandle,
-    pass: Pass,
-    since: Span,
 }
 
 impl Requests {
@@ -61,17 +52,19 @@ impl Requests {
         now: Duration,
         request: impl Future<Output = Reply> + Send + 'static,
     ) {
-        let task = self.tasks.spawn(async move { (number, request.await) });
-        let since = now.into();
-        self.by_age.insert((since, number));
-        self.in_flight.insert(number, InFlight { task, pass, since });
+        self.tasks.spawn(number, request);
+        self.in_flight.insert(number, (pass, now.into()));
+        self.by_age.insert((now.into(), number));
+    }
+
+    /// Whether one is in flight for this watch.
+    pub fn contains(&self, number: Number) -> bool {
+        self.in_flight.contains_key(&number)
     }
 
     /// Aborts the request for a watch; its end is a message as any.
-    pub fn abort(&self, number: Number) {
-        if let Some(request) = self.in_flight.get(&number) {
-            request.task.abort();
-        }
+    pub fn abort(&mut self, number: Number) {
+        self.tasks.abort(&number);
     }
 
     /// Since when the oldest is in flight.
@@ -81,39 +74,30 @@ impl Requests {
 
     /// The next that has ended already.
     pub fn try_next(&mut self) -> Option<Ended> {
-        let joined = self.tasks.try_join_next_with_id()?;
-        Some(self.ended(joined.map(|(_, reply)| reply)))
+        let (number, joined) = self.tasks.try_join_next()?;
+        Some(self.ended(number, joined))
     }
 
     /// Waits for the next that ends; for ever while there is none.
     pub async fn next(&mut self) -> Ended {
-        match self.tasks.join_next_with_id().await {
-            Some(joined) => self.ended(joined.map(|(_, reply)| reply)),
+        match self.tasks.join_next().await {
+            Some((number, joined)) => self.ended(number, joined),
             None => std::future::pending().await,
         }
     }
 
-    fn ended(&mut self, joined: Result<(Number, Reply), JoinError>) -> Ended {
-        let (number, outcome) = match joined {
-            Ok((number, reply)) => (number, Outcome::Reply(reply)),
-            Err(error) => {
-                let mut requests = self.in_flight.iter();
-                let of_task = requests.find(|(_, request)| request.task.id() == error.id());
-                let number = of_task.map_or(NONE, |(number, _)| *number);
-                let outcome = match error.try_into_panic() {
-                    Ok(panic) => Outcome::Panicked(panic_message(&*panic)),
-                    Err(_) => Outcome::Aborted,
-                };
-                (number, outcome)
-            }
+    fn ended(&mut self, number: Number, joined: Result<Reply, JoinError>) -> Ended {
+        let in_flight = self.in_flight.remove(&number);
+        let (pass, since) = in_flight.unwrap_or((Pass::Turn, Span::default()));
+        self.by_age.remove(&(since, number));
+        let outcome = match joined.map_err(JoinError::try_into_panic) {
+            Ok(reply) => Outcome::Reply(reply),
+            Err(Ok(panic)) => Outcome::Panicked(panic_message(&*panic)),
+            Err(Err(_)) => Outcome::Aborted,
         };
-        let request = self.in_flight.remove(&number);
-        if let Some(request) = &request {
-            self.by_age.remove(&(request.since, number));
-        }
         Ended {
             number,
-            pass: request.map_or(Pass::Turn, |request| request.pass),
+            pass,
             outcome,
         }
     }
