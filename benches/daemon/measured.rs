@@ -226,12 +226,7 @@ impl Daemon {
     }
 
     /// As [`Daemon::start_of`], on one core.
-    pub fn pinned(
-        binary: &Path,
-        api: &Api,
-        lines: &str,
-        settings: &[(&str, &str)],
-    ) -> anyhow::Result<Self> {
+    pub fn pinned(binary: &Path, api: &Api, lines: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         Self::of(binary, MEASURED_CORE, api, lines, settings)
     }
 

@@ -40,7 +40,7 @@ pub struct Reply {
     media_type: MediaType,
     /// What `Retry-After` asks for.
     wait: Option<Duration>,
-    /// The time of day at the API, from which it sees the times that it names.
+    /// The time of day at the API, from which a refusal sees the times that it names.
     seen_from: Timestamp,
     now: Timestamp,
     /// The host that a redirect names.
@@ -73,11 +73,16 @@ impl Reply {
             .and_then(|location| response.url().join(location).ok())
             .and_then(|target| target.host_str().map(|host| mask.apply(host).into_owned()));
         let coding = head::content_coding(headers).map(|coding| mask.apply(&coding).into_owned());
+        let status = response.status();
         let mut reply = Self {
-            status: response.status(),
+            status,
             media_type: MediaType::parse(content_type.as_deref()),
             wait: head::wait(headers, terms.now),
-            seen_from: head::date(headers, terms.now),
+            seen_from: if status == StatusCode::OK {
+                terms.now
+            } else {
+                head::date(headers, terms.now)
+            },
             now: terms.now,
             redirect_host,
             body: Ok(String::new()),

@@ -44,7 +44,10 @@ impl<'a> Json<'a> {
     /// The string that it is; `None` also for half of a surrogate pair.
     #[must_use]
     pub fn string(self) -> Option<String> {
-        self.read()
+        match unescaped(self.0) {
+            Some(text) => Some(text.to_owned()),
+            None => self.read(),
+        }
     }
 
     /// The boolean that it is.
@@ -86,8 +89,8 @@ impl<'a> Json<'a> {
     /// Whether values are nested in it deeper than [`MAX_DEPTH`], itself included.
     #[must_use]
     pub fn is_too_deep(self) -> bool {
-        // Each level has two brackets.
-        self.0.len() > 2 * MAX_DEPTH && depth(self.0) > MAX_DEPTH
+        // Brackets are counted much faster than followed.
+        brackets(self.0) > MAX_DEPTH && depth(self.0) > MAX_DEPTH
     }
 
     fn read<T: DeserializeOwned>(self) -> Option<T> {
@@ -140,10 +143,16 @@ impl<'a, F: FnMut(&str, Json<'a>)> Visitor<'a> for Members<'a, F> {
 
 /// The name that a member's quoted name stands for.
 fn name_of(quoted: &str) -> Option<Cow<'_, str>> {
-    if quoted.contains('\\') {
-        return serde_json::from_str(quoted).ok().map(Cow::Owned);
+    match unescaped(quoted) {
+        Some(name) => Some(Cow::Borrowed(name)),
+        None => serde_json::from_str(quoted).ok().map(Cow::Owned),
     }
-    Some(Cow::Borrowed(quoted.strip_prefix('"')?.strip_suffix('"')?))
+}
+
+/// The string that well-formed JSON is, if it has no escapes.
+fn unescaped(json: &str) -> Option<&str> {
+    let text = json.strip_prefix('"')?.strip_suffix('"')?;
+    (!text.contains('\\')).then_some(text)
 }
 
 struct Elements<'a, F>(F, PhantomData<&'a str>);
@@ -161,6 +170,12 @@ impl<'a, F: FnMut(Json<'a>)> Visitor<'a> for Elements<'a, F> {
         }
         Ok(())
     }
+}
+
+/// How many brackets open, those within strings included.
+fn brackets(text: &str) -> usize {
+    let is_bracket = |byte: &u8| matches!(byte, b'[' | b'{');
+    text.bytes().filter(is_bracket).count()
 }
 
 /// How deep the values of well-formed JSON are nested.

@@ -28,8 +28,8 @@ const MAX_ROUNDS: usize = 4;
 /// Replaces secrets in texts.
 pub struct Mask {
     needles: Vec<Needle>,
-    /// Whether a needle begins with this byte.
-    begins: [bool; 256],
+    /// Whether a needle may begin with two bytes, by their [`pair`].
+    begins: Box<[bool; PAIRS]>,
     shortest: usize,
     replacement: &'static str,
 }
@@ -53,7 +53,7 @@ impl Mask {
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a [u8]>, replacement: &'static str) -> Self {
         let mut mask = Self {
             needles: Vec::new(),
-            begins: [false; 256],
+            begins: Box::new([false; PAIRS]),
             shortest: usize::MAX,
             replacement,
         };
@@ -90,7 +90,7 @@ impl Mask {
 
     fn search_for(&mut self, form: &[u8], is_word: bool) {
         let form: Vec<u8> = form.iter().copied().map(fold).collect();
-        self.begins[usize::from(form[0])] = true;
+        self.begins[pair(form[0], form[1])] = true;
         let least = if is_word { form.len() } else { MIN_CUT };
         self.shortest = self.shortest.min(least);
         self.needles.push(Needle {
@@ -130,8 +130,9 @@ impl Mask {
     }
 
     fn find(&self, text: &[u8], mut found: impl FnMut(Range<usize>)) {
-        for start in 0..text.len() {
-            if !self.begins[usize::from(fold(text[start]))] {
+        for (start, bytes) in text.windows(2).enumerate() {
+            // Every text that is kept comes through here.
+            if !self.begins[pair(bytes[0], bytes[1])] {
                 continue;
             }
             for needle in &self.needles {
@@ -170,12 +171,31 @@ impl Needle {
 }
 
 /// Bytes that spellings may change count as one: case, and the two characters that differ between the kinds of base64.
-fn fold(byte: u8) -> u8 {
+const fn fold(byte: u8) -> u8 {
     match byte {
         b'-' => b'+',
         b'_' => b'/',
         other => other.to_ascii_lowercase(),
     }
+}
+
+/// How many numbers [`pair`] gives.
+const PAIRS: usize = 1 << 10;
+
+/// The lower five bits of each byte, folded.
+const FOLDED: [u8; 256] = {
+    let mut folded = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        folded[byte] = fold(byte as u8) & 31;
+        byte += 1;
+    }
+    folded
+};
+
+/// The number of two bytes, the same for all their spellings. Few pairs have the number of the first two of a needle.
+fn pair(first: u8, second: u8) -> usize {
+    usize::from(FOLDED[usize::from(first)]) << 5 | usize::from(FOLDED[usize::from(second)])
 }
 
 /// What `text` is when nothing is left to decode.

@@ -47,10 +47,11 @@ pub fn date(headers: &HeaderMap, now: Timestamp) -> Timestamp {
 /// The wait that `Retry-After` asks for; the longest if it is there several times.
 #[must_use]
 pub fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let mut values = headers.get_all(RETRY_AFTER).iter().peekable();
+    // Most answers have none, and need no date.
+    values.peek()?;
     let seen_from = date(headers, now);
-    headers
-        .get_all(RETRY_AFTER)
-        .iter()
+    values
         .filter_map(|value| retry_after::from_header(value.to_str().ok()?, seen_from))
         .max()
 }
