@@ -11,6 +11,8 @@ use std::time::Duration;
 use backfill_watch::ampersand::{ApiError, ApiFetch, ApiKey, Client, ClientError, ClientSettings, Fetch};
 use backfill_watch::config::SecretSource;
 use backfill_watch::core::answer::{Answer, FailureClass, LogAnswer, ProjectAnswer};
+use backfill_watch::core::installation::InstallationPath;
+use backfill_watch::core::log_line::Wanted;
 use backfill_watch::core::operation::Status;
 use backfill_watch::core::watch_list::WatchKey;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -755,7 +757,7 @@ async fn each_project_is_asked_with_its_key_of_the_moment() {
     api.set_client(moved.client());
     assert_eq!(api.fetch(&watch("p")).await.outcome(), "not_found");
     assert!(matches!(
-        api.last_warnings(&watch("p")).await,
+        api.last_lines(&watch("p"), Wanted::Warnings).await,
         LogAnswer::Failed(_)
     ));
     assert_eq!(moved.heads().len(), 2);
@@ -813,12 +815,44 @@ async fn a_log_that_is_throttled_says_for_how_long() {
         project: "p".into(),
         operation: "op-1".into(),
     };
-    let answer = api.last_warnings(&watch).await;
+    let answer = api.last_lines(&watch, Wanted::Warnings).await;
     let seven = Some(Duration::from_secs(7));
     assert!(
         matches!(&answer, LogAnswer::Throttled { wait, .. } if *wait == seven),
         "{answer:?}"
     );
+}
+
+#[tokio::test]
+async fn an_installation_is_read_without_what_only_the_customer_may_know() {
+    let path = InstallationPath {
+        integration: "i".into(),
+        installation: "n/1".into(),
+    };
+    let body =
+        r#"{"id":"n/1","healthStatus":"unhealthy the-key-of-p","connection":{"apiKey":"planted-token"}}"#;
+    let body = body.replace("the-key-of-p", KEY);
+    let server = Server::start(json("200 OK", &body), Then::Close).await;
+    let found = server.client().get_installation("p", &path, &key(), LIMIT).await;
+    let health = found.unwrap().health_status;
+    assert_eq!(health.as_deref(), Some("unhealthy [API key]"));
+    let head = "GET /v1/projects/p/integrations/i/installations/n%2F1 HTTP/1.1\r\n";
+    assert!(server.heads()[0].starts_with(head), "{:?}", server.heads());
+
+    for body in [
+        "\"planted-token\"",
+        "[\"planted-token\"]",
+        r#"{"id":"planted-token"}"#,
+    ] {
+        let server = Server::start(json("200 OK", body), Then::Close).await;
+        let found = server.client().get_installation("p", &path, &key(), LIMIT).await;
+        let error = found.unwrap_err();
+        assert!(
+            matches!(&error, ApiError::Failed(failure) if failure.class == FailureClass::Malformed),
+            "{error:?}"
+        );
+        assert!(!format!("{error:?}").contains("planted"), "{error:?}");
+    }
 }
 
 #[tokio::test]

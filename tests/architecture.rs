@@ -339,7 +339,12 @@ fn tasks_have_an_owner_that_joins_them() {
         found.join("\n")
     );
     assert_only_within(
-        &[".fetch.fetch", ".last_warnings"],
+        &[
+            ".fetch.fetch",
+            ".fetch.last_lines",
+            ".fetch.installation",
+            ".fetch.project_exists",
+        ],
         &["polling::answers", "ampersand"],
         "one place sends the daemon's requests, so that the gate lets all of them through",
     );

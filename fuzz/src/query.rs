@@ -14,6 +14,7 @@ use backfill_watch::config::{Environment, Overrides, Poll, Settings};
 use backfill_watch::core::answer::{Answer, LogAnswer};
 use backfill_watch::core::event::{ApiData, Event, EventType};
 use backfill_watch::core::gate::Limits;
+use backfill_watch::core::log_line::Wanted;
 use backfill_watch::core::project::Project;
 use backfill_watch::core::watch_list::{WatchKey, parse};
 use backfill_watch::health::Health;
@@ -150,7 +151,7 @@ impl Fetch for Silent {
         false
     }
 
-    async fn last_warnings(&self, _: &WatchKey) -> LogAnswer {
+    async fn last_lines(&self, _: &WatchKey, _: Wanted) -> LogAnswer {
         LogAnswer::Lines(Vec::new())
     }
 }

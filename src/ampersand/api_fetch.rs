@@ -8,13 +8,14 @@ use secrecy::SecretString;
 
 use super::{ApiError, ApiKey, Client, Fetch};
 use crate::config::SecretSource;
-use crate::core::answer::{Answer, LogAnswer, ProjectAnswer};
-use crate::core::log_line;
+use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
+use crate::core::installation::InstallationPath;
+use crate::core::log_line::{self, Wanted};
 use crate::core::watch_list::WatchKey;
 use crate::error::chain;
 
-/// The event of a failed operation waits no longer for its log.
-const LOGS_TIMEOUT: Duration = Duration::from_secs(5);
+/// An event waits no longer for each request that adds to it.
+const ADDITION_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many lines of it are told.
 const LOGS_LINES: usize = 20;
 
@@ -154,20 +155,25 @@ impl Fetch for ApiFetch {
         async move { !self.refresh(source.into_iter().collect()).await.is_empty() }
     }
 
-    fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = LogAnswer> + Send {
+    fn last_lines(&self, key: &WatchKey, wanted: Wanted) -> impl Future<Output = LogAnswer> + Send {
         let access = self.access(&key.project);
         let key = key.clone();
         Box::pin(async move {
             let read = match &access {
                 Ok((client, api_key)) => {
                     client
-                        .get_logs(&key.project, &key.operation, api_key, LOGS_TIMEOUT)
+                        .get_logs(&key.project, &key.operation, api_key, ADDITION_TIMEOUT)
                         .await
                 }
                 Err(error) => Err(error.clone()),
             };
             let error = match read {
-                Ok(lines) => return LogAnswer::Lines(log_line::last_warnings(lines, LOGS_LINES)),
+                Ok(lines) => {
+                    return LogAnswer::Lines(match wanted {
+                        Wanted::All => log_line::last_lines(lines, LOGS_LINES),
+                        Wanted::Warnings => log_line::last_warnings(lines, LOGS_LINES),
+                    });
+                }
                 Err(error) => error,
             };
             tracing::debug!(
@@ -180,6 +186,40 @@ impl Fetch for ApiFetch {
                 ApiError::Throttled { wait, reason } => LogAnswer::Throttled { wait, reason },
                 ApiError::Unprocessed(failure) => LogAnswer::Unprocessed(failure),
                 other => LogAnswer::Failed(other.to_string()),
+            }
+        })
+    }
+
+    fn installation(
+        &self,
+        project: &str,
+        path: &InstallationPath,
+    ) -> impl Future<Output = InstallationAnswer> + Send {
+        let access = self.access(project);
+        let (project, path) = (project.to_owned(), path.clone());
+        Box::pin(async move {
+            let read = match &access {
+                Ok((client, api_key)) => {
+                    client
+                        .get_installation(&project, &path, api_key, ADDITION_TIMEOUT)
+                        .await
+                }
+                Err(error) => Err(error.clone()),
+            };
+            let error = match read {
+                Ok(installation) => return InstallationAnswer::Known(installation),
+                Err(error) => error,
+            };
+            tracing::debug!(
+                installation_id = path.installation,
+                project,
+                error = chain(&error),
+                "the installation cannot be read"
+            );
+            match error {
+                ApiError::Throttled { wait, reason } => InstallationAnswer::Throttled { wait, reason },
+                ApiError::Unprocessed(failure) => InstallationAnswer::Unprocessed(failure),
+                other => InstallationAnswer::Failed(other.to_string()),
             }
         })
     }

@@ -19,6 +19,7 @@ use super::transport;
 use crate::clock;
 use crate::config::is_loopback;
 use crate::core::answer::{Answer, ProjectAnswer};
+use crate::core::installation::{Installation, InstallationPath};
 use crate::core::log_line::LogLine;
 use crate::core::operation::{Member, Operation};
 use crate::outbound::{self, Peer, Proxies};
@@ -178,6 +179,39 @@ impl Client {
             Err(ApiError::Unprocessed(failure)) => ProjectAnswer::Unprocessed(failure),
             Err(error) => ProjectAnswer::Unknown(error.to_string()),
         }
+    }
+
+    /// Asks for an installation, within a time limit of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the API shows no such installation.
+    pub async fn get_installation(
+        &self,
+        project: &str,
+        path: &InstallationPath,
+        api_key: &ApiKey,
+        timeout: Duration,
+    ) -> Result<Installation, ApiError> {
+        let InstallationPath {
+            integration,
+            installation,
+        } = path;
+        let url = self.url(&[
+            "projects",
+            project,
+            "integrations",
+            integration,
+            "installations",
+            installation,
+        ])?;
+        self.ask(url, api_key, timeout, MAX_BODY)
+            .await?
+            .read_as(|body, mask| {
+                let mut found = Installation::parse(body, installation).map_err(|error| error.to_string())?;
+                found.for_each_text(mask);
+                Ok(found)
+            })
     }
 
     /// Asks for one page of an installation's operations; `page_size` is 1 to 1000.

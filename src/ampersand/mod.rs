@@ -21,7 +21,9 @@ pub use client::{Client, ClientError, ClientSettings};
 pub use operations_page::OperationsPage;
 pub use reply::{Reply, Terms};
 
-use crate::core::answer::{Answer, LogAnswer, ProjectAnswer};
+use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
+use crate::core::installation::InstallationPath;
+use crate::core::log_line::Wanted;
 use crate::core::watch_list::WatchKey;
 
 /// How a poller gets its answers: from the API, or in tests from a script.
@@ -32,8 +34,18 @@ pub trait Fetch: Send + Sync + 'static {
     /// Looks whether the project has a new API key, and uses it from now on. True if it has.
     fn refresh_key(&self, project: &str) -> impl Future<Output = bool> + Send;
 
-    /// Asks once for the last errors and warnings in the log of an operation that failed.
-    fn last_warnings(&self, key: &WatchKey) -> impl Future<Output = LogAnswer> + Send;
+    /// Asks once for the last lines in the log of an operation.
+    fn last_lines(&self, key: &WatchKey, wanted: Wanted) -> impl Future<Output = LogAnswer> + Send;
+
+    /// Asks once for an installation of a project. A script need not answer.
+    fn installation(
+        &self,
+        project: &str,
+        _path: &InstallationPath,
+    ) -> impl Future<Output = InstallationAnswer> + Send {
+        let reason = format!("nobody was asked for an installation of project {project}");
+        async { InstallationAnswer::Failed(reason) }
+    }
 
     /// Asks once whether the project exists. A script need not answer.
     fn project_exists(&self, project: &str) -> impl Future<Output = ProjectAnswer> + Send {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::installation::Installation;
 use super::log_line::LogLine;
 use super::operation::Operation;
 
@@ -89,7 +90,7 @@ impl Answer {
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub enum LogAnswer {
-    /// The last errors and warnings.
+    /// The last lines that were asked for.
     Lines(Vec<LogLine>),
     /// 429, or 503 with a time to wait, as in [`Answer::Throttled`].
     Throttled {
@@ -113,6 +114,25 @@ impl LogAnswer {
             Self::Throttled { .. } | Self::Unprocessed(_) | Self::Failed(_) => Vec::new(),
         }
     }
+}
+
+/// The outcome of one request for an installation. It counts for pauses, and for nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum InstallationAnswer {
+    /// What is known of it.
+    Known(Installation),
+    /// 429, or 503 with a time to wait, as in [`Answer::Throttled`].
+    Throttled {
+        /// How long the API asks to be left alone, not yet capped; `None` if it gave no time.
+        wait: Option<Duration>,
+        /// What the API said, in one line.
+        reason: String,
+    },
+    /// The request was not processed, and may be repeated once.
+    Unprocessed(Failure),
+    /// Nothing is known of it, for this reason.
+    Failed(String),
 }
 
 /// The outcome of one request that asks whether a project exists.

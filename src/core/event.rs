@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use sha2::{Digest, Sha256};
 
+use super::installation::Installation;
 use super::log_line::LogLine;
 use super::text;
 use super::watch_list::{Labels, WatchKey};
@@ -352,18 +353,13 @@ impl Event {
         }
     }
 
-    /// Adds what other requests say about a stall: the last log lines, and the installation's state where it is known.
-    pub fn attach_stall_context(
-        &mut self,
-        logs: Vec<LogLine>,
-        health: Option<String>,
-        connection: Option<String>,
-    ) {
+    /// Adds what is known of the installation.
+    pub fn attach_installation(&mut self, installation: &Installation) {
         if let EventData::Operation(data) = &mut self.data {
-            let short = |status: String| text::cut(&status, MAX_STATUS);
-            data.logs = body::newest_lines(logs);
-            data.health_status = health.map(short);
-            data.connection_status = connection.map(short);
+            let short =
+                |status: &Option<String>| status.as_deref().map(|status| text::cut(status, MAX_STATUS));
+            data.health_status = short(&installation.health_status);
+            data.connection_status = short(&installation.connection_status);
         }
     }
 

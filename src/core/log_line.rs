@@ -145,11 +145,26 @@ impl LogLine {
     }
 }
 
+/// Which lines of a log are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// All of them.
+    All,
+    /// Errors and warnings.
+    Warnings,
+}
+
 /// The last `max` errors and warnings of `lines`, oldest first. Lines without a time keep their place
 /// before those that have one.
 #[must_use]
 pub fn last_warnings(mut lines: Vec<LogLine>, max: usize) -> Vec<LogLine> {
     lines.retain(LogLine::is_warning_or_worse);
+    last_lines(lines, max)
+}
+
+/// As [`last_warnings`], of every severity.
+#[must_use]
+pub fn last_lines(mut lines: Vec<LogLine>, max: usize) -> Vec<LogLine> {
     lines.sort_by_key(|line| line.timestamp);
     lines.split_off(lines.len().saturating_sub(max))
 }
@@ -249,7 +264,8 @@ mod tests {
             .map(|l| l.message.msg)
             .collect();
         assert_eq!(told, ["3", "4", "5"]);
-        assert_eq!(last_warnings(lines, 10).len(), 4);
+        assert_eq!(last_warnings(lines.clone(), 10).len(), 4);
+        assert_eq!(last_lines(lines.clone(), 100).len(), lines.len());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod deadline;
 pub mod event;
 pub mod experience;
 pub mod gate;
+pub mod installation;
 pub mod json;
 pub mod kind;
 pub mod lifetimes;

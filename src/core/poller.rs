@@ -4,7 +4,7 @@
 //! Asleep ─▶ Queued ─▶ Asking ─▶ Recording ─▶ Asleep | Finished
 //!              ▲         │ ▲
 //!              │         ▼ │
-//!              └───── Doubting        Gathering: a failure waits for its log lines
+//!              └───── Doubting        Gathering: an event waits for what it adds from other requests
 //! any ─▶ Leaving ─▶ gone, or loaded again if it was put back
 //! ```
 //!
@@ -15,7 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::Answer;
+use super::event::EventType;
 use super::gate::Ticket;
+use super::installation::InstallationPath;
+use super::log_line::Wanted;
 use super::span::Span;
 use super::watch::{Step, Watch};
 use super::watch_list::Labels;
@@ -44,7 +47,7 @@ pub enum Poller {
     },
     /// The operation was refused (403). Another watch's answer will show whether the credentials are bad.
     Doubting(Box<Doubt>),
-    /// A failure is decided and waits for its log lines.
+    /// An event is decided and waits for what it adds from other requests.
     Gathering(Box<Gathering>),
     /// A commit is in flight, or waits behind one of the project.
     Recording,
@@ -83,18 +86,62 @@ pub struct Decided {
     pub observed: Duration,
 }
 
-/// A decision that waits for log lines.
+impl Decided {
+    /// What its events add from other requests, first of all.
+    #[must_use]
+    pub fn first_addition(&self) -> Option<Addition> {
+        if self.has(EventType::Stalled) {
+            // What a stall is about may be written at any severity.
+            return Some(Addition::Logs(Wanted::All));
+        }
+        self.has(EventType::Failed)
+            .then_some(Addition::Logs(Wanted::Warnings))
+    }
+
+    /// What they add after that.
+    #[must_use]
+    pub fn addition_after(&self, addition: &Addition) -> Option<Addition> {
+        match addition {
+            Addition::Logs(_) if self.has(EventType::Stalled) => {
+                self.watch.installation_path().map(Addition::Installation)
+            }
+            Addition::Logs(_) | Addition::Installation(_) => None,
+        }
+    }
+
+    fn has(&self, event_type: EventType) -> bool {
+        self.step
+            .events
+            .iter()
+            .any(|event| event.event_type == event_type)
+    }
+}
+
+/// A decision that waits for what its events add from other requests.
 #[derive(Debug)]
 pub struct Gathering {
     /// What was decided.
     pub decided: Box<Decided>,
-    /// How far the request for the lines is.
-    pub request: LogRequest,
+    /// What is asked for now.
+    pub addition: Addition,
+    /// How far the request for it is.
+    pub request: RequestStage,
+    /// Whether the request is repeated because it was not processed.
+    pub is_repeated: bool,
 }
 
-/// How far a request for log lines is.
+/// What an event adds from another request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addition {
+    /// The last lines of the operation's log.
+    Logs(Wanted),
+    /// The state of its installation.
+    Installation(InstallationPath),
+}
+
+/// How far a request for an addition is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogRequest {
+pub enum RequestStage {
     /// It waits at the gate.
     Queued(Ticket),
     /// It is in flight.
@@ -143,7 +190,7 @@ pub enum Removal {
 pub enum Waits {
     /// For its next poll: it is to join the gate's queue.
     ForPoll,
-    /// At the gate, for its poll or for log lines.
+    /// At the gate, for its poll or for what an event adds.
     AtGate(Ticket),
     /// For the answer to a request.
     ForAnswer,
@@ -166,8 +213,8 @@ impl Poller {
             Self::Asleep { .. } => Waits::ForPoll,
             Self::Queued { ticket, .. } => Waits::AtGate(*ticket),
             Self::Gathering(gathering) => match gathering.request {
-                LogRequest::Queued(ticket) => Waits::AtGate(ticket),
-                LogRequest::InFlight => Waits::ForAnswer,
+                RequestStage::Queued(ticket) => Waits::AtGate(ticket),
+                RequestStage::InFlight => Waits::ForAnswer,
             },
             Self::Asking { .. } => Waits::ForAnswer,
             Self::Doubting(_) => Waits::ForDoubt,
@@ -229,7 +276,7 @@ impl Poller {
         }
     }
 
-    /// Takes the decision that waits for log lines, if there is one, to be recorded.
+    /// Takes the decision that waits for what its events add, if there is one, to be recorded.
     pub fn take_gathering(&mut self) -> Option<Box<Gathering>> {
         match std::mem::replace(self, Self::Recording) {
             Self::Gathering(gathering) => Some(gathering),
@@ -330,8 +377,13 @@ mod tests {
                 observed: self.now,
             });
             if fails {
-                let request = LogRequest::Queued(self.gate.join(0, self.now));
-                return Poller::Gathering(Box::new(Gathering { decided, request }));
+                let request = RequestStage::Queued(self.gate.join(0, self.now));
+                return Poller::Gathering(Box::new(Gathering {
+                    decided,
+                    addition: Addition::Logs(Wanted::Warnings),
+                    request,
+                    is_repeated: false,
+                }));
             }
             if records {
                 self.commits += 1;
@@ -388,7 +440,7 @@ mod tests {
                             Poller::Queued { .. } => {
                                 *poller = Poller::Asking { visit };
                             }
-                            Poller::Gathering(gathering) => gathering.request = LogRequest::InFlight,
+                            Poller::Gathering(gathering) => gathering.request = RequestStage::InFlight,
                             other => panic!("the gate lets {other:?} through"),
                         }
                     }
@@ -471,8 +523,8 @@ mod tests {
                 Poller::Queued { .. } => (1, 0, 0, 0),
                 Poller::Asking { .. } => (0, 1, 0, 0),
                 Poller::Gathering(gathering) => match gathering.request {
-                    LogRequest::Queued(_) => (1, 0, 0, 0),
-                    LogRequest::InFlight => (0, 1, 0, 0),
+                    RequestStage::Queued(_) => (1, 0, 0, 0),
+                    RequestStage::InFlight => (0, 1, 0, 0),
                 },
                 Poller::Recording => (0, 0, 1, 0),
                 Poller::Leaving(leaving) => match leaving.waits_for {

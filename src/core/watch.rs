@@ -11,6 +11,7 @@ use super::answer::Answer;
 use super::budget::Savings;
 use super::event::{Event, EventType, OperationData, ProgressData, RetryData, millis};
 use super::experience::Lesson;
+use super::installation::InstallationPath;
 use super::kind::{Kind, Kinds};
 use super::operation::{Operation, Status};
 use super::outlook::Outlook;
@@ -281,6 +282,17 @@ impl Watch {
     pub fn installation(&self) -> Option<&str> {
         let installation = self.facts.as_deref().map(|facts| &*facts.installation_id);
         installation.filter(|id| !id.is_empty())
+    }
+
+    /// Where the installation is found that the operation belongs to, as far as it is known.
+    #[must_use]
+    pub fn installation_path(&self) -> Option<InstallationPath> {
+        let installation = self.installation()?.to_owned();
+        let integration = self.facts.as_deref()?.kind.integration_id.clone();
+        (!integration.is_empty()).then_some(InstallationPath {
+            integration,
+            installation,
+        })
     }
 
     /// Whether the API did not know the operation when it was asked last.

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::{OF_PROJECT, logs, poll, project};
+use super::answers::{OF_PROJECT, addition, poll, project};
 use super::project_task::ProjectTask;
 use super::watches::Number;
 use crate::ampersand::Fetch;
 use crate::core::gate::{Admission, Pass};
-use crate::core::poller::{LogRequest, Poller, Visit, Waits};
+use crate::core::poller::{Poller, RequestStage, Visit, Waits};
 use crate::core::watch_list::WatchKey;
 
 /// A gate that had kept up for this long before is worth a line again.
@@ -96,7 +96,7 @@ impl<F: Fetch> ProjectTask<F> {
             Waits::AtGate(ticket) if is_gathering || expires => {
                 self.gate.leave(ticket);
                 if is_gathering {
-                    self.gathered(number, Vec::new());
+                    self.gathered(number);
                 } else {
                     self.give_up(number);
                 }
@@ -164,8 +164,8 @@ impl<F: Fetch> ProjectTask<F> {
                 self.requests.start(number, pass, now, request);
             }
             Poller::Gathering(gathering) => {
-                gathering.request = LogRequest::InFlight;
-                let request = logs(Arc::clone(&self.shared), key);
+                gathering.request = RequestStage::InFlight;
+                let request = addition(Arc::clone(&self.shared), key, gathering.addition.clone());
                 self.requests.start(number, pass, now, request);
             }
             _ => self.gate.release(pass, now),

@@ -14,7 +14,7 @@ use crate::ampersand::Fetch;
 use crate::clock;
 use crate::core::answer::Answer;
 use crate::core::gate::Pass;
-use crate::core::poller::{Decided, Doubt, Poller, Visit, WaitsFor};
+use crate::core::poller::{Addition, Decided, Doubt, Poller, Visit, WaitsFor};
 use crate::core::project::{Concerns, Project};
 use crate::core::watch_list::WatchKey;
 use crate::store::CommitError;
@@ -72,9 +72,14 @@ pub(super) async fn poll<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey, pass: 
     Reply::Answer(answer)
 }
 
-/// Asks for the last log lines of an operation.
-pub(super) async fn logs<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey) -> Reply {
-    Reply::Logs(shared.fetch.last_warnings(&key).await)
+/// Asks for what an event of an operation adds.
+pub(super) async fn addition<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey, addition: Addition) -> Reply {
+    match addition {
+        Addition::Logs(wanted) => Reply::Logs(shared.fetch.last_lines(&key, wanted).await),
+        Addition::Installation(path) => {
+            Reply::Installation(shared.fetch.installation(&key.project, &path).await)
+        }
+    }
 }
 
 /// Asks whether the project exists.
@@ -107,7 +112,10 @@ impl<F: Fetch> ProjectTask<F> {
         }
         match (&slot.poller, outcome) {
             (Poller::Gathering(_), Outcome::Reply(Reply::Logs(answer))) => self.logs_answered(number, answer),
-            (Poller::Gathering(_), _) => self.gathered(number, Vec::new()),
+            (Poller::Gathering(_), Outcome::Reply(Reply::Installation(answer))) => {
+                self.installation_answered(number, answer);
+            }
+            (Poller::Gathering(_), _) => self.gathered(number),
             (Poller::Asking { visit, .. }, Outcome::Reply(Reply::Answer(Answer::Unprocessed(_))))
                 if pass == Pass::Turn && !visit.is_repeated =>
             {

@@ -9,21 +9,11 @@ use super::project_task::ProjectTask;
 use super::requests::panic_message;
 use super::watches::Number;
 use crate::ampersand::Fetch;
-use crate::core::answer::{Answer, LogAnswer};
-use crate::core::event::EventType;
-use crate::core::log_line::LogLine;
-use crate::core::poller::{Decided, Gathering, LogRequest, Poller, Visit};
+use crate::core::answer::Answer;
+use crate::core::poller::{Decided, Poller, Visit};
 use crate::core::watch::{Context, Next, Step, Watch};
 use crate::error::chain;
 use crate::store::{Change, CommitError, Subject};
-
-/// An event waits for the log lines it carries no longer than this, the gate included.
-const LOGS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Whether an event carries the last lines of its operation's log.
-fn has_logs(event_type: EventType) -> bool {
-    matches!(event_type, EventType::Failed | EventType::Stalled)
-}
 
 /// What a watch observes.
 pub(super) enum Observation {
@@ -86,61 +76,10 @@ impl<F: Fetch> ProjectTask<F> {
             step,
             observed: now,
         });
-        let mut events = decided.step.events.iter();
-        if events.any(|event| has_logs(event.event_type)) {
-            self.gather(number, decided, now);
-        } else {
-            self.record_watch(number, decided);
+        match decided.first_addition() {
+            Some(addition) => self.gather(number, decided, addition, now),
+            None => self.record_watch(number, decided),
         }
-    }
-
-    /// The log of an operation was asked for. While the API asks for a pause, the lines are waited for.
-    pub(super) fn logs_answered(&mut self, number: Number, answer: LogAnswer) {
-        let now = self.now();
-        let ticket = match answer {
-            LogAnswer::Lines(lines) => return self.gathered(number, lines),
-            LogAnswer::Failed(_) => return self.gathered(number, Vec::new()),
-            LogAnswer::Throttled { wait, .. } => {
-                let mut health = self.health.clone();
-                health.throttle(wait, &self.context());
-                self.set_health(health);
-                self.gate.join(number, now)
-            }
-            LogAnswer::Unprocessed(_) => self.gate.join_front(number, now),
-        };
-        match self.watches.get_mut(number).map(|slot| &mut slot.poller) {
-            Some(Poller::Gathering(gathering)) => gathering.request = LogRequest::Queued(ticket),
-            _ => self.gate.leave(ticket),
-        }
-    }
-
-    /// An event waits for the last lines of its operation's log.
-    pub(super) fn gather(&mut self, number: Number, decided: Box<Decided>, now: Duration) {
-        let Some(slot) = self.watches.get_mut(number) else {
-            return;
-        };
-        let request = LogRequest::Queued(self.gate.join(number, now));
-        slot.poller = Poller::Gathering(Box::new(Gathering { decided, request }));
-        self.watches.set_alarm(number, Some(now + LOGS_TIMEOUT));
-    }
-
-    /// The lines are there, or do not come.
-    pub(super) fn gathered(&mut self, number: Number, lines: Vec<LogLine>) {
-        let Some(slot) = self.watches.get_mut(number) else {
-            return;
-        };
-        let Some(gathering) = slot.poller.take_gathering() else {
-            return;
-        };
-        let mut decided = gathering.decided;
-        for event in &mut decided.step.events {
-            match event.event_type {
-                EventType::Failed => event.attach_logs(lines.clone()),
-                EventType::Stalled => event.attach_stall_context(lines.clone(), None, None),
-                _ => {}
-            }
-        }
-        self.record_watch(number, decided);
     }
 
     pub(super) fn record_watch(&mut self, number: Number, mut decided: Box<Decided>) {

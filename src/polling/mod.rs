@@ -4,6 +4,7 @@
 //! A project task owns everything of its project by value: watches, pollers, gate and health. Its loop takes messages,
 //! decides, and starts what was decided. Requests and commits are tasks whose results are messages.
 
+mod additions;
 mod admission;
 mod answers;
 mod changes;

@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 use tokio_util::task::JoinMap;
 
 use super::watches::Number;
-use crate::core::answer::{Answer, LogAnswer, ProjectAnswer};
+use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
 use crate::core::gate::Pass;
 use crate::core::span::Span;
 
@@ -16,6 +16,7 @@ use crate::core::span::Span;
 pub(super) enum Reply {
     Answer(Answer),
     Logs(LogAnswer),
+    Installation(InstallationAnswer),
     Project(ProjectAnswer),
 }
 

@@ -15,8 +15,10 @@ use super::*;
 use crate::ampersand::Fetch;
 use crate::board::{WatchFilter, WatchView};
 use crate::clock::{self, Wall};
-use crate::core::answer::{Answer, LogAnswer};
+use crate::core::answer::{Answer, Failure, FailureClass, InstallationAnswer, LogAnswer};
 use crate::core::event::{Event, EventType};
+use crate::core::installation::{Installation, InstallationPath};
+use crate::core::log_line::{LogLine, LogMessage, Wanted};
 use crate::core::operation::Operation;
 use crate::core::phase::Phase;
 use crate::core::schedule::Pace;
@@ -41,6 +43,8 @@ enum Act {
     Count(u64),
     Unauthorized,
     Forbidden,
+    Throttle(Duration),
+    Unprocessed,
 }
 
 /// An API that follows a script.
@@ -89,6 +93,17 @@ impl Script {
         InFlight(self, operation.to_owned())
     }
 
+    /// What meets the request for an addition of any event.
+    async fn ask_for_addition(&self, name: &str) -> Option<Act> {
+        let _in_flight = self.enter(name);
+        self.note(name);
+        let act = self.acts.lock().unwrap().get_mut(name).and_then(Vec::pop);
+        if act == Some(Act::Hang) {
+            std::future::pending::<()>().await;
+        }
+        act
+    }
+
     fn in_flight(&self) -> usize {
         self.in_flight.lock().unwrap().values().sum()
     }
@@ -120,6 +135,7 @@ impl Fetch for Script {
             Some(Act::Unauthorized) => return Answer::Unauthorized("401".to_owned()),
             Some(Act::Forbidden) => return Answer::Forbidden("403".to_owned()),
             Some(Act::Succeed) => ("success", 100),
+            Some(act @ (Act::Throttle(_) | Act::Unprocessed)) => panic!("{act:?} is for additions"),
             Some(Act::Count(count)) => ("in_progress", count),
             None => ("in_progress", 0),
         };
@@ -136,8 +152,36 @@ impl Fetch for Script {
         false
     }
 
-    async fn last_warnings(&self, _key: &WatchKey) -> LogAnswer {
-        LogAnswer::Lines(Vec::new())
+    async fn last_lines(&self, _key: &WatchKey, _wanted: Wanted) -> LogAnswer {
+        self.ask_for_addition("logs").await;
+        LogAnswer::Lines(vec![LogLine {
+            message: LogMessage {
+                msg: "rate limit reached".to_owned(),
+                ..LogMessage::default()
+            },
+            ..LogLine::default()
+        }])
+    }
+
+    async fn installation(&self, project: &str, path: &InstallationPath) -> InstallationAnswer {
+        assert_eq!(
+            (project, &*path.integration, &*path.installation),
+            ("p", "2", "4")
+        );
+        match self.ask_for_addition("installation").await {
+            Some(Act::Throttle(wait)) => InstallationAnswer::Throttled {
+                wait: Some(wait),
+                reason: "429".to_owned(),
+            },
+            Some(Act::Unprocessed) => InstallationAnswer::Unprocessed(Failure {
+                class: FailureClass::Interrupted,
+                reason: "closed".to_owned(),
+            }),
+            _ => InstallationAnswer::Known(Installation {
+                health_status: Some("unhealthy".to_owned()),
+                connection_status: Some("bad_credentials".to_owned()),
+            }),
+        }
     }
 }
 
@@ -335,6 +379,20 @@ impl Bench {
             (data["operationId"] == operation).then_some((event.event_type, number))
         });
         recorded.collect()
+    }
+
+    /// The `data` of the first event of this type that was recorded of an operation, if there is one.
+    async fn data(&self, operation: &str, event_type: EventType) -> Option<serde_json::Value> {
+        let page = self
+            .store
+            .events_after(None, 1_000, EventFilter::default())
+            .await
+            .unwrap();
+        let mut events = page.events.iter().filter(|event| event.event_type == event_type);
+        events.find_map(|event| {
+            let data: serde_json::Value = serde_json::from_str(event.data()).unwrap();
+            (data["operationId"] == operation).then_some(data)
+        })
     }
 
     async fn stop(self) -> Arc<Shared<Script>> {
@@ -684,6 +742,88 @@ async fn a_403_is_the_operations_own_when_another_watch_is_answered() {
             .projects()
             .iter()
             .all(|view| view.api.rejected.is_none())
+    );
+}
+
+/// Watches an operation that stands still until its stall is found, and gives the seconds until that is reported, with
+/// its `data`, and its log lines and statuses of the installation.
+async fn stall(acts: &[(&str, &[Act])]) -> (u64, Bench, [serde_json::Value; 3]) {
+    let bench = Bench::start();
+    for (name, acts) in acts {
+        bench.script().play(name, acts);
+    }
+    bench.list("a\nb\n").await;
+    let found = bench.shared.recorder.now() + Duration::from_hours(1);
+    let data = loop {
+        pass(1).await;
+        if let Some(data) = bench.data("a", EventType::Stalled).await {
+            break data;
+        }
+    };
+    let polled: Timestamp = data["observedTime"].as_str().unwrap().parse().unwrap();
+    let waited = bench.shared.recorder.now().duration_since(polled).as_secs();
+    assert!(polled >= found, "{data}");
+    assert_eq!(data["reason"], "count unchanged");
+    let facts = ["logs", "healthStatus", "connectionStatus"].map(|name| data[name].clone());
+    (u64::try_from(waited).unwrap(), bench, facts)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_carries_log_lines_and_the_state_of_the_installation() {
+    let (waited, bench, [logs, health, connection]) = stall(&[]).await;
+    assert!(waited <= 1, "{waited}");
+    assert_eq!(logs[0]["message"]["msg"], "rate limit reached");
+    assert_eq!(
+        (health, connection),
+        ("unhealthy".into(), "bad_credentials".into())
+    );
+    assert_eq!(bench.script().most_in_flight.load(Ordering::Relaxed), 1);
+    pass(60).await;
+    let polls = ["logs", "installation"].map(|name| bench.script().polls(name).len());
+    assert_eq!(polls, [2, 2], "each of two watches asks once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_waits_ten_seconds_at_most_and_keeps_what_came() {
+    let (waited, bench, [logs, health, connection]) =
+        stall(&[("installation", &[Act::Hang, Act::Hang])]).await;
+    assert!((9..=11).contains(&waited), "{waited}");
+    assert_eq!(logs[0]["message"]["msg"], "rate limit reached");
+    assert!(health.is_null() && connection.is_null());
+    assert_eq!(bench.script().in_flight(), 0);
+
+    let (waited, bench, facts) = stall(&[("logs", &[Act::Hang, Act::Hang])]).await;
+    assert!((9..=11).contains(&waited), "{waited}");
+    assert!(facts.iter().all(serde_json::Value::is_null));
+    assert!(bench.script().polls("installation").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_request_for_an_installation_counts_for_the_project() {
+    let acts = [Act::Throttle(5 * SECOND)];
+    let (waited, bench, [_, health, _]) = stall(&[("installation", &acts)]).await;
+    assert!((4..=7).contains(&waited), "{waited}");
+    assert_eq!(health, "unhealthy");
+    let polls = bench.script().polls("installation");
+    assert!(polls[1] - polls[0] >= 5 * SECOND);
+
+    let acts = [Act::Throttle(60 * SECOND), Act::Throttle(60 * SECOND)];
+    let (waited, _, [_, health, _]) = stall(&[("installation", &acts)]).await;
+    assert!((9..=11).contains(&waited), "{waited}");
+    assert!(health.is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_an_installation_that_is_not_processed_is_repeated_once() {
+    let acts = [Act::Unprocessed; 4];
+    let (waited, bench, [logs, health, _]) = stall(&[("installation", &acts)]).await;
+    assert!(waited <= 1, "{waited}");
+    assert!(logs.is_array() && health.is_null());
+    pass(60).await;
+    assert_eq!(
+        bench.script().polls("installation").len(),
+        4,
+        "two for each watch"
     );
 }
 

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 
+use super::installation::{Installation, InstallationState};
 use super::lock;
 use super::operation::SimulatedOperation;
 use super::operations::{Operations, Run};
@@ -53,6 +54,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         router = router
             .route(&one, get(operation))
             .route(&format!("{one}/logs"), get(logs))
+            .route(&installation, get(self::installation))
             .route(&format!("{installation}/operations"), get(list))
             .route(
                 &format!("{base}/projects/{{project}}/integrations"),
@@ -104,6 +106,22 @@ async fn list(
         Err(problem) => (*problem).into_response(),
     };
     api.stage.answer("list", &uri, &line, normal).await
+}
+
+async fn installation(
+    State(api): State<Arc<Api>>,
+    Path((project, integration, installation)): Path<(String, String, String)>,
+    Extension(line): Extension<Line>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let normal = || match api.installation(&project, &integration, &installation, &headers) {
+        Ok(installation) => Json(installation).into_response(),
+        Err(problem) => (*problem).into_response(),
+    };
+    api.stage
+        .answer(&format!("{installation}/installation"), &uri, &line, normal)
+        .await
 }
 
 /// No integrations: who asks wants to know whether the project is there.
@@ -198,6 +216,35 @@ impl Api {
                     clock::wall(),
                 ))
             })
+    }
+
+    /// There is an installation where an operation belongs to it.
+    fn installation(
+        &self,
+        project: &str,
+        integration: &str,
+        installation: &str,
+        headers: &HeaderMap,
+    ) -> Result<Installation, Refusal> {
+        let project = self.admit(project, headers)?;
+        let runs = self.operations.page(0, usize::MAX, |operation| {
+            operation.project_id == project.id
+                && operation.integration_id == integration
+                && operation.installation_id == installation
+        });
+        let first = runs.first().ok_or_else(|| {
+            Box::new(Problem::new(
+                StatusCode::NOT_FOUND,
+                self.stage.request_id(),
+                clock::wall(),
+            ))
+        })?;
+        let state = if runs.iter().any(|run| run.is_stalled()) {
+            InstallationState::CredentialsLost
+        } else {
+            InstallationState::Working
+        };
+        Ok(Installation::new(&first.operation, state, first.created()))
     }
 
     fn page(

@@ -19,6 +19,7 @@ mod api;
 mod body;
 mod course;
 mod fault;
+mod installation;
 mod log_line;
 mod operation;
 mod operations;
@@ -38,6 +39,7 @@ use tokio::time::Instant;
 
 pub use self::course::{Course, Position};
 pub use self::fault::{FaultPlan, Faults, Missing, Reply, RetryAfter};
+pub use self::installation::CUSTOMER_TOKEN;
 pub use self::log_line::{LogLine, LogMessage};
 pub use self::operation::{CONFIG_ID, Estimate, Fate, INSTALLATION_ID, INTEGRATION_ID, SimulatedOperation};
 pub use self::random::Random;

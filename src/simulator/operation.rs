@@ -124,6 +124,14 @@ impl SimulatedOperation {
         self.count(self.position(elapsed))
     }
 
+    /// Whether the count stands still when `elapsed` has passed since the start.
+    #[must_use]
+    pub fn is_stalled(&self, elapsed: Duration) -> bool {
+        let (from, to) = Course::STALL;
+        self.course == Course::Stall
+            && (self.duration.mul_f64(from)..self.duration.mul_f64(to)).contains(&elapsed)
+    }
+
     /// The operation as the API tells it when `elapsed` has passed since its start at `created`.
     #[must_use]
     pub fn at(&self, created: Timestamp, elapsed: Duration) -> Operation {

@@ -51,6 +51,16 @@ impl Run {
         self.operation.logs(created, elapsed)
     }
 
+    /// When it was created.
+    pub(super) fn created(&self) -> Timestamp {
+        self.age().1
+    }
+
+    /// Whether its count stands still for now.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.operation.is_stalled(self.age().0)
+    }
+
     fn age(&self) -> (std::time::Duration, Timestamp) {
         match self.started.get() {
             Some((started, created)) => (clock::instant().saturating_duration_since(*started), *created),

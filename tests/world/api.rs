@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backfill_watch::ampersand::Fetch;
-use backfill_watch::core::answer::{Answer, Failure, FailureClass, LogAnswer, ProjectAnswer};
+use backfill_watch::core::answer::{
+    Answer, Failure, FailureClass, InstallationAnswer, LogAnswer, ProjectAnswer,
+};
+use backfill_watch::core::installation::{Installation, InstallationPath};
+use backfill_watch::core::log_line::Wanted;
 use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Retry, Status};
 use backfill_watch::core::watch_list::WatchKey;
 
@@ -210,9 +214,14 @@ impl Fetch for Api {
         std::future::ready(refreshed)
     }
 
-    async fn last_warnings(&self, _: &WatchKey) -> LogAnswer {
+    async fn last_lines(&self, _: &WatchKey, _: Wanted) -> LogAnswer {
         tokio::time::sleep(self.0.log_latency()).await;
         LogAnswer::Lines(Vec::new())
+    }
+
+    async fn installation(&self, _: &str, _: &InstallationPath) -> InstallationAnswer {
+        tokio::time::sleep(self.0.log_latency()).await;
+        InstallationAnswer::Known(Installation::default())
     }
 
     async fn project_exists(&self, _: &str) -> ProjectAnswer {

@@ -123,6 +123,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::Value;
 
+    use super::super::super::installation::Installation;
     use super::super::super::watch::Watch;
     use super::super::super::watch_list::WatchKey;
     use super::super::{Event, EventType, MAX_RESULT};
@@ -250,11 +251,11 @@ mod tests {
     #[test]
     fn the_context_of_a_stall_is_bounded() {
         let mut event = event(|_| ());
-        event.attach_stall_context(
-            lines(100, &"l".repeat(2000)),
-            Some("unhealthy".into()),
-            Some("bad_credentials".repeat(100)),
-        );
+        event.attach_logs(lines(100, &"l".repeat(2000)));
+        event.attach_installation(&Installation {
+            health_status: Some("unhealthy".into()),
+            connection_status: Some("bad_credentials".repeat(100)),
+        });
         let data = body(&event);
         assert_eq!(data["healthStatus"], "unhealthy");
         let connection = data["connectionStatus"].as_str().unwrap();
@@ -264,7 +265,7 @@ mod tests {
         );
         let kept = texts(&data["logs"]);
         assert!(kept.len() > 5 && kept.last().unwrap().starts_with("99 "));
-        event.attach_stall_context(Vec::new(), None, None);
+        event.attach_installation(&Installation::default());
         assert_eq!(body(&event)["healthStatus"], Value::Null);
     }
 }
