@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use backfill_watch::clock;
 use backfill_watch::simulator::{
-    Config, Estimate, FaultPlan, INSTALLATION_ID, INTEGRATION_ID, Missing, Project, Receiver, ReceiverConfig,
-    Reply, Requests, RetryAfter, SimulatedOperation, Simulator, Unverified,
+    CUSTOMER_TOKEN, Config, Course, Estimate, FaultPlan, INSTALLATION_ID, INTEGRATION_ID, Missing, Project,
+    Receiver, ReceiverConfig, Reply, Requests, RetryAfter, SimulatedOperation, Simulator, Unverified,
 };
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
@@ -156,6 +156,35 @@ async fn ids_that_tell_an_operation_come_to_life_when_asked_for() {
     };
     let bench = Bench::start_with(config).await;
     problem(bench.operation("op-0-70-f-1").await, 404).await;
+}
+
+#[tokio::test]
+async fn an_installation_has_lost_its_credentials_while_an_operation_of_it_stands_still() {
+    let bench = Bench::start().await;
+    let path = format!("/projects/my-project/integrations/{INTEGRATION_ID}/installations/{INSTALLATION_ID}");
+    problem(bench.get(&path).await, 404).await;
+    bench.simulator.add(SimulatedOperation::new("a", LONG, 100));
+    let shown = json(bench.get(&path).await).await;
+    assert_eq!(
+        (&shown["id"], &shown["healthStatus"]),
+        (&INSTALLATION_ID.into(), &"healthy".into())
+    );
+    assert_eq!(shown["connection"]["status"], "working");
+    assert_eq!(shown["connection"]["apiKey"], CUSTOMER_TOKEN);
+    bench.simulator.add(SimulatedOperation {
+        course: Course::Stall,
+        ..SimulatedOperation::new("b", Duration::from_secs(5), 100)
+    });
+    let lost = async {
+        loop {
+            let shown = json(bench.get(&path).await).await;
+            if shown["healthStatus"] == "unhealthy" {
+                return shown["connection"]["status"].clone();
+            }
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(60), lost).await.unwrap();
+    assert_eq!(status, "bad_credentials");
 }
 
 #[tokio::test]

@@ -88,6 +88,8 @@ fn tell_operation(event: &Event, data: &OperationData) {
         since = data.since.map(millis),
         attempts = data.retry.as_ref().map(|retry| retry.attempts),
         last_log,
+        health_status = text(&data.health_status),
+        connection_status = text(&data.connection_status),
         objects = (!data.objects.is_empty()).then(|| one_line(&data.objects.join(","), MAX_TEXT)),
         labels = (!labels.is_empty()).then(|| labels.join(" ")),
         installation_id = text(&data.installation_id),

@@ -7,15 +7,19 @@ use std::path::Path;
 use backfill_watch::simulator::{Config, Project, Simulator};
 use base64::Engine as _;
 use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
 
 use crate::api::{Act, Api, ok, operation, with_length};
 use crate::inbox::{Inbox, SECRET};
+use crate::support::scripted::Scripted;
 use crate::support::{Daemon, Setup, replace_file, until, until_answered};
 use crate::well::{last_error, page, with_pages};
 
 const KEY: &str = "planted-key-9c1b7e52";
 /// The secret part of a receiver's address.
 const PATH: &str = "planted-Path_3c+77=d1";
+/// A token that a customer's connection has.
+const CUSTOMER_TOKEN: &str = "planted-customer-5fe1c09b";
 const TOKEN: &str = "planted-token-41d0aa86";
 
 /// Puts a secret into a file, which the setting of this path names.
@@ -336,6 +340,74 @@ async fn an_api_that_spells_the_key() {
     assert_nowhere(&daemon, KEY).await;
     let failed = page(&daemon, "/api/operations/bad-result-5").await;
     assert_eq!(failed["result"], "the key [API key] again");
+    daemon.stop().await;
+}
+
+/// The answer for an installation, with the customer's token in every place that a connection and its neighbours have.
+fn with_tokens(id: &str) -> Option<Value> {
+    match id {
+        "text" => Some(json!(CUSTOMER_TOKEN)),
+        "list" => Some(json!([CUSTOMER_TOKEN])),
+        "other" => Some(json!({"id": CUSTOMER_TOKEN, "healthStatus": "healthy"})),
+        "odd" => Some(json!({
+            "id": "odd", "healthStatus": {"token": CUSTOMER_TOKEN}, "connection": {"status": [CUSTOMER_TOKEN]},
+        })),
+        _ => Some(json!({
+            "id": id, "healthStatus": "unhealthy", "group": {"ref": CUSTOMER_TOKEN}, CUSTOMER_TOKEN: CUSTOMER_TOKEN,
+            "config": {"content": {"proxy": {"secret": CUSTOMER_TOKEN}}},
+            "connection": {
+                "status": "bad_credentials", "apiKey": CUSTOMER_TOKEN,
+                "oauth2AuthorizationCode": {
+                    "accessToken": {"token": CUSTOMER_TOKEN}, "refreshToken": {"token": CUSTOMER_TOKEN},
+                },
+                "providerMetadata": {"x": {"value": CUSTOMER_TOKEN}},
+            },
+        })),
+    }
+}
+
+/// The tokens that the API shows with an installation are nowhere, and what explains a stall is in its event.
+#[tokio::test]
+async fn tokens_of_a_customer() {
+    let ids = ["whole", "text", "list", "other", "odd"];
+    let api = Scripted::with_installations(
+        |id, _| {
+            Some(json!({
+                "id": id, "projectId": "p", "integrationId": "i", "installationId": id, "status": "in_progress",
+                "metadata": {"progress": {"recordsProcessed": 5}},
+            }))
+        },
+        with_tokens,
+    )
+    .await;
+    let inbox = Inbox::open(0);
+    let daemon = inbox
+        .subscribe(with_pages(Setup::polling(&api.base_url())))
+        .set("poll.stalled_after", "1s")
+        .set("log.filter", "trace")
+        .list(&ids)
+        .start();
+    for id in ids {
+        let line = daemon.event_of(id, "operation.stalled").await;
+        let statuses = (line["health_status"].as_str(), line["connection_status"].as_str());
+        if id == "whole" {
+            assert_eq!(statuses, (Some("unhealthy"), Some("bad_credentials")));
+        } else {
+            assert_eq!(statuses, (None, None), "{id}");
+        }
+    }
+    inbox.until_accepted(2 * ids.len()).await;
+    let messages = inbox.messages();
+    let stall = messages
+        .iter()
+        .find(|message| message.operation() == "whole" && message.event_type() == "operation.stalled");
+    let data = &stall.unwrap().body["data"];
+    assert_eq!(data["healthStatus"], "unhealthy");
+    assert_eq!(data["connectionStatus"], "bad_credentials");
+    for message in messages {
+        assert_no_spelling_in("a callback", CUSTOMER_TOKEN, message.body.to_string().as_bytes());
+    }
+    assert_nowhere(&daemon, CUSTOMER_TOKEN).await;
     daemon.stop().await;
 }
 

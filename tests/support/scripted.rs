@@ -21,12 +21,24 @@ pub struct Scripted {
 impl Scripted {
     /// Answers each poll with the operation that `answer` gives for its ID and its number, from 0; without one, with a 500.
     pub async fn start(answer: impl Fn(&str, u64) -> Option<Value> + Send + Sync + 'static) -> Self {
+        Self::with_installations(answer, |_| None).await
+    }
+
+    /// As [`Scripted::start`], and answers each request for an installation with what `installation` gives for its ID.
+    pub async fn with_installations(
+        answer: impl Fn(&str, u64) -> Option<Value> + Send + Sync + 'static,
+        installation: impl Fn(&str) -> Option<Value> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let polls: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
-        let (counted, answer) = (Arc::clone(&polls), Arc::new(answer));
+        let counted = Arc::clone(&polls);
+        let answers = Arc::new((answer, installation));
         let app = Router::new().fallback(move |uri: Uri| {
-            let response = respond(uri.path(), &counted, &*answer);
+            let response = match uri.path().split_once("/installations/") {
+                Some((_, id)) => body((answers.1)(id)),
+                None => respond(uri.path(), &counted, &answers.0),
+            };
             async move { response }
         });
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -58,7 +70,7 @@ fn respond(
     let Some((_, id)) = path.split_once("/operations/") else {
         return StatusCode::BAD_GATEWAY.into_response();
     };
-    let body = if id.ends_with("/logs") {
+    let found = if id.ends_with("/logs") {
         Some(json!([]))
     } else {
         let mut polls = polls.lock().unwrap();
@@ -66,7 +78,11 @@ fn respond(
         *number += 1;
         answer(id, *number - 1)
     };
-    match body {
+    body(found)
+}
+
+fn body(found: Option<Value>) -> Response {
+    match found {
         Some(body) => axum::Json(body).into_response(),
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
