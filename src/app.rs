@@ -233,6 +233,7 @@ impl App {
         let sources = key_sources(&settings.ampersand);
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
         let (list_source, list) = WatchListSource::new(list_settings(&settings));
+        let list_source = list_source.continuing(store.clone());
         let polling = PollThread::start().context("cannot start the thread that polls")?;
         let parts = Parts {
             fetch,

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::event::EventType;
+use super::json;
 use super::project::Project;
+use super::watch_list::Labels;
 
 /// An event of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,25 @@ pub struct PastEvent {
     pub recorded: Timestamp,
     /// Its body.
     pub body: String,
+}
+
+/// The labels of the watch in the body of one of its events.
+#[must_use]
+pub fn labels_of(body: &str) -> Labels {
+    let mut found = Labels::new();
+    // What is not JSON has no labels.
+    let _ = json::members(body, |name, value| {
+        if name == "data" {
+            value.members(|name, value| {
+                if name == "labels" {
+                    value.members(|name, value| {
+                        found.extend(value.string().map(|value| (name.to_owned(), value)))
+                    });
+                }
+            });
+        }
+    });
+    found
 }
 
 #[derive(Deserialize)]
@@ -50,6 +71,29 @@ pub fn rebuild_project(events: &[PastEvent]) -> Option<Project> {
 mod tests {
     use super::*;
     use crate::core::event::{ApiData, Event};
+    use crate::core::watch::Watch;
+    use crate::core::watch_list::WatchKey;
+
+    #[test]
+    fn labels_are_those_of_the_event_in_their_order() {
+        let key = WatchKey {
+            project: "p".into(),
+            operation: "op".into(),
+        };
+        let labels: Labels = vec![("z".into(), "1 \"x\"".into()), ("a".into(), String::new())];
+        let data = Watch::default().data(&key, &labels, Timestamp::UNIX_EPOCH);
+        let event = Event::operation(
+            &key,
+            EventType::Started,
+            "generation 0",
+            Timestamp::UNIX_EPOCH,
+            data,
+        );
+        assert_eq!(labels_of(&event.body()), labels);
+        for body in ["", "{", r#"{"data":{"labels":7}}"#, r#"{"labels":{"a":"b"}}"#] {
+            assert_eq!(labels_of(body), Labels::new(), "{body}");
+        }
+    }
 
     #[test]
     fn what_lasts_is_there_again() {

@@ -29,7 +29,7 @@ pub use diff::{Diff, diff};
 use line::{ParsedLine, parse_line};
 pub use line::{accepts_id, label_text};
 pub use problem::{LineError, Problem};
-pub use shrink::{Change, Pending, ShrinkGuard};
+pub use shrink::{Change, Pending, ShrinkGuard, removes_most};
 
 /// The most bytes a line may have, its line end aside.
 pub const MAX_LINE_BYTES: usize = 4096;

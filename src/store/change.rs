@@ -49,6 +49,15 @@ pub struct Loaded {
     pub damaged: Vec<DamagedWatch>,
 }
 
+/// What was listed according to the state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListedBefore {
+    /// How many watches.
+    pub total: usize,
+    /// Those that are not listed now.
+    pub absent: Vec<WatchKey>,
+}
+
 /// A [`Change`] as rows: rendered by the caller, so that the thread that writes has nothing to do but write.
 #[derive(Debug)]
 pub(super) struct Record {

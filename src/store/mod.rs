@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use change::{Change, Loaded, Subject, WatchRecord};
+pub use change::{Change, ListedBefore, Loaded, Subject, WatchRecord};
 pub use damage::DamagedWatch;
 pub use delivery::{Delivery, DeliveryId, Due, Endpoint, EndpointStats, Settled};
 pub use engine::{Accepted, Engine};
@@ -44,7 +44,7 @@ pub use threads::{CloseError, Threads};
 use crate::clock::Wall;
 use crate::core::project::Project;
 use crate::core::watch::Watch;
-use crate::core::watch_list::WatchKey;
+use crate::core::watch_list::{Entry, WatchKey};
 use crate::error::chain;
 use change::{Record, StateRow};
 use request::{Read, Reply, Write};
@@ -185,6 +185,30 @@ impl Store {
         })
         .await
         .map(drop)
+    }
+
+    /// How many watches of these projects are listed according to the state, and which of them are not among `keys`.
+    pub async fn listed_before(
+        &self,
+        projects: Vec<Arc<str>>,
+        keys: Vec<WatchKey>,
+    ) -> Result<ListedBefore, ReadError> {
+        self.read(|reply| Read::Listed {
+            projects,
+            keys,
+            reply,
+        })
+        .await
+    }
+
+    /// These watches as entries of a list, with the labels that their last events have.
+    pub async fn entries(&self, keys: &[WatchKey]) -> Result<Vec<Entry>, ReadError> {
+        let mut entries = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(CHUNK) {
+            let keys = chunk.to_vec();
+            entries.extend(self.read(|reply| Read::Entries { keys, reply }).await?);
+        }
+        Ok(entries)
     }
 
     /// Up to `limit` events of the log after `after`, or from the oldest on.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::change::{Loaded, Record, StateRow};
+use super::change::{ListedBefore, Loaded, Record, StateRow};
 use super::damage::BadRow;
 use super::delivery::{DeliveryId, Due, Endpoint, EndpointStats, Settled};
 use super::event_log::{Cursor, EventFilter, EventPage, EventsError};
 use crate::core::project::Project;
 use crate::core::watch::Watch;
-use crate::core::watch_list::WatchKey;
+use crate::core::watch_list::{Entry, WatchKey};
 
 /// Something to write: wholly, or not at all.
 #[derive(Debug)]
@@ -146,6 +146,17 @@ pub(super) enum Read {
     Project {
         name: String,
         reply: Reply<Option<Project>, ReadError>,
+    },
+    /// How many watches of these projects are listed, and which of them are not among the keys.
+    Listed {
+        projects: Vec<std::sync::Arc<str>>,
+        keys: Vec<WatchKey>,
+        reply: Reply<ListedBefore, ReadError>,
+    },
+    /// Watches with the labels of their last events.
+    Entries {
+        keys: Vec<WatchKey>,
+        reply: Reply<Vec<Entry>, ReadError>,
     },
     Events {
         after: Option<Cursor>,

@@ -12,7 +12,9 @@ use super::file::{self, Content, ReadError, Signature};
 use super::looks::{Finding, Looks, Verdict};
 use super::{Handle, Order, PendingRemoval, Snapshot, SourceSettings, log};
 use crate::clock;
-use crate::core::watch_list::{ShrinkGuard, Unusable, WatchList, parse};
+use crate::core::watch_list::{Change, Entry, ShrinkGuard, Unusable, WatchList, parse, removes_most};
+use crate::error::chain;
+use crate::store::{ReadError as StateError, Store};
 
 /// How long after the last read the file is read again though `stat` tells nothing new.
 const REREAD: Duration = Duration::from_secs(60);
@@ -24,8 +26,18 @@ const RELOAD_CONFIRM: Duration = Duration::from_millis(20);
 const APPEND_CONFIRM: Duration = Duration::from_millis(10);
 /// A shorter `refresh` would be a busy loop.
 const MIN_REFRESH: Duration = Duration::from_millis(10);
+/// Between two questions to a state that cannot be read.
+const STATE_RETRY: Duration = Duration::from_secs(1);
 /// How long the file system may take to answer before that is told.
 const LATE: Duration = Duration::from_secs(10);
+
+/// Entries that the list lost while the daemon was stopped.
+#[derive(Debug, Default)]
+struct Lost {
+    /// How many it had.
+    of: usize,
+    entries: Vec<Entry>,
+}
 
 /// When entries that the file no longer has are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +56,8 @@ pub struct WatchListSource {
     settings: Arc<SourceSettings>,
     looks: Looks,
     guard: ShrinkGuard,
+    /// Knows what the list had before the start, until a list applies.
+    state: Option<Store>,
     /// What `stat` told of the content that was read last.
     seen: Option<Signature>,
     read_due: Instant,
@@ -69,6 +83,7 @@ impl WatchListSource {
             settings,
             looks: Looks::default(),
             guard: ShrinkGuard::default(),
+            state: None,
             seen: None,
             read_due: now,
             start: now,
@@ -78,6 +93,13 @@ impl WatchListSource {
             snapshots: snapshot_receiver,
         };
         (source, handle)
+    }
+
+    /// Takes what the list had before from `state`, so that a list which was emptied meanwhile removes nothing at once.
+    #[must_use]
+    pub fn continuing(mut self, state: Store) -> Self {
+        self.state = Some(state);
+        self
     }
 
     /// Looks at the file until `cancel`. A look that hangs does not hold up the end, though its thread lives on.
@@ -196,7 +218,7 @@ impl WatchListSource {
         match verdict {
             Verdict::Holds => {
                 let list = self.parse(content.bytes).await;
-                self.take(list, removals);
+                self.take(list, removals).await;
             }
             // A file that never rests has been looked at all the same.
             Verdict::Wait if was_waiting && !self.snapshots.borrow().looked => {
@@ -220,7 +242,7 @@ impl WatchListSource {
         };
         let verdict = self.looks.note(Finding::Content(extent));
         if verdict == Verdict::Holds {
-            self.take(list, removals);
+            self.take(list, removals).await;
         }
         verdict
     }
@@ -231,9 +253,9 @@ impl WatchListSource {
     }
 
     /// Applies what the file lists, if it is of any use.
-    fn take(&mut self, mut list: WatchList, removals: Removals) {
+    async fn take(&mut self, mut list: WatchList, removals: Removals) {
         let error = match list.unusable() {
-            None => return self.apply(list, removals),
+            None => return self.apply(list, removals).await,
             Some(Unusable::NotText) => ReadError::NotText,
             Some(Unusable::NoLineParses) => ReadError::NoLineParses {
                 lines: list.rejected_total,
@@ -243,7 +265,11 @@ impl WatchListSource {
         self.lose(Arc::new(error), Some(list));
     }
 
-    fn apply(&mut self, list: WatchList, removals: Removals) {
+    async fn apply(&mut self, list: WatchList, removals: Removals) {
+        let lost = match (self.state.take(), removals) {
+            (Some(state), Removals::Guarded) => self.lost_since_stop(&state, &list).await,
+            _ => Lost::default(),
+        };
         let before = Arc::clone(&self.snapshots.borrow());
         let (now, delay) = (self.steady_now(), self.settings.shrink_delay);
         if before.problem.is_some() {
@@ -253,6 +279,13 @@ impl WatchListSource {
         log::applied(&self.settings.path, &before, &list);
         let listed = list.entries.len();
         let change = match removals {
+            Removals::Guarded if !lost.entries.is_empty() => {
+                self.guard.resume(list, lost.entries, now, delay);
+                Change {
+                    before: lost.of,
+                    delayed: self.guard.pending().map_or(0, |pending| pending.entries),
+                }
+            }
             Removals::Guarded => self.guard.change(list, now, delay),
             Removals::AtOnce => self.guard.change(list, now, Duration::ZERO),
         };
@@ -265,6 +298,40 @@ impl WatchListSource {
             snapshot.looked = true;
             snapshot.last_success = Some(clock::wall());
         });
+    }
+
+    /// What the list had when the daemon stopped and lacks now, if that is nearly all.
+    async fn lost_since_stop(&self, state: &Store, list: &WatchList) -> Lost {
+        let mut has_failed = false;
+        loop {
+            let error = match self.read_lost(state, list).await {
+                Ok(lost) => return lost,
+                Err(error) => error,
+            };
+            if !std::mem::replace(&mut has_failed, true) {
+                tracing::error!(
+                    error = chain(&error),
+                    "the state does not say what the watch list had before; the list is not applied until it does; \
+                     trying again"
+                );
+            }
+            sleep(STATE_RETRY).await;
+        }
+    }
+
+    async fn read_lost(&self, state: &Store, list: &WatchList) -> Result<Lost, StateError> {
+        if self.settings.shrink_delay.is_zero() {
+            return Ok(Lost::default());
+        }
+        let keys = list.entries.iter().map(|entry| entry.key.clone()).collect();
+        let listed = state.listed_before(self.settings.projects.clone(), keys).await?;
+        if !removes_most(listed.total, listed.absent.len()) {
+            return Ok(Lost::default());
+        }
+        Ok(Lost {
+            of: listed.total,
+            entries: state.entries(&listed.absent).await?,
+        })
     }
 
     fn lose(&mut self, error: Arc<ReadError>, refused: Option<WatchList>) {

@@ -178,6 +178,49 @@ async fn a_list_that_is_truncated() {
     daemon.stop().await;
 }
 
+/// As a program does that empties the file while the daemon is stopped.
+#[tokio::test]
+async fn a_list_that_is_truncated_while_the_daemon_is_stopped() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let ids: Vec<String> = (0..20).map(|i| format!("op-600000-5000-s-{i:02}")).collect();
+    let lines: Vec<String> = ids.iter().map(|id| format!("{id} customer=acme")).collect();
+    let setup = Setup::new(&simulator)
+        .set("poll.progress_step", "0.1")
+        .list(&lines);
+    let daemon = setup.start();
+    for id in &ids {
+        daemon.event_of(id, "operation.started").await;
+    }
+    let setup = daemon.stop().await;
+    fs::write(setup.list_path(), "").unwrap();
+    let daemon = setup.set("watch_list_shrink_delay", "6s").start();
+    let delayed = daemon
+        .wait_for("the removal to wait", |line| line["pending_removal"] == 20)
+        .await;
+    assert_eq!(
+        (&delayed["entries"], &delayed["entries_before"]),
+        (&0.into(), &20.into())
+    );
+    for id in &ids {
+        let progress = daemon.event_of(id, "operation.progress").await;
+        assert_eq!(progress["labels"], "customer=acme");
+    }
+    // What did not return is removed; the next start has nothing to wait for.
+    daemon.wait_for("the removal", |line| line["removed"] == 20).await;
+    assert_eq!(daemon.log.count("operation.started"), 0);
+    let daemon = daemon.stop().await.start();
+    daemon
+        .wait_for("the list", |line| line["message"] == "watch list applied")
+        .await;
+    assert!(
+        daemon
+            .log
+            .lines(|line| line["pending_removal"].is_number())
+            .is_empty()
+    );
+    daemon.stop().await;
+}
+
 #[tokio::test]
 async fn a_fifo() {
     let fifo = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());

@@ -2,7 +2,8 @@
 //!
 //! A file that was truncated or overwritten by mistake would stop nearly all watches. So a change that removes nearly
 //! all of them removes them after a delay, if they have not returned by then. The last entries of the list that
-//! applies are those whose removal is pending: no second copy of the list is kept.
+//! applies are those whose removal is pending: no second copy of the list is kept. What the list had before a restart,
+//! the state knows.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -55,6 +56,12 @@ pub struct Pending {
     pub due: Duration,
 }
 
+/// Whether a change that removes `gone` of `before` entries removes nearly all of them.
+#[must_use]
+pub fn removes_most(before: usize, gone: usize) -> bool {
+    before >= MIN_ENTRIES && gone * 10 > before * 9
+}
+
 impl ShrinkGuard {
     /// The list that applies: what the file lists, then what is still to be removed.
     #[must_use]
@@ -91,6 +98,18 @@ impl ShrinkGuard {
         }
         self.set(file, batches);
         change
+    }
+
+    /// The first list since the start. `absent` are nearly all entries that the list had before, and are removed later.
+    pub fn resume(&mut self, mut file: WatchList, absent: Vec<Entry>, now: Duration, delay: Duration) {
+        let due = now + delay;
+        let mut batches = vec![Batch {
+            due,
+            entries: absent.len(),
+        }];
+        let fitting = fit(&mut batches, MAX_ENTRIES.saturating_sub(file.entries.len()));
+        file.entries.extend(absent.into_iter().take(fitting));
+        self.set(file, batches);
     }
 
     /// The removals that are due are carried out; how many.
@@ -155,8 +174,7 @@ impl ShrinkGuard {
             keep(entries, batch.due);
             pending = others;
         }
-        let is_large = before.len() >= MIN_ENTRIES && gone * 10 > before.len() * 9;
-        removals.is_delayed = is_large && keep(was_listed, now + delay);
+        removals.is_delayed = removes_most(before.len(), gone) && keep(was_listed, now + delay);
         removals
     }
 

@@ -6,6 +6,7 @@ mod checksum;
 mod copy;
 mod endpoints;
 mod events;
+mod listed;
 mod open;
 mod outbox;
 mod prune;
@@ -162,6 +163,14 @@ impl Database {
             Read::Project { name, reply } => {
                 drop(reply.send(state::load_project(conn, &name, &mut bad)));
             }
+            Read::Listed {
+                projects,
+                keys,
+                reply,
+            } => drop(reply.send(listed::without(conn, &projects, &keys).map_err(ReadError::from))),
+            Read::Entries { keys, reply } => {
+                drop(reply.send(listed::entries(conn, keys).map_err(ReadError::from)));
+            }
             Read::Events {
                 after,
                 limit,
@@ -223,11 +232,11 @@ impl Tx<'_> {
                     state::put_unless_newer(conn, row, at.as_millisecond())?;
                 }
             }
-            Write::Listed { keys } => state::set_unlisted(conn, keys, None)?,
+            Write::Listed { keys } => listed::set_unlisted(conn, keys, None)?,
             Write::Unlisted { keys, at } => {
-                state::set_unlisted(conn, keys, Some(at.as_millisecond()))?;
+                listed::set_unlisted(conn, keys, Some(at.as_millisecond()))?;
             }
-            Write::OnlyListed { keys, at } => state::unlist_others(conn, keys, at.as_millisecond())?,
+            Write::OnlyListed { keys, at } => listed::unlist_others(conn, keys, at.as_millisecond())?,
             Write::Endpoints { endpoints, at } => {
                 endpoints::sync(conn, endpoints, at.as_millisecond(), damaged)?;
             }

@@ -63,6 +63,18 @@ pub(super) fn watch(conn: &Connection, key: &WatchKey) -> Result<Option<WatchRec
     }))
 }
 
+/// The body of the last event of a watch that can be read.
+pub(super) fn last_body(conn: &Connection, key: &WatchKey) -> Result<Option<String>, rusqlite::Error> {
+    let mut statement = LAST_EVENTS.prepare(conn)?;
+    let mut rows = statement.query(params![key.operation, key.project, ENOUGH])?;
+    while let Some(row) = rows.next()? {
+        if let Some(event) = past_event(row)? {
+            return Ok(Some(event.body));
+        }
+    }
+    Ok(None)
+}
+
 /// The project as its events show it, if it has any.
 pub(super) fn project(conn: &Connection, name: &str) -> Result<Option<Project>, rusqlite::Error> {
     let mut statement = LAST_API_EVENTS.prepare(conn)?;

@@ -1,7 +1,5 @@
 //! Watches and projects: their states, and when they left the list.
 
-use std::collections::HashSet;
-
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::checksum::checksum_of;
@@ -34,13 +32,6 @@ statements! {
     );
     PUT_PROJECT = "INSERT INTO projects (name, state, saved, checksum) VALUES (?1, ?2, ?3, row_checksum(?1, ?2, ?3))
          ON CONFLICT (name) DO UPDATE SET state = excluded.state, saved = excluded.saved, checksum = excluded.checksum";
-    /// Leaves damaged rows as they are: their next reader moves them aside.
-    SET_UNLISTED = concat!(
-        "UPDATE watches SET unlisted = ?3, checksum = row_checksum(project, operation, state, saved, ?3)
-         WHERE project = ?1 AND operation = ?2 AND unlisted IS NOT ?3 AND checksum IS ", checksum_of!(watch)
-    );
-    LISTED scans "compares every watch with the list, once at a start" =
-        "SELECT project, operation FROM watches WHERE unlisted IS NULL";
     FIND = concat!(
         "SELECT row, checksum IS ", checksum_of!(watch), ", state, saved, unlisted
          FROM watches INDEXED BY watches_key WHERE project = ?1 AND operation = ?2"
@@ -89,41 +80,6 @@ pub(super) fn put_unless_newer(conn: &Connection, row: &StateRow, at: i64) -> Re
     PUT_UNLESS_NEWER
         .prepare(conn)?
         .execute(params![key.project, key.operation, state, at])?;
-    Ok(())
-}
-
-pub(super) fn set_unlisted(
-    conn: &Connection,
-    keys: &[WatchKey],
-    at: Option<i64>,
-) -> Result<(), rusqlite::Error> {
-    let mut statement = SET_UNLISTED.prepare(conn)?;
-    for key in keys {
-        statement.execute(params![key.project, key.operation, at])?;
-    }
-    Ok(())
-}
-
-/// Whatever is not among `listed` left the list `at`, unless it had left before.
-pub(super) fn unlist_others(conn: &Connection, listed: &[WatchKey], at: i64) -> Result<(), rusqlite::Error> {
-    let listed: HashSet<(&str, &str)> = listed
-        .iter()
-        .map(|key| (&*key.project, &*key.operation))
-        .collect();
-    let mut others: Vec<(String, String)> = Vec::new();
-    let mut statement = LISTED.prepare(conn)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        if let Some((project, operation)) = texts(row)?
-            && !listed.contains(&(project, operation))
-        {
-            others.push((project.to_owned(), operation.to_owned()));
-        }
-    }
-    let mut statement = SET_UNLISTED.prepare(conn)?;
-    for (project, operation) in others {
-        statement.execute(params![project, operation, at])?;
-    }
     Ok(())
 }
 

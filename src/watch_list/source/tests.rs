@@ -1,7 +1,12 @@
 use std::cell::Cell;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::*;
+use crate::core::event::{Event, EventType};
+use crate::core::watch::Watch;
+use crate::core::watch_list::{Labels, WatchKey};
 
 fn settings(path: PathBuf) -> SourceSettings {
     SourceSettings {
@@ -66,6 +71,86 @@ async fn whole_lines_that_are_appended_hold_at_once_and_all_else_wants_a_second_
         assert_eq!(source.look(Removals::Guarded).await, verdict, "{content:?}");
     }
     assert_eq!(handle.snapshots().borrow().generation, 2);
+}
+
+fn acme() -> Labels {
+    vec![("customer".to_owned(), "acme".to_owned())]
+}
+
+/// A state that has these operations of `main` listed, and one of a project that is not configured.
+async fn listed(ids: std::ops::Range<u32>) -> Store {
+    let state = Store::in_memory();
+    let labels = acme();
+    let of = |project: &str, id: u32| WatchKey {
+        project: project.into(),
+        operation: format!("op-{id}").into(),
+    };
+    for key in ids.map(|id| of("main", id)).chain([of("gone", 1)]) {
+        let watch = Watch::default();
+        let data = watch.data(&key, &labels, Timestamp::UNIX_EPOCH);
+        let event = Event::operation(
+            &key,
+            EventType::Started,
+            "generation 0",
+            Timestamp::UNIX_EPOCH,
+            data,
+        );
+        let change = crate::store::Change {
+            subject: crate::store::Subject::Watch(key, Box::new(watch)),
+            events: vec![event],
+        };
+        state.commit(&change).await.unwrap();
+    }
+    state
+}
+
+async fn first_list(content: &str, state: &Store, delay: Duration) -> (WatchListSource, Arc<Snapshot>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("watch.list");
+    std::fs::write(&path, content).unwrap();
+    let settings = SourceSettings {
+        shrink_delay: delay,
+        ..settings(path)
+    };
+    let (source, handle) = WatchListSource::new(settings);
+    let mut source = source.continuing(state.clone());
+    assert_eq!(source.look(Removals::Guarded).await, Verdict::Wait);
+    assert_eq!(source.look(Removals::Guarded).await, Verdict::Holds);
+    let snapshot = Arc::clone(&handle.snapshots().borrow());
+    (source, snapshot)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_was_emptied_while_nobody_looked_removes_nothing_at_once() {
+    const DELAY: Duration = Duration::from_secs(30);
+    let state = listed(0..20).await;
+    for (content, delay, entries, pending) in [
+        ("", DELAY, 20, 20),
+        ("op-7 customer=other\nop-100\n", DELAY, 21, 19),
+        ("op-1\nop-2\n", DELAY, 2, 0),
+        ("", Duration::ZERO, 0, 0),
+    ] {
+        let (mut source, snapshot) = first_list(content, &state, delay).await;
+        let list = snapshot.list.as_deref().unwrap();
+        assert_eq!(list.entries.len(), entries, "{content:?}");
+        assert_eq!(
+            snapshot.pending_removal.map_or(0, |pending| pending.entries),
+            pending,
+            "{content:?}"
+        );
+        let file = parse(content.as_bytes(), &["main".into()]);
+        for entry in &list.entries {
+            let in_file = file.entries.iter().find(|other| other.key == entry.key);
+            let labels = in_file.map_or_else(acme, |other| other.labels.to_vec());
+            assert_eq!(*entry.labels, labels, "{}", entry.key);
+        }
+        tokio::time::advance(DELAY).await;
+        source.remove_due();
+        let left = source.guard.list().entries.len();
+        assert_eq!(left, entries - pending, "{content:?}");
+    }
+    let (_, snapshot) = first_list("", &listed(0..9).await, DELAY).await;
+    assert!(snapshot.pending_removal.is_none(), "a short list shrinks at once");
 }
 
 /// `stat` cannot be made to hide a change on a usual file system, so the source is made to believe that it has

@@ -43,6 +43,25 @@ fn pending(entries: usize, due: u64) -> Option<Pending> {
 }
 
 #[test]
+fn what_the_list_had_before_the_start_is_removed_later_unless_it_returns() {
+    let mut guard = ShrinkGuard::default();
+    guard.resume(list([1]), list(2..20).entries, seconds(5), DELAY);
+    assert_eq!(ids(&guard), (1..20).collect::<Vec<u32>>());
+    assert_eq!(guard.pending(), pending(18, 35));
+    let change = guard.change(list([1, 2, 3]), seconds(6), DELAY);
+    assert_eq!(
+        change,
+        Change {
+            before: 19,
+            delayed: 0
+        }
+    );
+    assert_eq!(guard.pending(), pending(16, 35));
+    assert_eq!(guard.expire(seconds(35)), 16);
+    assert_eq!(ids(&guard), [1, 2, 3]);
+}
+
+#[test]
 fn more_than_nine_tenths_of_ten_or_more_are_removed_later() {
     for (listed, kept, delayed) in [
         (9, 0, 0),

@@ -16,6 +16,7 @@ const MODULES: &[(&str, &[Sql])] = &[
     ("check", check::STATEMENTS),
     ("endpoints", endpoints::STATEMENTS),
     ("events", events::STATEMENTS),
+    ("listed", listed::STATEMENTS),
     ("mod", STATEMENTS),
     ("outbox", outbox::STATEMENTS),
     ("prune", prune::STATEMENTS),
