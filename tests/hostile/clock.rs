@@ -3,13 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
+use backfill_watch::clock;
+use backfill_watch::simulator::{Config, FaultPlan, SimulatedOperation, Simulator};
 use std::time::Duration;
 
 use crate::event_log::{assert_gapless, events};
 use crate::inbox::Inbox;
+use crate::readers::late_polls;
 use crate::support::{Setup, skip, until};
-use crate::well::assert_small;
+use crate::well::{assert_small, page, with_pages};
 
 /// What sets the clock of one process alone, by a file.
 fn library() -> Option<PathBuf> {
@@ -100,6 +102,74 @@ async fn survive(step: &str) {
             .all(|event| event["data"]["operationId"] == "next" || event["type"] == "operation.progress"),
         "{new:#?}"
     );
+}
+
+/// Longer than a poll may last, than a count may stand still, and than polls may fail.
+const SUSPENDED: Duration = Duration::from_secs(7);
+const STALLED_AFTER: Duration = Duration::from_secs(6);
+
+/// As by a debugger, a full cgroup freezer or a laptop that sleeps.
+#[tokio::test]
+async fn suspended_for_longer_than_every_limit() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let ids = ["op-1", "op-2", "op-3"];
+    for id in ids {
+        // One record in an hour: the count stands still.
+        simulator.add_waiting(SimulatedOperation::new(id, Duration::from_hours(1), 1));
+    }
+    // Some requests are in flight at any time.
+    let slow = FaultPlan {
+        latency: Duration::from_millis(300),
+        ..FaultPlan::default()
+    };
+    simulator.faults().set(slow, 0);
+    let begun = clock::instant();
+    let daemon = with_pages(Setup::new(&simulator))
+        .set("ampersand.request_timeout", "1s")
+        .set("poll.stalled_after", &format!("{}s", STALLED_AFTER.as_secs()))
+        .set("poll.unreachable_after", "3s")
+        .list(&ids)
+        .start();
+    for id in ids {
+        daemon.event_of(id, "operation.started").await;
+    }
+    let address = daemon.address().await;
+    daemon.signal(&["STOP"]);
+    let ran = begun.elapsed();
+    tokio::time::sleep(SUSPENDED).await;
+    let continued = clock::instant();
+    let polls = ids.map(|id| simulator.requests_of(id));
+    daemon.signal(&["CONT"]);
+    loop {
+        let answer = reqwest::get(format!("http://{address}/livez")).await.unwrap();
+        assert_eq!(answer.status(), 200, "{:?}", answer.text().await);
+        let has_polled = |(id, polls): (&str, u64)| simulator.requests_of(id) >= polls + 4;
+        if ids.into_iter().zip(polls).all(has_polled) {
+            break;
+        }
+    }
+    let stalled = daemon.log.count("operation.stalled");
+    let counted = ran + continued.elapsed();
+    assert!(
+        stalled == 0 || counted >= STALLED_AFTER,
+        "stalled after {counted:?}"
+    );
+    let alarms = daemon
+        .log
+        .lines(|line| line["level"] != "INFO" && line["event"] != "operation.stalled");
+    assert!(alarms.is_empty(), "{alarms:?}");
+    let noticed = daemon
+        .log
+        .lines(|line| line["seconds"].as_f64().is_some_and(|seconds| seconds > 5.0));
+    assert_eq!(noticed.len(), 1);
+    assert_eq!(
+        page(&daemon, "/api/attention").await["attention"],
+        serde_json::json!([])
+    );
+    assert_eq!(late_polls(&daemon).await, 0);
+    // The count does stand still, and the time in which the process runs counts.
+    daemon.event("operation.stalled").await;
+    daemon.stop().await;
 }
 
 #[tokio::test]

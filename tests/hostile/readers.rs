@@ -90,7 +90,7 @@ fn connections(port: u16) -> usize {
 }
 
 /// How many polls were more than 5 s late.
-async fn late_polls(daemon: &Daemon) -> u64 {
+pub async fn late_polls(daemon: &Daemon) -> u64 {
     let metrics = text(daemon, "/metrics").await;
     let count = |rest: &str| -> u64 {
         let name = format!("backfill_watch_poll_lag_seconds_{rest} ");

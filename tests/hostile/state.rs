@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use crate::event_log::{assert_gapless, by_operation, events, parse, types};
 use crate::support::{Daemon, Setup, until, until_answered};
+use crate::well::page;
 
 fn state_of(setup: &Setup) -> PathBuf {
     setup.folder().join("state")
@@ -46,6 +47,22 @@ async fn metric(daemon: &Daemon, name: &str) -> String {
     line.map_or_else(|| panic!("no {name}"), |line| line[name.len()..].to_owned())
 }
 
+/// The one entry of what needs attention, an error of this kind, which the metric counts.
+async fn attention(daemon: &Daemon, kind: &str) -> serde_json::Value {
+    let shown = page(daemon, "/api/attention").await;
+    let [entry] = &shown["attention"].as_array().unwrap()[..] else {
+        panic!("one entry expected: {shown}");
+    };
+    assert_eq!(
+        (&entry["kind"], &entry["severity"]),
+        (&kind.into(), &"error".into())
+    );
+    assert!(!entry["action"].as_str().unwrap().is_empty(), "{entry}");
+    let counted = metric(daemon, &format!("attention{{kind=\"{kind}\"}}")).await;
+    assert_eq!(counted, "1");
+    entry.clone()
+}
+
 #[tokio::test]
 async fn a_damaged_watch_is_rebuilt_and_named_and_the_others_go_on() {
     const IDS: [&str; 3] = ["op-1", "op-2", "op-3"];
@@ -66,6 +83,11 @@ async fn a_damaged_watch_is_rebuilt_and_named_and_the_others_go_on() {
             daemon.event_of(id, "operation.succeeded").await;
         }
         assert_eq!(metric(&daemon, "state_damaged_rows").await, "1");
+        let entry = attention(&daemon, "state_damaged").await;
+        assert!(
+            entry["message"].as_str().unwrap().starts_with("1 damaged"),
+            "{entry}"
+        );
         let log = events(&daemon.stop().await).await;
         assert_gapless(&log);
         for (id, events) in by_operation(&log) {
@@ -165,6 +187,8 @@ async fn a_state_that_is_removed_or_replaced_is_noticed_and_not_written() {
             .await
             .unwrap();
         assert_eq!(metric(&daemon, "state_writable").await, "0");
+        let entry = attention(&daemon, "state_removed").await;
+        assert!(entry["message"].as_str().unwrap().contains("state"), "{entry}");
         let count = daemon.log.count("operation.progress");
         let polls = simulator.requests_of("op-1");
         until("more polls", || simulator.requests_of("op-1") > polls + 3).await;
@@ -180,6 +204,16 @@ async fn a_state_that_is_removed_or_replaced_is_noticed_and_not_written() {
             fs::remove_dir(&state).unwrap();
         }
         fs::rename(&aside, &state).unwrap();
+        until_answered("the attention to end", async || {
+            match metric(&daemon, r#"attention{kind="state_removed"}"#)
+                .await
+                .as_str()
+            {
+                "0" => Ok(()),
+                other => Err(other.to_owned()),
+            }
+        })
+        .await;
         until("events again", || daemon.log.count("operation.progress") > count).await;
         assert_gapless(&events(&daemon.stop().await).await);
     }

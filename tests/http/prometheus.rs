@@ -13,10 +13,12 @@ use crate::bench::{Bench, client};
 use crate::support::{lines_of, replace_file, skip, until_answered};
 
 /// What takes longer to come about than a test may last, or wants a broken disk or program; `alerts.test.yml` has them.
-const NOT_HERE: [&str; 5] = [
+const NOT_HERE: [&str; 7] = [
     "BackfillWatchWebhookBacklog",
     "BackfillWatchWebhookDeadLetters",
     "BackfillWatchStateNotWritable",
+    "BackfillWatchStateRemoved",
+    "BackfillWatchStateDamaged",
     "BackfillWatchPollsLate",
     "BackfillWatchPollersCrash",
 ];

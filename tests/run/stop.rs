@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backfill_watch::clock;
 use backfill_watch::simulator::{Config, Simulator};
+use rusqlite::Connection;
 
 use crate::support::{Daemon, Setup, until};
 
@@ -124,6 +125,64 @@ async fn until_done_that_is_stopped_did_not_get_its_end() {
         daemon.signal(&[signal]);
         assert_eq!(daemon.exit_code().await, Some(code));
     }
+}
+
+/// Rows that the check of the state takes minutes for, and nothing else reads: it evaluates the constraint of each.
+const SLOW_TO_CHECK: &str = "
+    PRAGMA synchronous = OFF;
+    PRAGMA ignore_check_constraints = ON;
+    CREATE TABLE slow (x INTEGER CHECK (length(hex(zeroblob(1000000))) > x));
+    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) INSERT INTO slow SELECT i FROM n;";
+
+#[tokio::test]
+async fn sigterm_during_the_check_of_the_state_ends_it_at_once() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    // Known before it is logged, and nobody else's.
+    let id = std::process::id();
+    let address = format!("127.{}.{}.{}:8464", 64 + (id >> 16), (id >> 8) & 255, id & 255);
+    let daemon = Setup::new(&simulator)
+        .set("http.listen", &address)
+        .list(&["op-60000-100-s-a"])
+        .start();
+    daemon.event("operation.started").await;
+    // So that the next start checks the state.
+    let setup = daemon.kill().await;
+    let state = Connection::open(setup.folder().join("state/state.db")).unwrap();
+    state.execute_batch(SLOW_TO_CHECK).unwrap();
+
+    let mut daemon = setup.start();
+    daemon
+        .wait_for("the check", |line| line["message"] == "checking the state")
+        .await;
+    let status = async |path: &str| {
+        let answer = reqwest::get(format!("http://{address}{path}")).await;
+        answer.unwrap().status().as_u16()
+    };
+    for _ in 0..3 {
+        assert_eq!((status("/livez").await, status("/readyz").await), (200, 503));
+    }
+    let asked = clock::instant();
+    daemon.signal(&["TERM"]);
+    assert_eq!(daemon.exit_code().await, Some(0));
+    let took = asked.elapsed();
+    assert!(took < SOON, "{took:?}");
+    let checked = daemon.log.lines(|line| line["message"] == "the state is checked");
+    assert!(checked.is_empty(), "the check was not under way");
+
+    // Nothing was lost.
+    state.execute_batch("DROP TABLE slow").unwrap();
+    drop(state);
+    let daemon = daemon.into_setup().start();
+    daemon
+        .wait_for("the list", |line| line["message"] == "watch list applied")
+        .await;
+    let polls = simulator.requests_of("op-60000-100-s-a");
+    until("polls go on", || {
+        simulator.requests_of("op-60000-100-s-a") > polls + 2
+    })
+    .await;
+    assert_eq!(daemon.log.count("operation.started"), 0);
+    daemon.stop().await;
 }
 
 #[tokio::test]
