@@ -22,6 +22,7 @@ use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::installation::{Installation, InstallationPath};
 use crate::core::log_line::LogLine;
 use crate::core::operation::{Member, Operation};
+use crate::open_files;
 use crate::outbound::{self, Peer, Proxies};
 
 /// The largest file of CA certificates in bytes: a whole system's bundle has a quarter of a mebibyte.
@@ -119,7 +120,7 @@ impl Client {
             idle: POOL_IDLE_TIMEOUT,
         };
         let mut builder = outbound::builder(limits)
-            .pool_max_idle_per_host(settings.max_concurrent_requests)
+            .pool_max_idle_per_host(settings.max_concurrent_requests.min(most_idle()))
             // A dead HTTP/2 connection must not cost every request on it its whole time limit, poll after poll.
             .http2_keep_alive_interval(limit / 4)
             .http2_keep_alive_timeout(limit / 4);
@@ -350,6 +351,13 @@ impl Client {
         }
         Ok(url)
     }
+}
+
+/// How many connections may wait for a next request: with few open files others need them more.
+fn most_idle() -> usize {
+    usize::try_from(open_files::limit() / 8)
+        .unwrap_or(usize::MAX)
+        .max(1)
 }
 
 /// What is wrong with a base URL, if something is.

@@ -19,6 +19,8 @@ use backfill_watch::simulator::{Config, Simulator};
 use crate::support::{Daemon, Log, Setup, until_answered};
 use crate::well::assert_small;
 
+/// How many are watched.
+const WATCHES: usize = 200;
 /// A stop takes a fraction of it.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -59,11 +61,11 @@ impl Frozen {
         .await
     }
 
-    /// Waits for a thousand more polls; a daemon that waits for its log makes none.
+    /// Waits for a poll of each watch; a daemon that waits for its log makes none.
     async fn polls_go_on(&self) {
         const POLLS: &str = "poll_lag_seconds_count";
         let before = self.metric(POLLS, |_| true).await;
-        self.metric(POLLS, |count| count >= before + 1_000.0).await;
+        self.metric(POLLS, |count| count >= before + WATCHES as f64).await;
     }
 
     async fn metrics(&self) -> Result<BTreeMap<String, f64>, String> {
@@ -86,10 +88,11 @@ impl Frozen {
     }
 }
 
-/// So many operations, each with four kilobytes of labels.
+/// So many operations, each with labels that take seven kilobytes of a line of the log.
 fn with_long_labels(count: usize) -> Vec<String> {
+    // Each backslash is two in a line of the list, and four in a line of the log.
     let labels: String = (0..15)
-        .map(|n| format!(" label{n}={}", "x".repeat(240)))
+        .map(|n| format!(r#" label{n}="{}""#, r"\".repeat(120)))
         .collect();
     (0..count)
         .map(|n| format!("op-600000-100000-s-{n}{labels}"))
@@ -110,21 +113,21 @@ fn read_while(fifo: &Path, reading: &Arc<AtomicBool>) -> JoinHandle<()> {
 async fn a_log_that_nobody_reads() {
     let simulator = Simulator::start(Config::default()).await.unwrap();
     let setup = Setup::new(&simulator)
-        .set("poll.initial_interval", "10s")
-        .set("poll.min_interval", "10s")
-        .set("poll.max_interval", "10s")
+        .set("poll.initial_interval", "2s")
+        .set("poll.min_interval", "2s")
+        .set("poll.max_interval", "2s")
         .set("poll.adaptive", "false")
         // First polls are spread by it, and so are all others.
         .set("ampersand.max_requests_per_second", "110")
         // Nearly each poll is an event, whose line has all labels.
-        .set("poll.progress_step", "1")
-        .list(&with_long_labels(1_000));
+        .set("poll.progress_step", "0.2")
+        .list(&with_long_labels(WATCHES));
     let mut frozen = Frozen::start(setup);
     let reading = Arc::new(AtomicBool::new(true));
     let reader = read_while(&frozen.fifo, &reading);
     frozen
         .metric(r#"events_total{type="operation.started"}"#, |count| {
-            count >= 1_000.0
+            count >= WATCHES as f64
         })
         .await;
     frozen.polls_go_on().await;

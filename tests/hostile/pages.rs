@@ -90,16 +90,16 @@ async fn a_page_token_that_is_repeated() {
 
 #[tokio::test]
 async fn many_pages_with_long_tokens() {
-    // What is read comes to 100 MiB; half of it must be enough memory for it.
+    // What is read comes to 31 MB; two thirds of it must be enough memory for it.
     let token = |number: u64| format!("{number:06}{}", "t".repeat(20_000));
     let (url, _) = answer(move |number| {
         let result = format!(r#","result":"{}""#, "r".repeat(500_000));
         let operations = [operation(&format!("op-{number}"), "success", &result)];
-        page(&operations, (number < 199).then(|| token(number)).as_deref())
+        page(&operations, (number < 59).then(|| token(number)).as_deref())
     })
     .await;
     for output in ["ids", "json", "table"] {
-        let setup = Setup::polling(&url).through(&["prlimit", "--data=100000000"]);
+        let setup = Setup::polling(&url).through(&["prlimit", "--data=20000000"]);
         let arguments = ["--integration", "i", "--installation", "n", "--output", output];
         let output = setup.run_with("list", &arguments).await;
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

@@ -65,39 +65,46 @@ async fn attention(daemon: &Daemon, kind: &str) -> serde_json::Value {
 
 #[tokio::test]
 async fn a_damaged_watch_is_rebuilt_and_named_and_the_others_go_on() {
+    tokio::join!(
+        survive_state_of(r#"'{"phase":'"#),
+        survive_state_of(r#"'{"phase": 7}'"#),
+        survive_state_of("CAST(X'7BFFFE7D' AS TEXT)"),
+    );
+}
+
+/// One of three watches has `value`, as SQL writes it, for its state.
+async fn survive_state_of(value: &str) {
     const IDS: [&str; 3] = ["op-1", "op-2", "op-3"];
-    for value in [r#"'{"phase":'"#, r#"'{"phase": 7}'"#, "CAST(X'7BFFFE7D' AS TEXT)"] {
-        let simulator = Simulator::start(Config::default()).await.unwrap();
-        let setup = started(&simulator, &IDS).await;
-        let sql = format!("UPDATE watches SET state = {value} WHERE operation = 'op-2'");
-        assert_eq!(database(&setup).execute(&sql, []).unwrap(), 1);
-        let daemon = setup.set("http.listen", "127.0.0.1:0").start();
-        daemon
-            .wait_for("the damaged row", |line| {
-                line["level"] == "ERROR"
-                    && line["id"].as_str().is_some_and(|id| id.ends_with("op-2"))
-                    && line["effect"] == "rebuilt from its last event"
-            })
-            .await;
-        for id in IDS {
-            daemon.event_of(id, "operation.succeeded").await;
-        }
-        assert_eq!(metric(&daemon, "state_damaged_rows").await, "1");
-        let entry = attention(&daemon, "state_damaged").await;
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let setup = started(&simulator, &IDS).await;
+    let sql = format!("UPDATE watches SET state = {value} WHERE operation = 'op-2'");
+    assert_eq!(database(&setup).execute(&sql, []).unwrap(), 1);
+    let daemon = setup.set("http.listen", "127.0.0.1:0").start();
+    daemon
+        .wait_for("the damaged row", |line| {
+            line["level"] == "ERROR"
+                && line["id"].as_str().is_some_and(|id| id.ends_with("op-2"))
+                && line["effect"] == "rebuilt from its last event"
+        })
+        .await;
+    for id in IDS {
+        daemon.event_of(id, "operation.succeeded").await;
+    }
+    assert_eq!(metric(&daemon, "state_damaged_rows").await, "1");
+    let entry = attention(&daemon, "state_damaged").await;
+    assert!(
+        entry["message"].as_str().unwrap().starts_with("1 damaged"),
+        "{entry}"
+    );
+    let log = events(&daemon.stop().await).await;
+    assert_gapless(&log);
+    for (id, events) in by_operation(&log) {
+        let types = types(&events);
+        let once = |name| types.iter().filter(|other| **other == name).count() == 1;
         assert!(
-            entry["message"].as_str().unwrap().starts_with("1 damaged"),
-            "{entry}"
+            once("operation.started") && once("operation.succeeded"),
+            "{id}: {types:?}"
         );
-        let log = events(&daemon.stop().await).await;
-        assert_gapless(&log);
-        for (id, events) in by_operation(&log) {
-            let types = types(&events);
-            let once = |name| types.iter().filter(|other| **other == name).count() == 1;
-            assert!(
-                once("operation.started") && once("operation.succeeded"),
-                "{id}: {types:?}"
-            );
-        }
     }
 }
 
