@@ -1,9 +1,9 @@
 //! What the daemon costs: memory, processor time and delay, measured on the built binary while it polls the simulator, which has
 //! one core. What is measured by its processor time has the other; else it may use both.
 //!
-//! `cargo bench --bench daemon -- memory|million|sidecar|cpu|saturated|lag|queries|start|line|size|all`. For `cpu`, `GO_POLLER` names
-//! a program to measure beside ours: `GO_POLLER BASE LIST INITIAL_MS MAX_MS CONNECTIONS`. `saturated` wants `wrk`. For `cpu` and
-//! `memory`, `BEFORE` names another version of the binary to measure in the same run.
+//! `cargo bench --bench daemon -- memory|million|sidecar|cpu|saturated|lag|queries|frozen|readers|start|line|size|all`. For `cpu`,
+//! `GO_POLLER` names a program to measure beside ours: `GO_POLLER BASE LIST INITIAL_MS MAX_MS CONNECTIONS`. `saturated` wants `wrk`.
+//! For `cpu` and `memory`, `BEFORE` names another version of the binary to measure in the same run.
 
 use std::fmt::Display;
 use std::fs::OpenOptions;
@@ -17,8 +17,12 @@ use backfill_watch::clock;
 
 #[path = "daemon/bare.rs"]
 mod bare;
+#[path = "daemon/frozen.rs"]
+mod frozen;
 #[path = "daemon/measured.rs"]
 mod measured;
+#[path = "daemon/readers.rs"]
+mod readers;
 
 use measured::{Api, Daemon, Folder, Measured, binary, binary_before, ids};
 
@@ -38,16 +42,32 @@ fn main() -> anyhow::Result<()> {
         ["saturated"] => saturated(),
         ["lag"] => lag(),
         ["queries"] => queries(),
+        ["frozen"] => frozen::frozen(),
+        ["readers"] => readers::readers(),
         ["start"] => start(),
         ["line"] => line(),
         ["size"] => size(),
-        [] | ["all"] => [size, sidecar, start, line, cpu, saturated, lag, memory, million]
-            .iter()
-            .try_for_each(|bench| bench()),
+        [] | ["all"] => [
+            size,
+            sidecar,
+            start,
+            line,
+            frozen::frozen,
+            readers::readers,
+            cpu,
+            saturated,
+            lag,
+            memory,
+            million,
+        ]
+        .iter()
+        .try_for_each(|bench| bench()),
         // What this program runs itself as.
         ["api"] => measured::serve(),
         ["bare", base, list, interval] => bare::poll(base, list, interval.parse()?),
-        _ => anyhow::bail!("there are: memory million sidecar cpu saturated lag queries start line size all"),
+        _ => anyhow::bail!(
+            "there are: memory million sidecar cpu saturated lag queries frozen readers start line size all"
+        ),
     }
 }
 
@@ -330,18 +350,7 @@ fn lag() -> anyhow::Result<()> {
     let before = daemon.lags()?;
     std::thread::sleep(Duration::from_secs(30));
     let after = daemon.lags()?;
-    let counts: Vec<(f64, f64)> = before
-        .iter()
-        .zip(&after)
-        .map(|((bound, a), (_, b))| (*bound, b - a))
-        .collect();
-    let all = counts.last().context("no polls")?.1;
-    let within = |part: f64| {
-        counts
-            .iter()
-            .find(|(_, count)| *count >= part * all)
-            .map_or(f64::NAN, |(bound, _)| *bound)
-    };
+    let (all, within) = lags_between(&before, &after)?;
     println!("{:.0} polls/s; half started within {} s", all / 30.0, within(0.5));
     let p99 = within(0.99);
     tell(
@@ -351,6 +360,26 @@ fn lag() -> anyhow::Result<()> {
         p99 <= 0.02,
     );
     Ok(())
+}
+
+/// How many polls started between two looks, and within how many seconds this part of them did.
+fn lags_between(
+    before: &[(f64, f64)],
+    after: &[(f64, f64)],
+) -> anyhow::Result<(f64, impl Fn(f64) -> f64 + use<>)> {
+    let counts: Vec<(f64, f64)> = before
+        .iter()
+        .zip(after)
+        .map(|((bound, a), (_, b))| (*bound, b - a))
+        .collect();
+    let all = counts.last().context("no polls")?.1;
+    let within = move |part: f64| {
+        counts
+            .iter()
+            .find(|(_, count)| *count >= part * all)
+            .map_or(f64::NAN, |(bound, _)| *bound)
+    };
+    Ok((all, within))
 }
 
 /// A million watches: how much later polls start while readers ask for pages, counts and single watches.

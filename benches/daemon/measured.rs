@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -212,7 +212,7 @@ impl std::ops::Deref for Daemon {
 impl Daemon {
     /// Watches these lines; `settings` are environment names in lower case.
     pub fn start(api: &Api, lines: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        Self::of(&binary(), BOTH_CORES, api, lines, settings)
+        Self::of(&binary(), BOTH_CORES, api, lines, settings, Stdio::inherit())
     }
 
     /// As [`Daemon::start`], of this binary.
@@ -222,12 +222,22 @@ impl Daemon {
         lines: &str,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        Self::of(binary, BOTH_CORES, api, lines, settings)
+        Self::of(binary, BOTH_CORES, api, lines, settings, Stdio::inherit())
     }
 
     /// As [`Daemon::start_of`], on one core.
     pub fn pinned(binary: &Path, api: &Api, lines: &str, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        Self::of(binary, MEASURED_CORE, api, lines, settings)
+        Self::of(binary, MEASURED_CORE, api, lines, settings, Stdio::inherit())
+    }
+
+    /// As [`Daemon::start`], with this for its standard error.
+    pub fn with_stderr(
+        api: &Api,
+        lines: &str,
+        settings: &[(&str, &str)],
+        stderr: impl Into<Stdio>,
+    ) -> anyhow::Result<Self> {
+        Self::of(&binary(), BOTH_CORES, api, lines, settings, stderr.into())
     }
 
     fn of(
@@ -236,6 +246,7 @@ impl Daemon {
         api: &Api,
         lines: &str,
         settings: &[(&str, &str)],
+        stderr: Stdio,
     ) -> anyhow::Result<Self> {
         let folder = Folder::new()?.with_list(lines)?;
         // Free when this is dropped; nobody else asks for one here.
@@ -253,7 +264,7 @@ impl Daemon {
         for (name, value) in settings {
             command.env(format!("BACKFILL_WATCH_{}", name.to_uppercase()), value);
         }
-        let process = Measured::spawn(&mut pinned(cores, &command))?;
+        let process = Measured::spawn(pinned(cores, &command).stderr(stderr))?;
         Ok(Self {
             process,
             folder,
@@ -273,6 +284,34 @@ impl Daemon {
     /// The most that was ever resident, in bytes.
     pub fn most_resident(&self) -> anyhow::Result<u64> {
         self.process.status("VmHWM:")
+    }
+
+    /// Where its pages are.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many files it has open.
+    pub fn open_files(&self) -> anyhow::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.process.0.id()))?.count())
+    }
+
+    /// Asks it to stop; how long that took, and how it ended.
+    pub fn terminate(mut self) -> anyhow::Result<(Duration, ExitStatus)> {
+        let begin = clock::instant();
+        let id = self.process.0.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &id]).status()?;
+        anyhow::ensure!(status.success(), "the daemon has ended already");
+        loop {
+            if let Some(status) = self.process.0.try_wait()? {
+                return Ok((begin.elapsed(), status));
+            }
+            anyhow::ensure!(
+                begin.elapsed() < Duration::from_mins(1),
+                "the daemon does not end"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The whole answer to a request.
