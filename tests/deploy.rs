@@ -12,6 +12,7 @@ use serde_json::Value;
 /// The names of SPEC 8, without `backfill_watch_`.
 const METRICS: &[&str] = &[
     "operations",
+    "attention",
     "polls_total",
     "poll_duration_seconds",
     "poll_lag_seconds",
@@ -184,13 +185,10 @@ fn alerts(rules: &str) -> Vec<&str> {
 #[test]
 fn the_rules_name_metrics_of_the_contract() {
     let rules = read(deploy("monitoring/alerts.yml"));
-    let expressions: Vec<_> = rules
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("expr: "))
-        .collect();
+    let expressions = values_of(&rules, "expr");
     assert_eq!(expressions.len(), alerts(&rules).len());
     let mut named = BTreeSet::new();
-    for expression in expressions {
+    for expression in &expressions {
         named.extend(names_in(expression));
     }
     assert_metrics(&named);
@@ -205,6 +203,109 @@ fn the_rules_name_metrics_of_the_contract() {
             "no rule looks at {wanted}"
         );
     }
+}
+
+/// The values of a key of a YAML file, be each on the key's line or in a folded block below it.
+fn values_of(yaml: &str, key: &str) -> Vec<String> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let head = format!("{key}: ");
+    let mut lines = yaml.lines().peekable();
+    let mut values = Vec::new();
+    while let Some(line) = lines.next() {
+        let Some(value) = line.trim().strip_prefix(&head) else {
+            continue;
+        };
+        let mut value = value.trim_start_matches(">-").to_owned();
+        while let Some(more) = lines.next_if(|next| indent(next) > indent(line)) {
+            value = format!("{value} {}", more.trim());
+        }
+        values.push(value.trim().to_owned());
+    }
+    values
+}
+
+#[test]
+fn the_alerts_name_commands_that_exist() {
+    let rules = read(deploy("monitoring/alerts.yml"));
+    let texts = values_of(&rules, "description");
+    assert_eq!(texts.len(), alerts(&rules).len());
+    let commands = commands();
+    let mut looked_at = 0;
+    for text in &texts {
+        for (index, part) in text.split('`').enumerate() {
+            if index % 2 == 1 {
+                looked_at += usize::from(names_a_command_that_exists(part, &commands));
+                continue;
+            }
+            // Otherwise nobody would look at it.
+            let mut words = part.split("backfill-watch ").skip(1);
+            let unmarked = words.find(|rest| commands.iter().any(|command| rest.starts_with(command)));
+            assert!(unmarked.is_none(), "a command without back quotes: {text}");
+        }
+    }
+    assert!(looked_at > 3, "{texts:?}");
+}
+
+fn help(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backfill-watch"));
+    let output = command.args(arguments).arg("--help").output().unwrap();
+    assert_success(&output);
+    text(&output)
+}
+
+/// The commands that the binary has.
+fn commands() -> Vec<String> {
+    let help = help(&[]);
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let (commands, _) = commands.split_once("\n\n").unwrap();
+    let names = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether this is a call of the binary, whose command and options then have to exist.
+fn names_a_command_that_exists(call: &str, commands: &[String]) -> bool {
+    let mut words = call.split_whitespace();
+    if words.next() != Some("backfill-watch") {
+        return false;
+    }
+    let command = words.next().unwrap();
+    assert!(commands.iter().any(|name| name == command), "{call:?}");
+    let help = help(&[command]);
+    let known: BTreeSet<_> = help
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .collect();
+    for option in words.filter(|word| word.starts_with('-')) {
+        assert!(known.contains(option), "{command} has no {option}");
+    }
+    true
+}
+
+#[test]
+fn every_kind_of_attention_raises_an_alert() {
+    let rules = read(deploy("monitoring/alerts.yml"));
+    let expression = values_of(&rules, "expr")
+        .into_iter()
+        .find(|expression| expression.contains("backfill_watch_attention"))
+        .unwrap();
+    let others: Vec<_> = expression.split('"').nth(1).unwrap().split('|').collect();
+    // These have alerts of their own, by this name and a metric of theirs.
+    for (kind, alert) in [
+        ("api_unreachable", "BackfillWatchApiDown"),
+        ("credentials_rejected", "BackfillWatchCredentialsRejected"),
+        ("operation_.*", "BackfillFailed"),
+        ("dead_letters", "BackfillWatchWebhookDeadLetters"),
+        ("settings_rejected", "BackfillWatchConfigBroken"),
+        ("watch_list_unreadable", "BackfillWatchListUnreadable"),
+        ("watch_list_rejected_lines", "BackfillWatchListRejectedLines"),
+        ("state_not_writable", "BackfillWatchStateNotWritable"),
+        ("poller_restarted", "BackfillWatchPollersCrash"),
+    ] {
+        assert!(others.contains(&kind), "{kind} raises two alerts");
+        assert!(alerts(&rules).contains(&alert), "nothing is raised by {kind}");
+    }
+    assert_eq!(others.len(), 9, "{others:?}");
 }
 
 #[test]

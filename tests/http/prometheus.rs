@@ -3,118 +3,293 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
+use backfill_watch::board::Board;
+use backfill_watch::clock;
+use backfill_watch::report::metrics::{Metrics, Scrape};
+use backfill_watch::simulator::{Config, Receiver, ReceiverConfig, Reply, RetryAfter, Simulator};
+use backfill_watch::store::Store;
+use backfill_watch::watch_list::Snapshot;
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::bench::{Bench, client};
-use crate::support::{lines_of, replace_file, skip, until_answered};
+use crate::support::{Daemon, lines_of, replace_file, skip, tell, until_answered};
 
-/// What takes longer to come about than a test may last, or wants a broken disk or program; `alerts.test.yml` has them.
-const NOT_HERE: [&str; 7] = [
-    "BackfillWatchWebhookBacklog",
-    "BackfillWatchWebhookDeadLetters",
-    "BackfillWatchStateNotWritable",
-    "BackfillWatchStateRemoved",
-    "BackfillWatchStateDamaged",
-    "BackfillWatchPollsLate",
-    "BackfillWatchPollersCrash",
+/// How the shipped rules are made impatient: what stands in them, and what instead.
+const IMPATIENT: [(&str, &str); 7] = [
+    ("[1d] offset 15m", "[1h] offset 5s"),
+    ("[15m]", "[5s]"),
+    ("[10m]", "[5s]"),
+    ("[30m]", "[15s]"),
+    ("[6h]", "[3s]"),
+    ("time() - 900", "time() - 5"),
+    ("_pending_seconds > 900", "_pending_seconds > 1"),
 ];
 
-const SETTINGS: &str =
-    "[poll]\nstalled_after = \"3s\"\nnot_found_grace = \"1s\"\nunreachable_after = \"2s\"\n";
+/// Settings of which the rest is in the environment.
+fn settings(requests_per_second: &str, receiver: &Receiver, max_backlog: u32) -> String {
+    let url = receiver.url().replace("/hook", "");
+    format!(
+        "[ampersand]\nmax_requests_per_second = {requests_per_second}\n\
+         [poll]\nstalled_after = \"1s\"\nnot_found_grace = \"1s\"\nunreachable_after = \"2s\"\n\
+         [[webhooks]]\nname = \"late\"\nurl = \"{url}/late\"\nsecret_file = \"secret\"\n\
+         events = [\"operation.started\"]\n\
+         [[webhooks]]\nname = \"crowded\"\nurl = \"{url}/crowded\"\nsecret_file = \"secret\"\n\
+         events = [\"operation.started\"]\nmax_backlog = {max_backlog}\n"
+    )
+}
+
+fn reload(daemon: &Daemon, settings: &str) {
+    fs::write(daemon.setup().folder().join("config.toml"), settings).unwrap();
+    daemon.signal(&["HUP"]);
+}
+
+const FAST: &str = "1000.0";
+const RUNS: &str = "op-600000-500000-s-runs";
+/// Its count moves once in 20 minutes.
+const STANDS: &str = "op-600000-5-s-stands";
 
 #[tokio::test]
-async fn a_real_prometheus_scrapes_the_daemon_and_fires_the_alerts() {
+#[expect(
+    clippy::too_many_lines,
+    reason = "one daemon and one Prometheus go through all faults"
+)]
+async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     if !is_installed() {
         return;
     }
-    // The count of the second moves once in 20 minutes.
-    let list = ["op-600000-500000-s-moves", "op-600000-5-s-stands"];
-    let mut bench = Bench::start_with(&list[..1], |setup| {
+    let receiver = Receiver::start(ReceiverConfig::default()).await.unwrap();
+    let mut bench = Bench::start_with(&[RUNS, "op-100-100-f-fails"], |setup| {
         let file = setup.folder().join("config.toml");
-        fs::write(&file, SETTINGS).unwrap();
+        fs::write(&file, settings(FAST, &receiver, 1)).unwrap();
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+        fs::write(setup.folder().join("secret"), secret).unwrap();
         let file = file.display().to_string();
-        setup.arguments(&["--config", &file])
+        setup
+            .unset("ampersand.max_requests_per_second")
+            .arguments(&["--config", &file])
     })
     .await;
-    bench.phase(list[0], "running").await;
-    let prometheus = Prometheus::start(bench.address).await;
-
+    let path = bench.daemon.list_path();
+    bench.phase(RUNS, "running").await;
+    bench.daemon.event("operation.failed").await;
+    let mut prometheus = Prometheus::start(bench.address).await;
     prometheus
-        .wait("the target is up", async || prometheus.is_up().await)
+        .fires("an operation failed before the first scrape", &["BackfillFailed"])
         .await;
-    let at_rest = prometheus.alerts().await;
-    assert!(at_rest.len() > NOT_HERE.len(), "{at_rest:?}");
     // Once the rules were evaluated on what was scraped.
     prometheus
         .wait("every rule is evaluated", async || {
             prometheus.rules_are_well().await
         })
         .await;
-    assert!(firing(&prometheus.alerts().await).is_empty());
+    let all: Vec<String> = prometheus.alerts().await.into_keys().collect();
 
-    let daemon = &bench.daemon;
-    let path = daemon.list_path();
-    let lines = [
-        list[0],
-        list[1],
-        "op-100-100-f-fails",
-        "nobody-knows-it",
-        "not an = operation",
-    ];
+    let receives_on: SocketAddr = receiver.url()[7..].trim_end_matches("/hook").parse().unwrap();
+    receiver.stop().await;
+    let more = ["op-600000-500000-s-first", "op-600000-500000-s-second"];
+    let lines = [&[RUNS], &more[..]].concat();
     replace_file(&path, &lines_of(&lines));
-    prometheus
-        .fires(&[
-            "BackfillStalled",
-            "BackfillFailed",
-            "BackfillLost",
-            "BackfillWatchListRejectedLines",
-        ])
+    let of_receiver = [
+        ("the receiver is stopped", "BackfillWatchWebhookBacklog"),
+        (
+            "max_backlog events wait, and one more comes",
+            "BackfillWatchWebhookDeadLetters",
+        ),
+    ];
+    prometheus.all_fire(&of_receiver).await;
+    // Soon enough for the first retry.
+    let receiver = ReceiverConfig {
+        listen: receives_on,
+        ..ReceiverConfig::default()
+    };
+    let receiver = Receiver::start(receiver).await.unwrap();
+    reload(&bench.daemon, &settings(FAST, &receiver, 100));
+    let setup = bench.daemon.setup();
+    let config = setup.folder().join("config.toml").display().to_string();
+    let replayed = setup
+        .run_with("replay", &["--config", &config, "--dead-letters"])
         .await;
+    assert!(replayed.status.success(), "{replayed:?}");
+    prometheus.ends(&of_receiver.map(|(_, alert)| alert)).await;
+
+    let faulty = [STANDS, "nobody-knows-it", "not an = operation"];
+    replace_file(&path, &lines_of(&[&lines[..], &faulty].concat()));
+    let of_list = [
+        ("an operation stands still", "BackfillStalled"),
+        ("the API does not know an operation", "BackfillLost"),
+        ("a line that does not parse", "BackfillWatchListRejectedLines"),
+    ];
+    prometheus.all_fire(&of_list).await;
+    replace_file(&path, &lines_of(&lines));
+    let mut fixed = of_list.map(|(_, alert)| alert).to_vec();
+    fixed.push("BackfillFailed");
+    prometheus.ends(&fixed).await;
 
     fs::remove_file(&path).unwrap();
-    fs::write(daemon.setup().folder().join("config.toml"), "nonsense = 1\n").unwrap();
-    daemon.signal(&["HUP"]);
+    reload(&bench.daemon, "nonsense = 1\n");
+    let faults = [
+        ("the watch list is removed", "BackfillWatchListUnreadable"),
+        (
+            "a reload with a key that does not exist",
+            "BackfillWatchConfigBroken",
+        ),
+    ];
+    prometheus.all_fire(&faults).await;
+    fs::write(&path, lines_of(&lines)).unwrap();
+    reload(&bench.daemon, &settings(FAST, &receiver, 100));
+    prometheus.ends(&faults.map(|(_, alert)| alert)).await;
+
+    limit_file_size(&bench.daemon, "16384");
+    let failing = ["op-100-100-f-later"];
+    replace_file(&path, &lines_of(&[&lines[..], &failing].concat()));
     prometheus
-        .fires(&["BackfillWatchListUnreadable", "BackfillWatchConfigBroken"])
+        .fires("files may not grow", &["BackfillWatchStateNotWritable"])
+        .await;
+    limit_file_size(&bench.daemon, "unlimited");
+    prometheus.fires("an operation fails", &["BackfillFailed"]).await;
+    prometheus
+        .ends(&["BackfillWatchStateNotWritable", "BackfillFailed"])
         .await;
 
-    fs::write(daemon.setup().folder().join("config.toml"), SETTINGS).unwrap();
-    fs::write(&path, lines_of(&list[..1])).unwrap();
-    daemon.signal(&["HUP"]);
-    let mended = [
-        "BackfillStalled",
-        "BackfillWatchListRejectedLines",
-        "BackfillWatchListUnreadable",
-        "BackfillWatchConfigBroken",
+    reload(&bench.daemon, &settings("0.5", &receiver, 100));
+    // Nothing outside of the program makes a poller panic.
+    let panicked = serve_metrics_of_a_panic().await;
+    prometheus.scrape(&[bench.address, panicked]);
+    let of_polls = [
+        ("a request in 2 s for three operations", "BackfillWatchPollsLate"),
+        ("the counter of panics is at 1", "BackfillWatchPollersCrash"),
     ];
-    prometheus.ends(&mended).await;
+    prometheus.all_fire(&of_polls).await;
+    reload(&bench.daemon, &settings(FAST, &receiver, 100));
+    prometheus.ends(&of_polls.map(|(_, alert)| alert)).await;
+    prometheus.scrape(&[bench.address]);
 
-    bench.simulator.set_api_keys("my-project", ["another".to_owned()]);
-    prometheus.fires(&["BackfillWatchCredentialsRejected"]).await;
-    bench
-        .simulator
-        .set_api_keys("my-project", ["simulated-key".to_owned()]);
+    receiver
+        .faults()
+        .script("/late", [Reply::Status(410, RetryAfter::Absent)]);
+    replace_file(
+        &path,
+        &lines_of(&[&lines[..], &["op-600000-500000-s-third"]].concat()),
+    );
+    prometheus
+        .fires("a receiver answers 410", &["BackfillWatchAttention"])
+        .await;
+    bench.daemon.signal(&["HUP"]);
+    prometheus.ends(&["BackfillWatchAttention"]).await;
+
+    let keys = |key: &str| bench.simulator.set_api_keys("my-project", [key.to_owned()]);
+    keys("another");
+    prometheus
+        .fires("the API rejects the key", &["BackfillWatchCredentialsRejected"])
+        .await;
+    keys("simulated-key");
     prometheus.ends(&["BackfillWatchCredentialsRejected"]).await;
 
+    let api = bench.simulator.base_url()[7..]
+        .trim_end_matches("/v1")
+        .parse()
+        .unwrap();
     bench.simulator.stop().await;
-    prometheus.fires(&["BackfillWatchApiDown"]).await;
+    prometheus
+        .fires("the API is stopped", &["BackfillWatchApiDown"])
+        .await;
+    let simulator = Config {
+        listen: api,
+        ..Config::default()
+    };
+    let _simulator = Simulator::start(simulator).await.unwrap();
+    prometheus.ends(&["BackfillWatchApiDown"]).await;
 
-    bench.daemon.signal(&["TERM"]);
-    assert_eq!(bench.daemon.exit_code().await, Some(0));
-    prometheus.fires(&["BackfillWatchDown"]).await;
-
-    let mut fired: Vec<String> = prometheus.ever_fired().await;
-    fired.extend(NOT_HERE.map(str::to_owned));
-    fired.sort();
-    let all: Vec<String> = at_rest.into_keys().collect();
-    assert_eq!(
-        fired, all,
-        "each alert has fired here, or is named with the reason why not"
+    let listen = bench.address.to_string();
+    let begun = clock::instant();
+    while prometheus.alerts().await["BackfillWatchRestarts"] != "firing" {
+        let before = prometheus.process_start().await;
+        let setup = bench.daemon.kill().await;
+        // The metric has whole seconds.
+        prometheus
+            .wait("the next second", async || {
+                clock::wall().as_second() as f64 > before + 1.0
+            })
+            .await;
+        bench.daemon = setup.set("http.listen", &listen).start();
+        prometheus
+            .wait("the new process is scraped", async || {
+                prometheus.process_start().await > before
+            })
+            .await;
+    }
+    prometheus.fired(
+        "kill -9 and a start, again and again",
+        "BackfillWatchRestarts",
+        begun.elapsed(),
     );
+    prometheus.ends(&["BackfillWatchRestarts"]).await;
+
+    let setup = bench.daemon.kill().await;
+    prometheus.fires("kill -9", &["BackfillWatchDown"]).await;
+    // It is down for longer than the rule remembers.
+    prometheus
+        .wait("it is forgotten", async || {
+            let known = prometheus
+                .query("last_over_time(backfill_watch_build_info[3s])")
+                .await;
+            known.is_empty()
+        })
+        .await;
+    let forgotten = prometheus.evaluations().await;
+    prometheus
+        .wait("the rules are evaluated twice", async || {
+            prometheus.evaluations().await > forgotten + 1.0
+        })
+        .await;
+    assert_eq!(prometheus.alerts().await["BackfillWatchDown"], "firing");
+    let daemon = setup.start();
+    prometheus.ends(&["BackfillWatchDown"]).await;
+
+    prometheus.scrape(&[]);
+    prometheus
+        .fires("the target is taken away", &["BackfillWatchAbsent"])
+        .await;
+    prometheus.scrape(&[bench.address]);
+    prometheus.ends(&["BackfillWatchAbsent"]).await;
+    drop(daemon);
+
+    assert_eq!(prometheus.ever_fired().await, all, "each alert has fired here");
+    prometheus.tell_table();
+}
+
+/// No file of the daemon may grow beyond this.
+fn limit_file_size(daemon: &Daemon, size: &str) {
+    let (process, limit) = (daemon.id().to_string(), format!("--fsize={size}:"));
+    let status = Command::new("prlimit").args(["--pid", &process, &limit]).status();
+    assert!(status.unwrap().success());
+}
+
+/// Serves the metrics of a daemon of which a poller has panicked.
+async fn serve_metrics_of_a_panic() -> SocketAddr {
+    let metrics = Metrics::new();
+    metrics.poller_restarted();
+    let scrape = Scrape {
+        board: &Board::default(),
+        attention: Vec::new(),
+        list: Arc::new(Snapshot::default()),
+        store: &Store::in_memory(),
+        polling: &tokio::runtime::Handle::current(),
+        store_timeout: Duration::from_secs(5),
+    };
+    let text = metrics.render(&scrape).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let routes = axum::Router::new().route("/metrics", axum::routing::get(async move || text));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    address
 }
 
 /// Says so where it is not.
@@ -126,17 +301,43 @@ fn is_installed() -> bool {
     installed
 }
 
-fn firing(alerts: &BTreeMap<String, String>) -> Vec<&str> {
-    let firing = alerts.iter().filter(|(_, state)| *state == "firing");
-    firing.map(|(name, _)| name.as_str()).collect()
-}
-
-/// A Prometheus that scrapes one daemon; dropping it kills it.
+/// A Prometheus that scrapes daemons; dropping it kills it.
 struct Prometheus {
     child: Child,
     address: SocketAddr,
     client: Client,
     folder: TempDir,
+    rows: Vec<Row>,
+}
+
+/// What one alert did.
+struct Row {
+    fault: String,
+    alert: String,
+    fired_after: Duration,
+    ended_after: Option<Duration>,
+}
+
+/// The shipped rules, but for their patience.
+fn impatient(rules: &str) -> String {
+    let without_waits = rules
+        .lines()
+        .map(|line| match line.trim_start().starts_with("for: ") {
+            true => "        for: 1s",
+            false => line,
+        });
+    let mut rules = lines_of(&without_waits.collect::<Vec<_>>()).replace("[10m])) > 60", "[10m])) > 0.5");
+    for (patient, impatient) in IMPATIENT {
+        assert!(rules.contains(patient), "no rule says {patient}");
+        rules = rules.replace(patient, impatient);
+    }
+    rules
+}
+
+fn write_targets(folder: &Path, targets: &[SocketAddr]) {
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    let targets = serde_json::json!([{ "targets": targets }]);
+    replace_file(&folder.join("targets.json"), &targets.to_string());
 }
 
 impl Prometheus {
@@ -144,22 +345,10 @@ impl Prometheus {
         let folder = tempfile::tempdir().unwrap();
         let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/monitoring/alerts.yml");
         let rules = fs::read_to_string(rules).unwrap();
-        // The shipped rules, but for their patience.
-        let impatient = rules
-            .lines()
-            .map(|line| match line.trim_start().starts_with("for: ") {
-                true => "        for: 1s",
-                false => line,
-            });
-        fs::write(
-            folder.path().join("alerts.yml"),
-            lines_of(&impatient.collect::<Vec<_>>()),
-        )
-        .unwrap();
-        let settings = format!(
-            "global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}\nrule_files: [alerts.yml]\n\
-             scrape_configs:\n- job_name: backfill-watch\n  static_configs: [{{targets: ['{target}']}}]\n"
-        );
+        fs::write(folder.path().join("alerts.yml"), impatient(&rules)).unwrap();
+        write_targets(folder.path(), &[target]);
+        let settings = "global: {scrape_interval: 500ms, evaluation_interval: 500ms}\nrule_files: [alerts.yml]\n\
+             scrape_configs:\n- job_name: backfill-watch\n  file_sd_configs: [{files: [targets.json]}]\n";
         fs::write(folder.path().join("prometheus.yml"), settings).unwrap();
         // It cannot tell which port it chose itself; a loopback address of its own keeps others off a port found free.
         let [.., high, low] = std::process::id().to_be_bytes();
@@ -182,6 +371,7 @@ impl Prometheus {
             address,
             client: client(),
             folder,
+            rows: Vec::new(),
         };
         prometheus
             .wait("it is ready", async || prometheus.ask("/-/ready").await.is_some())
@@ -215,11 +405,35 @@ impl Prometheus {
         answer["data"].take()
     }
 
-    async fn is_up(&self) -> bool {
-        let targets = self.data("/api/v1/targets").await;
-        let target = &targets["activeTargets"][0];
-        assert!(target["health"] != "down", "{target}");
-        target["health"] == "up"
+    /// Scrapes these from now on.
+    fn scrape(&self, targets: &[SocketAddr]) {
+        write_targets(self.folder.path(), targets);
+    }
+
+    async fn query(&self, query: &str) -> Vec<Value> {
+        let mut url = reqwest::Url::parse(&format!("http://{}/api/v1/query", self.address)).unwrap();
+        url.query_pairs_mut().append_pair("query", query);
+        let path = format!("{}?{}", url.path(), url.query().unwrap());
+        let found = self.data(&path).await;
+        found["result"].as_array().unwrap().clone()
+    }
+
+    /// When the process that was scraped last was started.
+    async fn process_start(&self) -> f64 {
+        let found = self
+            .query("max(last_over_time(process_start_time_seconds[1h]))")
+            .await;
+        found[0]["value"][1].as_str().unwrap().parse().unwrap()
+    }
+
+    /// How many times all rules were evaluated, by the time of the last one.
+    async fn evaluations(&self) -> f64 {
+        let rules = self.rules().await;
+        let times = rules.iter().map(|rule| {
+            let time: jiff::Timestamp = rule["lastEvaluation"].as_str().unwrap().parse().unwrap();
+            time.as_millisecond() as f64 / 500.0
+        });
+        times.fold(f64::INFINITY, f64::min)
     }
 
     async fn rules(&self) -> Vec<Value> {
@@ -250,20 +464,67 @@ impl Prometheus {
             .collect()
     }
 
-    async fn fires(&self, names: &[&str]) {
-        let all_fire = async || {
-            let alerts = self.alerts().await;
-            names.iter().all(|name| alerts[*name] == "firing")
-        };
-        self.wait(&format!("{names:?} fire"), all_fire).await;
+    async fn fires(&mut self, fault: &str, names: &[&str]) {
+        let faults: Vec<_> = names.iter().map(|name| (fault, *name)).collect();
+        self.all_fire(&faults).await;
     }
 
-    async fn ends(&self, names: &[&str]) {
-        let none_fires = async || {
+    /// Waits until each of these faults has made its alert fire.
+    async fn all_fire(&mut self, faults: &[(&str, &str)]) {
+        let names: Vec<_> = faults.iter().map(|(_, alert)| *alert).collect();
+        let times = self.reach("firing", &names).await;
+        for ((fault, alert), after) in faults.iter().zip(times) {
+            self.fired(fault, alert, after);
+        }
+    }
+
+    /// Notes what is known of an alert that fires.
+    fn fired(&mut self, fault: &str, alert: &str, fired_after: Duration) {
+        self.rows.push(Row {
+            fault: fault.to_owned(),
+            alert: alert.to_owned(),
+            fired_after,
+            ended_after: None,
+        });
+    }
+
+    /// Waits until none of these fires.
+    async fn ends(&mut self, names: &[&str]) {
+        let times = self.reach("inactive", names).await;
+        for (name, after) in names.iter().zip(times) {
+            let row = self.rows.iter_mut().rev().find(|row| row.alert == *name);
+            row.unwrap().ended_after = Some(after);
+        }
+    }
+
+    /// Waits until each of these alerts has been in that state, and says after how long.
+    async fn reach(&self, state: &str, names: &[&str]) -> Vec<Duration> {
+        let begun = clock::instant();
+        let mut times: Vec<Option<Duration>> = vec![None; names.len()];
+        self.wait(&format!("{names:?} are {state}"), async || {
             let alerts = self.alerts().await;
-            names.iter().all(|name| alerts[*name] == "inactive")
-        };
-        self.wait(&format!("{names:?} end"), none_fires).await;
+            for (time, name) in times.iter_mut().zip(names) {
+                if time.is_none() && alerts[*name] == state {
+                    *time = Some(begun.elapsed());
+                }
+            }
+            times.iter().all(Option::is_some)
+        })
+        .await;
+        times.into_iter().flatten().collect()
+    }
+
+    /// What fired and ended when, with rules that are impatient.
+    fn tell_table(&self) {
+        for row in &self.rows {
+            let ended = row.ended_after.map_or(f64::NAN, |time| time.as_secs_f64());
+            tell(&format!(
+                "| {} | {} | {:.1} s | {ended:.1} s |",
+                row.fault,
+                row.alert,
+                row.fired_after.as_secs_f64(),
+            ));
+        }
     }
 
     /// The alerts that have fired since it started, in order of their names.
