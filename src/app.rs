@@ -67,6 +67,14 @@ impl SettingsSource {
     pub fn load(&self) -> Result<Loaded, ConfigErrors> {
         Settings::load(self.path.as_deref(), &self.environment, &self.overrides)
     }
+
+    /// Reads the settings, and no secret.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, together.
+    pub fn load_to_look(&self) -> Result<Loaded, ConfigErrors> {
+        Settings::load_to_look(self.path.as_deref(), &self.environment, &self.overrides)
+    }
 }
 
 /// When the daemon ends by itself.

@@ -2,6 +2,7 @@
 
 pub mod bars;
 pub mod check;
+pub mod config;
 pub mod demo;
 pub mod event_line;
 pub mod events;
@@ -70,6 +71,7 @@ enum Command {
     Watch(watch::WatchArgs),
     List(list::ListArgs),
     Check(check::CheckArgs),
+    Config(config::ConfigArgs),
     Events(events::EventsArgs),
     Status(status::StatusArgs),
     Replay(replay::ReplayArgs),
@@ -90,6 +92,7 @@ impl Cli {
             Command::Watch(args) => watch::run(args).await,
             Command::List(args) => list::run(args).await,
             Command::Check(args) => check::run(args).await,
+            Command::Config(args) => config::run(args).await,
             Command::Events(args) => events::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::Replay(args) => replay::run(args).await,

@@ -92,6 +92,8 @@ fn base_url(reader: &mut Reader<'_>) -> Url {
     const KEY: &str = "ampersand.base_url";
     let default = || Url::parse(defaults::BASE_URL).expect("the default is a URL, as a test shows");
     let Some(mut url) = web_address(reader, KEY) else {
+        let text = Value::String(defaults::BASE_URL.to_owned());
+        reader.effective.note_default(KEY, &text);
         return default();
     };
     if url.query().is_some() || url.fragment().is_some() {
@@ -241,7 +243,10 @@ fn project(reader: &mut Reader<'_>, name_key: &str, key_file: &str, only: bool) 
     let api_key = if reader.given_at(key_of_project).is_some() {
         secrets::in_file(reader, key_of_project)?
     } else if only {
-        API_KEY.source(reader)
+        let source = API_KEY.source(reader);
+        let key = key_file.strip_suffix("_file").unwrap_or(key_file);
+        secrets::note_place(reader, key, &source);
+        source
     } else {
         let help = "give it an api_key_file; AMPERSAND_API_KEY is for a single project";
         if reader.purpose != Purpose::Look {

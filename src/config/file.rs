@@ -28,6 +28,12 @@ pub enum FileError {
     /// The file is not text.
     #[error("it is not UTF-8 text")]
     NotUtf8,
+    /// The folder has more files than such a folder has reason to have.
+    #[error("it has more than {max} files")]
+    TooMany {
+        /// The most that are read.
+        max: usize,
+    },
 }
 
 impl FileError {
@@ -41,6 +47,7 @@ impl FileError {
                 "let the user that backfill-watch runs as read the file and enter its folders"
             }
             Self::TooLarge { .. } => "check that the path names the right file",
+            Self::TooMany { .. } => "remove those that are not needed, or put them together",
             Self::NotUtf8 => "check that the path names the right file, and save it as UTF-8",
         }
     }

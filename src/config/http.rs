@@ -6,6 +6,7 @@ use super::defaults;
 use super::reader::Reader;
 use super::secret::SecretSource;
 use super::secrets::{self, Missing};
+use super::value::Value;
 use crate::core::text::one_line;
 
 /// What is answered beyond loopback while there is no token.
@@ -45,7 +46,12 @@ impl Http {
 fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
     const KEY: &str = "http.listen";
     let text = match reader.raw.get(KEY) {
-        None => defaults::LISTEN,
+        None => {
+            reader
+                .effective
+                .note(KEY, &Value::String(defaults::LISTEN.to_owned()));
+            defaults::LISTEN
+        }
         Some(_) => reader.text(KEY, "an address with a port, or \"off\"")?,
     };
     if text == "off" {

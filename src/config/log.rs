@@ -5,6 +5,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::defaults;
 use super::reader::Reader;
+use super::value::Value;
 use crate::core::text::one_line;
 
 /// Libraries whose log lines a filter may name too.
@@ -60,7 +61,12 @@ impl Log {
 fn format(reader: &mut Reader<'_>) -> LogFormat {
     const KEY: &str = "log.format";
     match reader.text(KEY, "one of auto, pretty, json, journald") {
-        None => defaults::LOG_FORMAT,
+        None => {
+            reader
+                .effective
+                .note_default(KEY, &Value::String("auto".to_owned()));
+            defaults::LOG_FORMAT
+        }
         Some("auto") => LogFormat::Auto,
         Some("pretty") => LogFormat::Pretty,
         Some("json") => LogFormat::Json,
@@ -78,6 +84,9 @@ fn filter(reader: &mut Reader<'_>) -> String {
     let text = reader
         .text(KEY, "a filter such as info")
         .unwrap_or(defaults::LOG_FILTER);
+    reader
+        .effective
+        .note_default(KEY, &Value::String(text.to_owned()));
     if let Err(problem) = check(text) {
         reader.fail(
             KEY,

@@ -1,15 +1,17 @@
 //! Settings: as written, then checked.
 //!
-//! The way of a value: the file, the environment and the flags are laid over each other (`raw`), each value keeping
+//! The way of a value: the files (`files`), the environment and the flags are laid over each other (`raw`), each value keeping
 //! its place; a reader takes each one at its type and range (`reader`), section by section; and what comes out are
 //! the checked types below, or a list of everything that is wrong. Nothing is logged here.
 
 mod ampersand;
 mod defaults;
+mod effective;
 mod environment;
 mod error;
 mod event_filter;
 mod file;
+mod files;
 mod http;
 mod keys;
 mod log;
@@ -27,6 +29,7 @@ mod webhook;
 mod tests;
 
 pub use ampersand::{Ampersand, Project};
+pub use effective::SettingValue;
 pub use environment::Environment;
 pub use error::{ConfigErrors, ConfigProblem, Place};
 pub use event_filter::{EventFilter, EventGlob};

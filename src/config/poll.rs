@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::defaults;
 use super::reader::{Reader, SHORTEST};
+use super::value::Value;
 use crate::core::operation::Status;
 use crate::core::schedule::Pace;
 use crate::core::watch::Rules;
@@ -106,5 +107,8 @@ fn active_statuses(reader: &mut Reader<'_>) -> Vec<String> {
     if !statuses.iter().any(|status| status == defaults::ACTIVE_STATUS) {
         statuses.insert(0, defaults::ACTIVE_STATUS.to_owned());
     }
+    reader
+        .effective
+        .note(KEY, &Value::list(statuses.iter().map(String::as_str)));
     statuses
 }

@@ -1,4 +1,4 @@
-//! Settings as they were written: the file, the environment and the flags laid over each other, each value with
+//! Settings as they were written: the files, the environment and the flags laid over each other, each value with
 //! the place that it came from. Nothing is checked here but that the names exist.
 
 use std::borrow::Cow;
@@ -26,8 +26,8 @@ const MAX_SYNTAX_ERRORS: usize = 5;
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq)]
 enum Origin {
-    /// Byte offset into the settings file.
-    File(usize),
+    /// The index of a settings file, and the byte offset into it.
+    File(usize, usize),
     Environment(String),
     Flag(&'static str),
 }
@@ -38,43 +38,97 @@ struct Item {
     value: Value,
 }
 
-/// The settings file that was read.
+/// A settings file that was read.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
+    /// As it was given.
     pub path: &'a Path,
+    /// The folder that it is in.
+    pub folder: Option<&'a Path>,
     pub text: &'a str,
 }
 
-/// All values, by the path of their key. Tables that the file opens are there too, as [`Value::Table`].
-#[derive(Debug, Default)]
+/// All values, by the path of their key. Tables that the files open are there too, as [`Value::Table`].
+#[derive(Debug)]
 pub(super) struct Raw<'a> {
-    source: Option<Source<'a>>,
+    /// Where relative paths start that no settings file names.
+    folder: Option<&'a Path>,
+    sources: Vec<Source<'a>>,
     items: BTreeMap<String, Item>,
 }
 
 impl<'a> Raw<'a> {
-    /// Lays the settings file over what is there, if its syntax holds.
-    pub(super) fn add_file(
+    /// No values yet. Relative paths that no settings file names start from `folder`.
+    pub(super) fn new(folder: Option<&'a Path>) -> Self {
+        Self {
+            folder,
+            sources: Vec::new(),
+            items: BTreeMap::new(),
+        }
+    }
+
+    /// Lays settings files over what is there, each over those before, if the syntax of all is right.
+    pub(super) fn add_files(
         &mut self,
-        source: Source<'a>,
+        sources: impl Iterator<Item = Source<'a>>,
         problems: &mut Problems,
     ) -> Result<(), ConfigErrors> {
-        let (table, errors) = DeTable::parse_recoverable(source.text);
-        for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
-            let offset = error.span().map_or(source.text.len(), |span| span.start);
-            problems.error(
-                "",
-                Some(spot(source.path, source.text, offset)),
-                format!("not valid TOML: {}", error.message()),
-                "correct the line; text wants quotation marks, as in key = \"value\"".to_owned(),
-            );
+        let mut is_syntax_wrong = false;
+        for source in sources {
+            let (table, errors) = DeTable::parse_recoverable(source.text);
+            for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
+                let offset = error.span().map_or(source.text.len(), |span| span.start);
+                problems.error(
+                    "",
+                    Some(spot(source.path, source.text, offset)),
+                    format!("not valid TOML: {}", error.message()),
+                    "correct the line; text wants quotation marks, as in key = \"value\"".to_owned(),
+                );
+            }
+            is_syntax_wrong |= !errors.is_empty();
+            self.sources.push(source);
+            if errors.is_empty() {
+                self.add_table("", table.get_ref(), problems);
+            }
         }
-        if !errors.is_empty() {
+        // Otherwise more would be reported, only because a file could not be used.
+        if is_syntax_wrong {
             return Err(mem::take(problems).into_errors());
         }
-        self.source = Some(source);
-        self.add_table("", table.get_ref(), problems);
         Ok(())
+    }
+
+    /// An offset into the file that is being laid over.
+    fn here(&self, offset: usize) -> Origin {
+        Origin::File(self.sources.len().saturating_sub(1), offset)
+    }
+
+    /// Where each of these tables goes: to the one of the same name that an earlier file has, otherwise after all others.
+    fn indexes_of(&self, path: &str, tables: &[Spanned<DeValue<'_>>]) -> Vec<usize> {
+        let earlier = self.indexes(path);
+        let named = |wanted: &str| {
+            let has_name = |index: &&usize| {
+                let name = self.items.get(&format!("{path}[{index}].name"));
+                name.and_then(|item| item.value.as_text()) == Some(wanted)
+            };
+            earlier.iter().find(has_name).copied()
+        };
+        let mut next = earlier.last().map_or(0, |last| last + 1);
+        let index_of = |table: &Spanned<DeValue<'_>>| {
+            let name = match table.get_ref() {
+                DeValue::Table(table) => table.get("name").map(Spanned::get_ref),
+                _ => None,
+            };
+            let known = match name {
+                Some(DeValue::String(name)) => named(name),
+                _ => None,
+            };
+            known.unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            })
+        };
+        tables.iter().map(index_of).collect()
     }
 
     fn add_table(&mut self, parent: &str, table: &DeTable<'_>, problems: &mut Problems) {
@@ -93,7 +147,8 @@ impl<'a> Raw<'a> {
                     self.add_table(&path, table, problems);
                 }
                 (Shape::Tables, DeValue::Array(tables)) => {
-                    for (index, table) in tables.iter().enumerate() {
+                    let indexes = self.indexes_of(&path, tables);
+                    for (index, table) in indexes.into_iter().zip(tables.iter()) {
                         let path = format!("{path}[{index}]");
                         if let DeValue::Table(below) = table.get_ref() {
                             self.add_value(path.clone(), table);
@@ -116,7 +171,7 @@ impl<'a> Raw<'a> {
 
     fn add_value(&mut self, path: String, value: &Spanned<DeValue<'_>>) {
         let item = Item {
-            origin: Origin::File(value.span().start),
+            origin: self.here(value.span().start),
             value: Value::from_toml(value.get_ref()),
         };
         self.items.insert(path, item);
@@ -124,7 +179,7 @@ impl<'a> Raw<'a> {
 
     fn not_a_table(&self, path: &str, value: &Spanned<DeValue<'_>>, header: &str, problems: &mut Problems) {
         let found = Value::from_toml(value.get_ref()).describe();
-        let place = self.place(&Origin::File(value.span().start));
+        let place = self.place(&self.here(value.span().start));
         let help = format!("write {header} on a line of its own, and its settings below");
         problems.error(
             path,
@@ -139,7 +194,7 @@ impl<'a> Raw<'a> {
         if problems.leave_out() {
             return;
         }
-        let place = Some(self.place(&Origin::File(name.span().start)));
+        let place = Some(self.place(&self.here(name.span().start)));
         let help = "write the key without quotation marks".to_owned();
         problems.error(
             &one_line(path, 100),
@@ -153,7 +208,7 @@ impl<'a> Raw<'a> {
         if problems.leave_out() {
             return;
         }
-        let place = Some(self.place(&Origin::File(name.span().start)));
+        let place = Some(self.place(&self.here(name.span().start)));
         let key = one_line(path, 100);
         if let Some(help) = keys::place_of_secret(path) {
             problems.error(
@@ -242,12 +297,27 @@ impl<'a> Raw<'a> {
             .map(|item| self.place(&item.origin))
     }
 
+    /// Where a setting was given, if it was.
+    pub(super) fn place_given(&self, path: &str) -> Option<Place> {
+        self.items.get(path).map(|item| self.place(&item.origin))
+    }
+
+    /// Where the relative path starts that a setting gives: beside the file that names it.
+    pub(super) fn folder_of(&self, path: &str) -> Option<&'a Path> {
+        match self.items.get(path).map(|item| &item.origin) {
+            Some(Origin::File(index, _)) => self.sources.get(*index)?.folder,
+            _ => self.folder,
+        }
+    }
+
     fn place(&self, origin: &Origin) -> Place {
-        match (origin, &self.source) {
-            (Origin::File(offset), Some(source)) => spot(source.path, source.text, *offset),
-            (Origin::File(_), None) => Place::File(Path::new("").to_owned()),
-            (Origin::Environment(name), _) => Place::Environment(name.clone()),
-            (Origin::Flag(flag), _) => Place::Flag(flag),
+        match origin {
+            Origin::File(index, offset) => self.sources.get(*index).map_or_else(
+                || Place::File(Path::new("").to_owned()),
+                |source| spot(source.path, source.text, *offset),
+            ),
+            Origin::Environment(name) => Place::Environment(name.clone()),
+            Origin::Flag(flag) => Place::Flag(flag),
         }
     }
 }

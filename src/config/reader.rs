@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::effective::Effective;
 use super::environment::Environment;
 use super::error::{Place, Problems};
 use super::raw::Raw;
@@ -38,10 +39,9 @@ pub(super) enum Purpose {
 pub(super) struct Reader<'a> {
     pub raw: &'a Raw<'a>,
     pub environment: &'a Environment,
-    /// The folder of the settings file, if there is one.
-    pub folder: Option<&'a Path>,
     pub purpose: Purpose,
     pub problems: Problems,
+    pub effective: Effective,
 }
 
 impl<'a> Reader<'a> {
@@ -89,7 +89,10 @@ impl<'a> Reader<'a> {
                 );
                 None
             }
-            Value::Text(text) | Value::String(text) => Some(text),
+            value @ (Value::Text(text) | Value::String(text)) => {
+                self.effective.note(key, value);
+                Some(text)
+            }
             value => {
                 self.wrong_type(key, expected, value, "write it as text, between quotation marks");
                 None
@@ -116,6 +119,13 @@ impl<'a> Reader<'a> {
 
     /// A time of at least `least`.
     pub(super) fn duration(&mut self, key: &str, default: Duration, least: Duration) -> Duration {
+        let duration = self.given_duration(key, default, least);
+        let text = humantime::format_duration(duration).to_string();
+        self.effective.note(key, &Value::String(text));
+        duration
+    }
+
+    fn given_duration(&mut self, key: &str, default: Duration, least: Duration) -> Duration {
         const HELP: &str = "write numbers with units, such as \"250ms\", \"30s\", \"5m\" or \"1h 30m\"";
         let text = match self.raw.get(key) {
             None => return default,
@@ -158,15 +168,27 @@ impl<'a> Reader<'a> {
 
     /// A time, or `None` for `"off"`.
     pub(super) fn duration_or_off(&mut self, key: &str, default: Option<Duration>) -> Option<Duration> {
-        match self.raw.get(key) {
+        let duration = match self.raw.get(key) {
             None => default,
             Some(Value::Text(text) | Value::String(text)) if text == "off" => None,
             Some(_) => Some(self.duration(key, SHORTEST, SHORTEST)),
-        }
+        };
+        let text = duration.map_or_else(
+            || "off".to_owned(),
+            |duration| humantime::format_duration(duration).to_string(),
+        );
+        self.effective.note(key, &Value::String(text));
+        duration
     }
 
     /// A number, whole or not.
     pub(super) fn number(&mut self, key: &str, default: f64, range: &RangeInclusive<f64>) -> f64 {
+        let number = self.given_number(key, default, range);
+        self.effective.note(key, &Value::Float(number));
+        number
+    }
+
+    fn given_number(&mut self, key: &str, default: f64, range: &RangeInclusive<f64>) -> f64 {
         let (least, most) = (*range.start(), *range.end());
         let parsed = match self.raw.get(key) {
             None => return default,
@@ -192,6 +214,13 @@ impl<'a> Reader<'a> {
 
     /// A whole number from 1 to `most`.
     pub(super) fn count(&mut self, key: &str, default: usize, most: usize) -> NonZeroUsize {
+        let count = self.given_count(key, default, most);
+        let number = i128::try_from(count.get()).unwrap_or(i128::MAX);
+        self.effective.note(key, &Value::Integer(number));
+        count
+    }
+
+    fn given_count(&mut self, key: &str, default: usize, most: usize) -> NonZeroUsize {
         let parsed = match self.raw.get(key) {
             None => Ok(i128::try_from(default).unwrap_or(i128::MAX)),
             Some(Value::Integer(number)) => Ok(*number),
@@ -217,6 +246,12 @@ impl<'a> Reader<'a> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, key: &str, default: bool) -> bool {
+        let value = self.given_boolean(key, default);
+        self.effective.note(key, &Value::Boolean(value));
+        value
+    }
+
+    fn given_boolean(&mut self, key: &str, default: bool) -> bool {
         let value = match self.raw.get(key) {
             None => return default,
             Some(Value::Boolean(value)) => return *value,
@@ -281,13 +316,19 @@ impl<'a> Reader<'a> {
                 }
             }
         }
+        self.effective
+            .note(key, &Value::list(texts.iter().map(String::as_str)));
         Some(texts)
     }
 
     /// A path; a relative one starts from the folder that the process was started in.
-    pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
-        let path = self.given_path(key)?;
-        Some(self.environment.absolute(&path))
+    pub(super) fn path_or(&mut self, key: &str, default: impl FnOnce() -> PathBuf) -> PathBuf {
+        let path = match self.given_path(key) {
+            Some(path) => self.environment.absolute(&path),
+            None => default(),
+        };
+        self.effective.note(key, &Value::from_os(path.as_os_str()));
+        path
     }
 
     fn given_path(&mut self, key: &str) -> Option<PathBuf> {
@@ -297,16 +338,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The path of a `*_file` setting. A relative one is below `$CREDENTIALS_DIRECTORY`, or without that below the
-    /// folder of the settings file.
+    /// The path of a `*_file` setting. A relative one is below `$CREDENTIALS_DIRECTORY`, or without that beside the
+    /// settings file that names it.
     pub(super) fn file(&mut self, key: &str) -> Option<PathBuf> {
         let path = self.given_path(key)?;
         let folder = self
             .environment
             .get("CREDENTIALS_DIRECTORY")
             .map(OsStr::as_ref)
-            .or(self.folder);
+            .or_else(|| self.raw.folder_of(key));
         let path = folder.map_or_else(|| path.clone(), |folder| folder.join(&path));
-        Some(self.environment.absolute(&path))
+        let path = self.environment.absolute(&path);
+        self.effective.note(key, &Value::from_os(path.as_os_str()));
+        Some(path)
     }
 }

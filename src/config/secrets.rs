@@ -4,6 +4,7 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
+use super::error::Place;
 use super::reader::{Purpose, Reader};
 use super::secret::{SecretError, SecretSource};
 use crate::error::chain;
@@ -55,6 +56,16 @@ pub(super) fn in_file(reader: &mut Reader<'_>, key: &str) -> Option<SecretSource
         return None;
     }
     Some(SecretSource::File(path))
+}
+
+/// Notes where a secret is that no setting names, if it is there.
+pub(super) fn note_place(reader: &mut Reader<'_>, key: &str, source: &SecretSource) {
+    let place = match source {
+        SecretSource::File(path) => Place::File(path.clone()),
+        SecretSource::Environment { value: None, .. } => return,
+        SecretSource::Environment { name, .. } => Place::Environment((*name).to_owned()),
+    };
+    reader.effective.note_secret(key, place);
 }
 
 /// Notes an error when the API key cannot be used.

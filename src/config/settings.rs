@@ -6,21 +6,19 @@ use std::time::Duration;
 
 use super::ampersand::{Ampersand, PROJECT_FLAG};
 use super::defaults;
+use super::effective::{Effective, SettingValue};
 use super::environment::Environment;
-use super::error::{ConfigErrors, ConfigProblem, Place, Problems};
-use super::file::{FileError, read_text};
+use super::error::{ConfigErrors, ConfigProblem, Problems};
+use super::files::{FileChoice, read_files};
 use super::http::Http;
 use super::log::Log;
 use super::poll::Poll;
 use super::raw::{Raw, Source};
 use super::reader::{Purpose, Reader, SHORTEST};
 use super::webhook::{Webhook, webhooks};
-use crate::error::chain;
 
 /// The settings file that is read when none is named; it may be missing.
 pub const DEFAULT_PATH: &str = "/etc/backfill-watch/config.toml";
-/// The most a settings file may hold, in bytes.
-const MAX_FILE: usize = 1024 * 1024;
 
 /// What the command line sets, over everything else.
 #[derive(Debug, Clone, Default)]
@@ -81,12 +79,14 @@ pub struct Loaded {
     pub settings: Settings,
     /// What to tell somebody, though it stops nothing.
     pub warnings: Vec<ConfigProblem>,
+    /// Every value that applies, and where it comes from.
+    pub values: Vec<SettingValue>,
 }
 
 impl Settings {
-    /// Reads and checks all settings: defaults, file, environment, command line, the later over the earlier.
+    /// Reads and checks all settings: defaults, files, environment, command line, the later over the earlier.
     ///
-    /// Without a path, [`DEFAULT_PATH`] is read if it exists. Every secret is read once, so that an unusable one is
+    /// Without a path, [`DEFAULT_PATH`] is read if it exists, then `conf.d/*.toml` beside it in order of name. Every secret is read once, so that an unusable one is
     /// told now. Reads small files, so it may block for a moment.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Settings {
         environment: &Environment,
         overrides: &Overrides,
     ) -> Result<Loaded, ConfigErrors> {
-        load(&FileChoice::new(path), environment, overrides, Purpose::Poll)
+        load(&choice(path), environment, overrides, Purpose::Poll)
     }
 
     /// As [`Settings::load`], for commands that only look at a running daemon or its state: no secret is read and no
@@ -110,7 +110,7 @@ impl Settings {
         environment: &Environment,
         overrides: &Overrides,
     ) -> Result<Loaded, ConfigErrors> {
-        load(&FileChoice::new(path), environment, overrides, Purpose::Look)
+        load(&choice(path), environment, overrides, Purpose::Look)
     }
 
     /// As [`Settings::load`], for commands that ask the API and serve nobody: of the secrets only API keys are read,
@@ -124,7 +124,7 @@ impl Settings {
         environment: &Environment,
         overrides: &Overrides,
     ) -> Result<Loaded, ConfigErrors> {
-        load(&FileChoice::new(path), environment, overrides, Purpose::Ask)
+        load(&choice(path), environment, overrides, Purpose::Ask)
     }
 
     /// The keys that differ in `new` although they cannot change while the daemon runs.
@@ -143,10 +143,9 @@ impl Settings {
     fn read(reader: &mut Reader<'_>) -> Self {
         // A stat is cheap, but not so cheap that it may fill the day.
         let shortest_refresh = Duration::from_millis(10);
+        let environment = reader.environment;
         Self {
-            watch_list: reader
-                .path("watch_list")
-                .unwrap_or_else(|| PathBuf::from(defaults::WATCH_LIST)),
+            watch_list: reader.path_or("watch_list", || PathBuf::from(defaults::WATCH_LIST)),
             watch_list_refresh: reader.duration(
                 "watch_list_refresh",
                 defaults::WATCH_LIST_REFRESH,
@@ -157,9 +156,7 @@ impl Settings {
                 defaults::WATCH_LIST_SHRINK_DELAY,
                 Duration::ZERO,
             ),
-            state_dir: reader
-                .path("state_dir")
-                .unwrap_or_else(|| default_state_dir(reader.environment)),
+            state_dir: reader.path_or("state_dir", || default_state_dir(environment)),
             retention: reader.duration("retention", defaults::RETENTION, SHORTEST),
             shutdown_timeout: reader.duration("shutdown_timeout", defaults::SHUTDOWN_TIMEOUT, Duration::ZERO),
             ampersand: Ampersand::read(reader),
@@ -174,18 +171,8 @@ impl Settings {
     }
 }
 
-/// The settings file to read.
-pub(super) enum FileChoice<'a> {
-    /// One that somebody named, so it has to be there.
-    Named(&'a Path),
-    /// One that is read if it is there.
-    Usual(&'a Path),
-}
-
-impl<'a> FileChoice<'a> {
-    fn new(path: Option<&'a Path>) -> Self {
-        path.map_or(Self::Usual(Path::new(DEFAULT_PATH)), Self::Named)
-    }
+fn choice(path: Option<&Path>) -> FileChoice<'_> {
+    path.map_or(FileChoice::Usual(Path::new(DEFAULT_PATH)), FileChoice::Named)
 }
 
 pub(super) fn load(
@@ -195,45 +182,33 @@ pub(super) fn load(
     purpose: Purpose,
 ) -> Result<Loaded, ConfigErrors> {
     let mut problems = Problems::default();
-    let mut raw = Raw::default();
-    let (FileChoice::Named(file) | FileChoice::Usual(file)) = *choice;
-    // Errors name it as it was given.
-    let located = environment.absolute(file);
-    let text = match read_text(&located, MAX_FILE) {
-        Ok(text) => Some(text),
-        Err(FileError::Missing) if matches!(choice, FileChoice::Usual(_)) => None,
-        Err(error @ FileError::Unreadable(_))
-            if matches!(choice, FileChoice::Usual(_)) && purpose == Purpose::Ask =>
-        {
-            let problem = format!("the settings are passed over: {}", chain(&error));
-            let help = "name a file of your own with --config, if settings are missing".to_owned();
-            problems.warning("", Some(Place::File(file.to_owned())), problem, help);
-            None
-        }
-        Err(error) => {
-            let problem = format!("cannot read the settings: {}", chain(&error));
-            let place = Place::File(file.to_owned());
-            problems.error("", Some(place), problem, error.help().to_owned());
-            return Err(problems.into_errors());
-        }
-    };
-    if let Some(text) = &text {
-        // Without the file, most of what would be found after this is that something is missing which it holds.
-        raw.add_file(Source { path: file, text }, &mut problems)?;
-    }
+    let files = read_files(choice, environment, purpose, &mut problems)?;
+    let main = environment.absolute(choice.path());
+    let folder = main.parent().filter(|_| !files.is_empty());
+    let mut raw = Raw::new(folder);
+    let sources = files.iter().map(|file| Source {
+        path: &file.path,
+        folder: file.located.parent(),
+        text: &file.text,
+    });
+    raw.add_files(sources, &mut problems)?;
     raw.add_environment(environment, &mut problems);
     add_flags(&mut raw, overrides);
-    let folder = text.as_ref().and_then(|_| located.parent());
     let mut reader = Reader {
         raw: &raw,
         environment,
-        folder,
         purpose,
         problems,
+        effective: Effective::default(),
     };
     let settings = Settings::read(&mut reader);
     let warnings = reader.problems.finish()?;
-    Ok(Loaded { settings, warnings })
+    let values = reader.effective.into_values(|key| raw.place_given(key));
+    Ok(Loaded {
+        settings,
+        warnings,
+        values,
+    })
 }
 
 fn add_flags(raw: &mut Raw<'_>, overrides: &Overrides) {

@@ -2,6 +2,7 @@
 
 mod ampersand;
 mod example;
+mod files;
 mod sources;
 mod values;
 mod webhooks;

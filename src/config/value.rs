@@ -63,6 +63,27 @@ impl Value {
         }
     }
 
+    /// The value as TOML.
+    pub(super) fn to_toml(&self) -> String {
+        match self {
+            Self::Text(text) | Self::String(text) => toml::Value::String(text.clone()).to_string(),
+            Self::NotUtf8(text) => toml::Value::String(text.to_string_lossy().into_owned()).to_string(),
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => number.to_string(),
+            Self::Boolean(value) => value.to_string(),
+            Self::Array(values) => {
+                let values: Vec<String> = values.iter().map(Self::to_toml).collect();
+                format!("[{}]", values.join(", "))
+            }
+            Self::Datetime | Self::Table => String::new(),
+        }
+    }
+
+    /// A list of texts.
+    pub(super) fn list<S: Into<String>>(texts: impl IntoIterator<Item = S>) -> Self {
+        Self::Array(texts.into_iter().map(|text| Self::String(text.into())).collect())
+    }
+
     /// What was found, in the words of an error.
     pub(super) fn describe(&self) -> String {
         match self {

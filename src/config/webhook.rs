@@ -13,7 +13,9 @@ use super::raw::WEBHOOK_SECRET_VARIABLE;
 use super::reader::{Purpose, Reader};
 use super::secret::SecretSource;
 use super::secrets::{self, Fallback, Missing};
+use super::value::Value;
 use super::web_address::{is_loopback, web_address};
+use crate::core::event::EventType;
 
 const SECRET: Fallback = Fallback {
     credential: "webhook-secret",
@@ -112,7 +114,10 @@ fn webhook(reader: &mut Reader<'_>, table: &str, default_name: Option<&str>, onl
     let key = |name: &str| format!("{table}.{name}");
     let name_key = key("name");
     let name = match default_name {
-        Some(name) if reader.raw.get(&name_key).is_none() => Some(Arc::from(name)),
+        Some(name) if reader.raw.get(&name_key).is_none() => {
+            reader.effective.note(&name_key, &Value::String(name.to_owned()));
+            Some(Arc::from(name))
+        }
         _ => {
             if reader.raw.get(&name_key).is_none() {
                 let help = "give the webhook a name; it keeps it when its URL changes";
@@ -126,6 +131,10 @@ fn webhook(reader: &mut Reader<'_>, table: &str, default_name: Option<&str>, onl
         false => PlainHttp::Refused,
     };
     let url = url(reader, &key("url"), plain_http);
+    if let Some(url) = &url {
+        let shown = format!("{}/…", url.origin().ascii_serialization());
+        reader.effective.note(&key("url"), &Value::String(shown));
+    }
     let events = events(reader, &key("events"));
     let max_in_flight = reader.count(&key("max_in_flight"), defaults::MAX_IN_FLIGHT, 1_000);
     let max_backlog = reader.count(&key("max_backlog"), defaults::MAX_BACKLOG, 100_000_000);
@@ -162,7 +171,15 @@ fn url(reader: &mut Reader<'_>, key: &str, plain_http: PlainHttp) -> Option<Url>
 
 fn events(reader: &mut Reader<'_>, key: &str) -> EventFilter {
     let Some(texts) = reader.list(key) else {
-        return EventFilter::default();
+        let default = EventFilter::default();
+        let types = EventType::ALL
+            .iter()
+            .copied()
+            .filter(|event| default.matches(*event));
+        reader
+            .effective
+            .note_default(key, &Value::list(types.map(EventType::as_str)));
+        return default;
     };
     let mut globs = Vec::with_capacity(texts.len());
     for text in texts {
@@ -179,7 +196,9 @@ fn secret(reader: &mut Reader<'_>, key: &str, name: Option<&str>, only: bool) ->
     let secret = if reader.given_at(key).is_some() {
         secrets::in_file(reader, key)?
     } else if only {
-        SECRET.source(reader)
+        let source = SECRET.source(reader);
+        secrets::note_place(reader, key.strip_suffix("_file").unwrap_or(key), &source);
+        source
     } else {
         if reader.purpose == Purpose::Poll {
             let help = "give it a secret_file; BACKFILL_WATCH_WEBHOOK_SECRET is for a single webhook";

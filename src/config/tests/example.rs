@@ -5,7 +5,7 @@ use std::sync::Arc;
 use toml::{Table, Value};
 
 use super::super::keys::KEYS;
-use super::{Case, PROJECT, SECRET};
+use super::{Case, SECRET};
 use crate::config::EventFilter;
 use crate::core::watch_list;
 
@@ -44,14 +44,8 @@ fn paths(prefix: &str, table: &Table, found: &mut Vec<String>) {
 
 #[test]
 fn the_example_as_it_is_has_the_defaults() {
-    let case = Case::bare(EXAMPLE).with(&PROJECT[1..]);
-    let printed = format!("{:?}", case.settings());
-    let without = format!(
-        "{:?}",
-        Case::bare("[ampersand]\nproject = 'my-project'")
-            .with(&PROJECT[1..])
-            .settings()
-    );
+    let printed = format!("{:?}", Case::new(EXAMPLE).settings());
+    let without = format!("{:?}", Case::new("").settings());
     assert_eq!(printed, without);
 }
 

@@ -4,8 +4,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::files::FileChoice;
 use super::super::reader::Purpose;
-use super::super::settings::{FileChoice, load};
+use super::super::settings::load;
 use super::super::{Environment, Overrides, Settings};
 use super::{Case, PROJECT, first_lines};
 

@@ -1,0 +1,84 @@
+//! `backfill-watch config show`: the settings that apply, each with where it comes from.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::SettingsArgs;
+use super::output::{self, Output};
+use crate::config::{Loaded, SettingValue};
+
+const AFTER_HELP: &str = "\
+Examples:
+  backfill-watch config show
+  backfill-watch config show --config ./config.toml";
+
+/// Look at the settings
+#[derive(Debug, clap::Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the settings that apply as TOML, each with the file and place it comes from
+    ///
+    /// Secrets are not printed, and of a webhook's URL only its host.
+    #[command(after_help = AFTER_HELP)]
+    Show(SettingsArgs),
+}
+
+/// Carries out the command.
+///
+/// # Errors
+/// When the settings are wrong, or standard output takes no more.
+pub async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
+    let ConfigCommand::Show(settings) = args.command;
+    let Loaded { warnings, values, .. } = settings.source().load_to_look()?;
+    for warning in &warnings {
+        output::notice(&format!("warning: {warning}"));
+    }
+    let mut out = Output::stdout();
+    let mut table = String::new();
+    for value in &values {
+        let (of_value, name) = value.key.rsplit_once('.').unwrap_or(("", &value.key));
+        if of_value != table {
+            table = of_value.to_owned();
+            out.line("")?;
+            out.line(&header(of_value))?;
+        }
+        out.line(&line(name, value))?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `[poll]`, or `[[webhooks]]` for `webhooks[0]`.
+fn header(table: &str) -> String {
+    match table.split_once('[') {
+        Some((name, _)) => format!("[[{name}]]"),
+        None => format!("[{table}]"),
+    }
+}
+
+fn line(name: &str, value: &SettingValue) -> String {
+    let place = value
+        .place
+        .as_ref()
+        .map_or_else(|| "default".to_owned(), ToString::to_string);
+    // A secret cannot be a setting.
+    let mark = if value.is_setting { "" } else { "# " };
+    format!("{mark}{name} = {}  # {place}", value.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_written_as_in_a_settings_file() {
+        assert_eq!(header("poll"), "[poll]");
+        assert_eq!(header("ampersand.projects[3]"), "[[ampersand.projects]]");
+    }
+}
