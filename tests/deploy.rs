@@ -139,6 +139,9 @@ fn the_unit_keeps_the_promises_of_the_contract() {
         // Without a path: a missing file is no error then.
         "LoadCredential=ampersand-api-key",
         "LoadCredential=webhook-secret",
+        // 0 would be the journal's own limit in systemd 252.
+        "LogRateLimitIntervalSec=1s",
+        "LogRateLimitBurst=1000000",
     ] {
         assert!(unit.lines().any(|l| l == line), "{line} is missing");
     }
@@ -572,6 +575,8 @@ fn the_package_ships_what_is_there() {
     for asset in assets {
         let source = asset[0].as_str().unwrap();
         // deploy/debian/build makes these.
+        let target = asset[1].as_str().unwrap();
+        assert!(!target.starts_with("etc/"), "an upgrade would ask about {target}");
         if !source.starts_with("target/packaging/") {
             assert!(root().join(source).is_file(), "{source} is missing");
         }

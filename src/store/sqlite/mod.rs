@@ -1,5 +1,6 @@
 //! The engine that keeps everything in one SQLite file. All SQL of the crate is in here.
 
+mod access;
 mod aside;
 mod check;
 mod checksum;

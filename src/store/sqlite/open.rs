@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::check::{self, Verdict};
 use super::schema::{self, Kind};
-use super::{Database, checksum, copy, explain, is_damage};
+use super::{Database, access, checksum, copy, explain, is_damage};
 use crate::clock;
 use crate::error::chain;
 use crate::store::damage::DamagedRow;
@@ -42,6 +42,24 @@ pub enum OpenError {
         dir: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// One of its files is not this user's to write.
+    #[error(
+        "cannot use the state: `{file}` belongs to {owner} (mode {mode:o}), and this process runs as {runs_as}; change its owner or its mode, as with: chown -R {user} {dir}"
+    )]
+    NotPermitted {
+        /// The file or directory.
+        file: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Its mode.
+        mode: u32,
+        /// As whom this process runs, in words.
+        runs_as: String,
+        /// As whom this process runs.
+        user: u32,
+        /// The state directory.
+        dir: PathBuf,
     },
     /// Another daemon runs on it.
     #[error(
@@ -199,6 +217,9 @@ pub(in crate::store) fn open(dir: &Path, cancel: &Cancel) -> Result<Opened, Open
         .mode(0o700)
         .create(dir)
         .map_err(unusable)?;
+    if let Some(error) = access::refused(dir) {
+        return Err(error);
+    }
     let lock = DirLock::take(dir).map_err(|error| match error {
         LockError::Held(pid) => OpenError::InUse {
             dir: dir.to_owned(),
