@@ -14,7 +14,7 @@ use crate::board::Board;
 use crate::config::Settings;
 use crate::error::chain;
 use crate::health::Health;
-use crate::http::{Access, Listener, Server, Site, Sources};
+use crate::http::{Access, Audience, Listener, Server, Site, Sources};
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
 use crate::store::Store;
@@ -100,7 +100,18 @@ impl Pages {
             polling: polling.clone(),
             per_operation: Arc::clone(&self.per_operation),
         };
-        tracing::info!(%address, "the status page is served at http://{address}/");
+        match access.audience() {
+            Audience::All => tracing::info!(%address, "the status page is served at http://{address}/"),
+            Audience::ThisHost => tracing::info!(
+                %address,
+                "the status page is served at http://localhost:{}/ to this host alone, health and metrics to others too",
+                address.port()
+            ),
+            Audience::Nobody => tracing::info!(
+                %address,
+                "health and metrics are served at http://{address}/; the status page needs http.token_file"
+            ),
+        }
         let site = Site::new(sources, Arc::clone(access), max_streams, closing);
         self.server.set(&site);
         self.tasks.spawn(site.feed());

@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Origin;
 use super::pace::{Pace, Paced};
 use super::places::{Places, Ticket};
 use super::socket::Socket as ClientSocket;
@@ -122,10 +123,11 @@ impl Listener {
                 () = closing.cancelled() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = self.socket.accept(), if connections.len() < max => match accepted {
-                    Ok((stream, _)) => {
+                    Ok((stream, peer)) => {
                         let ticket = admit(&places, &mut connections).await;
                         let is_crowded = ticket.place == Place::Reserved;
-                        connections.spawn(serve_one(stream, pages.clone(), ticket, closing.clone()));
+                        let origin = Origin::of(stream.local_addr().ok(), peer);
+                        connections.spawn(serve_one(stream, origin, pages.clone(), ticket, closing.clone()));
                         if is_crowded {
                             // So that a request that has come with its connection is seen before the next connection.
                             tokio::task::yield_now().await;
@@ -176,6 +178,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 async fn serve_one(
     stream: TcpStream,
+    origin: Origin,
     pages: TowerToHyperService<Router>,
     ticket: Ticket,
     closing: CancellationToken,
@@ -188,6 +191,7 @@ async fn serve_one(
         async move {
             pace.begin_request().await;
             request.extensions_mut().insert(place);
+            request.extensions_mut().insert(origin);
             let response = pages.call(request).await?;
             Ok::<_, Infallible>(response.map(|body| Paced::new(body, pace)))
         }

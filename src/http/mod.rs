@@ -46,7 +46,7 @@ use crate::report::metrics::Metrics;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
 
-pub use access::Access;
+pub use access::{Access, Audience};
 pub use listener::{BindError, Listener};
 pub use starting::Server;
 

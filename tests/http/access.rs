@@ -153,3 +153,28 @@ async fn on_loopback_only_loopback_names_are_answered() {
     let answer = bench.raw(absolute.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
+
+#[tokio::test]
+async fn beyond_loopback_this_host_sees_everything_and_the_log_says_who_does() {
+    let bench = Bench::start_with(&[], |setup| setup.set("http.listen", "0.0.0.0:0")).await;
+    let told = bench
+        .daemon
+        .wait_for("who sees the page", |line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("to this host alone"))
+        })
+        .await;
+    assert_eq!(told["level"], "INFO");
+    let here = |path: &str, host: &str| {
+        let url = format!("http://127.0.0.1:{}{path}", bench.address.port());
+        bench.client.get(url).header("host", host).send()
+    };
+    for path in PATHS.iter().filter(|path| !path.ends_with("op-1")) {
+        assert_eq!(here(path, "localhost").await.unwrap().status(), 200, "{path}");
+        let foreign = here(path, "attacker.example").await.unwrap().status();
+        assert_eq!(foreign == 200, *path == "/metrics", "{path}");
+    }
+    let asked = crate::status::status(&bench, &[]).await;
+    assert_eq!(asked.status.code(), Some(0), "{asked:?}");
+}
