@@ -395,7 +395,7 @@ fn kubernetes_accepts_the_manifests() {
     for version in ["1.29.0", "1.36.0"] {
         let mut command = Command::new("kubernetes-validate");
         command.args(["--strict", "--kubernetes-version", version]);
-        for file in ["secret.yaml", "sidecar.yaml", "deployment.yaml"] {
+        for file in ["sidecar.yaml", "deployment.yaml"] {
             command.arg(deploy("kubernetes").join(file));
         }
         if let Some(output) = run(&mut command, KUBERNETES) {
@@ -419,6 +419,8 @@ fn the_manifests_do_what_their_text_says() {
         "the sidecar would hold up the application"
     );
     assert!(application.contains("emptyDir: {}"));
+    // The list is named once, by a setting that the application's own manifest can change.
+    assert!(watcher.contains("args: [run]\n") && watcher.contains("BACKFILL_WATCH_WATCH_LIST\n"));
 
     let deployment = read(deploy("kubernetes/deployment.yaml"));
     assert!(deployment.contains("type: Recreate"));
@@ -436,30 +438,150 @@ fn the_manifests_do_what_their_text_says() {
     }
 }
 
-#[test]
-fn the_settings_of_the_config_map_are_settings() {
-    let folder = tempfile::tempdir().unwrap();
-    let deployment = read(deploy("kubernetes/deployment.yaml"));
-    let settings = block(&deployment, "  config.toml: |");
-    let list = block(&deployment, "  watch.list: |");
-    std::fs::write(folder.path().join("watch.list"), list).unwrap();
-    std::fs::write(folder.path().join("api-key"), "key\n").unwrap();
-    let secret = read(deploy("kubernetes/secret.yaml"));
-    let webhook_secret = secret
-        .lines()
-        .find_map(|line| line.strip_prefix("  webhook-secret: "))
-        .unwrap();
-    std::fs::write(folder.path().join("webhook-secret"), webhook_secret).unwrap();
-    let here = |text: String, place: &str| text.replace(place, folder.path().to_str().unwrap());
-    let settings = here(settings, "/etc/backfill-watch-secrets");
-    let file = folder.path().join("config.toml");
-    std::fs::write(&file, settings).unwrap();
+/// What is between two markers, which are lines of the text.
+fn between<'t>(text: &'t str, begin: &str, end: &str) -> &'t str {
+    let (_, rest) = text
+        .split_once(begin)
+        .unwrap_or_else(|| panic!("{begin} is missing"));
+    rest.split_once(end).unwrap().0
+}
 
+#[test]
+fn the_settings_of_the_config_maps_are_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |text: &str| text.replace("/etc/backfill-watch-secrets", folder.path().to_str().unwrap());
+    let deployment = read(deploy("kubernetes/deployment.yaml"));
+    let instructions = read(deploy("kubernetes/README.md"));
+    // As the projected volume lays them over each other; without --config that folder is fixed, so here they are one file.
+    let of_release = here(&block(&deployment, "  config.toml: |"));
+    let of_user = here(between(&instructions, "site.toml <<'SETTINGS'\n", "SETTINGS\n"));
+    std::fs::write(folder.path().join("api-key"), "key\n").unwrap();
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
+    std::fs::write(folder.path().join("webhook-secret"), secret).unwrap();
+    let of_user: toml::Table = of_user.parse().unwrap();
+    let mut both: toml::Table = of_release.parse().unwrap();
+    for (name, table) in of_user {
+        let entry = both.entry(name).or_insert_with(|| toml::Table::new().into());
+        entry
+            .as_table_mut()
+            .unwrap()
+            .extend(table.as_table().unwrap().clone());
+    }
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, both.to_string()).unwrap();
     let loaded = Settings::load(Some(&file), &Environment::default(), &Overrides::default())
         .unwrap_or_else(|errors| panic!("{errors}"));
     assert!(loaded.warnings.is_empty());
     assert_eq!(loaded.settings.webhooks.len(), 1);
     assert_eq!(loaded.settings.http.listen.unwrap().port(), 8464);
+    assert!(deployment.contains("path: conf.d/site.toml"));
+}
+
+/// Every file below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files_below(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+#[test]
+fn no_shipped_manifest_has_a_list_or_a_secret() {
+    let manifests = files_below(&deploy("kubernetes"));
+    assert!(manifests.len() > 2, "{manifests:?}");
+    let compose = ["compose.yaml", "compose.simulated.yaml"].map(|file| deploy("container").join(file));
+    for file in manifests.iter().chain(&compose) {
+        let text = read(file);
+        let is_yaml = file.extension().is_some_and(|extension| extension == "yaml");
+        for line in text.lines().map(str::trim) {
+            let shown = format!("{}: {line}", file.display());
+            assert!(!is_yaml || line != "kind: Secret", "{shown}");
+            assert!(
+                !line.starts_with("stringData:") && !line.starts_with("watch.list:"),
+                "{shown}"
+            );
+            // Only what makes a secret, no secret.
+            let after = line.split("whsec_").skip(1);
+            assert!(
+                after.into_iter().all(|rest| rest.starts_with("$(openssl rand")),
+                "{shown}"
+            );
+            assert!(!line.contains("api-key: ") || line.ends_with("-"), "{shown}");
+        }
+    }
+}
+
+/// The names after `NAME:` keys of manifests, with what the key is below.
+fn names_of(yaml: &str, key: &str) -> BTreeSet<String> {
+    let key = format!("{key}: ");
+    let names = yaml
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix(&key));
+    names.map(str::to_owned).collect()
+}
+
+/// The kind and name of each object of a manifest.
+fn objects(manifest: &str) -> BTreeSet<(String, String)> {
+    manifest
+        .split("\n---\n")
+        .map(|object| {
+            let after = |key: &str| {
+                let line = object.lines().find_map(|line| line.strip_prefix(key));
+                line.unwrap_or_else(|| panic!("{key} is missing")).to_owned()
+            };
+            (after("kind: "), after("  name: "))
+        })
+        .collect()
+}
+
+#[test]
+fn releases_and_users_own_different_objects() {
+    let instructions = read(deploy("kubernetes/README.md"));
+    let made: BTreeSet<(String, String)> = instructions
+        .lines()
+        .filter_map(|line| line.strip_prefix("kubectl create "))
+        .map(|line| {
+            let words: Vec<_> = line
+                .split_whitespace()
+                .filter(|word| *word != "generic")
+                .collect();
+            let kind = match words[0] {
+                "configmap" => "ConfigMap",
+                "secret" => "Secret",
+                other => panic!("{other}"),
+            };
+            (kind.to_owned(), words[1].to_owned())
+        })
+        .collect();
+    assert_eq!(made.len(), 3, "{made:?}");
+    let deployment = read(deploy("kubernetes/deployment.yaml"));
+    let sidecar = read(deploy("kubernetes/sidecar.yaml"));
+    let shipped: BTreeSet<_> = objects(&deployment)
+        .into_iter()
+        .chain(objects(&sidecar))
+        .collect();
+    assert!(shipped.len() > 3, "{shipped:?}");
+    let both: Vec<_> = shipped.intersection(&made).collect();
+    assert!(both.is_empty(), "applying the files would change {both:?}");
+    // What the manifests need is there: shipped, or made.
+    for manifest in [&deployment, &sidecar] {
+        let secrets = names_of(manifest, "secretName");
+        assert!(!secrets.is_empty());
+        for name in secrets {
+            assert!(made.contains(&("Secret".to_owned(), name)));
+        }
+    }
+    for (kind, name) in made.iter().filter(|(kind, _)| kind == "ConfigMap") {
+        assert!(
+            names_of(&deployment, "name").contains(name),
+            "nothing uses {kind} {name}"
+        );
+    }
 }
 
 /// The text of a YAML block scalar that begins with the line `head`.
@@ -516,7 +638,7 @@ fn the_environment_of_sidecar_and_compose_is_settings() {
                 variables.push((name.to_owned(), value.to_owned()));
             }
         }
-        assert!(variables.len() > 4, "{file} sets nothing: {variables:?}");
+        assert!(variables.len() > 3, "{file} sets nothing: {variables:?}");
         let environment = Environment::from_iter(variables);
         let overrides = Overrides {
             watch_list: Some(folder.path().join("watch.list")),
@@ -536,8 +658,35 @@ fn compose_accepts_the_example() {
         command.arg("--file").arg(deploy("container").join(file));
     }
     command.args(["config", "--quiet"]);
+    command.env("BACKFILL_WATCH_SECRETS", "./simulated");
     if let Some(output) = run(&mut command, COMPOSE) {
         assert_success(&output);
+    }
+}
+
+#[test]
+fn compose_keeps_secrets_in_files_and_the_image_as_it_is() {
+    let compose = read(deploy("container/compose.yaml"));
+    let (watcher, _) = compose.split_once("\n  application:\n").unwrap();
+    for line in [
+        "secrets: [ampersand-api-key, webhook-secret]",
+        "BACKFILL_WATCH_AMPERSAND__API_KEY_FILE: /run/secrets/ampersand-api-key",
+        "BACKFILL_WATCH_WEBHOOK__SECRET_FILE: /run/secrets/webhook-secret",
+        "test: [CMD, /usr/bin/backfill-watch, status, --check]",
+        "user: \"65532:65532\"",
+        "read_only: true",
+    ] {
+        assert!(
+            watcher.lines().any(|of_file| of_file.trim() == line),
+            "{line} is missing"
+        );
+    }
+    // As environment variables, every process of the host's administrators and `docker inspect` show them.
+    for name in ["AMPERSAND_API_KEY:", "WEBHOOK_SECRET:"] {
+        let given = compose
+            .lines()
+            .any(|line| line.trim().ends_with(name) || line.contains(&format!("{name} ")));
+        assert!(!given, "{name} is given in the environment");
     }
 }
 

@@ -11,7 +11,8 @@ import signal
 import sys
 import time
 
-SECRET = base64.b64decode(os.environ["WEBHOOK_SECRET"].removeprefix("whsec_"))
+with open(os.environ["WEBHOOK_SECRET_FILE"]) as file:
+    SECRET = base64.b64decode(file.readline().strip().removeprefix("whsec_"))
 TOLERANCE = 5 * 60  # seconds that a callback may be old, against replays by others
 MAX_BODY = 20_000
 told = set()  # a real application keeps this in its database, beside what the event changed

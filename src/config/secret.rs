@@ -13,6 +13,18 @@ const MAX_FILE: usize = 64 * 1024;
 /// The most live secrets of one webhook: each adds a signature to the header of every delivery.
 const MAX_WEBHOOK_SECRETS: usize = 10;
 const WEBHOOK_SECRET_PREFIX: &str = "whsec_";
+/// What examples have had in the place of a secret, and what people write there. The API rejects such a key, and everybody
+/// knows such a webhook secret.
+const PLACEHOLDERS: [&str; 8] = [
+    "replace-me",
+    "replace_me",
+    "replaceme",
+    "change-me",
+    "changeme",
+    "your-api-key",
+    "your_api_key",
+    "whsec_cmVwbGFjZSBtZSB3aXRoIDI0IHRvIDY0IGJ5dGVz",
+];
 
 /// Where a secret stands. It is read anew each time, so that a secret that was changed needs no reload.
 #[derive(Clone)]
@@ -48,6 +60,12 @@ pub enum SecretError {
     /// Nothing but white space is there.
     #[error("{place} is empty")]
     Empty {
+        /// The file or variable.
+        place: String,
+    },
+    /// An example was not filled in.
+    #[error("{place} has the placeholder of an example, which is no secret")]
+    Placeholder {
         /// The file or variable.
         place: String,
     },
@@ -91,6 +109,7 @@ impl SecretError {
             Self::File { source, .. } => source.help(),
             Self::NotSet { .. } => "set the variable, or name a file with the secret",
             Self::Empty { .. } => "put the secret there",
+            Self::Placeholder { .. } => "replace it with the real one",
             Self::SeveralLines { .. } => "leave the secret alone, on one line",
             Self::IllegalCharacter { .. } => "put the bare secret there, without spaces or a byte-order mark",
             Self::NotAWebhookSecret { .. } => {
@@ -146,6 +165,9 @@ impl SecretSource {
         if line.contains('\n') {
             return Err(SecretError::SeveralLines { place: place() });
         }
+        if is_placeholder(line) {
+            return Err(SecretError::Placeholder { place: place() });
+        }
         match line.chars().position(|c| !c.is_ascii_graphic()) {
             Some(index) => Err(SecretError::IllegalCharacter {
                 place: place(),
@@ -173,6 +195,9 @@ impl SecretSource {
             }
             if secrets.len() == MAX_WEBHOOK_SECRETS {
                 return Err(SecretError::TooMany { place: place() });
+            }
+            if is_placeholder(line) {
+                return Err(SecretError::Placeholder { place: place() });
             }
             let secret = WebhookSecret::parse(line).map_err(|problem| SecretError::NotAWebhookSecret {
                 place: place(),
@@ -208,6 +233,12 @@ pub fn bare(text: &str) -> &str {
         .into_iter()
         .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote));
     unquoted.map_or(text, str::trim)
+}
+
+fn is_placeholder(text: &str) -> bool {
+    PLACEHOLDERS
+        .iter()
+        .any(|placeholder| text.eq_ignore_ascii_case(placeholder))
 }
 
 /// The column, from 1, at which `part` begins on its line of `text`.
@@ -272,6 +303,21 @@ mod tests {
         assert!(line("\n \"key two\"").unwrap_err().contains("column 6"));
         assert!(line("\u{feff}key").unwrap_err().contains("column 1"));
         assert!(line("kéy").unwrap_err().contains("column 2"));
+    }
+
+    #[test]
+    fn placeholders_are_no_secrets() {
+        for placeholder in ["replace-me", "Replace-Me\n", "\"changeme\""] {
+            let told = line(placeholder).unwrap_err();
+            assert!(
+                told.ends_with("has the placeholder of an example, which is no secret"),
+                "{told}"
+            );
+        }
+        assert_eq!(line("replace-me-not").unwrap(), "replace-me-not");
+        let old = format!("{SECRET}\nwhsec_cmVwbGFjZSBtZSB3aXRoIDI0IHRvIDY0IGJ5dGVz\n");
+        let told = variable(&old).read_webhook_secrets().unwrap_err().to_string();
+        assert!(told.contains("placeholder"), "{told}");
     }
 
     #[test]

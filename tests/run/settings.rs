@@ -179,3 +179,20 @@ async fn check_live_asks_whether_the_key_is_good() {
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     assert_plain(&output);
 }
+
+#[tokio::test]
+async fn a_placeholder_is_refused_as_a_key_by_check_and_at_the_start() {
+    let setup = Setup::empty()
+        .set("ampersand.project", "my-project")
+        .variable("AMPERSAND_API_KEY", "replace-me");
+    for command in ["check", "run"] {
+        let output = setup.run(command).await;
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command}: {told}");
+        assert!(
+            told.contains("environment variable AMPERSAND_API_KEY has the placeholder of an example"),
+            "{command}: {told}"
+        );
+        assert_plain(&output);
+    }
+}
