@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::core::gate::Limits;
+use crate::core::key_verdict::KeyVerdict;
 use crate::core::phase::{Phase, PhaseCounts};
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Labels, WatchKey};
@@ -186,6 +187,11 @@ pub enum Question {
     },
     /// Changes are not asked for any more.
     StopChanges,
+    /// Whether the API accepts the project's key; a request that waits at the gate for its turn.
+    Key {
+        /// Where the answer goes.
+        reply: oneshot::Sender<KeyVerdict>,
+    },
 }
 
 /// A page of watches.
@@ -405,6 +411,20 @@ impl Board {
         for (_, port) in self.ports(&[]) {
             // With a full queue they stop at the next call.
             let _ = port.questions.try_send(Question::StopChanges);
+        }
+    }
+
+    /// Asks the API whether it accepts the key of that project.
+    pub fn check_key(
+        &self,
+        project: &Arc<str>,
+    ) -> impl Future<Output = Result<KeyVerdict, Unavailable>> + use<> {
+        let (project, port) = (Arc::clone(project), self.read().get(project).cloned());
+        async move {
+            match port {
+                Some(port) => port.ask(&project, |reply| Question::Key { reply }).await,
+                None => Err(Unavailable { project }),
+            }
         }
     }
 

@@ -37,7 +37,7 @@ const MAX_BODY: usize = 1024 * 1024;
 const MAX_LIST: usize = 64 * MAX_BODY;
 
 /// An operation ID that no operation has.
-const NO_OPERATION: &str = "00000000-0000-0000-0000-000000000000";
+pub const NO_OPERATION: &str = "00000000-0000-0000-0000-000000000000";
 
 /// How the API is reached.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ mod transport;
 pub use api_error::ApiError;
 pub use api_fetch::{ApiFetch, KeySources};
 pub use api_key::ApiKey;
-pub use client::{Client, ClientError, ClientSettings};
+pub use client::{Client, ClientError, ClientSettings, NO_OPERATION};
 pub use operations_page::OperationsPage;
 pub use reply::{Reply, Terms};
 

@@ -13,6 +13,7 @@ pub mod experience;
 pub mod gate;
 pub mod installation;
 pub mod json;
+pub mod key_verdict;
 pub mod kind;
 pub mod lifetimes;
 pub mod log_line;

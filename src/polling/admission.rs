@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::{OF_PROJECT, addition, poll, project};
+use super::key_checks::{OF_KEY, check_key};
 use super::project_task::ProjectTask;
 use super::watches::Number;
 use crate::ampersand::Fetch;
@@ -141,6 +142,10 @@ impl<F: Fetch> ProjectTask<F> {
                 return self.gate.release(pass, now);
             }
             let request = project(Arc::clone(&self.shared), Arc::clone(&self.name));
+            return self.requests.start(number, pass, now, request);
+        }
+        if number == OF_KEY {
+            let request = check_key(Arc::clone(&self.shared), Arc::clone(&self.name));
             return self.requests.start(number, pass, now, request);
         }
         let Some(slot) = self.watches.get_mut(number) else {

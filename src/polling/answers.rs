@@ -6,6 +6,7 @@ use tokio::task::JoinError;
 
 use super::Shared;
 use super::decisions::Observation;
+use super::key_checks::OF_KEY;
 use super::project_changes::{HeldBack, ProjectChange};
 use super::project_task::ProjectTask;
 use super::requests::{Ended, Outcome, Reply};
@@ -60,7 +61,7 @@ pub(super) async fn poll<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey, pass: 
         tracing::info!(project = &*key.project, "a new API key is in place");
     }
     let started = clock::instant();
-    let answer = shared.fetch.fetch(&key).await;
+    let answer = ask(&shared, &key).await;
     shared.metrics.poll(&answer, clock::instant() - started);
     tracing::debug!(
         project = &*key.project,
@@ -70,6 +71,11 @@ pub(super) async fn poll<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey, pass: 
         "polled"
     );
     Reply::Answer(answer)
+}
+
+/// Sends the request for an operation.
+pub(super) async fn ask<F: Fetch>(shared: &Shared<F>, key: &WatchKey) -> Answer {
+    shared.fetch.fetch(key).await
 }
 
 /// Asks for what an event of an operation adds.
@@ -102,6 +108,9 @@ impl<F: Fetch> ProjectTask<F> {
                 self.change_project(ProjectChange::Answered(answer));
             }
             return;
+        }
+        if number == OF_KEY {
+            return self.key_checked(outcome, pass);
         }
         let Some(slot) = self.watches.get_mut(number) else {
             return;

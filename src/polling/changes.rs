@@ -42,6 +42,7 @@ impl<F: Fetch> ProjectTask<F> {
             Question::Changes { limit, reply } => {
                 let _ = reply.send(self.take_changes(limit.min(PAGE)));
             }
+            Question::Key { reply } => self.check_key(reply),
             Question::StartChanges { reply } => {
                 self.changes.get_or_insert_default();
                 let _ = reply.send(());

@@ -10,6 +10,7 @@ mod answers;
 mod changes;
 mod checkpoints;
 mod decisions;
+mod key_checks;
 mod listing;
 mod project_changes;
 mod project_task;

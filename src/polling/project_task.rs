@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::answers::Done;
 use super::changes::ChangeLog;
 use super::checkpoints::Checkpoints;
+use super::key_checks::KeyChecks;
 use super::listing::{Change, Listing};
 use super::project_changes::HeldBack;
 use super::requests::{Ended, Requests};
@@ -70,6 +71,7 @@ pub(super) struct ProjectTask<F> {
     pub listing: Listing,
     pub checkpoints: Checkpoints,
     pub changes: Option<ChangeLog>,
+    pub key_checks: KeyChecks,
     /// Whether the view has to be announced.
     pub is_view_changed: bool,
     pub has_reported_failing: bool,
@@ -173,6 +175,7 @@ impl<F: Fetch> ProjectTask<F> {
             listing: Listing::default(),
             checkpoints: Checkpoints::default(),
             changes: None,
+            key_checks: KeyChecks::default(),
             is_view_changed: true,
             has_reported_failing: false,
             saturated: None,

@@ -1,5 +1,7 @@
 //! The supervisor and its project tasks over a scripted API, with paused time.
 
+mod key_checks;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
