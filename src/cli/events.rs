@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::StateArgs;
 use super::event_line::event_line;
-use super::output::Output;
+use super::output::{self, Output};
 use crate::clock;
 use crate::config::EventGlob;
 use crate::core::event::EventType;
@@ -88,9 +88,14 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
         types: (!args.types.is_empty()).then(|| args.types.into_iter().flat_map(|types| types.0).collect()),
     };
     let mut out = Output::stdout();
+    // The operation, until an event of it was shown or its absence was reported.
+    let mut sought = filter.operation.clone();
     let mut after = args.after;
     loop {
         let page = state.events_after(after.as_ref(), PAGE, &filter)?;
+        if !page.events.is_empty() {
+            sought = None;
+        }
         for event in &page.events {
             if args.json {
                 out.json(&format!("{}\n", event.to_json()))?;
@@ -103,6 +108,14 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
             continue;
         }
         out.flush()?;
+        if let Some(operation) = sought.take()
+            && !has_events(&state, operation.clone())?
+        {
+            output::notice(&format!(
+                "there is no event of an operation `{operation}` in {}; is this its ID?",
+                dir.display()
+            ));
+        }
         if !args.follow || out.is_closed() {
             return Ok(());
         }
@@ -110,6 +123,23 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
         if !state.is_current() {
             state = reopen(dir)?;
         }
+    }
+}
+
+/// Whether any event of the operation is kept, whatever its type.
+fn has_events(state: &StateReader, operation: String) -> anyhow::Result<bool> {
+    let filter = EventFilter {
+        operation: Some(operation),
+        types: None,
+    };
+    let mut after = None;
+    loop {
+        // One page looks at a bounded number of rows.
+        let page = state.events_after(after.as_ref(), 1, &filter)?;
+        if !page.events.is_empty() || !page.more {
+            return Ok(!page.events.is_empty());
+        }
+        after = Some(page.next);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::{Access, access};
 
 use super::check::{self, Verdict};
 use super::schema::{self, Kind};
@@ -112,8 +113,23 @@ pub enum OpenError {
         /// What is wrong with it.
         detail: String,
     },
+    /// This user may not read it, or not write it where that is wanted.
+    #[error(
+        "cannot open the state `{file}`: {source}; run this as root, for example with sudo,{} or name another state with --state-dir",
+        .owner.map(|owner| format!(" or as user {owner},")).unwrap_or_default()
+    )]
+    Forbidden {
+        /// The file.
+        file: PathBuf,
+        /// The user ID of its owner, where it is known.
+        owner: Option<u32>,
+        /// What the system says.
+        source: io::Error,
+    },
     /// There is no state yet, and a command that only looks does not make one.
-    #[error("there is no state in `{dir}`; has the daemon run with this `state_dir`?")]
+    #[error(
+        "there is no state in `{dir}`; has the daemon run with this `state_dir`? Name its folder with --state-dir"
+    )]
     Absent {
         /// The state directory.
         dir: PathBuf,
@@ -358,12 +374,27 @@ impl Database {
 /// A connection for a command that runs beside the daemon, or without one.
 pub(in crate::store) fn open_beside(dir: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     let file = dir.join(FILE);
-    match file.try_exists() {
-        Ok(true) => {}
-        Ok(false) => return Err(OpenError::Absent { dir: dir.to_owned() }),
+    let wanted = match flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
+        true => Access::READ_OK | Access::WRITE_OK,
+        false => Access::READ_OK,
+    };
+    // Not by opening it: closing it again would drop the locks of another connection of this process.
+    match access(&file, wanted).map_err(io::Error::from) {
+        Ok(()) => {}
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Err(OpenError::Absent { dir: dir.to_owned() });
+        }
         Err(source) => {
-            return Err(OpenError::Directory {
-                dir: dir.to_owned(),
+            let metadata = file.metadata().or_else(|_| dir.metadata());
+            let owner = metadata.map(|metadata| metadata.uid()).ok();
+            return Err(OpenError::Forbidden {
+                file,
+                owner: owner.filter(|owner| *owner != 0),
                 source,
             });
         }
