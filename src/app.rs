@@ -3,16 +3,17 @@
 mod daemon;
 mod pages;
 mod poll_thread;
+mod reload;
 mod signals;
 mod upkeep;
 mod webhooks;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -21,11 +22,14 @@ use crate::ampersand::{ApiFetch, Client, ClientSettings, KeySources};
 use crate::board::Board;
 use crate::chance::Chance;
 use crate::clock;
-use crate::config::{Ampersand, ConfigErrors, Environment, Loaded, Overrides, Settings};
+use crate::config::{
+    Ampersand, Checkable, ConfigErrors, DEFAULT_PATH, Environment, Given, Loaded, Overrides, Settings,
+    control_folder,
+};
 use crate::core::gate::Limits;
 use crate::core::phase::Phase;
 use crate::error::chain;
-use crate::health::Stage;
+use crate::http::Orders;
 use crate::open_files;
 use crate::report::attention::AttentionList;
 use crate::report::log::LogHandle;
@@ -45,8 +49,8 @@ use webhooks::read_secrets;
 /// How often the files that secrets stand in are looked at.
 const SECRETS_REFRESH: Duration = Duration::from_secs(10);
 
-/// How long a reload waits for the watch list before it is told to be carried out; a file system may hang.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// Orders that may wait: each is that of a connection to the control socket.
+const ORDERS: usize = 16;
 
 /// Where settings come from, for reading them again.
 #[derive(Debug, Clone)]
@@ -74,6 +78,19 @@ impl SettingsSource {
     /// Everything that is wrong with them, together.
     pub fn load_to_look(&self) -> Result<Loaded, ConfigErrors> {
         Settings::load_to_look(self.path.as_deref(), &self.environment, &self.overrides)
+    }
+
+    /// Reads the settings to check them.
+    #[must_use]
+    pub fn check(&self) -> Checkable {
+        Settings::load_to_check(self.path.as_deref(), &self.environment, &self.overrides)
+    }
+
+    /// The file that the settings are read from, whether it is there or not.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        let file = self.path.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+        self.environment.absolute(file)
     }
 }
 
@@ -108,6 +125,8 @@ pub enum Ending {
 struct App {
     source: SettingsSource,
     settings: Settings,
+    /// The values that the settings were read from.
+    given: Given,
     log: LogHandle,
     list: watch_list::Handle,
     daemon: Daemon<ApiFetch>,
@@ -131,11 +150,11 @@ struct Tasks {
 /// When a part cannot be built: each error says what to do about it.
 pub async fn run(
     source: SettingsSource,
-    settings: Settings,
+    loaded: Loaded,
     log: LogHandle,
     until: Until,
 ) -> anyhow::Result<Ending> {
-    run_on(source, settings, log, until, None).await
+    run_on(source, loaded, log, until, None).await
 }
 
 /// Runs the same daemon to its end with its state in memory, so that nothing is left behind, and its watches on
@@ -145,17 +164,17 @@ pub async fn run(
 /// When a part cannot be built: each error says what to do about it.
 pub async fn run_in_memory(
     source: SettingsSource,
-    settings: Settings,
+    loaded: Loaded,
     log: LogHandle,
     until: Until,
     board: Arc<Board>,
 ) -> anyhow::Result<Ending> {
-    run_on(source, settings, log, until, Some(board)).await
+    run_on(source, loaded, log, until, Some(board)).await
 }
 
 async fn run_on(
     source: SettingsSource,
-    settings: Settings,
+    loaded: Loaded,
     log: LogHandle,
     until: Until,
     in_memory: Option<Arc<Board>>,
@@ -164,12 +183,17 @@ async fn run_on(
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let board = in_memory.clone().unwrap_or_default();
-    let pages = Pages::new(&settings, &board).await?;
+    let state_dir = loaded.settings.state_dir.clone();
+    // What leaves nothing behind has no file either.
+    let control_folder = in_memory
+        .is_none()
+        .then(|| control_folder(&source.environment, &state_dir));
+    let pages = Pages::new(&loaded.settings, &board, control_folder).await?;
     let opening = async {
         match in_memory {
             Some(_) => Ok((Store::in_memory(), None)),
             None => {
-                let (store, threads) = systemd::while_starting(Store::open(&settings.state_dir)).await?;
+                let (store, threads) = systemd::while_starting(Store::open(&state_dir)).await?;
                 anyhow::Ok((store, Some(threads)))
             }
         }
@@ -182,7 +206,8 @@ async fn run_on(
             return Ok(Ending::Stopped(stop));
         }
     };
-    let (mut app, tasks) = App::start(source, settings, log, store, threads, pages).await?;
+    let (orders, mut ordered) = mpsc::channel(ORDERS);
+    let (mut app, tasks) = App::start(source, loaded, log, store, threads, pages, orders).await?;
     let finished = app.daemon.finished();
     let mut lists = app.list.snapshots();
     let ends = async move {
@@ -203,10 +228,21 @@ async fn run_on(
     let stopped_by = loop {
         tokio::select! {
             signalled = signals.next() => match signalled {
-                Received::Reload => app.reload().await,
+                // A file system that hangs keeps nobody from stopping the daemon, here and below.
+                Received::Reload => tokio::select! {
+                    () = app.obey(None, &mut ordered) => {}
+                    stop = signals.stop() => break Some(stop),
+                },
                 Received::Stop(stop) => break Some(stop),
             },
-            _ = look_at_secrets.tick() => app.refresh_secrets().await,
+            Some(order) = ordered.recv() => tokio::select! {
+                () = app.obey(Some(order), &mut ordered) => {}
+                stop = signals.stop() => break Some(stop),
+            },
+            _ = look_at_secrets.tick() => tokio::select! {
+                _ = app.refresh_secrets() => {}
+                stop = signals.stop() => break Some(stop),
+            },
             () = &mut ends => break None,
         }
     };
@@ -229,12 +265,14 @@ async fn run_on(
 impl App {
     async fn start(
         source: SettingsSource,
-        settings: Settings,
+        loaded: Loaded,
         log: LogHandle,
         store: Store,
         threads: Option<Threads>,
         pages: Pages,
+        orders: Orders,
     ) -> anyhow::Result<(Self, Tasks)> {
+        let Loaded { settings, given, .. } = loaded;
         let counted = pages.metrics.clone();
         let sender = tokio::task::spawn_blocking(|| Sender::new(TimeLimits::default())).await??;
         let client = client(&settings.ampersand).await?;
@@ -266,6 +304,7 @@ impl App {
         let mut app = Self {
             source,
             settings,
+            given,
             log,
             list,
             daemon,
@@ -279,6 +318,7 @@ impl App {
             &snapshots,
             &app.attention,
             polling.runtime(),
+            orders,
         );
 
         let cancel = CancellationToken::new();
@@ -303,71 +343,14 @@ impl App {
         ))
     }
 
-    /// Looks at the files that secrets stand in, so that one that was rotated needs no reload.
-    async fn refresh_secrets(&self) {
+    /// Reads the files of secrets, so that a rotated secret needs no reload. Returns the projects with a new key.
+    async fn refresh_secrets(&self) -> Vec<Arc<str>> {
         let replaced = self.daemon.fetch().refresh_keys().await;
         self.daemon.keys_replaced(&replaced);
         self.daemon
             .set_secrets(read_secrets(&self.settings.webhooks).await);
         self.pages.refresh_token().await;
-    }
-
-    /// Reads settings, secrets and the watch list anew. Broken settings keep the running ones.
-    async fn reload(&mut self) {
-        tracing::info!("reloading settings, secrets and watch list");
-        let is_ready = self.pages.health.stage() == Stage::Ready;
-        if is_ready {
-            systemd::tell_reloading();
-        }
-        let reloaded = self.reload_settings().await;
-        self.pages.metrics.config_reloaded(reloaded.is_ok());
-        match &reloaded {
-            Ok(_) => self.attention.settings_applied(self.settings.watch_list.clone()),
-            Err(error) => self.attention.settings_rejected(format!("{error:#}")),
-        }
-        let list = reloaded.unwrap_or_else(|error| {
-            tracing::error!(
-                error = chain(error.as_ref()),
-                "the settings are broken, so the running ones are kept; mend them and reload again"
-            );
-            // The list and the keys are looked at all the same: they may be what was changed.
-            self.list.reload()
-        });
-        self.refresh_secrets().await;
-        if is_ready {
-            let mut snapshots = self.list.snapshots();
-            let applied = snapshots.wait_for(|snapshot| snapshot.reloads >= list);
-            // A list that takes longer is applied all the same.
-            let _ = tokio::time::timeout(RELOAD_TIMEOUT, applied).await;
-            systemd::tell_ready();
-        }
-    }
-
-    /// The number that the watch list's reload goes by.
-    async fn reload_settings(&mut self) -> anyhow::Result<u64> {
-        let source = self.source.clone();
-        let loaded = tokio::task::spawn_blocking(move || source.load()).await??;
-        for warning in &loaded.warnings {
-            tracing::warn!(key = warning.key, help = warning.help, "{}", warning.problem);
-        }
-        let settings = loaded.settings;
-        let client = client(&settings.ampersand).await?;
-        self.log.set_filter(&settings.log.filter)?;
-        for key in self.settings.unchangeable_differences(&settings) {
-            tracing::warn!(
-                key,
-                "this setting cannot change while running; it is kept until a restart"
-            );
-        }
-        self.pages.apply(&settings).await?;
-        self.daemon.fetch().set_client(client);
-        self.daemon.fetch().set_sources(key_sources(&settings.ampersand));
-        let secrets = read_secrets(&settings.webhooks).await;
-        self.settings = settings;
-        self.daemon.apply(&self.settings, secrets).await?;
-        let list = self.list.set(list_settings(&self.settings));
-        tracing::info!("settings reloaded");
-        Ok(list)
+        replaced
     }
 
     /// How the listed watches ended.

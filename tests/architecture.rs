@@ -250,7 +250,7 @@ fn the_core_names_no_other_module_and_nothing_that_does_input_or_output() {
 fn each_way_to_the_world_has_its_room() {
     assert_only_within(
         &["reqwest"],
-        &["ampersand", "report::webhook", "outbound", "cli::status"],
+        &["ampersand", "report::webhook", "outbound", "cli::daemon"],
         "whoever sends requests knows time limits, redirects and keys",
     );
     assert_only_within(&["rusqlite"], &["store"], "the database is the store's alone");

@@ -44,6 +44,7 @@ thread_local! {
 struct Pages {
     runtime: Runtime,
     site: Arc<Site>,
+    access: Arc<Access>,
 }
 
 pub fn run(data: &[u8]) {
@@ -103,14 +104,15 @@ impl Pages {
         let closing = CancellationToken::new();
         closing.cancel();
         Self {
-            site: Site::new(sources, access, 0, closing),
+            site: Site::new(sources, 0, closing),
+            access,
             runtime,
         }
     }
 
     async fn ask(&self, request: Request<Body>) {
         let path = request.uri().path().to_owned();
-        let service = TowerToHyperService::new(Arc::clone(&self.site).router());
+        let service = TowerToHyperService::new(self.site.on_network(Arc::clone(&self.access)));
         let response = service.call(request).await.expect("never fails");
         let status = response.status();
         let media_type = response.headers().get(header::CONTENT_TYPE).cloned();

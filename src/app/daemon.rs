@@ -107,12 +107,13 @@ impl<F: Fetch> Daemon<F> {
     /// Other settings hold from now on.
     ///
     /// # Errors
-    /// When the state cannot be read or written; then some of them may not hold.
+    /// When the state cannot be read or written; then none of them applies.
     pub async fn apply(&mut self, settings: &Settings, secrets: Secrets) -> anyhow::Result<()> {
+        self.apply_webhooks(settings, secrets).await?;
         self.polling
             .send_modify(|polling| *polling = Arc::new(polling_settings(settings, &polling.projects)));
         self.retention.send_replace(settings.retention);
-        self.apply_webhooks(settings, secrets).await
+        Ok(())
     }
 
     /// Stops in order: first nothing new is decided and what was decided is recorded; with `deliver`, what waits to be

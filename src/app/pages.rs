@@ -1,8 +1,10 @@
 //! What tells others of the daemon: its pages, its metrics, its health, and systemd.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -14,12 +16,18 @@ use crate::board::Board;
 use crate::config::Settings;
 use crate::error::chain;
 use crate::health::Health;
-use crate::http::{Access, Audience, Listener, Server, Site, Sources};
+use crate::http::{
+    Access, Audience, ControlFile, ControlListener, ControlSocket, Listener, Orders, Rules, Server, Site,
+    Sources,
+};
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
 use crate::store::Store;
 use crate::systemd;
 use crate::watch_list::Snapshot;
+
+/// How long the removal of the control socket may take; a file system may hang.
+const REMOVAL: Duration = Duration::from_secs(1);
 
 /// Everything that tells others of the daemon.
 pub(super) struct Pages {
@@ -30,14 +38,26 @@ pub(super) struct Pages {
     listens: Option<(SocketAddr, usize)>,
     /// Who may see the pages; `None` where there are none.
     access: Option<Arc<Access>>,
+    /// The control socket; `None` where there is none. Before the tasks, so that the file goes before the socket.
+    control: Option<Control>,
     per_operation: Arc<AtomicBool>,
     closing: CancellationToken,
     tasks: JoinSet<()>,
 }
 
+/// The control socket.
+struct Control {
+    file: ControlFile,
+    server: Server,
+}
+
 impl Pages {
-    /// Listens, and answers probes.
-    pub(super) async fn new(settings: &Settings, board: &Arc<Board>) -> anyhow::Result<Self> {
+    /// Listens, and answers probes. `control_folder` is where the control socket is to be.
+    pub(super) async fn new(
+        settings: &Settings,
+        board: &Arc<Board>,
+        control_folder: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         let listener = match settings.http.listen {
             Some(address) => Some(Listener::bind(address).await?),
             None => None,
@@ -57,12 +77,24 @@ impl Pages {
             tasks.spawn(server.clone().serve(listener, closing.clone()));
             listens
         });
+        let control = match control_folder {
+            Some(folder) => bind_control_socket(folder).await?,
+            None => None,
+        };
+        let control = control.map(|socket| {
+            let (listener, file) = socket.split();
+            let server = Server::default();
+            tracing::debug!(path = %file.path().display(), "the control socket is served");
+            tasks.spawn(server.clone().serve(listener, closing.clone()));
+            Control { file, server }
+        });
         Ok(Self {
             metrics: Metrics::new(),
             health: Arc::new(Health::new(Arc::clone(board), request_timeout)),
             server,
             listens,
             access,
+            control,
             per_operation: Arc::new(AtomicBool::new(settings.metrics.per_operation)),
             closing,
             tasks,
@@ -77,6 +109,7 @@ impl Pages {
         list: &watch::Receiver<Arc<Snapshot>>,
         attention: &Arc<AttentionList>,
         polling: &Handle,
+        orders: Orders,
     ) {
         let closing = self.closing.clone();
         let telling = systemd::keep_informed(Arc::clone(&self.health), Arc::clone(board), closing.clone());
@@ -87,9 +120,12 @@ impl Pages {
         });
         let readiness = become_ready(list.clone(), Arc::clone(&self.health));
         self.tasks.spawn(readiness);
-        let (Some((address, max_streams)), Some(access)) = (self.listens, &self.access) else {
+        let max_streams = self
+            .listens
+            .map_or_else(ControlListener::max_streams, |(_, max_streams)| max_streams);
+        if self.listens.is_none() && self.control.is_none() {
             return;
-        };
+        }
         let sources = Sources {
             attention: Arc::clone(attention),
             board: Arc::clone(board),
@@ -100,34 +136,35 @@ impl Pages {
             polling: polling.clone(),
             per_operation: Arc::clone(&self.per_operation),
         };
-        match access.audience() {
-            Audience::All => tracing::info!(%address, "the status page is served at http://{address}/"),
-            Audience::ThisHost => tracing::info!(
-                %address,
-                "the status page is served at http://localhost:{}/ to this host alone, health and metrics to others too",
-                address.port()
-            ),
-            Audience::Nobody => tracing::info!(
-                %address,
-                "health and metrics are served at http://{address}/; the status page needs http.token_file"
-            ),
+        let site = Site::new(sources, max_streams, closing);
+        if let (Some((address, _)), Some(access)) = (self.listens, &self.access) {
+            report_pages(address, access.audience());
+            self.server.set(site.on_network(Arc::clone(access)));
         }
-        let site = Site::new(sources, Arc::clone(access), max_streams, closing);
-        self.server.set(&site);
+        if let Some(control) = &self.control {
+            control.server.set(site.on_control_socket(orders));
+        }
         self.tasks.spawn(site.feed());
     }
 
-    /// Other settings hold from now on.
-    pub(super) async fn apply(&self, settings: &Settings) -> anyhow::Result<()> {
-        if let Some(access) = self.access.clone() {
-            let http = settings.http.clone();
-            spawn_blocking(move || access.set(&http)).await??;
+    /// Reads who may see the pages by other settings.
+    pub(super) async fn read_rules(&self, settings: &Settings) -> anyhow::Result<Option<Rules>> {
+        if self.access.is_none() {
+            return Ok(None);
+        }
+        let http = settings.http.clone();
+        Ok(Some(spawn_blocking(move || Rules::read(&http)).await??))
+    }
+
+    /// Other settings apply from now on, with the rules that were read by them.
+    pub(super) fn apply(&self, settings: &Settings, rules: Option<Rules>) {
+        if let (Some(access), Some(rules)) = (&self.access, rules) {
+            access.set(rules);
         }
         self.per_operation
             .store(settings.metrics.per_operation, Ordering::Relaxed);
         self.health
             .set_request_timeout(settings.ampersand.request_timeout);
-        Ok(())
     }
 
     /// Looks at the file of the token, so that one that was changed needs no reload.
@@ -144,8 +181,43 @@ impl Pages {
 
     /// Ends the answers, those under way within a moment.
     pub(super) async fn stop(&mut self) {
+        if let Some(control) = self.control.take() {
+            let removing = spawn_blocking(move || drop(control.file));
+            // The next start replaces a file that stays.
+            let _ = tokio::time::timeout(REMOVAL, removing).await;
+        }
         self.closing.cancel();
         join(&mut self.tasks).await;
+    }
+}
+
+/// Logs where the pages are, and who sees them.
+fn report_pages(address: SocketAddr, audience: Audience) {
+    match audience {
+        Audience::All => tracing::info!(%address, "the status page is served at http://{address}/"),
+        Audience::ThisHost => tracing::info!(
+            %address,
+            "the status page is served at http://localhost:{}/ to this host alone, health and metrics to others too",
+            address.port()
+        ),
+        Audience::Nobody => tracing::info!(
+            %address,
+            "health and metrics are served at http://{address}/; the status page needs http.token_file"
+        ),
+    }
+}
+
+/// The control socket in `folder`. Without it the daemon does all that it does, so that it is no reason not to start.
+async fn bind_control_socket(folder: PathBuf) -> anyhow::Result<Option<ControlSocket>> {
+    match spawn_blocking(move || ControlSocket::bind(&folder)).await? {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) => {
+            tracing::warn!(
+                error = chain(&error),
+                "there is no control socket: status needs HTTP, and reload needs SIGHUP"
+            );
+            Ok(None)
+        }
     }
 }
 

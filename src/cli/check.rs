@@ -1,12 +1,18 @@
 //! `backfill-watch check`: settings and watch list, every problem with its place.
 
+mod asked;
+
+use std::io;
 use std::process::ExitCode;
 
+use asked::Asked;
+
+use super::daemon::DaemonArgs;
 use super::output::{self, Output, OutputError};
-use super::{SettingsArgs, exit};
+use super::{Failure, SettingsArgs, exit};
 use crate::app;
-use crate::config::{Loaded, Settings};
-use crate::core::answer::Answer;
+use crate::config::{Checkable, ConfigProblem, Settings};
+use crate::core::key_verdict::KeyVerdict;
 use crate::core::watch_list::{self, LineError, Unusable, WatchList};
 use crate::watch_list::{ReadError, read};
 
@@ -19,6 +25,8 @@ Exit codes: 0 nothing is wrong; 2 settings or watch list are wrong; with --live 
 reached and 4 an API key is rejected.";
 
 /// Check settings and watch list, and tell every problem with its place
+///
+/// What only the running daemon may read, such as the credentials of its unit, is asked of the daemon.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct CheckArgs {
@@ -35,21 +43,68 @@ pub struct CheckArgs {
 /// # Errors
 /// When settings are wrong.
 pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let Loaded {
-        settings, warnings, ..
-    } = args.settings.source().load()?;
-    for warning in &warnings {
+    let daemon = args.settings.daemon();
+    let checkable = args.settings.source().check();
+    for warning in &checkable.warnings {
         output::notice(&format!("warning: {warning}"));
     }
+    let asked = match checkable.unread.is_empty() {
+        true => None,
+        false => Some(Asked::ask(&daemon, args.live, &checkable.file).await),
+    };
+    let by = match judge(&checkable, asked.as_ref())? {
+        Reader::Command => "",
+        Reader::Daemon => "; secrets as the daemon reads them",
+    };
+    let settings = &checkable.settings;
     let mut out = Output::stdout();
-    out.line(&format!("settings: good ({})", summary(&settings)))?;
-    let mut code = check_list(&settings, &mut out)?;
+    out.line(&format!("settings: good ({}{by})", summary(settings)))?;
+    let mut code = check_list(&checkable, &daemon, &mut out).await?;
     out.flush()?;
     if args.live {
-        code = check_keys(&settings, &mut out).await?.or(code);
+        let asked = asked.as_ref().and_then(|asked| asked.as_ref().ok());
+        code = check_keys(settings, asked, &mut out).await?.or(code);
     }
     out.flush()?;
     Ok(ExitCode::from(code.unwrap_or(0)))
+}
+
+/// Who read the secrets.
+enum Reader {
+    Command,
+    Daemon,
+}
+
+/// Whether the settings are good; the daemon's word counts for the secrets that cannot be read here.
+fn judge(checkable: &Checkable, asked: Option<&anyhow::Result<Asked>>) -> anyhow::Result<Reader> {
+    let Some(asked) = asked else {
+        return match &checkable.errors {
+            Some(errors) => Err(errors.clone().into()),
+            None => Ok(Reader::Command),
+        };
+    };
+    let mut lines: Vec<String> = checkable.errors.iter().map(ToString::to_string).collect();
+    match asked {
+        Ok(asked) => {
+            // It reads the same file, so that most of what is wrong is known already.
+            let known = lines.concat();
+            lines.extend(asked.errors().into_iter().filter(|line| !known.contains(&**line)));
+        }
+        Err(why) => {
+            lines.extend(checkable.unread.iter().map(ConfigProblem::to_string));
+            lines.push(format!(
+                "the daemon cannot be asked for what only it can read: {why:#}"
+            ));
+        }
+    }
+    if lines.is_empty() {
+        return Ok(Reader::Daemon);
+    }
+    Err(Failure {
+        message: lines.join("\n"),
+        code: exit::USAGE,
+    }
+    .into())
 }
 
 fn summary(settings: &Settings) -> String {
@@ -69,7 +124,12 @@ fn summary(settings: &Settings) -> String {
     )
 }
 
-fn check_list(settings: &Settings, out: &mut Output) -> Result<Option<u8>, OutputError> {
+async fn check_list(
+    checkable: &Checkable,
+    daemon: &DaemonArgs,
+    out: &mut Output,
+) -> Result<Option<u8>, OutputError> {
+    let settings = &checkable.settings;
     let path = &settings.watch_list;
     let projects = app::project_names(&settings.ampersand);
     let bytes = match read(path) {
@@ -82,11 +142,17 @@ fn check_list(settings: &Settings, out: &mut Output) -> Result<Option<u8>, Outpu
             return Ok(None);
         }
         Err(error) => {
-            output::error(&format!(
-                "watch list {}: {}",
-                path.display(),
-                crate::error::chain(&error)
-            ));
+            let mut words = crate::error::chain(&error);
+            if matches!(&error, ReadError::Refused { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+            {
+                match Asked::ask(daemon, false, &checkable.file).await {
+                    Ok(asked) => return list_of_daemon(&asked, out),
+                    Err(why) => {
+                        words = format!("{words}; and the daemon cannot be asked: {why:#}");
+                    }
+                }
+            }
+            output::error(&format!("watch list {}: {words}", path.display()));
             return Ok(Some(exit::USAGE));
         }
     };
@@ -136,39 +202,58 @@ fn print_remarks(file: &str, list: &WatchList) {
     }
 }
 
-async fn check_keys(settings: &Settings, out: &mut Output) -> anyhow::Result<Option<u8>> {
+/// Prints what the daemon found in its watch list.
+fn list_of_daemon(asked: &Asked, out: &mut Output) -> Result<Option<u8>, OutputError> {
+    let (path, remarks) = asked.list_problems();
+    if remarks.is_empty() {
+        out.line(&format!("watch list: good (as the daemon reads it, in {path})"))?;
+        return Ok(None);
+    }
+    for remark in &remarks {
+        output::notice(remark);
+    }
+    output::error(&format!("lines of the watch list {path} are wrong"));
+    Ok(Some(exit::USAGE))
+}
+
+async fn check_keys(
+    settings: &Settings,
+    asked: Option<&Asked>,
+    out: &mut Output,
+) -> anyhow::Result<Option<u8>> {
     let ampersand = &settings.ampersand;
     let client = app::client(ampersand).await?;
     // The gravest wins: credentials over an API that cannot be reached.
     let mut code = None;
     for project in &ampersand.projects {
         let name = &project.name;
-        let answer = client
-            .probe(name, &project.api_key.read_line()?.into())
-            .await
-            .of_repeated();
-        match answer {
-            Answer::Operation(_) | Answer::NotFound(_) => {
+        let verdict = match (project.api_key.read_line(), asked) {
+            (Ok(key), _) => client.probe(name, &key.into()).await.into(),
+            (Err(_), Some(asked)) => asked.key(name),
+            (Err(error), None) => return Err(error.into()),
+        };
+        match verdict {
+            KeyVerdict::Good => {
                 out.line(&format!("API key of project {name}: good"))?;
                 out.flush()?;
             }
-            Answer::Unauthorized(reason) | Answer::Forbidden(reason) => {
+            KeyVerdict::Rejected(reason) => {
                 code = Some(exit::CREDENTIALS);
                 output::error(&format!(
                     "API key of project {name}: rejected ({reason}); is it the key of this project, and still active?"
                 ));
             }
-            Answer::Throttled { reason, .. } | Answer::Refused(reason) => {
+            KeyVerdict::Unknown(reason) => {
                 code = code.or(Some(exit::UNREACHABLE));
                 output::error(&format!(
-                    "API key of project {name}: no telling ({reason}); try again later"
+                    "API key of project {name}: not known ({reason}); try again later"
                 ));
             }
-            Answer::Failed(failure) | Answer::Unprocessed(failure) => {
+            KeyVerdict::Unreachable(reason) => {
                 code = code.or(Some(exit::UNREACHABLE));
                 output::error(&format!(
-                    "API key of project {name}: the API cannot be asked at {}: {}",
-                    ampersand.base_url, failure.reason
+                    "API key of project {name}: the API cannot be asked at {}: {reason}",
+                    ampersand.base_url
                 ));
             }
         }

@@ -97,16 +97,16 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     .await
     .context("cannot listen on a loopback address")?;
     let source = settings(&folder, &simulator, &receiver, &parts)?;
-    let settings = source.load()?.settings;
+    let loaded = source.load()?;
     let screen = Screen::new()?;
-    let log = log::init_to(&settings.log.filter, screen.clone())?;
+    let log = log::init_to(&loaded.settings.log.filter, screen.clone())?;
     let board = Arc::new(Board::default());
     introduce(&screen, &parts);
 
     let mut show = Show::new(screen.clone(), Arc::clone(&board), callbacks, &simulator, &folder);
     let (end, asked) = oneshot::channel();
     let mut end = Some(end);
-    let daemon = app::run_in_memory(source, settings, log, Until::Asked(asked), board);
+    let daemon = app::run_in_memory(source, loaded, log, Until::Asked(asked), board);
     tokio::pin!(daemon);
     let mut frames = interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);

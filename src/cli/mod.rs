@@ -3,12 +3,14 @@
 pub mod bars;
 pub mod check;
 pub mod config;
+pub mod daemon;
 pub mod demo;
 pub mod event_line;
 pub mod events;
 pub mod generate;
 pub mod list;
 pub mod output;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod simulate;
@@ -75,6 +77,7 @@ enum Command {
     Events(events::EventsArgs),
     Status(status::StatusArgs),
     Replay(replay::ReplayArgs),
+    Reload(reload::ReloadArgs),
     Simulate(simulate::SimulateArgs),
     Demo(demo::DemoArgs),
     Completions(generate::CompletionsArgs),
@@ -96,6 +99,7 @@ impl Cli {
             Command::Events(args) => events::run(args).await,
             Command::Status(args) => status::run(args).await,
             Command::Replay(args) => replay::run(args).await,
+            Command::Reload(args) => reload::run(args).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Completions(args) => generate::completions(&args),
@@ -125,6 +129,15 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
+    /// The daemon that these settings are of.
+    #[must_use]
+    pub fn daemon(&self) -> daemon::DaemonArgs {
+        daemon::DaemonArgs {
+            config: self.config.clone(),
+            state_dir: self.state_dir.clone(),
+        }
+    }
+
     /// The sources of settings, the environment as it is now.
     #[must_use]
     pub fn source(self) -> SettingsSource {

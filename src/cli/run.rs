@@ -53,7 +53,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     } else {
         Until::Stopped
     };
-    let ending = app::run(source, loaded.settings, log, until).await?;
+    let ending = app::run(source, loaded, log, until).await?;
     Ok(ExitCode::from(match ending {
         // Stopped in order is how a service ends; a script that waits for the end of its operations did not get it.
         Ending::Stopped(_) if !args.until_done => 0,

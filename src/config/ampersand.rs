@@ -153,7 +153,7 @@ fn projects(reader: &mut Reader<'_>) -> Vec<Project> {
             const SETTING: &str = "set ampersand.project to the name or ID of your Ampersand project, in the \
                                    settings file or as BACKFILL_WATCH_AMPERSAND__PROJECT";
             let help = match reader.purpose {
-                Purpose::Poll => Some(SETTING.to_owned()),
+                Purpose::Poll | Purpose::Check => Some(SETTING.to_owned()),
                 Purpose::Ask => Some(format!("give --project NAME, or {SETTING}")),
                 Purpose::Look => None,
             };

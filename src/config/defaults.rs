@@ -17,6 +17,10 @@ pub(super) const WATCH_LIST_REFRESH: Duration = Duration::from_millis(250);
 pub(super) const WATCH_LIST_SHRINK_DELAY: Duration = seconds(30);
 /// Where state goes when neither the settings nor the environment name a place.
 pub(super) const STATE_DIR: &str = "/var/lib/backfill-watch";
+/// Where the installed unit has its control socket.
+pub(super) const RUNTIME_DIR: &str = "/run/backfill-watch";
+/// Where the secrets of installed units are.
+pub(super) const CREDSTORE: &str = "/etc/credstore";
 pub(super) const RETENTION: Duration = minutes(30 * 24 * 60);
 pub(super) const SHUTDOWN_TIMEOUT: Duration = seconds(8);
 

@@ -38,7 +38,8 @@ impl Environment {
     }
 
     /// The path from the root on, as it was when the environment was captured.
-    pub(super) fn absolute(&self, path: &Path) -> PathBuf {
+    #[must_use]
+    pub fn absolute(&self, path: &Path) -> PathBuf {
         match &self.folder {
             // Without what makes no difference, such as `./`.
             Some(folder) if path.is_relative() => folder.join(path).components().collect(),

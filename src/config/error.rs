@@ -106,6 +106,10 @@ pub(super) struct Problems {
     errors: Vec<ConfigProblem>,
     left_out: usize,
     warnings: Vec<ConfigProblem>,
+    /// Whether what follows is only a consequence of the errors so far.
+    is_closed: bool,
+    /// Secrets that cannot be read here, and may be readable for the daemon.
+    unread: Vec<ConfigProblem>,
 }
 
 impl Problems {
@@ -122,8 +126,16 @@ impl Problems {
         });
     }
 
+    /// What follows is only a consequence of the errors so far, and is left out.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
     /// Whether the next error is one too many; it is then counted, and needs no words.
     pub(super) fn leave_out(&mut self) -> bool {
+        if self.is_closed {
+            return true;
+        }
         let full = self.errors.len() == MAX_PROBLEMS;
         self.left_out += usize::from(full);
         full
@@ -142,17 +154,32 @@ impl Problems {
         });
     }
 
+    /// A secret cannot be read here.
+    pub(super) fn unread(&mut self, key: &str, place: Option<Place>, problem: String, help: String) {
+        if self.is_closed {
+            return;
+        }
+        self.unread.push(ConfigProblem {
+            key: key.to_owned(),
+            place,
+            problem,
+            help,
+        });
+    }
+
+    /// The warnings, the secrets that cannot be read here, and the errors if there are any.
+    pub(super) fn part(mut self) -> (Vec<ConfigProblem>, Vec<ConfigProblem>, Option<ConfigErrors>) {
+        let (warnings, unread) = (
+            std::mem::take(&mut self.warnings),
+            std::mem::take(&mut self.unread),
+        );
+        let errors = (!self.errors.is_empty()).then(|| self.into_errors());
+        (warnings, unread, errors)
+    }
+
     /// Whether an error was told of this very key.
     pub(super) fn has_error(&self, key: &str) -> bool {
         self.errors.iter().any(|error| error.key == key)
-    }
-
-    /// The warnings if there is no error, else the errors.
-    pub(super) fn finish(self) -> Result<Vec<ConfigProblem>, ConfigErrors> {
-        if self.errors.is_empty() {
-            return Ok(self.warnings);
-        }
-        Err(self.into_errors())
     }
 
     /// The errors, in the order in which they are told.
@@ -217,7 +244,7 @@ mod tests {
                 "mend it".into(),
             );
         }
-        let errors = problems.finish().unwrap_err();
+        let errors = problems.into_errors();
         let told = errors.to_string();
         assert_eq!(errors.problems().len(), MAX_PROBLEMS);
         assert!(

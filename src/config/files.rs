@@ -7,11 +7,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
-use super::error::{ConfigErrors, Place, Problems};
+use super::error::{Place, Problems};
 use super::file::{FileError, read_text};
 use super::reader::Purpose;
 use crate::error::chain;
 
+/// Who can read what an installed unit reads.
+const RUN_AS: &str = "run this as root, for example with sudo, or name another file with --config";
 /// The folder beside the usual settings file whose files are laid over it.
 const FOLDER: &str = "conf.d";
 /// The most a settings file may hold, in bytes.
@@ -44,23 +46,21 @@ pub(super) struct SettingsFile {
     pub text: String,
 }
 
-/// Reads the files, the later ones to be laid over the earlier ones.
-///
-/// # Errors
-/// Every file that cannot be read: without it, most of what is wrong later is that something is missing which it has.
+/// Reads the files, the later ones to be laid over the earlier ones. Each that cannot be read is a problem.
 pub(super) fn read_files(
     choice: &FileChoice<'_>,
     environment: &Environment,
     purpose: Purpose,
     problems: &mut Problems,
-) -> Result<Vec<SettingsFile>, ConfigErrors> {
+) -> Vec<SettingsFile> {
     let is_usual = matches!(choice, FileChoice::Usual(_));
     let mut files = Vec::new();
     let mut refused = false;
     let mut refuse = |path: &Path, error: &FileError| {
         let place = Some(Place::File(path.to_owned()));
         // They are a service's, and this user asks for themselves.
-        if is_usual && purpose == Purpose::Ask && matches!(error, FileError::Unreadable(_)) {
+        let is_unreadable = matches!(error, FileError::Unreadable(_));
+        if is_usual && is_unreadable && matches!(purpose, Purpose::Ask | Purpose::Look) {
             let problem = format!("the settings are passed over: {}", chain(error));
             let help = "name a file of your own with --config, if settings are missing";
             problems.warning("", place, problem, help.to_owned());
@@ -68,7 +68,11 @@ pub(super) fn read_files(
         }
         refused = true;
         let problem = format!("cannot read the settings: {}", chain(error));
-        problems.error("", place, problem, error.help().to_owned());
+        let help = match is_unreadable && purpose.is_of_shell() {
+            true => RUN_AS,
+            false => error.help(),
+        };
+        problems.error("", place, problem, help.to_owned());
     };
     let mut paths = vec![choice.path().to_owned()];
     if is_usual {
@@ -87,9 +91,10 @@ pub(super) fn read_files(
         }
     }
     if refused {
-        return Err(std::mem::take(problems).into_errors());
+        // Most of what would be found after this is that something is missing which a file has.
+        problems.close();
     }
-    Ok(files)
+    files
 }
 
 /// The names of the settings files in a folder, in their order; hidden ones, which editors leave behind, are not among them.

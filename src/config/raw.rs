@@ -4,14 +4,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::mem;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
-use super::error::{ConfigErrors, Place, Problems, spot};
+use super::error::{Place, Problems, spot};
+use super::given::Given;
 use super::keys::{self, Shape};
 use super::value::Value;
 use crate::core::text::one_line;
@@ -68,11 +68,7 @@ impl<'a> Raw<'a> {
     }
 
     /// Lays settings files over what is there, each over those before, if the syntax of all is right.
-    pub(super) fn add_files(
-        &mut self,
-        sources: impl Iterator<Item = Source<'a>>,
-        problems: &mut Problems,
-    ) -> Result<(), ConfigErrors> {
+    pub(super) fn add_files(&mut self, sources: impl Iterator<Item = Source<'a>>, problems: &mut Problems) {
         let mut is_syntax_wrong = false;
         for source in sources {
             let (table, errors) = DeTable::parse_recoverable(source.text);
@@ -91,11 +87,10 @@ impl<'a> Raw<'a> {
                 self.add_table("", table.get_ref(), problems);
             }
         }
-        // Otherwise more would be reported, only because a file could not be used.
         if is_syntax_wrong {
-            return Err(mem::take(problems).into_errors());
+            // What is missing now may be in the file.
+            problems.close();
         }
-        Ok(())
     }
 
     /// An offset into the file that is being laid over.
@@ -267,6 +262,16 @@ impl<'a> Raw<'a> {
             "{path} is not in the list of settings"
         );
         self.items.get(path).map(|item| &item.value)
+    }
+
+    /// The values of all settings that were given.
+    pub(super) fn given(&self) -> Given {
+        let settings = self.items.iter().filter(|(_, item)| item.value != Value::Table);
+        Given(
+            settings
+                .map(|(key, item)| (key.clone(), item.value.clone()))
+                .collect(),
+        )
     }
 
     /// Whether the table, or anything in it, was given.

@@ -1,14 +1,14 @@
 //! Reads single values: of the right type, within their range. What is wrong is noted, a stand-in is returned, and
 //! reading goes on, so that all problems are told together.
 
-use std::ffi::OsStr;
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::defaults;
 use super::effective::Effective;
 use super::environment::Environment;
 use super::error::{Place, Problems};
@@ -33,6 +33,20 @@ pub(super) enum Purpose {
     Ask,
     /// To look at a running daemon or its state: neither is touched.
     Look,
+    /// To check: as to poll, but a secret that this user cannot read may be one that the daemon can.
+    Check,
+}
+
+impl Purpose {
+    /// Whether the settings of an installed unit are meant, from a login shell.
+    pub(super) fn is_of_shell(self) -> bool {
+        self != Self::Poll
+    }
+
+    /// Whether the state of an installed unit is meant.
+    pub(super) fn wants_its_state(self) -> bool {
+        matches!(self, Self::Look | Self::Check)
+    }
 }
 
 #[derive(Debug)]
@@ -339,17 +353,26 @@ impl<'a> Reader<'a> {
     }
 
     /// The path of a `*_file` setting. A relative one is below `$CREDENTIALS_DIRECTORY`, or without that beside the
-    /// settings file that names it.
+    /// settings file that names it; for commands in a login shell it may be below [`defaults::CREDSTORE`].
     pub(super) fn file(&mut self, key: &str) -> Option<PathBuf> {
         let path = self.given_path(key)?;
-        let folder = self
-            .environment
-            .get("CREDENTIALS_DIRECTORY")
-            .map(OsStr::as_ref)
-            .or_else(|| self.raw.folder_of(key));
-        let path = folder.map_or_else(|| path.clone(), |folder| folder.join(&path));
-        let path = self.environment.absolute(&path);
-        self.effective.note(key, &Value::from_os(path.as_os_str()));
-        Some(path)
+        let credentials = self.environment.get("CREDENTIALS_DIRECTORY").map(Path::new);
+        let folder = credentials.or_else(|| self.raw.folder_of(key));
+        let found = folder.map_or_else(|| path.clone(), |folder| folder.join(&path));
+        let found = self.environment.absolute(&found);
+        // A name without a folder may be that of a credential.
+        let stored = self.credstore().map(|credstore| credstore.join(&path));
+        let found = match stored {
+            Some(stored) if path.is_relative() && !found.exists() && stored.exists() => stored,
+            _ => found,
+        };
+        self.effective.note(key, &Value::from_os(found.as_os_str()));
+        Some(found)
+    }
+
+    /// Where the secrets of the installed unit are, for commands in a login shell.
+    pub(super) fn credstore(&self) -> Option<&'static Path> {
+        let is_in_unit = self.environment.get("CREDENTIALS_DIRECTORY").is_some();
+        (self.purpose.is_of_shell() && !is_in_unit).then_some(Path::new(defaults::CREDSTORE))
     }
 }

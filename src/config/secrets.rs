@@ -5,6 +5,7 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::error::Place;
+use super::file::FileError;
 use super::reader::{Purpose, Reader};
 use super::secret::{SecretError, SecretSource};
 use crate::error::chain;
@@ -19,12 +20,17 @@ pub(super) struct Fallback {
 }
 
 impl Fallback {
-    /// The systemd credential if there is one, else the variable, set or not.
+    /// The systemd credential if there is one, else the variable, set or not. A command that asks the API by itself takes
+    /// the variable before the credential of an installed unit.
     pub(super) fn source(self, reader: &Reader<'_>) -> SecretSource {
-        let credential = reader
-            .environment
-            .get("CREDENTIALS_DIRECTORY")
-            .map(|folder| Path::new(folder).join(self.credential))
+        let credentials = reader.environment.get("CREDENTIALS_DIRECTORY").map(Path::new);
+        let is_set = reader.environment.get(self.variable).is_some();
+        let credstore = reader
+            .credstore()
+            .filter(|_| !(is_set && reader.purpose == Purpose::Ask));
+        let credential = credentials
+            .or(credstore)
+            .map(|folder| folder.join(self.credential))
             .filter(|file| file.exists());
         if let Some(file) = credential {
             return SecretSource::File(file);
@@ -77,14 +83,14 @@ pub(super) fn check_api_key(reader: &mut Reader<'_>, key: &str, source: &SecretS
 
 /// Notes an error when the token cannot be used.
 pub(super) fn check_token(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
-    if reader.purpose == Purpose::Poll {
+    if matches!(reader.purpose, Purpose::Poll | Purpose::Check) {
         note(reader, key, missing, source.read_line().err());
     }
 }
 
 /// Notes an error when the secrets of a webhook cannot be used.
 pub(super) fn check_webhook(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
-    if reader.purpose == Purpose::Poll {
+    if matches!(reader.purpose, Purpose::Poll | Purpose::Check) {
         note(reader, key, missing, source.read_webhook_secrets().err());
     }
 }
@@ -97,9 +103,23 @@ pub(super) struct Missing<'a> {
 }
 
 fn note(reader: &mut Reader<'_>, key: &str, missing: Missing<'_>, error: Option<SecretError>) {
-    match error {
-        None => {}
-        Some(SecretError::NotSet { .. }) => reader.fail(key, missing.problem, missing.help),
-        Some(error) => reader.fail(key, chain(&error), error.help()),
+    let Some(error) = error else { return };
+    let is_here = !matches!(
+        &error,
+        SecretError::NotSet { .. }
+            | SecretError::File {
+                source: FileError::Missing | FileError::Unreadable(_),
+                ..
+            }
+    );
+    let (problem, help) = match &error {
+        SecretError::NotSet { .. } => (missing.problem.to_owned(), missing.help),
+        error => (chain(error), error.help()),
+    };
+    if reader.purpose == Purpose::Check && !is_here {
+        let place = reader.raw.place_of(key);
+        reader.problems.unread(key, place, problem, help.to_owned());
+    } else {
+        reader.fail(key, problem, help);
     }
 }

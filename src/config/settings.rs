@@ -10,8 +10,10 @@ use super::effective::{Effective, SettingValue};
 use super::environment::Environment;
 use super::error::{ConfigErrors, ConfigProblem, Problems};
 use super::files::{FileChoice, read_files};
+use super::given::Given;
 use super::http::Http;
 use super::log::Log;
+use super::places;
 use super::poll::Poll;
 use super::raw::{Raw, Source};
 use super::reader::{Purpose, Reader, SHORTEST};
@@ -81,6 +83,36 @@ pub struct Loaded {
     pub warnings: Vec<ConfigProblem>,
     /// Every value that applies, and where it comes from.
     pub values: Vec<SettingValue>,
+    /// The values that were given.
+    pub given: Given,
+}
+
+/// Settings that are to be checked, with all that is wrong with them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Checkable {
+    /// The settings; of use where nothing is wrong.
+    pub settings: Settings,
+    /// The file that they were read from, whether it is there or not.
+    pub file: PathBuf,
+    /// What is doubtful about them.
+    pub warnings: Vec<ConfigProblem>,
+    /// What is wrong with them.
+    pub errors: Option<ConfigErrors>,
+    /// The secrets that cannot be read here. The daemon may have other rights, and credentials of its own.
+    pub unread: Vec<ConfigProblem>,
+}
+
+/// Where a running daemon may be found, as far as the settings say.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Located {
+    /// Its state directory.
+    pub state_dir: PathBuf,
+    /// How it serves HTTP.
+    pub http: Http,
+    /// What is wrong with the settings, so that the above may be the defaults.
+    pub errors: Option<ConfigErrors>,
 }
 
 impl Settings {
@@ -127,23 +159,57 @@ impl Settings {
         load(&choice(path), environment, overrides, Purpose::Ask)
     }
 
-    /// The keys that differ in `new` although they cannot change while the daemon runs.
+    /// As [`Settings::load`], for a command that checks them. Nothing that is wrong is an error of this function.
     #[must_use]
-    pub fn unchangeable_differences(&self, new: &Self) -> Vec<&'static str> {
-        let mut keys = Vec::new();
-        if self.state_dir != new.state_dir {
-            keys.push("state_dir");
+    pub fn load_to_check(path: Option<&Path>, environment: &Environment, overrides: &Overrides) -> Checkable {
+        let choice = choice(path);
+        let found = read(&choice, environment, overrides, Purpose::Check);
+        let (warnings, unread, errors) = found.problems.part();
+        // Most of what is doubtful is a consequence of what is wrong.
+        let warnings = if errors.is_some() { Vec::new() } else { warnings };
+        Checkable {
+            settings: found.settings,
+            file: environment.absolute(choice.path()),
+            warnings,
+            errors,
+            unread,
         }
-        if self.http.listen != new.http.listen {
-            keys.push("http.listen");
+    }
+
+    /// Finds the daemon of these settings, also where they are broken.
+    #[must_use]
+    pub fn locate(path: Option<&Path>, environment: &Environment, overrides: &Overrides) -> Located {
+        let found = read(&choice(path), environment, overrides, Purpose::Look);
+        Located {
+            state_dir: found.settings.state_dir,
+            http: found.settings.http,
+            errors: found.problems.part().2,
         }
-        keys
+    }
+
+    /// Takes the values that cannot change while the daemon runs from `running`, and names those that were others.
+    pub fn keep_unchangeable(&mut self, running: &Self) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        if self.state_dir != running.state_dir {
+            self.state_dir.clone_from(&running.state_dir);
+            kept.push("state_dir");
+        }
+        if self.http.listen != running.http.listen {
+            self.http.listen = running.http.listen;
+            kept.push("http.listen");
+        }
+        if self.log.format != running.log.format {
+            self.log.format = running.log.format;
+            kept.push("log.format");
+        }
+        kept
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
         // A stat is cheap, but not so cheap that it may fill the day.
         let shortest_refresh = Duration::from_millis(10);
         let environment = reader.environment;
+        let wants_installed = reader.purpose.wants_its_state();
         Self {
             watch_list: reader.path_or("watch_list", || PathBuf::from(defaults::WATCH_LIST)),
             watch_list_refresh: reader.duration(
@@ -156,7 +222,10 @@ impl Settings {
                 defaults::WATCH_LIST_SHRINK_DELAY,
                 Duration::ZERO,
             ),
-            state_dir: reader.path_or("state_dir", || default_state_dir(environment)),
+            state_dir: reader.path_or("state_dir", || {
+                let installed = wants_installed.then(places::installed_state_dir).flatten();
+                places::state_dir(environment, installed)
+            }),
             retention: reader.duration("retention", defaults::RETENTION, SHORTEST),
             shutdown_timeout: reader.duration("shutdown_timeout", defaults::SHUTDOWN_TIMEOUT, Duration::ZERO),
             ampersand: Ampersand::read(reader),
@@ -181,8 +250,34 @@ pub(super) fn load(
     overrides: &Overrides,
     purpose: Purpose,
 ) -> Result<Loaded, ConfigErrors> {
+    let found = read(choice, environment, overrides, purpose);
+    match found.problems.part() {
+        (_, _, Some(errors)) => Err(errors),
+        (warnings, _, None) => Ok(Loaded {
+            settings: found.settings,
+            warnings,
+            values: found.values,
+            given: found.given,
+        }),
+    }
+}
+
+/// What was read, be it of use or not.
+struct Found {
+    settings: Settings,
+    values: Vec<SettingValue>,
+    given: Given,
+    problems: Problems,
+}
+
+fn read(
+    choice: &FileChoice<'_>,
+    environment: &Environment,
+    overrides: &Overrides,
+    purpose: Purpose,
+) -> Found {
     let mut problems = Problems::default();
-    let files = read_files(choice, environment, purpose, &mut problems)?;
+    let files = read_files(choice, environment, purpose, &mut problems);
     let main = environment.absolute(choice.path());
     let folder = main.parent().filter(|_| !files.is_empty());
     let mut raw = Raw::new(folder);
@@ -191,7 +286,7 @@ pub(super) fn load(
         folder: file.located.parent(),
         text: &file.text,
     });
-    raw.add_files(sources, &mut problems)?;
+    raw.add_files(sources, &mut problems);
     raw.add_environment(environment, &mut problems);
     add_flags(&mut raw, overrides);
     let mut reader = Reader {
@@ -202,13 +297,12 @@ pub(super) fn load(
         effective: Effective::default(),
     };
     let settings = Settings::read(&mut reader);
-    let warnings = reader.problems.finish()?;
-    let values = reader.effective.into_values(|key| raw.place_given(key));
-    Ok(Loaded {
+    Found {
         settings,
-        warnings,
-        values,
-    })
+        values: reader.effective.into_values(|key| raw.place_given(key)),
+        given: raw.given(),
+        problems: reader.problems,
+    }
 }
 
 fn add_flags(raw: &mut Raw<'_>, overrides: &Overrides) {
@@ -241,27 +335,4 @@ fn add_flags(raw: &mut Raw<'_>, overrides: &Overrides) {
             raw.add_flag(flag, key, value);
         }
     }
-}
-
-fn default_state_dir(environment: &Environment) -> PathBuf {
-    // systemd gives several folders parted by colons when the unit names several.
-    let of_systemd = environment
-        .get("STATE_DIRECTORY")
-        .and_then(|folders| std::env::split_paths(folders).find(|folder| folder.is_absolute()));
-    of_systemd
-        .or_else(|| {
-            Some(
-                environment
-                    .absolute_path("XDG_STATE_HOME")?
-                    .join("backfill-watch"),
-            )
-        })
-        .or_else(|| {
-            Some(
-                environment
-                    .absolute_path("HOME")?
-                    .join(".local/state/backfill-watch"),
-            )
-        })
-        .unwrap_or_else(|| PathBuf::from(defaults::STATE_DIR))
 }

@@ -273,10 +273,58 @@ token_file = "nowhere"
 }
 
 #[test]
-fn what_cannot_change_while_running_is_named() {
+fn what_cannot_change_while_running_is_kept_and_named() {
     let old = Case::new("").settings();
-    let same = Case::new("watch_list = 'other'\n[http]\nlisten = '127.0.0.1:8464'").settings();
-    assert!(old.unchangeable_differences(&same).is_empty());
-    let other = Case::new("state_dir = 'other'\n[http]\nlisten = 'off'").settings();
-    assert_eq!(old.unchangeable_differences(&other), ["state_dir", "http.listen"]);
+    let mut same = Case::new("watch_list = 'other'\n[http]\nlisten = '127.0.0.1:8464'").settings();
+    assert!(same.keep_unchangeable(&old).is_empty());
+    let mut other =
+        Case::new("state_dir = 'other'\n[http]\nlisten = 'off'\n[log]\nformat = 'json'\nfilter = 'debug'")
+            .settings();
+    let kept = ["state_dir", "http.listen", "log.format"];
+    assert_eq!(other.keep_unchangeable(&old), kept);
+    assert_eq!(
+        (&other.state_dir, other.http.listen, other.log.format),
+        (&old.state_dir, old.http.listen, old.log.format)
+    );
+    assert_eq!(other.log.filter, "debug");
+}
+
+#[test]
+fn a_daemon_is_found_by_settings_that_are_broken() {
+    let located = |case: &Case| {
+        let file = case.path("config.toml");
+        Settings::locate(Some(&file), &case.environment(), &case.overrides)
+    };
+    let case = Case::bare(
+        "state_dir = '/s'\nnonsense = 1\n[http]\nlisten = '127.0.0.1:1'\n[poll]\nmultiplier = 'x'",
+    );
+    let found = located(&case);
+    assert_eq!(found.state_dir, Path::new("/s"));
+    assert_eq!(found.http.listen, Some("127.0.0.1:1".parse().unwrap()));
+    assert_eq!(found.errors.unwrap().problems().len(), 2);
+    // Nothing of the file is known, and the environment is.
+    let case = Case::bare("state_dir = ").with(&[("BACKFILL_WATCH_STATE_DIR", "/e")]);
+    let found = located(&case);
+    assert_eq!(found.state_dir, Path::new("/e"));
+    assert_eq!(found.errors.unwrap().problems().len(), 1);
+}
+
+#[test]
+fn a_check_sets_secrets_aside_that_cannot_be_read_here() {
+    let check = |case: &Case| {
+        let file = case.path("config.toml");
+        Settings::load_to_check(Some(&file), &case.environment(), &case.overrides)
+    };
+    let case = Case::bare(
+        "[ampersand]\nproject = 'p'\n[webhook]\nurl = 'https://h.example'\nsecret_file = 'nowhere'",
+    );
+    let found = check(&case);
+    assert!(found.errors.is_none(), "{:?}", found.errors);
+    let keys: Vec<&str> = found.unread.iter().map(|problem| &*problem.key).collect();
+    assert_eq!(keys, ["ampersand.api_key_file", "webhook.secret_file"]);
+    // What can be read and is wrong is an error.
+    let case = case.file("nowhere", "hunter2");
+    let found = check(&case);
+    assert_eq!(found.unread.len(), 1);
+    assert_eq!(found.errors.unwrap().problems()[0].key, "webhook.secret_file");
 }

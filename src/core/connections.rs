@@ -36,10 +36,22 @@ impl ConnectionLimits {
             reserved,
         }
     }
+
+    /// The places of the control socket. They are its own, so that clients of the network keep no operator out.
+    #[must_use]
+    pub fn of_control(open_files: u64) -> Self {
+        let part = usize::try_from(open_files / 32).unwrap_or(usize::MAX).max(1);
+        Self {
+            regular: MAX_CONTROL.min(part),
+            reserved: MAX_CONTROL_RESERVED.min(part),
+        }
+    }
 }
 
 const MAX_REGULAR: usize = 1_024;
 const MAX_RESERVED: usize = 32;
+const MAX_CONTROL: usize = 16;
+const MAX_CONTROL_RESERVED: usize = 4;
 
 /// A connection that was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +197,13 @@ mod tests {
         assert_eq!(limits(1_024), (480, 32));
         assert_eq!(limits(64), (16, 16));
         assert_eq!(limits(0), (1, 1));
+        let of_control = |files| {
+            let limits = ConnectionLimits::of_control(files);
+            (limits.regular, limits.reserved)
+        };
+        assert_eq!(of_control(u64::MAX), (16, 4));
+        assert_eq!(of_control(64), (2, 2));
+        assert_eq!(of_control(0), (1, 1));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub enum Audience {
     Nobody,
 }
 
-/// The rules of who may see what.
+/// Who may see which page.
 #[derive(Debug)]
 pub struct Access {
     /// Whether only programs of this host reach the pages.
@@ -60,8 +60,9 @@ pub struct Access {
     rules: RwLock<Rules>,
 }
 
+/// The rules of who may see what, as the settings give them.
 #[derive(Debug, Clone)]
-struct Rules {
+pub struct Rules {
     source: Option<SecretSource>,
     /// The hash of the token, if one is wanted: of equal length always, so that comparing tells nothing of it.
     token: Option<[u8; 32]>,
@@ -102,14 +103,9 @@ impl Access {
         }
     }
 
-    /// Other rules from now on; the present ones hold where they cannot be read. May block for a moment.
-    ///
-    /// # Errors
-    /// When there is no token where one is configured.
-    pub fn set(&self, settings: &Http) -> Result<(), SecretError> {
-        let rules = Rules::read(settings)?;
+    /// These rules apply from now on.
+    pub fn set(&self, rules: Rules) {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
-        Ok(())
     }
 
     /// Reads the token anew; the present one holds where that fails. May block for a moment.
@@ -165,7 +161,11 @@ impl Access {
 }
 
 impl Rules {
-    fn read(settings: &Http) -> Result<Self, SecretError> {
+    /// Reads the token; a small file, so it may block for a moment.
+    ///
+    /// # Errors
+    /// When there is no token where one is configured.
+    pub fn read(settings: &Http) -> Result<Self, SecretError> {
         Ok(Self {
             source: settings.token.clone(),
             token: settings.token.as_ref().map(read_token).transpose()?,

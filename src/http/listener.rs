@@ -1,7 +1,7 @@
 //! Connections: how many there may be, how long they may take for what.
 //!
 //! It drives hyper itself instead of calling `axum::serve`, which has no limits on headers and time, and leaves its
-//! connections to themselves when it ends.
+//! connections to themselves when it ends. TCP and the control socket are served by the same code.
 
 use std::convert::Infallible;
 use std::io;
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::Origin;
 use super::pace::{Pace, Paced};
 use super::places::{Places, Ticket};
-use super::socket::Socket as ClientSocket;
+use super::socket::{Socket as ClientSocket, Stream};
 use crate::core::connections::{ConnectionLimits, Place};
 use crate::error::chain;
 use crate::open_files;
@@ -38,7 +38,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// What the kernel keeps for a client that does not read, in bytes.
 const UNSENT: u32 = 8 * 1024;
 /// Connections that wait to be accepted: as many as a burst of probes, scrapes and pages may bring.
-const BACKLOG: i32 = 1_024;
+pub(super) const BACKLOG: i32 = 1_024;
 /// Connections that lost their place and have yet to end, at most.
 const LEAVING: usize = 16;
 /// What answers under way get when the daemon stops.
@@ -111,40 +111,75 @@ impl Listener {
     pub fn max_streams(&self) -> usize {
         self.limits.regular.div_ceil(2)
     }
+}
 
+impl Serve for Listener {
+    async fn serve(self, pages: Router, closing: CancellationToken) {
+        serve(self.socket, self.limits, pages, closing).await;
+    }
+}
+
+/// A socket whose connections can be served.
+pub trait Serve: Send {
     /// Serves `pages` until `closing`, then gives the answers under way a moment.
-    pub(super) async fn serve(self, pages: Router, closing: CancellationToken) {
-        let pages = TowerToHyperService::new(pages);
-        let places = Places::new(self.limits);
-        let max = self.limits.regular + self.limits.reserved + LEAVING;
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                () = closing.cancelled() => break,
-                Some(_) = connections.join_next() => {}
-                accepted = self.socket.accept(), if connections.len() < max => match accepted {
-                    Ok((stream, peer)) => {
-                        let ticket = admit(&places, &mut connections).await;
-                        let is_crowded = ticket.place == Place::Reserved;
-                        let origin = Origin::of(stream.local_addr().ok(), peer);
-                        connections.spawn(serve_one(stream, origin, pages.clone(), ticket, closing.clone()));
-                        if is_crowded {
-                            // So that a request that has come with its connection is seen before the next connection.
-                            tokio::task::yield_now().await;
-                        }
+    fn serve(self, pages: Router, closing: CancellationToken) -> impl Future<Output = ()> + Send;
+}
+
+/// What connections come from.
+pub(super) trait Accept {
+    /// A connection.
+    type Stream: Stream + Send + 'static;
+
+    /// Waits for the next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Origin)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, Origin)> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        let origin = Origin::of(stream.local_addr().ok(), peer);
+        Ok((stream, origin))
+    }
+}
+
+/// Serves `pages` to the clients of `socket` until `closing`, then gives the answers under way a moment.
+pub(super) async fn serve<A: Accept>(
+    socket: A,
+    limits: ConnectionLimits,
+    pages: Router,
+    closing: CancellationToken,
+) {
+    let pages = TowerToHyperService::new(pages);
+    let places = Places::new(limits);
+    let max = limits.regular + limits.reserved + LEAVING;
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = closing.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = socket.accept(), if connections.len() < max => match accepted {
+                Ok((stream, origin)) => {
+                    let ticket = admit(&places, &mut connections).await;
+                    let is_crowded = ticket.place == Place::Reserved;
+                    connections.spawn(serve_one(stream, origin, pages.clone(), ticket, closing.clone()));
+                    if is_crowded {
+                        // So that a request that has come with its connection is seen before the next connection.
+                        tokio::task::yield_now().await;
                     }
-                    Err(error) => {
-                        tracing::debug!(error = chain(&error), "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
+                }
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
-        drop(self.socket);
-        let all = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(CLOSING, all).await.is_err() {
-            connections.shutdown().await;
-        }
+    }
+    drop(socket);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(CLOSING, all).await.is_err() {
+        connections.shutdown().await;
     }
 }
 
@@ -176,8 +211,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn serve_one(
-    stream: TcpStream,
+async fn serve_one<S: Stream>(
+    stream: S,
     origin: Origin,
     pages: TowerToHyperService<Router>,
     ticket: Ticket,

@@ -1,14 +1,17 @@
 //! The daemon's own pages: health, metrics, JSON, the event stream, the status page.
 //!
 //! Everything is read-only and takes no request body. Whoever may see what is decided in one place (`access`),
-//! before any page is looked for.
+//! before any page is looked for. The same pages are on the control socket, without tokens, with what exists there only.
 
 mod access;
 mod body;
+mod control;
+mod control_socket;
 mod endpoints;
 mod events;
 mod hub;
 mod json_list;
+mod key_check;
 mod listener;
 mod log_reader;
 mod metrics_text;
@@ -46,13 +49,17 @@ use crate::report::metrics::Metrics;
 use crate::store::Store;
 use crate::watch_list::Snapshot;
 
-pub use access::{Access, Audience};
-pub use listener::{BindError, Listener};
+pub use access::{Access, Audience, Rules};
+pub use control::{Applied, Checked, ListState, Order, Orders, Refused, SettingsProblem};
+pub use control_socket::{CONTROL_SOCKET, ControlError, ControlFile, ControlListener, ControlSocket};
+pub use listener::{BindError, Listener, Serve};
 pub use starting::Server;
 
 use hub::Hub;
 use problem::Problem;
 
+/// How long an answer of the control socket may take to begin: a reload reads files.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an answer may take to begin where other clients wait for the place.
 const RESERVED_TIMEOUT: Duration = Duration::from_millis(900);
 
@@ -77,11 +84,10 @@ pub struct Sources {
     pub per_operation: Arc<AtomicBool>,
 }
 
-/// The pages, and who may see them.
+/// The pages.
 #[derive(Debug)]
 pub struct Site {
     sources: Sources,
-    access: Arc<Access>,
     hub: Hub,
     /// Ends the event streams.
     closing: CancellationToken,
@@ -90,16 +96,10 @@ pub struct Site {
 impl Site {
     /// The pages of `sources`; event streams end when `closing` is cancelled. `max_streams` may be open at a time.
     #[must_use]
-    pub fn new(
-        sources: Sources,
-        access: Arc<Access>,
-        max_streams: usize,
-        closing: CancellationToken,
-    ) -> Arc<Self> {
+    pub fn new(sources: Sources, max_streams: usize, closing: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             hub: Hub::new(max_streams),
             sources,
-            access,
             closing,
         })
     }
@@ -110,13 +110,38 @@ impl Site {
         closing.run_until_cancelled(self.hub.feed(&self.sources)).await;
     }
 
-    /// What answers a request, whatever it came by.
-    pub fn router(self: Arc<Self>) -> Router {
-        router(self)
+    /// What answers requests over the network, by the rules of `access`.
+    pub fn on_network(self: &Arc<Self>, access: Arc<Access>) -> Router {
+        with_guard(pages(Router::new(), READ_ONLY), self, Door::Network(access))
+    }
+
+    /// What answers requests over the control socket; reloads and checks go to `orders`.
+    pub fn on_control_socket(self: &Arc<Self>, orders: Orders) -> Router {
+        let pages = pages(control::routes(orders), CONTROL_METHODS);
+        with_guard(pages, self, Door::Control)
     }
 }
 
-fn router(site: Arc<Site>) -> Router {
+/// Says which methods there are.
+const READ_ONLY: &str = "everything here is read-only: use GET";
+const CONTROL_METHODS: &str = "use POST for /api/reload and /api/check, and GET for everything else";
+
+/// The way that a request came.
+#[derive(Debug, Clone)]
+enum Door {
+    /// Over TCP, where rules decide who may see what.
+    Network(Arc<Access>),
+    /// Over the control socket, where the mode of the file has decided.
+    Control,
+}
+
+fn with_guard(pages: Router<Arc<Site>>, site: &Arc<Site>, door: Door) -> Router {
+    pages
+        .layer(middleware::from_fn_with_state(door, guard))
+        .with_state(Arc::clone(site))
+}
+
+fn pages(more: Router<Arc<Site>>, methods: &'static str) -> Router<Arc<Site>> {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -128,19 +153,13 @@ fn router(site: Arc<Site>) -> Router {
         .route("/api/events/stream", get(stream::stream))
         .route("/api/webhooks", get(endpoints::list))
         .merge(page::routes())
+        .merge(more)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such page"))
-        .method_not_allowed_fallback(async || {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "everything here is read-only: use GET",
-            )
-        })
-        .layer(middleware::from_fn_with_state(Arc::clone(&site), guard))
-        .with_state(site)
+        .method_not_allowed_fallback(async move || Problem::new(StatusCode::METHOD_NOT_ALLOWED, methods))
 }
 
 /// What every request passes and every answer gets.
-async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response {
     // A request that did not come over a listener has no place: nobody waits for it.
     let place = request.extensions().get().copied().unwrap_or(Place::Regular);
     let mut response = if has_body(request.headers()) {
@@ -151,9 +170,14 @@ async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> R
         let detail = "all connections are in use; only /livez, /readyz and /metrics are answered now";
         close(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
     } else {
-        match site.access.judge(&request) {
-            Err(refusal) => refusal.into_response(),
-            Ok(()) => answer(request, next, place).await,
+        let (judged, limit) = match &door {
+            Door::Network(access) => (access.judge(&request), body::PART_TIMEOUT),
+            Door::Control => (Ok(()), CONTROL_TIMEOUT),
+        };
+        match (judged, place) {
+            (Err(refusal), _) => refusal.into_response(),
+            (Ok(()), Place::Regular) => answer(request, next, limit).await,
+            (Ok(()), Place::Reserved) => answer(request, next, RESERVED_TIMEOUT).await,
         }
     };
     let headers = response.headers_mut();
@@ -166,11 +190,7 @@ async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> R
     response
 }
 
-async fn answer(request: Request, next: Next, place: Place) -> Response {
-    let limit = match place {
-        Place::Regular => body::PART_TIMEOUT,
-        Place::Reserved => RESERVED_TIMEOUT,
-    };
+async fn answer(request: Request, next: Next, limit: Duration) -> Response {
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(

@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 
 const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -12,6 +13,7 @@ const MEDIA_TYPE: &str = "application/problem+json";
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
+    errors: Vec<Value>,
 }
 
 #[derive(Serialize)]
@@ -19,6 +21,8 @@ struct Body<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
+    #[serde(skip_serializing_if = "<[Value]>::is_empty")]
+    errors: &'a [Value],
 }
 
 impl Problem {
@@ -27,7 +31,13 @@ impl Problem {
         Self {
             status,
             detail: detail.into(),
+            errors: Vec::new(),
         }
+    }
+
+    /// The same, with each of several things that are wrong.
+    pub(super) fn with_errors(self, errors: Vec<Value>) -> Self {
+        Self { errors, ..self }
     }
 
     /// A request that makes no sense.
@@ -45,11 +55,12 @@ impl Problem {
 }
 
 impl<'a> Body<'a> {
-    fn new(status: StatusCode, detail: &'a str) -> Self {
+    fn new(status: StatusCode, detail: &'a str, errors: &'a [Value]) -> Self {
         Self {
             title: title(status),
             status: status.as_u16(),
             detail,
+            errors,
         }
     }
 }
@@ -60,7 +71,7 @@ fn title(status: StatusCode) -> &'static str {
 
 /// A whole answer with problem details, for requests that cannot be parsed. The connection is closed after it.
 pub(super) fn bare_answer(status: StatusCode, detail: &str) -> Bytes {
-    let body = text(&Body::new(status, detail));
+    let body = text(&Body::new(status, detail, &[]));
     let mut answer = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
          x-content-type-options: nosniff\r\nconnection: close\r\n\r\n",
@@ -75,7 +86,7 @@ pub(super) fn bare_answer(status: StatusCode, detail: &str) -> Bytes {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = json(&Body::new(self.status, &self.detail));
+        let mut response = json(&Body::new(self.status, &self.detail, &self.errors));
         *response.status_mut() = self.status;
         response
             .headers_mut()

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
 
 use super::pace::Pace;
@@ -31,6 +31,12 @@ impl Stream for TcpStream {
     fn discard_unsent(&self) {
         // Without this the kernel would keep the unsent bytes for minutes. Best effort: it is closed in any case.
         let _ = self.set_zero_linger();
+    }
+}
+
+impl Stream for UnixStream {
+    fn discard_unsent(&self) {
+        // What is written to a Unix socket is in the queue of its reader, and goes with it.
     }
 }
 

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse as _, Response};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
-use super::listener::Listener;
+use super::listener::Serve;
+use super::plain;
 use super::problem::Problem;
-use super::{Site, plain};
 
 /// Serves probes until there are pages. Clones share the pages.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +21,7 @@ pub struct Server {
 
 impl Server {
     /// Serves until `closing`, then gives the answers under way a moment.
-    pub async fn serve(self, listener: Listener, closing: CancellationToken) {
+    pub async fn serve(self, listener: impl Serve, closing: CancellationToken) {
         let pages = self.pages;
         let router = Router::new().fallback(move |request: Request| {
             let pages = pages.get().cloned();
@@ -36,9 +36,9 @@ impl Server {
     }
 
     /// The pages are there.
-    pub fn set(&self, site: &Arc<Site>) {
+    pub fn set(&self, pages: Router) {
         // They are set once, by the start.
-        let _ = self.pages.set(Arc::clone(site).router());
+        let _ = self.pages.set(pages);
     }
 }
 

@@ -16,6 +16,7 @@ mod answers;
 mod api;
 mod clock;
 mod connections;
+mod control;
 mod counts;
 #[path = "../durability/event_log.rs"]
 mod event_log;

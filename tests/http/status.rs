@@ -75,7 +75,7 @@ async fn without_a_daemon_it_says_so_in_plain_words() {
     assert_eq!(check.status.code(), Some(1));
     assert!(check.stdout.is_empty() && check.stderr.is_empty(), "{check:?}");
     let off = Setup::empty().run("status").await;
-    assert_eq!(off.status.code(), Some(1));
+    assert_eq!(off.status.code(), Some(3));
     assert!(String::from_utf8(off.stderr).unwrap().contains("off"));
 }
 

@@ -1,0 +1,166 @@
+//! Reloads: by signal, and by the control socket, which gets an answer.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::webhooks::read_secrets;
+use super::{App, client, key_sources, list_settings};
+use crate::config::ConfigErrors;
+use crate::error::chain;
+use crate::health::Stage;
+use crate::http::{Applied, Checked, ListState, Order, Refused, SettingsProblem};
+use crate::systemd;
+
+/// How long a reload waits for the watch list before it ends without it; a file system may hang.
+const LIST_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl App {
+    /// Reloads for a signal, or carries out an order. All reloads that are asked for by then are one.
+    pub(super) async fn obey(&mut self, order: Option<Order>, ordered: &mut mpsc::Receiver<Order>) {
+        let mut askers = Vec::new();
+        match order {
+            Some(Order::Check(reply)) => {
+                // One who has gone needs no answer.
+                let _ = reply.send(self.check().await);
+                return;
+            }
+            Some(Order::Reload(reply)) => askers.push(reply),
+            None => {}
+        }
+        let mut checks = Vec::new();
+        while let Ok(order) = ordered.try_recv() {
+            match order {
+                Order::Reload(reply) => askers.push(reply),
+                Order::Check(reply) => checks.push(reply),
+            }
+        }
+        let outcome = self.reload().await;
+        for asker in askers {
+            let _ = asker.send(outcome.clone());
+        }
+        if !checks.is_empty() {
+            let checked = self.check().await;
+            for reply in checks {
+                let _ = reply.send(checked.clone());
+            }
+        }
+    }
+
+    /// Reads settings, secrets and the watch list again. Broken settings leave the running ones active.
+    async fn reload(&mut self) -> Result<Applied, Refused> {
+        tracing::info!("reloading settings, secrets and watch list");
+        let is_ready = self.pages.health.stage() == Stage::Ready;
+        if is_ready {
+            systemd::tell_reloading();
+        }
+        let reloaded = self.reload_settings().await;
+        self.pages.metrics.config_reloaded(reloaded.is_ok());
+        let (list, outcome) = match reloaded {
+            Ok((list, applied)) => {
+                self.attention.settings_applied(self.settings.watch_list.clone());
+                (list, Ok(applied))
+            }
+            Err(error) => {
+                self.attention.settings_rejected(format!("{error:#}"));
+                tracing::error!(
+                    error = chain(error.as_ref()),
+                    "settings not applied; the previous settings stay active; fix them and reload again"
+                );
+                // The list and the keys are looked at all the same: they may be what was changed.
+                (self.list.reload(), Err(refused(&error)))
+            }
+        };
+        let new_api_keys = self.refresh_secrets().await;
+        let mut snapshots = self.list.snapshots();
+        let read = snapshots.wait_for(|snapshot| snapshot.reloads >= list);
+        // A list that takes longer is applied all the same.
+        let is_read = tokio::time::timeout(LIST_TIMEOUT, read).await.is_ok();
+        if is_ready {
+            systemd::tell_ready();
+        }
+        let mut applied = outcome?;
+        applied.new_api_keys = new_api_keys;
+        applied.watch_list = self.list_state(is_read);
+        Ok(applied)
+    }
+
+    /// The number that the watch list's reload goes by, and what was applied. What can fail comes first, so that the
+    /// settings apply as a whole or not at all.
+    async fn reload_settings(&mut self) -> anyhow::Result<(u64, Applied)> {
+        let source = self.source.clone();
+        let loaded = tokio::task::spawn_blocking(move || source.load()).await??;
+        for warning in &loaded.warnings {
+            tracing::warn!(key = warning.key, help = warning.help, "{}", warning.problem);
+        }
+        let mut settings = loaded.settings;
+        let kept = settings.keep_unchangeable(&self.settings);
+        let client = client(&settings.ampersand).await?;
+        let rules = self.pages.read_rules(&settings).await?;
+        let secrets = read_secrets(&settings.webhooks).await;
+        let before = self.settings.log.filter.clone();
+        self.log.set_filter(&settings.log.filter)?;
+        if let Err(error) = self.daemon.apply(&settings, secrets).await {
+            self.log.set_filter(&before)?;
+            return Err(error);
+        }
+        self.pages.apply(&settings, rules);
+        self.daemon.fetch().set_client(client);
+        self.daemon.fetch().set_sources(key_sources(&settings.ampersand));
+        for key in &kept {
+            tracing::warn!(
+                key,
+                "this setting cannot change while running; it is kept until a restart"
+            );
+        }
+        let mut applied = self.given.differences(&loaded.given);
+        applied.retain(|key| !kept.contains(&key.as_str()));
+        self.given = loaded.given;
+        self.settings = settings;
+        let list = self.list.set(list_settings(&self.settings));
+        tracing::info!("settings reloaded");
+        let applied = Applied {
+            applied,
+            kept,
+            new_api_keys: Vec::new(),
+            warnings: loaded.warnings.iter().map(Into::into).collect(),
+            watch_list: ListState::default(),
+        };
+        Ok((list, applied))
+    }
+
+    /// Checks the settings as they are now, with the rights and the credentials of the daemon. Nothing is applied.
+    async fn check(&self) -> Checked {
+        let source = self.source.clone();
+        let errors = match tokio::task::spawn_blocking(move || source.load()).await {
+            Ok(Ok(_)) => Vec::new(),
+            Ok(Err(errors)) => SettingsProblem::all(&errors),
+            Err(error) => vec![SettingsProblem::other(chain(&error))],
+        };
+        Checked {
+            file: self.source.file(),
+            errors,
+            watch_list: self.list_state(true),
+        }
+    }
+
+    fn list_state(&self, is_read: bool) -> ListState {
+        let snapshot = self.list.snapshots().borrow().clone();
+        ListState::new(self.settings.watch_list.clone(), &snapshot, is_read)
+    }
+}
+
+fn refused(error: &anyhow::Error) -> Refused {
+    let problems = match error.downcast_ref::<ConfigErrors>() {
+        Some(errors) => SettingsProblem::all(errors),
+        None => vec![SettingsProblem::other(format!("{error:#}"))],
+    };
+    let count = match problems.len() {
+        1 => "1 error".to_owned(),
+        count => format!("{count} errors"),
+    };
+    Refused {
+        reason: format!("settings not applied: {count}; the previous settings stay active"),
+        problems,
+    }
+}

@@ -1,0 +1,121 @@
+//! Where an installed daemon keeps its state, its secrets and its control socket, for commands in a login shell.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::defaults;
+use super::environment::Environment;
+
+/// The state directory that no setting names. `installed` is that of the installed unit, for commands that look for its
+/// state.
+pub(super) fn state_dir(environment: &Environment, installed: Option<&Path>) -> PathBuf {
+    first_of(environment, "STATE_DIRECTORY")
+        .or_else(|| installed.map(Path::to_owned))
+        .or_else(|| {
+            Some(
+                environment
+                    .absolute_path("XDG_STATE_HOME")?
+                    .join("backfill-watch"),
+            )
+        })
+        .or_else(|| {
+            Some(
+                environment
+                    .absolute_path("HOME")?
+                    .join(".local/state/backfill-watch"),
+            )
+        })
+        .unwrap_or_else(|| PathBuf::from(defaults::STATE_DIR))
+}
+
+/// The state directory of the installed unit, if there is one, be it readable or not.
+pub(super) fn installed_state_dir() -> Option<&'static Path> {
+    let folder = Path::new(defaults::STATE_DIR);
+    match folder.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Ok(_) | Err(_) => Some(folder),
+    }
+}
+
+/// The folder in which the daemon creates its control socket.
+#[must_use]
+pub fn control_folder(environment: &Environment, state_dir: &Path) -> PathBuf {
+    first_of(environment, "RUNTIME_DIRECTORY").unwrap_or_else(|| state_dir.to_owned())
+}
+
+/// The folders in which a control socket is looked for, in this order. `named` is a state directory that the command line
+/// names: its daemon is meant, and not the installed one.
+#[must_use]
+pub fn control_folders(environment: &Environment, named: Option<&Path>, state_dir: &Path) -> Vec<PathBuf> {
+    let is_of_unit = named.is_none_or(|named| named == Path::new(defaults::STATE_DIR));
+    let installed = is_of_unit.then(|| PathBuf::from(defaults::RUNTIME_DIR));
+    let mut folders: Vec<PathBuf> = named
+        .map(Path::to_owned)
+        .into_iter()
+        .chain(first_of(environment, "RUNTIME_DIRECTORY"))
+        .chain(installed)
+        .collect();
+    if !folders.iter().any(|folder| folder == state_dir) {
+        folders.push(state_dir.to_owned());
+    }
+    folders
+}
+
+/// The first absolute folder of a variable. systemd separates several by colons.
+fn first_of(environment: &Environment, variable: &str) -> Option<PathBuf> {
+    let folders = environment.get(variable)?;
+    std::env::split_paths(folders).find(|folder| folder.is_absolute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_the_unit_comes_before_that_of_the_user() {
+        let all = [
+            ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b"),
+            ("XDG_STATE_HOME", "/x"),
+            ("HOME", "/h"),
+        ];
+        let installed = Some(Path::new("/installed"));
+        let of = |variables: &[(&str, &str)], installed| {
+            state_dir(&Environment::from_iter(variables.iter().copied()), installed)
+        };
+        assert_eq!(of(&all, installed), Path::new("/var/lib/a"));
+        assert_eq!(of(&all[1..], installed), Path::new("/installed"));
+        assert_eq!(of(&all[1..], None), Path::new("/x/backfill-watch"));
+        assert_eq!(of(&all[2..], None), Path::new("/h/.local/state/backfill-watch"));
+        assert_eq!(of(&[], None), Path::new("/var/lib/backfill-watch"));
+    }
+
+    #[test]
+    fn the_control_socket_is_looked_for_where_daemons_create_it() {
+        let environment = |value: &str| Environment::from_iter([("RUNTIME_DIRECTORY", value)]);
+        let state = Path::new("/state");
+        assert_eq!(
+            control_folder(&environment("/run/a:/run/b"), state),
+            Path::new("/run/a")
+        );
+        assert_eq!(control_folder(&environment("relative"), state), state);
+        let folders = |environment: &Environment, named: Option<&str>, state: &str| {
+            let folders = control_folders(environment, named.map(Path::new), Path::new(state));
+            folders
+                .iter()
+                .map(|folder| folder.display().to_string())
+                .collect::<Vec<_>>()
+        };
+        let none = Environment::default();
+        assert_eq!(
+            folders(&environment("/run/a"), None, "/state"),
+            ["/run/a", "/run/backfill-watch", "/state"]
+        );
+        assert_eq!(folders(&none, None, "/state"), ["/run/backfill-watch", "/state"]);
+        assert_eq!(
+            folders(&environment("/run/a"), Some("/other"), "/other"),
+            ["/other", "/run/a"]
+        );
+        let unit = "/var/lib/backfill-watch";
+        assert_eq!(folders(&none, Some(unit), unit), [unit, "/run/backfill-watch"]);
+    }
+}
