@@ -132,7 +132,7 @@ fn the_unit_keeps_the_promises_of_the_contract() {
     for line in [
         // systemd 252 knows no notify-reload.
         "Type=notify",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        "ExecReload=/usr/bin/backfill-watch reload",
         "RestartPreventExitStatus=2",
         "DynamicUser=yes",
         "StateDirectory=backfill-watch",
