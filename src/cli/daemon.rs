@@ -19,7 +19,7 @@ use crate::error::chain;
 /// How long the daemon may take for an answer; health checks are given up by others after as long.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take for what it has to do first. It answers after less.
-const LONG_TIMEOUT: Duration = Duration::from_secs(40);
+const LONG_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Which daemon is meant.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -45,7 +45,8 @@ enum Way {
     Socket(PathBuf),
     Http {
         address: SocketAddr,
-        token: Option<SecretString>,
+        /// The token, or why there is none.
+        token: Result<SecretString, Option<String>>,
         /// Where else it was looked for.
         searched: String,
     },
@@ -133,7 +134,7 @@ impl Daemon {
             client: client(Client::builder().no_proxy())?,
             way: Way::Http {
                 address: reachable(address),
-                token: located.http.token.as_ref().and_then(read_token),
+                token: read_token(located.http.token.as_ref()),
                 searched: match &*search.folders {
                     [] => String::new(),
                     folders => format!(" ({}{})", searched(folders), remark(&located)),
@@ -189,10 +190,16 @@ impl Daemon {
         if let (true, Some(unusable)) = (is_locked, &self.unusable) {
             return unusable.failure().into();
         }
-        anyhow::anyhow!(
-            "{}",
-            self.broken(&format!("it answered {}: {}", reply.status, reply.detail()))
-        )
+        let mut what = format!("it answered {}: {}", reply.status, reply.detail());
+        if let Way::Http {
+            token: Err(Some(error)),
+            ..
+        } = &self.way
+            && is_locked
+        {
+            what = format!("{what}; {error}; run this as root, for example with sudo");
+        }
+        anyhow::anyhow!("{}", self.broken(&what))
     }
 
     async fn read(&self, answer: Response) -> anyhow::Result<Reply> {
@@ -215,9 +222,7 @@ impl Daemon {
             .request(method, format!("http://{host}{path}"))
             .timeout(timeout);
         let request = match &self.way {
-            Way::Http {
-                token: Some(token), ..
-            } => request.bearer_auth(token.expose_secret()),
+            Way::Http { token: Ok(token), .. } => request.bearer_auth(token.expose_secret()),
             Way::Http { .. } | Way::Socket(_) => request,
         };
         match request.send().await {
@@ -297,15 +302,10 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// The token, where it may be read; else the daemon says that it is missing.
-fn read_token(source: &SecretSource) -> Option<SecretString> {
-    match source.read_line() {
-        Ok(token) => Some(token),
-        Err(error) => {
-            tracing::debug!(error = chain(&error), "the token cannot be read");
-            None
-        }
-    }
+/// The token, or why it cannot be read, where there is one; the daemon may not want it.
+fn read_token(source: Option<&SecretSource>) -> Result<SecretString, Option<String>> {
+    let source = source.ok_or(None)?;
+    source.read_line().map_err(|error| Some(chain(&error)))
 }
 
 #[cfg(test)]

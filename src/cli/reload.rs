@@ -39,19 +39,18 @@ pub struct ReloadArgs {
 pub async fn run(args: ReloadArgs) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::by_socket(&args.daemon).await?;
     let reply = daemon.post("/api/reload").await?;
-    if !reply.is_ok() {
+    if reply.status == REFUSED {
         for line in problem_lines(&reply.body["errors"]) {
             output::notice(&line);
         }
-        let message = match reply.status {
-            REFUSED => reply.detail().to_owned(),
-            _ => daemon.refused(&reply).to_string(),
-        };
         return Err(Failure {
-            message,
+            message: reply.detail().to_owned(),
             code: exit::USAGE,
         }
         .into());
+    }
+    if !reply.is_ok() {
+        return Err(daemon.refused(&reply));
     }
     for line in problem_lines(&reply.body["warnings"]) {
         output::notice(&format!("warning: {line}"));

@@ -58,8 +58,8 @@ pub use starting::Server;
 use hub::Hub;
 use problem::Problem;
 
-/// How long an answer of the control socket may take to begin: a reload reads files.
-const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an answer of the control socket may take to begin: a check reads files, then asks the API.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(50);
 /// How long an answer may take to begin where other clients wait for the place.
 const RESERVED_TIMEOUT: Duration = Duration::from_millis(900);
 
