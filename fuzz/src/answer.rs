@@ -7,6 +7,7 @@ use axum::http;
 use backfill_watch::ampersand::{ApiError, ApiKey, Reply, Terms};
 use backfill_watch::core::answer::Answer;
 use backfill_watch::core::event::{Event, MAX_BODY, MAX_LOG_LINE};
+use backfill_watch::core::installation::Installation;
 use backfill_watch::core::kind::Kinds;
 use backfill_watch::core::log_line::{LogLine, last_warnings};
 use backfill_watch::core::operation::Operation;
@@ -69,6 +70,10 @@ pub fn run(data: &[u8]) {
         .and_then(|text| LogLine::parse_all(text).map_err(drop))
     {
         check_log(lines);
+    }
+    if let Ok(Ok(found)) = str::from_utf8(body(data)).map(|text| Installation::parse(text, ID)) {
+        let statuses = [found.health_status, found.connection_status];
+        assert!(statuses.iter().flatten().all(|status| !status.is_empty()));
     }
 }
 
