@@ -10,11 +10,16 @@ use crate::config::{Loaded, SettingValue};
 
 const AFTER_HELP: &str = "\
 Examples:
+  backfill-watch config show";
+
+const SHOW_AFTER_HELP: &str = "\
+Examples:
   backfill-watch config show
   backfill-watch config show --config ./config.toml";
 
 /// Look at the settings
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct ConfigArgs {
     #[command(subcommand)]
     command: ConfigCommand,
@@ -25,7 +30,7 @@ enum ConfigCommand {
     /// Print the settings that apply as TOML, each with the file and place it comes from
     ///
     /// Secrets are not printed, and of a webhook's URL only its host.
-    #[command(after_help = AFTER_HELP)]
+    #[command(after_help = SHOW_AFTER_HELP)]
     Show(SettingsArgs),
 }
 

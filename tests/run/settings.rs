@@ -196,3 +196,35 @@ async fn a_placeholder_is_refused_as_a_key_by_check_and_at_the_start() {
         assert_plain(&output);
     }
 }
+
+#[tokio::test]
+async fn the_settings_that_apply_are_shown_with_their_sources_and_load_again() {
+    let setup = Setup::empty()
+        .set("ampersand.project", "my-project")
+        .variable("AMPERSAND_API_KEY", "hunter2");
+    let file = setup.folder().join("config.toml");
+    fs::write(&file, "[poll]\nmax_interval = \"90s\"\n").unwrap();
+    let file = file.display().to_string();
+    let shown = setup.run_with("config", &["show", "--config", &file]).await;
+    assert!(shown.status.success(), "{shown:?}");
+    let first = text(&shown.stdout);
+    for line in [
+        format!("max_interval = \"1m 30s\"  # {file}:2:16"),
+        "project = \"my-project\"  # environment variable BACKFILL_WATCH_AMPERSAND__PROJECT".to_owned(),
+        "# api_key = \"[REDACTED]\"  # environment variable AMPERSAND_API_KEY".to_owned(),
+        "retention = \"30days\"  # default".to_owned(),
+    ] {
+        assert!(first.lines().any(|of_text| of_text == line), "{line} in\n{first}");
+    }
+    // What is printed is a settings file.
+    fs::write(&file, &first).unwrap();
+    let again = setup.run_with("config", &["show", "--config", &file]).await;
+    assert!(again.status.success(), "{again:?}");
+    let values = |text: &str| {
+        let lines = text
+            .lines()
+            .map(|line| line.split("  # ").next().unwrap().to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(values(&text(&again.stdout)), values(&first));
+}
