@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::project_task::ProjectTask;
+use super::requests::Requester;
 use super::watches::Number;
 use crate::ampersand::Fetch;
 use crate::core::answer::{InstallationAnswer, LogAnswer};
@@ -25,7 +26,7 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
-        let request = RequestStage::Queued(self.gate.join(number, now));
+        let request = RequestStage::Queued(self.gate.join(Requester::Watch(number), now));
         slot.poller = Poller::Gathering(Box::new(Gathering {
             decided,
             addition,
@@ -101,7 +102,7 @@ impl<F: Fetch> ProjectTask<F> {
             Some(next) => {
                 gathering.addition = next;
                 gathering.is_repeated = false;
-                let ticket = self.gate.join(number, self.now());
+                let ticket = self.gate.join(Requester::Watch(number), self.now());
                 self.gather_again(number, ticket);
             }
             None => self.gathered(number),
@@ -113,7 +114,7 @@ impl<F: Fetch> ProjectTask<F> {
         let mut health = self.health.clone();
         health.throttle(wait, &self.context());
         self.set_health(health);
-        let ticket = self.gate.join(number, self.now());
+        let ticket = self.gate.join(Requester::Watch(number), self.now());
         self.gather_again(number, ticket);
     }
 
@@ -125,7 +126,7 @@ impl<F: Fetch> ProjectTask<F> {
         if std::mem::replace(&mut gathering.is_repeated, true) {
             return self.gather_next(number);
         }
-        let ticket = self.gate.join_front(number, self.now());
+        let ticket = self.gate.join_front(Requester::Watch(number), self.now());
         self.gather_again(number, ticket);
     }
 

@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::{OF_PROJECT, addition, poll, project};
-use super::key_checks::{OF_KEY, check_key};
+use super::answers::{addition, poll, project};
+use super::key_checks::check_key;
 use super::project_task::ProjectTask;
+use super::requests::Requester;
 use super::watches::Number;
 use crate::ampersand::Fetch;
 use crate::core::gate::{Admission, Pass};
@@ -45,7 +46,7 @@ impl<F: Fetch> ProjectTask<F> {
                         self.gate.leave(ticket);
                     }
                     self.gate.start_probe(now);
-                    self.start_request(number, Pass::Probe, now);
+                    self.start_watch_request(number, Pass::Probe, now);
                 }
                 Admission::WaitUntil(until) => return Some(until),
                 Admission::Closed => return None,
@@ -128,26 +129,25 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn queue_again(&mut self, number: Number, visit: Visit, now: Duration) {
         let expiry = self.expiry_time(number);
         if let Some(slot) = self.watches.get_mut(number) {
-            let ticket = self.gate.join(number, now);
+            let ticket = self.gate.join(Requester::Watch(number), now);
             slot.poller = Poller::Queued { ticket, visit };
             self.watches.set_alarm(number, expiry);
         }
     }
 
     /// A request passed the gate and starts.
-    pub(super) fn start_request(&mut self, number: Number, pass: Pass, now: Duration) {
-        if number == OF_PROJECT {
-            if self.requests.contains(number) {
-                // The gate was closed for so long that it was asked for once more.
-                return self.gate.release(pass, now);
-            }
-            let request = project(Arc::clone(&self.shared), Arc::clone(&self.name));
-            return self.requests.start(number, pass, now, request);
+    fn start_request(&mut self, requester: Requester, pass: Pass, now: Duration) {
+        let (shared, name) = (Arc::clone(&self.shared), Arc::clone(&self.name));
+        match requester {
+            Requester::Watch(number) => self.start_watch_request(number, pass, now),
+            // The gate was closed for so long that it was asked for once more.
+            Requester::Project if self.requests.contains(requester) => self.gate.release(pass, now),
+            Requester::Project => self.requests.start(requester, pass, now, project(shared, name)),
+            Requester::Key => self.requests.start(requester, pass, now, check_key(shared, name)),
         }
-        if number == OF_KEY {
-            let request = check_key(Arc::clone(&self.shared), Arc::clone(&self.name));
-            return self.requests.start(number, pass, now, request);
-        }
+    }
+
+    fn start_watch_request(&mut self, number: Number, pass: Pass, now: Duration) {
         let Some(slot) = self.watches.get_mut(number) else {
             self.gate.release(pass, now);
             return;
@@ -166,12 +166,12 @@ impl<F: Fetch> ProjectTask<F> {
                 slot.polled = now.into();
                 slot.poller = Poller::Asking { visit: *visit };
                 let request = poll(Arc::clone(&self.shared), key, pass);
-                self.requests.start(number, pass, now, request);
+                self.requests.start(Requester::Watch(number), pass, now, request);
             }
             Poller::Gathering(gathering) => {
                 gathering.request = RequestStage::InFlight;
                 let request = addition(Arc::clone(&self.shared), key, gathering.addition.clone());
-                self.requests.start(number, pass, now, request);
+                self.requests.start(Requester::Watch(number), pass, now, request);
             }
             _ => self.gate.release(pass, now),
         }

@@ -6,10 +6,9 @@ use tokio::task::JoinError;
 
 use super::Shared;
 use super::decisions::Observation;
-use super::key_checks::OF_KEY;
 use super::project_changes::{HeldBack, ProjectChange};
 use super::project_task::ProjectTask;
-use super::requests::{Ended, Outcome, Reply};
+use super::requests::{Ended, Outcome, Reply, Requester};
 use super::watches::Number;
 use crate::ampersand::Fetch;
 use crate::clock;
@@ -19,9 +18,6 @@ use crate::core::poller::{Addition, Decided, Doubt, Poller, Visit, WaitsFor};
 use crate::core::project::{Concerns, Project};
 use crate::core::watch_list::WatchKey;
 use crate::store::CommitError;
-
-/// Stands at the gate for the project itself. No watch has that number.
-pub(super) const OF_PROJECT: Number = Number::MAX;
 
 /// What was recorded or loaded, or could not be.
 #[derive(Debug)]
@@ -97,21 +93,24 @@ impl<F: Fetch> ProjectTask<F> {
     /// A request has ended.
     pub(super) fn request_ended(&mut self, ended: Ended) {
         let Ended {
-            number,
+            requester,
             pass,
             outcome,
         } = ended;
-        let now = self.now();
-        self.gate.release(pass, now);
-        if number == OF_PROJECT {
-            if let Outcome::Reply(Reply::Project(answer)) = outcome {
-                self.change_project(ProjectChange::Answered(answer));
+        self.gate.release(pass, self.now());
+        match requester {
+            Requester::Watch(number) => self.watch_request_ended(number, pass, outcome),
+            Requester::Key => self.key_checked(outcome, pass),
+            Requester::Project => {
+                if let Outcome::Reply(Reply::Project(answer)) = outcome {
+                    self.change_project(ProjectChange::Answered(answer));
+                }
             }
-            return;
         }
-        if number == OF_KEY {
-            return self.key_checked(outcome, pass);
-        }
+    }
+
+    fn watch_request_ended(&mut self, number: Number, pass: Pass, outcome: Outcome) {
+        let now = self.now();
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
@@ -132,7 +131,7 @@ impl<F: Fetch> ProjectTask<F> {
                     is_repeated: true,
                     ..*visit
                 };
-                let ticket = self.gate.join_front(number, now);
+                let ticket = self.gate.join_front(Requester::Watch(number), now);
                 slot.poller = Poller::Queued { ticket, visit };
             }
             (Poller::Asking { visit, .. }, Outcome::Reply(Reply::Answer(answer))) => {

@@ -7,16 +7,12 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::project_changes::ProjectChange;
 use super::project_task::ProjectTask;
-use super::requests::{Outcome, Reply};
-use super::watches::Number;
+use super::requests::{Outcome, Reply, Requester};
 use crate::ampersand::{Fetch, NO_OPERATION};
 use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::gate::Pass;
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::watch_list::WatchKey;
-
-/// Stands at the gate for the key. No watch has that number.
-pub(super) const OF_KEY: Number = Number::MAX - 1;
 
 /// Those who ask, and the one request that answers all of them.
 #[derive(Debug, Default)]
@@ -39,7 +35,7 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn check_key(&mut self, reply: oneshot::Sender<KeyVerdict>) {
         if self.key_checks.askers.is_empty() {
             self.key_checks.is_repeated = false;
-            self.gate.join(OF_KEY, self.now());
+            self.gate.join(Requester::Key, self.now());
         }
         self.key_checks.askers.push(reply);
     }
@@ -55,7 +51,7 @@ impl<F: Fetch> ProjectTask<F> {
             && pass == Pass::Turn
             && !std::mem::replace(&mut self.key_checks.is_repeated, true)
         {
-            self.gate.join_front(OF_KEY, self.now());
+            self.gate.join_front(Requester::Key, self.now());
             return;
         }
         if let Answer::Throttled { wait, reason } = &answer {

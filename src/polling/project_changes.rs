@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::{Answered, Done, OF_PROJECT};
+use super::answers::{Answered, Done};
 use super::decisions::Observation;
 use super::project_task::ProjectTask;
+use super::requests::Requester;
 use crate::ampersand::Fetch;
 use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::event::Event;
@@ -142,7 +143,7 @@ impl<F: Fetch> ProjectTask<F> {
         let now = self.moment();
         if self.health.may_ask(now) {
             self.health.ask(now);
-            self.gate.join(OF_PROJECT, now.steady);
+            self.gate.join(Requester::Project, now.steady);
         }
     }
 

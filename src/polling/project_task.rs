@@ -15,7 +15,7 @@ use super::checkpoints::Checkpoints;
 use super::key_checks::KeyChecks;
 use super::listing::{Change, Listing};
 use super::project_changes::HeldBack;
-use super::requests::{Ended, Requests};
+use super::requests::{Ended, Requester, Requests};
 use super::watches::{Number, Watches};
 use super::{PollingSettings, Shared};
 use crate::ampersand::Fetch;
@@ -58,7 +58,7 @@ pub(super) struct ProjectTask<F> {
     planned: Duration,
     pub watches: Watches,
     pub kinds: Kinds,
-    pub gate: Gate<Number>,
+    pub gate: Gate<Requester>,
     pub health: Project,
     pub requests: Requests,
     /// What is being recorded or loaded.

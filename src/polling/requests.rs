@@ -11,6 +11,17 @@ use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
 use crate::core::gate::Pass;
 use crate::core::span::Span;
 
+/// Who waits at the gate, or has a request in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Requester {
+    /// A watch, for its poll or for what an event adds.
+    Watch(Number),
+    /// The project: does it exist?
+    Project,
+    /// The project's key: is it good?
+    Key,
+}
+
 /// What a request brought.
 #[derive(Debug)]
 pub(super) enum Reply {
@@ -32,40 +43,40 @@ pub(super) enum Outcome {
 /// A request has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub number: Number,
+    pub requester: Requester,
     pub pass: Pass,
     pub outcome: Outcome,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    tasks: JoinMap<Number, Reply>,
-    in_flight: HashMap<Number, (Pass, Span)>,
-    by_age: BTreeSet<(Span, Number)>,
+    tasks: JoinMap<Requester, Reply>,
+    in_flight: HashMap<Requester, (Pass, Span)>,
+    by_age: BTreeSet<(Span, Requester)>,
 }
 
 impl Requests {
-    /// Starts a request for a watch that has none.
+    /// Starts a request for one that has none.
     pub fn start(
         &mut self,
-        number: Number,
+        requester: Requester,
         pass: Pass,
         now: Duration,
         request: impl Future<Output = Reply> + Send + 'static,
     ) {
-        self.tasks.spawn(number, request);
-        self.in_flight.insert(number, (pass, now.into()));
-        self.by_age.insert((now.into(), number));
+        self.tasks.spawn(requester, request);
+        self.in_flight.insert(requester, (pass, now.into()));
+        self.by_age.insert((now.into(), requester));
     }
 
-    /// Whether one is in flight for this watch.
-    pub fn contains(&self, number: Number) -> bool {
-        self.in_flight.contains_key(&number)
+    /// Whether one is in flight for this requester.
+    pub fn contains(&self, requester: Requester) -> bool {
+        self.in_flight.contains_key(&requester)
     }
 
     /// Aborts the request for a watch; its end is a message as any.
     pub fn abort(&mut self, number: Number) {
-        self.tasks.abort(&number);
+        self.tasks.abort(&Requester::Watch(number));
     }
 
     /// Since when the oldest is in flight.
@@ -75,29 +86,29 @@ impl Requests {
 
     /// The next that has ended already.
     pub fn try_next(&mut self) -> Option<Ended> {
-        let (number, joined) = self.tasks.try_join_next()?;
-        Some(self.ended(number, joined))
+        let (requester, joined) = self.tasks.try_join_next()?;
+        Some(self.ended(requester, joined))
     }
 
     /// Waits for the next that ends; for ever while there is none.
     pub async fn next(&mut self) -> Ended {
         match self.tasks.join_next().await {
-            Some((number, joined)) => self.ended(number, joined),
+            Some((requester, joined)) => self.ended(requester, joined),
             None => std::future::pending().await,
         }
     }
 
-    fn ended(&mut self, number: Number, joined: Result<Reply, JoinError>) -> Ended {
-        let in_flight = self.in_flight.remove(&number);
+    fn ended(&mut self, requester: Requester, joined: Result<Reply, JoinError>) -> Ended {
+        let in_flight = self.in_flight.remove(&requester);
         let (pass, since) = in_flight.unwrap_or((Pass::Turn, Span::default()));
-        self.by_age.remove(&(since, number));
+        self.by_age.remove(&(since, requester));
         let outcome = match joined.map_err(JoinError::try_into_panic) {
             Ok(reply) => Outcome::Reply(reply),
             Err(Ok(panic)) => Outcome::Panicked(panic_message(&*panic)),
             Err(Err(_)) => Outcome::Aborted,
         };
         Ended {
-            number,
+            requester,
             pass,
             outcome,
         }
