@@ -2,6 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use tokio::task::{JoinSet, LocalSet};
+
 use crate::api::{Act, Api, HEAD, ok, operation, with_length};
 use crate::support::{Daemon, Setup, until};
 use crate::well::{assert_small, last_error, page, text, with_pages};
@@ -51,6 +53,33 @@ async fn survive(act: Act, words: &[&str]) -> (Daemon, Api) {
     (daemon, api)
 }
 
+/// As [`survive`], for several acts, a few at the same time; what was seen of each is checked by `check`.
+async fn survive_each<const N: usize>(
+    acts: impl IntoIterator<Item = (Act, [String; N])>,
+    check: impl Fn(&Daemon),
+) {
+    const AT_ONCE: usize = 3;
+    let mut acts = acts.into_iter();
+    let all = async {
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < AT_ONCE
+                && let Some((act, words)) = acts.next()
+            {
+                running.spawn_local(async move {
+                    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                    survive(act, &words).await.0
+                });
+            }
+            match running.join_next().await {
+                Some(survived) => check(&survived.unwrap()),
+                None => return,
+            }
+        }
+    };
+    LocalSet::new().run_until(all).await;
+}
+
 #[tokio::test]
 async fn a_byte_a_second() {
     let head = format!("{HEAD}content-length: 100000\r\n\r\n");
@@ -98,16 +127,16 @@ fn packed(mebibytes: usize) -> Vec<u8> {
 async fn a_compressed_bomb() {
     let bomb = packed(960);
     assert!(bomb.len() < MEBIBYTE, "{}", bomb.len());
-    for coding in ["gzip", "x-gzip, gzip", "br", "deflate", "zstd"] {
+    let acts = ["gzip", "x-gzip, gzip", "br", "deflate", "zstd"].map(|coding| {
         let head = format!(
             "{HEAD}content-encoding: {coding}\r\ncontent-length: {}\r\n\r\n",
             bomb.len()
         );
         let answer = [head.as_bytes(), &bomb].concat();
         let words = format!("the content coding {coding}, which was not asked for");
-        let (daemon, _api) = survive(Act::Close(answer), &[&words]).await;
-        drop(daemon);
-    }
+        (Act::Close(answer), [words])
+    });
+    survive_each(acts, |_| {}).await;
 }
 
 #[tokio::test]
@@ -115,41 +144,37 @@ async fn deep_json() {
     let depth = 400_000;
     let nested = "[".repeat(depth) + &"]".repeat(depth);
     let open = r#"{"a":"#.repeat(depth / 4);
-    for body in [
+    let bodies = [
         nested.clone(),
         "[".repeat(MEBIBYTE - 1),
         open.clone(),
         operation("bad", "success", &format!(r#","metadata":{nested}"#)),
         operation("bad", "success", &format!(r#","unknown":{open}"#)),
-    ] {
-        let (daemon, _api) = survive(
-            Act::Close(ok("", &body)),
-            &["not a JSON object", "the member `id` is bad"],
-        )
-        .await;
-        drop(daemon);
-    }
+    ];
+    let words = ["not a JSON object", "the member `id` is bad"].map(str::to_owned);
+    let acts = bodies.map(|body| (Act::Close(ok("", &body)), words.clone()));
+    survive_each(acts, |_| {}).await;
 }
 
 #[tokio::test]
 async fn a_length_that_is_wrong() {
     let body = operation("bad-1", "success", "");
     let answer = |length: usize| format!("{HEAD}content-length: {length}\r\n\r\n{body}").into_bytes();
-    let (daemon, _api) = survive(Act::Hang(answer(body.len() - 10)), &["not a JSON object"]).await;
-    drop(daemon);
-    let (daemon, _api) = survive(Act::Close(answer(body.len() + 10)), &["closed", "broke off"]).await;
-    drop(daemon);
-    let (daemon, _api) = survive(Act::Hang(answer(body.len() + 10)), &["no complete answer"]).await;
-    drop(daemon);
-    for length in ["-1", "99999999999999999999999", "1, 2", "0x10", ""] {
+    let wrong = [
+        (Act::Hang(answer(body.len() - 10)), ["not a JSON object"; 3]),
+        (
+            Act::Close(answer(body.len() + 10)),
+            ["closed", "broke off", "broke off"],
+        ),
+        (Act::Hang(answer(body.len() + 10)), ["no complete answer"; 3]),
+    ];
+    let odd = ["-1", "99999999999999999999999", "1, 2", "0x10", ""].map(|length| {
         let odd = format!("{HEAD}content-length: {length}\r\n\r\n{body}");
-        let (daemon, _api) = survive(
-            Act::Close(odd.into_bytes()),
-            &["not HTTP", "broke off", "not a JSON object"],
-        )
-        .await;
-        drop(daemon);
-    }
+        let words = ["not HTTP", "broke off", "not a JSON object"];
+        (Act::Close(odd.into_bytes()), words)
+    });
+    let acts = wrong.into_iter().chain(odd);
+    survive_each(acts.map(|(act, words)| (act, words.map(str::to_owned))), |_| {}).await;
 }
 
 /// Each is an operation that succeeded, with one member that cannot be used.
@@ -246,20 +271,23 @@ async fn counts_as_text_and_floats() {
 /// A proxy or a login page in between says nothing about keys and operations.
 #[tokio::test]
 async fn login_pages_and_proxies() {
-    for (status, words) in [
+    let acts = [
         ("401 Unauthorized", "a login page"),
         ("403 Forbidden", "a login page"),
         ("404 Not Found", "a proxy"),
         ("407 Proxy Authentication Required", "a proxy"),
         ("200 OK", "text/html instead of JSON"),
-    ] {
+    ]
+    .map(|(status, words)| {
         let head = format!("HTTP/1.1 {status}\r\ncontent-type: text/html\r\nconnection: close\r\n");
         let page = with_length(&head, "<!doctype html><title>Sign in</title>");
-        let (daemon, _api) = survive(Act::Close(page), &[words]).await;
-        assert_eq!(daemon.log.count("api.credentials_rejected"), 0, "{status}");
-        assert_eq!(daemon.log.count("operation.unreachable"), 0, "{status}");
-        drop(daemon);
-    }
+        (Act::Close(page), [words.to_owned()])
+    });
+    survive_each(acts, |daemon| {
+        assert_eq!(daemon.log.count("api.credentials_rejected"), 0);
+        assert_eq!(daemon.log.count("operation.unreachable"), 0);
+    })
+    .await;
 }
 
 fn with_many_headers(path: &str) -> Vec<u8> {
