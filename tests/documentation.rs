@@ -242,8 +242,16 @@ fn the_readme_tests_as_the_gate_does() {
 
 #[test]
 fn what_is_linked_is_there() {
-    for document in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"] {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs/operating.md",
+        "deploy/kubernetes/README.md",
+    ] {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = root.join(document).parent().unwrap().to_owned();
         let text = fs::read_to_string(root.join(document)).unwrap();
         for target in text
             .split("](")
@@ -251,8 +259,21 @@ fn what_is_linked_is_there() {
             .filter_map(|rest| rest.split(')').next())
             .filter(|target| !target.starts_with("http") && !target.starts_with('#'))
         {
-            let file = target.split('#').next().unwrap();
-            assert!(root.join(file).exists(), "{document} links {target}");
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            assert!(folder.join(file).exists(), "{document} links {target}");
+            if file.ends_with(".md") && !heading.is_empty() {
+                let text = fs::read_to_string(folder.join(file)).unwrap();
+                let anchor = |line: &str| {
+                    line.trim_start_matches('#')
+                        .trim()
+                        .to_lowercase()
+                        .replace(' ', "-")
+                };
+                let found = text
+                    .lines()
+                    .any(|line| line.starts_with('#') && anchor(line) == heading);
+                assert!(found, "{document} links {target}");
+            }
         }
     }
 }
