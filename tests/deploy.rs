@@ -1,10 +1,7 @@
 //! What stands in `deploy/` is what the tools that read it accept, and names what the daemon has.
 //!
 //! A tool that is absent skips its test with a line; where `CI` is set, that is a failure.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests report a failure by a panic")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -308,16 +308,16 @@ mod tests {
     #[test]
     fn placeholders_are_no_secrets() {
         for placeholder in ["replace-me", "Replace-Me\n", "\"changeme\""] {
-            let told = line(placeholder).unwrap_err();
+            let message = line(placeholder).unwrap_err();
             assert!(
-                told.ends_with("has the placeholder of an example, which is no secret"),
-                "{told}"
+                message.ends_with("has the placeholder of an example, which is no secret"),
+                "{message}"
             );
         }
         assert_eq!(line("replace-me-not").unwrap(), "replace-me-not");
         let old = format!("{SECRET}\nwhsec_cmVwbGFjZSBtZSB3aXRoIDI0IHRvIDY0IGJ5dGVz\n");
-        let told = variable(&old).read_webhook_secrets().unwrap_err().to_string();
-        assert!(told.contains("placeholder"), "{told}");
+        let message = variable(&old).read_webhook_secrets().unwrap_err().to_string();
+        assert!(message.contains("placeholder"), "{message}");
     }
 
     #[test]

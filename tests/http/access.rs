@@ -157,7 +157,7 @@ async fn on_loopback_only_loopback_names_are_answered() {
 #[tokio::test]
 async fn beyond_loopback_this_host_sees_everything_and_the_log_says_who_does() {
     let bench = Bench::start_with(&[], |setup| setup.set("http.listen", "0.0.0.0:0")).await;
-    let told = bench
+    let logged = bench
         .daemon
         .wait_for("who sees the page", |line| {
             line["message"]
@@ -165,7 +165,7 @@ async fn beyond_loopback_this_host_sees_everything_and_the_log_says_who_does() {
                 .is_some_and(|message| message.contains("to this host alone"))
         })
         .await;
-    assert_eq!(told["level"], "INFO");
+    assert_eq!(logged["level"], "INFO");
     let here = |path: &str, host: &str| {
         let url = format!("http://127.0.0.1:{}{path}", bench.address.port());
         bench.client.get(url).header("host", host).send()

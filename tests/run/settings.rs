@@ -187,11 +187,11 @@ async fn a_placeholder_is_refused_as_a_key_by_check_and_at_the_start() {
         .variable("AMPERSAND_API_KEY", "replace-me");
     for command in ["check", "run"] {
         let output = setup.run(command).await;
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{command}: {told}");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command}: {said}");
         assert!(
-            told.contains("environment variable AMPERSAND_API_KEY has the placeholder of an example"),
-            "{command}: {told}"
+            said.contains("environment variable AMPERSAND_API_KEY has the placeholder of an example"),
+            "{command}: {said}"
         );
         assert_plain(&output);
     }

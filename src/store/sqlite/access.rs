@@ -63,12 +63,12 @@ mod tests {
             assert_eq!(found, None);
             return;
         }
-        let told = found.unwrap();
+        let message = found.unwrap();
         let user = rustix::process::geteuid().as_raw();
-        assert!(told.contains(&format!("`{}`", file.display())), "{told}");
+        assert!(message.contains(&format!("`{}`", file.display())), "{message}");
         assert!(
-            told.contains(&format!("belongs to user {user} (mode 400)")),
-            "{told}"
+            message.contains(&format!("belongs to user {user} (mode 400)")),
+            "{message}"
         );
     }
 }
