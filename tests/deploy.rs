@@ -291,7 +291,7 @@ fn every_kind_of_attention_raises_an_alert() {
     let rules = read(deploy("monitoring/alerts.yml"));
     let expression = values_of(&rules, "expr")
         .into_iter()
-        .find(|expression| expression.contains("backfill_watch_attention"))
+        .find(|expression| expression.contains("kind!~"))
         .unwrap();
     let others: Vec<_> = expression.split('"').nth(1).unwrap().split('|').collect();
     // These have alerts of their own, by this name and a metric of theirs.
@@ -304,12 +304,14 @@ fn every_kind_of_attention_raises_an_alert() {
         ("watch_list_unreadable", "BackfillWatchListUnreadable"),
         ("watch_list_rejected_lines", "BackfillWatchListRejectedLines"),
         ("state_not_writable", "BackfillWatchStateNotWritable"),
+        ("state_removed", "BackfillWatchStateRemoved"),
+        ("state_damaged", "BackfillWatchStateDamaged"),
         ("poller_restarted", "BackfillWatchPollersCrash"),
     ] {
         assert!(others.contains(&kind), "{kind} raises two alerts");
         assert!(alerts(&rules).contains(&alert), "nothing is raised by {kind}");
     }
-    assert_eq!(others.len(), 9, "{others:?}");
+    assert_eq!(others.len(), 11, "{others:?}");
 }
 
 #[test]

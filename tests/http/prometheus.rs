@@ -250,8 +250,21 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
         })
         .await;
     assert_eq!(prometheus.alerts().await["BackfillWatchDown"], "firing");
+    let state = setup.folder().join("state/state.db");
+    damage_a_watch(&state);
     let daemon = setup.start();
+    prometheus
+        .fires("a row of the state is damaged", &["BackfillWatchStateDamaged"])
+        .await;
     prometheus.ends(&["BackfillWatchDown"]).await;
+    fs::remove_file(&state).unwrap();
+    prometheus
+        .fires("the state is removed", &["BackfillWatchStateRemoved"])
+        .await;
+    let daemon = daemon.kill().await.start();
+    prometheus
+        .ends(&["BackfillWatchStateDamaged", "BackfillWatchStateRemoved"])
+        .await;
 
     prometheus.scrape(&[]);
     prometheus
@@ -263,6 +276,13 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
 
     assert_eq!(prometheus.ever_fired().await, all, "each alert has fired here");
     prometheus.tell_table();
+}
+
+/// The state of one watch is no JSON any more.
+fn damage_a_watch(state: &Path) {
+    let database = rusqlite::Connection::open(state).unwrap();
+    let sql = "UPDATE watches SET state = '{' WHERE rowid = (SELECT min(rowid) FROM watches)";
+    assert_eq!(database.execute(sql, ()).unwrap(), 1);
 }
 
 /// No file of the daemon may grow beyond this.
