@@ -272,6 +272,7 @@ async fn life(world: &Arc<World>, memory: &Arc<Memory>, left: &mut Left) -> End 
             match action {
                 Action::Reload(knobs) => {
                     world.maybe_configured(knobs.endpoints);
+                    let before = world.knobs();
                     world.set_knobs((*knobs).clone());
                     let settings = settings(world, &knobs);
                     let applied = tokio::select! {
@@ -279,8 +280,10 @@ async fn life(world: &Arc<World>, memory: &Arc<Memory>, left: &mut Left) -> End 
                         () = world.interrupted() => return End::Crashed(left.away),
                         applied = daemon.apply(&settings, secrets()) => applied,
                     };
-                    if applied.is_ok() {
-                        world.configured(knobs.endpoints);
+                    match applied {
+                        Ok(()) => world.configured(knobs.endpoints),
+                        // The reload was refused as a whole.
+                        Err(_) => world.set_knobs(before),
                     }
                 }
                 Action::Key(project) => {
