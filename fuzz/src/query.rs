@@ -104,7 +104,7 @@ impl Pages {
         let closing = CancellationToken::new();
         closing.cancel();
         Self {
-            site: Site::new(sources, 0, closing),
+            site: Site::new(sources, closing),
             access,
             runtime,
         }
@@ -112,7 +112,7 @@ impl Pages {
 
     async fn ask(&self, request: Request<Body>) {
         let path = request.uri().path().to_owned();
-        let service = TowerToHyperService::new(self.site.on_network(Arc::clone(&self.access)));
+        let service = TowerToHyperService::new(self.site.on_network(Arc::clone(&self.access), 0));
         let response = service.call(request).await.expect("never fails");
         let status = response.status();
         let media_type = response.headers().get(header::CONTENT_TYPE).cloned();

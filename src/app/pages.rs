@@ -17,8 +17,7 @@ use crate::config::Settings;
 use crate::error::chain;
 use crate::health::Health;
 use crate::http::{
-    Access, Audience, ControlFile, ControlListener, ControlSocket, Listener, Orders, Rules, Server, Site,
-    Sources,
+    Access, Audience, ControlFile, ControlSocket, Listener, Orders, Rules, Server, Site, Sources,
 };
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
@@ -120,9 +119,6 @@ impl Pages {
         });
         let readiness = become_ready(list.clone(), Arc::clone(&self.health));
         self.tasks.spawn(readiness);
-        let max_streams = self
-            .listens
-            .map_or_else(ControlListener::max_streams, |(_, max_streams)| max_streams);
         if self.listens.is_none() && self.control.is_none() {
             return;
         }
@@ -136,10 +132,10 @@ impl Pages {
             polling: polling.clone(),
             per_operation: Arc::clone(&self.per_operation),
         };
-        let site = Site::new(sources, max_streams, closing);
-        if let (Some((address, _)), Some(access)) = (self.listens, &self.access) {
+        let site = Site::new(sources, closing);
+        if let (Some((address, max_streams)), Some(access)) = (self.listens, &self.access) {
             report_pages(address, access.audience());
-            self.server.set(site.on_network(Arc::clone(access)));
+            self.server.set(site.on_network(Arc::clone(access), max_streams));
         }
         if let Some(control) = &self.control {
             control.server.set(site.on_control_socket(orders));
@@ -195,11 +191,6 @@ impl Pages {
 fn report_pages(address: SocketAddr, audience: Audience) {
     match audience {
         Audience::All => tracing::info!(%address, "the status page is served at http://{address}/"),
-        Audience::ThisHost => tracing::info!(
-            %address,
-            "the status page is served at http://localhost:{}/ to this host alone, health and metrics to others too",
-            address.port()
-        ),
         Audience::Nobody => tracing::info!(
             %address,
             "health and metrics are served at http://{address}/; the status page needs http.token_file"

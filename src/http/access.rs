@@ -19,34 +19,12 @@ const PROBES: [&str; 2] = ["/livez", "/readyz"];
 /// What is answered to the outside without a token.
 pub(super) const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
-/// How a connection came. A request without it came from anywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// From a program of this host, over loopback.
-    ThisHost,
-    /// From anywhere else.
-    Anywhere,
-}
-
-impl Origin {
-    /// Of the connection between these addresses.
-    pub(super) fn of(local: Option<SocketAddr>, peer: SocketAddr) -> Self {
-        let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
-        match local.is_some_and(is_loopback) && is_loopback(peer) {
-            true => Self::ThisHost,
-            false => Self::Anywhere,
-        }
-    }
-}
-
-/// Who sees the status page.
+/// Who sees the status page over the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// Whoever reaches the address, with a token where one is set.
+    /// Every client, with the token where one is set.
     All,
-    /// Programs of this host alone, over loopback.
-    ThisHost,
-    /// Nobody, for want of a token.
+    /// No client: it would need a token, and none is set.
     Nobody,
 }
 
@@ -55,8 +33,6 @@ pub enum Audience {
 pub struct Access {
     /// Whether only programs of this host reach the pages.
     is_loopback: bool,
-    /// Whether programs of this host reach them over loopback among others.
-    has_loopback: bool,
     rules: RwLock<Rules>,
 }
 
@@ -86,20 +62,22 @@ impl Access {
     pub fn new(settings: &Http, address: SocketAddr) -> Result<Self, SecretError> {
         Ok(Self {
             is_loopback: address.ip().is_loopback(),
-            has_loopback: address.ip().is_unspecified(),
             rules: RwLock::new(Rules::read(settings)?),
         })
+    }
+
+    /// Whether everything is answered without a token.
+    fn is_open(&self, rules: &Rules) -> bool {
+        self.is_loopback || rules.unauthenticated == Unauthenticated::Everything
     }
 
     /// Who sees the status page by the present rules.
     #[must_use]
     pub fn audience(&self) -> Audience {
         let rules = self.rules();
-        let is_open = rules.token.is_some() || rules.unauthenticated == Unauthenticated::Everything;
-        match (self.is_loopback || is_open, self.has_loopback) {
-            (true, _) => Audience::All,
-            (false, true) => Audience::ThisHost,
-            (false, false) => Audience::Nobody,
+        match rules.token.is_some() || self.is_open(&rules) {
+            true => Audience::All,
+            false => Audience::Nobody,
         }
     }
 
@@ -144,13 +122,8 @@ impl Access {
         match rules.token {
             Some(token) if shows(headers, &token) => Ok(()),
             Some(_) => Err(Refusal::NoToken),
-            None if self.is_loopback => Ok(()),
-            None if rules.unauthenticated == Unauthenticated::Everything => Ok(()),
+            None if self.is_open(&rules) => Ok(()),
             None if OPEN.contains(&path) && request.method().is_safe() => Ok(()),
-            // As on a loopback address, where every program of this host sees everything.
-            None if request.extensions().get() == Some(&Origin::ThisHost) => {
-                hosts_are_local(request.uri(), host)
-            }
             None => Err(Refusal::NeedsTokenFile),
         }
     }
@@ -261,9 +234,8 @@ impl IntoResponse for Refusal {
             ),
             Self::NeedsTokenFile => (
                 StatusCode::FORBIDDEN,
-                "beyond loopback only /livez, /readyz and /metrics answer without a token: ask from this host at \
-                 127.0.0.1, set http.token_file, or http.allow_unauthenticated = true where everybody may see \
-                 everything",
+                "beyond loopback only /livez, /readyz and /metrics answer without a token: set http.token_file, or \
+                 http.allow_unauthenticated = true where everybody may see everything",
             ),
         };
         let needs_token = self == Self::NoToken;
@@ -289,7 +261,6 @@ mod tests {
     fn access(address: &str, token: Option<&str>, unauthenticated: Unauthenticated) -> Access {
         Access {
             is_loopback: address.parse::<IpAddr>().unwrap().is_loopback(),
-            has_loopback: address.parse::<IpAddr>().unwrap().is_unspecified(),
             rules: RwLock::new(Rules {
                 source: None,
                 token: token.map(|token| Sha256::digest(token).into()),
@@ -407,49 +378,13 @@ mod tests {
     }
 
     #[test]
-    fn this_host_sees_everything_by_a_local_name() {
-        let closed = access("0.0.0.0", None, Unauthenticated::HealthAndMetrics);
-        let from = |origin: Origin, host: &str| {
-            let request = Request::get("/").header("host", host).extension(origin);
-            closed.judge(&request.body(()).unwrap())
-        };
-        assert_eq!(from(Origin::ThisHost, "localhost:8464"), Ok(()));
-        // A page from elsewhere, through a name that leads here.
-        assert_eq!(
-            from(Origin::ThisHost, "attacker.example"),
-            Err(Refusal::ForeignHost)
-        );
-        assert_eq!(
-            from(Origin::Anywhere, "localhost:8464"),
-            Err(Refusal::NeedsTokenFile)
-        );
-        let token = access("0.0.0.0", Some("secret"), Unauthenticated::HealthAndMetrics);
-        let request = Request::get("/")
-            .header("host", "localhost")
-            .extension(Origin::ThisHost);
-        assert_eq!(token.judge(&request.body(()).unwrap()), Err(Refusal::NoToken));
-
-        let of = |local: &str, peer: &str| Origin::of(Some(local.parse().unwrap()), peer.parse().unwrap());
-        assert_eq!(of("127.0.0.1:8464", "127.0.0.1:9"), Origin::ThisHost);
-        assert_eq!(
-            of("[::ffff:127.0.0.1]:8464", "[::ffff:127.0.0.1]:9"),
-            Origin::ThisHost
-        );
-        assert_eq!(of("[::1]:8464", "[::1]:9"), Origin::ThisHost);
-        assert_eq!(of("10.0.0.7:8464", "10.0.0.7:9"), Origin::Anywhere);
-        assert_eq!(of("10.0.0.7:8464", "127.0.0.1:9"), Origin::Anywhere);
-        assert_eq!(Origin::of(None, "127.0.0.1:9".parse().unwrap()), Origin::Anywhere);
-    }
-
-    #[test]
     fn the_audience_is_who_gets_an_answer() {
         let of = |address: &str, token: Option<&str>, unauthenticated| {
             access(address, token, unauthenticated).audience()
         };
         let closed = Unauthenticated::HealthAndMetrics;
         assert_eq!(of("127.0.0.1", None, closed), Audience::All);
-        assert_eq!(of("0.0.0.0", None, closed), Audience::ThisHost);
-        assert_eq!(of("::", None, closed), Audience::ThisHost);
+        assert_eq!(of("0.0.0.0", None, closed), Audience::Nobody);
         assert_eq!(of("10.0.0.7", None, closed), Audience::Nobody);
         assert_eq!(of("10.0.0.7", Some("t"), closed), Audience::All);
         assert_eq!(of("0.0.0.0", None, Unauthenticated::Everything), Audience::All);

@@ -1,6 +1,6 @@
 //! What exists on the control socket only: reloads, and what `check` asks.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,8 +65,8 @@ pub struct Refused {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checked {
-    /// The settings file that it reads.
-    pub file: PathBuf,
+    /// The settings file that it reads, as text.
+    pub file: String,
     /// What is wrong with the settings as they are now.
     pub errors: Vec<SettingsProblem>,
     /// The watch list as it was last read.
@@ -87,8 +87,8 @@ pub struct SettingsProblem {
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListState {
-    /// The file.
-    pub path: PathBuf,
+    /// The file, as text.
+    pub path: String,
     /// Whether the file was read since this was asked for; a file system may be slow.
     pub is_read: bool,
     /// The operations that are watched.
@@ -143,11 +143,11 @@ impl SettingsProblem {
 impl ListState {
     /// The list of `snapshot`, read from `path`.
     #[must_use]
-    pub fn new(path: PathBuf, snapshot: &Snapshot, is_read: bool) -> Self {
+    pub fn new(path: &Path, snapshot: &Snapshot, is_read: bool) -> Self {
         let file = snapshot.file();
         let rejected = file.map_or(&[][..], |list| &list.rejected).iter();
         Self {
-            path,
+            path: path.display().to_string(),
             is_read,
             entries: snapshot.list.as_ref().map_or(0, |list| list.entries.len()),
             rejected_lines: file.map_or(0, |list| list.rejected_total),

@@ -14,7 +14,6 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use super::access::Origin;
 use super::listener::{Accept, BACKLOG, Serve, serve};
 use crate::core::connections::ConnectionLimits;
 use crate::error::chain;
@@ -159,11 +158,11 @@ impl Serve for ControlListener {
 impl Accept for UnixListener {
     type Stream = UnixStream;
 
-    async fn accept(&self) -> io::Result<(UnixStream, Origin)> {
+    async fn accept(&self) -> io::Result<UnixStream> {
         let (stream, _) = UnixListener::accept(self).await?;
         // A connection does not inherit it. Without it the answer is the same, and takes more memory.
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-        Ok((stream, Origin::ThisHost))
+        Ok(stream)
     }
 }
 

@@ -51,21 +51,36 @@ pub(super) struct Live {
 pub(super) struct Hub {
     snapshots: broadcast::Sender<Bytes>,
     events: broadcast::Sender<Live>,
-    readers: Arc<AtomicUsize>,
-    max_readers: usize,
 }
 
-/// A reader's seat; there are only so many.
+/// The event streams of one listener; there are only so many, so that they leave room for other clients.
+#[derive(Debug)]
+pub(super) struct Streams {
+    open: AtomicUsize,
+    max: usize,
+}
+
+impl Streams {
+    /// At most `max` at a time.
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            open: AtomicUsize::new(0),
+            max,
+        }
+    }
+}
+
+/// A reader's seat.
 #[derive(Debug)]
 pub(super) struct Seat {
-    readers: Arc<AtomicUsize>,
+    streams: Arc<Streams>,
     pub(super) snapshots: broadcast::Receiver<Bytes>,
     pub(super) events: broadcast::Receiver<Live>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.readers.fetch_sub(1, Ordering::AcqRel);
+        self.streams.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -130,27 +145,23 @@ impl From<WatchKey> for Removed {
 }
 
 impl Hub {
-    /// At most `max_readers` at a time, so that they leave room for other clients.
-    pub(super) fn new(max_readers: usize) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             snapshots: broadcast::Sender::new(SNAPSHOTS_BEHIND),
             events: broadcast::Sender::new(EVENTS_BEHIND),
-            readers: Arc::default(),
-            max_readers,
         }
     }
 
-    /// A seat, if there is one. What is told from now on comes to it.
-    pub(super) fn sit(&self) -> Option<Seat> {
-        let max = self.max_readers;
-        let taken = self
-            .readers
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |readers| {
-                (readers < max).then_some(readers + 1)
+    /// A seat, if one of `streams` is free. It receives what is sent from now on.
+    pub(super) fn sit(&self, streams: &Arc<Streams>) -> Option<Seat> {
+        let taken = streams
+            .open
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+                (open < streams.max).then_some(open + 1)
             });
         taken.ok()?;
         Some(Seat {
-            readers: Arc::clone(&self.readers),
+            streams: Arc::clone(streams),
             snapshots: self.snapshots.subscribe(),
             events: self.events.subscribe(),
         })

@@ -21,7 +21,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::access::Origin;
 use super::pace::{Pace, Paced};
 use super::places::{Places, Ticket};
 use super::socket::{Socket as ClientSocket, Stream};
@@ -131,16 +130,15 @@ pub(super) trait Accept {
     type Stream: Stream + Send + 'static;
 
     /// Waits for the next connection.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Origin)>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&self) -> io::Result<(TcpStream, Origin)> {
-        let (stream, peer) = TcpListener::accept(self).await?;
-        let origin = Origin::of(stream.local_addr().ok(), peer);
-        Ok((stream, origin))
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        Ok(stream)
     }
 }
 
@@ -160,10 +158,10 @@ pub(super) async fn serve<A: Accept>(
             () = closing.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = socket.accept(), if connections.len() < max => match accepted {
-                Ok((stream, origin)) => {
+                Ok(stream) => {
                     let ticket = admit(&places, &mut connections).await;
                     let is_crowded = ticket.place == Place::Reserved;
-                    connections.spawn(serve_one(stream, origin, pages.clone(), ticket, closing.clone()));
+                    connections.spawn(serve_one(stream, pages.clone(), ticket, closing.clone()));
                     if is_crowded {
                         // So that a request that has come with its connection is seen before the next connection.
                         tokio::task::yield_now().await;
@@ -213,7 +211,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 async fn serve_one<S: Stream>(
     stream: S,
-    origin: Origin,
     pages: TowerToHyperService<Router>,
     ticket: Ticket,
     closing: CancellationToken,
@@ -226,7 +223,6 @@ async fn serve_one<S: Stream>(
         async move {
             pace.begin_request().await;
             request.extensions_mut().insert(place);
-            request.extensions_mut().insert(origin);
             let response = pages.call(request).await?;
             Ok::<_, Infallible>(response.map(|body| Paced::new(body, pace)))
         }

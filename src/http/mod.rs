@@ -1,7 +1,7 @@
 //! The daemon's own pages: health, metrics, JSON, the event stream, the status page.
 //!
-//! Everything is read-only and takes no request body. Whoever may see what is decided in one place (`access`),
-//! before any page is looked for. The same pages are on the control socket, without tokens, with what exists there only.
+//! Over TCP everything is read-only. No page takes a request body. Who may see what is decided in one place (`access`),
+//! before any page is searched. The same pages are on the control socket, without tokens, with what exists there only.
 
 mod access;
 mod body;
@@ -30,13 +30,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,7 @@ pub use control_socket::{CONTROL_SOCKET, ControlError, ControlFile, ControlListe
 pub use listener::{BindError, Listener, Serve};
 pub use starting::Server;
 
-use hub::Hub;
+use hub::{Hub, Streams};
 use problem::Problem;
 
 /// How long an answer of the control socket may take to begin: a check reads files, then asks the API.
@@ -94,11 +94,11 @@ pub struct Site {
 }
 
 impl Site {
-    /// The pages of `sources`; event streams end when `closing` is cancelled. `max_streams` may be open at a time.
+    /// The pages of `sources`; event streams end when `closing` is cancelled.
     #[must_use]
-    pub fn new(sources: Sources, max_streams: usize, closing: CancellationToken) -> Arc<Self> {
+    pub fn new(sources: Sources, closing: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
-            hub: Hub::new(max_streams),
+            hub: Hub::new(),
             sources,
             closing,
         })
@@ -110,15 +110,16 @@ impl Site {
         closing.run_until_cancelled(self.hub.feed(&self.sources)).await;
     }
 
-    /// What answers requests over the network, by the rules of `access`.
-    pub fn on_network(self: &Arc<Self>, access: Arc<Access>) -> Router {
-        with_guard(pages(Router::new(), READ_ONLY), self, Door::Network(access))
+    /// What answers requests over the network, by the rules of `access`, with at most `max_streams` event streams.
+    pub fn on_network(self: &Arc<Self>, access: Arc<Access>, max_streams: usize) -> Router {
+        let pages = pages(Router::new(), READ_ONLY);
+        with_guard(pages, self, Door::Network(access), max_streams)
     }
 
     /// What answers requests over the control socket; reloads and checks go to `orders`.
     pub fn on_control_socket(self: &Arc<Self>, orders: Orders) -> Router {
         let pages = pages(control::routes(orders), CONTROL_METHODS);
-        with_guard(pages, self, Door::Control)
+        with_guard(pages, self, Door::Control, ControlListener::max_streams())
     }
 }
 
@@ -135,8 +136,9 @@ enum Door {
     Control,
 }
 
-fn with_guard(pages: Router<Arc<Site>>, site: &Arc<Site>, door: Door) -> Router {
+fn with_guard(pages: Router<Arc<Site>>, site: &Arc<Site>, door: Door, max_streams: usize) -> Router {
     pages
+        .layer(Extension(Arc::new(Streams::new(max_streams))))
         .layer(middleware::from_fn_with_state(door, guard))
         .with_state(Arc::clone(site))
 }

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::BoxError;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use axum::{BoxError, Extension};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::Site;
 use super::body::{PART_TIMEOUT, Parts, unlimited};
 use super::events::{cursor, refuse};
-use super::hub::{Live, Seat, event_message, snapshot};
+use super::hub::{Live, Seat, Streams, event_message, snapshot};
 use super::log_reader::LogReader;
 use super::params::Params;
 use super::problem::Problem;
@@ -24,6 +24,7 @@ const RETRY: &str = "retry: 1000\n";
 
 pub(super) async fn stream(
     State(site): State<Arc<Site>>,
+    Extension(streams): Extension<Arc<Streams>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -34,7 +35,7 @@ pub(super) async fn stream(
         .filter(|id| !id.is_empty());
     let after = cursor(last_id.or(params.last("after")))?;
     // Seated before the log is read: what is recorded from here on comes by way of the seat.
-    let Some(seat) = site.hub.sit() else {
+    let Some(seat) = site.hub.sit(&streams) else {
         let detail = "there are too many event streams; close some, or read /api/events instead";
         let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
         response

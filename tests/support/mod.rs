@@ -214,7 +214,7 @@ impl Daemon {
         let served = |line: &Line| {
             line["message"]
                 .as_str()
-                .is_some_and(|message| message.contains("status page is served"))
+                .is_some_and(|message| message.contains("served at http:"))
         };
         let line = self.wait_for("the address of the pages", served).await;
         line["address"].as_str().unwrap().parse().unwrap()
