@@ -188,18 +188,19 @@ async fn run_on(
     let control_folder = in_memory
         .is_none()
         .then(|| control_folder(&source.environment, &state_dir));
-    let pages = Pages::new(&loaded.settings, &board, control_folder).await?;
     let opening = async {
+        // They answer probes while the state is read.
+        let pages = Pages::new(&loaded.settings, &board, control_folder).await?;
         match in_memory {
-            Some(_) => Ok((Store::in_memory(), None)),
+            Some(_) => Ok((pages, Store::in_memory(), None)),
             None => {
                 let (store, threads) = systemd::while_starting(Store::open(&state_dir)).await?;
-                anyhow::Ok((store, Some(threads)))
+                anyhow::Ok((pages, store, Some(threads)))
             }
         }
     };
-    // The state may take long to check. Dropping the future stops that.
-    let (store, threads) = tokio::select! {
+    // The state may take long to check, and a file system may hang. Dropping the future stops that.
+    let (pages, store, threads) = tokio::select! {
         opened = opening => opened?,
         stop = signals.stop() => {
             tracing::info!(signal = stop.name(), "stopped while the state was being read");

@@ -83,6 +83,30 @@ async fn it_answers_without_http_and_is_gone_after_a_stop() {
 }
 
 #[tokio::test]
+async fn event_streams_leave_room_for_commands() {
+    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let setup = Setup::new(&simulator).set("http.listen", "127.0.0.1:0");
+    let daemon = start(setup).await;
+    let control = Client::builder()
+        .unix_socket(socket_of(daemon.setup()))
+        .build()
+        .unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        let stream = control.get("http://localhost/api/events/stream").send();
+        streams.push(stream.await.unwrap());
+    }
+    let refused = streams.iter().filter(|stream| stream.status() == 503).count();
+    assert_eq!(refused, 8);
+    let status = daemon.setup().run("status").await;
+    assert_eq!(status.status.code(), Some(0), "{status:?}");
+    let reloaded = reload(&daemon).await;
+    assert_eq!(reloaded.status.code(), Some(0), "{reloaded:?}");
+    drop(streams);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn tokens_do_not_apply_to_it_and_its_own_routes_are_nowhere_else() {
     let simulator = Simulator::start(Config::default()).await.unwrap();
     let setup = Setup::new(&simulator).set("http.listen", "127.0.0.1:0");
@@ -134,14 +158,14 @@ async fn tokens_do_not_apply_to_it_and_its_own_routes_are_nowhere_else() {
             &["--state-dir", &state, "--listen", &address.to_string()],
         )
         .await;
-    assert_eq!(named.status.code(), Some(1), "{named:?}");
+    assert_eq!(named.status.code(), Some(2), "{named:?}");
     assert!(text(&named.stderr).contains("token"), "{named:?}");
     // One that is configured and cannot be read is named.
     let unread = Setup::empty()
         .set("http.token_file", "/nonexistent/token")
         .run_with("status", &["--listen", &address.to_string()])
         .await;
-    assert_eq!(unread.status.code(), Some(1), "{unread:?}");
+    assert_eq!(unread.status.code(), Some(2), "{unread:?}");
     let printed = text(&unread.stderr);
     assert!(
         printed.contains("/nonexistent/token") && printed.contains("sudo"),

@@ -298,7 +298,8 @@ fn every_kind_of_attention_raises_an_alert() {
     for (kind, alert) in [
         ("api_unreachable", "BackfillWatchApiDown"),
         ("credentials_rejected", "BackfillWatchCredentialsRejected"),
-        ("operation_.*", "BackfillFailed"),
+        ("operation_failed", "BackfillFailed"),
+        ("operation_stalled", "BackfillStalled"),
         ("dead_letters", "BackfillWatchWebhookDeadLetters"),
         ("settings_rejected", "BackfillWatchConfigBroken"),
         ("watch_list_unreadable", "BackfillWatchListUnreadable"),
@@ -311,7 +312,7 @@ fn every_kind_of_attention_raises_an_alert() {
         assert!(others.contains(&kind), "{kind} raises two alerts");
         assert!(alerts(&rules).contains(&alert), "nothing is raised by {kind}");
     }
-    assert_eq!(others.len(), 11, "{others:?}");
+    assert_eq!(others.len(), 12, "{others:?}");
 }
 
 #[test]

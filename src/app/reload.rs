@@ -67,7 +67,7 @@ impl App {
                     error = chain(error.as_ref()),
                     "settings not applied; the previous settings stay active; fix them and reload again"
                 );
-                // The list and the keys are looked at all the same: they may be what was changed.
+                // The list and the keys are read all the same: they may be what was changed.
                 (self.list.reload(), Err(refused(&error)))
             }
         };
@@ -115,7 +115,8 @@ impl App {
         }
         let mut applied = self.given.differences(&loaded.given);
         applied.retain(|key| !kept.contains(&key.as_str()));
-        self.given = loaded.given;
+        let before = std::mem::replace(&mut self.given, loaded.given);
+        self.given.keep(&kept, &before);
         self.settings = settings;
         let list = self.list.set(list_settings(&self.settings));
         tracing::info!("settings reloaded");
@@ -138,7 +139,7 @@ impl App {
             Err(error) => vec![SettingsProblem::other(chain(&error))],
         };
         Checked {
-            file: self.source.file(),
+            file: self.source.file().display().to_string(),
             errors,
             watch_list: self.list_state(true),
         }
@@ -146,7 +147,7 @@ impl App {
 
     fn list_state(&self, is_read: bool) -> ListState {
         let snapshot = self.list.snapshots().borrow().clone();
-        ListState::new(self.settings.watch_list.clone(), &snapshot, is_read)
+        ListState::new(&self.settings.watch_list, &snapshot, is_read)
     }
 }
 

@@ -24,7 +24,7 @@ Examples:
 Exit codes: 0 nothing is wrong; 2 settings or watch list are wrong; with --live also 3 the API could not be
 reached and 4 an API key is rejected.";
 
-/// Check settings and watch list, and tell every problem with its place
+/// Check settings and watch list, and print every problem with its place
 ///
 /// What only the running daemon may read, such as the credentials of its unit, is asked of the daemon.
 #[derive(Debug, clap::Args)]
@@ -146,7 +146,13 @@ async fn check_list(
             if matches!(&error, ReadError::Refused { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
             {
                 match Asked::ask(daemon, false, &checkable.file).await {
-                    Ok(asked) => return list_of_daemon(&asked, out),
+                    Ok(asked) if asked.list_problems().0 == path.display().to_string() => {
+                        return list_of_daemon(&asked, out);
+                    }
+                    Ok(asked) => {
+                        let other = asked.list_problems().0;
+                        words = format!("{words}; and the daemon has another list, {other}");
+                    }
                     Err(why) => {
                         words = format!("{words}; and the daemon cannot be asked: {why:#}");
                     }

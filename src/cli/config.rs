@@ -17,7 +17,7 @@ Examples:
   backfill-watch config show
   backfill-watch config show --config ./config.toml";
 
-/// Look at the settings
+/// Show the settings
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ConfigArgs {

@@ -179,12 +179,14 @@ impl Daemon {
             return Err(self.refused(&page));
         }
         let Value::Array(listed) = page.body[name].take() else {
-            bail!("{}", self.broken("what answers there is no backfill-watch"));
+            return Err(self
+                .failure("the answer is not from backfill-watch", exit::UNREACHABLE)
+                .into());
         };
         Ok((listed, page.body["next"].as_str().map(str::to_owned)))
     }
 
-    /// The error of an answer that is none.
+    /// The error of an answer that is none: without the right token as for wrong usage, otherwise as if no daemon answered.
     pub fn refused(&self, reply: &Reply) -> anyhow::Error {
         let is_locked = [401, 403].contains(&reply.status);
         if let (true, Some(unusable)) = (is_locked, &self.unusable) {
@@ -199,15 +201,16 @@ impl Daemon {
         {
             what = format!("{what}; {error}; run this as root, for example with sudo");
         }
-        anyhow::anyhow!("{}", self.broken(&what))
+        let code = if is_locked { exit::USAGE } else { exit::UNREACHABLE };
+        self.failure(&what, code).into()
     }
 
     async fn read(&self, answer: Response) -> anyhow::Result<Reply> {
         let status = answer.status().as_u16();
-        let body = answer
-            .bytes()
-            .await
-            .with_context(|| self.broken("its answer broke off"))?;
+        let body = answer.bytes().await.map_err(|error| {
+            let what = format!("its answer broke off: {}", chain(&error.without_url()));
+            self.failure(&what, exit::UNREACHABLE)
+        })?;
         let body = serde_json::from_slice(&body).unwrap_or_default();
         Ok(Reply { status, body })
     }
@@ -228,7 +231,9 @@ impl Daemon {
         match request.send().await {
             Ok(answer) => Ok(answer),
             Err(error) if error.is_connect() => Err(self.silent().into()),
-            Err(error) => bail!("{}", self.broken(&chain(&error.without_url()))),
+            Err(error) => Err(self
+                .failure(&chain(&error.without_url()), exit::UNREACHABLE)
+                .into()),
         }
     }
 
@@ -252,11 +257,12 @@ impl Daemon {
         }
     }
 
-    fn broken(&self, what: &str) -> String {
-        match &self.way {
+    fn failure(&self, what: &str, code: u8) -> Failure {
+        let message = match &self.way {
             Way::Socket(path) => format!("the daemon at {} cannot be asked: {what}", path.display()),
             Way::Http { address, .. } => format!("the daemon at {address} cannot be asked: {what}"),
-        }
+        };
+        Failure { message, code }
     }
 }
 

@@ -134,7 +134,7 @@ fn has_events(state: &StateReader, operation: String) -> anyhow::Result<bool> {
     };
     let mut after = None;
     loop {
-        // One page looks at a bounded number of rows.
+        // One page reads a bounded number of rows.
         let page = state.events_after(after.as_ref(), 1, &filter)?;
         if !page.events.is_empty() || !page.more {
             return Ok(!page.events.is_empty());

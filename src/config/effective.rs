@@ -16,7 +16,7 @@ pub struct SettingValue {
     pub value: String,
     /// Where it was given; `None` for a default.
     pub place: Option<Place>,
-    /// Whether the key can be written into a settings file: secrets cannot.
+    /// Whether this can be written into a settings file: secrets and parts of values cannot.
     pub is_setting: bool,
 }
 
@@ -29,6 +29,8 @@ struct Noted {
     value: String,
     /// Of a secret; the place of a setting is known elsewhere.
     secret_place: Option<Place>,
+    /// Whether it is the whole value, so that it can be written into a settings file.
+    is_whole: bool,
 }
 
 impl Effective {
@@ -37,6 +39,7 @@ impl Effective {
         let noted = Noted {
             value: value.to_toml(),
             secret_place: None,
+            is_whole: true,
         };
         self.0.insert(key.to_owned(), noted);
     }
@@ -48,25 +51,33 @@ impl Effective {
         }
     }
 
+    /// This is shown of a setting whose value may be a secret.
+    pub(super) fn note_part(&mut self, key: &str, part: String) {
+        let noted = Noted {
+            value: Value::String(part).to_toml(),
+            secret_place: None,
+            is_whole: false,
+        };
+        self.0.insert(key.to_owned(), noted);
+    }
+
     /// A secret is here, which is no setting.
     pub(super) fn note_secret(&mut self, key: &str, place: Place) {
         let noted = Noted {
             value: Value::String("[REDACTED]".to_owned()).to_toml(),
             secret_place: Some(place),
+            is_whole: false,
         };
         self.0.insert(key.to_owned(), noted);
     }
 
     /// The values in the order of [`KEYS`], tables one after the other.
     pub(super) fn into_values(self, place_of: impl Fn(&str) -> Option<Place>) -> Vec<SettingValue> {
-        let values = self.0.into_iter().map(|(key, noted)| {
-            let is_setting = noted.secret_place.is_none();
-            SettingValue {
-                place: noted.secret_place.or_else(|| place_of(&key)),
-                value: noted.value,
-                key,
-                is_setting,
-            }
+        let values = self.0.into_iter().map(|(key, noted)| SettingValue {
+            place: noted.secret_place.or_else(|| place_of(&key)),
+            value: noted.value,
+            key,
+            is_setting: noted.is_whole,
         });
         let mut values: Vec<_> = values.collect();
         values.sort_by_cached_key(|value| order(&value.key));

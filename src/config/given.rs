@@ -19,6 +19,16 @@ impl Given {
         keys.retain(|key| self.0.get(*key) != new.0.get(*key));
         keys.into_iter().cloned().collect()
     }
+
+    /// The values of these keys stay as they were in `before`.
+    pub fn keep(&mut self, kept: &[&str], before: &Self) {
+        for key in kept {
+            match before.0.get(*key) {
+                Some(value) => self.0.insert((*key).to_owned(), value.clone()),
+                None => self.0.remove(*key),
+            };
+        }
+    }
 }
 
 impl fmt::Debug for Given {
@@ -45,6 +55,9 @@ mod tests {
         let after = given(&[("a", 1), ("b", 3), ("d", 4)]);
         assert_eq!(before.differences(&after), ["b", "c", "d"]);
         assert!(before.differences(&before).is_empty());
+        let mut kept = after.clone();
+        kept.keep(&["b", "c", "d"], &before);
+        assert!(before.differences(&kept).is_empty());
         assert!(!format!("{after:?}").contains('4'));
     }
 }

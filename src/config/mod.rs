@@ -39,7 +39,7 @@ pub use file::FileError;
 pub use given::Given;
 pub use http::{Http, Unauthenticated};
 pub use log::{Log, LogFormat};
-pub use places::{control_folder, control_folders};
+pub use places::{Meant, control_folder, control_folders};
 pub use poll::Poll;
 pub use secret::{SecretError, SecretSource, WebhookSecret};
 pub use settings::{Checkable, DEFAULT_PATH, Loaded, Located, Metrics, Overrides, Settings};

@@ -43,21 +43,30 @@ pub fn control_folder(environment: &Environment, state_dir: &Path) -> PathBuf {
     first_of(environment, "RUNTIME_DIRECTORY").unwrap_or_else(|| state_dir.to_owned())
 }
 
-/// The folders in which a control socket is looked for, in this order. `named` is a state directory that the command line
-/// names: its daemon is meant, and not the installed one.
+/// Which daemon a command means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meant {
+    /// The installed one, or the only one.
+    Usual,
+    /// That of a state directory or settings file which the command line names.
+    Named,
+}
+
+/// The folders in which the control socket of the daemon with this state directory is searched, in this order.
 #[must_use]
-pub fn control_folders(environment: &Environment, named: Option<&Path>, state_dir: &Path) -> Vec<PathBuf> {
-    let is_of_unit = named.is_none_or(|named| named == Path::new(defaults::STATE_DIR));
+pub fn control_folders(environment: &Environment, meant: Meant, state_dir: &Path) -> Vec<PathBuf> {
+    let is_of_unit = meant == Meant::Usual || state_dir == Path::new(defaults::STATE_DIR);
     let installed = is_of_unit.then(|| PathBuf::from(defaults::RUNTIME_DIR));
-    let mut folders: Vec<PathBuf> = named
-        .map(Path::to_owned)
+    let mut folders: Vec<PathBuf> = first_of(environment, "RUNTIME_DIRECTORY")
         .into_iter()
-        .chain(first_of(environment, "RUNTIME_DIRECTORY"))
         .chain(installed)
+        .filter(|folder| folder != state_dir)
         .collect();
-    if !folders.iter().any(|folder| folder == state_dir) {
-        folders.push(state_dir.to_owned());
-    }
+    let at = match meant {
+        Meant::Usual => folders.len(),
+        Meant::Named => 0,
+    };
+    folders.insert(at, state_dir.to_owned());
     folders
 }
 
@@ -98,8 +107,8 @@ mod tests {
             Path::new("/run/a")
         );
         assert_eq!(control_folder(&environment("relative"), state), state);
-        let folders = |environment: &Environment, named: Option<&str>, state: &str| {
-            let folders = control_folders(environment, named.map(Path::new), Path::new(state));
+        let folders = |environment: &Environment, meant: Meant, state: &str| {
+            let folders = control_folders(environment, meant, Path::new(state));
             folders
                 .iter()
                 .map(|folder| folder.display().to_string())
@@ -107,15 +116,18 @@ mod tests {
         };
         let none = Environment::default();
         assert_eq!(
-            folders(&environment("/run/a"), None, "/state"),
+            folders(&environment("/run/a"), Meant::Usual, "/state"),
             ["/run/a", "/run/backfill-watch", "/state"]
         );
-        assert_eq!(folders(&none, None, "/state"), ["/run/backfill-watch", "/state"]);
         assert_eq!(
-            folders(&environment("/run/a"), Some("/other"), "/other"),
+            folders(&none, Meant::Usual, "/state"),
+            ["/run/backfill-watch", "/state"]
+        );
+        assert_eq!(
+            folders(&environment("/run/a"), Meant::Named, "/other"),
             ["/other", "/run/a"]
         );
         let unit = "/var/lib/backfill-watch";
-        assert_eq!(folders(&none, Some(unit), unit), [unit, "/run/backfill-watch"]);
+        assert_eq!(folders(&none, Meant::Named, unit), [unit, "/run/backfill-watch"]);
     }
 }

@@ -2,7 +2,7 @@
 //! the place that it came from. Nothing is checked here but that the names exist.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -109,6 +109,8 @@ impl<'a> Raw<'a> {
             earlier.iter().find(has_name).copied()
         };
         let mut next = earlier.last().map_or(0, |last| last + 1);
+        // A second table of the same name in one file is a mistake, which is reported by its own index.
+        let mut taken = BTreeSet::new();
         let index_of = |table: &Spanned<DeValue<'_>>| {
             let name = match table.get_ref() {
                 DeValue::Table(table) => table.get("name").map(Spanned::get_ref),
@@ -118,7 +120,7 @@ impl<'a> Raw<'a> {
                 Some(DeValue::String(name)) => named(name),
                 _ => None,
             };
-            known.unwrap_or_else(|| {
+            known.filter(|index| taken.insert(*index)).unwrap_or_else(|| {
                 next += 1;
                 next - 1
             })

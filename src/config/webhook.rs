@@ -133,7 +133,7 @@ fn webhook(reader: &mut Reader<'_>, table: &str, default_name: Option<&str>, onl
     let url = url(reader, &key("url"), plain_http);
     if let Some(url) = &url {
         let shown = format!("{}/…", url.origin().ascii_serialization());
-        reader.effective.note(&key("url"), &Value::String(shown));
+        reader.effective.note_part(&key("url"), shown);
     }
     let events = events(reader, &key("events"));
     let max_in_flight = reader.count(&key("max_in_flight"), defaults::MAX_IN_FLIGHT, 1_000);

@@ -128,6 +128,8 @@ pub struct Gathering {
     pub request: RequestStage,
     /// Whether the request is repeated because it was not processed.
     pub is_repeated: bool,
+    /// When the decision is recorded at the latest, with what has come by then.
+    pub until: Span,
 }
 
 /// What an event adds from another request.
@@ -383,6 +385,7 @@ mod tests {
                     addition: Addition::Logs(Wanted::Warnings),
                     request,
                     is_repeated: false,
+                    until: self.now.into(),
                 }));
             }
             if records {

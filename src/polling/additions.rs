@@ -32,6 +32,7 @@ impl<F: Fetch> ProjectTask<F> {
             addition,
             request,
             is_repeated: false,
+            until: (now + TIMEOUT).into(),
         }));
         self.watches.set_alarm(number, Some(now + TIMEOUT));
     }
@@ -131,8 +132,18 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     fn gather_again(&mut self, number: Number, ticket: Ticket) {
+        let now = self.now();
         match self.gathering(number) {
-            Some(gathering) => gathering.request = RequestStage::Queued(ticket),
+            Some(gathering) if gathering.until.get() > now => {
+                gathering.request = RequestStage::Queued(ticket);
+                let until = gathering.until.get();
+                // The alarm may have come while the answer before was waiting to be read.
+                self.watches.set_alarm(number, Some(until));
+            }
+            Some(_) => {
+                self.gate.leave(ticket);
+                self.gathered(number);
+            }
             None => self.gate.leave(ticket),
         }
     }

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::net::UnixStream;
 
 use super::{DaemonArgs, TIMEOUT};
 use crate::cli::{Failure, exit};
-use crate::config::{Environment, Located, Overrides, Settings, control_folders};
+use crate::config::{DEFAULT_PATH, Environment, Located, Meant, Overrides, Settings, control_folders};
 use crate::http::CONTROL_SOCKET;
 
 /// A control socket that is there and cannot be opened.
@@ -67,11 +67,12 @@ pub(super) async fn search(args: &DaemonArgs, listen: Option<&str>) -> (Search, 
     if listen.is_some() {
         return (search, located);
     }
-    let named = args
-        .state_dir
-        .as_deref()
-        .map(|folder| environment.absolute(folder));
-    search.folders = control_folders(&environment, named.as_deref(), &located.state_dir);
+    let is_other = |file: &Path| environment.absolute(file) != Path::new(DEFAULT_PATH);
+    let meant = match args.state_dir.is_some() || args.config.as_deref().is_some_and(is_other) {
+        true => Meant::Named,
+        false => Meant::Usual,
+    };
+    search.folders = control_folders(&environment, meant, &located.state_dir);
     for folder in &search.folders {
         let path = folder.join(CONTROL_SOCKET);
         let error = match tokio::time::timeout(TIMEOUT, UnixStream::connect(&path)).await {

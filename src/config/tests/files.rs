@@ -85,9 +85,17 @@ fn tables_with_a_name_are_merged_by_name() {
     );
     // Within one file a name that repeats is a mistake.
     let twice = "[[webhooks]]\nname = 'd'\nurl = 'https://d/'\nsecret_file = '../secret'\n".repeat(2);
-    let errors = case.more("3.toml", &twice).usual_errors();
+    let case = case.more("3.toml", &twice);
+    let errors = case.usual_errors();
     assert!(
         errors.starts_with("conf.d/3.toml:6:8: webhooks[4].name: the name \"d\" is given twice"),
+        "{errors}"
+    );
+    // So is one that an earlier file has.
+    let twice = "[[webhooks]]\nname = 'a'\nurl = 'https://x/'\nsecret_file = '../secret'\n".repeat(2);
+    let errors = case.more("3.toml", &twice).usual_errors();
+    assert!(
+        errors.contains("conf.d/3.toml:6:8: webhooks[3].name: the name \"a\" is given twice"),
         "{errors}"
     );
 }
@@ -209,6 +217,10 @@ fn every_value_names_its_source() {
         ("\"[REDACTED]\"", "environment variable AMPERSAND_API_KEY")
     );
     assert_eq!(find("webhook.url").0, "\"https://hooks/…\"");
+    // A part of a value is no setting.
+    let loaded = case.usual(Purpose::Look).unwrap().values;
+    let url = loaded.iter().find(|value| value.key == "webhook.url").unwrap();
+    assert!(!url.is_setting);
     let all = format!("{values:?}");
     assert!(
         !all.contains("T0P") && !all.contains("hunter2") && !all.contains("whsec_"),
