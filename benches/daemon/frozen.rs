@@ -10,7 +10,7 @@ use super::measured::{Api, Daemon};
 use super::{lags_between, tell};
 
 const WATCHES: usize = 1_000;
-const LOOK: Duration = Duration::from_secs(30);
+const MEASURED_FOR: Duration = Duration::from_secs(30);
 /// No report about dropped lines takes longer.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -40,13 +40,13 @@ pub fn frozen() -> anyhow::Result<()> {
     )?;
     daemon.wait_for_polls(2 * WATCHES)?;
     let before = daemon.lags()?;
-    std::thread::sleep(LOOK);
+    std::thread::sleep(MEASURED_FOR);
     let (all, within) = lags_between(&before, &daemon.lags()?)?;
     let p99 = within(0.99);
     tell(
         &format!(
             "poll lag p99 of {:.0} polls/s with a log that nobody reads",
-            all / LOOK.as_secs_f64()
+            all / MEASURED_FOR.as_secs_f64()
         ),
         format_args!("within {p99} s"),
         "at most 0.1 s",

@@ -14,7 +14,7 @@ use super::{MEBIBYTE, lags_between, tell};
 const WATCHES: usize = 1_000;
 const READERS: usize = 1_000;
 /// Who reads nothing is disconnected after 30 s.
-const LOOK: Duration = Duration::from_secs(20);
+const MEASURED_FOR: Duration = Duration::from_secs(20);
 
 /// A thousand clients that ask for pages, streams and JSON, and read nothing of what they get.
 pub fn readers() -> anyhow::Result<()> {
@@ -52,7 +52,7 @@ pub fn readers() -> anyhow::Result<()> {
         let probe = scope.spawn(|| slowest_answer(&daemon, &is_over));
         let clients = runtime.block_on(open(&daemon, &requests));
         if clients.is_ok() {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(MEASURED_FOR);
         }
         is_over.store(true, Ordering::Relaxed);
         let slowest = probe.join().expect("it does not panic");

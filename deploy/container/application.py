@@ -15,7 +15,7 @@ with open(os.environ["WEBHOOK_SECRET_FILE"]) as file:
     SECRET = base64.b64decode(file.readline().strip().removeprefix("whsec_"))
 TOLERANCE = 5 * 60  # seconds that a callback may be old, against replays by others
 MAX_BODY = 20_000
-told = set()  # a real application keeps this in its database, beside what the event changed
+handled = set()  # a real application keeps this in its database, beside what the event changed
 
 
 def watch(operation_id, **labels):
@@ -49,8 +49,8 @@ class Callbacks(http.server.BaseHTTPRequestHandler):
         if not verified(self.headers, body):
             return self.answer(401)
         # The same event may come twice: after a time-out, say.
-        if self.headers["webhook-id"] not in told:
-            told.add(self.headers["webhook-id"])
+        if self.headers["webhook-id"] not in handled:
+            handled.add(self.headers["webhook-id"])
             event = json.loads(body)
             data = event["data"]
             print(event["type"], data.get("operationId", data["project"]), data.get("labels", {}), flush=True)

@@ -53,10 +53,10 @@ async fn survive(act: Act, words: &[&str]) -> (Daemon, Api) {
     (daemon, api)
 }
 
-/// As [`survive`], for several acts, a few at the same time; what was seen of each is checked by `check`.
+/// As [`survive`], for several named acts, a few at the same time; `check` gets the name and the daemon of each.
 async fn survive_each<const N: usize>(
-    acts: impl IntoIterator<Item = (Act, [String; N])>,
-    check: impl Fn(&Daemon),
+    acts: impl IntoIterator<Item = (String, Act, [String; N])>,
+    check: impl Fn(&str, &Daemon),
 ) {
     const AT_ONCE: usize = 3;
     let mut acts = acts.into_iter();
@@ -64,15 +64,18 @@ async fn survive_each<const N: usize>(
         let mut running = JoinSet::new();
         loop {
             while running.len() < AT_ONCE
-                && let Some((act, words)) = acts.next()
+                && let Some((name, act, words)) = acts.next()
             {
                 running.spawn_local(async move {
                     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                    survive(act, &words).await.0
+                    (name, survive(act, &words).await.0)
                 });
             }
             match running.join_next().await {
-                Some(survived) => check(&survived.unwrap()),
+                Some(survived) => {
+                    let (name, daemon) = survived.unwrap();
+                    check(&name, &daemon);
+                }
                 None => return,
             }
         }
@@ -134,9 +137,9 @@ async fn a_compressed_bomb() {
         );
         let answer = [head.as_bytes(), &bomb].concat();
         let words = format!("the content coding {coding}, which was not asked for");
-        (Act::Close(answer), [words])
+        (coding.to_owned(), Act::Close(answer), [words])
     });
-    survive_each(acts, |_| {}).await;
+    survive_each(acts, |_, _| {}).await;
 }
 
 #[tokio::test]
@@ -152,8 +155,11 @@ async fn deep_json() {
         operation("bad", "success", &format!(r#","unknown":{open}"#)),
     ];
     let words = ["not a JSON object", "the member `id` is bad"].map(str::to_owned);
-    let acts = bodies.map(|body| (Act::Close(ok("", &body)), words.clone()));
-    survive_each(acts, |_| {}).await;
+    let acts = bodies.map(|body| {
+        let name = body.chars().take(60).collect();
+        (name, Act::Close(ok("", &body)), words.clone())
+    });
+    survive_each(acts, |_, _| {}).await;
 }
 
 #[tokio::test]
@@ -173,8 +179,9 @@ async fn a_length_that_is_wrong() {
         let words = ["not HTTP", "broke off", "not a JSON object"];
         (Act::Close(odd.into_bytes()), words)
     });
-    let acts = wrong.into_iter().chain(odd);
-    survive_each(acts.map(|(act, words)| (act, words.map(str::to_owned))), |_| {}).await;
+    let acts = wrong.into_iter().chain(odd).enumerate();
+    let acts = acts.map(|(number, (act, words))| (format!("length {number}"), act, words.map(str::to_owned)));
+    survive_each(acts, |_, _| {}).await;
 }
 
 /// Each is an operation that succeeded, with one member that cannot be used.
@@ -281,11 +288,11 @@ async fn login_pages_and_proxies() {
     .map(|(status, words)| {
         let head = format!("HTTP/1.1 {status}\r\ncontent-type: text/html\r\nconnection: close\r\n");
         let page = with_length(&head, "<!doctype html><title>Sign in</title>");
-        (Act::Close(page), [words.to_owned()])
+        (status.to_owned(), Act::Close(page), [words.to_owned()])
     });
-    survive_each(acts, |daemon| {
-        assert_eq!(daemon.log.count("api.credentials_rejected"), 0);
-        assert_eq!(daemon.log.count("operation.unreachable"), 0);
+    survive_each(acts, |status, daemon| {
+        assert_eq!(daemon.log.count("api.credentials_rejected"), 0, "{status}");
+        assert_eq!(daemon.log.count("operation.unreachable"), 0, "{status}");
     })
     .await;
 }
