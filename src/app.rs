@@ -254,6 +254,8 @@ async fn run_on(
         }
         None => app.count_endings(),
     };
+    // Those who wait for an answer get one now.
+    drop(ordered);
     tokio::select! {
         () = app.stop(tasks, stopped_by.is_none()) => Ok(ending),
         stop = signals.stop() => {

@@ -92,12 +92,12 @@ async fn event_streams_leave_room_for_commands() {
         .build()
         .unwrap();
     let mut streams = Vec::new();
-    for _ in 0..16 {
+    for _ in 0..64 {
         let stream = control.get("http://localhost/api/events/stream").send();
         streams.push(stream.await.unwrap());
     }
     let refused = streams.iter().filter(|stream| stream.status() == 503).count();
-    assert_eq!(refused, 8);
+    assert_eq!(refused, 32);
     let status = daemon.setup().run("status").await;
     assert_eq!(status.status.code(), Some(0), "{status:?}");
     let reloaded = reload(&daemon).await;

@@ -57,6 +57,8 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         Reader::Daemon => "; secrets as the daemon reads them",
     };
     let settings = &checkable.settings;
+    // What is wrong with a certificate shows only when it is used.
+    app::client(&settings.ampersand).await?;
     let mut out = Output::stdout();
     out.line(&format!("settings: good ({}{by})", summary(settings)))?;
     let mut code = check_list(&checkable, &daemon, &mut out).await?;

@@ -21,6 +21,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take for what it has to do first. It answers after less.
 const LONG_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// How often a request is repeated whose connection broke, and after which time.
+const REPEATS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Which daemon is meant.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct DaemonArgs {
@@ -108,7 +112,12 @@ impl Daemon {
         if let Some(path) = search.found {
             return Self::on_socket(path);
         }
-        let Some(address) = located.http.listen else {
+        // A state directory names one daemon, and an address of the settings may be another's.
+        let address = match args.state_dir.is_none() || listen.is_some() || search.unusable.is_some() {
+            true => located.http.listen,
+            false => None,
+        };
+        let Some(address) = address else {
             if let Some(unusable) = &search.unusable {
                 return Err(unusable.failure().into());
             }
@@ -119,9 +128,12 @@ impl Daemon {
                 };
             }
             let message = format!(
-                "no daemon answers: {}, and it serves no HTTP (http.listen is \"off\"); is it running? (--config, \
-                 --state-dir and --listen say where to look){}",
+                "no daemon answers: {}{}; is it running? (--config, --state-dir and --listen say where to look){}",
                 searched(&search.folders),
+                match located.http.listen {
+                    None => ", and it serves no HTTP (http.listen is \"off\")",
+                    Some(_) => "",
+                },
                 remark(&located)
             );
             return Err(Failure {
@@ -224,16 +236,24 @@ impl Daemon {
             .client
             .request(method, format!("http://{host}{path}"))
             .timeout(timeout);
-        let request = match &self.way {
+        let mut request = match &self.way {
             Way::Http { token: Ok(token), .. } => request.bearer_auth(token.expose_secret()),
             Way::Http { .. } | Way::Socket(_) => request,
         };
-        match request.send().await {
-            Ok(answer) => Ok(answer),
-            Err(error) if error.is_connect() => Err(self.silent().into()),
-            Err(error) => Err(self
-                .failure(&chain(&error.without_url()), exit::UNREACHABLE)
-                .into()),
+        let mut repeats = 0..REPEATS;
+        loop {
+            let repeated = request.try_clone().filter(|_| repeats.next().is_some());
+            match (request.send().await, repeated) {
+                (Ok(answer), _) => return Ok(answer),
+                (Err(error), _) if error.is_connect() => return Err(self.silent().into()),
+                // A busy daemon closes idle connections for new ones. All that is asked may be asked twice.
+                (Err(error), Some(repeated)) if !error.is_timeout() => request = repeated,
+                (Err(error), _) => {
+                    let what = chain(&error.without_url());
+                    return Err(self.failure(&what, exit::UNREACHABLE).into());
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -247,8 +267,8 @@ impl Daemon {
             Way::Http {
                 address, searched, ..
             } => format!(
-                "no daemon answers at {address}{searched}: is it running, and is this its http.listen? (--config and \
-                 --listen say where to look)"
+                "no daemon answers at {address}{searched}: is it running, and is this its http.listen? (--config, \
+                 --state-dir and --listen say where to look)"
             ),
         };
         Failure {

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::ampersand::ClientError;
 use crate::app::SettingsSource;
 use crate::config::{ConfigErrors, Environment, Overrides, Settings};
 use crate::store::OpenError;
@@ -225,7 +226,7 @@ pub struct Failure {
 /// else 1.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<ConfigErrors>() || error.is::<OpenError>() {
+    if error.is::<ConfigErrors>() || error.is::<ClientError>() || error.is::<OpenError>() {
         return exit::USAGE;
     }
     error

@@ -85,6 +85,9 @@ impl<'a> Raw<'a> {
             self.sources.push(source);
             if errors.is_empty() {
                 self.add_table("", table.get_ref(), problems);
+            } else {
+                // What could be read of it still shows where the daemon is.
+                self.add_table("", table.get_ref(), &mut Problems::default());
             }
         }
         if is_syntax_wrong {

@@ -345,6 +345,15 @@ impl<'a> Reader<'a> {
         path
     }
 
+    /// Whether a part of the path that is given is such.
+    pub(super) fn has_path_with(&self, key: &str, is_such: impl Fn(&str) -> bool) -> bool {
+        let text = match self.raw.get(key) {
+            Some(Value::Text(text) | Value::String(text)) => text,
+            _ => return false,
+        };
+        text.split('/').any(is_such)
+    }
+
     fn given_path(&mut self, key: &str) -> Option<PathBuf> {
         match self.raw.get(key)? {
             Value::NotUtf8(path) => Some(PathBuf::from(path)),

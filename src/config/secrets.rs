@@ -48,12 +48,8 @@ impl Fallback {
 
 /// The file that the setting `key` names; `None` when it names none.
 pub(super) fn in_file(reader: &mut Reader<'_>, key: &str) -> Option<SecretSource> {
-    let path = reader.file(key)?;
-    // Told before anything shows the path, which here is the secret.
-    if path
-        .file_name()
-        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"whsec_"))
-    {
+    // Before anything shows the path, which here is the secret.
+    if reader.has_path_with(key, |part| part.trim_start().starts_with("whsec_")) {
         reader.fail(
             key,
             "holds a secret itself",
@@ -61,7 +57,7 @@ pub(super) fn in_file(reader: &mut Reader<'_>, key: &str) -> Option<SecretSource
         );
         return None;
     }
-    Some(SecretSource::File(path))
+    Some(SecretSource::File(reader.file(key)?))
 }
 
 /// Notes where a secret is that no setting names, if it is there.

@@ -302,6 +302,14 @@ fn a_daemon_is_found_by_settings_that_are_broken() {
     assert_eq!(found.state_dir, Path::new("/s"));
     assert_eq!(found.http.listen, Some("127.0.0.1:1".parse().unwrap()));
     assert_eq!(found.errors.unwrap().problems().len(), 2);
+    // What could be read of a file with a wrong line is known.
+    let case = Case::bare("state_dir = '/s'\n[http]\nlisten = 'off'\n[poll\n");
+    let found = located(&case);
+    assert_eq!(
+        (found.state_dir.as_path(), found.http.listen),
+        (Path::new("/s"), None)
+    );
+    assert!(found.errors.is_some());
     // Nothing of the file is known, and the environment is.
     let case = Case::bare("state_dir = ").with(&[("BACKFILL_WATCH_STATE_DIR", "/e")]);
     let found = located(&case);

@@ -154,7 +154,8 @@ pub fn api_unreachable(project: &str, since: Timestamp, trouble: Option<&str>) -
 pub fn credentials_rejected(project: &str, since: Timestamp, trouble: Option<&str>) -> Attention {
     let reason = trouble.unwrap_or("the API refuses the key");
     let message = format!("the API key is rejected: {reason}. Nothing is polled but one probe at a time.");
-    let action = "replace the API key; it is retried automatically";
+    let action = "replace the API key; one in a file is retried automatically, one in systemd's credentials or in the environment \
+                  needs a restart";
     Attention::new(AttentionKind::CredentialsRejected, message, action)
         .of_project(project)
         .since(Some(since))

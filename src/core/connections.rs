@@ -50,8 +50,8 @@ impl ConnectionLimits {
 
 const MAX_REGULAR: usize = 1_024;
 const MAX_RESERVED: usize = 32;
-const MAX_CONTROL: usize = 16;
-const MAX_CONTROL_RESERVED: usize = 4;
+const MAX_CONTROL: usize = 64;
+const MAX_CONTROL_RESERVED: usize = 8;
 
 /// A connection that was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +201,7 @@ mod tests {
             let limits = ConnectionLimits::of_control(files);
             (limits.regular, limits.reserved)
         };
-        assert_eq!(of_control(u64::MAX), (16, 4));
+        assert_eq!(of_control(u64::MAX), (64, 8));
         assert_eq!(of_control(64), (2, 2));
         assert_eq!(of_control(0), (1, 1));
     }

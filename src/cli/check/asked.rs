@@ -20,8 +20,10 @@ impl Asked {
             return Err(daemon.refused(&reply));
         }
         let of_daemon = reply.body["file"].as_str().unwrap_or_default();
-        if Path::new(of_daemon) != file {
-            bail!("it has other settings, from {of_daemon}");
+        // One file may have several names.
+        let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if canonical(Path::new(of_daemon)) != canonical(file) {
+            bail!("the daemon reads another settings file: {of_daemon}");
         }
         Ok(Self(reply.body))
     }

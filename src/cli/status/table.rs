@@ -15,7 +15,7 @@ const MAX_CELL: usize = 60;
 /// The table of `operations`, and a line that sums up.
 pub(super) fn render(operations: &[Value], now: Timestamp) -> String {
     if operations.is_empty() {
-        return "The daemon runs, and its watch list is empty.\n".to_owned();
+        return "The daemon runs and watches no operation: its watch list is empty or missing.\n".to_owned();
     }
     let has_projects = operations
         .iter()
