@@ -198,7 +198,7 @@ impl Daemon {
         Ok((listed, page.body["next"].as_str().map(str::to_owned)))
     }
 
-    /// The error of an answer that is none: without the right token as for wrong usage, otherwise as if no daemon answered.
+    /// The error of an answer that is none: without the right token it is a failure, otherwise as if no daemon answered.
     pub fn refused(&self, reply: &Reply) -> anyhow::Error {
         let is_locked = [401, 403].contains(&reply.status);
         if let (true, Some(unusable)) = (is_locked, &self.unusable) {
@@ -213,7 +213,11 @@ impl Daemon {
         {
             what = format!("{what}; {error}; run this as root, for example with sudo");
         }
-        let code = if is_locked { exit::USAGE } else { exit::UNREACHABLE };
+        let code = if is_locked {
+            exit::FAILED
+        } else {
+            exit::UNREACHABLE
+        };
         self.failure(&what, code).into()
     }
 
