@@ -20,6 +20,9 @@ const CEILING: Duration = Duration::from_secs(10 * 366 * 86_400);
 /// How many polls of a running operation follow the plain backoff before progress shapes the schedule: a rate
 /// needs two counts.
 const WARM_UP: u8 = 1;
+/// A count predicts as many times the operation's age ahead. More would leave an operation of seconds alone for a minute, since
+/// most begin slowly; less would cost long ones polls that serve better near their end.
+const FORESIGHT: f64 = 4.0;
 /// What a poll costs, as a part of the longest interval: the sleep ends when the delay expected to have piled up in
 /// it, had the operation ended, is worth a poll.
 const PRICE: f64 = 0.0133;
@@ -234,7 +237,7 @@ impl Schedule {
         match outlook.motion {
             _ if outlook.durations.is_some() => Some(wait()),
             Some(motion) if outlook.stands_still() && motion.part >= STARTING => None,
-            Some(_) => Some(wait()),
+            Some(_) => Some(wait().min(foresight(pace, outlook).max(plain.interval))),
             None => outlook.fades_in.map(|_| wait().min(plain.interval)),
         }
     }
@@ -297,6 +300,12 @@ impl Schedule {
         self.interval = Some(pace.grow(interval).into());
         interval
     }
+}
+
+/// How far ahead the count of an operation that has run for so long predicts.
+fn foresight(pace: &Pace, outlook: &Outlook) -> Duration {
+    let longest = pace.longest().as_secs_f64();
+    Duration::from_secs_f64((FORESIGHT * outlook.age.max(0.0)).min(longest))
 }
 
 /// By what a poll is dearer than [`PRICE`] where so many are left.
@@ -428,6 +437,21 @@ mod tests {
         assert!((2.0..20.0).contains(&wait(0.97, 0.001)));
         assert!(wait(0.97, 0.001) > wait(0.97, 0.01), "the faster, the closer");
         assert!(wait(0.97, 1.0) < 3.0);
+    }
+
+    #[test]
+    fn the_first_counts_of_an_operation_predict_a_few_times_its_age() {
+        let (pace, schedule) = adaptive();
+        let wait = |age: f64| {
+            let outlook = Outlook {
+                age,
+                ..moving(0.01, 0.001)
+            };
+            schedule.clone().after_answer(&pace, outlook, 0.5, &mut plenty())
+        };
+        assert!(wait(2.0) <= Duration::from_secs(10), "{:?}", wait(2.0));
+        assert!(wait(8.0) <= Duration::from_secs(39) && wait(8.0) > wait(2.0));
+        assert_eq!(wait(f64::MAX), pace.longest());
     }
 
     #[test]
