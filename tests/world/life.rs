@@ -272,18 +272,20 @@ async fn life(world: &Arc<World>, memory: &Arc<Memory>, left: &mut Left) -> End 
             match action {
                 Action::Reload(knobs) => {
                     world.maybe_configured(knobs.endpoints);
-                    let before = world.knobs();
-                    world.set_knobs((*knobs).clone());
+                    world.begin_reload((*knobs).clone());
                     let settings = settings(world, &knobs);
                     let applied = tokio::select! {
                         biased;
-                        () = world.interrupted() => return End::Crashed(left.away),
+                        () = world.interrupted() => {
+                            // The file has them, whatever became of the reload.
+                            world.end_reload(true);
+                            return End::Crashed(left.away);
+                        }
                         applied = daemon.apply(&settings, secrets()) => applied,
                     };
-                    match applied {
-                        Ok(()) => world.configured(knobs.endpoints),
-                        // The reload was refused as a whole.
-                        Err(_) => world.set_knobs(before),
+                    world.end_reload(applied.is_ok());
+                    if applied.is_ok() {
+                        world.configured(knobs.endpoints);
                     }
                 }
                 Action::Key(project) => {

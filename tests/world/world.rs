@@ -106,6 +106,8 @@ struct State {
     journal: Vec<String>,
     violation: Option<String>,
     knobs: Vec<(Duration, Knobs)>,
+    /// Those that may still be in force while a reload is under way.
+    replaced: Option<Knobs>,
     configured: [bool; 3],
     full: bool,
     writable: bool,
@@ -148,6 +150,7 @@ impl World {
                 journal: Vec::new(),
                 violation: None,
                 knobs,
+                replaced: None,
                 configured: [false; 3],
                 full: false,
                 writable: true,
@@ -277,6 +280,26 @@ impl World {
         let mut state = self.state();
         let now = state.now();
         state.knobs.push((now, knobs));
+    }
+
+    /// A reload is under way: the settings before may be in force, or these.
+    pub fn begin_reload(&self, knobs: Knobs) {
+        let mut state = self.state();
+        let (now, before) = (state.now(), state.latest().clone());
+        state.replaced = Some(before);
+        state.knobs.push((now, knobs));
+    }
+
+    /// The reload was carried out, or refused as a whole.
+    pub fn end_reload(&self, is_applied: bool) {
+        let mut state = self.state();
+        let (now, after) = (state.now(), state.latest().clone());
+        // Up to now both were possible.
+        let before = state.replaced.take();
+        state.knobs.extend(before.map(|before| (now, before)));
+        if is_applied {
+            state.knobs.push((now, after));
+        }
     }
 
     /// Which endpoints are surely configured from now on.
@@ -479,7 +502,11 @@ impl World {
         }
         let now = state.now();
         let project = PROJECTS.iter().position(|name| **name == *key.project).unwrap();
-        let most = state.latest().max_retry_after;
+        let lately = state.since(now.saturating_sub(seconds(1)));
+        let most = lately
+            .map(|knobs| knobs.max_retry_after)
+            .min()
+            .unwrap_or_default();
         let poll = &mut state.polls.get_mut(key).unwrap()[number];
         poll.end = Some(now);
         poll.kind = kind.clone();
@@ -693,7 +720,8 @@ impl State {
             .knobs
             .partition_point(|(from, _)| *from <= then)
             .saturating_sub(1);
-        self.knobs[first..].iter().map(|(_, knobs)| knobs)
+        let known = self.knobs[first..].iter().map(|(_, knobs)| knobs);
+        known.chain(&self.replaced)
     }
 
     fn check_poll(&self, key: &WatchKey, project: usize, now: Duration) -> Result<(), String> {
