@@ -427,6 +427,8 @@ fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error>
     conn.busy_timeout(BUSY)?;
     checksum::install(&conn)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise other parameters may mean another plan, and a statement is prepared for each of them again.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(conn)
 }
 
