@@ -758,7 +758,7 @@ async fn each_project_is_asked_with_its_key_of_the_moment() {
     assert_eq!(api.fetch(&watch("p")).await.outcome(), "not_found");
     assert!(matches!(
         api.last_lines(&watch("p"), Wanted::Warnings).await,
-        LogAnswer::Failed(_)
+        LogAnswer::Failed
     ));
     assert_eq!(moved.heads().len(), 2);
 
@@ -818,7 +818,7 @@ async fn a_log_that_is_throttled_says_for_how_long() {
     let answer = api.last_lines(&watch, Wanted::Warnings).await;
     let seven = Some(Duration::from_secs(7));
     assert!(
-        matches!(&answer, LogAnswer::Throttled { wait, .. } if *wait == seven),
+        matches!(&answer, LogAnswer::Throttled(wait) if *wait == seven),
         "{answer:?}"
     );
 }

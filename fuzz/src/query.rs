@@ -154,7 +154,7 @@ impl Fetch for Silent {
     }
 
     async fn last_lines(&self, _: &WatchKey, _: Wanted) -> LogAnswer {
-        LogAnswer::Lines(Vec::new())
+        LogAnswer::Found(Vec::new())
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::core::answer::{Answer, Failure, FailureClass};
+use crate::core::answer::{AdditionAnswer, Answer, Failure, FailureClass};
 
 /// A request that did not bring what was asked for. The reasons are one line each, at most about 500 bytes,
 /// and hold no secret.
@@ -42,6 +42,17 @@ impl ApiError {
     /// A failure of `class`.
     pub(super) fn failed(class: FailureClass, reason: String) -> Self {
         Self::Failed(Failure { class, reason })
+    }
+}
+
+impl<T> From<Result<T, ApiError>> for AdditionAnswer<T> {
+    fn from(read: Result<T, ApiError>) -> Self {
+        match read {
+            Ok(found) => Self::Found(found),
+            Err(ApiError::Throttled { wait, .. }) => Self::Throttled(wait),
+            Err(ApiError::Unprocessed(_)) => Self::Unprocessed,
+            Err(_) => Self::Failed,
+        }
     }
 }
 

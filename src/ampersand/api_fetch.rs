@@ -167,26 +167,19 @@ impl Fetch for ApiFetch {
                 }
                 Err(error) => Err(error.clone()),
             };
-            let error = match read {
-                Ok(lines) => {
-                    return LogAnswer::Lines(match wanted {
-                        Wanted::All => log_line::last_lines(lines, LOGS_LINES),
-                        Wanted::Warnings => log_line::last_warnings(lines, LOGS_LINES),
-                    });
-                }
-                Err(error) => error,
-            };
-            tracing::debug!(
-                operation_id = &*key.operation,
-                project = &*key.project,
-                error = chain(&error),
-                "the log of the operation cannot be read"
-            );
-            match error {
-                ApiError::Throttled { wait, reason } => LogAnswer::Throttled { wait, reason },
-                ApiError::Unprocessed(failure) => LogAnswer::Unprocessed(failure),
-                other => LogAnswer::Failed(other.to_string()),
+            if let Err(error) = &read {
+                tracing::debug!(
+                    operation_id = &*key.operation,
+                    project = &*key.project,
+                    error = chain(error),
+                    "the log of the operation cannot be read"
+                );
             }
+            let last = read.map(|lines| match wanted {
+                Wanted::All => log_line::last_lines(lines, LOGS_LINES),
+                Wanted::Warnings => log_line::last_warnings(lines, LOGS_LINES),
+            });
+            last.into()
         })
     }
 
@@ -206,21 +199,15 @@ impl Fetch for ApiFetch {
                 }
                 Err(error) => Err(error.clone()),
             };
-            let error = match read {
-                Ok(installation) => return InstallationAnswer::Known(installation),
-                Err(error) => error,
-            };
-            tracing::debug!(
-                installation_id = path.installation,
-                project,
-                error = chain(&error),
-                "the installation cannot be read"
-            );
-            match error {
-                ApiError::Throttled { wait, reason } => InstallationAnswer::Throttled { wait, reason },
-                ApiError::Unprocessed(failure) => InstallationAnswer::Unprocessed(failure),
-                other => InstallationAnswer::Failed(other.to_string()),
+            if let Err(error) = &read {
+                tracing::debug!(
+                    installation_id = path.installation,
+                    project,
+                    error = chain(error),
+                    "the installation cannot be read"
+                );
             }
+            read.into()
         })
     }
 

@@ -198,14 +198,7 @@ impl Client {
             integration,
             installation,
         } = path;
-        let url = self.url(&[
-            "projects",
-            project,
-            "integrations",
-            integration,
-            "installations",
-            installation,
-        ])?;
+        let url = self.installation_url(project, integration, installation, &[])?;
         self.ask(url, api_key, timeout, MAX_BODY)
             .await?
             .read_as(|body, mask| {
@@ -229,15 +222,7 @@ impl Client {
         page_size: u16,
         page_token: Option<&str>,
     ) -> Result<OperationsPage, ApiError> {
-        let mut url = self.url(&[
-            "projects",
-            project,
-            "integrations",
-            integration,
-            "installations",
-            installation,
-            "operations",
-        ])?;
+        let mut url = self.installation_url(project, integration, installation, &["operations"])?;
         url.query_pairs_mut()
             .append_pair("pageSize", &page_size.to_string())
             .extend_pairs(page_token.map(|token| ("pageToken", token)));
@@ -335,6 +320,25 @@ impl Client {
             now: clock::wall(),
         };
         Reply::read(response, terms, api_key).await
+    }
+
+    /// The URL of an installation, and of what is `below` it.
+    fn installation_url(
+        &self,
+        project: &str,
+        integration: &str,
+        installation: &str,
+        below: &[&str],
+    ) -> Result<Url, ApiError> {
+        let of = [
+            "projects",
+            project,
+            "integrations",
+            integration,
+            "installations",
+            installation,
+        ];
+        self.url(&[&of, below].concat())
     }
 
     /// The base URL with `segments` appended, each percent-encoded.

@@ -40,11 +40,10 @@ pub trait Fetch: Send + Sync + 'static {
     /// Asks once for an installation of a project. A script need not answer.
     fn installation(
         &self,
-        project: &str,
+        _project: &str,
         _path: &InstallationPath,
     ) -> impl Future<Output = InstallationAnswer> + Send {
-        let reason = format!("nobody was asked for an installation of project {project}");
-        async { InstallationAnswer::Failed(reason) }
+        async { InstallationAnswer::Failed }
     }
 
     /// Asks once whether the project exists. A script need not answer.

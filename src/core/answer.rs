@@ -86,54 +86,25 @@ impl Answer {
     ];
 }
 
-/// The outcome of one request for the log of an operation. It counts for pauses, and for nothing else.
-#[derive(Debug, Clone, PartialEq)]
+/// The outcome of one request for what an event adds. It counts for pauses, and for nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum LogAnswer {
-    /// The last lines that were asked for.
-    Lines(Vec<LogLine>),
-    /// 429, or 503 with a time to wait, as in [`Answer::Throttled`].
-    Throttled {
-        /// How long the API asks to be left alone, not yet capped; `None` if it gave no time.
-        wait: Option<Duration>,
-        /// What the API said, in one line.
-        reason: String,
-    },
+pub enum AdditionAnswer<T> {
+    /// What was asked for.
+    Found(T),
+    /// 429, or 503 with a time to wait: how long the API asks to be left alone, not yet capped; `None` if it gave no time.
+    Throttled(Option<Duration>),
     /// The request was not processed, and may be repeated once.
-    Unprocessed(Failure),
-    /// There is no log to be had, for this reason.
-    Failed(String),
+    Unprocessed,
+    /// It cannot be had.
+    Failed,
 }
 
-impl LogAnswer {
-    /// The lines, if there are any.
-    #[must_use]
-    pub fn into_lines(self) -> Vec<LogLine> {
-        match self {
-            Self::Lines(lines) => lines,
-            Self::Throttled { .. } | Self::Unprocessed(_) | Self::Failed(_) => Vec::new(),
-        }
-    }
-}
+/// The last lines of a log.
+pub type LogAnswer = AdditionAnswer<Vec<LogLine>>;
 
-/// The outcome of one request for an installation. It counts for pauses, and for nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
-pub enum InstallationAnswer {
-    /// What is known of it.
-    Known(Installation),
-    /// 429, or 503 with a time to wait, as in [`Answer::Throttled`].
-    Throttled {
-        /// How long the API asks to be left alone, not yet capped; `None` if it gave no time.
-        wait: Option<Duration>,
-        /// What the API said, in one line.
-        reason: String,
-    },
-    /// The request was not processed, and may be repeated once.
-    Unprocessed(Failure),
-    /// Nothing is known of it, for this reason.
-    Failed(String),
-}
+/// The state of an installation.
+pub type InstallationAnswer = AdditionAnswer<Installation>;
 
 /// The outcome of one request that asks whether a project exists.
 #[derive(Debug, Clone, PartialEq, Eq)]

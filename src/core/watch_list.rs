@@ -55,6 +55,17 @@ pub struct WatchKey {
     pub operation: Arc<str>,
 }
 
+impl WatchKey {
+    /// The key of an operation of this project.
+    #[must_use]
+    pub fn of(project: &Arc<str>, operation: &Arc<str>) -> Self {
+        Self {
+            project: Arc::clone(project),
+            operation: Arc::clone(operation),
+        }
+    }
+}
+
 impl fmt::Display for WatchKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.project, self.operation)

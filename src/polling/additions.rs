@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::project_changes::ProjectChange;
 use super::project_task::ProjectTask;
 use super::requests::Requester;
 use super::watches::Number;
 use crate::ampersand::Fetch;
-use crate::core::answer::{InstallationAnswer, LogAnswer};
+use crate::core::answer::{AdditionAnswer, InstallationAnswer, LogAnswer};
 use crate::core::event::{Event, EventType};
 use crate::core::gate::Ticket;
 use crate::core::poller::{Addition, Decided, Gathering, Poller, RequestStage};
@@ -39,35 +40,39 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// The log of an operation was asked for.
     pub(super) fn logs_answered(&mut self, number: Number, answer: LogAnswer) {
-        match answer {
-            LogAnswer::Lines(lines) => {
-                self.attach(number, |event| {
-                    if matches!(event.event_type, EventType::Failed | EventType::Stalled) {
-                        event.attach_logs(lines.clone());
-                    }
-                });
-                self.gather_next(number);
+        self.addition_answered(number, answer, |event, lines| {
+            if matches!(event.event_type, EventType::Failed | EventType::Stalled) {
+                event.attach_logs(lines.clone());
             }
-            LogAnswer::Failed(_) => self.gather_next(number),
-            LogAnswer::Throttled { wait, .. } => self.gather_after_pause(number, wait),
-            LogAnswer::Unprocessed(_) => self.gather_once_more(number),
-        }
+        });
     }
 
     /// The installation of an operation was asked for.
     pub(super) fn installation_answered(&mut self, number: Number, answer: InstallationAnswer) {
+        self.addition_answered(number, answer, |event, installation| {
+            if event.event_type == EventType::Stalled {
+                event.attach_installation(installation);
+            }
+        });
+    }
+
+    fn addition_answered<T>(
+        &mut self,
+        number: Number,
+        answer: AdditionAnswer<T>,
+        attach: impl Fn(&mut Event, &T),
+    ) {
         match answer {
-            InstallationAnswer::Known(installation) => {
-                self.attach(number, |event| {
-                    if event.event_type == EventType::Stalled {
-                        event.attach_installation(&installation);
-                    }
-                });
+            AdditionAnswer::Found(found) => {
+                if let Some(gathering) = self.gathering(number) {
+                    let events = gathering.decided.step.events.iter_mut();
+                    events.for_each(|event| attach(event, &found));
+                }
                 self.gather_next(number);
             }
-            InstallationAnswer::Failed(_) => self.gather_next(number),
-            InstallationAnswer::Throttled { wait, .. } => self.gather_after_pause(number, wait),
-            InstallationAnswer::Unprocessed(_) => self.gather_once_more(number),
+            AdditionAnswer::Failed => self.gather_next(number),
+            AdditionAnswer::Throttled(wait) => self.gather_after_pause(number, wait),
+            AdditionAnswer::Unprocessed => self.gather_once_more(number),
         }
     }
 
@@ -85,12 +90,6 @@ impl<F: Fetch> ProjectTask<F> {
         match &mut self.watches.get_mut(number)?.poller {
             Poller::Gathering(gathering) => Some(gathering),
             _ => None,
-        }
-    }
-
-    fn attach(&mut self, number: Number, attach: impl FnMut(&mut Event)) {
-        if let Some(gathering) = self.gathering(number) {
-            gathering.decided.step.events.iter_mut().for_each(attach);
         }
     }
 
@@ -112,9 +111,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// The API asks for a pause, which counts for the whole project. It may end in time.
     fn gather_after_pause(&mut self, number: Number, wait: Option<Duration>) {
-        let mut health = self.health.clone();
-        health.throttle(wait, &self.context());
-        self.set_health(health);
+        self.change_project(ProjectChange::Throttled(wait));
         let ticket = self.gate.join(Requester::Watch(number), self.now());
         self.gather_again(number, ticket);
     }

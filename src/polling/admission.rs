@@ -152,10 +152,7 @@ impl<F: Fetch> ProjectTask<F> {
             self.gate.release(pass, now);
             return;
         };
-        let key = WatchKey {
-            project: Arc::clone(&self.name),
-            operation: Arc::clone(&slot.watched.id),
-        };
+        let key = WatchKey::of(&self.name, &slot.watched.id);
         match &mut slot.poller {
             Poller::Queued { visit, .. } => {
                 if let Some(due) = visit.due.take() {

@@ -78,10 +78,7 @@ impl<F: Fetch> ProjectTask<F> {
                 continue;
             };
             if !slot.poller.is_leaving() && std::mem::take(&mut slot.watched.is_unrecorded) {
-                let key = WatchKey {
-                    project: Arc::clone(&self.name),
-                    operation: Arc::clone(&slot.watched.id),
-                };
+                let key = WatchKey::of(&self.name, &slot.watched.id);
                 states.push((key, slot.watched.watch.clone()));
                 numbers.push(number);
             }

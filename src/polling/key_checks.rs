@@ -9,7 +9,7 @@ use super::project_changes::ProjectChange;
 use super::project_task::ProjectTask;
 use super::requests::{Outcome, Reply, Requester};
 use crate::ampersand::{Fetch, NO_OPERATION};
-use crate::core::answer::{Answer, ProjectAnswer};
+use crate::core::answer::Answer;
 use crate::core::gate::Pass;
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::watch_list::WatchKey;
@@ -54,11 +54,8 @@ impl<F: Fetch> ProjectTask<F> {
             self.gate.join_front(Requester::Key, self.now());
             return;
         }
-        if let Answer::Throttled { wait, reason } = &answer {
-            self.change_project(ProjectChange::Answered(ProjectAnswer::Throttled {
-                wait: *wait,
-                reason: reason.clone(),
-            }));
+        if let Answer::Throttled { wait, .. } = &answer {
+            self.change_project(ProjectChange::Throttled(*wait));
         }
         let verdict = KeyVerdict::from(answer);
         for asker in self.key_checks.askers.drain(..) {

@@ -360,10 +360,7 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     pub(super) fn key(&self, id: &Arc<str>) -> WatchKey {
-        WatchKey {
-            project: Arc::clone(&self.name),
-            operation: Arc::clone(id),
-        }
+        WatchKey::of(&self.name, id)
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) enum HeldBack {
 pub(super) enum ProjectChange {
     /// The API was asked whether the project exists.
     Answered(ProjectAnswer),
+    /// A request other than a poll was throttled, with this time to wait.
+    Throttled(Option<Duration>),
     /// The API refuses all of several operations repeatedly.
     AllRefused,
     /// No operation is polled any more.
@@ -156,6 +158,10 @@ impl<F: Fetch> ProjectTask<F> {
         let mut health = self.health.clone();
         let events = match change {
             ProjectChange::Answered(ref answer) => health.observe_project(answer, &self.context()),
+            ProjectChange::Throttled(wait) => {
+                health.throttle(wait, &self.context());
+                Vec::new()
+            }
             ProjectChange::AllRefused => health.refuse_all(&self.context()),
             ProjectChange::NoWatches if self.watches.polled() > 0 => Vec::new(),
             ProjectChange::NoWatches => health.lose_watches(&self.context()),

@@ -17,7 +17,7 @@ use super::*;
 use crate::ampersand::Fetch;
 use crate::board::{WatchFilter, WatchView};
 use crate::clock::{self, Wall};
-use crate::core::answer::{Answer, Failure, FailureClass, InstallationAnswer, LogAnswer};
+use crate::core::answer::{Answer, InstallationAnswer, LogAnswer};
 use crate::core::event::{Event, EventType};
 use crate::core::installation::{Installation, InstallationPath};
 use crate::core::log_line::{LogLine, LogMessage, Wanted};
@@ -156,7 +156,7 @@ impl Fetch for Script {
 
     async fn last_lines(&self, _key: &WatchKey, _wanted: Wanted) -> LogAnswer {
         self.ask_for_addition("logs").await;
-        LogAnswer::Lines(vec![LogLine {
+        LogAnswer::Found(vec![LogLine {
             message: LogMessage {
                 msg: "rate limit reached".to_owned(),
                 ..LogMessage::default()
@@ -171,15 +171,9 @@ impl Fetch for Script {
             ("p", "2", "4")
         );
         match self.ask_for_addition("installation").await {
-            Some(Act::Throttle(wait)) => InstallationAnswer::Throttled {
-                wait: Some(wait),
-                reason: "429".to_owned(),
-            },
-            Some(Act::Unprocessed) => InstallationAnswer::Unprocessed(Failure {
-                class: FailureClass::Interrupted,
-                reason: "closed".to_owned(),
-            }),
-            _ => InstallationAnswer::Known(Installation {
+            Some(Act::Throttle(wait)) => InstallationAnswer::Throttled(Some(wait)),
+            Some(Act::Unprocessed) => InstallationAnswer::Unprocessed,
+            _ => InstallationAnswer::Found(Installation {
                 health_status: Some("unhealthy".to_owned()),
                 connection_status: Some("bad_credentials".to_owned()),
             }),
@@ -258,6 +252,12 @@ fn names() -> [Arc<str>; 2] {
 }
 
 impl Bench {
+    /// Whether the key of a project is shown as rejected.
+    fn has_rejected_key(&self) -> bool {
+        let projects = self.board.projects();
+        projects.iter().any(|view| view.api.rejected.is_some())
+    }
+
     fn start() -> Self {
         Self::start_with(Arc::default(), |_| {})
     }
@@ -713,13 +713,7 @@ async fn while_credentials_are_rejected_the_watch_that_was_polled_the_longest_ag
             "{probes:?}"
         );
     }
-    assert!(
-        bench
-            .board
-            .projects()
-            .iter()
-            .any(|view| view.api.rejected.is_some())
-    );
+    assert!(bench.has_rejected_key());
 }
 
 #[tokio::test(start_paused = true)]
@@ -738,16 +732,10 @@ async fn a_403_is_the_operations_own_when_another_watch_is_answered() {
         (EventType::Reachable, 3),
     ];
     assert_eq!(events, expected);
-    assert!(
-        bench
-            .board
-            .projects()
-            .iter()
-            .all(|view| view.api.rejected.is_none())
-    );
+    assert!(!bench.has_rejected_key());
 }
 
-/// Watches an operation that stands still until its stall is found, and gives the seconds until that is reported, with
+/// Watches an operation whose count does not change until its stall is found, and gives the seconds until that is reported, with
 /// its `data`, and its log lines and statuses of the installation.
 async fn stall(acts: &[(&str, &[Act])]) -> (u64, Bench, [serde_json::Value; 3]) {
     let bench = Bench::start();

@@ -216,12 +216,12 @@ impl Fetch for Api {
 
     async fn last_lines(&self, _: &WatchKey, _: Wanted) -> LogAnswer {
         tokio::time::sleep(self.0.log_latency()).await;
-        LogAnswer::Lines(Vec::new())
+        LogAnswer::Found(Vec::new())
     }
 
     async fn installation(&self, _: &str, _: &InstallationPath) -> InstallationAnswer {
         tokio::time::sleep(self.0.log_latency()).await;
-        InstallationAnswer::Known(Installation::default())
+        InstallationAnswer::Found(Installation::default())
     }
 
     async fn project_exists(&self, _: &str) -> ProjectAnswer {

@@ -21,13 +21,7 @@ async fn one_request_answers_all_who_ask_and_disturbs_no_watch() {
     // A person's question is no poll: it neither rejects the credentials nor changes a schedule.
     pass(62).await;
     assert_eq!(bench.script().gaps("a"), INTERVALS[..6]);
-    assert!(
-        bench
-            .board
-            .projects()
-            .iter()
-            .all(|view| view.api.rejected.is_none())
-    );
+    assert!(!bench.has_rejected_key());
     assert!(bench.board.check_key(&Arc::from("nowhere")).await.is_err());
     bench.stop().await;
 }
