@@ -148,11 +148,11 @@ async fn check_list(
             if matches!(&error, ReadError::Refused { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
             {
                 match Asked::ask(daemon, false, &checkable.file).await {
-                    Ok(asked) if asked.list_problems().0 == path.display().to_string() => {
+                    Ok(asked) if asked.list_path() == path.display().to_string() => {
                         return list_of_daemon(&asked, out);
                     }
                     Ok(asked) => {
-                        let other = asked.list_problems().0;
+                        let other = asked.list_path();
                         words = format!("{words}; and the daemon has another list, {other}");
                     }
                     Err(why) => {
@@ -212,7 +212,7 @@ fn print_remarks(file: &str, list: &WatchList) {
 
 /// Prints what the daemon found in its watch list.
 fn list_of_daemon(asked: &Asked, out: &mut Output) -> Result<Option<u8>, OutputError> {
-    let (path, remarks) = asked.list_problems();
+    let (path, remarks) = (asked.list_path(), asked.list_problems());
     if remarks.is_empty() {
         out.line(&format!("watch list: good (as the daemon reads it, in {path})"))?;
         return Ok(None);

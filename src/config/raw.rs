@@ -83,12 +83,14 @@ impl<'a> Raw<'a> {
             }
             is_syntax_wrong |= !errors.is_empty();
             self.sources.push(source);
-            if errors.is_empty() {
-                self.add_table("", table.get_ref(), problems);
+            // What could be read of a broken file still shows where the daemon is; its errors are enough.
+            let mut consequences = Problems::default();
+            let found = if errors.is_empty() {
+                &mut *problems
             } else {
-                // What could be read of it still shows where the daemon is.
-                self.add_table("", table.get_ref(), &mut Problems::default());
-            }
+                &mut consequences
+            };
+            self.add_table("", table.get_ref(), found);
         }
         if is_syntax_wrong {
             // What is missing now may be in the file.

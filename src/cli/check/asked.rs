@@ -33,10 +33,14 @@ impl Asked {
         problem_lines(&self.0["errors"])
     }
 
-    /// The path of its watch list, and what is wrong with it.
-    pub(super) fn list_problems(&self) -> (&str, Vec<String>) {
-        let list = &self.0["watchList"];
-        let path = list["path"].as_str().unwrap_or_default();
+    /// The path of its watch list.
+    pub(super) fn list_path(&self) -> &str {
+        self.0["watchList"]["path"].as_str().unwrap_or_default()
+    }
+
+    /// What is wrong with its watch list.
+    pub(super) fn list_problems(&self) -> Vec<String> {
+        let (list, path) = (&self.0["watchList"], self.list_path());
         let mut problems: Vec<String> = list["problem"]
             .as_str()
             .map(|problem| format!("watch list {path}: {problem}"))
@@ -52,7 +56,7 @@ impl Asked {
         if more > 0 {
             problems.push(format!("{path}: {more} more lines likewise"));
         }
-        (path, problems)
+        problems
     }
 
     /// Whether the API accepts the key of that project.
@@ -80,10 +84,9 @@ mod tests {
             "keys": [{"project": "p", "verdict": "rejected", "reason": "why"}, {"project": "q", "verdict": "good"}],
         }));
         assert_eq!(asked.errors(), ["k: is odd"]);
-        let (path, problems) = asked.list_problems();
-        assert_eq!(path, "/l");
+        assert_eq!(asked.list_path(), "/l");
         assert_eq!(
-            problems,
+            asked.list_problems(),
             [
                 "watch list /l: gone",
                 "/l:2:1: no ID",
