@@ -124,7 +124,7 @@ impl SimulatedOperation {
         self.count(self.position(elapsed))
     }
 
-    /// Whether the count stands still when `elapsed` has passed since the start.
+    /// Whether the count does not change when `elapsed` has passed since the start.
     #[must_use]
     pub fn is_stalled(&self, elapsed: Duration) -> bool {
         let (from, to) = Course::STALL;

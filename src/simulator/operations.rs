@@ -56,7 +56,7 @@ impl Run {
         self.age().1
     }
 
-    /// Whether its count stands still for now.
+    /// Whether its count does not change for now.
     pub(super) fn is_stalled(&self) -> bool {
         self.operation.is_stalled(self.age().0)
     }

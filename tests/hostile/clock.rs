@@ -114,7 +114,7 @@ async fn suspended_for_longer_than_every_limit() {
     let simulator = Simulator::start(Config::default()).await.unwrap();
     let ids = ["op-1", "op-2", "op-3"];
     for id in ids {
-        // One record in an hour: the count stands still.
+        // One record in an hour: the count does not change.
         simulator.add_waiting(SimulatedOperation::new(id, Duration::from_hours(1), 1));
     }
     // Some requests are in flight at any time.

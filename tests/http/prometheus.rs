@@ -126,7 +126,7 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     let faulty = [STANDS, "nobody-knows-it", "not an = operation"];
     replace_file(&path, &lines_of(&[&lines[..], &faulty].concat()));
     let of_list = [
-        ("an operation stands still", "BackfillStalled"),
+        ("a count does not change", "BackfillStalled"),
         ("the API does not know an operation", "BackfillLost"),
         ("a line that does not parse", "BackfillWatchListRejectedLines"),
     ];

@@ -211,12 +211,7 @@ impl Daemon {
 
     /// Where it serves its pages, once it does.
     pub async fn address(&self) -> SocketAddr {
-        let served = |line: &Line| {
-            line["message"]
-                .as_str()
-                .is_some_and(|message| message.contains("served at http:"))
-        };
-        let line = self.wait_for("the address of the pages", served).await;
+        let line = self.message("served at http:").await;
         line["address"].as_str().unwrap().parse().unwrap()
     }
 
@@ -231,6 +226,15 @@ impl Daemon {
     /// Waits for a line of the log, as [`Log::wait_for`].
     pub async fn wait_for(&self, what: &str, wanted: impl Fn(&Line) -> bool) -> Line {
         self.log.wait_for(what, wanted).await
+    }
+
+    /// Waits for a line whose message has this in it.
+    pub async fn message(&self, part: &str) -> Line {
+        let has_part = |line: &Line| {
+            let message = line["message"].as_str();
+            message.is_some_and(|message| message.contains(part))
+        };
+        self.wait_for(part, has_part).await
     }
 
     /// Waits for the event of an operation.
