@@ -23,8 +23,8 @@ use crate::board::Board;
 use crate::chance::Chance;
 use crate::clock;
 use crate::config::{
-    Ampersand, Checkable, ConfigErrors, DEFAULT_PATH, Environment, Given, Loaded, Overrides, Settings,
-    control_folder,
+    AmpersandSettings, ConfigErrors, DEFAULT_PATH, Environment, Given, LoadedSettings, Overrides, Settings,
+    SettingsCheck, control_folder,
 };
 use crate::core::gate::Limits;
 use crate::core::phase::Phase;
@@ -68,7 +68,7 @@ impl SettingsSource {
     ///
     /// # Errors
     /// Everything that is wrong with them, together.
-    pub fn load(&self) -> Result<Loaded, ConfigErrors> {
+    pub fn load(&self) -> Result<LoadedSettings, ConfigErrors> {
         Settings::load(self.path.as_deref(), &self.environment, &self.overrides)
     }
 
@@ -76,14 +76,14 @@ impl SettingsSource {
     ///
     /// # Errors
     /// Everything that is wrong with them, together.
-    pub fn load_to_look(&self) -> Result<Loaded, ConfigErrors> {
-        Settings::load_to_look(self.path.as_deref(), &self.environment, &self.overrides)
+    pub fn load_without_secrets(&self) -> Result<LoadedSettings, ConfigErrors> {
+        Settings::load_without_secrets(self.path.as_deref(), &self.environment, &self.overrides)
     }
 
     /// Reads the settings to check them.
     #[must_use]
-    pub fn check(&self) -> Checkable {
-        Settings::load_to_check(self.path.as_deref(), &self.environment, &self.overrides)
+    pub fn check(&self) -> SettingsCheck {
+        Settings::load_for_check(self.path.as_deref(), &self.environment, &self.overrides)
     }
 
     /// The file that the settings are read from, whether it is there or not.
@@ -150,7 +150,7 @@ struct Tasks {
 /// When a part cannot be built: each error says what to do about it.
 pub async fn run(
     source: SettingsSource,
-    loaded: Loaded,
+    loaded: LoadedSettings,
     log: LogHandle,
     until: Until,
 ) -> anyhow::Result<Ending> {
@@ -164,7 +164,7 @@ pub async fn run(
 /// When a part cannot be built: each error says what to do about it.
 pub async fn run_in_memory(
     source: SettingsSource,
-    loaded: Loaded,
+    loaded: LoadedSettings,
     log: LogHandle,
     until: Until,
     board: Arc<Board>,
@@ -174,7 +174,7 @@ pub async fn run_in_memory(
 
 async fn run_on(
     source: SettingsSource,
-    loaded: Loaded,
+    loaded: LoadedSettings,
     log: LogHandle,
     until: Until,
     in_memory: Option<Arc<Board>>,
@@ -268,14 +268,14 @@ async fn run_on(
 impl App {
     async fn start(
         source: SettingsSource,
-        loaded: Loaded,
+        loaded: LoadedSettings,
         log: LogHandle,
         store: Store,
         threads: Option<Threads>,
         pages: Pages,
         orders: Orders,
     ) -> anyhow::Result<(Self, Tasks)> {
-        let Loaded { settings, given, .. } = loaded;
+        let LoadedSettings { settings, given, .. } = loaded;
         let counted = pages.metrics.clone();
         let sender = tokio::task::spawn_blocking(|| Sender::new(TimeLimits::default())).await??;
         let client = client(&settings.ampersand).await?;
@@ -417,7 +417,7 @@ async fn join(tasks: &mut JoinSet<()>) {
     }
 }
 
-pub(crate) async fn client(ampersand: &Ampersand) -> anyhow::Result<Client> {
+pub(crate) async fn client(ampersand: &AmpersandSettings) -> anyhow::Result<Client> {
     let settings = ClientSettings {
         base_url: ampersand.base_url.clone(),
         request_timeout: ampersand.request_timeout,
@@ -436,14 +436,14 @@ fn list_settings(settings: &Settings) -> SourceSettings {
     }
 }
 
-pub(crate) fn limits(ampersand: &Ampersand) -> Limits {
+pub(crate) fn limits(ampersand: &AmpersandSettings) -> Limits {
     Limits {
         concurrent: ampersand.max_concurrent_requests.get(),
         per_second: ampersand.max_requests_per_second,
     }
 }
 
-pub(crate) fn key_sources(ampersand: &Ampersand) -> KeySources {
+pub(crate) fn key_sources(ampersand: &AmpersandSettings) -> KeySources {
     ampersand
         .projects
         .iter()
@@ -451,7 +451,7 @@ pub(crate) fn key_sources(ampersand: &Ampersand) -> KeySources {
         .collect()
 }
 
-pub(crate) fn project_names(ampersand: &Ampersand) -> Vec<Arc<str>> {
+pub(crate) fn project_names(ampersand: &AmpersandSettings) -> Vec<Arc<str>> {
     ampersand
         .projects
         .iter()

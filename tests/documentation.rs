@@ -98,7 +98,7 @@ fn settings_in_the_readme_load() {
         fs::write(&file, block).unwrap();
         // Secrets are not there; whether the settings themselves hold is what is asked.
         let none = Environment::default();
-        let loaded = Settings::load_to_look(Some(&file), &none, &Overrides::default());
+        let loaded = Settings::load_without_secrets(Some(&file), &none, &Overrides::default());
         let loaded = loaded.unwrap_or_else(|error| panic!("{error}\n{block}"));
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     }

@@ -10,7 +10,7 @@ use axum::http::{Request, StatusCode, header};
 use backfill_watch::ampersand::Fetch;
 use backfill_watch::board::Board;
 use backfill_watch::chance::Chance;
-use backfill_watch::config::{Environment, Overrides, Poll, Settings};
+use backfill_watch::config::{Environment, Overrides, PollSettings, Settings};
 use backfill_watch::core::answer::{Answer, LogAnswer};
 use backfill_watch::core::event::{ApiData, Event, EventType};
 use backfill_watch::core::gate::Limits;
@@ -73,7 +73,7 @@ impl Pages {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("config.toml");
         std::fs::write(&file, "").expect("a file");
-        let settings = Settings::load_to_look(Some(&file), &environment, &Overrides::default());
+        let settings = Settings::load_without_secrets(Some(&file), &environment, &Overrides::default());
         let settings = settings.expect("no settings at all are settings").settings;
         let http = settings.http;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8464));
@@ -159,7 +159,7 @@ impl Fetch for Silent {
 }
 
 /// Watches [`WATCHES`] operations for as long as the runtime lives.
-async fn watch_some(poll: &Poll, store: &Store, board: &Arc<Board>) {
+async fn watch_some(poll: &PollSettings, store: &Store, board: &Arc<Board>) {
     let project: Arc<str> = "project".into();
     let lines: String = (0..WATCHES)
         .map(|id| format!("op-{id} customer=acme\n"))

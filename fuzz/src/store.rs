@@ -14,7 +14,7 @@ use backfill_watch::core::project::{self, Moment, Project};
 use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
-use backfill_watch::store::{Change, Endpoint, EventFilter, Store, Subject};
+use backfill_watch::store::{Change, Endpoint, EventLogFilter, Store, Subject};
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
@@ -232,7 +232,7 @@ impl State {
         let sql = "UPDATE events SET time = ?1, id = ?2, type = ?3, body = ?4,
              checksum = row_checksum(row, ?2, ?3, project, operation, ?1, recorded, ?4)";
         self.damage(sql, params![time, id, event_type, body]);
-        let page = self.store.events_after(None, 10, EventFilter::default());
+        let page = self.store.events_after(None, 10, EventLogFilter::default());
         match self.runtime.block_on(page) {
             Ok(page) => {
                 for event in page.events {

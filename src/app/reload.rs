@@ -94,7 +94,7 @@ impl App {
             tracing::warn!(key = warning.key, help = warning.help, "{}", warning.problem);
         }
         let mut settings = loaded.settings;
-        let kept = settings.keep_unchangeable(&self.settings);
+        let kept = settings.keep_restart_only(&self.settings);
         let client = client(&settings.ampersand).await?;
         let rules = self.pages.read_rules(&settings).await?;
         let secrets = read_secrets(&settings.webhooks).await;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chance::Chance;
 use crate::clock;
-use crate::config::Webhook;
+use crate::config::WebhookSettings;
 use crate::core::event::EventType;
 use crate::error::chain;
 use crate::report::webhook::{Deliver, DeliveryStats, Endpoint, EndpointSettings, Stopped, same_secrets};
@@ -60,7 +60,7 @@ impl Webhooks {
     /// read keeps those it has.
     pub(super) async fn apply(
         &mut self,
-        webhooks: &[Webhook],
+        webhooks: &[WebhookSettings],
         mut secrets: Secrets,
         shutdown_timeout: Duration,
     ) -> Result<(), CommitError> {
@@ -187,7 +187,7 @@ impl Webhooks {
         }
     }
 
-    fn start(&mut self, webhook: &Webhook, settings: EndpointSettings) {
+    fn start(&mut self, webhook: &WebhookSettings, settings: EndpointSettings) {
         let name = Arc::clone(&webhook.name);
         let (settings, receiver) = watch::channel(settings);
         let stats = Arc::<DeliveryStats>::default();
@@ -222,7 +222,7 @@ impl Webhooks {
 }
 
 fn endpoint_settings(
-    webhook: &Webhook,
+    webhook: &WebhookSettings,
     secrets: Vec<SecretSlice<u8>>,
     shutdown_timeout: Duration,
 ) -> EndpointSettings {
@@ -235,7 +235,7 @@ fn endpoint_settings(
 }
 
 /// The secrets that stand in their places now.
-pub(super) async fn read_secrets(webhooks: &[Webhook]) -> Secrets {
+pub(super) async fn read_secrets(webhooks: &[WebhookSettings]) -> Secrets {
     let sources: Vec<_> = webhooks
         .iter()
         .map(|webhook| (Arc::clone(&webhook.name), webhook.secret.clone()))

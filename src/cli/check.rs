@@ -11,7 +11,7 @@ use super::daemon::DaemonArgs;
 use super::output::{self, Output, OutputError};
 use super::{Failure, SettingsArgs, exit};
 use crate::app;
-use crate::config::{Checkable, ConfigProblem, Settings};
+use crate::config::{ConfigProblem, Settings, SettingsCheck};
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::watch_list::{self, LineError, Unusable, WatchList};
 use crate::watch_list::{ReadError, read};
@@ -78,7 +78,7 @@ enum Reader {
 }
 
 /// Whether the settings are good; the daemon's word counts for the secrets that cannot be read here.
-fn judge(checkable: &Checkable, asked: Option<&anyhow::Result<Asked>>) -> anyhow::Result<Reader> {
+fn judge(checkable: &SettingsCheck, asked: Option<&anyhow::Result<Asked>>) -> anyhow::Result<Reader> {
     let Some(asked) = asked else {
         return match &checkable.errors {
             Some(errors) => Err(errors.clone().into()),
@@ -127,7 +127,7 @@ fn summary(settings: &Settings) -> String {
 }
 
 async fn check_list(
-    checkable: &Checkable,
+    checkable: &SettingsCheck,
     daemon: &DaemonArgs,
     out: &mut Output,
 ) -> Result<Option<u8>, OutputError> {

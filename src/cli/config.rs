@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::SettingsArgs;
 use super::output::{self, Output};
-use crate::config::{Loaded, SettingValue};
+use crate::config::{LoadedSettings, SettingValue};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -40,7 +40,7 @@ enum ConfigCommand {
 /// When the settings are wrong, or standard output takes no more.
 pub async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
     let ConfigCommand::Show(settings) = args.command;
-    let Loaded { warnings, values, .. } = settings.source().load_to_look()?;
+    let LoadedSettings { warnings, values, .. } = settings.source().load_without_secrets()?;
     for warning in &warnings {
         output::notice(&format!("warning: {warning}"));
     }

@@ -15,7 +15,7 @@ use super::output::{self, Output};
 use crate::clock;
 use crate::config::EventGlob;
 use crate::core::event::EventType;
-use crate::store::{Cursor, EventFilter, StateReader, StoredEvent};
+use crate::store::{Cursor, EventLogFilter, StateReader, StoredEvent};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -83,7 +83,7 @@ pub async fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
 
 fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
     let mut state = StateReader::open(dir)?;
-    let filter = EventFilter {
+    let filter = EventLogFilter {
         operation: args.operation,
         types: (!args.types.is_empty()).then(|| args.types.into_iter().flat_map(|types| types.0).collect()),
     };
@@ -128,7 +128,7 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
 
 /// Whether any event of the operation is kept, whatever its type.
 fn has_events(state: &StateReader, operation: String) -> anyhow::Result<bool> {
-    let filter = EventFilter {
+    let filter = EventLogFilter {
         operation: Some(operation),
         types: None,
     };

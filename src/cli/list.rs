@@ -16,7 +16,7 @@ use super::{AskArgs, Failure, exit};
 use crate::ampersand::ApiError;
 use crate::app;
 use crate::clock;
-use crate::config::{Ampersand, Project};
+use crate::config::{AmpersandSettings, ProjectSettings};
 use crate::core::operation::Operation;
 use crate::core::text;
 use crate::core::watch_list::accepts_id;
@@ -138,7 +138,7 @@ fn nothing(seen: usize, status: Option<&str>) -> String {
     }
 }
 
-fn failure(error: PageError, project: &Project, ampersand: &Ampersand) -> Failure {
+fn failure(error: PageError, project: &ProjectSettings, ampersand: &AmpersandSettings) -> Failure {
     let error = match error {
         PageError::Api(error) => error,
         PageError::Endless(endless) => {

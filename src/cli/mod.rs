@@ -177,7 +177,8 @@ impl AskArgs {
             project: self.project,
             ..Overrides::default()
         };
-        let loaded = Settings::load_to_ask(self.config.as_deref(), &Environment::capture(), &overrides)?;
+        let loaded =
+            Settings::load_for_requests(self.config.as_deref(), &Environment::capture(), &overrides)?;
         for warning in &loaded.warnings {
             output::notice(&format!("warning: {warning}"));
         }
@@ -207,7 +208,7 @@ impl StateArgs {
             return Ok(folder.clone());
         }
         let environment = Environment::capture();
-        Settings::load_to_look(self.config.as_deref(), &environment, &Overrides::default())
+        Settings::load_without_secrets(self.config.as_deref(), &environment, &Overrides::default())
             .map(|loaded| loaded.settings.state_dir)
     }
 }

@@ -25,7 +25,7 @@ use super::output::notice;
 use super::{AskArgs, Failure};
 use crate::app::{self, StopSignal};
 use crate::clock;
-use crate::config::Poll;
+use crate::config::PollSettings;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -63,7 +63,7 @@ pub struct WatchArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 
-    /// Poll each operation at least this often
+    /// PollSettings each operation at least this often
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     interval: Option<Duration>,
 
@@ -128,7 +128,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// At least one poll in each `interval`, and no setting that says otherwise.
-fn set_interval(poll: &mut Poll, interval: Duration) {
+fn set_interval(poll: &mut PollSettings, interval: Duration) {
     let pace = &mut poll.pace;
     pace.max_interval = interval;
     pace.initial_interval = pace.initial_interval.min(interval);

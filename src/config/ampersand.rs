@@ -36,7 +36,7 @@ const MAX_CA_FILE: usize = 1024 * 1024;
 /// How the API is reached.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Ampersand {
+pub struct AmpersandSettings {
     /// The URL that paths such as `/projects/…` are appended to, without a trailing slash (`https://host` alone
     /// keeps its own).
     pub base_url: Url,
@@ -49,20 +49,20 @@ pub struct Ampersand {
     /// PEM certificates to trust beside those of the system.
     pub ca_file: Option<PathBuf>,
     /// The projects; their names differ. The first is the default of the watch list.
-    pub projects: Vec<Project>,
+    pub projects: Vec<ProjectSettings>,
 }
 
 /// One project at Ampersand.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Project {
+pub struct ProjectSettings {
     /// Its name or ID: 1 to 128 characters of `A-Z a-z 0-9 . _ ~ -`, neither `.` nor `..`.
     pub name: Arc<str>,
     /// Where its API key stands.
     pub api_key: SecretSource,
 }
 
-impl Ampersand {
+impl AmpersandSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let seconds = 0.001..=100_000.0;
         Self {
@@ -114,7 +114,7 @@ fn base_url(reader: &mut Reader<'_>) -> Url {
 fn ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
     const KEY: &str = "ampersand.ca_file";
     let path = reader.file(KEY)?;
-    if reader.purpose == Purpose::Look {
+    if reader.purpose == Purpose::Inspect {
         return Some(path);
     }
     match read_text(&path, MAX_CA_FILE) {
@@ -136,7 +136,7 @@ fn ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-fn projects(reader: &mut Reader<'_>) -> Vec<Project> {
+fn projects(reader: &mut Reader<'_>) -> Vec<ProjectSettings> {
     let indexes = reader.raw.indexes(PROJECTS);
     let alone = reader.given_at(PROJECT).is_some();
     if reader.raw.place_of(PROJECT) == Some(Place::Flag(PROJECT_FLAG)) {
@@ -154,8 +154,8 @@ fn projects(reader: &mut Reader<'_>) -> Vec<Project> {
                                    settings file or as BACKFILL_WATCH_AMPERSAND__PROJECT";
             let help = match reader.purpose {
                 Purpose::Poll | Purpose::Check => Some(SETTING.to_owned()),
-                Purpose::Ask => Some(format!("give --project NAME, or {SETTING}")),
-                Purpose::Look => None,
+                Purpose::Request => Some(format!("give --project NAME, or {SETTING}")),
+                Purpose::Inspect => None,
             };
             if let Some(help) = help.filter(|_| !reader.problems.has_error(PROJECTS)) {
                 reader.fail(PROJECT, "no project is configured", help);
@@ -192,7 +192,7 @@ fn projects(reader: &mut Reader<'_>) -> Vec<Project> {
 }
 
 /// The one project that the command line names: as it is configured, else with the key that is for a single project.
-fn project_of_flag(reader: &mut Reader<'_>, indexes: &[usize]) -> Option<Project> {
+fn project_of_flag(reader: &mut Reader<'_>, indexes: &[usize]) -> Option<ProjectSettings> {
     let wanted = reader.name(PROJECT, MAX_NAME)?;
     let mut others = Vec::new();
     for index in indexes {
@@ -225,7 +225,7 @@ fn project_of_flag(reader: &mut Reader<'_>, indexes: &[usize]) -> Option<Project
 }
 
 /// One project, whose name and key file stand at these keys. `only` tells whether there is no other.
-fn project(reader: &mut Reader<'_>, name_key: &str, key_file: &str, only: bool) -> Option<Project> {
+fn project(reader: &mut Reader<'_>, name_key: &str, key_file: &str, only: bool) -> Option<ProjectSettings> {
     if reader.raw.get(name_key).is_none() {
         reader.fail(
             name_key,
@@ -249,7 +249,7 @@ fn project(reader: &mut Reader<'_>, name_key: &str, key_file: &str, only: bool) 
         source
     } else {
         let help = "give it an api_key_file; AMPERSAND_API_KEY is for a single project";
-        if reader.purpose != Purpose::Look {
+        if reader.purpose != Purpose::Inspect {
             reader.fail(key_file, format!("the project {shown:?} has no API key"), help);
         }
         return None;
@@ -259,5 +259,5 @@ fn project(reader: &mut Reader<'_>, name_key: &str, key_file: &str, only: bool) 
         help: "set AMPERSAND_API_KEY, or name a file with api_key_file, or pass the systemd credential ampersand-api-key",
     };
     secrets::check_api_key(reader, key_of_project, &api_key, missing);
-    Some(Project { name: name?, api_key })
+    Some(ProjectSettings { name: name?, api_key })
 }

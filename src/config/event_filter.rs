@@ -5,7 +5,7 @@ use crate::core::text::one_line;
 
 /// Which types of events a webhook is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum EventFilter {
+pub enum WebhookEventFilter {
     /// All but `operation.progress`.
     #[default]
     AllButProgress,
@@ -13,7 +13,7 @@ pub enum EventFilter {
     Globs(Vec<EventGlob>),
 }
 
-impl EventFilter {
+impl WebhookEventFilter {
     /// Whether events of this type are told.
     #[must_use]
     pub fn matches(&self, event_type: EventType) -> bool {
@@ -109,10 +109,10 @@ mod tests {
     fn the_default_leaves_progress_out() {
         let told = EventType::ALL
             .iter()
-            .filter(|event_type| EventFilter::default().matches(**event_type))
+            .filter(|event_type| WebhookEventFilter::default().matches(**event_type))
             .count();
         assert_eq!(told, EventType::ALL.len() - 1);
-        assert!(!EventFilter::default().matches(EventType::Progress));
+        assert!(!WebhookEventFilter::default().matches(EventType::Progress));
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(super) fn read_files(
         let place = Some(Place::File(path.to_owned()));
         // They are a service's, and this user asks for themselves.
         let is_unreadable = matches!(error, FileError::Unreadable(_));
-        if is_usual && is_unreadable && matches!(purpose, Purpose::Ask | Purpose::Look) {
+        if is_usual && is_unreadable && matches!(purpose, Purpose::Request | Purpose::Inspect) {
             let problem = format!("the settings are passed over: {}", chain(error));
             let help = "name a file of your own with --config, if settings are missing";
             problems.warning("", place, problem, help.to_owned());

@@ -21,7 +21,7 @@ pub enum Unauthenticated {
 /// How the daemon's own pages are served.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Http {
+pub struct HttpSettings {
     /// The address to listen on; `None` for none.
     pub listen: Option<SocketAddr>,
     /// Where the token stands that readers must show, if they must.
@@ -30,7 +30,7 @@ pub struct Http {
     pub unauthenticated: Unauthenticated,
 }
 
-impl Http {
+impl HttpSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             listen: listen(reader),

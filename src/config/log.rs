@@ -42,14 +42,14 @@ pub enum LogFormat {
 /// What is logged, and how it looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Log {
+pub struct LogSettings {
     /// How log lines look.
     pub format: LogFormat,
     /// Directives that [`EnvFilter`] parses, such as `info,backfill_watch=debug`.
     pub filter: String,
 }
 
-impl Log {
+impl LogSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             format: format(reader),

@@ -30,18 +30,20 @@ mod webhook;
 #[cfg(test)]
 mod tests;
 
-pub use ampersand::{Ampersand, Project};
+pub use ampersand::{AmpersandSettings, ProjectSettings};
 pub use effective::SettingValue;
 pub use environment::Environment;
 pub use error::{ConfigErrors, ConfigProblem, Place};
-pub use event_filter::{EventFilter, EventGlob};
+pub use event_filter::{EventGlob, WebhookEventFilter};
 pub use file::FileError;
 pub use given::Given;
-pub use http::{Http, Unauthenticated};
-pub use log::{Log, LogFormat};
-pub use places::{Meant, control_folder, control_folders};
-pub use poll::Poll;
+pub use http::{HttpSettings, Unauthenticated};
+pub use log::{LogFormat, LogSettings};
+pub use places::{DaemonTarget, control_folder, control_folders};
+pub use poll::PollSettings;
 pub use secret::{SecretError, SecretSource, WebhookSecret};
-pub use settings::{Checkable, DEFAULT_PATH, Loaded, Located, Metrics, Overrides, Settings};
+pub use settings::{
+    DEFAULT_PATH, DaemonLocation, LoadedSettings, MetricsSettings, Overrides, Settings, SettingsCheck,
+};
 pub(crate) use web_address::is_loopback;
-pub use webhook::{PlainHttp, Webhook};
+pub use webhook::{PlainHttp, WebhookSettings};

@@ -45,17 +45,17 @@ pub fn control_folder(environment: &Environment, state_dir: &Path) -> PathBuf {
 
 /// Which daemon a command means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meant {
+pub enum DaemonTarget {
     /// The installed one, or the only one.
-    Usual,
+    Default,
     /// That of a state directory or settings file which the command line names.
     Named,
 }
 
 /// The folders in which the control socket of the daemon with this state directory is searched, in this order.
 #[must_use]
-pub fn control_folders(environment: &Environment, meant: Meant, state_dir: &Path) -> Vec<PathBuf> {
-    let is_of_unit = meant == Meant::Usual || state_dir == Path::new(defaults::STATE_DIR);
+pub fn control_folders(environment: &Environment, meant: DaemonTarget, state_dir: &Path) -> Vec<PathBuf> {
+    let is_of_unit = meant == DaemonTarget::Default || state_dir == Path::new(defaults::STATE_DIR);
     let installed = is_of_unit.then(|| PathBuf::from(defaults::RUNTIME_DIR));
     let mut folders: Vec<PathBuf> = first_of(environment, "RUNTIME_DIRECTORY")
         .into_iter()
@@ -63,8 +63,8 @@ pub fn control_folders(environment: &Environment, meant: Meant, state_dir: &Path
         .filter(|folder| folder != state_dir)
         .collect();
     let at = match meant {
-        Meant::Usual => folders.len(),
-        Meant::Named => 0,
+        DaemonTarget::Default => folders.len(),
+        DaemonTarget::Named => 0,
     };
     folders.insert(at, state_dir.to_owned());
     folders
@@ -107,7 +107,7 @@ mod tests {
             Path::new("/run/a")
         );
         assert_eq!(control_folder(&environment("relative"), state), state);
-        let folders = |environment: &Environment, meant: Meant, state: &str| {
+        let folders = |environment: &Environment, meant: DaemonTarget, state: &str| {
             let folders = control_folders(environment, meant, Path::new(state));
             folders
                 .iter()
@@ -116,18 +116,21 @@ mod tests {
         };
         let none = Environment::default();
         assert_eq!(
-            folders(&environment("/run/a"), Meant::Usual, "/state"),
+            folders(&environment("/run/a"), DaemonTarget::Default, "/state"),
             ["/run/a", "/run/backfill-watch", "/state"]
         );
         assert_eq!(
-            folders(&none, Meant::Usual, "/state"),
+            folders(&none, DaemonTarget::Default, "/state"),
             ["/run/backfill-watch", "/state"]
         );
         assert_eq!(
-            folders(&environment("/run/a"), Meant::Named, "/other"),
+            folders(&environment("/run/a"), DaemonTarget::Named, "/other"),
             ["/other", "/run/a"]
         );
         let unit = "/var/lib/backfill-watch";
-        assert_eq!(folders(&none, Meant::Named, unit), [unit, "/run/backfill-watch"]);
+        assert_eq!(
+            folders(&none, DaemonTarget::Named, unit),
+            [unit, "/run/backfill-watch"]
+        );
     }
 }

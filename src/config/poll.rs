@@ -12,7 +12,7 @@ use crate::core::watch::Rules;
 /// How operations are polled.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Poll {
+pub struct PollSettings {
     /// When to poll.
     pub pace: Pace,
     /// What is told, and when.
@@ -21,7 +21,7 @@ pub struct Poll {
     pub max_retry_after: Duration,
 }
 
-impl Poll {
+impl PollSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             pace: pace(reader),

@@ -30,9 +30,9 @@ pub(super) enum Purpose {
     /// To poll: projects are wanted, and every secret is read once.
     Poll,
     /// To ask the API from a command: projects are wanted and their keys read, other secrets are not touched.
-    Ask,
+    Request,
     /// To look at a running daemon or its state: neither is touched.
-    Look,
+    Inspect,
     /// To check: as to poll, but a secret that this user cannot read may be one that the daemon can.
     Check,
 }
@@ -45,7 +45,7 @@ impl Purpose {
 
     /// Whether the state of an installed unit is meant.
     pub(super) fn wants_its_state(self) -> bool {
-        matches!(self, Self::Look | Self::Check)
+        matches!(self, Self::Inspect | Self::Check)
     }
 }
 

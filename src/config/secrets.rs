@@ -27,7 +27,7 @@ impl Fallback {
         let is_set = reader.environment.get(self.variable).is_some();
         let credstore = reader
             .credstore()
-            .filter(|_| !(is_set && reader.purpose == Purpose::Ask));
+            .filter(|_| !(is_set && reader.purpose == Purpose::Request));
         let credential = credentials
             .or(credstore)
             .map(|folder| folder.join(self.credential))
@@ -72,7 +72,7 @@ pub(super) fn note_place(reader: &mut Reader<'_>, key: &str, source: &SecretSour
 
 /// Notes an error when the API key cannot be used.
 pub(super) fn check_api_key(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
-    if reader.purpose != Purpose::Look {
+    if reader.purpose != Purpose::Inspect {
         note(reader, key, missing, source.read_line().err());
     }
 }

@@ -4,20 +4,20 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::ampersand::{Ampersand, PROJECT_FLAG};
+use super::ampersand::{AmpersandSettings, PROJECT_FLAG};
 use super::defaults;
 use super::effective::{Effective, SettingValue};
 use super::environment::Environment;
 use super::error::{ConfigErrors, ConfigProblem, Problems};
 use super::files::{FileChoice, read_files};
 use super::given::Given;
-use super::http::Http;
-use super::log::Log;
+use super::http::HttpSettings;
+use super::log::LogSettings;
 use super::places;
-use super::poll::Poll;
+use super::poll::PollSettings;
 use super::raw::{Raw, Source};
 use super::reader::{Purpose, Reader, SHORTEST};
-use super::webhook::{Webhook, webhooks};
+use super::webhook::{WebhookSettings, webhooks};
 
 /// The settings file that is read when none is named; it may be missing.
 pub const DEFAULT_PATH: &str = "/etc/backfill-watch/config.toml";
@@ -52,23 +52,23 @@ pub struct Settings {
     /// How long deliveries in flight may take when the daemon stops; may be zero.
     pub shutdown_timeout: Duration,
     /// The API and its projects.
-    pub ampersand: Ampersand,
+    pub ampersand: AmpersandSettings,
     /// How operations are polled.
-    pub poll: Poll,
+    pub poll: PollSettings,
     /// Where events are sent.
-    pub webhooks: Vec<Webhook>,
+    pub webhooks: Vec<WebhookSettings>,
     /// The daemon's own pages.
-    pub http: Http,
+    pub http: HttpSettings,
     /// The log.
-    pub log: Log,
+    pub log: LogSettings,
     /// The metrics.
-    pub metrics: Metrics,
+    pub metrics: MetricsSettings,
 }
 
 /// `[metrics]`: what is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Metrics {
+pub struct MetricsSettings {
     /// Whether each operation gets series of its own.
     pub per_operation: bool,
 }
@@ -76,7 +76,7 @@ pub struct Metrics {
 /// Settings that hold, and what is doubtful about them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Loaded {
+pub struct LoadedSettings {
     /// The settings.
     pub settings: Settings,
     /// What to tell somebody, though it stops nothing.
@@ -90,7 +90,7 @@ pub struct Loaded {
 /// Settings that are to be checked, with all that is wrong with them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Checkable {
+pub struct SettingsCheck {
     /// The settings; of use where nothing is wrong.
     pub settings: Settings,
     /// The file that they were read from, whether it is there or not.
@@ -106,11 +106,11 @@ pub struct Checkable {
 /// Where a running daemon may be found, as far as the settings say.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Located {
+pub struct DaemonLocation {
     /// Its state directory.
     pub state_dir: PathBuf,
     /// How it serves HTTP.
-    pub http: Http,
+    pub http: HttpSettings,
     /// What is wrong with the settings, so that the above may be the defaults.
     pub errors: Option<ConfigErrors>,
 }
@@ -127,7 +127,7 @@ impl Settings {
         path: Option<&Path>,
         environment: &Environment,
         overrides: &Overrides,
-    ) -> Result<Loaded, ConfigErrors> {
+    ) -> Result<LoadedSettings, ConfigErrors> {
         load(&choice(path), environment, overrides, Purpose::Poll)
     }
 
@@ -137,12 +137,12 @@ impl Settings {
     ///
     /// # Errors
     /// Everything else that is wrong, together.
-    pub fn load_to_look(
+    pub fn load_without_secrets(
         path: Option<&Path>,
         environment: &Environment,
         overrides: &Overrides,
-    ) -> Result<Loaded, ConfigErrors> {
-        load(&choice(path), environment, overrides, Purpose::Look)
+    ) -> Result<LoadedSettings, ConfigErrors> {
+        load(&choice(path), environment, overrides, Purpose::Inspect)
     }
 
     /// As [`Settings::load`], for commands that ask the API and serve nobody: of the secrets only API keys are read,
@@ -151,23 +151,27 @@ impl Settings {
     ///
     /// # Errors
     /// Everything else that is wrong, together.
-    pub fn load_to_ask(
+    pub fn load_for_requests(
         path: Option<&Path>,
         environment: &Environment,
         overrides: &Overrides,
-    ) -> Result<Loaded, ConfigErrors> {
-        load(&choice(path), environment, overrides, Purpose::Ask)
+    ) -> Result<LoadedSettings, ConfigErrors> {
+        load(&choice(path), environment, overrides, Purpose::Request)
     }
 
     /// As [`Settings::load`], for a command that checks them. Nothing that is wrong is an error of this function.
     #[must_use]
-    pub fn load_to_check(path: Option<&Path>, environment: &Environment, overrides: &Overrides) -> Checkable {
+    pub fn load_for_check(
+        path: Option<&Path>,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> SettingsCheck {
         let choice = choice(path);
         let found = read(&choice, environment, overrides, Purpose::Check);
         let (warnings, unread, errors) = found.problems.part();
         // Most of what is doubtful is a consequence of what is wrong.
         let warnings = if errors.is_some() { Vec::new() } else { warnings };
-        Checkable {
+        SettingsCheck {
             settings: found.settings,
             file: environment.absolute(choice.path()),
             warnings,
@@ -178,9 +182,9 @@ impl Settings {
 
     /// Finds the daemon of these settings, also where they are broken.
     #[must_use]
-    pub fn locate(path: Option<&Path>, environment: &Environment, overrides: &Overrides) -> Located {
-        let found = read(&choice(path), environment, overrides, Purpose::Look);
-        Located {
+    pub fn locate(path: Option<&Path>, environment: &Environment, overrides: &Overrides) -> DaemonLocation {
+        let found = read(&choice(path), environment, overrides, Purpose::Inspect);
+        DaemonLocation {
             state_dir: found.settings.state_dir,
             http: found.settings.http,
             errors: found.problems.part().2,
@@ -188,7 +192,7 @@ impl Settings {
     }
 
     /// Takes the values that cannot change while the daemon runs from `running`, and names those that were others.
-    pub fn keep_unchangeable(&mut self, running: &Self) -> Vec<&'static str> {
+    pub fn keep_restart_only(&mut self, running: &Self) -> Vec<&'static str> {
         let mut kept = Vec::new();
         if self.state_dir != running.state_dir {
             self.state_dir.clone_from(&running.state_dir);
@@ -228,12 +232,12 @@ impl Settings {
             }),
             retention: reader.duration("retention", defaults::RETENTION, SHORTEST),
             shutdown_timeout: reader.duration("shutdown_timeout", defaults::SHUTDOWN_TIMEOUT, Duration::ZERO),
-            ampersand: Ampersand::read(reader),
-            poll: Poll::read(reader),
+            ampersand: AmpersandSettings::read(reader),
+            poll: PollSettings::read(reader),
             webhooks: webhooks(reader),
-            http: Http::read(reader),
-            log: Log::read(reader),
-            metrics: Metrics {
+            http: HttpSettings::read(reader),
+            log: LogSettings::read(reader),
+            metrics: MetricsSettings {
                 per_operation: reader.boolean("metrics.per_operation", false),
             },
         }
@@ -249,11 +253,11 @@ pub(super) fn load(
     environment: &Environment,
     overrides: &Overrides,
     purpose: Purpose,
-) -> Result<Loaded, ConfigErrors> {
+) -> Result<LoadedSettings, ConfigErrors> {
     let found = read(choice, environment, overrides, purpose);
     match found.problems.part() {
         (_, _, Some(errors)) => Err(errors),
-        (warnings, _, None) => Ok(Loaded {
+        (warnings, _, None) => Ok(LoadedSettings {
             settings: found.settings,
             warnings,
             values: found.values,

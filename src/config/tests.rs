@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{ConfigErrors, Environment, Loaded, Overrides, Settings};
+use super::{ConfigErrors, Environment, LoadedSettings, Overrides, Settings};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// What the shortest settings that hold need.
@@ -65,7 +65,7 @@ impl Case {
         self.variables.iter().cloned().collect()
     }
 
-    fn load(&self) -> Result<Loaded, ConfigErrors> {
+    fn load(&self) -> Result<LoadedSettings, ConfigErrors> {
         Settings::load(
             Some(&self.path("config.toml")),
             &self.environment(),
@@ -247,8 +247,9 @@ token_file = "nowhere"
 "#,
     );
     assert_eq!(case.load().unwrap_err().problems().len(), 4);
-    let look =
-        |case: &Case, path: &Path| Settings::load_to_look(Some(path), &case.environment(), &case.overrides);
+    let look = |case: &Case, path: &Path| {
+        Settings::load_without_secrets(Some(path), &case.environment(), &case.overrides)
+    };
     let settings = look(&case, &case.path("config.toml")).unwrap().settings;
     assert_eq!(settings.ampersand.projects.len(), 1);
     assert!(settings.http.token.unwrap().read_line().is_err());
@@ -276,12 +277,12 @@ token_file = "nowhere"
 fn what_cannot_change_while_running_is_kept_and_named() {
     let old = Case::new("").settings();
     let mut same = Case::new("watch_list = 'other'\n[http]\nlisten = '127.0.0.1:8464'").settings();
-    assert!(same.keep_unchangeable(&old).is_empty());
+    assert!(same.keep_restart_only(&old).is_empty());
     let mut other =
         Case::new("state_dir = 'other'\n[http]\nlisten = 'off'\n[log]\nformat = 'json'\nfilter = 'debug'")
             .settings();
     let kept = ["state_dir", "http.listen", "log.format"];
-    assert_eq!(other.keep_unchangeable(&old), kept);
+    assert_eq!(other.keep_restart_only(&old), kept);
     assert_eq!(
         (&other.state_dir, other.http.listen, other.log.format),
         (&old.state_dir, old.http.listen, old.log.format)
@@ -321,7 +322,7 @@ fn a_daemon_is_found_by_settings_that_are_broken() {
 fn a_check_sets_secrets_aside_that_cannot_be_read_here() {
     let check = |case: &Case| {
         let file = case.path("config.toml");
-        Settings::load_to_check(Some(&file), &case.environment(), &case.overrides)
+        Settings::load_for_check(Some(&file), &case.environment(), &case.overrides)
     };
     let case = Case::bare(
         "[ampersand]\nproject = 'p'\n[webhook]\nurl = 'https://h.example'\nsecret_file = 'nowhere'",

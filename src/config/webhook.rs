@@ -8,7 +8,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::defaults;
-use super::event_filter::{EventFilter, EventGlob};
+use super::event_filter::{EventGlob, WebhookEventFilter};
 use super::raw::WEBHOOK_SECRET_VARIABLE;
 use super::reader::{Purpose, Reader};
 use super::secret::SecretSource;
@@ -36,7 +36,7 @@ pub enum PlainHttp {
 /// One endpoint that events are sent to.
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct Webhook {
+pub struct WebhookSettings {
     /// What the endpoint is known by, also across changes of its URL: 1 to 64 characters of `A-Z a-z 0-9 . _ ~ -`.
     pub name: Arc<str>,
     /// Where events are posted to. It may hold a secret, so show no more than its host.
@@ -44,7 +44,7 @@ pub struct Webhook {
     /// Where the secrets stand that sign.
     pub secret: SecretSource,
     /// Which events are sent.
-    pub events: EventFilter,
+    pub events: WebhookEventFilter,
     /// How many deliveries may be under way.
     pub max_in_flight: NonZeroUsize,
     /// How many events may wait.
@@ -53,9 +53,9 @@ pub struct Webhook {
     pub plain_http: PlainHttp,
 }
 
-impl fmt::Debug for Webhook {
+impl fmt::Debug for WebhookSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Webhook")
+        f.debug_struct("WebhookSettings")
             .field("name", &self.name)
             .field(
                 "url",
@@ -71,7 +71,7 @@ impl fmt::Debug for Webhook {
 }
 
 /// All webhooks; their names differ.
-pub(super) fn webhooks(reader: &mut Reader<'_>) -> Vec<Webhook> {
+pub(super) fn webhooks(reader: &mut Reader<'_>) -> Vec<WebhookSettings> {
     let indexes = reader.raw.indexes("webhooks");
     if !reader.raw.has_table("webhook") {
         let only = indexes.len() == 1;
@@ -110,7 +110,12 @@ pub(super) fn webhooks(reader: &mut Reader<'_>) -> Vec<Webhook> {
         .collect()
 }
 
-fn webhook(reader: &mut Reader<'_>, table: &str, default_name: Option<&str>, only: bool) -> Option<Webhook> {
+fn webhook(
+    reader: &mut Reader<'_>,
+    table: &str,
+    default_name: Option<&str>,
+    only: bool,
+) -> Option<WebhookSettings> {
     let key = |name: &str| format!("{table}.{name}");
     let name_key = key("name");
     let name = match default_name {
@@ -139,7 +144,7 @@ fn webhook(reader: &mut Reader<'_>, table: &str, default_name: Option<&str>, onl
     let max_in_flight = reader.count(&key("max_in_flight"), defaults::MAX_IN_FLIGHT, 1_000);
     let max_backlog = reader.count(&key("max_backlog"), defaults::MAX_BACKLOG, 100_000_000);
     let secret = secret(reader, &key("secret_file"), name.as_deref(), only)?;
-    Some(Webhook {
+    Some(WebhookSettings {
         name: name?,
         url: url?,
         secret,
@@ -169,9 +174,9 @@ fn url(reader: &mut Reader<'_>, key: &str, plain_http: PlainHttp) -> Option<Url>
     Some(url)
 }
 
-fn events(reader: &mut Reader<'_>, key: &str) -> EventFilter {
+fn events(reader: &mut Reader<'_>, key: &str) -> WebhookEventFilter {
     let Some(texts) = reader.list(key) else {
-        let default = EventFilter::default();
+        let default = WebhookEventFilter::default();
         let types = EventType::ALL
             .iter()
             .copied()
@@ -188,7 +193,7 @@ fn events(reader: &mut Reader<'_>, key: &str) -> EventFilter {
             Err((problem, help)) => reader.fail(key, problem, help),
         }
     }
-    EventFilter::Globs(globs)
+    WebhookEventFilter::Globs(globs)
 }
 
 fn secret(reader: &mut Reader<'_>, key: &str, name: Option<&str>, only: bool) -> Option<SecretSource> {

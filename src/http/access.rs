@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::problem::Problem;
-use crate::config::{Http, SecretError, SecretSource, Unauthenticated};
+use crate::config::{HttpSettings, SecretError, SecretSource, Unauthenticated};
 use crate::error::chain;
 
 /// What probes ask for: never behind the token.
@@ -59,7 +59,7 @@ impl Access {
     ///
     /// # Errors
     /// When there is no token where one is configured.
-    pub fn new(settings: &Http, address: SocketAddr) -> Result<Self, SecretError> {
+    pub fn new(settings: &HttpSettings, address: SocketAddr) -> Result<Self, SecretError> {
         Ok(Self {
             is_loopback: address.ip().is_loopback(),
             rules: RwLock::new(Rules::read(settings)?),
@@ -138,7 +138,7 @@ impl Rules {
     ///
     /// # Errors
     /// When there is no token where one is configured.
-    pub fn read(settings: &Http) -> Result<Self, SecretError> {
+    pub fn read(settings: &HttpSettings) -> Result<Self, SecretError> {
         Ok(Self {
             source: settings.token.clone(),
             token: settings.token.as_ref().map(read_token).transpose()?,

@@ -13,7 +13,7 @@ use super::json_list::JsonList;
 use super::log_reader::LogReader;
 use super::params::Params;
 use super::problem::Problem;
-use crate::store::{Cursor, EventFilter, EventsError};
+use crate::store::{Cursor, EventLogFilter, EventsError};
 
 /// The most events of one answer; each has at most 20 kB.
 const MAX: usize = 1_000;
@@ -27,7 +27,7 @@ pub(super) async fn page(
     let after = cursor(params.last("after"))?;
     let store = site.sources.store.clone();
     let page = Page {
-        log: LogReader::new(store, after, EventFilter::default()),
+        log: LogReader::new(store, after, EventLogFilter::default()),
         wanted: limit,
         list: JsonList::new("events"),
     };
@@ -125,7 +125,7 @@ mod tests {
             store.commit(&change).await.unwrap();
         }
         let mut page = Page {
-            log: LogReader::new(store.clone(), None, EventFilter::default()),
+            log: LogReader::new(store.clone(), None, EventLogFilter::default()),
             wanted: 20,
             list: JsonList::new("events"),
         };
@@ -145,7 +145,7 @@ mod tests {
             "{page}"
         );
         let next = cursor(page["next"].as_str()).unwrap();
-        let gone = store.events_after(next, 1, EventFilter::default()).await;
+        let gone = store.events_after(next, 1, EventLogFilter::default()).await;
         assert!(matches!(gone, Err(EventsError::Expired)));
     }
 }

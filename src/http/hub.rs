@@ -19,7 +19,7 @@ use crate::clock;
 use crate::core::event::millis;
 use crate::core::watch_list::WatchKey;
 use crate::error::chain;
-use crate::store::{Cursor, EventFilter, EventsError, StoredEvent};
+use crate::store::{Cursor, EventLogFilter, EventsError, StoredEvent};
 
 /// How often what changed is told.
 const SNAPSHOTS: Duration = Duration::from_secs(1);
@@ -242,7 +242,7 @@ impl Hub {
                 }
             }
             let page = store
-                .events_after(told.clone(), PAGE, EventFilter::default())
+                .events_after(told.clone(), PAGE, EventLogFilter::default())
                 .await?;
             for event in &page.events {
                 let before = told.replace(event.cursor.clone());

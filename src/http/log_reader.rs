@@ -1,7 +1,7 @@
 //! Reads the event log in steps that fit into one part of an answer.
 
 use super::body::PART;
-use crate::store::{Cursor, EventFilter, EventPage, EventsError, Store};
+use crate::store::{Cursor, EventLogFilter, EventPage, EventsError, Store};
 
 /// Events that the first step asks for; an event has at most 20 kB.
 const FIRST_STEP: usize = 4;
@@ -12,14 +12,14 @@ const MAX_STEP: usize = 64;
 #[derive(Debug)]
 pub(super) struct LogReader {
     store: Store,
-    filter: EventFilter,
+    filter: EventLogFilter,
     /// What is next comes after this; `None` for the beginning.
     after: Option<Cursor>,
     step: usize,
 }
 
 impl LogReader {
-    pub(super) fn new(store: Store, after: Option<Cursor>, filter: EventFilter) -> Self {
+    pub(super) fn new(store: Store, after: Option<Cursor>, filter: EventLogFilter) -> Self {
         Self {
             store,
             filter,

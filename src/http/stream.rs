@@ -17,7 +17,7 @@ use super::hub::{Live, Seat, Streams, event_message, snapshot};
 use super::log_reader::LogReader;
 use super::params::Params;
 use super::problem::Problem;
-use crate::store::{Cursor, EventFilter, EventPage, Store};
+use crate::store::{Cursor, EventLogFilter, EventPage, Store};
 
 /// How long a browser waits before it connects again.
 const RETRY: &str = "retry: 1000\n";
@@ -51,7 +51,7 @@ pub(super) async fn stream(
         Some(after) => after.clone(),
         None => end_of_log(&store).await?,
     };
-    let mut log = LogReader::new(store, Some(begin.clone()), EventFilter::default());
+    let mut log = LogReader::new(store, Some(begin.clone()), EventLogFilter::default());
     // A cursor that is not valid is answered by the status, which must be known before the first message.
     let page = log.read(usize::MAX).await.map_err(|error| refuse(&error))?;
     let mut first = format!("{RETRY}id: {begin}\n\n").into_bytes();

@@ -30,7 +30,7 @@ use tokio::runtime::Handle;
 
 use crate::board::Board;
 use crate::chance::Chance;
-use crate::config::Poll;
+use crate::config::PollSettings;
 use crate::core::gate::Limits;
 use crate::record::Recorder;
 use crate::report::metrics::Metrics;
@@ -60,7 +60,7 @@ pub struct Shared<F> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PollingSettings {
     /// How often to poll and what to report.
-    pub poll: Poll,
+    pub poll: PollSettings,
     /// How much each project may ask.
     pub limits: Limits,
     /// The configured projects, and how often the key of each was replaced.

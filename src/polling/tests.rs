@@ -28,7 +28,7 @@ use crate::core::watch::Rules;
 use crate::core::watch_list::{WatchKey, parse};
 use crate::health::Health;
 use crate::store::{
-    Accepted, CommitError, Engine, EventFilter, Memory, ReadError, ReadRequest, Store, WriteRequest,
+    Accepted, CommitError, Engine, EventLogFilter, Memory, ReadError, ReadRequest, Store, WriteRequest,
 };
 use crate::watch_list::Snapshot;
 
@@ -181,8 +181,8 @@ impl Fetch for Script {
     }
 }
 
-fn poll() -> Poll {
-    Poll {
+fn poll() -> PollSettings {
+    PollSettings {
         pace: Pace {
             initial_interval: SECOND,
             min_interval: SECOND,
@@ -372,7 +372,7 @@ impl Bench {
     async fn events(&self, operation: &str) -> Vec<(EventType, u64)> {
         let page = self
             .store
-            .events_after(None, 1_000, EventFilter::default())
+            .events_after(None, 1_000, EventLogFilter::default())
             .await
             .unwrap();
         let recorded = page.events.iter().filter_map(|event| {
@@ -387,7 +387,7 @@ impl Bench {
     async fn data(&self, operation: &str, event_type: EventType) -> Option<serde_json::Value> {
         let page = self
             .store
-            .events_after(None, 1_000, EventFilter::default())
+            .events_after(None, 1_000, EventLogFilter::default())
             .await
             .unwrap();
         let mut events = page.events.iter().filter(|event| event.event_type == event_type);

@@ -91,7 +91,7 @@ fn number(text: &str) -> Result<i64, MalformedCursor> {
 
 /// Which events of the log are wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EventFilter {
+pub struct EventLogFilter {
     /// Those of the operation of this ID alone, in whatever project.
     pub operation: Option<String>,
     /// Those of these types alone.

@@ -33,7 +33,7 @@ pub use change::{Change, ListedBefore, Loaded, Subject, WatchRecord};
 pub use damage::DamagedWatch;
 pub use delivery::{Delivery, DeliveryId, Due, Endpoint, EndpointStats, Settled};
 pub use engine::{Accepted, Engine};
-pub use event_log::{Cursor, EventFilter, EventPage, EventsError, MalformedCursor, StoredEvent};
+pub use event_log::{Cursor, EventLogFilter, EventPage, EventsError, MalformedCursor, StoredEvent};
 pub use memory::Memory;
 pub use reader::{ReplayError, StateReader};
 pub use request::{CommitError, ReadError, ReadRequest, WriteRequest};
@@ -216,7 +216,7 @@ impl Store {
         &self,
         after: Option<Cursor>,
         limit: usize,
-        filter: EventFilter,
+        filter: EventLogFilter,
     ) -> Result<EventPage, EventsError> {
         self.read(|reply| Read::Events {
             after,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 
-use super::event_log::{Cursor, EventFilter, EventPage, EventsError};
+use super::event_log::{Cursor, EventLogFilter, EventPage, EventsError};
 use super::sqlite::{self, OpenError, Replay, Replayed};
 
 /// Between two slices of a replay, so that a running daemon gets its turn to write.
@@ -62,7 +62,7 @@ impl StateReader {
         &self,
         after: Option<&Cursor>,
         limit: usize,
-        filter: &EventFilter,
+        filter: &EventLogFilter,
     ) -> Result<EventPage, EventsError> {
         let mut bad = Vec::new();
         let page = sqlite::page(&self.conn, after, limit, filter, &mut bad)?;

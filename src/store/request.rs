@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::change::{ListedBefore, Loaded, Record, StateRow};
 use super::damage::BadRow;
 use super::delivery::{DeliveryId, Due, Endpoint, EndpointStats, Settled};
-use super::event_log::{Cursor, EventFilter, EventPage, EventsError};
+use super::event_log::{Cursor, EventLogFilter, EventPage, EventsError};
 use crate::core::project::Project;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Entry, WatchKey};
@@ -161,7 +161,7 @@ pub(super) enum Read {
     Events {
         after: Option<Cursor>,
         limit: usize,
-        filter: EventFilter,
+        filter: EventLogFilter,
         reply: Reply<EventPage, EventsError>,
     },
     End {

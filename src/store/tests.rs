@@ -124,7 +124,7 @@ fn retry(at: Timestamp) -> Settled {
 
 async fn all_events(store: &Store) -> Vec<StoredEvent> {
     store
-        .events_after(None, usize::MAX, EventFilter::default())
+        .events_after(None, usize::MAX, EventLogFilter::default())
         .await
         .unwrap()
         .events
@@ -237,7 +237,7 @@ async fn the_log_is_read_in_pages() {
     let mut seen = Vec::new();
     loop {
         let page = store
-            .events_after(cursor, 4, EventFilter::default())
+            .events_after(cursor, 4, EventLogFilter::default())
             .await
             .unwrap();
         seen.extend(page.events.iter().map(|event| event.body.clone()));
@@ -249,7 +249,7 @@ async fn the_log_is_read_in_pages() {
     assert_eq!(seen.len(), 6);
     let end = store.end_of_log().await.unwrap();
     assert_eq!(cursor, Some(end.clone()));
-    let filter = EventFilter {
+    let filter = EventLogFilter {
         operation: Some("b".into()),
         types: Some(vec![EventType::Succeeded]),
     };
@@ -279,7 +279,7 @@ async fn cursors_of_other_states_and_of_dropped_events_are_refused() {
         .unwrap();
     let after = async |cursor: &Cursor| {
         store
-            .events_after(Some(cursor.clone()), 10, EventFilter::default())
+            .events_after(Some(cursor.clone()), 10, EventLogFilter::default())
             .await
     };
     let first = all_events(&store).await[0].cursor.clone();
@@ -297,7 +297,7 @@ async fn cursors_of_other_states_and_of_dropped_events_are_refused() {
     store.prune(now() + HOUR, Duration::ZERO).await.unwrap();
     assert!(matches!(after(&first).await, Err(EventsError::Expired)));
     let page = store
-        .events_after(None, 10, EventFilter::default())
+        .events_after(None, 10, EventLogFilter::default())
         .await
         .unwrap();
     assert_eq!(page.events.len(), 1);
@@ -713,7 +713,9 @@ async fn a_directory_that_cannot_be_written_is_told_in_words_and_can_be_read() {
         assert!(error.to_string().contains("may not write"), "{error}");
     }
     let reader = StateReader::open(dir.path()).unwrap();
-    let page = reader.events_after(None, 1000, &EventFilter::default()).unwrap();
+    let page = reader
+        .events_after(None, 1000, &EventLogFilter::default())
+        .unwrap();
     assert_eq!(page.events.len(), 200);
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backfill_watch::store::{
-    Accepted, CommitError, Engine, EventFilter, Memory, ReadError, ReadRequest, Store, WriteRequest,
+    Accepted, CommitError, Engine, EventLogFilter, Memory, ReadError, ReadRequest, Store, WriteRequest,
 };
 use tokio::sync::watch;
 
@@ -37,7 +37,7 @@ impl Disk {
         loop {
             let after = self.world.shown();
             let page = store
-                .events_after(after, 1000, EventFilter::default())
+                .events_after(after, 1000, EventLogFilter::default())
                 .await
                 .unwrap();
             let more = page.more;

@@ -8,7 +8,9 @@ use tokio::net::UnixStream;
 
 use super::{DaemonArgs, TIMEOUT};
 use crate::cli::{Failure, exit};
-use crate::config::{DEFAULT_PATH, Environment, Located, Meant, Overrides, Settings, control_folders};
+use crate::config::{
+    DEFAULT_PATH, DaemonLocation, DaemonTarget, Environment, Overrides, Settings, control_folders,
+};
 use crate::http::CONTROL_SOCKET;
 
 /// A control socket that is there and cannot be opened.
@@ -51,7 +53,7 @@ pub(super) struct Search {
 }
 
 /// Finds the first control socket that is served. An explicit `listen` wins, so that none is looked for.
-pub(super) async fn search(args: &DaemonArgs, listen: Option<&str>) -> (Search, Located) {
+pub(super) async fn search(args: &DaemonArgs, listen: Option<&str>) -> (Search, DaemonLocation) {
     let environment = Environment::capture();
     let overrides = Overrides {
         listen: listen.map(str::to_owned),
@@ -69,8 +71,8 @@ pub(super) async fn search(args: &DaemonArgs, listen: Option<&str>) -> (Search, 
     }
     let is_other = |file: &Path| environment.absolute(file) != Path::new(DEFAULT_PATH);
     let meant = match args.state_dir.is_some() || args.config.as_deref().is_some_and(is_other) {
-        true => Meant::Named,
-        false => Meant::Usual,
+        true => DaemonTarget::Named,
+        false => DaemonTarget::Default,
     };
     search.folders = control_folders(&environment, meant, &located.state_dir);
     for folder in &search.folders {
@@ -110,7 +112,7 @@ pub(super) fn searched(folders: &[PathBuf]) -> String {
 }
 
 /// What makes the search doubtful.
-pub(super) fn remark(located: &Located) -> &'static str {
+pub(super) fn remark(located: &DaemonLocation) -> &'static str {
     match &located.errors {
         Some(_) => "; the settings have errors, which `backfill-watch check` shows",
         None => "",

@@ -37,7 +37,7 @@ fn an_interval_bounds_the_others() {
     );
     let mut poll = settings.unwrap().settings.poll;
     set_interval(&mut poll, Duration::from_secs(10));
-    let seconds = |poll: &Poll| {
+    let seconds = |poll: &PollSettings| {
         [
             poll.pace.min_interval,
             poll.pace.initial_interval,

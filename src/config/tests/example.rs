@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::super::keys::KEYS;
 use super::{Case, SECRET};
-use crate::config::EventFilter;
+use crate::config::WebhookEventFilter;
 use crate::core::watch_list;
 
 const EXAMPLE: &str = include_str!("../../../config/config.toml");
@@ -113,7 +113,7 @@ fn what_the_example_shows_as_defaults_are_the_defaults() {
         (shown.http.listen, shown.http.unauthenticated),
         (defaults.http.listen, defaults.http.unauthenticated)
     );
-    let limits = |settings: &crate::config::Ampersand| {
+    let limits = |settings: &crate::config::AmpersandSettings| {
         (
             settings.base_url.clone(),
             settings.request_timeout,
@@ -122,7 +122,7 @@ fn what_the_example_shows_as_defaults_are_the_defaults() {
         )
     };
     assert_eq!(limits(&shown.ampersand), limits(&defaults.ampersand));
-    let of_webhook = |webhook: &crate::config::Webhook| {
+    let of_webhook = |webhook: &crate::config::WebhookSettings| {
         (
             webhook.name.clone(),
             webhook.url.clone(),
@@ -132,7 +132,7 @@ fn what_the_example_shows_as_defaults_are_the_defaults() {
         )
     };
     assert_eq!(of_webhook(&shown.webhooks[0]), of_webhook(&defaults.webhooks[0]));
-    assert!(matches!(&shown.webhooks[0].events, EventFilter::Globs(globs) if globs.len() == 2));
+    assert!(matches!(&shown.webhooks[0].events, WebhookEventFilter::Globs(globs) if globs.len() == 2));
 
     // The same with the tables for several of each.
     table.remove("webhook");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::super::Loaded;
+use super::super::LoadedSettings;
 use super::super::error::ConfigErrors;
 use super::super::files::FileChoice;
 use super::super::reader::Purpose;
@@ -19,7 +19,7 @@ impl Case {
     }
 
     /// Loads as without `--config`.
-    fn usual(&self, purpose: Purpose) -> Result<Loaded, ConfigErrors> {
+    fn usual(&self, purpose: Purpose) -> Result<LoadedSettings, ConfigErrors> {
         let environment = Environment::from_iter(self.variables.iter().cloned());
         let file = self.path("config.toml");
         load(
@@ -171,7 +171,7 @@ fn what_cannot_be_read_is_named() {
 
 /// The settings that apply, as `config show` prints them: key, value, place.
 fn values(case: &Case) -> Vec<(String, String, String)> {
-    let values = case.usual(Purpose::Look).unwrap().values;
+    let values = case.usual(Purpose::Inspect).unwrap().values;
     values
         .into_iter()
         .map(|value| {
@@ -218,7 +218,7 @@ fn every_value_names_its_source() {
     );
     assert_eq!(find("webhook.url").0, "\"https://hooks/…\"");
     // A part of a value is no setting.
-    let loaded = case.usual(Purpose::Look).unwrap().values;
+    let loaded = case.usual(Purpose::Inspect).unwrap().values;
     let url = loaded.iter().find(|value| value.key == "webhook.url").unwrap();
     assert!(!url.is_setting);
     let all = format!("{values:?}");

@@ -293,20 +293,20 @@ fn named(case: Case, project: &str, purpose: Purpose) -> Result<(String, String)
 #[test]
 fn the_flags_project_is_the_only_one_and_the_keys_of_others_are_not_read() {
     let case = || Case::bare(TWO).file("key", "k");
-    let (name, key) = named(case(), "a", Purpose::Ask).unwrap();
+    let (name, key) = named(case(), "a", Purpose::Request).unwrap();
     assert!(name == "a" && key.ends_with("/key"), "{name} {key}");
-    assert_eq!(named(case(), "b", Purpose::Ask).unwrap_err().len(), 1);
-    let (name, key) = named(case().with(&[("AMPERSAND_API_KEY", "k")]), "c", Purpose::Ask).unwrap();
+    assert_eq!(named(case(), "b", Purpose::Request).unwrap_err().len(), 1);
+    let (name, key) = named(case().with(&[("AMPERSAND_API_KEY", "k")]), "c", Purpose::Request).unwrap();
     assert_eq!(
         (name.as_str(), key.as_str()),
         ("c", "environment variable AMPERSAND_API_KEY")
     );
     assert_eq!(
-        named(case(), "c", Purpose::Ask).unwrap_err(),
+        named(case(), "c", Purpose::Request).unwrap_err(),
         ["flag --project: ampersand.project: \"c\" is not among the configured projects, which are a, b"]
     );
     assert_eq!(
-        named(case(), "no name", Purpose::Ask).unwrap_err(),
+        named(case(), "no name", Purpose::Request).unwrap_err(),
         ["flag --project: ampersand.project: \"no name\" is no valid name"]
     );
 }
@@ -315,6 +315,6 @@ fn the_flags_project_is_the_only_one_and_the_keys_of_others_are_not_read() {
 fn whoever_only_asks_needs_no_secret_but_the_api_key() {
     let toml =
         "[http]\ntoken_file = 'absent'\n[webhook]\nurl = 'https://example.com'\nsecret_file = 'absent'";
-    assert!(named(Case::new(toml), "p", Purpose::Ask).is_ok());
+    assert!(named(Case::new(toml), "p", Purpose::Request).is_ok());
     assert_eq!(named(Case::new(toml), "p", Purpose::Poll).unwrap_err().len(), 2);
 }

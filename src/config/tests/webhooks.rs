@@ -2,7 +2,7 @@
 
 use crate::core::event::EventType;
 
-use super::super::{EventFilter, PlainHttp};
+use super::super::{PlainHttp, WebhookEventFilter};
 use super::{Case, SECRET, first_lines};
 
 #[test]
@@ -119,7 +119,7 @@ events = []
     let case = case.with(&[("BACKFILL_WATCH_WEBHOOKS__1__NAME", "b")]);
     let settings = case.settings();
     assert_eq!(settings.webhooks.len(), 2);
-    assert_eq!(settings.webhooks[0].events, EventFilter::AllButProgress);
+    assert_eq!(settings.webhooks[0].events, WebhookEventFilter::AllButProgress);
 }
 
 #[test]

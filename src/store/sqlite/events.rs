@@ -8,7 +8,7 @@ use super::{Tx, outbox, time};
 use crate::core::event::EventType;
 use crate::store::change::EventRow;
 use crate::store::damage::{BadRow, Table};
-use crate::store::event_log::{Cursor, EventFilter, EventPage, EventsError, StoredEvent};
+use crate::store::event_log::{Cursor, EventLogFilter, EventPage, EventsError, StoredEvent};
 use crate::store::request::ReadError;
 
 /// No page looks at more rows than this, so that a filter which matches nothing holds up nobody for long.
@@ -173,7 +173,7 @@ pub(in crate::store) fn page(
     conn: &Connection,
     after: Option<&Cursor>,
     limit: usize,
-    filter: &EventFilter,
+    filter: &EventLogFilter,
     bad: &mut Vec<BadRow>,
 ) -> Result<EventPage, EventsError> {
     // One look at the log as it is now, while others write.
@@ -211,7 +211,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn run(mut self, from: i64, limit: usize, filter: &EventFilter) -> Result<EventPage, ReadError> {
+    fn run(mut self, from: i64, limit: usize, filter: &EventLogFilter) -> Result<EventPage, ReadError> {
         let mut statement = match filter.operation {
             None => PAGE.prepare(self.conn)?,
             Some(_) => PAGE_OF_OPERATION.prepare(self.conn)?,
@@ -254,7 +254,7 @@ impl Scan<'_> {
         })
     }
 
-    fn event(&self, row: &Row<'_>, number: i64, filter: &EventFilter) -> Result<Seen, ReadError> {
+    fn event(&self, row: &Row<'_>, number: i64, filter: &EventLogFilter) -> Result<Seen, ReadError> {
         if !row.get::<_, bool>(1)? {
             return Ok(Seen::Damaged);
         }

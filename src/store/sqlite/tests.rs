@@ -13,7 +13,7 @@ use crate::core::event::EventType;
 use crate::core::watch_list::WatchKey;
 use crate::store::change::{EventRow, Record, StateRow};
 use crate::store::delivery::{Delivery, Due, Endpoint, Settled};
-use crate::store::event_log::{Cursor, EventFilter, EventPage};
+use crate::store::event_log::{Cursor, EventLogFilter, EventPage};
 use crate::store::lock::{DirLock, Last};
 use crate::store::request::{CommitError, WriteRequest};
 use crate::store::status::Status;
@@ -103,7 +103,7 @@ fn opened(dir: &Path) -> (Database, DirLock) {
 /// A page of the log, with nothing damaged in it.
 fn page_of(database: &Database, after: Option<&Cursor>, limit: usize) -> EventPage {
     let mut bad = Vec::new();
-    let page = events::page(&database.conn, after, limit, &EventFilter::default(), &mut bad).unwrap();
+    let page = events::page(&database.conn, after, limit, &EventLogFilter::default(), &mut bad).unwrap();
     assert_eq!(bad, []);
     page
 }
@@ -482,7 +482,7 @@ proptest! {
                 let count = told.iter().filter(|told| told.0 == sequence).count();
                 prop_assert!(count > 0 || *event_type == EventType::Progress, "{subject} {sequence} was lost");
             }
-            let filter = EventFilter { operation: Some(subject[2..].to_owned()), types: None };
+            let filter = EventLogFilter { operation: Some(subject[2..].to_owned()), types: None };
             let mut bad = Vec::new();
             let log = events::page(&database.conn, None, 1000, &filter, &mut bad).unwrap();
             prop_assert_eq!(bad, []);

@@ -24,7 +24,7 @@ async fn after(dir: &Path, cursor: &Cursor) -> Result<usize, EventsError> {
     let (store, threads) = Store::open(dir).await.unwrap();
     let cursor: Cursor = cursor.to_string().parse().unwrap();
     let page = store
-        .events_after(Some(cursor), 100, EventFilter::default())
+        .events_after(Some(cursor), 100, EventLogFilter::default())
         .await;
     threads.close().await.unwrap();
     page.map(|page| page.events.len())

@@ -261,7 +261,7 @@ async fn is_sound(original: &Original, dir: &TempDir, what: &str) -> bool {
         .await
         .unwrap();
     let page = store
-        .events_after(last, 10, EventFilter::default())
+        .events_after(last, 10, EventLogFilter::default())
         .await
         .unwrap();
     assert_eq!(page.events.len(), 1, "{what}");

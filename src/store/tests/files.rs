@@ -155,7 +155,7 @@ async fn a_stop_leaves_the_files_of_another_daemon_alone() {
     assert_eq!(
         StateReader::open(&dir)
             .unwrap()
-            .events_after(None, 10, &EventFilter::default())
+            .events_after(None, 10, &EventLogFilter::default())
             .unwrap()
             .events
             .len(),
