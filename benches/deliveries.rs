@@ -17,14 +17,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill_watch::chance::Chance;
 use backfill_watch::clock;
 use backfill_watch::core::event::{Event, EventType};
 use backfill_watch::core::watch::Watch;
 use backfill_watch::core::watch_list::WatchKey;
+use backfill_watch::random::RandomSource;
 use backfill_watch::report::webhook::{DeliveryStats, Endpoint, EndpointSettings, Sender, TimeLimits};
 use backfill_watch::simulator::{Callback, Config, Receiver, ReceiverConfig, SimulatedOperation, Simulator};
-use backfill_watch::store::{self, Change, Store, Subject};
+use backfill_watch::store::{self, StateChange, Store, Subject};
 use base64::Engine as _;
 use secrecy::SecretSlice;
 use support::Setup;
@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 async fn main() {
     let folder = tempfile::tempdir().unwrap();
     let (store, threads) = Store::open(folder.path()).await.unwrap();
-    let endpoint = store::Endpoint {
+    let endpoint = store::OutboxEndpoint {
         name: "bench".into(),
         events: EventType::ALL.to_vec(),
         max_backlog: 1_000_000,
@@ -127,14 +127,14 @@ fn run_endpoint(store: Store, receiver: &Receiver) -> Endpoint {
         name: "bench".into(),
         store,
         sender: Arc::new(Sender::new(TimeLimits::default()).unwrap()),
-        chance: Chance::new(),
+        random: RandomSource::new(),
         settings,
         stats: Arc::<DeliveryStats>::default(),
     }
 }
 
 /// The end of one operation.
-fn change(name: &str, number: usize) -> Change {
+fn change(name: &str, number: usize) -> StateChange {
     let key = WatchKey {
         project: "my-project".into(),
         operation: format!("{name}-{number}").into(),
@@ -143,7 +143,7 @@ fn change(name: &str, number: usize) -> Change {
     let mut data = Watch::default().data(&key, &vec![("customer".into(), "acme".into())], now);
     data.sequence = 1;
     let event = Event::operation(&key, EventType::Succeeded, "", now, data);
-    Change {
+    StateChange {
         subject: Subject::Watch(key, Box::default()),
         events: vec![event],
     }

@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ampersand::{ApiFetch, Client, ClientSettings, KeySources};
 use crate::board::Board;
-use crate::chance::Chance;
 use crate::clock;
 use crate::config::{
     AmpersandSettings, ConfigErrors, DEFAULT_PATH, Environment, Given, LoadedSettings, Overrides, Settings,
@@ -31,13 +30,14 @@ use crate::core::phase::Phase;
 use crate::error::chain;
 use crate::http::Orders;
 use crate::open_files;
+use crate::random::RandomSource;
 use crate::report::attention::AttentionList;
 use crate::report::log::LogHandle;
 use crate::report::tell::tell;
 use crate::report::webhook::{Sender, TimeLimits};
-use crate::store::{Store, Threads};
+use crate::store::{Store, StoreThreads};
 use crate::systemd;
-use crate::watch_list::{self, SourceSettings, WatchListSource, only_rejected_lines};
+use crate::watch_list::{self, WatchListSettings, WatchListSource, only_rejected_lines};
 pub use daemon::{Daemon, Parts};
 use pages::Pages;
 use poll_thread::PollThread;
@@ -128,7 +128,7 @@ struct App {
     /// The values that the settings were read from.
     given: Given,
     log: LogHandle,
-    list: watch_list::Handle,
+    list: watch_list::WatchListHandle,
     daemon: Daemon<ApiFetch>,
     pages: Pages,
     attention: Arc<AttentionList>,
@@ -141,7 +141,7 @@ struct Tasks {
     running: JoinSet<()>,
     polling: PollThread,
     /// The store's own, where it has any; they end last.
-    threads: Option<Threads>,
+    threads: Option<StoreThreads>,
 }
 
 /// Runs the daemon to its end.
@@ -271,7 +271,7 @@ impl App {
         loaded: LoadedSettings,
         log: LogHandle,
         store: Store,
-        threads: Option<Threads>,
+        threads: Option<StoreThreads>,
         pages: Pages,
         orders: Orders,
     ) -> anyhow::Result<(Self, Tasks)> {
@@ -293,7 +293,7 @@ impl App {
             board: Arc::clone(pages.health.board()),
             metrics: pages.metrics.clone(),
             reporters: vec![Box::new(tell), Box::new(move |event| counted.event(event))],
-            chance: Chance::new(),
+            random: RandomSource::new(),
         };
         let secrets = read_secrets(&settings.webhooks).await;
         let daemon = Daemon::new(parts, &settings, secrets).await?;
@@ -427,8 +427,8 @@ pub(crate) async fn client(ampersand: &AmpersandSettings) -> anyhow::Result<Clie
     Ok(tokio::task::spawn_blocking(move || Client::new(settings)).await??)
 }
 
-fn list_settings(settings: &Settings) -> SourceSettings {
-    SourceSettings {
+fn list_settings(settings: &Settings) -> WatchListSettings {
+    WatchListSettings {
         path: settings.watch_list.clone(),
         refresh: settings.watch_list_refresh,
         shrink_delay: settings.watch_list_shrink_delay,

@@ -38,7 +38,7 @@ pub struct ProjectView {
     /// The gate.
     pub gate: GateView,
     /// Whether polls start and end in time.
-    pub pulse: Pulse,
+    pub poll_times: PollTimes,
 }
 
 /// The API as the requests of one project see it.
@@ -51,16 +51,16 @@ pub struct ApiView {
     /// Whether any request was answered, if only that something is not found.
     pub was_answered: bool,
     /// The failed polls since the last answer.
-    pub failing: Option<Failing>,
+    pub failing: Option<FailedPolls>,
     /// The pause that the API asked for.
-    pub pause: Option<Pause>,
+    pub pause: Option<ApiPause>,
     /// What the last poll that did not succeed met.
-    pub last_trouble: Option<Arc<str>>,
+    pub last_failure: Option<Arc<str>>,
 }
 
 /// Failed polls in a row.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Failing {
+pub struct FailedPolls {
     /// When the first of them failed.
     pub since: Instant,
     /// How many there are.
@@ -69,7 +69,7 @@ pub struct Failing {
 
 /// A pause that the API asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pause {
+pub struct ApiPause {
     /// When it ends.
     pub until: Instant,
     /// What the API said.
@@ -91,7 +91,7 @@ pub struct GateView {
 
 /// Whether polls start and end in time; written on every beat of the project task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pulse {
+pub struct PollTimes {
     /// When the next poll is due that neither waits at the gate nor is in flight.
     pub next_due: Option<Instant>,
     /// Since when the oldest request is in flight.
@@ -115,7 +115,7 @@ impl ProjectView {
                 in_flight: 0,
                 last_wait: Duration::ZERO,
             },
-            pulse: Pulse::default(),
+            poll_times: PollTimes::default(),
         }
     }
 }
@@ -154,7 +154,7 @@ impl WatchFilter {
 
 /// A question that a project task answers.
 #[derive(Debug)]
-pub enum Question {
+pub enum ProjectQuery {
     /// For watches in the order of their IDs.
     Page {
         /// Only those with a higher ID.
@@ -164,7 +164,7 @@ pub enum Question {
         /// At most this many, and at most [`PAGE`].
         limit: usize,
         /// Where the answer goes.
-        reply: oneshot::Sender<Page>,
+        reply: oneshot::Sender<WatchPage>,
     },
     /// For one watch.
     One {
@@ -183,7 +183,7 @@ pub enum Question {
         /// At most this many; the rest follows when it is asked again.
         limit: usize,
         /// Where the answer goes.
-        reply: oneshot::Sender<Changes>,
+        reply: oneshot::Sender<WatchChanges>,
     },
     /// Changes are not asked for any more.
     StopChanges,
@@ -196,7 +196,7 @@ pub enum Question {
 
 /// A page of watches.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct WatchPage {
     /// The watches.
     pub watches: Vec<WatchView>,
     /// After which ID to continue; `None` at the end.
@@ -205,7 +205,7 @@ pub struct Page {
 
 /// What became different.
 #[derive(Debug, Default)]
-pub struct Changes {
+pub struct WatchChanges {
     /// Watches that are new or have changed, those that changed the longest ago first.
     pub changed: Vec<WatchView>,
     /// Watches that are no longer there.
@@ -215,25 +215,25 @@ pub struct Changes {
 /// A project task does not answer: it is being restarted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the watches of project {project} cannot be read now; try again in some seconds")]
-pub struct Unavailable {
+pub struct ProjectUnavailable {
     /// The project.
     pub project: Arc<str>,
 }
 
 /// How a project task is read.
 #[derive(Debug, Clone)]
-pub struct Port {
+pub struct ProjectHandle {
     /// What it publishes.
     pub view: watch::Receiver<ProjectView>,
     /// What it answers.
-    pub questions: mpsc::Sender<Question>,
+    pub questions: mpsc::Sender<ProjectQuery>,
 }
 
 /// All projects.
 #[derive(Debug)]
 pub struct Board {
     /// Never held across an await.
-    ports: RwLock<BTreeMap<Arc<str>, Port>>,
+    ports: RwLock<BTreeMap<Arc<str>, ProjectHandle>>,
     changed: watch::Sender<()>,
 }
 
@@ -248,7 +248,7 @@ impl Default for Board {
 
 impl Board {
     /// A project is read through `port` from now on.
-    pub fn attach(&self, name: Arc<str>, port: Port) {
+    pub fn attach(&self, name: Arc<str>, port: ProjectHandle) {
         self.write().insert(name, port);
         self.announce();
     }
@@ -316,7 +316,7 @@ impl Board {
         projects: &[String],
         filter: &Arc<WatchFilter>,
         limit: usize,
-    ) -> Result<(Vec<WatchView>, Option<WatchKey>), Unavailable> {
+    ) -> Result<(Vec<WatchView>, Option<WatchKey>), ProjectUnavailable> {
         let mut found = Vec::new();
         for (project, port) in self.ports(projects) {
             let mut after = match after {
@@ -326,7 +326,7 @@ impl Board {
             };
             loop {
                 let page = port
-                    .ask(&project, |reply| Question::Page {
+                    .ask(&project, |reply| ProjectQuery::Page {
                         after: after.take(),
                         filter: Arc::clone(filter),
                         limit: limit + 1 - found.len(),
@@ -352,7 +352,7 @@ impl Board {
     ///
     /// # Errors
     /// When a project task does not answer.
-    pub async fn all(&self, filter: WatchFilter) -> Result<Vec<WatchView>, Unavailable> {
+    pub async fn all(&self, filter: WatchFilter) -> Result<Vec<WatchView>, ProjectUnavailable> {
         let mut all = Vec::new();
         let mut after: Option<WatchKey> = None;
         let filter = Arc::new(filter);
@@ -370,13 +370,17 @@ impl Board {
     ///
     /// # Errors
     /// When a project task does not answer.
-    pub async fn find(&self, operation: &str, project: Option<&str>) -> Result<Vec<WatchView>, Unavailable> {
+    pub async fn find(
+        &self,
+        operation: &str,
+        project: Option<&str>,
+    ) -> Result<Vec<WatchView>, ProjectUnavailable> {
         let mut found = Vec::new();
         for (name, port) in self.ports(&[]) {
             if project.is_none_or(|project| *project == *name) {
                 let operation = Arc::from(operation);
                 found.extend(
-                    port.ask(&name, |reply| Question::One { operation, reply })
+                    port.ask(&name, |reply| ProjectQuery::One { operation, reply })
                         .await?,
                 );
             }
@@ -388,17 +392,22 @@ impl Board {
     pub async fn start_changes(&self) {
         for (name, port) in self.ports(&[]) {
             // A project that is being restarted notes them when it is asked for them.
-            let _ = port.ask(&name, |reply| Question::StartChanges { reply }).await;
+            let _ = port
+                .ask(&name, |reply| ProjectQuery::StartChanges { reply })
+                .await;
         }
     }
 
     /// What changed since this was asked last, at most about `limit` watches of each project; the rest is there when asked
     /// again. There is one reader of changes.
-    pub async fn changes(&self, limit: usize) -> Changes {
-        let mut all = Changes::default();
+    pub async fn changes(&self, limit: usize) -> WatchChanges {
+        let mut all = WatchChanges::default();
         for (name, port) in self.ports(&[]) {
             // A project that is being restarted is read again by its next changes.
-            if let Ok(changes) = port.ask(&name, |reply| Question::Changes { limit, reply }).await {
+            if let Ok(changes) = port
+                .ask(&name, |reply| ProjectQuery::Changes { limit, reply })
+                .await
+            {
                 all.changed.extend(changes.changed);
                 all.removed.extend(changes.removed);
             }
@@ -410,7 +419,7 @@ impl Board {
     pub fn stop_changes(&self) {
         for (_, port) in self.ports(&[]) {
             // With a full queue they stop at the next call.
-            let _ = port.questions.try_send(Question::StopChanges);
+            let _ = port.questions.try_send(ProjectQuery::StopChanges);
         }
     }
 
@@ -418,17 +427,17 @@ impl Board {
     pub fn check_key(
         &self,
         project: &Arc<str>,
-    ) -> impl Future<Output = Result<KeyVerdict, Unavailable>> + use<> {
+    ) -> impl Future<Output = Result<KeyVerdict, ProjectUnavailable>> + use<> {
         let (project, port) = (Arc::clone(project), self.read().get(project).cloned());
         async move {
             match port {
-                Some(port) => port.ask(&project, |reply| Question::Key { reply }).await,
-                None => Err(Unavailable { project }),
+                Some(port) => port.ask(&project, |reply| ProjectQuery::Key { reply }).await,
+                None => Err(ProjectUnavailable { project }),
             }
         }
     }
 
-    fn ports(&self, projects: &[String]) -> Vec<(Arc<str>, Port)> {
+    fn ports(&self, projects: &[String]) -> Vec<(Arc<str>, ProjectHandle)> {
         let ports = self.read();
         let wanted = ports
             .iter()
@@ -438,22 +447,22 @@ impl Board {
             .collect()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, Port>> {
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Arc<str>, ProjectHandle>> {
         self.ports.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Arc<str>, Port>> {
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Arc<str>, ProjectHandle>> {
         self.ports.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Port {
+impl ProjectHandle {
     async fn ask<T>(
         &self,
         project: &Arc<str>,
-        question: impl FnOnce(oneshot::Sender<T>) -> Question,
-    ) -> Result<T, Unavailable> {
-        let unavailable = || Unavailable {
+        question: impl FnOnce(oneshot::Sender<T>) -> ProjectQuery,
+    ) -> Result<T, ProjectUnavailable> {
+        let unavailable = || ProjectUnavailable {
             project: Arc::clone(project),
         };
         let (reply, answer) = oneshot::channel();

@@ -1,49 +1,49 @@
-//! The one place that looks at a clock; everybody else is told the time.
+//! The only place that reads a clock. Everything else receives the time as an argument.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Now, for measuring how long things take. Never steps; stands still under paused tokio time.
+/// The monotonic time, for measuring durations. It does not advance while tokio's time is paused.
 #[must_use]
 pub fn instant() -> tokio::time::Instant {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     tokio::time::Instant::now()
 }
 
-/// Now, as people and other programs tell it. May step when the host's clock is set.
+/// The date and time of the host. It steps when the host's clock is set.
 #[must_use]
 pub fn wall() -> jiff::Timestamp {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     jiff::Timestamp::now()
 }
 
-/// The clock on the wall, as an argument for whoever dates what is recorded.
+/// A clock as an argument, for code that dates what it records.
 #[derive(Clone)]
-pub struct Wall(Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>);
+pub struct WallClock(Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>);
 
-impl Wall {
-    /// A clock that tells what `read` does.
+impl WallClock {
+    /// A clock that returns what `read` returns.
     pub fn new(read: impl Fn() -> jiff::Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// The host's clock.
+    /// The clock of the host.
     #[must_use]
-    pub fn of_host() -> Self {
+    pub fn system() -> Self {
         Self::new(wall)
     }
 
-    /// Now.
+    /// The current date and time.
     #[must_use]
     pub fn now(&self) -> jiff::Timestamp {
         (self.0)()
     }
 }
 
-impl fmt::Debug for Wall {
+impl fmt::Debug for WallClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Wall").field(&self.now()).finish()
+        f.debug_tuple("WallClock").field(&self.now()).finish()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::board::{Board, Pulse};
+use crate::board::{Board, PollTimes};
 use crate::clock;
 
 /// Where the daemon is in its life.
@@ -39,7 +39,7 @@ const TIMEOUTS: u32 = 3;
 
 /// A project whose polls do not start or do not end.
 #[derive(Debug)]
-pub struct Sick {
+pub struct StuckProject {
     project: Arc<str>,
     stuck: Stuck,
 }
@@ -54,9 +54,9 @@ enum Stuck {
 }
 
 impl Stuck {
-    fn of(pulse: Pulse, now: Instant, request_timeout: Duration) -> Option<Self> {
-        let late = pulse.next_due.map(|due| now.saturating_duration_since(due));
-        let hung = pulse
+    fn of(times: PollTimes, now: Instant, request_timeout: Duration) -> Option<Self> {
+        let late = times.next_due.map(|due| now.saturating_duration_since(due));
+        let hung = times
             .oldest_request
             .map(|since| now.saturating_duration_since(since));
         let late = late.filter(|late| *late >= LATE).map(Self::Late);
@@ -67,7 +67,7 @@ impl Stuck {
     }
 }
 
-impl fmt::Display for Sick {
+impl fmt::Display for StuckProject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.stuck {
             Stuck::Late(late) => write!(
@@ -144,7 +144,7 @@ impl Health {
     ///
     /// # Errors
     /// As [`Health::check`].
-    pub async fn check_patiently(&self) -> Result<(), Sick> {
+    pub async fn check_patiently(&self) -> Result<(), StuckProject> {
         if self.check().is_err() {
             tokio::time::sleep(CATCH_UP).await;
         }
@@ -155,7 +155,7 @@ impl Health {
     ///
     /// # Errors
     /// Names a poll that does not. Slow answers of the API, a closed gate and a slow disk are none.
-    pub fn check(&self) -> Result<(), Sick> {
+    pub fn check(&self) -> Result<(), StuckProject> {
         if self.stage() == Stage::Stopping {
             // Polls are dropped; what is left to do has its own time limit.
             return Ok(());
@@ -163,8 +163,8 @@ impl Health {
         let now = clock::instant();
         let request_timeout = Duration::from_millis(self.request_timeout_millis.load(Ordering::Relaxed));
         let sick = self.board.projects().into_iter().find_map(|view| {
-            let stuck = Stuck::of(view.pulse, now, request_timeout)?;
-            Some(Sick {
+            let stuck = Stuck::of(view.poll_times, now, request_timeout)?;
+            Some(StuckProject {
                 project: view.name,
                 stuck,
             })
@@ -176,7 +176,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::board::{Port, ProjectView};
+    use crate::board::{ProjectHandle, ProjectView};
     use crate::core::gate::Limits;
     use tokio::sync::mpsc;
 
@@ -190,7 +190,7 @@ mod tests {
         };
         let (view, receiver) = watch::channel(ProjectView::new("p".into(), limits));
         let board = Arc::new(Board::default());
-        let port = Port {
+        let port = ProjectHandle {
             view: receiver,
             questions: mpsc::channel(1).0,
         };
@@ -201,7 +201,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_poll_that_does_not_end_is_reported_until_the_daemon_stops() {
         let (health, view) = health();
-        view.send_modify(|view| view.pulse.oldest_request = Some(clock::instant()));
+        view.send_modify(|view| view.poll_times.oldest_request = Some(clock::instant()));
         assert!(health.check().is_ok());
         tokio::time::advance(30 * SECOND).await;
         let sick = health.check().unwrap_err().to_string();
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_poll_may_be_30_seconds_late_and_last_three_time_outs() {
         let now = clock::instant();
-        let due = Pulse {
+        let due = PollTimes {
             next_due: Some(now),
             oldest_request: None,
         };
@@ -226,7 +226,7 @@ mod tests {
             Stuck::of(due, now + 30 * SECOND, SECOND),
             Some(Stuck::Late(30 * SECOND))
         );
-        let asking = Pulse {
+        let asking = PollTimes {
             next_due: Some(now + 3600 * SECOND),
             oldest_request: Some(now),
         };

@@ -22,14 +22,13 @@
 //!
 //! **Around it.** [`app`] puts all of this together, starts it and stops it in order; [`cli`] has one file for each
 //! command. [`stdio`] writes to the standard streams, [`spool`] does so on a thread of its own, [`signal_mask`] undoes what
-//! a parent left blocked, and [`open_files`] raises the limit of open files. [`clock`] and [`chance`] are the only places
+//! a parent left blocked, and [`open_files`] raises the limit of open files. [`clock`] and [`random`] are the only places
 //! that look at a clock or roll dice, [`error`] prints chains of errors. [`simulator`] plays the API and a receiver, for
 //! `simulate`, `demo`, tests and benches.
 
 pub mod ampersand;
 pub mod app;
 pub mod board;
-pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -40,6 +39,7 @@ pub mod http;
 pub mod open_files;
 pub mod outbound;
 pub mod polling;
+pub mod random;
 pub mod record;
 pub mod report;
 pub mod signal_mask;

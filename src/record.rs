@@ -6,22 +6,22 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::core::event::Event;
-use crate::store::{Change, CommitError, Store};
+use crate::store::{CommitError, StateChange, Store};
 
 /// Receives each event once it is recorded. It is called on the runtime's threads and must not block them.
-pub type Reporter = Box<dyn Fn(&Event) + Send + Sync>;
+pub type EventReporter = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// Records changes and hands their events on.
 #[derive(Clone)]
 pub struct Recorder {
     store: Store,
-    reporters: Arc<[Reporter]>,
+    reporters: Arc<[EventReporter]>,
 }
 
 impl Recorder {
     /// Records in `store`, then calls `reporters` in their order.
     #[must_use]
-    pub fn new(store: Store, reporters: Vec<Reporter>) -> Self {
+    pub fn new(store: Store, reporters: Vec<EventReporter>) -> Self {
         Self {
             store,
             reporters: reporters.into(),
@@ -33,7 +33,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When it could not be recorded; then nothing is reported, and the state must not advance.
-    pub async fn record(&self, change: &Change) -> Result<(), CommitError> {
+    pub async fn record(&self, change: &StateChange) -> Result<(), CommitError> {
         self.store.commit(change).await?;
         for event in &change.events {
             self.reporters.iter().for_each(|report| report(event));

@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+pub use queue::Priority;
 use queue::Queue;
-pub use queue::Rank;
 
 /// How many bytes one call of the sink is given, if one entry alone has not more.
 const BATCH: usize = 64 * 1024;
@@ -90,7 +90,7 @@ impl<T: Send + 'static> Spool<T> {
 
 impl<T> Spool<T> {
     /// Adds an entry of `size` bytes. False when it was dropped, because the queue is full.
-    pub fn push(&self, rank: Rank, size: usize, entry: T) -> bool {
+    pub fn push(&self, rank: Priority, size: usize, entry: T) -> bool {
         let is_accepted = self.state().queue.push(rank, size, entry);
         self.0.filled.notify_one();
         is_accepted
@@ -147,12 +147,14 @@ mod tests {
         })
         .unwrap();
         assert!(spool.is_idle());
-        assert!(spool.push(Rank::Ordinary, 1, 0));
+        assert!(spool.push(Priority::Ordinary, 1, 0));
         while spool.has_waiting() {
             thread::yield_now();
         }
         // The thread is blocked with the first; three of a hundred bytes fit.
-        let accepted: Vec<u32> = (1..10).filter(|n| spool.push(Rank::Ordinary, 100, *n)).collect();
+        let accepted: Vec<u32> = (1..10)
+            .filter(|n| spool.push(Priority::Ordinary, 100, *n))
+            .collect();
         assert!(!accepted.is_empty() && accepted.len() <= 3, "{accepted:?}");
         assert_eq!(spool.dropped(), 9 - accepted.len() as u64);
         assert!(!spool.flush(Duration::from_millis(1)), "it is blocked");

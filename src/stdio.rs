@@ -11,14 +11,14 @@ use rustix::io::Errno;
 
 /// One of the streams that a process writes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub enum StandardStream {
     /// Standard output.
     Stdout,
     /// Standard error.
     Stderr,
 }
 
-impl Stream {
+impl StandardStream {
     /// Writes all of `bytes`, waiting for the reader as long as it takes.
     ///
     /// # Errors

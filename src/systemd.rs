@@ -56,7 +56,7 @@ async fn ask_for_time() -> Infallible {
 }
 
 /// Settings and watch list are being read anew.
-pub fn tell_reloading() {
+pub fn notify_reloading() {
     READY_IS_DUE.store(false, Ordering::Relaxed);
     // Without the time, newer versions take the reload for failed.
     match NotifyState::monotonic_usec_now() {
@@ -71,13 +71,13 @@ pub fn tell_reloading() {
 }
 
 /// They have been.
-pub fn tell_ready() {
+pub fn notify_ready() {
     let is_sent = notify(&[NotifyState::Ready]);
     READY_IS_DUE.store(!is_sent, Ordering::Relaxed);
 }
 
 /// Tells each change of the daemon's stage and status, and that it is alive, until `closing`.
-pub async fn keep_informed(health: Arc<Health>, board: Arc<Board>, closing: CancellationToken) {
+pub async fn send_notifications(health: Arc<Health>, board: Arc<Board>, closing: CancellationToken) {
     let informing = async {
         tokio::join!(
             tell_stages(&health),
@@ -93,7 +93,7 @@ async fn tell_stages(health: &Health) {
     loop {
         match *stages.borrow_and_update() {
             Stage::Starting => {}
-            Stage::Ready => tell_ready(),
+            Stage::Ready => notify_ready(),
             Stage::Stopping => {
                 notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
             }
@@ -112,7 +112,7 @@ async fn tell_status(health: &Health, board: &Board) {
     loop {
         if health.stage() == Stage::Ready {
             if READY_IS_DUE.load(Ordering::Relaxed) {
-                tell_ready();
+                notify_ready();
             }
             let now = status(board.phases());
             if now != told && notify(&[NotifyState::Status(&now)]) {

@@ -22,20 +22,20 @@ use crate::core::watch_list::WatchList;
 
 mod file;
 mod log;
-mod looks;
 mod source;
+mod stability;
 
-pub use file::{MAX_FILE_BYTES, ReadError, read};
+pub use file::{MAX_FILE_BYTES, WatchListError, read};
 pub use source::WatchListSource;
 
 /// What is known of the watch list at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Snapshot {
+pub struct WatchListSnapshot {
     /// The list that applies; `None` before the first. It may name projects that are not configured any more, where
     /// the projects changed while the file was away.
     pub list: Option<Arc<WatchList>>,
     /// Why the file cannot be used at present. `list` then stays as it was.
-    pub problem: Option<Arc<ReadError>>,
+    pub problem: Option<Arc<WatchListError>>,
     /// What is wrong with the lines of a file that was read and cannot be used; it has no entries.
     pub refused: Option<Arc<WatchList>>,
     /// Entries of `list` that the file no longer has, and that are removed later.
@@ -44,7 +44,7 @@ pub struct Snapshot {
     pub looked: bool,
     /// How often `list` became another one.
     pub generation: u64,
-    /// The number of the last reload that was carried out, as [`Handle::reload`] gave it.
+    /// The number of the last reload that was carried out, as [`WatchListHandle::reload`] gave it.
     pub reloads: u64,
     /// When the file was last applied, or found unchanged by a reload.
     pub last_success: Option<Timestamp>,
@@ -61,7 +61,7 @@ pub struct PendingRemoval {
     pub due: Timestamp,
 }
 
-impl Snapshot {
+impl WatchListSnapshot {
     /// The lines of the file as it was last read, be it of use or not.
     #[must_use]
     pub fn file(&self) -> Option<&WatchList> {
@@ -77,7 +77,7 @@ impl Snapshot {
     /// Whether the file was missing all the time, so that it is awaited.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
-        self.list.is_none() && matches!(self.problem.as_deref(), Some(ReadError::Missing))
+        self.list.is_none() && matches!(self.problem.as_deref(), Some(WatchListError::Missing))
     }
 
     /// Names the rejected lines of the file at `path` in the log, for a reader who sees its end only; how many there
@@ -91,7 +91,7 @@ impl Snapshot {
 }
 
 /// Waits until the file turns out to have lines of which none can be used, before there was a list.
-pub async fn only_rejected_lines(snapshots: &mut watch::Receiver<Arc<Snapshot>>) {
+pub async fn only_rejected_lines(snapshots: &mut watch::Receiver<Arc<WatchListSnapshot>>) {
     let found = snapshots.wait_for(|snapshot| snapshot.has_only_rejected_lines());
     if found.await.is_err() {
         // The source has ended, which happens only at a stop.
@@ -101,7 +101,7 @@ pub async fn only_rejected_lines(snapshots: &mut watch::Receiver<Arc<Snapshot>>)
 
 /// What a [`WatchListSource`] reads, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceSettings {
+pub struct WatchListSettings {
     /// The file.
     pub path: PathBuf,
     /// How often it is checked.
@@ -115,34 +115,34 @@ pub struct SourceSettings {
 /// What is wanted of the source: always the whole of it, so that missing an intermediate one loses nothing.
 #[derive(Debug, Clone)]
 struct Order {
-    settings: Arc<SourceSettings>,
+    settings: Arc<WatchListSettings>,
     /// Counts the reloads asked for.
     reload: u64,
 }
 
 /// Steers a [`WatchListSource`] and hands out what it finds.
 #[derive(Debug, Clone)]
-pub struct Handle {
+pub struct WatchListHandle {
     orders: watch::Sender<Order>,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
+    snapshots: watch::Receiver<Arc<WatchListSnapshot>>,
 }
 
-impl Handle {
+impl WatchListHandle {
     /// What is found, from now on. It wakes also when only a flag of the snapshot changed.
     #[must_use]
-    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+    pub fn snapshots(&self) -> watch::Receiver<Arc<WatchListSnapshot>> {
         self.snapshots.clone()
     }
 
     /// Reads the file now, without waiting for the next look, applies what it removes at once, and returns the
-    /// reload's number: it was carried out when [`Snapshot::reloads`] has reached it. A file that is being written just
+    /// reload's number: it was carried out when [`WatchListSnapshot::reloads`] has reached it. A file that is being written just
     /// then is left to the next looks.
     pub fn reload(&self) -> u64 {
         self.order(|_| {})
     }
 
-    /// Replaces the settings, and reloads as [`Handle::reload`].
-    pub fn set(&self, settings: SourceSettings) -> u64 {
+    /// Replaces the settings, and reloads as [`WatchListHandle::reload`].
+    pub fn set(&self, settings: WatchListSettings) -> u64 {
         self.order(|order| order.settings = Arc::new(settings))
     }
 

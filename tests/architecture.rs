@@ -372,7 +372,7 @@ const ORDER: [&str; 23] = [
     "open_files",
     "signal_mask",
     "error",
-    "chance",
+    "random",
     "clock",
     "core",
 ];

@@ -15,7 +15,7 @@ use backfill_watch::core::project::{self, Moment, Project};
 use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
-use backfill_watch::outbound::{Peer, head};
+use backfill_watch::outbound::{Peer, response_head};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -33,7 +33,7 @@ thread_local! {
 
 pub fn run(data: &[u8]) {
     let Some(response) = response(data) else { return };
-    let is_plain = head::content_coding(response.headers()).is_none();
+    let is_plain = response_head::content_coding(response.headers()).is_none();
     let key = ApiKey::new(SecretString::from(KEY));
     let now = wall();
     let found = RUNTIME.with_borrow(|runtime| {

@@ -9,7 +9,6 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use backfill_watch::ampersand::Fetch;
 use backfill_watch::board::Board;
-use backfill_watch::chance::Chance;
 use backfill_watch::config::{Environment, Overrides, PollSettings, Settings};
 use backfill_watch::core::answer::{Answer, LogAnswer};
 use backfill_watch::core::event::{ApiData, Event, EventType};
@@ -19,12 +18,13 @@ use backfill_watch::core::project::Project;
 use backfill_watch::core::watch_list::{WatchKey, parse};
 use backfill_watch::health::Health;
 use backfill_watch::http::{Access, Site, Sources};
-use backfill_watch::polling::{PollingSettings, Shared, Supervisor};
+use backfill_watch::polling::{PollingServices, PollingSettings, Supervisor};
+use backfill_watch::random::RandomSource;
 use backfill_watch::record::Recorder;
 use backfill_watch::report::attention::AttentionList;
 use backfill_watch::report::metrics::Metrics;
-use backfill_watch::store::{Change, Store, Subject};
-use backfill_watch::watch_list::Snapshot;
+use backfill_watch::store::{StateChange, Store, Subject};
+use backfill_watch::watch_list::WatchListSnapshot;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::runtime::{Handle, Runtime};
@@ -80,7 +80,7 @@ impl Pages {
         let store = Store::in_memory();
         runtime.block_on(record(&store));
         runtime.block_on(watch_some(&settings.poll, &store, &board));
-        let list = watch::channel(Arc::new(Snapshot::default())).1;
+        let list = watch::channel(Arc::new(WatchListSnapshot::default())).1;
         let metrics = Metrics::new();
         let attention = AttentionList::new(
             Arc::clone(&board),
@@ -164,10 +164,10 @@ async fn watch_some(poll: &PollSettings, store: &Store, board: &Arc<Board>) {
     let lines: String = (0..WATCHES)
         .map(|id| format!("op-{id} customer=acme\n"))
         .collect();
-    let list = Snapshot {
+    let list = WatchListSnapshot {
         list: Some(Arc::new(parse(lines.as_bytes(), &[Arc::clone(&project)]))),
         generation: 1,
-        ..Snapshot::default()
+        ..WatchListSnapshot::default()
     };
     let settings = PollingSettings {
         poll: poll.clone(),
@@ -177,11 +177,11 @@ async fn watch_some(poll: &PollSettings, store: &Store, board: &Arc<Board>) {
         },
         projects: [(project, 0)].into(),
     };
-    let shared = Shared {
+    let shared = PollingServices {
         fetch: Silent,
         recorder: Recorder::new(store.clone(), Vec::new()),
         board: Arc::clone(board),
-        chance: Chance::seeded(1),
+        random: RandomSource::seeded(1),
         metrics: Metrics::new(),
         polling: Handle::current(),
         background: Handle::current(),
@@ -213,7 +213,7 @@ async fn record(store: &Store) {
                 reason: "no answer".to_owned(),
             },
         );
-        let change = Change {
+        let change = StateChange {
             subject: Subject::Project("project".into(), Project::default()),
             events: vec![event],
         };

@@ -14,7 +14,7 @@ use backfill_watch::core::project::{self, Moment, Project};
 use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
-use backfill_watch::store::{Change, Endpoint, EventLogFilter, Store, Subject};
+use backfill_watch::store::{EventLogFilter, OutboxEndpoint, StateChange, Store, Subject};
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
@@ -80,7 +80,7 @@ fn open(folder: &Path) -> Connection {
 
 /// One row of each kind.
 async fn fill(store: &Store) {
-    let watch = Change {
+    let watch = StateChange {
         subject: Subject::Watch(key(), Box::default()),
         events: Vec::new(),
     };
@@ -90,7 +90,7 @@ async fn fill(store: &Store) {
         since: wall(),
         reason: "no answer".to_owned(),
     };
-    let project = Change {
+    let project = StateChange {
         subject: Subject::Project("project".into(), Project::default()),
         events: vec![Event::api(EventType::ApiUnreachable, wall(), data)],
     };
@@ -121,7 +121,7 @@ impl State {
         let runtime = super::runtime();
         let store = runtime.block_on(async {
             let (store, _threads) = Store::open(folder.path()).await.expect("a new state");
-            let endpoint = Endpoint {
+            let endpoint = OutboxEndpoint {
                 name: "inbox".into(),
                 events: EventType::ALL.to_vec(),
                 max_backlog: 1_000,

@@ -113,13 +113,13 @@ impl Client {
     pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
         check(&settings.base_url).map_err(ClientError::BaseUrl)?;
         let limit = settings.request_timeout;
-        let limits = outbound::Limits {
+        let limits = outbound::HttpTimeouts {
             // Split among the addresses of a name, so that one dead address leaves time for the next.
             connect: limit / 2,
             exchange: limit,
             idle: POOL_IDLE_TIMEOUT,
         };
-        let mut builder = outbound::builder(limits)
+        let mut builder = outbound::client_builder(limits)
             .pool_max_idle_per_host(settings.max_concurrent_requests.min(most_idle()))
             // A dead HTTP/2 connection must not cost every request on it its whole time limit, poll after poll.
             .http2_keep_alive_interval(limit / 4)

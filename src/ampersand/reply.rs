@@ -15,7 +15,7 @@ use crate::core::answer::{Failure, FailureClass};
 use crate::core::json::Json;
 use crate::core::operation::Operation;
 use crate::core::text::one_line;
-use crate::outbound::{self, Peer, head};
+use crate::outbound::{self, Peer, response_head};
 
 /// The longest reason made here, in bytes.
 const MAX_REASON: usize = 400;
@@ -56,7 +56,7 @@ impl Reply {
     /// When there are more headers than are read.
     pub async fn read(mut response: Response, terms: Terms<'_>, key: &ApiKey) -> Result<Self, ApiError> {
         let headers = response.headers();
-        if head::head_size(headers) > outbound::MAX_HEAD {
+        if response_head::head_size(headers) > outbound::MAX_HEAD {
             return Err(ApiError::failed(
                 FailureClass::TooLarge,
                 format!(
@@ -72,16 +72,16 @@ impl Reply {
         let redirect_host = header(LOCATION)
             .and_then(|location| response.url().join(location).ok())
             .and_then(|target| target.host_str().map(|host| mask.apply(host).into_owned()));
-        let coding = head::content_coding(headers).map(|coding| mask.apply(&coding).into_owned());
+        let coding = response_head::content_coding(headers).map(|coding| mask.apply(&coding).into_owned());
         let status = response.status();
         let mut reply = Self {
             status,
             media_type: MediaType::parse(content_type.as_deref()),
-            wait: head::wait(headers, terms.now),
+            wait: response_head::wait(headers, terms.now),
             seen_from: if status == StatusCode::OK {
                 terms.now
             } else {
-                head::date(headers, terms.now)
+                response_head::date(headers, terms.now)
             },
             now: terms.now,
             redirect_host,

@@ -15,14 +15,14 @@ use super::webhooks::{Secrets, Webhooks};
 use super::{join, limits, upkeep};
 use crate::ampersand::Fetch;
 use crate::board::Board;
-use crate::chance::Chance;
 use crate::config::Settings;
-use crate::polling::{PollingSettings, Shared, Supervisor};
-use crate::record::{Recorder, Reporter};
+use crate::polling::{PollingServices, PollingSettings, Supervisor};
+use crate::random::RandomSource;
+use crate::record::{EventReporter, Recorder};
 use crate::report::metrics::Metrics;
 use crate::report::webhook::Deliver;
 use crate::store::Store;
-use crate::watch_list::Snapshot;
+use crate::watch_list::WatchListSnapshot;
 
 /// What a daemon is made of.
 pub struct Parts<F> {
@@ -35,23 +35,23 @@ pub struct Parts<F> {
     /// What survives; also the clock that everything is dated by.
     pub store: Store,
     /// What is to be watched.
-    pub list: watch::Receiver<Arc<Snapshot>>,
+    pub list: watch::Receiver<Arc<WatchListSnapshot>>,
     /// Where every watch stands, for others to see.
     pub board: Arc<Board>,
     /// What is measured.
     pub metrics: Metrics,
     /// What events are told to, besides the endpoints.
-    pub reporters: Vec<Reporter>,
-    /// Where chance comes from.
-    pub chance: Chance,
+    pub reporters: Vec<EventReporter>,
+    /// The source of random numbers.
+    pub random: RandomSource,
 }
 
 /// Polls what is listed, records, delivers.
 pub struct Daemon<F> {
-    shared: Arc<Shared<F>>,
+    shared: Arc<PollingServices<F>>,
     polling: watch::Sender<Arc<PollingSettings>>,
     retention: watch::Sender<Duration>,
-    list: watch::Receiver<Arc<Snapshot>>,
+    list: watch::Receiver<Arc<WatchListSnapshot>>,
     store: Store,
     webhooks: Webhooks,
     cancel: CancellationToken,
@@ -65,12 +65,12 @@ impl<F: Fetch> Daemon<F> {
     /// When the state cannot be read or written.
     pub async fn new(parts: Parts<F>, settings: &Settings, secrets: Secrets) -> anyhow::Result<Self> {
         let store = parts.store;
-        let webhooks = Webhooks::new(store.clone(), parts.sender, parts.chance.clone());
-        let shared = Arc::new(Shared {
+        let webhooks = Webhooks::new(store.clone(), parts.sender, parts.random.clone());
+        let shared = Arc::new(PollingServices {
             fetch: parts.fetch,
             recorder: Recorder::new(store.clone(), parts.reporters),
             board: parts.board,
-            chance: parts.chance,
+            random: parts.random,
             metrics: parts.metrics,
             polling: parts.polling,
             background: Handle::current(),

@@ -23,7 +23,7 @@ use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
 use crate::store::Store;
 use crate::systemd;
-use crate::watch_list::Snapshot;
+use crate::watch_list::WatchListSnapshot;
 
 /// How long the removal of the control socket may take; a file system may hang.
 const REMOVAL: Duration = Duration::from_secs(1);
@@ -105,13 +105,14 @@ impl Pages {
         &mut self,
         board: &Arc<Board>,
         store: &Store,
-        list: &watch::Receiver<Arc<Snapshot>>,
+        list: &watch::Receiver<Arc<WatchListSnapshot>>,
         attention: &Arc<AttentionList>,
         polling: &Handle,
         orders: Orders,
     ) {
         let closing = self.closing.clone();
-        let telling = systemd::keep_informed(Arc::clone(&self.health), Arc::clone(board), closing.clone());
+        let telling =
+            systemd::send_notifications(Arc::clone(&self.health), Arc::clone(board), closing.clone());
         self.tasks.spawn(telling);
         let (dated, until) = (Arc::clone(attention), closing.clone());
         self.tasks.spawn(async move {
@@ -213,7 +214,7 @@ async fn bind_control_socket(folder: PathBuf) -> anyhow::Result<Option<ControlSo
 }
 
 /// The daemon is ready once the watch list was looked at, whatever that found.
-async fn become_ready(mut list: watch::Receiver<Arc<Snapshot>>, health: Arc<Health>) {
+async fn become_ready(mut list: watch::Receiver<Arc<WatchListSnapshot>>, health: Arc<Health>) {
     // Fails only when the source has ended, which happens at a stop.
     if list.wait_for(|snapshot| snapshot.looked).await.is_ok() {
         health.set_ready();

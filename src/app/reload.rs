@@ -52,7 +52,7 @@ impl App {
         tracing::info!("reloading settings, secrets and watch list");
         let is_ready = self.pages.health.stage() == Stage::Ready;
         if is_ready {
-            systemd::tell_reloading();
+            systemd::notify_reloading();
         }
         let reloaded = self.reload_settings().await;
         self.pages.metrics.config_reloaded(reloaded.is_ok());
@@ -77,7 +77,7 @@ impl App {
         // A list that takes longer is applied all the same.
         let is_read = tokio::time::timeout(LIST_TIMEOUT, read).await.is_ok();
         if is_ready {
-            systemd::tell_ready();
+            systemd::notify_ready();
         }
         let mut applied = outcome?;
         applied.new_api_keys = new_api_keys;

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use crate::core::watch::Watch;
     use crate::core::watch_list::WatchKey;
-    use crate::store::{Change, Subject};
+    use crate::store::{StateChange, Subject};
 
     #[tokio::test(start_paused = true)]
     async fn another_retention_holds_at_once_and_a_short_one_is_kept_to() {
@@ -52,7 +52,7 @@ mod tests {
                 project: "project".into(),
                 operation: operation.into(),
             };
-            let change = Change {
+            let change = StateChange {
                 subject: Subject::Watch(key.clone(), Box::<Watch>::default()),
                 events: Vec::new(),
             };

@@ -9,11 +9,11 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::{self, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::chance::Chance;
 use crate::clock;
 use crate::config::WebhookSettings;
 use crate::core::event::EventType;
 use crate::error::chain;
+use crate::random::RandomSource;
 use crate::report::webhook::{Deliver, DeliveryStats, Endpoint, EndpointSettings, Stopped, same_secrets};
 use crate::store::{self, CommitError, Store};
 
@@ -27,7 +27,7 @@ pub type Secrets = HashMap<Arc<str>, Vec<SecretSlice<u8>>>;
 pub(super) struct Webhooks {
     store: Store,
     sender: Arc<dyn Deliver>,
-    chance: Chance,
+    random: RandomSource,
     cancel: CancellationToken,
     running: BTreeMap<Arc<str>, Running>,
     tasks: JoinSet<(Arc<str>, Stopped)>,
@@ -44,11 +44,11 @@ struct Running {
 
 impl Webhooks {
     /// No endpoint yet.
-    pub(super) fn new(store: Store, sender: Arc<dyn Deliver>, chance: Chance) -> Self {
+    pub(super) fn new(store: Store, sender: Arc<dyn Deliver>, random: RandomSource) -> Self {
         Self {
             store,
             sender,
-            chance,
+            random,
             cancel: CancellationToken::new(),
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -64,7 +64,7 @@ impl Webhooks {
         mut secrets: Secrets,
         shutdown_timeout: Duration,
     ) -> Result<(), CommitError> {
-        let endpoints = webhooks.iter().map(|webhook| store::Endpoint {
+        let endpoints = webhooks.iter().map(|webhook| store::OutboxEndpoint {
             name: Arc::clone(&webhook.name),
             events: EventType::ALL
                 .iter()
@@ -195,7 +195,7 @@ impl Webhooks {
             name: Arc::clone(&name),
             store: self.store.clone(),
             sender: Arc::clone(&self.sender),
-            chance: self.chance.clone(),
+            random: self.random.clone(),
             settings: receiver,
             stats: Arc::clone(&stats),
         };

@@ -24,7 +24,7 @@ use super::output::Background;
 use super::terminal::{self, Style};
 use crate::core::phase::Phase;
 use crate::core::text::escape_lines;
-pub use crate::stdio::Stream;
+pub use crate::stdio::StandardStream;
 
 /// How often bars are best drawn: as often as eyes notice.
 pub const FRAME: Duration = Duration::from_millis(120);
@@ -106,14 +106,14 @@ impl Bars {
         self.frame = self.frame.wrapping_add(1);
         let lines = layout::lines(picture, width, height, self.style, self.frame);
         let frame = lock(&self.canvas).frame(lines, width);
-        self.output.print(Stream::Stderr, &frame)
+        self.output.print(StandardStream::Stderr, &frame)
     }
 
     /// Writes lines that stay, above where the bars are drawn next.
     ///
     /// # Errors
     /// When the stream takes no more.
-    pub fn print(&mut self, stream: Stream, text: &str) -> io::Result<()> {
+    pub fn print(&mut self, stream: StandardStream, text: &str) -> io::Result<()> {
         self.clear()?;
         self.output.print(stream, &escape_lines(text))
     }
@@ -137,7 +137,7 @@ impl Bars {
     fn clear(&mut self) -> io::Result<()> {
         let (_, width) = self.size();
         let erased = lock(&self.canvas).erase(width);
-        self.output.print(Stream::Stderr, &erased)
+        self.output.print(StandardStream::Stderr, &erased)
     }
 
     /// Rows and columns.
@@ -156,7 +156,7 @@ fn erase_before_panics(canvas: &Arc<Mutex<Canvas>>) {
             && let Ok(mut canvas) = canvas.try_lock()
         {
             let (_, width) = Term::stderr().size();
-            let _ = Stream::Stderr.write_all(canvas.erase(usize::from(width)).as_bytes());
+            let _ = StandardStream::Stderr.write_all(canvas.erase(usize::from(width)).as_bytes());
         }
         tell(panic);
     }));

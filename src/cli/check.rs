@@ -14,7 +14,7 @@ use crate::app;
 use crate::config::{ConfigProblem, Settings, SettingsCheck};
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::watch_list::{self, LineError, Unusable, WatchList};
-use crate::watch_list::{ReadError, read};
+use crate::watch_list::{WatchListError, read};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -136,7 +136,7 @@ async fn check_list(
     let projects = app::project_names(&settings.ampersand);
     let bytes = match read(path) {
         Ok(bytes) => bytes,
-        Err(ReadError::Missing) => {
+        Err(WatchListError::Missing) => {
             output::notice(&format!(
                 "warning: watch list {} is not there; the daemon waits for it. Create it, one operation ID per line",
                 path.display()
@@ -145,7 +145,7 @@ async fn check_list(
         }
         Err(error) => {
             let mut words = crate::error::chain(&error);
-            if matches!(&error, ReadError::Refused { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+            if matches!(&error, WatchListError::Refused { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
             {
                 match Asked::ask(daemon, false, &checkable.file).await {
                     Ok(asked) if asked.list_path() == path.display().to_string() => {

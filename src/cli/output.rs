@@ -16,7 +16,7 @@ use super::terminal::Style;
 use super::{exit, exit_code};
 use crate::core::text::{escape_json, escape_lines};
 use crate::report::log;
-use crate::stdio::Stream;
+use crate::stdio::StandardStream;
 
 /// How much is written at once.
 const BUFFER: usize = 64 * 1024;
@@ -108,7 +108,7 @@ impl Output {
     /// # Errors
     /// [`OutputError`].
     pub fn flush(&mut self) -> Result<(), OutputError> {
-        let written = Stream::Stdout.write_all(&self.buffer);
+        let written = StandardStream::Stdout.write_all(&self.buffer);
         self.buffer.clear();
         Ok(written?)
     }
@@ -116,13 +116,13 @@ impl Output {
     /// Whether the reader closed it, which otherwise only the next write finds.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        Stream::Stdout.is_closed()
+        StandardStream::Stdout.is_closed()
     }
 }
 
 /// Writes a line for people to standard error. A standard error that is closed is no reason to stop.
 pub fn notice(text: &str) {
-    let _ = Stream::Stderr.write_all(format!("{}\n", escape_lines(text)).as_bytes());
+    let _ = StandardStream::Stderr.write_all(format!("{}\n", escape_lines(text)).as_bytes());
 }
 
 /// Writes an error to standard error.
@@ -146,7 +146,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     // Help has styles that `escape_lines` keeps; what the user typed is escaped.
     let text = escape_lines(&text);
     if is_error {
-        let _ = Stream::Stderr.write_all(text.as_bytes());
+        let _ = StandardStream::Stderr.write_all(text.as_bytes());
         return ExitCode::from(exit::USAGE);
     }
     let mut output = Output::stdout();

@@ -8,7 +8,7 @@ use clap::Args;
 use super::StateArgs;
 use super::output::{self, Output};
 use crate::clock;
-use crate::store::{Replay, StateReader};
+use crate::store::{ReplaySelection, StateReader};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -49,11 +49,11 @@ struct What {
 }
 
 impl What {
-    fn selection(self) -> Replay {
+    fn selection(self) -> ReplaySelection {
         match (self.event, self.operation) {
-            (Some(id), _) => Replay::Event(id),
-            (None, Some(id)) => Replay::Operation(id),
-            (None, None) => Replay::DeadLetters,
+            (Some(id), _) => ReplaySelection::Event(id),
+            (None, Some(id)) => ReplaySelection::Operation(id),
+            (None, None) => ReplaySelection::DeadLetters,
         }
     }
 }
@@ -101,18 +101,18 @@ fn replay(args: ReplayArgs, dir: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn nothing(selection: &Replay, endpoints: &[String]) -> String {
+fn nothing(selection: &ReplaySelection, endpoints: &[String]) -> String {
     if endpoints.is_empty() {
         return "nothing to deliver: the daemon has no webhooks".to_owned();
     }
     match selection {
-        Replay::Event(id) => format!(
+        ReplaySelection::Event(id) => format!(
             "nothing to deliver: no webhook wants an event `{id}`, or it waits to be delivered already; `backfill-watch events` lists what is kept"
         ),
-        Replay::Operation(id) => format!(
+        ReplaySelection::Operation(id) => format!(
             "nothing to deliver: no webhook wants an event of an operation `{id}`, or all wait to be delivered already; `backfill-watch events` lists what is kept"
         ),
-        Replay::DeadLetters => "nothing to deliver: there are no dead letters".to_owned(),
+        ReplaySelection::DeadLetters => "nothing to deliver: there are no dead letters".to_owned(),
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Option<Replay> {
+    fn parse(arguments: &[&str]) -> Option<ReplaySelection> {
         let command = ReplayArgs::augment_args(Command::new("replay").no_binary_name(true));
         let matches = command.try_get_matches_from(arguments).ok()?;
         Some(ReplayArgs::from_arg_matches(&matches).ok()?.what.selection())
@@ -137,12 +137,12 @@ mod tests {
 
     #[test]
     fn exactly_one_selection_is_wanted() {
-        assert_eq!(parse(&["--event", "x"]), Some(Replay::Event("x".into())));
+        assert_eq!(parse(&["--event", "x"]), Some(ReplaySelection::Event("x".into())));
         assert_eq!(
             parse(&["--operation", "x", "--endpoint", "e"]),
-            Some(Replay::Operation("x".into()))
+            Some(ReplaySelection::Operation("x".into()))
         );
-        assert_eq!(parse(&["--dead-letters"]), Some(Replay::DeadLetters));
+        assert_eq!(parse(&["--dead-letters"]), Some(ReplaySelection::DeadLetters));
         assert_eq!(parse(&[]), None);
         assert_eq!(parse(&["--dead-letters", "--event", "x"]), None);
     }

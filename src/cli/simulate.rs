@@ -19,7 +19,7 @@ use crate::core::text::{escape_lines, one_line};
 use crate::simulator::{
     Callback, Config, Project, Random, Receiver, ReceiverConfig, Requests, Secret, Simulator,
 };
-use crate::stdio::Stream;
+use crate::stdio::StandardStream;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -275,7 +275,7 @@ fn conclude(output: &Background, api: &Requests, receiver: Option<Requests>) {
 
 /// Prints a line. A reader that is gone is no reason to stop.
 fn say(output: &Background, line: &str) {
-    let _ = output.print(Stream::Stdout, &format!("{}\n", escape_lines(line)));
+    let _ = output.print(StandardStream::Stdout, &format!("{}\n", escape_lines(line)));
 }
 
 #[cfg(test)]

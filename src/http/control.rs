@@ -17,7 +17,7 @@ use super::key_check::check_keys;
 use super::params::Params;
 use super::problem::{Problem, json};
 use crate::config::{ConfigErrors, ConfigProblem};
-use crate::watch_list::Snapshot;
+use crate::watch_list::WatchListSnapshot;
 
 /// How long the daemon may take for what was asked of it. Others give up on a connection after as long.
 const TIMEOUT: Duration = Duration::from_secs(25);
@@ -143,7 +143,7 @@ impl SettingsProblem {
 impl ListState {
     /// The list of `snapshot`, read from `path`.
     #[must_use]
-    pub fn new(path: &Path, snapshot: &Snapshot, is_read: bool) -> Self {
+    pub fn new(path: &Path, snapshot: &WatchListSnapshot, is_read: bool) -> Self {
         let file = snapshot.file();
         let rejected = file.map_or(&[][..], |list| &list.rejected).iter();
         Self {

@@ -104,7 +104,7 @@ mod tests {
     use crate::core::event::{Event, EventType};
     use crate::core::watch::Watch;
     use crate::core::watch_list::WatchKey;
-    use crate::store::{Change, Store, Subject};
+    use crate::store::{StateChange, Store, Subject};
 
     #[tokio::test]
     async fn a_page_ends_before_what_is_removed_while_it_is_read() {
@@ -118,7 +118,7 @@ mod tests {
             .collect();
         for key in &keys {
             let data = Watch::default().data(key, &Vec::new(), now);
-            let change = Change {
+            let change = StateChange {
                 subject: Subject::Watch(key.clone(), Box::default()),
                 events: vec![Event::operation(key, EventType::Started, "1", now, data)],
             };

@@ -55,7 +55,7 @@ pub(super) async fn check_keys(board: &Board) -> Vec<KeyCheck> {
 
 /// What is known without a request: while one of these lasts, the gate lets nothing else through.
 fn known(view: &ProjectView) -> Option<KeyVerdict> {
-    let reason = || view.api.last_trouble.as_deref().unwrap_or_default().to_owned();
+    let reason = || view.api.last_failure.as_deref().unwrap_or_default().to_owned();
     if view.api.rejected.is_some() {
         return Some(KeyVerdict::Rejected(reason()));
     }

@@ -13,7 +13,7 @@ use axum::response::Response;
 use super::Site;
 use super::body::{PART, Parts, respond};
 use super::problem::Problem;
-use crate::board::{Board, Unavailable, WatchFilter};
+use crate::board::{Board, ProjectUnavailable, WatchFilter};
 use crate::clock;
 use crate::core::connections::Place;
 use crate::core::watch_list::WatchKey;
@@ -85,9 +85,9 @@ struct MetricsText {
 }
 
 impl Parts for MetricsText {
-    type Error = Unavailable;
+    type Error = ProjectUnavailable;
 
-    async fn next(&mut self) -> Result<Option<Bytes>, Unavailable> {
+    async fn next(&mut self) -> Result<Option<Bytes>, ProjectUnavailable> {
         if let Some(fixed) = self.fixed.take() {
             return Ok(Some(fixed));
         }

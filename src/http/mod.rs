@@ -47,7 +47,7 @@ use crate::health::{Health, Stage};
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
 use crate::store::Store;
-use crate::watch_list::Snapshot;
+use crate::watch_list::WatchListSnapshot;
 
 pub use access::{Access, Audience, Rules};
 pub use control::{Applied, Checked, ListState, Order, Orders, Refused, SettingsProblem};
@@ -77,7 +77,7 @@ pub struct Sources {
     /// What is wrong now.
     pub attention: Arc<AttentionList>,
     /// The watch list.
-    pub list: watch::Receiver<Arc<Snapshot>>,
+    pub list: watch::Receiver<Arc<WatchListSnapshot>>,
     /// The runtime that polls.
     pub polling: Handle,
     /// Whether each operation gets metrics of its own; a reload may change it.

@@ -8,7 +8,7 @@ use super::json_list::JsonList;
 use super::operation::Operation;
 use super::params::Params;
 use super::problem::{Problem, json, text};
-use crate::board::{Board, Unavailable, WatchFilter};
+use crate::board::{Board, ProjectUnavailable, WatchFilter};
 use crate::core::phase::Phase;
 use crate::core::watch_list::WatchKey;
 use axum::body::Bytes;
@@ -36,9 +36,9 @@ struct Page {
 }
 
 impl Parts for Page {
-    type Error = Unavailable;
+    type Error = ProjectUnavailable;
 
-    async fn next(&mut self) -> Result<Option<Bytes>, Unavailable> {
+    async fn next(&mut self) -> Result<Option<Bytes>, ProjectUnavailable> {
         let Some(mut part) = self.list.part() else {
             return Ok(None);
         };
@@ -141,7 +141,7 @@ pub(super) async fn list(
     respond("application/json", page).await.map_err(unavailable)
 }
 
-fn unavailable(error: Unavailable) -> Problem {
+fn unavailable(error: ProjectUnavailable) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 

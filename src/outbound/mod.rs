@@ -3,12 +3,12 @@
 //! One place decides the limits of the HTTP client, recognises a request that was never processed, names the proxy that
 //! an error is about, and reads what any answer's head may say.
 
-pub mod head;
-mod opened;
+mod connection_reuse;
 mod peer;
+pub mod response_head;
 
-pub use self::head::MAX_HEAD;
 pub use self::peer::{Peer, Proxies};
+pub use self::response_head::MAX_HEAD;
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const MAX_HEADER_LIST: u32 = (MAX_HEAD + 32 * MAX_HEADERS) as u32;
 
 /// Limits of one exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct HttpTimeouts {
     /// From resolving the name to the end of the TLS handshake.
     pub connect: Duration,
     /// The whole exchange, connecting and reading the answer included.
@@ -33,19 +33,19 @@ pub struct Limits {
 }
 
 /// What every client has. No redirect is followed and nothing is repeated: that is decided elsewhere.
-pub fn builder(limits: Limits) -> ClientBuilder {
+pub fn client_builder(timeouts: HttpTimeouts) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("backfill-watch/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .retry(retry::never())
-        .timeout(limits.exchange)
-        .connect_timeout(limits.connect)
-        .pool_idle_timeout(limits.idle)
+        .timeout(timeouts.exchange)
+        .connect_timeout(timeouts.connect)
+        .pool_idle_timeout(timeouts.idle)
         .tcp_keepalive(Duration::from_secs(15))
         // The defaults are 100 headers and 16 KiB.
         .http1_max_headers(MAX_HEADERS)
         .http2_max_header_list_size(MAX_HEADER_LIST)
-        .connector_layer(opened::Noting)
+        .connector_layer(connection_reuse::Noting)
 }
 
 /// Why a request has no answer.
@@ -62,7 +62,7 @@ pub struct SendError {
 /// # Errors
 /// When no answer comes.
 pub async fn send(client: &Client, request: Request) -> Result<Response, SendError> {
-    let (sent, has_opened) = opened::note(client.execute(request)).await;
+    let (sent, has_opened) = connection_reuse::note(client.execute(request)).await;
     sent.map_err(|error| SendError {
         is_unprocessed: is_unprocessed(&error, has_opened),
         error,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use super::Shared;
+use super::PollingServices;
 use super::decisions::Observation;
 use super::project_changes::{HeldBack, ProjectChange};
 use super::project_task::ProjectTask;
@@ -52,7 +52,7 @@ pub(super) struct Answered {
 }
 
 /// Asks for an operation.
-pub(super) async fn poll<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey, pass: Pass) -> Reply {
+pub(super) async fn poll<F: Fetch>(shared: Arc<PollingServices<F>>, key: WatchKey, pass: Pass) -> Reply {
     if pass == Pass::Probe && shared.fetch.refresh_key(&key.project).await {
         tracing::info!(project = &*key.project, "a new API key is in place");
     }
@@ -70,12 +70,16 @@ pub(super) async fn poll<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey, pass: 
 }
 
 /// Sends the request for an operation.
-pub(super) async fn ask<F: Fetch>(shared: &Shared<F>, key: &WatchKey) -> Answer {
+pub(super) async fn ask<F: Fetch>(shared: &PollingServices<F>, key: &WatchKey) -> Answer {
     shared.fetch.fetch(key).await
 }
 
 /// Asks for what an event of an operation adds.
-pub(super) async fn addition<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey, addition: Addition) -> Reply {
+pub(super) async fn addition<F: Fetch>(
+    shared: Arc<PollingServices<F>>,
+    key: WatchKey,
+    addition: Addition,
+) -> Reply {
     match addition {
         Addition::Logs(wanted) => Reply::Logs(shared.fetch.last_lines(&key, wanted).await),
         Addition::Installation(path) => {
@@ -85,7 +89,7 @@ pub(super) async fn addition<F: Fetch>(shared: Arc<Shared<F>>, key: WatchKey, ad
 }
 
 /// Asks whether the project exists.
-pub(super) async fn project<F: Fetch>(shared: Arc<Shared<F>>, name: Arc<str>) -> Reply {
+pub(super) async fn project<F: Fetch>(shared: Arc<PollingServices<F>>, name: Arc<str>) -> Reply {
     Reply::Project(shared.fetch.project_exists(&name).await)
 }
 

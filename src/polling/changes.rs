@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::project_task::ProjectTask;
 use super::watches::{Number, Slot};
 use crate::ampersand::Fetch;
-use crate::board::{Changes, PAGE, Page, Question, WatchFilter, WatchView};
+use crate::board::{PAGE, ProjectQuery, WatchChanges, WatchFilter, WatchPage, WatchView};
 
 /// Removals that a reader has not asked for are kept up to this number: more than any but a rewritten list brings within
 /// the second between two questions.
@@ -21,9 +21,9 @@ pub(super) struct ChangeLog {
 
 impl<F: Fetch> ProjectTask<F> {
     /// Answers a question. A reader that has gone needs no answer.
-    pub(super) fn answer_question(&mut self, question: Question) {
+    pub(super) fn answer_question(&mut self, question: ProjectQuery) {
         match question {
-            Question::Page {
+            ProjectQuery::Page {
                 after,
                 filter,
                 limit,
@@ -31,7 +31,7 @@ impl<F: Fetch> ProjectTask<F> {
             } => {
                 let _ = reply.send(self.page(after.as_ref(), &filter, limit.min(PAGE)));
             }
-            Question::One { operation, reply } => {
+            ProjectQuery::One { operation, reply } => {
                 let slot = self
                     .watches
                     .find(&operation)
@@ -39,15 +39,15 @@ impl<F: Fetch> ProjectTask<F> {
                 let slot = slot.filter(|slot| !slot.poller.is_leaving());
                 let _ = reply.send(slot.map(|slot| self.view_of(slot)));
             }
-            Question::Changes { limit, reply } => {
+            ProjectQuery::Changes { limit, reply } => {
                 let _ = reply.send(self.take_changes(limit.min(PAGE)));
             }
-            Question::Key { reply } => self.check_key(reply),
-            Question::StartChanges { reply } => {
+            ProjectQuery::Key { reply } => self.check_key(reply),
+            ProjectQuery::StartChanges { reply } => {
                 self.changes.get_or_insert_default();
                 let _ = reply.send(());
             }
-            Question::StopChanges => {
+            ProjectQuery::StopChanges => {
                 for number in self.changes.take().unwrap_or_default().changed {
                     if let Some(slot) = self.watches.get_mut(number) {
                         slot.watched.is_announced = false;
@@ -58,8 +58,8 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// The next watches that are wanted. At most [`PAGE`] are examined, so that no poll is late by it.
-    fn page(&self, after: Option<&Arc<str>>, filter: &WatchFilter, limit: usize) -> Page {
-        let mut page = Page::default();
+    fn page(&self, after: Option<&Arc<str>>, filter: &WatchFilter, limit: usize) -> WatchPage {
+        let mut page = WatchPage::default();
         for (examined, slot) in self.watches.after(after).enumerate() {
             if examined == PAGE || page.watches.len() == limit {
                 return page;
@@ -101,8 +101,8 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    fn take_changes(&mut self, limit: usize) -> Changes {
-        let mut taken = Changes::default();
+    fn take_changes(&mut self, limit: usize) -> WatchChanges {
+        let mut taken = WatchChanges::default();
         let mut log = self.changes.take().unwrap_or_default();
         while taken.changed.len() < limit
             && let Some(number) = log.changed.pop_front()

@@ -13,7 +13,7 @@ use crate::core::answer::Answer;
 use crate::core::poller::{Decided, Poller, Visit};
 use crate::core::watch::{Context, Next, Step, Watch};
 use crate::error::chain;
-use crate::store::{Change, CommitError, Subject};
+use crate::store::{CommitError, StateChange, Subject};
 
 /// What a watch observes.
 pub(super) enum Observation {
@@ -50,7 +50,7 @@ impl<F: Fetch> ProjectTask<F> {
             now: self.shared.recorder.now(),
             elapsed: now.saturating_sub(slot.observed.get()),
             held,
-            chance: self.shared.chance.draw(),
+            chance: self.shared.random.fraction(),
             others_refused: self.watches.are_others_refused(number),
             project_proven: self.health.proven_ago(self.moment()),
             project_answered: self.health.answered_ago(self.moment()),
@@ -90,7 +90,7 @@ impl<F: Fetch> ProjectTask<F> {
         let recorder = self.shared.recorder.clone();
         let recording = async move {
             let watch = Box::new(std::mem::take(&mut decided.watch));
-            let change = Change {
+            let change = StateChange {
                 subject: Subject::Watch(key, watch),
                 events: std::mem::take(&mut decided.step.events),
             };

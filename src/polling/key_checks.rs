@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::Shared;
+use super::PollingServices;
 use super::project_changes::ProjectChange;
 use super::project_task::ProjectTask;
 use super::requests::{Outcome, Reply, Requester};
@@ -22,7 +22,7 @@ pub(super) struct KeyChecks {
 }
 
 /// Asks for an operation that does not exist, which has no effect.
-pub(super) async fn check_key<F: Fetch>(shared: Arc<Shared<F>>, project: Arc<str>) -> Reply {
+pub(super) async fn check_key<F: Fetch>(shared: Arc<PollingServices<F>>, project: Arc<str>) -> Reply {
     let key = WatchKey {
         project,
         operation: Arc::from(NO_OPERATION),

@@ -29,9 +29,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::board::Board;
-use crate::chance::Chance;
 use crate::config::PollSettings;
 use crate::core::gate::Limits;
+use crate::random::RandomSource;
 use crate::record::Recorder;
 use crate::report::metrics::Metrics;
 
@@ -39,15 +39,15 @@ pub use supervisor::Supervisor;
 
 /// What all project tasks use.
 #[derive(Debug)]
-pub struct Shared<F> {
+pub struct PollingServices<F> {
     /// How answers are fetched.
     pub fetch: F,
     /// How changes are recorded.
     pub recorder: Recorder,
     /// Where views are published.
     pub board: Arc<Board>,
-    /// Where chance comes from.
-    pub chance: Chance,
+    /// The source of random numbers.
+    pub random: RandomSource,
     /// What is measured.
     pub metrics: Metrics,
     /// The runtime for requests and decisions.

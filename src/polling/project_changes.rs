@@ -11,7 +11,7 @@ use crate::ampersand::Fetch;
 use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::event::Event;
 use crate::core::project::{Concerns, Project};
-use crate::store::{Change, CommitError, Subject};
+use crate::store::{CommitError, StateChange, Subject};
 
 /// Failures that pass sooner are not worth a line.
 const FAILING_REPORT: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ impl<F: Fetch> ProjectTask<F> {
         then: Option<(Answered, Concerns)>,
     ) {
         self.is_recording = true;
-        let change = Change {
+        let change = StateChange {
             subject: Subject::Project(Arc::clone(&self.name), health.clone()),
             events,
         };

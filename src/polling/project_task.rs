@@ -17,9 +17,9 @@ use super::listing::{Change, Listing};
 use super::project_changes::HeldBack;
 use super::requests::{Ended, Requester, Requests};
 use super::watches::{Number, Watches};
-use super::{PollingSettings, Shared};
+use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;
-use crate::board::{ProjectView, Question};
+use crate::board::{ProjectQuery, ProjectView};
 use crate::clock;
 use crate::core::gate::Gate;
 use crate::core::kind::Kinds;
@@ -42,14 +42,14 @@ pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Inlets {
     /// What is asked for.
     pub list: mpsc::Receiver<Change>,
-    pub questions: mpsc::Receiver<Question>,
+    pub questions: mpsc::Receiver<ProjectQuery>,
     pub settings: watch::Receiver<Arc<PollingSettings>>,
     pub view: watch::Sender<ProjectView>,
 }
 
 pub(super) struct ProjectTask<F> {
     pub name: Arc<str>,
-    pub shared: Arc<Shared<F>>,
+    pub shared: Arc<PollingServices<F>>,
     pub inlets: Inlets,
     pub settings: Arc<PollingSettings>,
     /// What steady time counts from. It moves on by the time in which the process did not run.
@@ -84,14 +84,19 @@ enum Woken {
     Request(Ended),
     Job(Result<Done, JoinError>),
     List(Change),
-    Question(Question),
+    ProjectQuery(ProjectQuery),
     Settings,
     Alarm,
 }
 
 impl<F: Fetch> ProjectTask<F> {
     /// Runs the project until `cancel`.
-    pub async fn run(name: Arc<str>, shared: Arc<Shared<F>>, inlets: Inlets, cancel: CancellationToken) {
+    pub async fn run(
+        name: Arc<str>,
+        shared: Arc<PollingServices<F>>,
+        inlets: Inlets,
+        cancel: CancellationToken,
+    ) {
         let starting = Self::load(name, shared, inlets);
         let Some(mut task) = cancel.run_until_cancelled(starting).await else {
             return;
@@ -109,7 +114,7 @@ impl<F: Fetch> ProjectTask<F> {
                 ended = task.requests.next() => Woken::Request(ended),
                 Some(joined) = task.jobs.join_next(), if !task.jobs.is_empty() => Woken::Job(joined),
                 Some(change) = task.inlets.list.recv() => Woken::List(change),
-                Some(question) = task.inlets.questions.recv() => Woken::Question(question),
+                Some(question) = task.inlets.questions.recv() => Woken::ProjectQuery(question),
                 Ok(()) = task.inlets.settings.changed() => Woken::Settings,
                 () = &mut alarm => Woken::Alarm,
             };
@@ -118,7 +123,7 @@ impl<F: Fetch> ProjectTask<F> {
                 Woken::Request(ended) => task.request_ended(ended),
                 Woken::Job(joined) => task.job_ended(joined),
                 Woken::List(change) => task.change(change),
-                Woken::Question(question) => task.answer_question(question),
+                Woken::ProjectQuery(question) => task.answer_question(question),
                 Woken::Settings => task.apply_settings(),
                 Woken::Alarm => {}
             }
@@ -127,7 +132,7 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// Reads what the store has of the project; tries again until it can be read.
-    async fn load(name: Arc<str>, shared: Arc<Shared<F>>, mut inlets: Inlets) -> Self {
+    async fn load(name: Arc<str>, shared: Arc<PollingServices<F>>, mut inlets: Inlets) -> Self {
         let store = shared.recorder.store();
         let mut has_failed = false;
         let health = loop {

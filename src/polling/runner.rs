@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::listing::Change;
 use super::project_task::{Inlets, ProjectTask};
 use super::requests::panic_message;
-use super::{PollingSettings, Shared};
+use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;
-use crate::board::{Port, ProjectView};
+use crate::board::{ProjectHandle, ProjectView};
 use crate::core::watch_list::{Entry, WatchList};
 
 /// Parts of a list that may wait: the task takes one in less time than the next takes to be made.
@@ -31,7 +31,7 @@ pub(super) type Desired = Option<(u64, Arc<WatchList>)>;
 /// Runs one project.
 pub(super) struct Runner<F> {
     pub name: Arc<str>,
-    pub shared: Arc<Shared<F>>,
+    pub shared: Arc<PollingServices<F>>,
     pub desired: watch::Receiver<Desired>,
     pub settings: watch::Receiver<Arc<PollingSettings>>,
     pub cancel: CancellationToken,
@@ -75,7 +75,7 @@ impl<F: Fetch> Runner<F> {
             settings: self.settings.clone(),
             view: view.clone(),
         };
-        let port = Port {
+        let port = ProjectHandle {
             view: view.subscribe(),
             questions,
         };

@@ -9,18 +9,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::runner::{Desired, Runner};
-use super::{PollingSettings, Shared};
+use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;
 use crate::error::chain;
-use crate::watch_list::Snapshot;
+use crate::watch_list::WatchListSnapshot;
 
 /// How long to wait before what could not be recorded is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// Starts and stops the projects.
 pub struct Supervisor<F> {
-    shared: Arc<Shared<F>>,
-    list: watch::Receiver<Arc<Snapshot>>,
+    shared: Arc<PollingServices<F>>,
+    list: watch::Receiver<Arc<WatchListSnapshot>>,
     settings: watch::Receiver<Arc<PollingSettings>>,
     desired: Desired,
     projects: BTreeMap<Arc<str>, Running>,
@@ -42,8 +42,8 @@ impl<F: Fetch> Supervisor<F> {
     /// A supervisor that polls nothing yet.
     #[must_use]
     pub fn new(
-        shared: Arc<Shared<F>>,
-        list: watch::Receiver<Arc<Snapshot>>,
+        shared: Arc<PollingServices<F>>,
+        list: watch::Receiver<Arc<WatchListSnapshot>>,
         settings: watch::Receiver<Arc<PollingSettings>>,
     ) -> Self {
         Self {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::ampersand::Fetch;
 use crate::board::{WatchFilter, WatchView};
-use crate::clock::{self, Wall};
+use crate::clock::{self, WallClock};
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer};
 use crate::core::event::{Event, EventType};
 use crate::core::installation::{Installation, InstallationPath};
@@ -28,9 +28,9 @@ use crate::core::watch::Rules;
 use crate::core::watch_list::{WatchKey, parse};
 use crate::health::Health;
 use crate::store::{
-    Accepted, CommitError, Engine, EventLogFilter, Memory, ReadError, ReadRequest, Store, WriteRequest,
+    Accepted, CommitError, Engine, EventLogFilter, MemoryEngine, ReadError, ReadRequest, Store, WriteRequest,
 };
-use crate::watch_list::Snapshot;
+use crate::watch_list::WatchListSnapshot;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The intervals of an undisturbed schedule, in seconds.
@@ -208,7 +208,7 @@ fn poll() -> PollSettings {
 /// A disk that refuses what concerns one operation, while it is told to.
 #[derive(Debug, Default)]
 struct Disk {
-    memory: Memory,
+    memory: MemoryEngine,
     refuses: Mutex<Option<&'static str>>,
 }
 
@@ -237,11 +237,11 @@ impl Engine for Disk {
 
 /// A running supervisor, and what surrounds it.
 struct Bench {
-    shared: Arc<Shared<Script>>,
+    shared: Arc<PollingServices<Script>>,
     disk: Arc<Disk>,
     store: Store,
     board: Arc<Board>,
-    list: watch::Sender<Arc<Snapshot>>,
+    list: watch::Sender<Arc<WatchListSnapshot>>,
     settings: watch::Sender<Arc<PollingSettings>>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
@@ -269,16 +269,16 @@ impl Bench {
             clock::instant(),
             "2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap(),
         );
-        let wall = Wall::new(move || epoch + (clock::instant() - start));
+        let wall = WallClock::new(move || epoch + (clock::instant() - start));
         let store = Store::new(Arc::clone(&disk) as Arc<dyn Engine>, wall);
         let board = Arc::<Board>::default();
         let runtime = Handle::current();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PollingServices {
             fetch: Script::default(),
             recorder: Recorder::new(store.clone(), vec![Box::new(report)]),
             board: Arc::clone(&board),
             metrics: Metrics::new(),
-            chance: Chance::seeded(1),
+            random: RandomSource::seeded(1),
             polling: runtime.clone(),
             background: runtime,
         });
@@ -321,10 +321,10 @@ impl Bench {
     /// Asks for another list.
     fn ask(&self, lines: &str) -> u64 {
         let generation = self.list.borrow().generation + 1;
-        let snapshot = Snapshot {
+        let snapshot = WatchListSnapshot {
             list: Some(Arc::new(parse(lines.as_bytes(), &names()))),
             generation,
-            ..Snapshot::default()
+            ..WatchListSnapshot::default()
         };
         self.list.send_replace(Arc::new(snapshot));
         generation
@@ -397,7 +397,7 @@ impl Bench {
         })
     }
 
-    async fn stop(self) -> Arc<Shared<Script>> {
+    async fn stop(self) -> Arc<PollingServices<Script>> {
         self.cancel.cancel();
         self.task.await.unwrap();
         self.shared
@@ -920,10 +920,10 @@ async fn the_same_watches_removed_and_added_ten_times_a_second_are_polled_once_a
     let (watches, seconds) = churn();
     let mut bench = Bench::start();
     let snapshot = |lines: &str, generation| {
-        Arc::new(Snapshot {
+        Arc::new(WatchListSnapshot {
             list: Some(Arc::new(parse(lines.as_bytes(), &names()))),
             generation,
-            ..Snapshot::default()
+            ..WatchListSnapshot::default()
         })
     };
     let all: String = (0..watches).map(|n| format!("op-{n}\n")).collect();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::project_task::ProjectTask;
 use crate::ampersand::Fetch;
-use crate::board::{Failing, Pause};
+use crate::board::{ApiPause, FailedPolls};
 use crate::clock;
 use crate::core::answer::Answer;
 
@@ -15,8 +15,8 @@ impl<F: Fetch> ProjectTask<F> {
         let at = |steady: Duration| self.start + steady;
         self.inlets.view.send_if_modified(|view| {
             is_changed |= view.phases != self.watches.phases();
-            view.pulse.next_due = self.watches.next_alarm().map(at);
-            view.pulse.oldest_request = self.requests.oldest().map(at);
+            view.poll_times.next_due = self.watches.next_alarm().map(at);
+            view.poll_times.oldest_request = self.requests.oldest().map(at);
             view.gate.waiting = self.gate.waiting();
             view.gate.in_flight = self.gate.in_flight();
             view.phases = self.watches.phases();
@@ -45,17 +45,17 @@ impl<F: Fetch> ProjectTask<F> {
                 !matches!(answer, Answer::Operation(_)) || api.failing.is_some() || !api.was_answered;
             match answer {
                 Answer::Failed(failure) | Answer::Unprocessed(failure) => {
-                    let failing = api.failing.get_or_insert(Failing {
+                    let failing = api.failing.get_or_insert(FailedPolls {
                         since: instant,
                         polls: 0,
                     });
                     failing.polls = failing.polls.saturating_add(1);
-                    api.last_trouble = Some(failure.reason.as_str().into());
+                    api.last_failure = Some(failure.reason.as_str().into());
                     return false;
                 }
                 Answer::Throttled { reason, .. } => {
-                    api.last_trouble = Some(reason.as_str().into());
-                    api.pause = pause_until.map(|until| Pause {
+                    api.last_failure = Some(reason.as_str().into());
+                    api.pause = pause_until.map(|until| ApiPause {
                         until,
                         reason: reason.as_str().into(),
                     });
@@ -63,7 +63,7 @@ impl<F: Fetch> ProjectTask<F> {
                 Answer::NotFound(reason)
                 | Answer::Refused(reason)
                 | Answer::Unauthorized(reason)
-                | Answer::Forbidden(reason) => api.last_trouble = Some(reason.as_str().into()),
+                | Answer::Forbidden(reason) => api.last_failure = Some(reason.as_str().into()),
                 Answer::Operation(_) => {}
             }
             if !matches!(answer, Answer::Throttled { .. }) && api.pause.is_some() {

@@ -14,7 +14,7 @@ use crate::board::Board;
 use crate::core::attention::{Attention, AttentionKind, api_unreachable, credentials_rejected, sort};
 use crate::error::chain;
 use crate::store::{EndpointStats, Store};
-use crate::watch_list::Snapshot;
+use crate::watch_list::WatchListSnapshot;
 
 /// How long the outbox may take to be counted; entries about endpoints are left out beyond.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ const REFRESH: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct AttentionList {
     board: Arc<Board>,
-    list: watch::Receiver<Arc<Snapshot>>,
+    list: watch::Receiver<Arc<WatchListSnapshot>>,
     store: Store,
     metrics: Metrics,
     own: Mutex<Own>,
@@ -45,7 +45,7 @@ impl AttentionList {
     #[must_use]
     pub fn new(
         board: Arc<Board>,
-        list: watch::Receiver<Arc<Snapshot>>,
+        list: watch::Receiver<Arc<WatchListSnapshot>>,
         watch_list: PathBuf,
         store: Store,
         metrics: Metrics,
@@ -90,7 +90,7 @@ impl AttentionList {
     pub async fn entries(&self) -> Vec<Attention> {
         let mut entries = Vec::new();
         for view in self.board.projects() {
-            let trouble = view.api.last_trouble.as_deref();
+            let trouble = view.api.last_failure.as_deref();
             let unreachable = view.api.unreachable;
             entries.extend(unreachable.map(|since| api_unreachable(&view.name, since, trouble)));
             let rejected = view.api.rejected;

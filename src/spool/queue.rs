@@ -7,7 +7,7 @@ const OVERHEAD: usize = 64;
 
 /// What is dropped first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rank {
+pub enum Priority {
     /// Dropped first.
     Ordinary,
     /// Dropped only when nothing ordinary waits.
@@ -45,9 +45,9 @@ impl<T> Queue<T> {
     }
 
     /// Adds an entry. An important one takes the place of the newest ordinary ones. False when it was dropped.
-    pub(super) fn push(&mut self, rank: Rank, size: usize, value: T) -> bool {
+    pub(super) fn push(&mut self, rank: Priority, size: usize, value: T) -> bool {
         let size = size.saturating_add(OVERHEAD);
-        if rank == Rank::Important && size <= self.capacity {
+        if rank == Priority::Important && size <= self.capacity {
             while self.used + size > self.capacity
                 && let Some(entry) = self.ordinary.pop_back()
             {
@@ -64,8 +64,8 @@ impl<T> Queue<T> {
         self.used += size;
         let entry = Entry { number, size, value };
         match rank {
-            Rank::Ordinary => self.ordinary.push_back(entry),
-            Rank::Important => self.important.push_back(entry),
+            Priority::Ordinary => self.ordinary.push_back(entry),
+            Priority::Important => self.important.push_back(entry),
         }
         true
     }
@@ -118,9 +118,9 @@ mod tests {
         let mut queue = Queue::new(1_000);
         for n in 0..6 {
             let rank = if n % 2 == 0 {
-                Rank::Ordinary
+                Priority::Ordinary
             } else {
-                Rank::Important
+                Priority::Important
             };
             assert!(queue.push(rank, SIZE, n));
         }
@@ -135,11 +135,11 @@ mod tests {
     fn ordinary_entries_are_dropped_first() {
         let mut queue = Queue::new(300);
         for n in 0..5 {
-            assert_eq!(queue.push(Rank::Ordinary, SIZE, n), n < 3);
+            assert_eq!(queue.push(Priority::Ordinary, SIZE, n), n < 3);
         }
         assert_eq!(queue.dropped(), 2);
         for n in 10..15 {
-            assert_eq!(queue.push(Rank::Important, SIZE, n), n < 13, "{n}");
+            assert_eq!(queue.push(Priority::Important, SIZE, n), n < 13, "{n}");
         }
         assert_eq!(queue.dropped(), 2 + 3 + 2);
         assert_eq!(queue.take(usize::MAX), [10, 11, 12]);
@@ -149,11 +149,11 @@ mod tests {
     fn the_oldest_ordinary_entries_stay_and_one_that_never_fits_drops_nothing_else() {
         let mut queue = Queue::new(300);
         for n in 0..3 {
-            queue.push(Rank::Ordinary, SIZE, n);
+            queue.push(Priority::Ordinary, SIZE, n);
         }
-        assert!(!queue.push(Rank::Important, 301, 9));
-        assert!(!queue.push(Rank::Important, usize::MAX, 9));
-        assert!(queue.push(Rank::Important, SIZE, 10));
+        assert!(!queue.push(Priority::Important, 301, 9));
+        assert!(!queue.push(Priority::Important, usize::MAX, 9));
+        assert!(queue.push(Priority::Important, SIZE, 10));
         assert_eq!(queue.take(usize::MAX), [0, 1, 10]);
         assert_eq!(queue.dropped(), 3);
     }

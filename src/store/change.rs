@@ -13,7 +13,7 @@ use crate::core::watch_list::WatchKey;
 
 /// A change of state and the events it causes: recorded together, or not at all.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct StateChange {
     /// Whose state it is, and what it is now.
     pub subject: Subject,
     /// What is told of it, in this order. An event whose ID is in the log already is not recorded again.
@@ -42,7 +42,7 @@ pub struct WatchRecord {
 
 /// Watches as they were read back.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Loaded {
+pub struct LoadedWatches {
     /// Those that are known. What was damaged and rebuilt from the event log is among them.
     pub watches: HashMap<WatchKey, WatchRecord>,
     /// Those whose stored state was damaged or lost.
@@ -51,16 +51,16 @@ pub struct Loaded {
 
 /// What was listed according to the state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ListedBefore {
+pub struct PreviouslyListed {
     /// How many watches.
     pub total: usize,
     /// Those that are not listed now.
     pub absent: Vec<WatchKey>,
 }
 
-/// A [`Change`] as rows: rendered by the caller, so that the thread that writes has nothing to do but write.
+/// A [`StateChange`] as rows: rendered by the caller, so that the thread that writes has nothing to do but write.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct ChangeRows {
     pub(super) state: StateRow,
     pub(super) events: Vec<EventRow>,
     pub(super) at: i64,
@@ -82,8 +82,8 @@ pub(super) struct EventRow {
     pub(super) body: String,
 }
 
-impl Record {
-    pub(super) fn new(change: &Change, now: Timestamp) -> Self {
+impl ChangeRows {
+    pub(super) fn new(change: &StateChange, now: Timestamp) -> Self {
         let state = match &change.subject {
             Subject::Watch(key, watch) => StateRow::watch(key, watch),
             Subject::Project(name, project) => StateRow::Project {

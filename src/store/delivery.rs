@@ -12,7 +12,7 @@ pub struct DeliveryId(pub(super) i64);
 
 /// An endpoint of the settings, as far as the outbox cares.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct OutboxEndpoint {
     /// What it is known by.
     pub name: Arc<str>,
     /// The types of events it wants.
@@ -48,7 +48,7 @@ pub struct Delivery {
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled {
+pub enum Settlement {
     /// The receiver has it.
     Delivered,
     /// To be tried again.
@@ -69,7 +69,7 @@ pub enum Settled {
 
 /// What an endpoint can be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Due {
+pub struct DueDeliveries {
     /// To be sent now, oldest first, at most one of each subject.
     pub ready: Vec<Delivery>,
     /// When the next one falls due of those that wait for their time.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use tokio::sync::watch;
 
 use super::request::{CommitError, ReadError, ReadRequest, WriteRequest};
-use super::status::Health;
+use super::status::StateHealth;
 
 /// Ends when a request was taken in, or says why it was not.
 pub type Accepted<'a, E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send + 'a>>;
@@ -28,7 +28,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     fn is_writable(&self) -> bool;
 
     /// How the state is.
-    fn health(&self) -> Health {
-        Health::default()
+    fn health(&self) -> StateHealth {
+        StateHealth::default()
     }
 }

@@ -12,17 +12,17 @@ use tokio::sync::watch;
 use super::engine::{Accepted, Engine};
 use super::request::{CommitError, ReadError, ReadRequest, WriteRequest};
 use super::sqlite;
-use super::status::{Health, Status};
+use super::status::{StateHealth, Status};
 use super::writer::Writer;
 
 /// A state in memory.
 #[derive(Debug)]
-pub struct Memory {
+pub struct MemoryEngine {
     writer: Mutex<Writer>,
     status: Arc<Status>,
 }
 
-impl Default for Memory {
+impl Default for MemoryEngine {
     fn default() -> Self {
         let database = sqlite::open_memory().expect("a database in memory needs memory alone");
         let status = Arc::<Status>::default();
@@ -33,13 +33,13 @@ impl Default for Memory {
     }
 }
 
-impl Memory {
+impl MemoryEngine {
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Engine for Memory {
+impl Engine for MemoryEngine {
     fn write(&self, request: WriteRequest) -> Accepted<'_, CommitError> {
         self.writer().write(vec![request]);
         Box::pin(std::future::ready(Ok(())))
@@ -58,7 +58,7 @@ impl Engine for Memory {
         self.status.is_writable()
     }
 
-    fn health(&self) -> Health {
+    fn health(&self) -> StateHealth {
         self.status.health()
     }
 }

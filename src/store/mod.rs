@@ -29,24 +29,24 @@ use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use change::{Change, ListedBefore, Loaded, Subject, WatchRecord};
+pub use change::{LoadedWatches, PreviouslyListed, StateChange, Subject, WatchRecord};
 pub use damage::DamagedWatch;
-pub use delivery::{Delivery, DeliveryId, Due, Endpoint, EndpointStats, Settled};
+pub use delivery::{Delivery, DeliveryId, DueDeliveries, EndpointStats, OutboxEndpoint, Settlement};
 pub use engine::{Accepted, Engine};
 pub use event_log::{Cursor, EventLogFilter, EventPage, EventsError, MalformedCursor, StoredEvent};
-pub use memory::Memory;
+pub use memory::MemoryEngine;
 pub use reader::{ReplayError, StateReader};
 pub use request::{CommitError, ReadError, ReadRequest, WriteRequest};
-pub use sqlite::{OpenError, Replay, Replayed};
-pub use status::Health;
-pub use threads::{CloseError, Threads};
+pub use sqlite::{OpenError, ReplayCount, ReplaySelection};
+pub use status::StateHealth;
+pub use threads::{CloseError, StoreThreads};
 
-use crate::clock::Wall;
+use crate::clock::WallClock;
 use crate::core::project::Project;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Entry, WatchKey};
 use crate::error::chain;
-use change::{Record, StateRow};
+use change::{ChangeRows, StateRow};
 use request::{Read, Reply, Write};
 
 /// Watches are loaded and written this many at a time, so that tens of thousands of them hold up nobody.
@@ -58,35 +58,35 @@ const CHUNK: usize = 1000;
 #[derive(Debug, Clone)]
 pub struct Store {
     engine: Arc<dyn Engine>,
-    wall: Wall,
+    wall: WallClock,
 }
 
 impl Store {
     /// Opens the state in `dir`, making it if there is none. After a crash it is checked first, which may take a
     /// while; nothing blocks meanwhile but who waits for this.
     ///
-    /// The threads end when they are told to ([`Threads::close`]), or when the last handle is dropped. Dropping this
+    /// The threads end when they are told to ([`StoreThreads::close`]), or when the last handle is dropped. Dropping this
     /// future stops the opening.
-    pub async fn open(dir: &Path) -> Result<(Self, Threads), OpenError> {
+    pub async fn open(dir: &Path) -> Result<(Self, StoreThreads), OpenError> {
         Self::open_until(dir, &CancellationToken::new()).await
     }
 
     /// As [`Store::open`]; when `stop` is cancelled meanwhile, the state is closed and its lock free within a second, and
     /// this returns [`OpenError::Cancelled`].
-    pub async fn open_until(dir: &Path, stop: &CancellationToken) -> Result<(Self, Threads), OpenError> {
+    pub async fn open_until(dir: &Path, stop: &CancellationToken) -> Result<(Self, StoreThreads), OpenError> {
         let (queues, threads) = threads::start(dir.to_owned(), stop).await?;
-        Ok((Self::new(Arc::new(queues), Wall::of_host()), threads))
+        Ok((Self::new(Arc::new(queues), WallClock::system()), threads))
     }
 
     /// A store that keeps nothing: no file, no thread, and each answer is there at once.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self::new(Arc::new(Memory::default()), Wall::of_host())
+        Self::new(Arc::new(MemoryEngine::default()), WallClock::system())
     }
 
     /// The store that `engine` works for. What is recorded in it is dated by `wall`.
     #[must_use]
-    pub fn new(engine: Arc<dyn Engine>, wall: Wall) -> Self {
+    pub fn new(engine: Arc<dyn Engine>, wall: WallClock) -> Self {
         Self { engine, wall }
     }
 
@@ -98,8 +98,8 @@ impl Store {
 
     /// Records a change of state, the events it causes and their deliveries, together. When this is `Ok`, they are on
     /// disk.
-    pub async fn commit(&self, change: &Change) -> Result<(), CommitError> {
-        let record = Record::new(change, self.now());
+    pub async fn commit(&self, change: &StateChange) -> Result<(), CommitError> {
+        let record = ChangeRows::new(change, self.now());
         self.write(Write::Change(Box::new(record))).await.map(drop)
     }
 
@@ -118,8 +118,8 @@ impl Store {
 
     /// The watches of these keys, as far as they are known. A damaged one is rebuilt from its events, stored again and
     /// reported; it costs the others nothing.
-    pub async fn load(&self, keys: Vec<WatchKey>) -> Result<Loaded, ReadError> {
-        let mut loaded = Loaded::default();
+    pub async fn load(&self, keys: Vec<WatchKey>) -> Result<LoadedWatches, ReadError> {
+        let mut loaded = LoadedWatches::default();
         for chunk in keys.chunks(CHUNK) {
             let keys = chunk.to_vec();
             let part = self.read(|reply| Read::Load { keys, reply }).await?;
@@ -192,7 +192,7 @@ impl Store {
         &self,
         projects: Vec<Arc<str>>,
         keys: Vec<WatchKey>,
-    ) -> Result<ListedBefore, ReadError> {
+    ) -> Result<PreviouslyListed, ReadError> {
         self.read(|reply| Read::Listed {
             projects,
             keys,
@@ -234,7 +234,11 @@ impl Store {
 
     /// Makes the endpoints be these. A new one gets what is recorded from now on; what waits for one that went is kept
     /// for seven days, and is there again if it comes back.
-    pub async fn sync_endpoints(&self, endpoints: Vec<Endpoint>, now: Timestamp) -> Result<(), CommitError> {
+    pub async fn sync_endpoints(
+        &self,
+        endpoints: Vec<OutboxEndpoint>,
+        now: Timestamp,
+    ) -> Result<(), CommitError> {
         self.write(Write::Endpoints { endpoints, at: now })
             .await
             .map(drop)
@@ -248,7 +252,7 @@ impl Store {
         now: Timestamp,
         limit: usize,
         in_flight: Vec<DeliveryId>,
-    ) -> Result<Due, ReadError> {
+    ) -> Result<DueDeliveries, ReadError> {
         self.read(|reply| Read::Due {
             endpoint,
             now,
@@ -262,7 +266,7 @@ impl Store {
     /// Records what became of attempts. Deliveries that are gone by now are passed over.
     pub async fn settle_deliveries(
         &self,
-        settled: Vec<(DeliveryId, Settled)>,
+        settled: Vec<(DeliveryId, Settlement)>,
         now: Timestamp,
     ) -> Result<(), CommitError> {
         self.write(Write::Settle { settled, at: now }).await.map(drop)
@@ -302,7 +306,7 @@ impl Store {
 
     /// How the state is: writable, in its place, whole.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> StateHealth {
         self.engine.health()
     }
 

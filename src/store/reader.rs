@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 
 use super::event_log::{Cursor, EventLogFilter, EventPage, EventsError};
-use super::sqlite::{self, OpenError, Replay, Replayed};
+use super::sqlite::{self, OpenError, ReplayCount, ReplaySelection};
 
 /// Between two slices of a replay, so that a running daemon gets its turn to write.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -75,12 +75,12 @@ impl StateReader {
     /// Puts into the outbox again what `replay` selects, for `endpoint` or for all endpoints that want it. A running daemon notices within a second, another one when it starts.
     pub fn request_replay(
         &self,
-        replay: &Replay,
+        replay: &ReplaySelection,
         endpoint: Option<&str>,
         now: Timestamp,
-    ) -> Result<Replayed, ReplayError> {
+    ) -> Result<ReplayCount, ReplayError> {
         let mut conn = sqlite::open_beside(&self.dir, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let mut replayed = Replayed::default();
+        let mut replayed = ReplayCount::default();
         let failed = |marked| {
             move |error| ReplayError::Write {
                 marked,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::change::{ListedBefore, Loaded, Record, StateRow};
+use super::change::{ChangeRows, LoadedWatches, PreviouslyListed, StateRow};
 use super::damage::BadRow;
-use super::delivery::{DeliveryId, Due, Endpoint, EndpointStats, Settled};
+use super::delivery::{DeliveryId, DueDeliveries, EndpointStats, OutboxEndpoint, Settlement};
 use super::event_log::{Cursor, EventLogFilter, EventPage, EventsError};
 use crate::core::project::Project;
 use crate::core::watch::Watch;
@@ -16,7 +16,7 @@ use crate::core::watch_list::{Entry, WatchKey};
 /// Something to write: wholly, or not at all.
 #[derive(Debug)]
 pub(super) enum Write {
-    Change(Box<Record>),
+    Change(Box<ChangeRows>),
     Checkpoint {
         states: Vec<StateRow>,
         at: Timestamp,
@@ -33,11 +33,11 @@ pub(super) enum Write {
         at: Timestamp,
     },
     Endpoints {
-        endpoints: Vec<Endpoint>,
+        endpoints: Vec<OutboxEndpoint>,
         at: Timestamp,
     },
     Settle {
-        settled: Vec<(DeliveryId, Settled)>,
+        settled: Vec<(DeliveryId, Settlement)>,
         at: Timestamp,
     },
     /// Stores watches that were rebuilt when they were loaded, and moves what was damaged aside.
@@ -137,7 +137,7 @@ pub struct ReadRequest(pub(super) Read);
 pub(super) enum Read {
     Load {
         keys: Vec<WatchKey>,
-        reply: Reply<Loaded, ReadError>,
+        reply: Reply<LoadedWatches, ReadError>,
     },
     Left {
         limit: u32,
@@ -151,7 +151,7 @@ pub(super) enum Read {
     Listed {
         projects: Vec<std::sync::Arc<str>>,
         keys: Vec<WatchKey>,
-        reply: Reply<ListedBefore, ReadError>,
+        reply: Reply<PreviouslyListed, ReadError>,
     },
     /// Watches with the labels of their last events.
     Entries {
@@ -172,7 +172,7 @@ pub(super) enum Read {
         now: Timestamp,
         limit: usize,
         in_flight: Vec<DeliveryId>,
-        reply: Reply<Due, ReadError>,
+        reply: Reply<DueDeliveries, ReadError>,
     },
     Stats {
         reply: Reply<Vec<EndpointStats>, ReadError>,

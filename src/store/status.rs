@@ -29,7 +29,7 @@ struct Reasons {
 
 /// How the state is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Health {
+pub struct StateHealth {
     /// Why the last attempt to write failed, if it did.
     pub unwritable: Option<String>,
     /// What was removed or replaced while the state is in use, if something was: nothing is written until a restart.
@@ -63,9 +63,9 @@ impl Status {
         self.writable.load(Ordering::Relaxed) && !self.is_removed.load(Ordering::Relaxed)
     }
 
-    pub(super) fn health(&self) -> Health {
+    pub(super) fn health(&self) -> StateHealth {
         let reasons = self.reasons();
-        Health {
+        StateHealth {
             unwritable: reasons.unwritable.clone(),
             removed: reasons.removed.clone(),
             damaged_rows: self.damaged_rows.load(Ordering::Relaxed),

@@ -34,8 +34,8 @@ fn event(operation: &str, event_type: EventType, sequence: u64) -> Event {
     Event::operation(&key(operation), event_type, &sequence.to_string(), now(), data)
 }
 
-fn change(operation: &str, events: &[(EventType, u64)]) -> Change {
-    Change {
+fn change(operation: &str, events: &[(EventType, u64)]) -> StateChange {
+    StateChange {
         subject: Subject::Watch(key(operation), Box::default()),
         events: events
             .iter()
@@ -44,20 +44,20 @@ fn change(operation: &str, events: &[(EventType, u64)]) -> Change {
     }
 }
 
-fn api_change(project: &str) -> Change {
+fn api_change(project: &str) -> StateChange {
     let data = ApiData {
         project: project.to_owned(),
         since: now(),
         reason: "because".into(),
     };
-    Change {
+    StateChange {
         subject: Subject::Project(project.into(), Project::default()),
         events: vec![Event::api(EventType::ApiUnreachable, now(), data)],
     }
 }
 
-fn endpoint(name: &str) -> Endpoint {
-    Endpoint {
+fn endpoint(name: &str) -> OutboxEndpoint {
+    OutboxEndpoint {
         name: name.into(),
         events: EventType::ALL.to_vec(),
         max_backlog: 1000,
@@ -91,7 +91,7 @@ fn name(delivery: &Delivery) -> String {
     }
 }
 
-async fn settle(store: &Store, id: DeliveryId, settled: Settled) {
+async fn settle(store: &Store, id: DeliveryId, settled: Settlement) {
     store.settle_deliveries(vec![(id, settled)], now()).await.unwrap();
 }
 
@@ -105,7 +105,7 @@ async fn drain(store: &Store, endpoint: &str) -> Vec<String> {
         }
         for delivery in ready {
             names.push(name(&delivery));
-            settle(store, delivery.id, Settled::Delivered).await;
+            settle(store, delivery.id, Settlement::Delivered).await;
         }
     }
 }
@@ -114,8 +114,8 @@ async fn stats(store: &Store) -> EndpointStats {
     store.endpoint_stats().await.unwrap().remove(0)
 }
 
-fn retry(at: Timestamp) -> Settled {
-    Settled::Retry {
+fn retry(at: Timestamp) -> Settlement {
+    Settlement::Retry {
         at,
         error: "503".into(),
         counts: true,
@@ -138,7 +138,7 @@ async fn what_is_committed_is_there_after_a_restart() {
     let (store, threads) = Store::open(dir.path()).await.unwrap();
     let mut watch = Watch::default();
     watch.resume(Duration::from_secs(1));
-    let change = Change {
+    let change = StateChange {
         subject: Subject::Watch(key("a"), Box::new(watch.clone())),
         events: vec![event("a", EventType::Started, 1)],
     };
@@ -178,7 +178,7 @@ async fn a_checkpoint_that_was_overtaken_puts_no_older_state_back() {
     newer.start_again();
     let subject = Subject::Watch(key("a"), Box::new(newer.clone()));
     let events = Vec::new();
-    store.commit(&Change { subject, events }).await.unwrap();
+    store.commit(&StateChange { subject, events }).await.unwrap();
     store.checkpoint(vec![(key("a"), older)]).await.unwrap();
     let mut stands = store.load(vec![key("a")]).await.unwrap().watches;
     assert_eq!(stands.remove(&key("a")).unwrap().watch, newer);
@@ -359,7 +359,7 @@ async fn of_each_subject_only_the_first_that_waits_is_due() {
     assert!(due.ready[0].first_attempt.is_some());
     assert_eq!(due.next_due, None);
 
-    settle(&store, first.id, Settled::Dead { error: "400".into() }).await;
+    settle(&store, first.id, Settlement::Dead { error: "400".into() }).await;
     assert_eq!(drain(&store, "e").await, ["a 2", "b 1", "p/", "a 3"]);
     let stats = stats(&store).await;
     assert_eq!((stats.backlog, stats.dead_letters), (0, 1));
@@ -422,8 +422,8 @@ async fn progress_dropped_while_in_flight_keeps_its_subject_busy_and_settles_har
     let store = with_endpoint("e").await;
     for settled in [
         retry(now()),
-        Settled::Delivered,
-        Settled::Dead { error: "x".into() },
+        Settlement::Delivered,
+        Settlement::Dead { error: "x".into() },
     ] {
         let id = EventId::derive("x", None, EventType::Started, &format!("{settled:?}"));
         let operation = &id.as_str()[4..];
@@ -450,7 +450,7 @@ async fn progress_dropped_while_in_flight_keeps_its_subject_busy_and_settles_har
 #[tokio::test]
 async fn a_backlog_that_is_full_loses_progress_first_and_then_the_oldest() {
     let store = Store::in_memory();
-    let small = Endpoint {
+    let small = OutboxEndpoint {
         max_backlog: 3,
         ..endpoint("e")
     };
@@ -480,7 +480,7 @@ async fn a_backlog_that_is_full_loses_progress_first_and_then_the_oldest() {
 async fn endpoints_get_what_they_want_from_when_they_were_there() {
     let store = Store::in_memory();
     let e = endpoint("e");
-    let ends = Endpoint {
+    let ends = OutboxEndpoint {
         events: vec![EventType::Succeeded],
         ..endpoint("ends")
     };
@@ -526,7 +526,7 @@ async fn what_left_the_list_is_forgotten_when_its_time_is_over_but_not_what_wait
     }
     for delivery in due(&store, "e").await {
         if delivery.subject != "p/waits" {
-            settle(&store, delivery.id, Settled::Delivered).await;
+            settle(&store, delivery.id, Settlement::Delivered).await;
         }
     }
     store
@@ -748,8 +748,9 @@ async fn a_replay_is_seen_by_the_daemon_and_keeps_id_body_and_order() {
     let mut changes = store.changed();
     changes.mark_unchanged();
     let reader = StateReader::open(dir.path()).unwrap();
-    let again = |replay: &Replay, endpoint| reader.request_replay(replay, endpoint, now()).unwrap().marked;
-    let operation = Replay::Operation("a".into());
+    let again =
+        |replay: &ReplaySelection, endpoint| reader.request_replay(replay, endpoint, now()).unwrap().marked;
+    let operation = ReplaySelection::Operation("a".into());
     assert_eq!(again(&operation, None), 3);
     assert_eq!(again(&operation, None), 0, "they wait already");
     assert_eq!(again(&operation, Some("other")), 0);
@@ -763,18 +764,18 @@ async fn a_replay_is_seen_by_the_daemon_and_keeps_id_body_and_order() {
     assert_eq!(drain(&store, "e").await, ["a 1", "a 2", "a 3"]);
 
     let id = EventId::derive("p", Some("b"), EventType::Started, "1");
-    assert_eq!(again(&Replay::Event(id.to_string()), Some("e")), 1);
+    assert_eq!(again(&ReplaySelection::Event(id.to_string()), Some("e")), 1);
     let dead = due(&store, "e").await.remove(0);
-    settle(&store, dead.id, Settled::Dead { error: "x".into() }).await;
+    settle(&store, dead.id, Settlement::Dead { error: "x".into() }).await;
     assert_eq!(stats(&store).await.dead_letters, 1);
-    assert_eq!(again(&Replay::DeadLetters, None), 1);
-    assert_eq!(again(&Replay::DeadLetters, None), 0);
+    assert_eq!(again(&ReplaySelection::DeadLetters, None), 1);
+    assert_eq!(again(&ReplaySelection::DeadLetters, None), 0);
     assert_eq!(stats(&store).await.dead_letters, 0);
     assert_eq!(drain(&store, "e").await, ["b 1"]);
     threads.close().await.unwrap();
 
     // The daemon is stopped: it is there when it starts.
-    assert_eq!(again(&Replay::Event(id.to_string()), None), 1);
+    assert_eq!(again(&ReplaySelection::Event(id.to_string()), None), 1);
     drop(reader);
     let (store, threads) = Store::open(dir.path()).await.unwrap();
     assert_eq!(drain(&store, "e").await, ["b 1"]);

@@ -14,7 +14,7 @@ use super::lock::{self, DirLock};
 use super::presence::Presence;
 use super::request::{CommitError, Read, ReadError, ReadRequest, Write, WriteRequest};
 use super::sqlite::{self, Cancel, OpenError, Opened};
-use super::status::{Health, Status};
+use super::status::{StateHealth, Status};
 use super::writer::{LOOK, Writer};
 use crate::clock;
 
@@ -77,7 +77,7 @@ impl Engine for Queues {
         self.status.is_writable()
     }
 
-    fn health(&self) -> Health {
+    fn health(&self) -> StateHealth {
         self.status.health()
     }
 }
@@ -85,7 +85,7 @@ impl Engine for Queues {
 /// The threads of an open store.
 #[derive(Debug)]
 #[must_use = "a store that is not closed is checked at the next start"]
-pub struct Threads {
+pub struct StoreThreads {
     queues: Queues,
     writer: JoinHandle<Result<(), CloseError>>,
     reader: JoinHandle<()>,
@@ -102,7 +102,7 @@ pub enum CloseError {
     Panicked,
 }
 
-impl Threads {
+impl StoreThreads {
     /// Writes what is queued, closes the file, and notes that it was closed in order. Later requests are answered
     /// `Closed`.
     pub async fn close(self) -> Result<(), CloseError> {
@@ -132,7 +132,10 @@ impl Drop for CancelOnDrop {
 
 /// Opens the state in `dir` and starts its threads. Dropping this stops the opening: the lock is free and the files are
 /// closed a moment later.
-pub(super) async fn start(dir: PathBuf, stop: &CancellationToken) -> Result<(Queues, Threads), OpenError> {
+pub(super) async fn start(
+    dir: PathBuf,
+    stop: &CancellationToken,
+) -> Result<(Queues, StoreThreads), OpenError> {
     let status = Arc::<Status>::default();
     let cancel = Cancel::default();
     let _cancel_on_drop = CancelOnDrop(cancel.clone());
@@ -207,7 +210,7 @@ pub(super) async fn start(dir: PathBuf, stop: &CancellationToken) -> Result<(Que
         questions,
         status: of_queues,
     };
-    let threads = Threads {
+    let threads = StoreThreads {
         queues: queues.clone(),
         writer,
         reader,

@@ -16,7 +16,7 @@ const O_NONBLOCK: i32 = if cfg!(target_os = "linux") { 0o4000 } else { 0x4 };
 
 /// Why the file could not be read, or what was read cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub enum WatchListError {
     /// There is no such file.
     #[error("there is no such file")]
     Missing,
@@ -51,7 +51,7 @@ pub enum ReadError {
     },
 }
 
-impl ReadError {
+impl WatchListError {
     fn from_io(doing: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| match source.kind() {
             // Also where a symlink, or a folder on the way, leads nowhere.
@@ -138,14 +138,14 @@ pub struct Extent {
 /// it is compared with.
 ///
 /// # Errors
-/// [`ReadError`], where it is no regular file, or cannot be read, or is too large.
+/// [`WatchListError`], where it is no regular file, or cannot be read, or is too large.
 pub fn look(
     path: &Path,
     known: Option<Signature>,
     before: Option<Extent>,
-) -> Result<Option<Content>, ReadError> {
+) -> Result<Option<Content>, WatchListError> {
     // Before it is opened, since opening a device or a FIFO can have effects of its own. Symlinks are followed.
-    let metadata = std::fs::metadata(path).map_err(ReadError::from_io("find"))?;
+    let metadata = std::fs::metadata(path).map_err(WatchListError::from_io("find"))?;
     check_kind(&metadata)?;
     if known == Some(Signature::of(&metadata)) {
         return Ok(None);
@@ -154,9 +154,9 @@ pub fn look(
         .read(true)
         .custom_flags(O_NONBLOCK)
         .open(path)
-        .map_err(ReadError::from_io("open"))?;
+        .map_err(WatchListError::from_io("open"))?;
     // Once more, of what was opened: the path may lead elsewhere by now.
-    let metadata = file.metadata().map_err(ReadError::from_io("find"))?;
+    let metadata = file.metadata().map_err(WatchListError::from_io("find"))?;
     check_kind(&metadata)?;
     let bytes = read_bounded(&file, metadata.size())?;
     let (extent, appended) = compare(&bytes, before);
@@ -196,22 +196,22 @@ fn compare(bytes: &[u8], before: Option<Extent>) -> (Extent, bool) {
 /// Reads the file, once, for those who do not watch it.
 ///
 /// # Errors
-/// [`ReadError`], where it is no regular file, or cannot be read, or is too large.
-pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+/// [`WatchListError`], where it is no regular file, or cannot be read, or is too large.
+pub fn read(path: &Path) -> Result<Vec<u8>, WatchListError> {
     let content = look(path, None, None)?;
     Ok(content.map(|content| content.bytes).unwrap_or_default())
 }
 
-fn check_kind(metadata: &Metadata) -> Result<(), ReadError> {
+fn check_kind(metadata: &Metadata) -> Result<(), WatchListError> {
     let kind = metadata.file_type();
     if kind.is_file() {
         return if metadata.size() > MAX_FILE_BYTES {
-            Err(ReadError::TooLarge)
+            Err(WatchListError::TooLarge)
         } else {
             Ok(())
         };
     }
-    Err(ReadError::NotAFile(if kind.is_dir() {
+    Err(WatchListError::NotAFile(if kind.is_dir() {
         "directory"
     } else if kind.is_fifo() {
         "FIFO"
@@ -223,13 +223,13 @@ fn check_kind(metadata: &Metadata) -> Result<(), ReadError> {
 }
 
 /// The size is a hint: the file may grow while it is read.
-fn read_bounded(file: &File, size: u64) -> Result<Vec<u8>, ReadError> {
+fn read_bounded(file: &File, size: u64) -> Result<Vec<u8>, WatchListError> {
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1));
     file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(ReadError::from_io("read"))?;
+        .map_err(WatchListError::from_io("read"))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(ReadError::TooLarge);
+        return Err(WatchListError::TooLarge);
     }
     Ok(bytes)
 }

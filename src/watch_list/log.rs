@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{ReadError, Snapshot};
+use super::{WatchListError, WatchListSnapshot};
 use crate::core::watch_list::{Change, LineError, Problem, WatchList};
 use crate::error::chain;
 
@@ -11,7 +11,7 @@ use crate::error::chain;
 const MAX_LINES_NAMED: usize = 20;
 
 /// Reports that the file lists this now.
-pub(super) fn applied(path: &Path, before: &Snapshot, list: &WatchList) {
+pub(super) fn applied(path: &Path, before: &WatchListSnapshot, list: &WatchList) {
     let file = path.display();
     if before.problem.is_some() {
         tracing::info!(%file, "watch list can be read again");
@@ -125,7 +125,7 @@ pub(super) fn removed(path: &Path, removed: usize) {
 }
 
 /// Reports that the file cannot be used.
-pub(super) fn lost(path: &Path, before: &Snapshot, error: &ReadError) {
+pub(super) fn lost(path: &Path, before: &WatchListSnapshot, error: &WatchListError) {
     if before.problem.as_ref().is_some_and(|known| known.is_same(error)) {
         return;
     }

@@ -8,13 +8,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::file::{self, Content, ReadError, Signature};
-use super::looks::{Finding, Looks, Verdict};
-use super::{Handle, Order, PendingRemoval, Snapshot, SourceSettings, log};
+use super::file::{self, Content, Signature, WatchListError};
+use super::stability::{Finding, Looks, Verdict};
+use super::{Order, PendingRemoval, WatchListHandle, WatchListSettings, WatchListSnapshot, log};
 use crate::clock;
 use crate::core::watch_list::{Change, Entry, ShrinkGuard, Unusable, WatchList, parse, removes_most};
 use crate::error::chain;
-use crate::store::{ReadError as StateError, Store};
+use crate::store::{ReadError as StateReadError, Store};
 
 /// How long after the last read the file is read again though `stat` tells nothing new.
 const REREAD: Duration = Duration::from_secs(60);
@@ -52,8 +52,8 @@ enum Removals {
 #[derive(Debug)]
 pub struct WatchListSource {
     orders: watch::Receiver<Order>,
-    snapshots: watch::Sender<Arc<Snapshot>>,
-    settings: Arc<SourceSettings>,
+    snapshots: watch::Sender<Arc<WatchListSnapshot>>,
+    settings: Arc<WatchListSettings>,
     looks: Looks,
     guard: ShrinkGuard,
     /// Knows what the list had before the start, until a list applies.
@@ -68,7 +68,7 @@ pub struct WatchListSource {
 impl WatchListSource {
     /// A source of the file, and its handle.
     #[must_use]
-    pub fn new(settings: SourceSettings) -> (Self, Handle) {
+    pub fn new(settings: WatchListSettings) -> (Self, WatchListHandle) {
         let settings = Arc::new(settings);
         let first = Order {
             settings: Arc::clone(&settings),
@@ -88,7 +88,7 @@ impl WatchListSource {
             read_due: now,
             start: now,
         };
-        let handle = Handle {
+        let handle = WatchListHandle {
             orders: order_sender,
             snapshots: snapshot_receiver,
         };
@@ -256,8 +256,8 @@ impl WatchListSource {
     async fn take(&mut self, mut list: WatchList, removals: Removals) {
         let error = match list.unusable() {
             None => return self.apply(list, removals).await,
-            Some(Unusable::NotText) => ReadError::NotText,
-            Some(Unusable::NoLineParses) => ReadError::NoLineParses {
+            Some(Unusable::NotText) => WatchListError::NotText,
+            Some(Unusable::NoLineParses) => WatchListError::NoLineParses {
                 lines: list.rejected_total,
             },
         };
@@ -319,7 +319,7 @@ impl WatchListSource {
         }
     }
 
-    async fn read_lost(&self, state: &Store, list: &WatchList) -> Result<Lost, StateError> {
+    async fn read_lost(&self, state: &Store, list: &WatchList) -> Result<Lost, StateReadError> {
         if self.settings.shrink_delay.is_zero() {
             return Ok(Lost::default());
         }
@@ -334,7 +334,7 @@ impl WatchListSource {
         })
     }
 
-    fn lose(&mut self, error: Arc<ReadError>, refused: Option<WatchList>) {
+    fn lose(&mut self, error: Arc<WatchListError>, refused: Option<WatchList>) {
         let before = Arc::clone(&self.snapshots.borrow());
         if let Some(list) = &refused {
             log::rejected(&self.settings.path, before.file(), list);
@@ -349,7 +349,7 @@ impl WatchListSource {
 
     fn tell_late(&mut self) {
         let seconds = LATE.as_secs();
-        let error = Arc::new(ReadError::NoAnswer { seconds });
+        let error = Arc::new(WatchListError::NoAnswer { seconds });
         self.looks.hold(Finding::Problem(Arc::clone(&error)));
         self.lose(error, None);
     }
@@ -360,7 +360,7 @@ impl WatchListSource {
     }
 
     /// Publishes the list that applies, and what else changed.
-    fn publish_list(&self, change: impl FnOnce(&mut Snapshot)) {
+    fn publish_list(&self, change: impl FnOnce(&mut WatchListSnapshot)) {
         let list = self.guard.list();
         let pending = self.guard.pending();
         let now = clock::wall();
@@ -384,7 +384,7 @@ impl WatchListSource {
         });
     }
 
-    fn publish(&self, change: impl FnOnce(&mut Snapshot)) {
+    fn publish(&self, change: impl FnOnce(&mut WatchListSnapshot)) {
         self.snapshots
             .send_modify(|snapshot| change(Arc::make_mut(snapshot)));
     }

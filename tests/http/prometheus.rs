@@ -13,7 +13,7 @@ use backfill_watch::clock;
 use backfill_watch::report::metrics::{Metrics, Scrape};
 use backfill_watch::simulator::{Config, Receiver, ReceiverConfig, Reply, RetryAfter, Simulator};
 use backfill_watch::store::Store;
-use backfill_watch::watch_list::Snapshot;
+use backfill_watch::watch_list::WatchListSnapshot;
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -308,7 +308,7 @@ async fn serve_metrics_of_a_panic() -> SocketAddr {
     let scrape = Scrape {
         board: &Board::default(),
         attention: Vec::new(),
-        list: Arc::new(Snapshot::default()),
+        list: Arc::new(WatchListSnapshot::default()),
         store: &Store::in_memory(),
         polling: &tokio::runtime::Handle::current(),
         store_timeout: Duration::from_secs(5),

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use backfill_watch::core::watch_list::WatchList;
 use backfill_watch::watch_list::{
-    Handle, MAX_FILE_BYTES, ReadError, Snapshot, SourceSettings, WatchListSource,
+    MAX_FILE_BYTES, WatchListError, WatchListHandle, WatchListSettings, WatchListSnapshot, WatchListSource,
 };
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -35,8 +35,8 @@ const DEADLINE: Duration = Duration::from_secs(120);
 struct Bench {
     folder: TempDir,
     path: PathBuf,
-    handle: Handle,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
+    handle: WatchListHandle,
+    snapshots: watch::Receiver<Arc<WatchListSnapshot>>,
     log: Log,
     cancel: CancellationToken,
     task: JoinHandle<()>,
@@ -80,7 +80,7 @@ impl Bench {
         bench
     }
 
-    async fn until(&mut self, condition: impl FnMut(&Snapshot) -> bool) -> Arc<Snapshot> {
+    async fn until(&mut self, condition: impl FnMut(&WatchListSnapshot) -> bool) -> Arc<WatchListSnapshot> {
         let mut condition = condition;
         let found = timeout(DEADLINE, self.snapshots.wait_for(|snapshot| condition(snapshot)))
             .await
@@ -97,7 +97,7 @@ impl Bench {
         assert!(snapshot.problem.is_none());
     }
 
-    async fn problem(&mut self) -> Arc<Snapshot> {
+    async fn problem(&mut self) -> Arc<WatchListSnapshot> {
         self.until(|snapshot| snapshot.problem.is_some()).await
     }
 
@@ -112,8 +112,8 @@ impl Bench {
     }
 }
 
-fn settings(path: PathBuf, projects: &[&str]) -> SourceSettings {
-    SourceSettings {
+fn settings(path: PathBuf, projects: &[&str]) -> WatchListSettings {
+    WatchListSettings {
         path,
         refresh: REFRESH,
         shrink_delay: SHRINK_DELAY,
@@ -121,7 +121,7 @@ fn settings(path: PathBuf, projects: &[&str]) -> SourceSettings {
     }
 }
 
-fn ids(snapshot: &Snapshot) -> Vec<String> {
+fn ids(snapshot: &WatchListSnapshot) -> Vec<String> {
     let list: &WatchList = snapshot.list.as_ref().expect("a list was applied");
     list.entries
         .iter()
@@ -296,7 +296,10 @@ async fn a_deleted_file_keeps_its_list_is_told_once_and_comes_back() {
     let mut bench = Bench::with_list("one\n").await;
     fs::remove_file(&bench.path).unwrap();
     let snapshot = bench.problem().await;
-    assert!(matches!(snapshot.problem.as_deref(), Some(ReadError::Missing)));
+    assert!(matches!(
+        snapshot.problem.as_deref(),
+        Some(WatchListError::Missing)
+    ));
     assert_eq!(ids(&snapshot), ["one"]);
     bench.let_it_look(20).await;
     assert_eq!(bench.log.count("last good one stays active"), 1);
@@ -351,29 +354,34 @@ async fn what_is_no_file_is_refused_without_being_opened() {
     let snapshot = bench.problem().await;
     assert!(matches!(
         snapshot.problem.as_deref(),
-        Some(ReadError::NotAFile("FIFO"))
+        Some(WatchListError::NotAFile("FIFO"))
     ));
 
     away(&path);
     fs::create_dir(&path).unwrap();
-    let directory = |snapshot: &Snapshot| {
+    let directory = |snapshot: &WatchListSnapshot| {
         matches!(
             snapshot.problem.as_deref(),
-            Some(ReadError::NotAFile("directory"))
+            Some(WatchListError::NotAFile("directory"))
         )
     };
     bench.until(directory).await;
 
     fs::remove_dir(&path).unwrap();
     symlink("/dev/zero", &path).unwrap();
-    let device =
-        |snapshot: &Snapshot| matches!(snapshot.problem.as_deref(), Some(ReadError::NotAFile("device")));
+    let device = |snapshot: &WatchListSnapshot| {
+        matches!(
+            snapshot.problem.as_deref(),
+            Some(WatchListError::NotAFile("device"))
+        )
+    };
     bench.until(device).await;
 
     away(&path);
     symlink("watch.list", &path).unwrap();
-    let refused =
-        |snapshot: &Snapshot| matches!(snapshot.problem.as_deref(), Some(ReadError::Refused { .. }));
+    let refused = |snapshot: &WatchListSnapshot| {
+        matches!(snapshot.problem.as_deref(), Some(WatchListError::Refused { .. }))
+    };
     bench.until(refused).await;
     assert_eq!(ids(&bench.snapshots.borrow()), ["one"]);
     assert_eq!(bench.log.count("last good one stays active"), 4);
@@ -389,7 +397,10 @@ async fn a_file_over_the_limit_is_refused_as_a_whole() {
     let file = OpenOptions::new().write(true).open(&bench.path).unwrap();
     file.set_len(MAX_FILE_BYTES + 1).unwrap();
     let snapshot = bench.problem().await;
-    assert!(matches!(snapshot.problem.as_deref(), Some(ReadError::TooLarge)));
+    assert!(matches!(
+        snapshot.problem.as_deref(),
+        Some(WatchListError::TooLarge)
+    ));
     assert_eq!(ids(&snapshot), ["one"]);
     fs::write(&bench.path, "two\n").unwrap();
     bench.next_list_is(&["two"]).await;
@@ -399,7 +410,7 @@ async fn a_file_over_the_limit_is_refused_as_a_whole() {
 async fn a_reload_applies_without_waiting_for_the_next_look() {
     let mut bench = Bench::with_list("one\n").await;
     let path = bench.path.clone();
-    bench.handle.set(SourceSettings {
+    bench.handle.set(WatchListSettings {
         refresh: Duration::from_secs(3600),
         ..settings(path.clone(), &["main"])
     });

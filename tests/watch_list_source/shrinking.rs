@@ -13,16 +13,16 @@ async fn with_all() -> Bench {
     Bench::with_list(&lines(0..ALL)).await
 }
 
-fn pending(snapshot: &Snapshot) -> usize {
+fn pending(snapshot: &WatchListSnapshot) -> usize {
     snapshot.pending_removal.map_or(0, |pending| pending.entries)
 }
 
 impl Bench {
-    async fn until_pending(&mut self, entries: usize) -> Arc<Snapshot> {
+    async fn until_pending(&mut self, entries: usize) -> Arc<WatchListSnapshot> {
         self.until(|snapshot| pending(snapshot) == entries).await
     }
 
-    fn now(&self) -> Arc<Snapshot> {
+    fn now(&self) -> Arc<WatchListSnapshot> {
         Arc::clone(&self.snapshots.borrow())
     }
 }

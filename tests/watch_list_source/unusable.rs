@@ -15,7 +15,7 @@ async fn the_last_good_list_stays_active() {
         (vec![0; 8], "it is not text"),
     ] {
         fs::write(&bench.path, content).unwrap();
-        let is_refused = |snapshot: &Snapshot| {
+        let is_refused = |snapshot: &WatchListSnapshot| {
             let problem = snapshot.problem.as_ref();
             problem.is_some_and(|problem| problem.to_string().contains(reason))
         };

@@ -12,15 +12,15 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use backfill_watch::chance::Chance;
 use backfill_watch::clock;
 use backfill_watch::core::event::{Event, EventType};
 use backfill_watch::core::watch::Watch;
 use backfill_watch::core::watch_list::WatchKey;
+use backfill_watch::random::RandomSource;
 use backfill_watch::report::webhook::{
     DeliveryOutcome, DeliveryStats, Endpoint, EndpointSettings, Sender, Stopped, TimeLimits,
 };
-use backfill_watch::store::{self, Change, Delivery, EndpointStats, Store, Subject};
+use backfill_watch::store::{self, Delivery, EndpointStats, StateChange, Store, Subject};
 use jiff::Timestamp;
 use secrecy::SecretSlice;
 use tokio::net::TcpListener;
@@ -73,7 +73,7 @@ fn run_with(store: &Store, name: &'static str, settings: EndpointSettings, limit
         name: name.into(),
         store: store.clone(),
         sender: Arc::new(Sender::new(limits).unwrap()),
-        chance: Chance::new(),
+        random: RandomSource::new(),
         settings: receiver,
         stats: stats.clone(),
     };
@@ -152,7 +152,7 @@ async fn store_for(names: &[&'static str]) -> Store {
 }
 
 async fn sync(store: &Store, names: &[&'static str]) {
-    let endpoint = |name: &&'static str| store::Endpoint {
+    let endpoint = |name: &&'static str| store::OutboxEndpoint {
         name: (*name).into(),
         events: EventType::ALL.to_vec(),
         max_backlog: 1_000_000,
@@ -172,7 +172,7 @@ async fn record(store: &Store, operation: &str, sequence: u64) -> (String, Strin
     data.sequence = sequence;
     let event = Event::operation(&key, EventType::Retried, &sequence.to_string(), now, data);
     let told = (event.id.to_string(), event.body());
-    let change = Change {
+    let change = StateChange {
         subject: Subject::Watch(key, Box::default()),
         events: vec![event],
     };
@@ -561,7 +561,7 @@ async fn a_refused_event_becomes_a_dead_letter_and_the_next_of_its_operation_goe
         .unwrap();
     let settle = async |at: Timestamp, counts: bool| {
         let error = "422".to_owned();
-        let settled = vec![(due.ready[0].id, store::Settled::Retry { at, error, counts })];
+        let settled = vec![(due.ready[0].id, store::Settlement::Retry { at, error, counts })];
         store.settle_deliveries(settled, now).await.unwrap();
     };
     // Four attempts, and then the endpoint accepts another event.

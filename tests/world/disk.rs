@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backfill_watch::store::{
-    Accepted, CommitError, Engine, EventLogFilter, Memory, ReadError, ReadRequest, Store, WriteRequest,
+    Accepted, CommitError, Engine, EventLogFilter, MemoryEngine, ReadError, ReadRequest, Store, WriteRequest,
 };
 use tokio::sync::watch;
 
@@ -14,7 +14,7 @@ use crate::world::{Commit, World};
 #[derive(Debug)]
 pub struct Disk {
     world: Arc<World>,
-    memory: Arc<Memory>,
+    memory: Arc<MemoryEngine>,
     /// Writes come to the disk one after the other.
     queue: tokio::sync::Mutex<()>,
     /// One channel each, so that those who wait are woken in an order that the seed alone decides.
@@ -22,7 +22,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    pub fn new(world: Arc<World>, memory: Arc<Memory>) -> Self {
+    pub fn new(world: Arc<World>, memory: Arc<MemoryEngine>) -> Self {
         Self {
             world,
             memory,

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use backfill_watch::app::{Daemon, Parts, Secrets};
 use backfill_watch::board::Board;
-use backfill_watch::chance::Chance;
 use backfill_watch::clock;
 use backfill_watch::config::{Environment, Overrides, Settings};
 use backfill_watch::core::watch_list::parse;
 use backfill_watch::health::Health;
+use backfill_watch::random::RandomSource;
 use backfill_watch::report::metrics::Metrics;
-use backfill_watch::store::{Memory, Store};
-use backfill_watch::watch_list::Snapshot;
+use backfill_watch::store::{MemoryEngine, Store};
+use backfill_watch::watch_list::WatchListSnapshot;
 use secrecy::SecretSlice;
 use tokio::sync::watch;
 
@@ -156,12 +156,12 @@ pub fn run(seed: u64) -> Run {
     LazyLock::force(&HOOK);
     PANIC.take();
     let world = World::new(seed);
-    let memory = Arc::new(Memory::default());
+    let memory = Arc::new(MemoryEngine::default());
     let mut left = Left {
         actions: world.plan.actions.iter().cloned().collect(),
-        snapshot: Snapshot {
+        snapshot: WatchListSnapshot {
             looked: true,
-            ..Snapshot::default()
+            ..WatchListSnapshot::default()
         },
         away: Duration::ZERO,
         is_calm: false,
@@ -200,13 +200,13 @@ pub fn run(seed: u64) -> Run {
 /// What outlives a life of the daemon.
 struct Left {
     actions: VecDeque<(Duration, Action)>,
-    snapshot: Snapshot,
+    snapshot: WatchListSnapshot,
     /// For how long the process is gone after the crash that was armed.
     away: Duration,
     is_calm: bool,
 }
 
-async fn life(world: &Arc<World>, memory: &Arc<Memory>, left: &mut Left) -> End {
+async fn life(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Left) -> End {
     let chance = world.begin_life();
     let knobs = world.knobs();
     let store = Store::new(
@@ -226,7 +226,7 @@ async fn life(world: &Arc<World>, memory: &Arc<Memory>, left: &mut Left) -> End 
         board,
         metrics: Metrics::new(),
         reporters: vec![Box::new(move |event| reporter.reported(event.id.as_str()))],
-        chance: Chance::seeded(chance),
+        random: RandomSource::seeded(chance),
     };
     world.maybe_configured(knobs.endpoints);
     let settings_now = settings(world, &knobs);

@@ -18,7 +18,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use backfill_watch::{chance::Chance, clock};
+use backfill_watch::{clock, random::RandomSource};
 
 use life::{Run, run};
 
@@ -125,7 +125,7 @@ fn worlds_hold() {
         return hold(std::iter::once(seed));
     }
     let runs = number("BACKFILL_WATCH_WORLD_RUNS").unwrap_or(RUNS);
-    let first = (Chance::new().draw() * 1e15) as u64;
+    let first = (RandomSource::new().fraction() * 1e15) as u64;
     hold(first..first + runs);
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use backfill_watch::clock::{self, Wall};
+use backfill_watch::clock::{self, WallClock};
 use backfill_watch::core::event::EventType;
 use backfill_watch::core::retry::Outcome;
 use backfill_watch::core::watch_list::WatchKey;
@@ -183,9 +183,9 @@ impl World {
         self.state().now()
     }
 
-    pub fn wall(self: &Arc<Self>) -> Wall {
+    pub fn wall(self: &Arc<Self>) -> WallClock {
         let world = Arc::clone(self);
-        Wall::new(move || {
+        WallClock::new(move || {
             let state = world.state();
             let since =
                 SignedDuration::try_from(state.now()).unwrap() + SignedDuration::from_secs(state.step);

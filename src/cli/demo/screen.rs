@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::cli::bars::{Bars, Picture, Stream};
+use crate::cli::bars::{Bars, Picture, StandardStream};
 use crate::cli::output::Background;
 use crate::cli::terminal::{Ink, Style};
 use crate::core::text::escape_lines;
@@ -59,10 +59,10 @@ impl Screen {
     /// Prints lines, above the bars if there are any.
     pub(super) fn say(&self, lines: &str) {
         let said = match self.bars().as_mut() {
-            Some(bars) => bars.print(Stream::Stdout, &format!("{lines}\n")),
+            Some(bars) => bars.print(StandardStream::Stdout, &format!("{lines}\n")),
             None => self
                 .output
-                .print(Stream::Stdout, &format!("{}\n", escape_lines(lines))),
+                .print(StandardStream::Stdout, &format!("{}\n", escape_lines(lines))),
         };
         self.mind(said);
     }

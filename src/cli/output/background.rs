@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::IS_INCOMPLETE;
-use crate::spool::{Rank, Spool};
-use crate::stdio::Stream;
+use crate::spool::{Priority, Spool};
+use crate::stdio::StandardStream;
 
 /// How many bytes wait while they cannot be written. A stream that is stopped for longer is an error.
 const CAPACITY: usize = 8 * 1024 * 1024;
@@ -17,7 +17,7 @@ const FLUSH: Duration = Duration::from_secs(10);
 /// Writes in order, and never blocks the caller. Clones write to the same queue.
 #[derive(Debug, Clone)]
 pub struct Background {
-    spool: Spool<(Stream, Vec<u8>)>,
+    spool: Spool<(StandardStream, Vec<u8>)>,
     /// The first error of standard output.
     failure: Arc<Mutex<Option<io::Error>>>,
 }
@@ -30,14 +30,18 @@ impl Background {
     pub fn start() -> io::Result<Self> {
         let failure = Arc::<Mutex<Option<io::Error>>>::default();
         let noted = Arc::clone(&failure);
-        let spool = Spool::start("output", CAPACITY, move |entries: Vec<(Stream, Vec<u8>)>, _| {
-            for (stream, bytes) in entries {
-                if let (Stream::Stdout, Err(error)) = (stream, stream.write_all(&bytes)) {
-                    let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-                    noted.get_or_insert(error);
+        let spool = Spool::start(
+            "output",
+            CAPACITY,
+            move |entries: Vec<(StandardStream, Vec<u8>)>, _| {
+                for (stream, bytes) in entries {
+                    if let (StandardStream::Stdout, Err(error)) = (stream, stream.write_all(&bytes)) {
+                        let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                        noted.get_or_insert(error);
+                    }
                 }
-            }
-        })?;
+            },
+        )?;
         Ok(Self { spool, failure })
     }
 
@@ -45,7 +49,7 @@ impl Background {
     ///
     /// # Errors
     /// When an earlier write to standard output failed, or the stream has been stopped for too long.
-    pub fn print(&self, stream: Stream, text: &str) -> io::Result<()> {
+    pub fn print(&self, stream: StandardStream, text: &str) -> io::Result<()> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = &*failure {
             return Err(match error.raw_os_error() {
@@ -58,7 +62,7 @@ impl Background {
             return Ok(());
         }
         let bytes = text.as_bytes().to_vec();
-        if self.spool.push(Rank::Important, bytes.len(), (stream, bytes)) {
+        if self.spool.push(Priority::Important, bytes.len(), (stream, bytes)) {
             return Ok(());
         }
         IS_INCOMPLETE.store(true, Ordering::Relaxed);

@@ -96,7 +96,7 @@ impl Tally {
     pub(super) fn of(session: &Session) -> Self {
         let mut tally = Self {
             answered: session.was_answered(),
-            last_failure: session.last_trouble(),
+            last_failure: session.last_failure(),
             ..Self::default()
         };
         for target in &session.targets {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::board::{ApiView, Failing, ProjectView, WatchView};
+use crate::board::{ApiView, FailedPolls, ProjectView, WatchView};
 use crate::cli::words;
 use crate::core::watch_list::WatchKey;
 
@@ -23,13 +23,13 @@ pub(super) struct Notices {
 }
 
 /// The outage of a project's API, if there is one.
-fn outage(api: &ApiView) -> Option<&Failing> {
+fn outage(api: &ApiView) -> Option<&FailedPolls> {
     let enough = if api.was_answered { OUTAGE } else { 1 };
     api.failing.as_ref().filter(|failing| failing.polls >= enough)
 }
 
 fn trouble(api: &ApiView) -> &str {
-    api.last_trouble.as_deref().unwrap_or_default()
+    api.last_failure.as_deref().unwrap_or_default()
 }
 
 impl Notices {
@@ -91,7 +91,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::board::Pause;
+    use crate::board::ApiPause;
     use crate::clock;
     use crate::core::gate::Limits;
 
@@ -107,8 +107,8 @@ mod tests {
 
     fn failing(polls: u32, since: Instant, was_answered: bool) -> [ProjectView; 1] {
         project(ApiView {
-            failing: Some(Failing { since, polls }),
-            last_trouble: Some("connection refused".into()),
+            failing: Some(FailedPolls { since, polls }),
+            last_failure: Some("connection refused".into()),
             was_answered,
             ..ApiView::default()
         })
@@ -147,7 +147,7 @@ mod tests {
     fn a_pause_is_a_notice_until_it_ends() {
         let now = clock::instant();
         let paused = project(ApiView {
-            pause: Some(Pause {
+            pause: Some(ApiPause {
                 until: now + Duration::from_secs(30),
                 reason: "429 Too Many Requests".into(),
             }),

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::sentence::{logs, sentence};
-use crate::cli::bars::{Bars, Picture, Stream};
+use crate::cli::bars::{Bars, Picture, StandardStream};
 use crate::cli::event_line::event_line;
 use crate::cli::output::notice;
 use crate::cli::terminal::Style;
@@ -65,12 +65,12 @@ impl Output {
     pub(super) async fn tell(&mut self, event: &Event) -> Result<(), Closed> {
         if let Some(bars) = &mut self.bars {
             let (stream, style) = match self.lines {
-                Some(_) => (Stream::Stderr, Style::stderr()),
-                None => (Stream::Stdout, Style::stdout()),
+                Some(_) => (StandardStream::Stderr, Style::stderr()),
+                None => (StandardStream::Stdout, Style::stdout()),
             };
             if let Some(text) = sentence(event, style)
                 && let Err(error) = bars.print(stream, &text)
-                && stream == Stream::Stdout
+                && stream == StandardStream::Stdout
             {
                 return Err(Closed(Some(error)));
             }
@@ -157,7 +157,7 @@ impl Lines {
 
 fn write(mut lines: mpsc::Receiver<String>) -> io::Result<()> {
     while let Some(line) = lines.blocking_recv() {
-        Stream::Stdout.write_all(line.as_bytes())?;
+        StandardStream::Stdout.write_all(line.as_bytes())?;
     }
     Ok(())
 }

@@ -12,17 +12,17 @@ use super::picture::short_ids;
 use crate::ampersand::ApiFetch;
 use crate::app::{self, Daemon, Parts, Secrets};
 use crate::board::{Board, ProjectView, WatchFilter, WatchView};
-use crate::chance::Chance;
 use crate::clock;
 use crate::config::Settings;
 use crate::core::event::Event;
 use crate::core::phase::Phase;
 use crate::core::watch_list::{WatchKey, WatchList};
-use crate::record::Reporter;
+use crate::random::RandomSource;
+use crate::record::EventReporter;
 use crate::report::metrics::Metrics;
 use crate::report::webhook::{Sender, TimeLimits};
 use crate::store::Store;
-use crate::watch_list::Snapshot;
+use crate::watch_list::WatchListSnapshot;
 
 /// Events that wait to be printed: when output stands still for so many, polling does, too.
 const EVENTS: usize = 1_024;
@@ -40,7 +40,7 @@ pub(super) struct Session {
     by_key: HashMap<WatchKey, usize>,
     notices: Notices,
     /// Held as long as it runs: the list does not change.
-    _list: watch::Sender<Arc<Snapshot>>,
+    _list: watch::Sender<Arc<WatchListSnapshot>>,
 }
 
 /// One operation that is watched.
@@ -67,11 +67,11 @@ impl Session {
         let short = short_ids(&keys);
         let targets = keys.into_iter().zip(short);
         let targets = targets.map(|(key, short)| Target { key, short }).collect();
-        let (list_in, list) = watch::channel(Arc::new(Snapshot {
+        let (list_in, list) = watch::channel(Arc::new(WatchListSnapshot {
             list: Some(Arc::new(list)),
             looked: true,
             generation: 1,
-            ..Snapshot::default()
+            ..WatchListSnapshot::default()
         }));
         let parts = Parts {
             fetch,
@@ -82,7 +82,7 @@ impl Session {
             board: Arc::new(Board::default()),
             metrics: Metrics::new(),
             reporters: vec![reporter(events_in)],
-            chance: Chance::new(),
+            random: RandomSource::new(),
         };
         let mut settings = settings.clone();
         // The endpoints of a settings file are the daemon's.
@@ -155,16 +155,16 @@ impl Session {
     }
 
     /// What the last poll that did not succeed met.
-    pub(super) fn last_trouble(&self) -> Option<String> {
+    pub(super) fn last_failure(&self) -> Option<String> {
         let troubles = self
             .projects
             .iter()
-            .filter_map(|project| project.api.last_trouble.as_deref());
+            .filter_map(|project| project.api.last_failure.as_deref());
         troubles.max().map(str::to_owned)
     }
 }
 
-fn reporter(events: mpsc::Sender<Event>) -> Reporter {
+fn reporter(events: mpsc::Sender<Event>) -> EventReporter {
     Box::new(move |event| {
         if let Err(TrySendError::Full(event)) = events.try_send(event.clone()) {
             // Whoever reads the output takes a break. Fails only when nobody listens any more.

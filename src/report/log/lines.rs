@@ -11,8 +11,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::journal::{Journal, Record};
 use crate::clock;
-use crate::spool::{Rank, Spool};
-use crate::stdio::Stream;
+use crate::spool::{Priority, Spool};
+use crate::stdio::StandardStream;
 
 /// How many bytes of lines wait while they cannot be written.
 const CAPACITY: usize = 8 * 1024 * 1024;
@@ -52,9 +52,9 @@ impl Lines {
 
     pub(super) fn push(&self, level: Level, size: usize, line: Line) {
         let rank = if level <= Level::WARN {
-            Rank::Important
+            Priority::Important
         } else {
-            Rank::Ordinary
+            Priority::Ordinary
         };
         self.0.push(rank, size, line);
     }
@@ -79,7 +79,7 @@ pub fn finish(last: &str) {
         }
         None => {
             // Nobody can be informed of a standard error that is closed.
-            let _ = Stream::Stderr.write_all(last.as_bytes());
+            let _ = StandardStream::Stderr.write_all(last.as_bytes());
         }
     }
 }
@@ -107,7 +107,7 @@ impl Sink {
         }
         let mut written = 0;
         // A full disk and a terminal that is gone may come back; meanwhile the queue bounds what waits.
-        while Stream::Stderr.write_rest(&text, &mut written).is_err() {
+        while StandardStream::Stderr.write_rest(&text, &mut written).is_err() {
             thread::sleep(RETRY);
         }
         self.report(spool);

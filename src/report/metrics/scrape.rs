@@ -12,7 +12,7 @@ use crate::board::Board;
 use crate::core::attention::{Attention, AttentionKind};
 use crate::error::chain;
 use crate::store::Store;
-use crate::watch_list::Snapshot;
+use crate::watch_list::WatchListSnapshot;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -25,7 +25,7 @@ pub struct Scrape<'a> {
     /// What is wrong now.
     pub attention: Vec<Attention>,
     /// The watch list.
-    pub list: Arc<Snapshot>,
+    pub list: Arc<WatchListSnapshot>,
     /// The state.
     pub store: &'a Store,
     /// The runtime that polls.

@@ -3,19 +3,19 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
-use crate::board::{ApiView, Board, Port, ProjectView, Question};
+use crate::board::{ApiView, Board, ProjectHandle, ProjectQuery, ProjectView};
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::event::ApiData;
 use crate::core::gate::Limits;
 use crate::core::phase::Phase;
 use crate::store::Store;
-use crate::watch_list::Snapshot;
+use crate::watch_list::WatchListSnapshot;
 
 async fn render(metrics: &Metrics, board: &Board) -> String {
     let scrape = Scrape {
         board,
         attention: Vec::new(),
-        list: Arc::new(Snapshot::default()),
+        list: Arc::new(WatchListSnapshot::default()),
         store: &Store::in_memory(),
         polling: &tokio::runtime::Handle::current(),
         store_timeout: Duration::from_secs(5),
@@ -68,7 +68,11 @@ async fn closed_sets_of_labels_exist_from_the_start() {
 }
 
 /// A project that publishes `api`.
-fn attach(board: &Board, name: &str, api: ApiView) -> (watch::Sender<ProjectView>, mpsc::Receiver<Question>) {
+fn attach(
+    board: &Board,
+    name: &str,
+    api: ApiView,
+) -> (watch::Sender<ProjectView>, mpsc::Receiver<ProjectQuery>) {
     let limits = Limits {
         concurrent: 1,
         per_second: 1.0,
@@ -77,7 +81,7 @@ fn attach(board: &Board, name: &str, api: ApiView) -> (watch::Sender<ProjectView
     view.api = api;
     let (view, receiver) = watch::channel(view);
     let (questions, asked) = mpsc::channel(1);
-    let port = Port {
+    let port = ProjectHandle {
         view: receiver,
         questions,
     };

@@ -17,7 +17,7 @@ use super::{Endpoint, EndpointSettings, Stopped, tell};
 use crate::clock;
 use crate::core::event::EventType;
 use crate::core::retry::{AttemptKind, EndpointHealth, Outcome, Permit};
-use crate::store::{CommitError, Delivery, DeliveryId, Due, ReadError, Settled};
+use crate::store::{CommitError, Delivery, DeliveryId, DueDeliveries, ReadError, Settlement};
 
 /// The longest sleep: due times are told by the wall clock, which may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ enum Done {
     Page {
         look: Look,
         limit: usize,
-        found: Result<Due, ReadError>,
+        found: Result<DueDeliveries, ReadError>,
     },
     Settled(Result<(), CommitError>),
 }
@@ -81,9 +81,9 @@ pub(super) struct Drain {
     /// When it was looked at last, by the wall clock.
     looked_at: Timestamp,
     /// Outcomes that are not being written down yet.
-    outcomes: Vec<(DeliveryId, Settled)>,
+    outcomes: Vec<(DeliveryId, Settlement)>,
     /// Outcomes that are being written down; all of them if that failed.
-    settling: Vec<(DeliveryId, Settled)>,
+    settling: Vec<(DeliveryId, Settlement)>,
     settle_runs: bool,
     /// After an error of the store: when to ask again.
     store_retry: Option<Instant>,

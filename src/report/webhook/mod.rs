@@ -27,8 +27,8 @@ use url::Url;
 use self::drain::Drain;
 pub use self::send::{Attempt, Message, Sender, SenderError, TimeLimits};
 pub use self::stats::{DELAY_BOUNDS, Delays, DeliveryOutcome, DeliveryStats, EndpointState};
-use crate::chance::Chance;
 use crate::core::retry::Target;
+use crate::random::RandomSource;
 use crate::store::Store;
 
 /// How an endpoint's events get to its receiver: over HTTP, or in tests by a script.
@@ -102,7 +102,7 @@ pub struct Endpoint {
     /// What sends them.
     pub sender: Arc<dyn Deliver>,
     /// What spreads its waits.
-    pub chance: Chance,
+    pub random: RandomSource,
     /// Its settings. Each value sent counts as a reload, which gives a disabled endpoint its chance.
     pub settings: watch::Receiver<EndpointSettings>,
     /// Where its outcomes are counted.

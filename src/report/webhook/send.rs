@@ -16,7 +16,7 @@ use crate::core::mask::Mask;
 use crate::core::retry::Outcome;
 use crate::core::text::one_line;
 use crate::error::{describe_http, find};
-use crate::outbound::{self, Peer, Proxies, SendError, head};
+use crate::outbound::{self, Peer, Proxies, SendError, response_head};
 
 /// No more than this of an answer is read, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
@@ -103,12 +103,12 @@ impl Sender {
     /// When TLS cannot be set up at all.
     pub fn new(limits: TimeLimits) -> Result<Self, SenderError> {
         let builder = || {
-            let limits = outbound::Limits {
+            let limits = outbound::HttpTimeouts {
                 connect: limits.connect,
                 exchange: limits.exchange,
                 idle: POOL_IDLE_TIMEOUT,
             };
-            outbound::builder(limits)
+            outbound::client_builder(limits)
                 .dns_resolver(address::Resolver)
                 // A dead HTTP/2 connection must not cost every event on it the whole time limit, one after the other.
                 .http2_keep_alive_interval(limits.exchange / 3)
@@ -138,7 +138,7 @@ impl Sender {
             Err(attempt) => return masked(attempt, url, secrets),
         };
         let status = answer.status();
-        let retry_after = head::wait(answer.headers(), clock::wall());
+        let retry_after = response_head::wait(answer.headers(), clock::wall());
         let said = Said::read(answer, url).await;
         let outcome = Outcome::Answered {
             status: status.as_u16(),
@@ -280,7 +280,7 @@ impl Said {
         });
         Self {
             redirect_host,
-            coding: head::content_coding(headers),
+            coding: response_head::content_coding(headers),
             body: read_body(&mut response).await,
         }
     }

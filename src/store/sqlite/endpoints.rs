@@ -10,7 +10,7 @@ use super::statement::statements;
 use super::{aside, outbox, time};
 use crate::core::event::EventType;
 use crate::store::damage::{DamagedRow, Effect};
-use crate::store::delivery::{Endpoint, EndpointStats};
+use crate::store::delivery::{EndpointStats, OutboxEndpoint};
 
 /// How much of a backlog that is too long is cut off in one transaction: more than a group of changes can add, and
 /// little enough not to hold up the next one.
@@ -90,7 +90,7 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<EndpointRow>, rusqlite::Erro
 /// Makes the endpoints be these. A new one gets what is recorded from now on; one that went keeps what waits.
 pub(super) fn sync(
     conn: &Connection,
-    endpoints: &[Endpoint],
+    endpoints: &[OutboxEndpoint],
     at: i64,
     damaged: &mut Vec<DamagedRow>,
 ) -> Result<(), rusqlite::Error> {
@@ -114,7 +114,7 @@ pub(super) fn sync(
 /// settings counts as removed.
 fn repair(
     conn: &Connection,
-    endpoints: &[Endpoint],
+    endpoints: &[OutboxEndpoint],
     damaged: &mut Vec<DamagedRow>,
 ) -> Result<(), rusqlite::Error> {
     let rows: Vec<(i64, Vec<u8>)> = DAMAGED

@@ -11,7 +11,7 @@ use super::state::texts;
 use super::statement::statements;
 use crate::core::past_event::labels_of;
 use crate::core::watch_list::{Entry, WatchKey};
-use crate::store::change::ListedBefore;
+use crate::store::change::PreviouslyListed;
 
 statements! {
     /// Leaves damaged rows as they are: their next reader moves them aside.
@@ -60,10 +60,10 @@ pub(super) fn without(
     conn: &Connection,
     projects: &[Arc<str>],
     keys: &[WatchKey],
-) -> Result<ListedBefore, rusqlite::Error> {
+) -> Result<PreviouslyListed, rusqlite::Error> {
     let projects: HashMap<&str, &Arc<str>> = projects.iter().map(|name| (&**name, name)).collect();
     let keys = names(keys);
-    let mut before = ListedBefore::default();
+    let mut before = PreviouslyListed::default();
     let mut statement = LISTED.prepare(conn)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

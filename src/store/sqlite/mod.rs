@@ -26,7 +26,7 @@ pub(super) use endpoints::names as endpoint_names;
 pub(super) use events::page;
 pub use open::OpenError;
 pub(super) use open::{Cancel, FILE, Opened, open, open_beside, open_memory};
-pub use replay::{Replay, Replayed};
+pub use replay::{ReplayCount, ReplaySelection};
 pub(super) use replay::{last_delivery, replay_slice};
 
 use super::damage::{BadRow, DamagedRow};

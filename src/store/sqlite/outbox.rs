@@ -14,7 +14,7 @@ use super::statement::{Sql, statements};
 use super::{aside, time};
 use crate::core::event::EventType;
 use crate::store::damage::{BadRow, DamagedRow, Table};
-use crate::store::delivery::{Delivery, DeliveryId, Due, Settled};
+use crate::store::delivery::{Delivery, DeliveryId, DueDeliveries, Settlement};
 use crate::store::request::ReadError;
 
 const WAITING: i64 = 0;
@@ -238,7 +238,7 @@ fn cut(
 pub(super) fn settle(
     conn: &Connection,
     id: DeliveryId,
-    settled: &Settled,
+    settled: &Settlement,
     now: i64,
     moved: &mut Vec<DamagedRow>,
 ) -> Result<(), rusqlite::Error> {
@@ -257,26 +257,26 @@ pub(super) fn settle(
         Some(Some(row)) => row,
     };
     match settled {
-        Settled::Delivered if state != DELIVERED => {
+        Settlement::Delivered if state != DELIVERED => {
             DELIVER.prepare(conn)?.execute(params![id.0, now])?;
         }
-        Settled::Retry { at, error, counts } if state == WAITING => {
+        Settlement::Retry { at, error, counts } if state == WAITING => {
             RETRY
                 .prepare(conn)?
                 // 0 means at once.
                 .execute(params![id.0, now, at.as_millisecond().max(1), counts, error])?;
         }
-        Settled::Dead { error } if state == WAITING => {
+        Settlement::Dead { error } if state == WAITING => {
             GIVE_UP.prepare(conn)?.execute(params![id.0, now, error])?;
         }
-        Settled::Delivered | Settled::Retry { .. } | Settled::Dead { .. } => {}
+        Settlement::Delivered | Settlement::Retry { .. } | Settlement::Dead { .. } => {}
     }
     if state == WAITING {
         promote(conn, endpoint, &subject, now, moved)?;
     }
     match settled {
-        Settled::Delivered => NOTE_SUCCESS.prepare(conn)?.execute(params![endpoint, now])?,
-        Settled::Retry { error, .. } | Settled::Dead { error } => {
+        Settlement::Delivered => NOTE_SUCCESS.prepare(conn)?.execute(params![endpoint, now])?,
+        Settlement::Retry { error, .. } | Settlement::Dead { error } => {
             NOTE_ERROR.prepare(conn)?.execute(params![endpoint, now, error])?
         }
     };
@@ -292,7 +292,7 @@ pub(super) fn due(
     limit: usize,
     in_flight: &[DeliveryId],
     bad: &mut Vec<BadRow>,
-) -> Result<Due, ReadError> {
+) -> Result<DueDeliveries, ReadError> {
     let mut busy = HashSet::with_capacity(in_flight.len());
     for id in in_flight {
         // Also those dropped meanwhile, whose subject has another head by now.
@@ -322,7 +322,7 @@ pub(super) fn due(
     let next_due: Option<i64> = NEXT_DUE
         .prepare(conn)?
         .query_row(params![endpoint, now.max(0)], |row| row.get(0))?;
-    Ok(Due {
+    Ok(DueDeliveries {
         ready,
         next_due: next_due.map(time),
     })

@@ -10,7 +10,7 @@ use crate::core::event::EventType;
 
 /// What is to be delivered again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Replay {
+pub enum ReplaySelection {
     /// The event of this ID.
     Event(String),
     /// All events of the operation of this ID, in their order.
@@ -24,7 +24,7 @@ const SLICE: i64 = 500;
 
 /// What came of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Replayed {
+pub struct ReplayCount {
     /// Deliveries put into the outbox.
     pub marked: u64,
     /// Deliveries left out because their endpoint's backlog is full.
@@ -34,7 +34,7 @@ pub struct Replayed {
 /// How far a replay has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Progress {
-    pub(in crate::store) replayed: Replayed,
+    pub(in crate::store) replayed: ReplayCount,
     /// Where to go on; `None` when all was looked at.
     pub(in crate::store) next: Option<i64>,
 }
@@ -71,7 +71,7 @@ statements! {
 /// `until` ([`last_delivery`]) as well: else dead letters might die again as fast as they are replayed.
 pub(in crate::store) fn replay_slice(
     conn: &mut Connection,
-    replay: &Replay,
+    replay: &ReplaySelection,
     endpoint: Option<&str>,
     after: i64,
     until: i64,
@@ -79,9 +79,9 @@ pub(in crate::store) fn replay_slice(
 ) -> Result<Progress, rusqlite::Error> {
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let progress = match replay {
-        Replay::Event(id) => events_again(&tx, &EVENT, id, endpoint, after, at)?,
-        Replay::Operation(id) => events_again(&tx, &EVENTS_OF, id, endpoint, after, at)?,
-        Replay::DeadLetters => dead_letters_again(&tx, endpoint, after, until, at)?,
+        ReplaySelection::Event(id) => events_again(&tx, &EVENT, id, endpoint, after, at)?,
+        ReplaySelection::Operation(id) => events_again(&tx, &EVENTS_OF, id, endpoint, after, at)?,
+        ReplaySelection::DeadLetters => dead_letters_again(&tx, endpoint, after, until, at)?,
     };
     tx.commit()?;
     Ok(progress)
@@ -120,7 +120,7 @@ fn events_again(
         })?
         .collect::<Result<_, _>>()?;
     let mut endpoints = endpoints::load(conn)?;
-    let mut replayed = Replayed::default();
+    let mut replayed = ReplayCount::default();
     let mut next_delivery = outbox::next_id(conn)?;
     for (row, event) in &rows {
         let Some(event) = event else {
@@ -192,7 +192,7 @@ fn dead_letters_again(
     // Over all endpoints they go in the order in which they were recorded.
     rows.sort_unstable_by_key(|(id, _)| *id);
     rows.truncate(SLICE as usize);
-    let mut replayed = Replayed::default();
+    let mut replayed = ReplayCount::default();
     let mut next_delivery = outbox::next_id(conn)?;
     for (id, dead) in &rows {
         let Some(dead) = dead else {
@@ -224,7 +224,7 @@ fn dead_letters_again(
 }
 
 /// Counts one more delivery: without room it would turn older ones into dead letters.
-fn take_room(target: &mut EndpointRow, replayed: &mut Replayed) -> bool {
+fn take_room(target: &mut EndpointRow, replayed: &mut ReplayCount) -> bool {
     if target.room <= 0 {
         replayed.left_out += 1;
         return false;

@@ -8,7 +8,7 @@ use super::{aside, is_damage, rebuild, time};
 use crate::core::project::Project;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
-use crate::store::change::{Loaded, StateRow, WatchRecord};
+use crate::store::change::{LoadedWatches, StateRow, WatchRecord};
 use crate::store::damage::{BadRow, DamagedRow, DamagedWatch, Effect, Table};
 use crate::store::request::ReadError;
 
@@ -136,8 +136,8 @@ fn record(row: &Row<'_>, watch: Watch) -> Result<Option<WatchRecord>, rusqlite::
 }
 
 /// What is stored of these watches. A damaged one, and one that has events and no row, is rebuilt from its events.
-pub(super) fn load(conn: &Connection, keys: &[WatchKey]) -> Result<Loaded, ReadError> {
-    let mut loaded = Loaded::default();
+pub(super) fn load(conn: &Connection, keys: &[WatchKey]) -> Result<LoadedWatches, ReadError> {
+    let mut loaded = LoadedWatches::default();
     for key in keys {
         let (rebuilt, is_damaged) = match find(conn, key)? {
             Stored::Watch(record) => {

@@ -11,8 +11,8 @@ use super::schema::{self, Kind};
 use super::*;
 use crate::core::event::EventType;
 use crate::core::watch_list::WatchKey;
-use crate::store::change::{EventRow, Record, StateRow};
-use crate::store::delivery::{Delivery, Due, Endpoint, Settled};
+use crate::store::change::{ChangeRows, EventRow, StateRow};
+use crate::store::delivery::{Delivery, DueDeliveries, OutboxEndpoint, Settlement};
 use crate::store::event_log::{Cursor, EventLogFilter, EventPage};
 use crate::store::lock::{DirLock, Last};
 use crate::store::request::{CommitError, WriteRequest};
@@ -108,7 +108,7 @@ fn page_of(database: &Database, after: Option<&Cursor>, limit: usize) -> EventPa
     page
 }
 
-fn due_now(database: &Database, endpoint: &str) -> Due {
+fn due_now(database: &Database, endpoint: &str) -> DueDeliveries {
     let mut bad = Vec::new();
     let due = outbox::due(
         &database.conn,
@@ -124,7 +124,7 @@ fn due_now(database: &Database, endpoint: &str) -> Due {
 }
 
 fn record(operation: &str, event_type: EventType, sequence: u64) -> Write {
-    Write::Change(Box::new(Record {
+    Write::Change(Box::new(ChangeRows {
         state: StateRow::Watch {
             key: key(operation),
             state: format!("{{\"sequence\":{sequence}}}"),
@@ -150,7 +150,7 @@ fn key(operation: &str) -> WatchKey {
 
 fn endpoints_of(max_backlog: u64) -> Write {
     Write::Endpoints {
-        endpoints: vec![Endpoint {
+        endpoints: vec![OutboxEndpoint {
             name: "e".into(),
             events: EventType::ALL.to_vec(),
             max_backlog,
@@ -289,7 +289,7 @@ fn a_write_that_is_refused_does_not_fail_its_neighbours() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Record {
+    ChangeRows {
         operation: usize,
         event_type: EventType,
     },
@@ -297,7 +297,7 @@ enum Step {
         which: usize,
         outcome: Outcome,
     },
-    Replay {
+    ReplaySelection {
         operation: usize,
     },
     ReplayDead,
@@ -325,9 +325,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Outcome::Dead)
     ];
     let step = prop_oneof![
-        8 => (0..3_usize, event_type).prop_map(|(operation, event_type)| Step::Record { operation, event_type }),
+        8 => (0..3_usize, event_type).prop_map(|(operation, event_type)| Step::ChangeRows { operation, event_type }),
         8 => (0..3_usize, outcome).prop_map(|(which, outcome)| Step::Settle { which, outcome }),
-        1 => (0..3_usize).prop_map(|operation| Step::Replay { operation }),
+        1 => (0..3_usize).prop_map(|operation| Step::ReplaySelection { operation }),
         1 => Just(Step::ReplayDead),
         1 => (3..20_u64).prop_map(Step::Backlog),
         1 => Just(Step::Crash),
@@ -392,13 +392,13 @@ fn note(told: &mut BTreeMap<String, Vec<(u64, bool)>>, delivery: &Delivery) {
 
 fn settle(database: &mut Database, delivery: &Delivery, outcome: Outcome) {
     let settled = match outcome {
-        Outcome::Delivered => Settled::Delivered,
-        Outcome::Retry => Settled::Retry {
+        Outcome::Delivered => Settlement::Delivered,
+        Outcome::Retry => Settlement::Retry {
             at: Timestamp::from_second(1000).unwrap(),
             error: "x".into(),
             counts: true,
         },
-        Outcome::Dead => Settled::Dead { error: "x".into() },
+        Outcome::Dead => Settlement::Dead { error: "x".into() },
     };
     let write = Write::Settle {
         settled: vec![(delivery.id, settled)],
@@ -407,7 +407,7 @@ fn settle(database: &mut Database, delivery: &Delivery, outcome: Outcome) {
     database.write(&[write]).unwrap();
 }
 
-fn replay_all(database: &mut Database, replay: &Replay) {
+fn replay_all(database: &mut Database, replay: &ReplaySelection) {
     let until = last_delivery(&database.conn).unwrap();
     let mut after = 0;
     while let Some(next) = replay_slice(&mut database.conn, replay, None, after, until, 2)
@@ -433,7 +433,7 @@ proptest! {
         let mut told = BTreeMap::new();
         for step in steps {
             match step {
-                Step::Record { operation, event_type } => {
+                Step::ChangeRows { operation, event_type } => {
                     let events = recorded.entry(format!("p/op-{operation}")).or_default();
                     events.push(event_type);
                     let write = record(&format!("op-{operation}"), event_type, events.len() as u64);
@@ -447,10 +447,10 @@ proptest! {
                         }
                     }
                 }
-                Step::Replay { operation } => {
-                    replay_all(&mut database, &Replay::Operation(format!("op-{operation}")));
+                Step::ReplaySelection { operation } => {
+                    replay_all(&mut database, &ReplaySelection::Operation(format!("op-{operation}")));
                 }
-                Step::ReplayDead => replay_all(&mut database, &Replay::DeadLetters),
+                Step::ReplayDead => replay_all(&mut database, &ReplaySelection::DeadLetters),
                 Step::Backlog(max) => {
                     database.write(&[endpoints_of(max)]).unwrap();
                 }
@@ -470,7 +470,7 @@ proptest! {
         }
         drain(&mut database, &mut told);
         database.write(&[endpoints_of(1000)]).unwrap();
-        replay_all(&mut database, &Replay::DeadLetters);
+        replay_all(&mut database, &ReplaySelection::DeadLetters);
         drain(&mut database, &mut told);
         check_outbox(&database);
 

@@ -100,13 +100,13 @@ async fn original() -> Original {
         ] {
             let events = observe(&mut watch, &key, &answer(status, count));
             let subject = Subject::Watch(key.clone(), Box::new(watch.clone()));
-            store.commit(&Change { subject, events }).await.unwrap();
+            store.commit(&StateChange { subject, events }).await.unwrap();
         }
         keys.push(key);
     }
     for (delivery, number) in due(&store, "e").await.iter().zip(0..) {
         if number % 2 == 0 {
-            settle(&store, delivery.id, Settled::Delivered).await;
+            settle(&store, delivery.id, Settlement::Delivered).await;
         }
     }
     let events = all_events(&store).await;
@@ -133,7 +133,7 @@ async fn deliver_all(store: &Store) -> Vec<(String, String, String)> {
     let mut delivered = Vec::new();
     loop {
         let ready = due(store, "e").await;
-        let settled = ready.iter().map(|delivery| (delivery.id, Settled::Delivered));
+        let settled = ready.iter().map(|delivery| (delivery.id, Settlement::Delivered));
         store.settle_deliveries(settled.collect(), now()).await.unwrap();
         for delivery in &ready {
             delivered.push((

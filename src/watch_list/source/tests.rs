@@ -8,8 +8,8 @@ use crate::core::event::{Event, EventType};
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Labels, WatchKey};
 
-fn settings(path: PathBuf) -> SourceSettings {
-    SourceSettings {
+fn settings(path: PathBuf) -> WatchListSettings {
+    WatchListSettings {
         path,
         refresh: MAX_CONFIRM,
         shrink_delay: Duration::from_secs(30),
@@ -42,7 +42,7 @@ async fn a_file_system_that_does_not_answer_keeps_the_list() {
     let snapshot = Arc::clone(&handle.snapshots().borrow());
     assert!(matches!(
         snapshot.problem.as_deref(),
-        Some(ReadError::NoAnswer { .. })
+        Some(WatchListError::NoAnswer { .. })
     ));
     assert!(snapshot.list.is_some());
     assert_eq!(source.look(Removals::Guarded).await, Verdict::Wait);
@@ -95,7 +95,7 @@ async fn listed(ids: std::ops::Range<u32>) -> Store {
             Timestamp::UNIX_EPOCH,
             data,
         );
-        let change = crate::store::Change {
+        let change = crate::store::StateChange {
             subject: crate::store::Subject::Watch(key, Box::new(watch)),
             events: vec![event],
         };
@@ -104,11 +104,15 @@ async fn listed(ids: std::ops::Range<u32>) -> Store {
     state
 }
 
-async fn first_list(content: &str, state: &Store, delay: Duration) -> (WatchListSource, Arc<Snapshot>) {
+async fn first_list(
+    content: &str,
+    state: &Store,
+    delay: Duration,
+) -> (WatchListSource, Arc<WatchListSnapshot>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("watch.list");
     std::fs::write(&path, content).unwrap();
-    let settings = SourceSettings {
+    let settings = WatchListSettings {
         shrink_delay: delay,
         ..settings(path)
     };

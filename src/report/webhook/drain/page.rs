@@ -6,7 +6,7 @@ use super::super::EndpointSettings;
 use super::super::send::Message;
 use super::{Done, Drain, Look, Underway};
 use crate::core::retry::{AttemptKind, PROBED_REMEMBERED};
-use crate::store::{Delivery, Due};
+use crate::store::{Delivery, DueDeliveries};
 
 /// No more than so many deliveries are read at once: a body has up to 20 kB.
 const MAX_PAGE: usize = 256;
@@ -109,7 +109,7 @@ impl Drain {
         });
     }
 
-    pub(super) fn take_page(&mut self, look: Look, limit: usize, due: Due) {
+    pub(super) fn take_page(&mut self, look: Look, limit: usize, due: DueDeliveries) {
         if look != self.look {
             self.stale = true;
             return;

@@ -12,7 +12,7 @@ use super::super::tell;
 use super::{Done, Drain, Underway};
 use crate::clock;
 use crate::core::retry::{Tried, Verdict};
-use crate::store::{CommitError, Settled};
+use crate::store::{CommitError, Settlement};
 
 /// How long to wait before the store is asked again after an error.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl Drain {
         let Some(underway) = self.underway.remove(&task) else {
             return;
         };
-        let (now, chance) = (self.endpoint.store.now(), self.endpoint.chance.draw());
+        let (now, chance) = (self.endpoint.store.now(), self.endpoint.random.fraction());
         let tried = Tried {
             subject: &underway.subject,
             attempts: underway.attempts,
@@ -92,13 +92,13 @@ impl Drain {
         }
         self.count(&underway, verdict, now);
         let settled = match verdict {
-            Verdict::Delivered => Settled::Delivered,
-            Verdict::Retry { after, counts } => Settled::Retry {
+            Verdict::Delivered => Settlement::Delivered,
+            Verdict::Retry { after, counts } => Settlement::Retry {
                 at: now.checked_add(after).unwrap_or(Timestamp::MAX),
                 error: attempt.error,
                 counts,
             },
-            Verdict::Dead => Settled::Dead { error: attempt.error },
+            Verdict::Dead => Settlement::Dead { error: attempt.error },
         };
         self.outcomes.push((underway.id, settled));
     }

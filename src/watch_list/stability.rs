@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::file::{Extent, ReadError};
+use super::file::{Extent, WatchListError};
 
 /// What one look found.
 #[derive(Debug, Clone)]
@@ -10,7 +10,7 @@ pub(super) enum Finding {
     /// A file with this content.
     Content(Extent),
     /// No file that could be read.
-    Problem(Arc<ReadError>),
+    Problem(Arc<WatchListError>),
 }
 
 impl Finding {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn missing() -> Finding {
-        Finding::Problem(Arc::new(ReadError::Missing))
+        Finding::Problem(Arc::new(WatchListError::Missing))
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
     fn another_problem_is_another_finding() {
         let mut looks = Looks::default();
         assert_eq!(looks.note(missing()), Verdict::Holds);
-        let directory = || Finding::Problem(Arc::new(ReadError::NotAFile("directory")));
+        let directory = || Finding::Problem(Arc::new(WatchListError::NotAFile("directory")));
         assert_eq!(looks.note(directory()), Verdict::Wait);
         assert_eq!(looks.note(directory()), Verdict::Holds);
     }
