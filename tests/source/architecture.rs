@@ -206,13 +206,13 @@ fn imports_follow_the_data_flow() {
 fn module_of<'a>(name: &'a str, module: &'a str, modules: &BTreeSet<&str>) -> Option<String> {
     let mut base: Vec<&str> = module.split("::").collect();
     let mut segments = name.split("::").peekable();
-    match segments.peek()? {
-        &"crate" => {
+    match *segments.peek()? {
+        "crate" => {
             base.clear();
             segments.next();
         }
-        &"self" => drop(segments.next()),
-        &"super" => {
+        "self" => drop(segments.next()),
+        "super" => {
             while segments.next_if_eq(&"super").is_some() {
                 base.pop();
             }
