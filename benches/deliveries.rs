@@ -23,7 +23,9 @@ use backfill_watch::core::watch::Watch;
 use backfill_watch::core::watch_list::WatchKey;
 use backfill_watch::random::RandomSource;
 use backfill_watch::report::webhook::{DeliveryStats, Endpoint, EndpointSettings, Sender, TimeLimits};
-use backfill_watch::simulator::{Callback, Config, Receiver, ReceiverConfig, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{
+    Callback, Receiver, ReceiverConfig, SimulatedOperation, Simulator, SimulatorConfig,
+};
 use backfill_watch::store::{self, StateChange, Store, Subject};
 use base64::Engine as _;
 use secrecy::SecretSlice;
@@ -181,7 +183,7 @@ async fn delay_at(rate: u32, store: &Store, receiver: &Receiver) {
 
 /// The daemon watches ten thousand operations that end within one second.
 async fn ten_thousand_ends() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let receiver = receiver().await;
     let ids: Vec<String> = (0..EVENTS).map(|i| format!("op{i}")).collect();
     let begin = clock::wall();

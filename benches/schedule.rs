@@ -13,7 +13,7 @@ use backfill_watch::core::kind::Kinds;
 use backfill_watch::core::schedule::Pace;
 use backfill_watch::core::watch::{Context, Next, Rules, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
-use backfill_watch::simulator::{Course, Estimate, Random, SimulatedOperation};
+use backfill_watch::simulator::{CountCurve, SeededRandom, SimulatedEstimate, SimulatedOperation};
 use jiff::Timestamp;
 
 #[path = "schedule/chart.rs"]
@@ -38,11 +38,11 @@ const TIMES: usize = 20;
 const LISTED_WITHIN: f64 = 2.0;
 /// So many are watched on the wire.
 const ON_THE_WIRE: usize = 500;
-const COURSES: [(Course, &str); 4] = [
-    (Course::Linear, "linear"),
-    (Course::FastFirst, "fast first"),
-    (Course::SlowFirst, "slow first"),
-    (Course::Bursts, "bursts"),
+const COURSES: [(CountCurve, &str); 4] = [
+    (CountCurve::Linear, "linear"),
+    (CountCurve::FastFirst, "fast first"),
+    (CountCurve::SlowFirst, "slow first"),
+    (CountCurve::Bursts, "bursts"),
 ];
 const ESTIMATES: [&str; 4] = ["within 5 %", "within 15 %", "within 40 %", "none"];
 
@@ -204,7 +204,7 @@ impl Outcomes {
 
 /// The same backfills for the same seed; they last between so many seconds.
 fn corpus(seed: u64, (shortest, longest): (f64, f64), count: usize) -> Vec<Backfill> {
-    let random = Random::new(seed);
+    let random = SeededRandom::new(seed);
     let between = |low: f64, high: f64| low + (high - low) * random.next_f64();
     let log_between = |low: f64, high: f64| low * (high / low).powf(random.next_f64());
     (0..count)
@@ -223,11 +223,11 @@ fn corpus(seed: u64, (shortest, longest): (f64, f64), count: usize) -> Vec<Backf
             let operation = SimulatedOperation {
                 // Each of its own kind: nothing is learned from the others.
                 objects: vec![format!("object {number}")],
-                course: COURSES[course].0,
+                curve: COURSES[course].0,
                 estimate: if missing {
-                    Estimate::Missing
+                    SimulatedEstimate::Missing
                 } else {
-                    Estimate::Wrong(factor)
+                    SimulatedEstimate::Wrong(factor)
                 },
                 ..SimulatedOperation::new(format!("op-{number}"), duration, total)
             };
@@ -243,7 +243,7 @@ fn corpus(seed: u64, (shortest, longest): (f64, f64), count: usize) -> Vec<Backf
 /// The first backfills of [`corpus`] many times, in no order: each lasts about as long every time (within 15 % mostly, by a
 /// normal distribution of its logarithm), and its estimate errs by about as much (within 2 %).
 fn again_and_again(seed: u64) -> Vec<Backfill> {
-    let random = Random::new(seed.wrapping_mul(3));
+    let random = SeededRandom::new(seed.wrapping_mul(3));
     // The sum of twelve is as good as normal.
     let normal = || (0..12).map(|_| random.next_f64()).sum::<f64>() - 6.0;
     let firsts = corpus(seed, LONG, OBJECTS);
@@ -252,7 +252,9 @@ fn again_and_again(seed: u64) -> Vec<Backfill> {
             let first = &firsts[number % OBJECTS];
             let duration = first.operation.duration.mul_f64((0.15 * normal()).exp());
             let estimate = match first.operation.estimate {
-                Estimate::Wrong(factor) => Estimate::Wrong(factor * (1.0 + 0.01 * normal())),
+                SimulatedEstimate::Wrong(factor) => {
+                    SimulatedEstimate::Wrong(factor * (1.0 + 0.01 * normal()))
+                }
                 other => other,
             };
             let operation = SimulatedOperation {
@@ -293,7 +295,7 @@ fn replay(corpus: &[Backfill], pace: &Pace, listed_within: f64, seed: u64) -> an
         .zip(0_u64..)
         .map(|(backfill, number)| {
             // Other numbers than the corpus was drawn from, and the same for each schedule.
-            let random = Random::new(!seed ^ (number << 32));
+            let random = SeededRandom::new(!seed ^ (number << 32));
             watch(backfill, pace, listed_within, &random, &mut kinds)
         })
         .collect()
@@ -304,7 +306,7 @@ fn watch(
     backfill: &Backfill,
     pace: &Pace,
     listed_within: f64,
-    random: &Random,
+    random: &SeededRandom,
     kinds: &mut Kinds,
 ) -> anyhow::Result<Outcome> {
     let operation = &backfill.operation;

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use reqwest::Client;
 use serde_json::Value;
 use support::{Daemon, Setup, lines_of, skip, until, until_answered};
@@ -60,7 +60,7 @@ async fn reload(daemon: &Daemon) -> Output {
 
 #[tokio::test]
 async fn it_answers_without_http_and_is_gone_after_a_stop() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     for umask in ["0", "0777"] {
         let unmasked = format!(r#"umask {umask}; exec "$0" "$@""#);
         let setup = Setup::new(&simulator).through(&["sh", "-c", &unmasked]);
@@ -84,7 +84,7 @@ async fn it_answers_without_http_and_is_gone_after_a_stop() {
 
 #[tokio::test]
 async fn event_streams_leave_room_for_commands() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).set("http.listen", "127.0.0.1:0");
     let daemon = start(setup).await;
     let control = Client::builder()
@@ -108,7 +108,7 @@ async fn event_streams_leave_room_for_commands() {
 
 #[tokio::test]
 async fn tokens_do_not_apply_to_it_and_its_own_routes_are_nowhere_else() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).set("http.listen", "127.0.0.1:0");
     let token = setup.folder().join("token");
     fs::write(&token, "s3cret-token\n").unwrap();
@@ -176,7 +176,7 @@ async fn tokens_do_not_apply_to_it_and_its_own_routes_are_nowhere_else() {
 
 #[tokio::test]
 async fn a_file_that_is_left_over_is_replaced() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(Setup::new(&simulator)).await;
     let setup = daemon.kill().await;
     let socket = socket_of(&setup);
@@ -190,7 +190,7 @@ async fn a_file_that_is_left_over_is_replaced() {
 
 #[tokio::test]
 async fn the_socket_of_a_living_daemon_stays_its_own() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let first = Setup::new(&simulator);
     let runtime = first.folder().join("runtime").display().to_string();
     let folders = format!("{runtime}:/nonexistent");
@@ -218,7 +218,7 @@ async fn the_socket_of_a_living_daemon_stays_its_own() {
 
 #[tokio::test]
 async fn where_its_path_is_too_long_the_daemon_runs_without_it() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator);
     let folder = setup.folder().join("x".repeat(100)).display().to_string();
     let daemon = start(setup.set("state_dir", &folder)).await;
@@ -234,7 +234,7 @@ async fn where_its_path_is_too_long_the_daemon_runs_without_it() {
 
 #[tokio::test]
 async fn a_reload_says_what_it_did() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).unset("http.listen").unset("log.format");
     let base = "[http]\nlisten = \"off\"\n[log]\nformat = \"json\"\n";
     let daemon = start(with_file(setup, base)).await;
@@ -289,7 +289,7 @@ async fn a_reload_says_what_it_did() {
 
 #[tokio::test]
 async fn broken_settings_are_refused_with_every_problem_and_the_running_ones_stay() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(with_file(Setup::new(&simulator), "")).await;
     change_file(
         &daemon,
@@ -355,7 +355,7 @@ async fn broken_settings_are_refused_with_every_problem_and_the_running_ones_sta
 
 #[tokio::test]
 async fn reloads_at_the_same_time_are_all_answered_truly() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(with_file(Setup::new(&simulator), "")).await;
     let control = Client::builder()
         .unix_socket(socket_of(daemon.setup()))
@@ -393,7 +393,7 @@ async fn reloads_at_the_same_time_are_all_answered_truly() {
 
 #[tokio::test]
 async fn a_replaced_key_is_named() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).without("AMPERSAND_API_KEY");
     let key = setup.folder().join("key");
     fs::write(&key, "simulated-key\n").unwrap();
@@ -441,7 +441,7 @@ fn as_another_user(setup: &Setup) -> Option<Setup> {
 
 #[tokio::test]
 async fn an_error_names_the_user_to_run_as_where_the_rights_are_missing() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(Setup::new(&simulator)).await;
     let state = daemon.setup().folder().join("state").display().to_string();
     let Some(other) = as_another_user(daemon.setup()) else {
@@ -474,7 +474,7 @@ async fn an_error_names_the_user_to_run_as_where_the_rights_are_missing() {
 
 #[tokio::test]
 async fn check_asks_the_daemon_for_secrets_that_only_it_can_read() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = with_file(Setup::new(&simulator).without("AMPERSAND_API_KEY"), "");
     let credentials = setup.folder().join("credentials");
     fs::create_dir(&credentials).unwrap();
@@ -558,7 +558,7 @@ async fn check_asks_the_daemon_for_secrets_that_only_it_can_read() {
 
 #[tokio::test]
 async fn an_operation_that_has_no_event_is_reported() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(Setup::new(&simulator)).await;
     let events = async |arguments: &[&str]| {
         let output = daemon.setup().run_with("events", arguments).await;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::Random;
+use backfill_watch::simulator::SeededRandom;
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
@@ -78,7 +78,7 @@ fn give(run: targets::Run, input: &[u8]) {
 }
 
 /// Some of one input, some of another, and a few changes.
-fn change(corpus: &[Vec<u8>], chance: &Random) -> Vec<u8> {
+fn change(corpus: &[Vec<u8>], chance: &SeededRandom) -> Vec<u8> {
     let below = |bound: usize| (chance.next_f64() * bound as f64) as usize;
     let mut input = corpus[below(corpus.len())].clone();
     for _ in 0..=below(4) {
@@ -116,7 +116,7 @@ fn fuzz(target: &str) {
     }
     let seconds = std::env::var(SECONDS).map_or(0, |seconds| seconds.parse().unwrap());
     let seed = clock::wall().as_nanosecond() as u64;
-    let (chance, begun) = (Random::new(seed), clock::instant());
+    let (chance, begun) = (SeededRandom::new(seed), clock::instant());
     let mut inputs = 0_u64;
     while clock::instant() - begun < Duration::from_secs(seconds) {
         give(run, &change(&corpus, &chance));

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use backfill_watch::clock;
 use backfill_watch::simulator::{
-    CUSTOMER_TOKEN, Config, Course, Estimate, FaultPlan, INSTALLATION_ID, INTEGRATION_ID, Missing, Project,
-    Receiver, ReceiverConfig, Reply, Requests, RetryAfter, SimulatedOperation, Simulator, Unverified,
+    CUSTOMER_TOKEN, CountCurve, FaultPlan, INSTALLATION_ID, INTEGRATION_ID, MissingFor, Receiver,
+    ReceiverConfig, RequestCounts, RetryAfter, SimulatedEstimate, SimulatedOperation, SimulatedProject,
+    SimulatedReply, Simulator, SimulatorConfig, VerificationError,
 };
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
@@ -32,10 +33,10 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
-        Self::start_with(Config::default()).await
+        Self::start_with(SimulatorConfig::default()).await
     }
 
-    async fn start_with(config: Config) -> Self {
+    async fn start_with(config: SimulatorConfig) -> Self {
         Self {
             simulator: Simulator::start(config).await.unwrap(),
             client: client(),
@@ -97,7 +98,7 @@ async fn problem(response: Response, status: u16) -> Value {
 async fn an_operation_is_served_from_its_start_to_its_end() {
     let bench = Bench::start().await;
     bench.simulator.add(SimulatedOperation {
-        estimate: Estimate::Missing,
+        estimate: SimulatedEstimate::Missing,
         ..SimulatedOperation::new("long", LONG, 1_000)
     });
     bench
@@ -123,7 +124,7 @@ async fn an_operation_is_served_from_its_start_to_its_end() {
 async fn the_project_goes_by_name_and_by_id_and_the_base_path_may_be_left_out() {
     let bench = Bench::start().await;
     bench.simulator.add(SimulatedOperation::new("a", LONG, 1_000));
-    let by_id = format!("/projects/{}/operations/a", Project::default().id);
+    let by_id = format!("/projects/{}/operations/a", SimulatedProject::default().id);
     assert_eq!(bench.get(&by_id).await.status(), StatusCode::OK);
     let root = bench.simulator.base_url().replace("/v1", "");
     let request = bench
@@ -150,9 +151,9 @@ async fn ids_that_tell_an_operation_come_to_life_when_asked_for() {
         .collect();
     assert!(severities.contains(&"WARNING") && severities.contains(&"ERROR"));
 
-    let config = Config {
+    let config = SimulatorConfig {
         on_demand: false,
-        ..Config::default()
+        ..SimulatorConfig::default()
     };
     let bench = Bench::start_with(config).await;
     problem(bench.operation("op-0-70-f-1").await, 404).await;
@@ -172,7 +173,7 @@ async fn an_installation_has_lost_its_credentials_while_an_operation_of_it_stand
     assert_eq!(shown["connection"]["status"], "working");
     assert_eq!(shown["connection"]["apiKey"], CUSTOMER_TOKEN);
     bench.simulator.add(SimulatedOperation {
-        course: Course::Stall,
+        curve: CountCurve::Stall,
         ..SimulatedOperation::new("b", Duration::from_secs(5), 100)
     });
     let lost = async {
@@ -205,14 +206,14 @@ async fn what_does_not_exist_is_told_as_the_contract_says() {
 
 #[tokio::test]
 async fn api_keys_are_checked_and_can_be_changed_while_it_runs() {
-    let other = Project {
+    let other = SimulatedProject {
         id: "other-id".into(),
         name: "other".into(),
         api_keys: vec!["other-key".into()],
     };
-    let config = Config {
-        projects: vec![Project::default(), other],
-        ..Config::default()
+    let config = SimulatorConfig {
+        projects: vec![SimulatedProject::default(), other],
+        ..SimulatorConfig::default()
     };
     let bench = Bench::start_with(config).await;
     bench.simulator.add(SimulatedOperation::new("a", LONG, 1_000));
@@ -288,10 +289,10 @@ async fn errors_say_when_to_come_back_in_each_way() {
     bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
     let wait = Duration::from_secs(7);
     let replies = [
-        Reply::Status(503, RetryAfter::Absent),
-        Reply::Status(429, RetryAfter::Seconds(wait)),
-        Reply::Status(503, RetryAfter::Date(wait)),
-        Reply::Status(429, RetryAfter::Body(wait)),
+        SimulatedReply::Status(503, RetryAfter::Absent),
+        SimulatedReply::Status(429, RetryAfter::Seconds(wait)),
+        SimulatedReply::Status(503, RetryAfter::Date(wait)),
+        SimulatedReply::Status(429, RetryAfter::Body(wait)),
     ];
     bench.simulator.faults().script("a", replies);
     let absent = bench.operation("a").await;
@@ -325,7 +326,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[tokio::test]
 async fn a_reset_is_a_true_reset() {
     let bench = Bench::start().await;
-    bench.simulator.faults().script_all([Reply::Reset]);
+    bench.simulator.faults().script_all([SimulatedReply::Reset]);
     let error = bench
         .send("/projects/my-project/operations/a", None)
         .await
@@ -339,7 +340,7 @@ async fn a_reset_is_a_true_reset() {
 async fn a_truncated_body_breaks_off_after_its_first_half_was_sent() {
     let bench = Bench::start().await;
     bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
-    bench.simulator.faults().script("a", [Reply::Truncated]);
+    bench.simulator.faults().script("a", [SimulatedReply::Truncated]);
     let mut response = bench.operation("a").await;
     let announced = response.content_length().unwrap();
     let mut got = 0;
@@ -358,13 +359,13 @@ async fn bodies_can_be_wrong_in_every_way() {
     let bench = Bench::start().await;
     bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
     let replies = [
-        Reply::Garbage,
-        Reply::Html,
-        Reply::Huge(2 << 20),
-        Reply::Redirect(None),
-        Reply::Redirect(Some("http://127.0.0.1:1/".into())),
-        Reply::Slow(Duration::from_micros(100)),
-        Reply::Late(Duration::from_millis(1)),
+        SimulatedReply::Garbage,
+        SimulatedReply::Html,
+        SimulatedReply::Huge(2 << 20),
+        SimulatedReply::Redirect(None),
+        SimulatedReply::Redirect(Some("http://127.0.0.1:1/".into())),
+        SimulatedReply::Slow(Duration::from_micros(100)),
+        SimulatedReply::Late(Duration::from_millis(1)),
     ];
     bench.simulator.faults().script("a", replies);
     let garbage = bench.operation("a").await;
@@ -398,7 +399,7 @@ async fn bodies_can_be_wrong_in_every_way() {
 #[tokio::test]
 async fn an_endless_body_goes_on_for_as_long_as_it_is_read() {
     let bench = Bench::start().await;
-    bench.simulator.faults().script_all([Reply::Endless]);
+    bench.simulator.faults().script_all([SimulatedReply::Endless]);
     let mut response = bench.operation("a").await;
     let mut got = 0;
     while got < 1 << 20 {
@@ -407,7 +408,7 @@ async fn an_endless_body_goes_on_for_as_long_as_it_is_read() {
 }
 
 /// Waits until the figures are as wanted, and fails when that takes too long.
-async fn until(simulator: &Simulator, what: &str, wanted: impl Fn(Requests) -> bool) {
+async fn until(simulator: &Simulator, what: &str, wanted: impl Fn(RequestCounts) -> bool) {
     let deadline = clock::instant() + Duration::from_secs(20);
     while !wanted(simulator.requests()) {
         assert!(clock::instant() < deadline, "{what}: {:?}", simulator.requests());
@@ -418,7 +419,10 @@ async fn until(simulator: &Simulator, what: &str, wanted: impl Fn(Requests) -> b
 #[tokio::test]
 async fn hanging_requests_are_in_flight_until_their_clients_leave() {
     let bench = Bench::start().await;
-    bench.simulator.faults().script_all([Reply::Hang, Reply::Hang]);
+    bench
+        .simulator
+        .faults()
+        .script_all([SimulatedReply::Hang, SimulatedReply::Hang]);
     let url = format!("{}/projects/p/operations/a", bench.simulator.base_url());
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..2 {
@@ -435,7 +439,7 @@ async fn hanging_requests_are_in_flight_until_their_clients_leave() {
 async fn operations_can_be_missing_or_forbidden_for_a_while() {
     let bench = Bench::start().await;
     bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
-    bench.simulator.faults().miss("a", Missing::Requests(1));
+    bench.simulator.faults().miss("a", MissingFor::Requests(1));
     problem(bench.operation("a").await, 404).await;
     assert_eq!(bench.operation("a").await.status(), StatusCode::OK);
     bench.simulator.faults().forbid("a");
@@ -474,7 +478,7 @@ async fn faults_come_by_chance_while_it_runs() {
 #[tokio::test]
 async fn stopping_ends_what_is_under_way_and_frees_the_port() {
     let bench = Bench::start().await;
-    bench.simulator.faults().script_all([Reply::Hang]);
+    bench.simulator.faults().script_all([SimulatedReply::Hang]);
     let url = bench.simulator.base_url();
     let address = url
         .trim_start_matches("http://")
@@ -493,9 +497,9 @@ async fn stopping_ends_what_is_under_way_and_frees_the_port() {
 
 #[tokio::test]
 async fn it_listens_on_loopback_alone() {
-    let config = Config {
+    let config = SimulatorConfig {
         listen: "0.0.0.0:0".parse().unwrap(),
-        ..Config::default()
+        ..SimulatorConfig::default()
     };
     let error = Simulator::start(config).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
@@ -551,7 +555,7 @@ async fn a_receiver_keeps_and_verifies_what_it_gets() {
         (body.as_bytes(), "/hook")
     );
     assert!(callbacks[0].signature().starts_with("v1,") && !callbacks[0].timestamp().is_empty());
-    assert_eq!(callbacks[1].verified, Err(Unverified::WrongSignature));
+    assert_eq!(callbacks[1].verified, Err(VerificationError::WrongSignature));
     receiver.stop().await;
 }
 
@@ -565,9 +569,9 @@ async fn a_receiver_answers_as_told() {
     receiver.faults().script(
         "/hook",
         [
-            Reply::Status(503, wait),
-            Reply::Reset,
-            Reply::Status(410, RetryAfter::Absent),
+            SimulatedReply::Status(503, wait),
+            SimulatedReply::Reset,
+            SimulatedReply::Status(410, RetryAfter::Absent),
         ],
     );
     let other = receiver.url().replace("/hook", "/other");

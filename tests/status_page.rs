@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
@@ -187,7 +187,7 @@ struct Bench {
 
 impl Bench {
     async fn start(list: &[String]) -> Self {
-        let simulator = Simulator::start(Config::default()).await.unwrap();
+        let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         let daemon = Setup::new(&simulator)
             .set("http.listen", "127.0.0.1:0")
             .list(list)

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use backfill_watch::simulator::{
-    Config, Course, Estimate, Fate, FaultPlan, INSTALLATION_ID, INTEGRATION_ID, Reply, RetryAfter,
-    SimulatedOperation, Simulator,
+    CountCurve, FaultPlan, INSTALLATION_ID, INTEGRATION_ID, RetryAfter, SimulatedEstimate,
+    SimulatedOperation, SimulatedOutcome, SimulatedReply, Simulator, SimulatorConfig,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -31,7 +31,7 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
-        let simulator = Simulator::start(Config::default()).await.unwrap();
+        let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         let base_url = simulator.base_url();
         let bench = Self {
             simulator,
@@ -52,9 +52,9 @@ impl Bench {
     }
 
     /// An operation that ends at once, so.
-    fn add_over(&self, id: &str, fate: Fate) {
+    fn add_over(&self, id: &str, outcome: SimulatedOutcome) {
         self.simulator.add(SimulatedOperation {
-            fate,
+            outcome,
             ..SimulatedOperation::new(id, Duration::ZERO, 1_000)
         });
     }
@@ -180,8 +180,8 @@ async fn success_is_0_and_each_event_is_one_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_no_success_is_1_and_gives_its_reason() {
     let bench = Bench::start().await;
-    bench.add_over("good", Fate::Success);
-    bench.add_over("bad", Fate::Failure);
+    bench.add_over("good", SimulatedOutcome::Success);
+    bench.add_over("bad", SimulatedOutcome::Failure);
     let ended = bench.watch("good bad");
     ended.assert(1, &["2 operations: 1 succeeded, 1 failed"]);
     let failed = ended
@@ -193,7 +193,7 @@ async fn whatever_is_no_success_is_1_and_gives_its_reason() {
     let log = ended.out.lines().filter(|line| line.starts_with("    ")).count();
     assert!(log > 0 && ended.out.contains(" ERROR "), "{}", ended.out);
 
-    bench.add_over("odd", Fate::Other("cancelled".into()));
+    bench.add_over("odd", SimulatedOutcome::Other("cancelled".into()));
     let ended = bench.watch("odd");
     ended.assert(1, &[]);
     assert_eq!(ended.types(), ["operation.ended"]);
@@ -303,7 +303,7 @@ async fn a_rejected_key_is_4_at_once_and_says_where_it_came_from() {
 async fn a_timeout_is_8_even_if_something_failed() {
     let bench = Bench::start().await;
     bench.add_running("long");
-    bench.add_over("bad", Fate::Failure);
+    bench.add_over("bad", SimulatedOutcome::Failure);
     let ended = bench.watch("long bad --timeout 500ms");
     ended.assert(
         8,
@@ -342,7 +342,7 @@ async fn json_is_one_event_a_line_and_quiet_is_nothing() {
     bench
         .simulator
         .add(SimulatedOperation::new("op", Duration::from_millis(300), 1_000));
-    bench.add_over("bad", Fate::Failure);
+    bench.add_over("bad", SimulatedOutcome::Failure);
     let ended = bench.watch("op bad --json");
     ended.assert(1, &[]);
     assert_eq!(ended.err, "");
@@ -401,7 +401,7 @@ async fn whoever_has_seen_enough_ends_it_quietly() {
 async fn a_reader_who_takes_a_break_does_not_keep_it_from_stopping() {
     let bench = Bench::start().await;
     for number in 0..400 {
-        bench.add_over(&format!("op-{number}"), Fate::Failure);
+        bench.add_over(&format!("op-{number}"), SimulatedOutcome::Failure);
     }
     let ids: String = (0..400).map(|number| format!(" op-{number}")).collect();
     // Nobody reads its output, which is more than a pipe holds.
@@ -427,12 +427,12 @@ async fn an_outage_is_told_and_so_is_its_end() {
     bench.simulator.faults().script(
         "op",
         [
-            Reply::Normal,
-            Reply::Html,
-            Reply::Garbage,
-            Reply::Html,
-            Reply::Garbage,
-            Reply::Normal,
+            SimulatedReply::Normal,
+            SimulatedReply::Html,
+            SimulatedReply::Garbage,
+            SimulatedReply::Html,
+            SimulatedReply::Garbage,
+            SimulatedReply::Normal,
         ],
     );
     let ended = bench.watch("op");
@@ -444,12 +444,12 @@ async fn a_list_can_be_piped_into_watch() {
     let bench = Bench::start().await;
     for number in 1..=3 {
         bench.simulator.add(SimulatedOperation {
-            course: Course::FastFirst,
-            estimate: Estimate::Missing,
+            curve: CountCurve::FastFirst,
+            estimate: SimulatedEstimate::Missing,
             ..SimulatedOperation::new(format!("op-{number}"), Duration::from_millis(1_500), 1_000)
         });
     }
-    bench.add_over("old", Fate::Failure);
+    bench.add_over("old", SimulatedOutcome::Failure);
     let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID}");
     let ids = bench.run(&format!("{list} --status in_progress --output ids"));
     ids.assert(0, &[]);
@@ -494,16 +494,16 @@ async fn a_list_can_be_piped_into_watch() {
 async fn a_list_of_several_pages_is_listed_whole_through_mishaps() {
     let bench = Bench::start().await;
     for number in 0..1_203 {
-        bench.add_over(&format!("op-{number:04}"), Fate::Success);
+        bench.add_over(&format!("op-{number:04}"), SimulatedOutcome::Success);
     }
     bench.simulator.faults().script(
         "list",
         [
-            Reply::Normal,
-            Reply::Reset,
-            Reply::Garbage,
-            Reply::Normal,
-            Reply::Normal,
+            SimulatedReply::Normal,
+            SimulatedReply::Reset,
+            SimulatedReply::Garbage,
+            SimulatedReply::Normal,
+            SimulatedReply::Normal,
         ],
     );
     let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID} -o ids");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Project, Simulator};
+use backfill_watch::simulator::{SimulatedProject, Simulator, SimulatorConfig};
 use tempfile::TempDir;
 
 /// The binary that is measured, unless `BINARY` names another.
@@ -170,8 +170,8 @@ fn read_line(child: &mut Child) -> anyhow::Result<String> {
 }
 
 /// What the Go loop asks for, and by which key: whoever is refused has less to do.
-fn of_go_poller() -> Project {
-    Project {
+fn of_go_poller() -> SimulatedProject {
+    SimulatedProject {
         id: "p-1".to_owned(),
         name: "p-1".to_owned(),
         api_keys: vec!["test-key".to_owned()],
@@ -181,10 +181,10 @@ fn of_go_poller() -> Project {
 /// Serves the API, and tells how many requests came in for each line of standard input.
 pub fn serve() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let simulator = runtime.block_on(Simulator::start(Config {
-        projects: vec![Project::default(), of_go_poller()],
+    let simulator = runtime.block_on(Simulator::start(SimulatorConfig {
+        projects: vec![SimulatedProject::default(), of_go_poller()],
         keep_instants: 0,
-        ..Config::default()
+        ..SimulatorConfig::default()
     }))?;
     println!("{}", simulator.base_url());
     for line in BufReader::new(std::io::stdin()).lines() {

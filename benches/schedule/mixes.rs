@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backfill_watch::core::schedule::Pace;
-use backfill_watch::simulator::{Course, Estimate, Random, SimulatedOperation};
+use backfill_watch::simulator::{CountCurve, SeededRandom, SimulatedEstimate, SimulatedOperation};
 
 use super::{Backfill, COURSES, LONG, Outcome, SEED, SEEDS, SHORT, backoff, mean_delay, mean_polls, replay};
 
@@ -106,7 +106,7 @@ fn row(name: &str, goal: f64, pairs: &[Pair]) -> bool {
 /// Backfills whose durations are spread log-uniformly over a range whose ends are `spread` times apart, within that
 /// of all backfills. Each kind has a range of its own.
 fn mix(seed: u64, kinds: Kinds, spread: f64, estimates: bool) -> Vec<Backfill> {
-    let random = Random::new(seed.wrapping_mul(7));
+    let random = SeededRandom::new(seed.wrapping_mul(7));
     let (shortest, longest) = LONG;
     // The kinds fill the range evenly: with one kind, over the seeds.
     let middle = |kind: usize| {
@@ -124,7 +124,7 @@ fn mix(seed: u64, kinds: Kinds, spread: f64, estimates: bool) -> Vec<Backfill> {
             let estimate = if estimates {
                 estimate(&random)
             } else {
-                Estimate::Missing
+                SimulatedEstimate::Missing
             };
             backfill(&random, number, kind, seconds, COURSES[course].0, estimate)
         })
@@ -132,28 +132,28 @@ fn mix(seed: u64, kinds: Kinds, spread: f64, estimates: bool) -> Vec<Backfill> {
 }
 
 /// Within 5 % (70 %), 15 % (20 %) or 40 % (10 %).
-fn estimate(random: &Random) -> Estimate {
+fn estimate(random: &SeededRandom) -> SimulatedEstimate {
     let within = match random.next_f64() {
         part if part < 0.7 => 0.05,
         part if part < 0.9 => 0.15,
         _ => 0.4,
     };
-    Estimate::Wrong(1.0 + within * (2.0 * random.next_f64() - 1.0))
+    SimulatedEstimate::Wrong(1.0 + within * (2.0 * random.next_f64() - 1.0))
 }
 
 fn backfill(
-    random: &Random,
+    random: &SeededRandom,
     number: usize,
     kind: usize,
     seconds: f64,
-    course: Course,
-    estimate: Estimate,
+    course: CountCurve,
+    estimate: SimulatedEstimate,
 ) -> Backfill {
     let total = (1e3 * 1e3_f64.powf(random.next_f64())) as u64;
     Backfill {
         operation: SimulatedOperation {
             objects: vec![format!("object {kind}")],
-            course,
+            curve: course,
             estimate,
             ..SimulatedOperation::new(format!("op-{number}"), Duration::from_secs_f64(seconds), total)
         },
@@ -176,7 +176,7 @@ const ADVERSARIES: &[(&str, f64, Mix)] = &[
             } else {
                 log_between(random, (1.0, 10.0))
             };
-            (0, seconds, Course::Linear, Estimate::Missing)
+            (0, seconds, CountCurve::Linear, SimulatedEstimate::Missing)
         })
     }),
     ("two lengths", 1.0, |seed| {
@@ -185,8 +185,8 @@ const ADVERSARIES: &[(&str, f64, Mix)] = &[
             (
                 0,
                 middle * 1.2_f64.powf(random.next_f64()),
-                Course::Linear,
-                Estimate::Missing,
+                CountCurve::Linear,
+                SimulatedEstimate::Missing,
             )
         })
     }),
@@ -197,16 +197,20 @@ const ADVERSARIES: &[(&str, f64, Mix)] = &[
             (
                 0,
                 150.0 * 2_f64.powi(turn.get()) * 1.1_f64.powf(random.next_f64()),
-                Course::Linear,
-                Estimate::Missing,
+                CountCurve::Linear,
+                SimulatedEstimate::Missing,
             )
         })
     }),
     ("estimates a third of the total", 1.0, |seed| {
-        drawn(seed, own, LONG, Course::Linear, |_| Estimate::Wrong(1.0 / 3.0))
+        drawn(seed, own, LONG, CountCurve::Linear, |_| {
+            SimulatedEstimate::Wrong(1.0 / 3.0)
+        })
     }),
     ("estimates three times the total", 1.1, |seed| {
-        drawn(seed, own, LONG, Course::Linear, |_| Estimate::Wrong(3.0))
+        drawn(seed, own, LONG, CountCurve::Linear, |_| {
+            SimulatedEstimate::Wrong(3.0)
+        })
     }),
     ("estimates wrong by any factor up to 4", 1.0, |seed| {
         each(seed, |random| {
@@ -214,55 +218,55 @@ const ADVERSARIES: &[(&str, f64, Mix)] = &[
             (
                 random.next_u64() as usize % 30,
                 log_between(random, LONG),
-                Course::Linear,
-                Estimate::Wrong(factor),
+                CountCurve::Linear,
+                SimulatedEstimate::Wrong(factor),
             )
         })
     }),
     ("counts that stall, then jump", 1.0, |seed| {
-        drawn(seed, own, LONG, Course::Stall, estimate)
+        drawn(seed, own, LONG, CountCurve::Stall, estimate)
     }),
     ("rates that slow down, no estimate", 1.0, |seed| {
-        drawn(seed, own, LONG, Course::FastFirst, missing)
+        drawn(seed, own, LONG, CountCurve::FastFirst, missing)
     }),
     ("over within seconds, each its own kind", 1.0, |seed| {
-        drawn(seed, own, SECONDS, Course::Linear, estimate)
+        drawn(seed, own, SECONDS, CountCurve::Linear, estimate)
     }),
     ("over within seconds, one kind", 1.0, |seed| {
-        drawn(seed, one, SECONDS, Course::Linear, estimate)
+        drawn(seed, one, SECONDS, CountCurve::Linear, estimate)
     }),
     ("10 s to 3 min, no estimate, one kind", 1.0, |seed| {
-        drawn(seed, one, SHORT, Course::Linear, missing)
+        drawn(seed, one, SHORT, CountCurve::Linear, missing)
     }),
     ("10 s to 3 min, no estimate, own", 1.0, |seed| {
-        drawn(seed, own, SHORT, Course::Linear, missing)
+        drawn(seed, own, SHORT, CountCurve::Linear, missing)
     }),
     ("10 s to 3 min, estimates, own", 1.0, |seed| {
-        drawn(seed, own, SHORT, Course::Linear, estimate)
+        drawn(seed, own, SHORT, CountCurve::Linear, estimate)
     }),
 ];
 
 /// All are of one kind.
-fn one(_: &Random) -> usize {
+fn one(_: &SeededRandom) -> usize {
     0
 }
 
 /// Each is of its own kind, so that nothing is learned.
-fn own(random: &Random) -> usize {
+fn own(random: &SeededRandom) -> usize {
     random.next_u64() as usize
 }
 
-fn missing(_: &Random) -> Estimate {
-    Estimate::Missing
+fn missing(_: &SeededRandom) -> SimulatedEstimate {
+    SimulatedEstimate::Missing
 }
 
 /// Backfills whose durations are spread log-uniformly over `lengths`.
 fn drawn(
     seed: u64,
-    kind: impl Fn(&Random) -> usize,
+    kind: impl Fn(&SeededRandom) -> usize,
     lengths: (f64, f64),
-    course: Course,
-    estimate: impl Fn(&Random) -> Estimate,
+    course: CountCurve,
+    estimate: impl Fn(&SeededRandom) -> SimulatedEstimate,
 ) -> Vec<Backfill> {
     each(seed, |random| {
         (
@@ -274,8 +278,11 @@ fn drawn(
     })
 }
 
-fn each(seed: u64, draw: impl Fn(&Random) -> (usize, f64, Course, Estimate)) -> Vec<Backfill> {
-    let random = Random::new(seed.wrapping_mul(11));
+fn each(
+    seed: u64,
+    draw: impl Fn(&SeededRandom) -> (usize, f64, CountCurve, SimulatedEstimate),
+) -> Vec<Backfill> {
+    let random = SeededRandom::new(seed.wrapping_mul(11));
     (0..OPERATIONS)
         .map(|number| {
             let (kind, seconds, course, estimate) = draw(&random);
@@ -284,6 +291,6 @@ fn each(seed: u64, draw: impl Fn(&Random) -> (usize, f64, Course, Estimate)) -> 
         .collect()
 }
 
-fn log_between(random: &Random, (low, high): (f64, f64)) -> f64 {
+fn log_between(random: &SeededRandom, (low, high): (f64, f64)) -> f64 {
     low * (high / low).powf(random.next_f64())
 }

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 
 use super::{Backfill, LONG, Outcome, backoff, corpus, mean_delay, mean_polls, replay, row};
 
@@ -36,7 +36,7 @@ pub fn compare(count: usize, seed: u64) -> anyhow::Result<()> {
 }
 
 async fn watch(corpus: &[Backfill], adaptive: bool) -> anyhow::Result<Vec<Outcome>> {
-    let simulator = Simulator::start(Config::default()).await?;
+    let simulator = Simulator::start(SimulatorConfig::default()).await?;
     let folder = tempfile::tempdir()?;
     let list = folder.path().join("watch.list");
     let mut lines = String::new();

@@ -42,7 +42,7 @@ pub fn run(data: &[u8]) {
                     secret.expose().len().div_ceil(3)
                 );
                 // The receiver of the simulator reads secrets with code of its own.
-                assert!(line.parse::<backfill_watch::simulator::Secret>().is_ok());
+                assert!(line.parse::<backfill_watch::simulator::ReceiverSecret>().is_ok());
                 assert_silent(text, &format!("{secret:?}"));
             }
         }

@@ -29,7 +29,7 @@ use crate::clock;
 use crate::config::{Environment, Overrides};
 use crate::core::phase::Phase;
 use crate::report::log;
-use crate::simulator::{Callback, Config, Receiver, ReceiverConfig, Requests, Simulator};
+use crate::simulator::{Callback, Receiver, ReceiverConfig, RequestCounts, Simulator, SimulatorConfig};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -77,7 +77,7 @@ pub struct DemoArgs {}
 pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     let folder =
         Folder::make().context("cannot make a temporary folder; set TMPDIR to one that can be written")?;
-    let simulator = Simulator::start(Config::default())
+    let simulator = Simulator::start(SimulatorConfig::default())
         .await
         .context("cannot listen on a loopback address")?;
     let parts = cast::parts();
@@ -199,7 +199,7 @@ fn conclude(
     screen: &Screen,
     parts: &[Part],
     watches: &[WatchView],
-    requests: &Requests,
+    requests: &RequestCounts,
     seen: Seen,
     took: Duration,
 ) -> ExitCode {

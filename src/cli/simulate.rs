@@ -17,7 +17,8 @@ use super::output::Background;
 use crate::clock;
 use crate::core::text::{escape_lines, one_line};
 use crate::simulator::{
-    Callback, Config, Project, Random, Receiver, ReceiverConfig, Requests, Secret, Simulator,
+    Callback, Receiver, ReceiverConfig, ReceiverSecret, RequestCounts, SeededRandom, SimulatedProject,
+    Simulator, SimulatorConfig,
 };
 use crate::stdio::StandardStream;
 
@@ -96,21 +97,21 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
 
     let output = Background::start().context("cannot start the thread that prints")?;
     let seed = args.seed.unwrap_or_else(fresh_seed);
-    let random = Random::new(seed);
+    let random = SeededRandom::new(seed);
     let operations = args.operations.draw(seed, &random);
     let receiver = match args.receiver {
         Some(listen) => Some(start_receiver(listen, &args.webhook_secret, output.clone()).await?),
         None => None,
     };
-    let config = Config {
+    let config = SimulatorConfig {
         listen: args.listen,
-        projects: vec![Project {
+        projects: vec![SimulatedProject {
             name: args.project.clone(),
             api_keys: vec![args.api_key.clone()],
-            ..Project::default()
+            ..SimulatedProject::default()
         }],
         keep_instants: 0,
-        ..Config::default()
+        ..SimulatorConfig::default()
     };
     let simulator = Simulator::start(config).await.with_context(|| {
         format!(
@@ -164,7 +165,7 @@ async fn start_receiver(
         None => secrets
             .iter()
             .map(|secret| secret.expose_secret().parse())
-            .collect::<Result<Vec<Secret>, _>>()
+            .collect::<Result<Vec<ReceiverSecret>, _>>()
             .context("--webhook-secret (or BACKFILL_WATCH_WEBHOOK_SECRET) is not a secret")?,
     };
     let config = ReceiverConfig {
@@ -250,7 +251,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn conclude(output: &Background, api: &Requests, receiver: Option<Requests>) {
+fn conclude(output: &Background, api: &RequestCounts, receiver: Option<RequestCounts>) {
     say(
         output,
         &format!(

@@ -12,12 +12,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 
+use super::fault_injector::FaultInjector;
 use super::installation::{Installation, InstallationState};
 use super::lock;
 use super::operation::SimulatedOperation;
-use super::operations::{Operations, Run};
+use super::operations::{Operations, RunningOperation};
 use super::problem::Problem;
-use super::reply::Stage;
 use super::server::Line;
 use crate::clock;
 use crate::core::operation::Operation;
@@ -35,7 +35,7 @@ pub(super) struct ServedProject {
 pub(super) struct Api {
     pub(super) projects: Vec<ServedProject>,
     pub(super) operations: Operations,
-    pub(super) stage: Stage,
+    pub(super) stage: FaultInjector,
     pub(super) on_demand: bool,
 }
 
@@ -188,7 +188,7 @@ impl Api {
     }
 
     /// The operation, with the request noted and its clock started.
-    fn ask(&self, project: &str, id: &str, headers: &HeaderMap) -> Result<Arc<Run>, Refusal> {
+    fn ask(&self, project: &str, id: &str, headers: &HeaderMap) -> Result<Arc<RunningOperation>, Refusal> {
         let admitted = self.admit(project, headers);
         let make = || {
             let project = admitted.as_ref().ok().filter(|_| self.on_demand)?;
@@ -203,12 +203,16 @@ impl Api {
     }
 
     /// The operation as it stands.
-    fn find(&self, project: &str, id: &str, headers: &HeaderMap) -> Result<Arc<Run>, Refusal> {
+    fn find(&self, project: &str, id: &str, headers: &HeaderMap) -> Result<Arc<RunningOperation>, Refusal> {
         let admitted = self.admit(project, headers)?;
         self.of_project(self.operations.get(id), admitted)
     }
 
-    fn of_project(&self, run: Option<Arc<Run>>, project: &ServedProject) -> Result<Arc<Run>, Refusal> {
+    fn of_project(
+        &self,
+        run: Option<Arc<RunningOperation>>,
+        project: &ServedProject,
+    ) -> Result<Arc<RunningOperation>, Refusal> {
         run.filter(|run| run.operation.project_id == project.id)
             .ok_or_else(|| {
                 Box::new(Problem::operation_not_found(

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::lock;
-use super::random::Random;
+use super::seeded_random::SeededRandom;
 
 /// How a request is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub enum SimulatedReply {
     /// As it should be.
     Normal,
     /// As it should be, after this time.
@@ -61,21 +61,21 @@ pub struct FaultPlan {
     pub server_error: f64,
     /// 429 with [`retry_after`](Self::retry_after).
     pub throttle: f64,
-    /// See [`Reply::Reset`].
+    /// See [`SimulatedReply::Reset`].
     pub reset: f64,
-    /// See [`Reply::Truncated`].
+    /// See [`SimulatedReply::Truncated`].
     pub truncate: f64,
-    /// See [`Reply::Hang`].
+    /// See [`SimulatedReply::Hang`].
     pub hang: f64,
-    /// See [`Reply::Garbage`].
+    /// See [`SimulatedReply::Garbage`].
     pub garbage: f64,
-    /// See [`Reply::Html`].
+    /// See [`SimulatedReply::Html`].
     pub html: f64,
-    /// See [`Reply::Huge`]; 2 MiB.
+    /// See [`SimulatedReply::Huge`]; 2 MiB.
     pub huge: f64,
-    /// See [`Reply::Redirect`], to the same address.
+    /// See [`SimulatedReply::Redirect`], to the same address.
     pub redirect: f64,
-    /// See [`Reply::Slow`]; a byte each 20 ms.
+    /// See [`SimulatedReply::Slow`]; a byte each 20 ms.
     pub slow: f64,
     /// How a throttled request is told when to come back.
     pub retry_after: RetryAfter,
@@ -104,26 +104,26 @@ impl Default for FaultPlan {
 
 impl FaultPlan {
     /// The reply that chance gives. `roll` gives numbers from 0 up to, but not including, 1.
-    pub fn draw(&self, mut roll: impl FnMut() -> f64) -> Reply {
+    pub fn draw(&self, mut roll: impl FnMut() -> f64) -> SimulatedReply {
         let mut rest = roll();
         for (chance, reply) in self.chances() {
             if rest < chance {
                 return match reply {
-                    Reply::Status(500, _) => {
+                    SimulatedReply::Status(500, _) => {
                         let status = match roll() {
                             r if r < 0.25 => 500,
                             r if r < 0.5 => 502,
                             r if r < 0.75 => 503,
                             _ => 504,
                         };
-                        Reply::Status(status, RetryAfter::Absent)
+                        SimulatedReply::Status(status, RetryAfter::Absent)
                     }
                     other => other,
                 };
             }
             rest -= chance;
         }
-        Reply::Normal
+        SimulatedReply::Normal
     }
 
     /// Whether every chance lies between 0 and 1, and all together do not exceed 1.
@@ -134,25 +134,25 @@ impl FaultPlan {
             && chances.iter().sum::<f64>() <= 1.0 + f64::EPSILON
     }
 
-    fn chances(&self) -> [(f64, Reply); 10] {
+    fn chances(&self) -> [(f64, SimulatedReply); 10] {
         [
-            (self.server_error, Reply::Status(500, RetryAfter::Absent)),
-            (self.throttle, Reply::Status(429, self.retry_after)),
-            (self.reset, Reply::Reset),
-            (self.truncate, Reply::Truncated),
-            (self.hang, Reply::Hang),
-            (self.garbage, Reply::Garbage),
-            (self.html, Reply::Html),
-            (self.huge, Reply::Huge(2 << 20)),
-            (self.redirect, Reply::Redirect(None)),
-            (self.slow, Reply::Slow(Duration::from_millis(20))),
+            (self.server_error, SimulatedReply::Status(500, RetryAfter::Absent)),
+            (self.throttle, SimulatedReply::Status(429, self.retry_after)),
+            (self.reset, SimulatedReply::Reset),
+            (self.truncate, SimulatedReply::Truncated),
+            (self.hang, SimulatedReply::Hang),
+            (self.garbage, SimulatedReply::Garbage),
+            (self.html, SimulatedReply::Html),
+            (self.huge, SimulatedReply::Huge(2 << 20)),
+            (self.redirect, SimulatedReply::Redirect(None)),
+            (self.slow, SimulatedReply::Slow(Duration::from_millis(20))),
         ]
     }
 }
 
 /// For how long an operation is unknown to the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
+pub enum MissingFor {
     /// For so many requests.
     Requests(u64),
     /// Until this instant.
@@ -172,7 +172,7 @@ pub struct Faults(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     plan: Mutex<Arc<FaultPlan>>,
-    random: Random,
+    random: SeededRandom,
     chosen: Mutex<Chosen>,
     /// Whether `chosen` holds anything: benches without scripts need not take its lock.
     any_chosen: AtomicBool,
@@ -182,7 +182,7 @@ impl Default for Inner {
     fn default() -> Self {
         Self {
             plan: Mutex::default(),
-            random: Random::new(1),
+            random: SeededRandom::new(1),
             chosen: Mutex::default(),
             any_chosen: AtomicBool::new(false),
         }
@@ -191,9 +191,9 @@ impl Default for Inner {
 
 #[derive(Debug, Default)]
 struct Chosen {
-    for_all: VecDeque<Reply>,
-    scripts: HashMap<String, VecDeque<Reply>>,
-    missing: HashMap<String, Missing>,
+    for_all: VecDeque<SimulatedReply>,
+    scripts: HashMap<String, VecDeque<SimulatedReply>>,
+    missing: HashMap<String, MissingFor>,
     forbidden: HashSet<String>,
 }
 
@@ -211,18 +211,18 @@ impl Faults {
     }
 
     /// The next requests of this name meet these replies, one each, after those scripted before.
-    pub fn script(&self, name: impl Into<String>, replies: impl IntoIterator<Item = Reply>) {
+    pub fn script(&self, name: impl Into<String>, replies: impl IntoIterator<Item = SimulatedReply>) {
         let name = name.into();
         self.choose(|chosen| chosen.scripts.entry(name).or_default().extend(replies));
     }
 
     /// The next requests, whatever they ask, meet these replies, one each, after those scripted before.
-    pub fn script_all(&self, replies: impl IntoIterator<Item = Reply>) {
+    pub fn script_all(&self, replies: impl IntoIterator<Item = SimulatedReply>) {
         self.choose(|chosen| chosen.for_all.extend(replies));
     }
 
     /// Requests of this name are answered with 404 for so long.
-    pub fn miss(&self, name: impl Into<String>, missing: Missing) {
+    pub fn miss(&self, name: impl Into<String>, missing: MissingFor) {
         let name = name.into();
         self.choose(|chosen| chosen.missing.insert(name, missing));
     }
@@ -243,7 +243,7 @@ impl Faults {
     }
 
     /// The reply for the next request of this name, which arrives `now`.
-    pub(super) fn next(&self, name: &str, now: Instant) -> Reply {
+    pub(super) fn next(&self, name: &str, now: Instant) -> SimulatedReply {
         if self.0.any_chosen.load(Ordering::Acquire)
             && let Some(reply) = lock(&self.0.chosen).next(name, now)
         {
@@ -260,7 +260,7 @@ impl Faults {
 }
 
 impl Chosen {
-    fn next(&mut self, name: &str, now: Instant) -> Option<Reply> {
+    fn next(&mut self, name: &str, now: Instant) -> Option<SimulatedReply> {
         if let Some(reply) = self.for_all.pop_front() {
             return Some(reply);
         }
@@ -268,17 +268,17 @@ impl Chosen {
             return Some(reply);
         }
         match self.missing.get_mut(name) {
-            Some(Missing::Requests(left)) if *left > 0 => {
+            Some(MissingFor::Requests(left)) if *left > 0 => {
                 *left -= 1;
-                return Some(Reply::NotFound);
+                return Some(SimulatedReply::NotFound);
             }
-            Some(Missing::Until(end)) if now < *end => return Some(Reply::NotFound),
-            Some(Missing::Always) => return Some(Reply::NotFound),
-            Some(Missing::Requests(_) | Missing::Until(_)) | None => {}
+            Some(MissingFor::Until(end)) if now < *end => return Some(SimulatedReply::NotFound),
+            Some(MissingFor::Always) => return Some(SimulatedReply::NotFound),
+            Some(MissingFor::Requests(_) | MissingFor::Until(_)) | None => {}
         }
         self.forbidden
             .contains(name)
-            .then_some(Reply::Status(403, RetryAfter::Absent))
+            .then_some(SimulatedReply::Status(403, RetryAfter::Absent))
     }
 }
 
@@ -293,12 +293,12 @@ mod tests {
     #[test]
     fn without_a_plan_nothing_goes_wrong() {
         let faults = Faults::default();
-        assert!((0..1000).all(|_| faults.next("a", now()) == Reply::Normal));
+        assert!((0..1000).all(|_| faults.next("a", now()) == SimulatedReply::Normal));
     }
 
     #[test]
     fn chances_come_out_as_asked_and_the_same_for_a_seed() {
-        let run = |seed| -> Vec<Reply> {
+        let run = |seed| -> Vec<SimulatedReply> {
             let faults = Faults::default();
             let plan = FaultPlan {
                 server_error: 0.2,
@@ -310,13 +310,14 @@ mod tests {
             (0..10_000).map(|_| faults.next("a", now())).collect()
         };
         let replies = run(5);
-        let count = |wanted: fn(&Reply) -> bool| replies.iter().filter(|reply| wanted(reply)).count();
+        let count =
+            |wanted: fn(&SimulatedReply) -> bool| replies.iter().filter(|reply| wanted(reply)).count();
         assert!((1_800..2_200).contains(&count(|r| matches!(
             r,
-            Reply::Status(500..=504, RetryAfter::Absent)
+            SimulatedReply::Status(500..=504, RetryAfter::Absent)
         ))));
-        assert!((400..600).contains(&count(|r| *r == Reply::Reset)));
-        assert!((400..600).contains(&count(|r| *r == Reply::Truncated)));
+        assert!((400..600).contains(&count(|r| *r == SimulatedReply::Reset)));
+        assert!((400..600).contains(&count(|r| *r == SimulatedReply::Truncated)));
         assert_eq!(replies, run(5));
         assert_ne!(replies, run(6));
     }
@@ -330,20 +331,23 @@ mod tests {
         };
         assert_eq!(
             certain(|p| p.server_error = 1.0),
-            Reply::Status(504, RetryAfter::Absent)
+            SimulatedReply::Status(504, RetryAfter::Absent)
         );
         assert_eq!(
             certain(|p| p.throttle = 1.0),
-            Reply::Status(429, RetryAfter::Seconds(Duration::from_secs(1)))
+            SimulatedReply::Status(429, RetryAfter::Seconds(Duration::from_secs(1)))
         );
-        assert_eq!(certain(|p| p.reset = 1.0), Reply::Reset);
-        assert_eq!(certain(|p| p.truncate = 1.0), Reply::Truncated);
-        assert_eq!(certain(|p| p.hang = 1.0), Reply::Hang);
-        assert_eq!(certain(|p| p.garbage = 1.0), Reply::Garbage);
-        assert_eq!(certain(|p| p.html = 1.0), Reply::Html);
-        assert_eq!(certain(|p| p.huge = 1.0), Reply::Huge(2 << 20));
-        assert_eq!(certain(|p| p.redirect = 1.0), Reply::Redirect(None));
-        assert_eq!(certain(|p| p.slow = 1.0), Reply::Slow(Duration::from_millis(20)));
+        assert_eq!(certain(|p| p.reset = 1.0), SimulatedReply::Reset);
+        assert_eq!(certain(|p| p.truncate = 1.0), SimulatedReply::Truncated);
+        assert_eq!(certain(|p| p.hang = 1.0), SimulatedReply::Hang);
+        assert_eq!(certain(|p| p.garbage = 1.0), SimulatedReply::Garbage);
+        assert_eq!(certain(|p| p.html = 1.0), SimulatedReply::Html);
+        assert_eq!(certain(|p| p.huge = 1.0), SimulatedReply::Huge(2 << 20));
+        assert_eq!(certain(|p| p.redirect = 1.0), SimulatedReply::Redirect(None));
+        assert_eq!(
+            certain(|p| p.slow = 1.0),
+            SimulatedReply::Slow(Duration::from_millis(20))
+        );
     }
 
     #[test]
@@ -362,15 +366,20 @@ mod tests {
     #[test]
     fn scripts_are_used_up_in_order_and_for_their_name_alone() {
         let faults = Faults::default();
-        faults.script("a", [Reply::Hang, Reply::Normal]);
-        faults.script("a", [Reply::Reset]);
-        faults.script_all([Reply::Html]);
+        faults.script("a", [SimulatedReply::Hang, SimulatedReply::Normal]);
+        faults.script("a", [SimulatedReply::Reset]);
+        faults.script_all([SimulatedReply::Html]);
         let next = |name| faults.next(name, now());
-        assert_eq!(next("b"), Reply::Html);
-        assert_eq!(next("b"), Reply::Normal);
+        assert_eq!(next("b"), SimulatedReply::Html);
+        assert_eq!(next("b"), SimulatedReply::Normal);
         assert_eq!(
             [next("a"), next("a"), next("a"), next("a")],
-            [Reply::Hang, Reply::Normal, Reply::Reset, Reply::Normal]
+            [
+                SimulatedReply::Hang,
+                SimulatedReply::Normal,
+                SimulatedReply::Reset,
+                SimulatedReply::Normal
+            ]
         );
     }
 
@@ -379,25 +388,31 @@ mod tests {
         let faults = Faults::default();
         let start = now();
         let end = start + Duration::from_secs(10);
-        faults.miss("n", Missing::Requests(2));
-        faults.miss("t", Missing::Until(end));
-        faults.miss("x", Missing::Always);
-        assert_eq!(faults.next("n", start), Reply::NotFound);
-        assert_eq!(faults.next("n", start), Reply::NotFound);
-        assert_eq!(faults.next("n", start), Reply::Normal);
-        assert_eq!(faults.next("t", end - Duration::from_millis(1)), Reply::NotFound);
-        assert_eq!(faults.next("t", end), Reply::Normal);
-        assert_eq!(faults.next("x", end), Reply::NotFound);
+        faults.miss("n", MissingFor::Requests(2));
+        faults.miss("t", MissingFor::Until(end));
+        faults.miss("x", MissingFor::Always);
+        assert_eq!(faults.next("n", start), SimulatedReply::NotFound);
+        assert_eq!(faults.next("n", start), SimulatedReply::NotFound);
+        assert_eq!(faults.next("n", start), SimulatedReply::Normal);
+        assert_eq!(
+            faults.next("t", end - Duration::from_millis(1)),
+            SimulatedReply::NotFound
+        );
+        assert_eq!(faults.next("t", end), SimulatedReply::Normal);
+        assert_eq!(faults.next("x", end), SimulatedReply::NotFound);
         faults.restore("x");
-        assert_eq!(faults.next("x", end), Reply::Normal);
+        assert_eq!(faults.next("x", end), SimulatedReply::Normal);
     }
 
     #[test]
     fn a_forbidden_operation_stays_so_until_it_is_restored() {
         let faults = Faults::default();
         faults.forbid("a");
-        assert_eq!(faults.next("a", now()), Reply::Status(403, RetryAfter::Absent));
+        assert_eq!(
+            faults.next("a", now()),
+            SimulatedReply::Status(403, RetryAfter::Absent)
+        );
         faults.restore("a");
-        assert_eq!(faults.next("a", now()), Reply::Normal);
+        assert_eq!(faults.next("a", now()), SimulatedReply::Normal);
     }
 }

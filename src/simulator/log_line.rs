@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::course::Course;
-use super::operation::{Fate, SimulatedOperation, later};
+use super::count_curve::CountCurve;
+use super::operation::{SimulatedOperation, SimulatedOutcome, later};
 
 /// One line of an operation's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,26 +51,26 @@ impl SimulatedOperation {
                 None,
             ));
         }
-        match self.course {
-            Course::Stall => lines.push(self.line(
+        match self.curve {
+            CountCurve::Stall => lines.push(self.line(
                 created,
-                Course::STALL.0,
+                CountCurve::STALL.0,
                 "WARNING",
                 "The provider's rate limit is reached, waiting".to_owned(),
                 None,
             )),
-            Course::Restart => lines.push(self.line(
+            CountCurve::Restart => lines.push(self.line(
                 created,
-                Course::RESTART,
+                CountCurve::RESTART,
                 "WARNING",
                 "The attempt broke off, starting again".to_owned(),
                 Some("connection reset by provider"),
             )),
-            Course::Linear | Course::FastFirst | Course::SlowFirst | Course::Bursts => {}
+            CountCurve::Linear | CountCurve::FastFirst | CountCurve::SlowFirst | CountCurve::Bursts => {}
         }
-        match &self.fate {
-            Fate::Success => lines.push(self.line(created, 1.0, "INFO", self.result(), None)),
-            Fate::Failure => {
+        match &self.outcome {
+            SimulatedOutcome::Success => lines.push(self.line(created, 1.0, "INFO", self.result(), None)),
+            SimulatedOutcome::Failure => {
                 for (life, error) in [
                     (0.9, "429 Too Many Requests"),
                     (0.95, "403 REQUEST_LIMIT_EXCEEDED"),
@@ -81,7 +81,7 @@ impl SimulatedOperation {
                 let error = Some("403 REQUEST_LIMIT_EXCEEDED");
                 lines.push(self.line(created, 1.0, "ERROR", self.result(), error));
             }
-            Fate::Other(_) => lines.push(self.line(created, 1.0, "WARNING", self.result(), None)),
+            SimulatedOutcome::Other(_) => lines.push(self.line(created, 1.0, "WARNING", self.result(), None)),
         }
         lines.sort_by_key(|line| line.timestamp);
         let now = later(created, elapsed);
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_failure_leaves_warnings_and_an_error_but_not_before_it_fails() {
         let operation = SimulatedOperation {
-            fate: Fate::Failure,
+            outcome: SimulatedOutcome::Failure,
             ..SimulatedOperation::new("a", LIFE, 1000)
         };
         let severities = |seconds| -> Vec<&str> {
@@ -158,11 +158,15 @@ mod tests {
 
     #[test]
     fn every_course_and_fate_has_a_log_in_order() {
-        for course in Course::ALL {
-            for fate in [Fate::Success, Fate::Failure, Fate::Other("x".into())] {
+        for curve in CountCurve::ALL {
+            for outcome in [
+                SimulatedOutcome::Success,
+                SimulatedOutcome::Failure,
+                SimulatedOutcome::Other("x".into()),
+            ] {
                 let operation = SimulatedOperation {
-                    course,
-                    fate,
+                    curve,
+                    outcome,
                     ..SimulatedOperation::new("a", LIFE, 1000)
                 };
                 let lines = operation.logs(Timestamp::UNIX_EPOCH, Duration::MAX);

@@ -5,28 +5,28 @@
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! use std::time::Duration;
-//! use backfill_watch::simulator::{Config, Reply, SimulatedOperation, Simulator};
+//! use backfill_watch::simulator::{SimulatorConfig, SimulatedReply, SimulatedOperation, Simulator};
 //!
-//! let simulator = Simulator::start(Config::default()).await?;
+//! let simulator = Simulator::start(SimulatorConfig::default()).await?;
 //! simulator.add(SimulatedOperation::new("first-sync", Duration::from_secs(30), 5_000));
-//! simulator.faults().script("first-sync", [Reply::Reset, Reply::Truncated]);
+//! simulator.faults().script("first-sync", [SimulatedReply::Reset, SimulatedReply::Truncated]);
 //! println!("poll {}/projects/my-project/operations/first-sync", simulator.base_url());
 //! simulator.stop().await;
 //! # std::io::Result::Ok(()) }).unwrap();
 //! ```
 
 mod api;
-mod body;
-mod course;
+mod chunked_body;
+mod count_curve;
 mod fault;
+mod fault_injector;
 mod installation;
 mod log_line;
 mod operation;
 mod operations;
 mod problem;
-mod random;
 mod receiver;
-mod reply;
+mod seeded_random;
 mod server;
 mod statistics;
 mod verify;
@@ -37,23 +37,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-pub use self::course::{Course, Position};
-pub use self::fault::{FaultPlan, Faults, Missing, Reply, RetryAfter};
+pub use self::count_curve::{CountCurve, CurvePoint};
+pub use self::fault::{FaultPlan, Faults, MissingFor, RetryAfter, SimulatedReply};
 pub use self::installation::CUSTOMER_TOKEN;
 pub use self::log_line::{LogLine, LogMessage};
-pub use self::operation::{CONFIG_ID, Estimate, Fate, INSTALLATION_ID, INTEGRATION_ID, SimulatedOperation};
-pub use self::random::Random;
+pub use self::operation::{
+    CONFIG_ID, INSTALLATION_ID, INTEGRATION_ID, SimulatedEstimate, SimulatedOperation, SimulatedOutcome,
+};
 pub use self::receiver::{Callback, Receiver, ReceiverConfig};
-pub use self::statistics::Requests;
-pub use self::verify::{InvalidSecret, Secret, Unverified, verify};
+pub use self::seeded_random::SeededRandom;
+pub use self::statistics::RequestCounts;
+pub use self::verify::{InvalidSecret, ReceiverSecret, VerificationError, verify};
 
 /// What a simulator serves.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct SimulatorConfig {
     /// Where to listen: a loopback address; port 0 for any free one.
     pub listen: SocketAddr,
     /// The projects there are; the first is the one of operations that name none.
-    pub projects: Vec<Project>,
+    pub projects: Vec<SimulatedProject>,
     /// Whether an ID that [`SimulatedOperation::from_id`] understands comes to life when it is first asked for.
     pub on_demand: bool,
     /// How many instants of requests are kept for each operation, the earliest ones.
@@ -62,7 +64,7 @@ pub struct Config {
 
 /// A project of the simulated API.
 #[derive(Debug, Clone)]
-pub struct Project {
+pub struct SimulatedProject {
     /// The project's ID.
     pub id: String,
     /// The project's name, which serves in place of the ID.
@@ -71,7 +73,7 @@ pub struct Project {
     pub api_keys: Vec<String>,
 }
 
-impl Default for Project {
+impl Default for SimulatedProject {
     /// `my-project` with the API key `simulated-key`.
     fn default() -> Self {
         Self {
@@ -82,12 +84,12 @@ impl Default for Project {
     }
 }
 
-impl Default for Config {
+impl Default for SimulatorConfig {
     /// The default project on any free port, with operations on demand and 1,000 instants kept.
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            projects: vec![Project::default()],
+            projects: vec![SimulatedProject::default()],
             on_demand: true,
             keep_instants: 1_000,
         }
@@ -106,7 +108,7 @@ impl Simulator {
     ///
     /// # Errors
     /// When the address is not of the loopback interface or cannot be listened on.
-    pub async fn start(config: Config) -> io::Result<Self> {
+    pub async fn start(config: SimulatorConfig) -> io::Result<Self> {
         let projects = config.projects.into_iter().map(|project| api::ServedProject {
             id: project.id,
             name: project.name,
@@ -115,7 +117,7 @@ impl Simulator {
         let api = Arc::new(api::Api {
             projects: projects.collect(),
             operations: operations::Operations::new(config.keep_instants),
-            stage: reply::Stage::default(),
+            stage: fault_injector::FaultInjector::default(),
             on_demand: config.on_demand,
         });
         let server = server::Server::start(config.listen, api::router(Arc::clone(&api))).await?;
@@ -156,7 +158,7 @@ impl Simulator {
 
     /// What was asked so far.
     #[must_use]
-    pub fn requests(&self) -> Requests {
+    pub fn requests(&self) -> RequestCounts {
         self.api.stage.statistics.snapshot()
     }
 
@@ -166,7 +168,7 @@ impl Simulator {
         self.api.operations.requests(operation)
     }
 
-    /// When an operation was asked for; the earliest [`Config::keep_instants`].
+    /// When an operation was asked for; the earliest [`SimulatorConfig::keep_instants`].
     #[must_use]
     pub fn instants_of(&self, operation: &str) -> Vec<Instant> {
         self.api.operations.instants(operation)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::course::{Course, Position};
+use super::count_curve::{CountCurve, CurvePoint};
 use crate::core::operation::{ActionType, Metadata, Operation, Progress, Retry, Status};
 
 /// The integration that operations belong to unless told otherwise.
@@ -19,7 +19,7 @@ const PART_BEFORE_FAILURE: f64 = 0.7;
 
 /// Whether the operation tells how many records it expects.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Estimate {
+pub enum SimulatedEstimate {
     /// It expects exactly as many as there are.
     Right,
     /// It expects this many times as many as there are: below 1 the count outgrows the estimate.
@@ -30,7 +30,7 @@ pub enum Estimate {
 
 /// How an operation ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum SimulatedOutcome {
     /// `success`, with all records processed.
     Success,
     /// `failure`, after 70 percent of the records.
@@ -43,10 +43,10 @@ pub enum Fate {
 ///
 /// ```
 /// use std::time::Duration;
-/// use backfill_watch::simulator::{Course, SimulatedOperation};
+/// use backfill_watch::simulator::{CountCurve, SimulatedOperation};
 ///
 /// let operation = SimulatedOperation {
-///     course: Course::Stall,
+///     curve: CountCurve::Stall,
 ///     ..SimulatedOperation::new("stalling", Duration::from_secs(60), 5_000)
 /// };
 /// assert_eq!(operation.processed(Duration::from_secs(30)), 2_500);
@@ -68,12 +68,12 @@ pub struct SimulatedOperation {
     /// How many records there are.
     pub total: u64,
     /// How the count grows.
-    pub course: Course,
+    pub curve: CountCurve,
     /// What it says of the total.
-    pub estimate: Estimate,
+    pub estimate: SimulatedEstimate,
     /// How it ends.
-    pub fate: Fate,
-    /// The sentence it ends with; `None` for one that fits the fate.
+    pub outcome: SimulatedOutcome,
+    /// The sentence it ends with; `None` for one that fits the outcome.
     pub result: Option<String>,
 }
 
@@ -89,9 +89,9 @@ impl SimulatedOperation {
             objects: vec!["contact".to_owned()],
             duration,
             total,
-            course: Course::Linear,
-            estimate: Estimate::Right,
-            fate: Fate::Success,
+            curve: CountCurve::Linear,
+            estimate: SimulatedEstimate::Right,
+            outcome: SimulatedOutcome::Success,
             result: None,
         }
     }
@@ -106,14 +106,14 @@ impl SimulatedOperation {
         }
         let duration = Duration::from_millis(parts.next()?.parse().ok()?);
         let total = parts.next()?.parse().ok()?;
-        let fate = match parts.next()? {
-            "s" => Fate::Success,
-            "f" => Fate::Failure,
+        let outcome = match parts.next()? {
+            "s" => SimulatedOutcome::Success,
+            "f" => SimulatedOutcome::Failure,
             _ => return None,
         };
         parts.next().filter(|rest| !rest.is_empty())?;
         Some(Self {
-            fate,
+            outcome,
             ..Self::new(id, duration, total)
         })
     }
@@ -127,8 +127,8 @@ impl SimulatedOperation {
     /// Whether the count does not change when `elapsed` has passed since the start.
     #[must_use]
     pub fn is_stalled(&self, elapsed: Duration) -> bool {
-        let (from, to) = Course::STALL;
-        self.course == Course::Stall
+        let (from, to) = CountCurve::STALL;
+        self.curve == CountCurve::Stall
             && (self.duration.mul_f64(from)..self.duration.mul_f64(to)).contains(&elapsed)
     }
 
@@ -175,37 +175,37 @@ impl SimulatedOperation {
             return result.clone();
         }
         let (object, count) = (self.object(), self.processed(self.duration));
-        match &self.fate {
-            Fate::Success if self.total == 0 => format!("[{object}] No new data found"),
-            Fate::Success => format!("[{object}] {count} records read"),
-            Fate::Failure => format!(
+        match &self.outcome {
+            SimulatedOutcome::Success if self.total == 0 => format!("[{object}] No new data found"),
+            SimulatedOutcome::Success => format!("[{object}] {count} records read"),
+            SimulatedOutcome::Failure => format!(
                 "[{object}] Read failed after {count} records: the provider refused the request (403 REQUEST_LIMIT_EXCEEDED)"
             ),
-            Fate::Other(status) => format!("[{object}] {status} after {count} records"),
+            SimulatedOutcome::Other(status) => format!("[{object}] {status} after {count} records"),
         }
     }
 
     fn last_status(&self) -> Status {
-        match &self.fate {
-            Fate::Success => Status::Success,
-            Fate::Failure => Status::Failure,
-            Fate::Other(status) => Status::Other(status.clone()),
+        match &self.outcome {
+            SimulatedOutcome::Success => Status::Success,
+            SimulatedOutcome::Failure => Status::Failure,
+            SimulatedOutcome::Other(status) => Status::Other(status.clone()),
         }
     }
 
-    fn position(&self, elapsed: Duration) -> Position {
+    fn position(&self, elapsed: Duration) -> CurvePoint {
         let life = if elapsed >= self.duration {
             1.0
         } else {
             elapsed.as_secs_f64() / self.duration.as_secs_f64()
         };
-        self.course.at(life)
+        self.curve.at(life)
     }
 
-    fn count(&self, position: Position) -> u64 {
-        let reach = match self.fate {
-            Fate::Success => 1.0,
-            Fate::Failure | Fate::Other(_) => PART_BEFORE_FAILURE,
+    fn count(&self, position: CurvePoint) -> u64 {
+        let reach = match self.outcome {
+            SimulatedOutcome::Success => 1.0,
+            SimulatedOutcome::Failure | SimulatedOutcome::Other(_) => PART_BEFORE_FAILURE,
         };
         let part = position.fraction * reach;
         if part >= 1.0 {
@@ -217,18 +217,18 @@ impl SimulatedOperation {
 
     fn estimated_total(&self) -> Option<u64> {
         match self.estimate {
-            Estimate::Right => Some(self.total),
-            Estimate::Wrong(factor) => Some((self.total as f64 * factor) as u64),
-            Estimate::Missing => None,
+            SimulatedEstimate::Right => Some(self.total),
+            SimulatedEstimate::Wrong(factor) => Some((self.total as f64 * factor) as u64),
+            SimulatedEstimate::Missing => None,
         }
     }
 
     /// Operations that will be retried tell their attempts from the start, so that a second one is a rise.
-    fn retry(&self, created: Timestamp, position: Position) -> Option<Retry> {
-        (self.course == Course::Restart).then(|| {
+    fn retry(&self, created: Timestamp, position: CurvePoint) -> Option<Retry> {
+        (self.curve == CountCurve::Restart).then(|| {
             let last = match position.attempt {
                 1 => created,
-                _ => later(created, self.duration.mul_f64(Course::RESTART)),
+                _ => later(created, self.duration.mul_f64(CountCurve::RESTART)),
             };
             Retry {
                 attempts: Some(position.attempt),
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn a_failure_stops_short_and_gives_a_reason() {
         let operation = SimulatedOperation {
-            fate: Fate::Failure,
+            outcome: SimulatedOutcome::Failure,
             ..SimulatedOperation::new("a", LIFE, 1000)
         };
         let end = at(&operation, 200);
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn other_statuses_and_own_results_are_told_verbatim() {
         let operation = SimulatedOperation {
-            fate: Fate::Other("cancelled".into()),
+            outcome: SimulatedOutcome::Other("cancelled".into()),
             result: Some("stopped by hand".into()),
             ..SimulatedOperation::new("a", LIFE, 1000)
         };
@@ -321,14 +321,14 @@ mod tests {
             };
             progress(&at(&operation, 1)).records_estimated_total
         };
-        assert_eq!(with(Estimate::Wrong(0.5)), Some(500));
-        assert_eq!(with(Estimate::Missing), None);
+        assert_eq!(with(SimulatedEstimate::Wrong(0.5)), Some(500));
+        assert_eq!(with(SimulatedEstimate::Missing), None);
     }
 
     #[test]
     fn a_restart_raises_the_attempts_and_counts_from_zero() {
         let operation = SimulatedOperation {
-            course: Course::Restart,
+            curve: CountCurve::Restart,
             ..SimulatedOperation::new("a", LIFE, 1000)
         };
         let attempts = |seconds| at(&operation, seconds).metadata.unwrap().retry.unwrap();
@@ -345,7 +345,10 @@ mod tests {
     fn ids_tell_what_the_operation_is() {
         let operation = SimulatedOperation::from_id("op-1500-200-f-0000019").unwrap();
         assert_eq!(operation.duration, Duration::from_millis(1500));
-        assert_eq!((operation.total, operation.fate), (200, Fate::Failure));
+        assert_eq!(
+            (operation.total, operation.outcome),
+            (200, SimulatedOutcome::Failure)
+        );
         for id in [
             "op-1-2-s",
             "op-1-2-s-",
@@ -363,8 +366,8 @@ mod tests {
     #[test]
     fn extreme_values_are_harmless() {
         let operation = SimulatedOperation {
-            course: Course::Restart,
-            estimate: Estimate::Wrong(f64::INFINITY),
+            curve: CountCurve::Restart,
+            estimate: SimulatedEstimate::Wrong(f64::INFINITY),
             ..SimulatedOperation::new("a", Duration::MAX, u64::MAX)
         };
         for elapsed in [Duration::ZERO, Duration::MAX / 2, Duration::MAX] {

@@ -21,14 +21,14 @@ const MOST_ON_DEMAND: u64 = 1_000_000;
 
 /// One operation and its clock.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct RunningOperation {
     pub(super) operation: SimulatedOperation,
     /// In which order it was added: what pages of a list are cut by.
     pub(super) number: u64,
     started: OnceLock<(Instant, Timestamp)>,
 }
 
-impl Run {
+impl RunningOperation {
     /// Starts the clock, unless it runs already.
     fn start(&self) -> (Instant, Timestamp) {
         *self.started.get_or_init(|| {
@@ -70,8 +70,8 @@ impl Run {
 }
 
 #[derive(Debug)]
-struct Slot {
-    run: Arc<Run>,
+struct OperationEntry {
+    run: Arc<RunningOperation>,
     requests: u64,
     instants: Vec<Instant>,
 }
@@ -79,7 +79,7 @@ struct Slot {
 /// All operations. Each shard's lock is held for a look-up, never across an await.
 #[derive(Debug)]
 pub(super) struct Operations {
-    shards: Vec<Mutex<HashMap<String, Slot>>>,
+    shards: Vec<Mutex<HashMap<String, OperationEntry>>>,
     hasher: RandomState,
     added: AtomicU64,
     /// How many instants of requests are kept for each operation.
@@ -97,7 +97,7 @@ impl Operations {
     }
 
     /// Adds an operation, or puts it in place of the one of the same ID, with its clock not yet running.
-    pub(super) fn add(&self, operation: SimulatedOperation) -> Arc<Run> {
+    pub(super) fn add(&self, operation: SimulatedOperation) -> Arc<RunningOperation> {
         let slot = self.slot(operation);
         let run = Arc::clone(&slot.run);
         let id = run.operation.id.clone();
@@ -117,7 +117,7 @@ impl Operations {
         id: &str,
         now: Instant,
         make: impl FnOnce() -> Option<SimulatedOperation>,
-    ) -> Option<Arc<Run>> {
+    ) -> Option<Arc<RunningOperation>> {
         let mut shard = lock(self.shard(id));
         let slot = match shard.get_mut(id) {
             Some(slot) => slot,
@@ -136,7 +136,7 @@ impl Operations {
     }
 
     /// The operation, if there is one, without noting a request.
-    pub(super) fn get(&self, id: &str) -> Option<Arc<Run>> {
+    pub(super) fn get(&self, id: &str) -> Option<Arc<RunningOperation>> {
         lock(self.shard(id)).get(id).map(|slot| Arc::clone(&slot.run))
     }
 
@@ -159,7 +159,7 @@ impl Operations {
         from: u64,
         limit: usize,
         wanted: impl Fn(&SimulatedOperation) -> bool,
-    ) -> Vec<Arc<Run>> {
+    ) -> Vec<Arc<RunningOperation>> {
         let mut runs = Vec::new();
         for shard in &self.shards {
             let shard = lock(shard);
@@ -175,9 +175,9 @@ impl Operations {
         runs
     }
 
-    fn slot(&self, operation: SimulatedOperation) -> Slot {
-        Slot {
-            run: Arc::new(Run {
+    fn slot(&self, operation: SimulatedOperation) -> OperationEntry {
+        OperationEntry {
+            run: Arc::new(RunningOperation {
                 operation,
                 number: self.added.fetch_add(1, Ordering::Relaxed),
                 started: OnceLock::new(),
@@ -187,7 +187,7 @@ impl Operations {
         }
     }
 
-    fn shard(&self, id: &str) -> &Mutex<HashMap<String, Slot>> {
+    fn shard(&self, id: &str) -> &Mutex<HashMap<String, OperationEntry>> {
         let shards = self.shards.len() as u64;
         // The remainder is below the number of shards.
         &self.shards[(self.hasher.hash_one(id) % shards) as usize]

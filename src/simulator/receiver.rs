@@ -16,11 +16,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::fault::Faults;
+use super::fault_injector::FaultInjector;
 use super::lock;
-use super::reply::Stage;
 use super::server::{Line, Server};
-use super::statistics::Requests;
-use super::verify::{Secret, Unverified, verify};
+use super::statistics::RequestCounts;
+use super::verify::{ReceiverSecret, VerificationError, verify};
 use crate::clock;
 
 /// What a receiver does with callbacks.
@@ -29,7 +29,7 @@ pub struct ReceiverConfig {
     /// Where to listen: a loopback address; port 0 for any free one.
     pub listen: SocketAddr,
     /// The secrets that callbacks may be signed with.
-    pub secrets: Vec<Secret>,
+    pub secrets: Vec<ReceiverSecret>,
     /// How many callbacks are kept, the latest ones.
     pub keep: usize,
     /// Called with each callback as it comes in, before it is answered. It must not block.
@@ -75,7 +75,7 @@ pub struct Callback {
     /// When it came in, by the monotonic clock.
     pub instant: Instant,
     /// Whether its signature is right.
-    pub verified: Result<(), Unverified>,
+    pub verified: Result<(), VerificationError>,
 }
 
 impl Callback {
@@ -111,15 +111,15 @@ impl Callback {
 /// A running receiver. Dropping it stops it, too, without waiting for its tasks.
 #[derive(Debug)]
 pub struct Receiver {
-    desk: Arc<Desk>,
+    desk: Arc<ReceiverState>,
     server: Server,
 }
 
 /// All that the handlers share.
 #[derive(Debug)]
-struct Desk {
+struct ReceiverState {
     config: ReceiverConfig,
-    stage: Stage,
+    stage: FaultInjector,
     callbacks: Mutex<VecDeque<Callback>>,
     /// How many callbacks have come in, kept or not.
     count: watch::Sender<u64>,
@@ -132,9 +132,9 @@ impl Receiver {
     /// When the address is not of the loopback interface or cannot be listened on.
     pub async fn start(config: ReceiverConfig) -> io::Result<Self> {
         let listen = config.listen;
-        let desk = Arc::new(Desk {
+        let desk = Arc::new(ReceiverState {
             config,
-            stage: Stage::default(),
+            stage: FaultInjector::default(),
             callbacks: Mutex::default(),
             count: watch::Sender::new(0),
         });
@@ -165,7 +165,7 @@ impl Receiver {
 
     /// What came in so far, and how it was answered.
     #[must_use]
-    pub fn requests(&self) -> Requests {
+    pub fn requests(&self) -> RequestCounts {
         self.desk.stage.statistics.snapshot()
     }
 
@@ -183,7 +183,7 @@ impl Receiver {
 }
 
 async fn receive(
-    State(desk): State<Arc<Desk>>,
+    State(desk): State<Arc<ReceiverState>>,
     Extension(line): Extension<Line>,
     uri: Uri,
     headers: HeaderMap,
@@ -218,7 +218,7 @@ async fn refuse() -> StatusCode {
     StatusCode::METHOD_NOT_ALLOWED
 }
 
-impl Desk {
+impl ReceiverState {
     fn keep(&self, callback: Callback) {
         let mut callbacks = lock(&self.callbacks);
         callbacks.push_back(callback);

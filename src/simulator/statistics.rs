@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::StatusCode;
 
-use super::fault::Reply;
+use super::fault::SimulatedReply;
 
 /// What a server was asked so far, and how it answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Requests {
+pub struct RequestCounts {
     /// Requests that arrived.
     pub total: u64,
     /// Answers of a status 2xx, complete or not.
@@ -83,19 +83,19 @@ impl Statistics {
     }
 
     /// Counts the replies that no status tells.
-    pub(super) fn count_reply(&self, reply: &Reply) {
+    pub(super) fn count_reply(&self, reply: &SimulatedReply) {
         let counter = match reply {
-            Reply::Reset => &self.resets,
-            Reply::Hang => &self.hangs,
-            Reply::Truncated => &self.truncated,
+            SimulatedReply::Reset => &self.resets,
+            SimulatedReply::Hang => &self.hangs,
+            SimulatedReply::Truncated => &self.truncated,
             _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> Requests {
+    pub(super) fn snapshot(&self) -> RequestCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Requests {
+        RequestCounts {
             total: read(&self.total),
             succeeded: read(&self.succeeded),
             unauthorized: read(&self.unauthorized),

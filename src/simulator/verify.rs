@@ -17,7 +17,7 @@ const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// A secret that callbacks are signed with: `whsec_` and base64 of 24 to 64 bytes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct ReceiverSecret(Vec<u8>);
 
 /// The text is no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,7 @@ pub struct Secret(Vec<u8>);
 )]
 pub struct InvalidSecret;
 
-impl FromStr for Secret {
+impl FromStr for ReceiverSecret {
     type Err = InvalidSecret;
 
     fn from_str(text: &str) -> Result<Self, InvalidSecret> {
@@ -40,15 +40,15 @@ impl FromStr for Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for ReceiverSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        f.write_str("ReceiverSecret(…)")
     }
 }
 
 /// Why a callback is not to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unverified {
+pub enum VerificationError {
     /// A header that the signature needs is absent or no text.
     #[error("the header {0} is missing")]
     MissingHeader(&'static str),
@@ -68,20 +68,22 @@ pub enum Unverified {
 /// # Errors
 /// Why the callback is not to be trusted.
 pub fn verify(
-    secrets: &[Secret],
+    secrets: &[ReceiverSecret],
     id: Option<&str>,
     timestamp: Option<&str>,
     signature: Option<&str>,
     body: &[u8],
     now: Timestamp,
-) -> Result<(), Unverified> {
-    let id = id.ok_or(Unverified::MissingHeader("webhook-id"))?;
-    let timestamp = timestamp.ok_or(Unverified::MissingHeader("webhook-timestamp"))?;
-    let signature = signature.ok_or(Unverified::MissingHeader("webhook-signature"))?;
-    let seconds: i64 = timestamp.parse().map_err(|_| Unverified::MalformedTimestamp)?;
+) -> Result<(), VerificationError> {
+    let id = id.ok_or(VerificationError::MissingHeader("webhook-id"))?;
+    let timestamp = timestamp.ok_or(VerificationError::MissingHeader("webhook-timestamp"))?;
+    let signature = signature.ok_or(VerificationError::MissingHeader("webhook-signature"))?;
+    let seconds: i64 = timestamp
+        .parse()
+        .map_err(|_| VerificationError::MalformedTimestamp)?;
     let away = now.as_second().abs_diff(seconds);
     if away > TOLERANCE.as_secs() {
-        return Err(Unverified::Untimely(away));
+        return Err(VerificationError::Untimely(away));
     }
     let signed = signature
         .split(' ')
@@ -104,7 +106,7 @@ pub fn verify(
             }
         }
     }
-    Err(Unverified::WrongSignature)
+    Err(VerificationError::WrongSignature)
 }
 
 #[cfg(test)]
@@ -136,7 +138,7 @@ mod tests {
         },
     ];
 
-    fn check(vector: &Vector, signature: &str, body: &str, after: i64) -> Result<(), Unverified> {
+    fn check(vector: &Vector, signature: &str, body: &str, after: i64) -> Result<(), VerificationError> {
         verify(
             &[vector.secret.parse().unwrap()],
             Some(vector.id),
@@ -157,12 +159,12 @@ mod tests {
                 .replace("a3Kkw=", "a3Kkg=");
             assert_eq!(
                 check(vector, &wrong, vector.body, 0),
-                Err(Unverified::WrongSignature)
+                Err(VerificationError::WrongSignature)
             );
             let spaced = format!("{} ", vector.body);
             assert_eq!(
                 check(vector, vector.signature, &spaced, 0),
-                Err(Unverified::WrongSignature)
+                Err(VerificationError::WrongSignature)
             );
         }
     }
@@ -172,7 +174,7 @@ mod tests {
         let vector = &VECTORS[0];
         let several = format!("v1,AAAA v2,xyz {} nonsense", vector.signature);
         assert_eq!(check(vector, &several, vector.body, 0), Ok(()));
-        let secrets: Vec<Secret> = VECTORS.iter().rev().map(|v| v.secret.parse().unwrap()).collect();
+        let secrets: Vec<ReceiverSecret> = VECTORS.iter().rev().map(|v| v.secret.parse().unwrap()).collect();
         let now = Timestamp::from_second(vector.seconds).unwrap();
         let seconds = vector.seconds.to_string();
         let outcome = verify(
@@ -195,7 +197,7 @@ mod tests {
         for after in [-301, 301] {
             assert_eq!(
                 check(vector, vector.signature, vector.body, after),
-                Err(Unverified::Untimely(301))
+                Err(VerificationError::Untimely(301))
             );
         }
     }
@@ -206,30 +208,30 @@ mod tests {
         let refused = |id, time, signature| verify(&[], id, time, signature, b"", now).unwrap_err();
         assert_eq!(
             refused(None, Some("0"), Some("v1,")),
-            Unverified::MissingHeader("webhook-id")
+            VerificationError::MissingHeader("webhook-id")
         );
         assert_eq!(
             refused(Some("a"), None, Some("v1,")),
-            Unverified::MissingHeader("webhook-timestamp")
+            VerificationError::MissingHeader("webhook-timestamp")
         );
         assert_eq!(
             refused(Some("a"), Some("0"), None),
-            Unverified::MissingHeader("webhook-signature")
+            VerificationError::MissingHeader("webhook-signature")
         );
         assert_eq!(
             refused(Some("a"), Some("soon"), Some("v1,")),
-            Unverified::MalformedTimestamp
+            VerificationError::MalformedTimestamp
         );
         assert_eq!(
             refused(Some("a"), Some("0"), Some("v1,")),
-            Unverified::WrongSignature
+            VerificationError::WrongSignature
         );
     }
 
     #[test]
     fn secrets_are_checked_and_never_shown() {
-        let secret: Secret = VECTORS[0].secret.parse().unwrap();
-        assert_eq!(format!("{secret:?}"), "Secret(…)");
+        let secret: ReceiverSecret = VECTORS[0].secret.parse().unwrap();
+        assert_eq!(format!("{secret:?}"), "ReceiverSecret(…)");
         let short = format!("whsec_{}", STANDARD.encode([0; 23]));
         let long = format!("whsec_{}", STANDARD.encode([0; 65]));
         for wrong in [
@@ -240,7 +242,7 @@ mod tests {
             &short,
             &long,
         ] {
-            assert_eq!(wrong.parse::<Secret>(), Err(InvalidSecret), "{wrong}");
+            assert_eq!(wrong.parse::<ReceiverSecret>(), Err(InvalidSecret), "{wrong}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -36,7 +36,7 @@ fn id(event: &Value) -> &str {
 
 #[tokio::test]
 async fn events_are_selected_with_the_daemon_running_and_stopped() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = Inbox::open(0);
     let daemon = done(&simulator, &inbox).await;
     let running = events(daemon.setup()).await;
@@ -82,7 +82,7 @@ async fn events_are_selected_with_the_daemon_running_and_stopped() {
 
 #[tokio::test]
 async fn events_are_followed_as_they_come_across_a_restart_of_the_daemon() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = Setup::new(&simulator).list(&[ONE]).start();
     daemon.event("operation.started").await;
     let state = daemon.setup().folder().join("state");
@@ -137,7 +137,7 @@ async fn replay(setup: &Setup, arguments: &[&str]) -> usize {
 
 #[tokio::test]
 async fn replays_are_seen_by_a_running_daemon_within_about_a_second() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = Inbox::open(0);
     let daemon = done(&simulator, &inbox).await;
     let setup = daemon.setup();
@@ -192,7 +192,7 @@ async fn replays_are_seen_by_a_running_daemon_within_about_a_second() {
 
 #[tokio::test]
 async fn a_replay_without_a_daemon_is_delivered_at_its_next_start() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = Inbox::open(0);
     let daemon = done(&simulator, &inbox).await;
     let setup = daemon.stop().await;
@@ -215,7 +215,7 @@ async fn a_replay_without_a_daemon_is_delivered_at_its_next_start() {
 
 #[tokio::test]
 async fn dead_letters_are_kept_told_and_replayed() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut inbox = Inbox::closed(0);
     // With room for two deliveries, the oldest of more become dead letters.
     let setup = Setup::new(&simulator)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
-use backfill_watch::simulator::Random;
+use backfill_watch::simulator::SeededRandom;
 use hyper::body::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -51,7 +51,7 @@ impl Message {
 
 #[derive(Debug)]
 struct Desk {
-    chance: Random,
+    chance: SeededRandom,
     failing: Mutex<f64>,
     /// A message that was refused so often is accepted.
     most_refusals: AtomicUsize,
@@ -78,7 +78,7 @@ impl Inbox {
         Self {
             address: socket.local_addr().unwrap(),
             desk: Arc::new(Desk {
-                chance: Random::new(seed),
+                chance: SeededRandom::new(seed),
                 failing: Mutex::new(0.0),
                 most_refusals: AtomicUsize::new(usize::MAX),
                 messages: Mutex::default(),

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Course, Estimate, Fate, Random, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{
+    CountCurve, SeededRandom, SimulatedEstimate, SimulatedOperation, SimulatedOutcome, Simulator,
+    SimulatorConfig,
+};
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
 use crate::inbox::{Inbox, LONG};
@@ -30,16 +33,20 @@ fn number(variable: &str) -> Option<u64> {
 fn operations(count: u64) -> Vec<SimulatedOperation> {
     (0..count)
         .map(|i| SimulatedOperation {
-            fate: if i % 10 == 3 { Fate::Failure } else { Fate::Success },
-            course: if i % 10 == 5 {
-                Course::Restart
+            outcome: if i % 10 == 3 {
+                SimulatedOutcome::Failure
             } else {
-                Course::Linear
+                SimulatedOutcome::Success
+            },
+            curve: if i % 10 == 5 {
+                CountCurve::Restart
+            } else {
+                CountCurve::Linear
             },
             estimate: if i % 10 == 7 {
-                Estimate::Missing
+                SimulatedEstimate::Missing
             } else {
-                Estimate::Right
+                SimulatedEstimate::Right
             },
             ..SimulatedOperation::new(format!("op{i}"), Duration::from_millis(1_000 + i * 100), 10_000)
         })
@@ -51,8 +58,8 @@ async fn kills_lose_nothing_and_tell_nothing_twice() {
     let seed = number(SEED).unwrap_or_else(|| clock::wall().as_nanosecond() as u64);
     let kills = number(KILLS).unwrap_or(FEW);
     tell(&format!("kills: {SEED}={seed} brings this run back"));
-    let chance = Random::new(seed);
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let chance = SeededRandom::new(seed);
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = Inbox::open(chance.next_u64());
     inbox.fail(FAILING);
     inbox.fail_each_at_most(2);
@@ -104,8 +111,8 @@ async fn kills_lose_nothing_and_tell_nothing_twice() {
     for operation in &operations {
         let events = &told[&*operation.id];
         let (last, before) = types(events).split_last().map(|(l, b)| (*l, b.to_vec())).unwrap();
-        let ending = match operation.fate {
-            Fate::Success => "operation.succeeded",
+        let ending = match operation.outcome {
+            SimulatedOutcome::Success => "operation.succeeded",
             _ => "operation.failed",
         };
         assert_eq!(last, ending, "{events:#?}");
@@ -117,7 +124,7 @@ async fn kills_lose_nothing_and_tell_nothing_twice() {
         let expected = usize::from(events.len() > 1);
         assert_eq!(counts.remove("operation.started").unwrap_or(0), expected);
         let retried = counts.remove("operation.retried").unwrap_or(0);
-        assert!(retried <= usize::from(operation.course == Course::Restart));
+        assert!(retried <= usize::from(operation.curve == CountCurve::Restart));
         counts.remove("operation.progress");
         assert!(counts.is_empty(), "{counts:?}");
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 use tokio::time::Instant;
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
@@ -48,8 +48,8 @@ fn intervals(simulator: &Simulator, operations: &[String]) -> Vec<Duration> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_was_down_gets_all_but_progress_and_polling_never_knew() {
     // Both at once, so that whatever else the machine does meets both.
-    let with = Simulator::start(Config::default()).await.unwrap();
-    let without = Simulator::start(Config::default()).await.unwrap();
+    let with = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let without = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let operations = forty(&with);
     forty(&without);
     let mut inbox = Inbox::closed(0);
@@ -109,7 +109,7 @@ async fn a_receiver_that_was_down_gets_all_but_progress_and_polling_never_knew()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_that_end_within_one_second_are_all_recorded_and_delivered() {
     const COUNT: usize = 1_000;
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = Inbox::open(0);
     let ids: Vec<String> = (0..COUNT).map(|i| format!("op{i}")).collect();
     let setup = Setup::new(&simulator)

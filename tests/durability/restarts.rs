@@ -4,7 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Course, Fate, Missing, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{
+    CountCurve, MissingFor, SimulatedOperation, SimulatedOutcome, Simulator, SimulatorConfig,
+};
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
 use crate::inbox::Inbox;
@@ -12,10 +14,10 @@ use crate::support::{Daemon, Setup, lines_of, replace_file, until};
 
 #[tokio::test]
 async fn what_is_over_is_neither_polled_nor_told_again_and_the_rest_goes_on() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = Inbox::open(0);
     simulator.add_waiting(SimulatedOperation {
-        fate: Fate::Other("cancelled".to_owned()),
+        outcome: SimulatedOutcome::Other("cancelled".to_owned()),
         ..SimulatedOperation::new("ended", Duration::from_millis(300), 100)
     });
     simulator.add_waiting(SimulatedOperation::new("long", Duration::from_secs(20), 10_000));
@@ -121,10 +123,10 @@ async fn the_clocks_of_stall_and_giving_up_go_on() {
         ("poll.stalled_after", "operation.stalled"),
         ("poll.give_up_after", "operation.expired"),
     ] {
-        let simulator = Simulator::start(Config::default()).await.unwrap();
+        let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         // One whose count stands still for an hour after its first rise.
         simulator.add(SimulatedOperation {
-            course: Course::Bursts,
+            curve: CountCurve::Bursts,
             ..SimulatedOperation::new("still", Duration::from_secs(8 * 3_600), 1_000)
         });
         let daemon = Setup::new(&simulator).list(&["still"]).set(setting, "6s").start();
@@ -150,7 +152,7 @@ async fn the_clocks_of_stall_and_giving_up_go_on() {
 
 #[tokio::test]
 async fn what_was_not_delivered_waits_for_the_next_start_without_a_poll() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut inbox = Inbox::closed(0);
     let setup = Setup::new(&simulator).list(&["op-200-100-s-a", "op-200-100-f-b"]);
     let daemon = inbox.subscribe(setup).start();
@@ -183,12 +185,12 @@ async fn what_was_not_delivered_waits_for_the_next_start_without_a_poll() {
 
 #[tokio::test]
 async fn an_operation_taken_off_and_put_back_goes_on_or_stays_over_across_restarts() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     simulator.add_waiting(SimulatedOperation {
-        fate: Fate::Other("cancelled".to_owned()),
+        outcome: SimulatedOutcome::Other("cancelled".to_owned()),
         ..SimulatedOperation::new("ended", Duration::from_millis(200), 100)
     });
-    simulator.faults().miss("gone", Missing::Always);
+    simulator.faults().miss("gone", MissingFor::Always);
     simulator.add_waiting(SimulatedOperation::new(
         "running",
         Duration::from_secs(600),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 use tempfile::TempDir;
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
@@ -93,7 +93,7 @@ async fn nothing_is_lost_while_writing_fails(
     mend: impl FnOnce(&Daemon),
 ) {
     const COUNT: u64 = 20;
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = Inbox::open(0);
     let ids: Vec<String> = (0..COUNT).map(|i| format!("op{i}")).collect();
     let life = |i: u64| Duration::from_millis(3_000 + i * 50);
@@ -185,7 +185,7 @@ async fn a_limit_on_the_size_of_files_loses_nothing() {
 
 /// A state of one operation that has succeeded, left in order.
 async fn filled(setup: Setup) -> Setup {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = setup
         .set("ampersand.base_url", &simulator.base_url())
         .list(&["op-200-100-s-a"])
@@ -219,7 +219,7 @@ async fn a_full_disk_at_the_start_is_told_and_does_no_harm() {
     let before = events(&setup).await;
 
     // With a state that is there the daemon runs, and waits for room.
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     disk.fill();
     let daemon = setup
         .set("ampersand.base_url", &simulator.base_url())
@@ -363,7 +363,7 @@ async fn a_state_of_a_newer_version_is_left_as_it_is() {
 
 #[tokio::test]
 async fn a_second_daemon_is_kept_out_and_told_by_whom() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = Setup::new(&simulator)
         .list(&["op-60000-100000-s-a"])
         .set("poll.progress_step", "1")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 
 use crate::event_log::{assert_delivered, events};
 use crate::inbox::Inbox;
@@ -13,7 +13,7 @@ const LIST: [&str; 3] = ["op-200-100-s-a", "op-200-100-s-b", "op-300-100-s-c"];
 
 #[tokio::test]
 async fn deliveries_that_are_left_when_the_time_is_over_are_named_and_kept() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut inbox = Inbox::closed(0);
     let setup = Setup::new(&simulator)
         .list(&LIST)
@@ -52,7 +52,7 @@ async fn deliveries_that_are_left_when_the_time_is_over_are_named_and_kept() {
 
 #[tokio::test]
 async fn deliveries_that_are_done_early_are_not_waited_for() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = Inbox::open(0);
     let setup = Setup::new(&simulator)
         .list(&LIST)

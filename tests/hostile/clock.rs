@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, FaultPlan, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{FaultPlan, SimulatedOperation, Simulator, SimulatorConfig};
 use std::time::Duration;
 
 use crate::event_log::{assert_gapless, events};
@@ -38,7 +38,7 @@ fn with_clock(setup: Setup, library: &Path) -> Setup {
 /// told that time alone would make. The same after a restart.
 async fn survive(step: &str) {
     let Some(library) = library() else { return };
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     for id in ["long", "left", "next"] {
         simulator.add_waiting(SimulatedOperation::new(id, Duration::from_secs(600), 10_000));
     }
@@ -111,7 +111,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(6);
 /// As by a debugger, a full cgroup freezer or a laptop that sleeps.
 #[tokio::test]
 async fn suspended_for_longer_than_every_limit() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids = ["op-1", "op-2", "op-3"];
     for id in ids {
         // One record in an hour: the count does not change.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
@@ -22,7 +22,7 @@ async fn start(setup: Setup) -> Daemon {
 
 #[tokio::test]
 async fn clients_that_send_nothing() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(Setup::new(&simulator)).await;
     let mut clients = Vec::new();
     for half in ["", "POST /api/rel"] {
@@ -42,7 +42,7 @@ async fn clients_that_send_nothing() {
 
 #[tokio::test]
 async fn something_else_in_its_place() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator);
     let path = socket_of(&setup);
     fs::create_dir(path.parent().unwrap()).unwrap();
@@ -59,7 +59,7 @@ async fn something_else_in_its_place() {
 
 #[tokio::test]
 async fn a_file_that_took_its_place() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(Setup::new(&simulator)).await;
     let path = socket_of(daemon.setup());
     fs::remove_file(&path).unwrap();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use backfill_watch::simulator::{Config, FaultPlan, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{FaultPlan, SimulatedOperation, Simulator, SimulatorConfig};
 use tokio::net::TcpStream;
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
@@ -16,7 +16,7 @@ use crate::well::{assert_small, grows_by, text, with_pages};
 
 #[tokio::test]
 async fn sixty_four_open_files() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = Inbox::open(0);
     let ids: Vec<String> = (0..100).map(|n| format!("op-2000-100-s-{n}")).collect();
     // Answers take a while, so that many are waited for at once.
@@ -75,7 +75,7 @@ async fn sixty_four_open_files() {
 /// A daemon that is short of memory is killed, and started again as its supervisor would: the operations that ended
 /// in between are told, and nothing is told twice or lost.
 async fn killed_and_started_again(starve: impl FnOnce(&Daemon), signals: &[i32]) {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = Inbox::open(0);
     let ids: Vec<String> = (0..30).map(|n| format!("op{n}")).collect();
     for (id, n) in ids.iter().zip(0..) {
@@ -186,7 +186,7 @@ async fn the_memory_of_the_container_is_used_up() {
 
 #[tokio::test]
 async fn a_list_that_grows_takes_little_memory() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&["op-600000-5000-s-first"]);
     let path = setup.list_path();
     let daemon = setup.start();

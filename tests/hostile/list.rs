@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use backfill_watch::watch_list::MAX_FILE_BYTES;
 
 use crate::support::{Daemon, Line, Setup, figure, lines_of, replace_file, until};
@@ -33,7 +33,7 @@ fn assert_small(daemon: &Daemon) {
 /// Has the list replaced by what `spoil` makes: while the daemon runs, and before it starts. Each time this is
 /// told with these words, the watch of the list before goes on, and a good list is applied afterwards.
 async fn survive(spoil: impl Fn(&Path), words: &str, then: Then) {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&[LONG]);
     let path = setup.list_path();
     let daemon = setup.start();
@@ -146,7 +146,7 @@ async fn a_list_of_rejected_lines_only() {
 /// As a program does that empties the file and writes it afterwards, or a disk that fills up meanwhile.
 #[tokio::test]
 async fn a_list_that_is_truncated() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids: Vec<String> = (0..20).map(|i| format!("op-600000-5000-s-{i:02}")).collect();
     let setup = Setup::new(&simulator).list(&ids);
     let path = setup.list_path();
@@ -183,7 +183,7 @@ async fn a_list_that_is_truncated() {
 /// As a program does that empties the file while the daemon is stopped.
 #[tokio::test]
 async fn a_list_that_is_truncated_while_the_daemon_is_stopped() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids: Vec<String> = (0..20).map(|i| format!("op-600000-5000-s-{i:02}")).collect();
     let lines: Vec<String> = ids.iter().map(|id| format!("{id} customer=acme")).collect();
     let setup = Setup::new(&simulator)

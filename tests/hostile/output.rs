@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 
 use crate::support::{Daemon, Log, Setup, until_answered};
 use crate::well::assert_small;
@@ -113,7 +113,7 @@ fn read_while(fifo: &Path, reading: &Arc<AtomicBool>) -> JoinHandle<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_nobody_reads() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator)
         .set("poll.initial_interval", "2s")
         .set("poll.min_interval", "2s")
@@ -162,7 +162,7 @@ async fn a_log_that_nobody_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_with_a_log_that_nobody_reads() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let list = with_long_labels(100);
     for (signals, codes) in [
         (&["TERM"][..], &[0][..]),
@@ -185,7 +185,7 @@ async fn the_end_with_a_log_that_nobody_reads() {
 /// As a terminal that was closed.
 #[tokio::test]
 async fn a_log_whose_reader_is_gone() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&["op-600000-5000-s-1"]);
     let mut daemon = setup.through(&["sh", "-c", r#"exec "$0" "$@" 2>&-; "#]).start();
     let polls = || simulator.requests_of("op-600000-5000-s-1");
@@ -214,7 +214,7 @@ async fn a_log_whose_reader_is_gone() {
 
 #[tokio::test]
 async fn signals_that_the_parent_blocked() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut daemon = Setup::new(&simulator)
         .list(&["op-600000-5000-s-1"])
         .through(&["env", "--block-signal=HUP,INT,TERM"])
@@ -231,7 +231,7 @@ async fn signals_that_the_parent_blocked() {
 #[tokio::test]
 async fn a_service_manager_that_reads_nothing() {
     const RUNNING: &str = "op-600000-5000-s-1";
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&[RUNNING]);
     let path = setup.folder().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -110,7 +110,7 @@ pub async fn late_polls(daemon: &Daemon) -> u64 {
 #[tokio::test]
 async fn hundreds_that_read_nothing() {
     const READERS: usize = 300;
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(&simulator, 200, &[]).await;
     let port = daemon.address().await.port();
     // What the first answers need once is not the cost of a reader.
@@ -153,7 +153,7 @@ const REGULAR: usize = 32;
 
 #[tokio::test]
 async fn idle_connections_make_room() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(&simulator, 0, &FEW_FILES).await;
     let mut idle = Vec::new();
     for _ in 0..2 * REGULAR {
@@ -184,7 +184,7 @@ async fn idle_connections_make_room() {
 
 #[tokio::test]
 async fn busy_connections_leave_room_for_probes() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(&simulator, 100, &FEW_FILES).await;
     let mut busy = Vec::new();
     // Each is in use before the next is asked for; else it would be idle, and closed for it.

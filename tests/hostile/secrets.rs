@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use backfill_watch::simulator::{Config, Project, Simulator};
+use backfill_watch::simulator::{SimulatedProject, Simulator, SimulatorConfig};
 use base64::Engine as _;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
@@ -91,12 +91,12 @@ async fn assert_pages_tell_none(daemon: &Daemon) {
 /// test logs and records is searched, too, by `support`.)
 #[tokio::test]
 async fn what_is_planted_is_not_found() {
-    let simulator = Simulator::start(Config {
-        projects: vec![Project {
+    let simulator = Simulator::start(SimulatorConfig {
+        projects: vec![SimulatedProject {
             api_keys: vec![KEY.to_owned()],
-            ..Project::default()
+            ..SimulatedProject::default()
         }],
-        ..Config::default()
+        ..SimulatorConfig::default()
     })
     .await
     .unwrap();

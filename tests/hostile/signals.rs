@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 
 use crate::support::{Setup, replace_file, until};
 use crate::well::{assert_small, text, with_pages};
@@ -12,7 +12,7 @@ use crate::well::{assert_small, text, with_pages};
 #[tokio::test]
 async fn a_thousand_reloads_in_a_second() {
     const LONG: &str = "op-600000-5000-s-long";
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = with_pages(Setup::new(&simulator).list(&[LONG])).start();
     daemon.event_of(LONG, "operation.started").await;
     let hang_up = |times: u32| {

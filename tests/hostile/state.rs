@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 use rusqlite::Connection;
 
 use crate::event_log::{assert_gapless, by_operation, events, parse, types};
@@ -75,7 +75,7 @@ async fn a_damaged_watch_is_rebuilt_and_named_and_the_others_go_on() {
 /// One of three watches has `value`, as SQL writes it, for its state.
 async fn survive_state_of(value: &str) {
     const IDS: [&str; 3] = ["op-1", "op-2", "op-3"];
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = started(&simulator, &IDS).await;
     let sql = format!("UPDATE watches SET state = {value} WHERE operation = 'op-2'");
     assert_eq!(database(&setup).execute(&sql, []).unwrap(), 1);
@@ -111,7 +111,7 @@ async fn survive_state_of(value: &str) {
 #[tokio::test]
 async fn a_flipped_bit_costs_at_most_its_row_or_the_start() {
     const IDS: [&str; 3] = ["op-1", "op-2", "op-3"];
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut setup = started(&simulator, &IDS).await;
     let file = state_of(&setup).join("state.db");
     let whole = fs::read(&file).unwrap();
@@ -176,7 +176,7 @@ async fn busy(simulator: &Simulator) -> Daemon {
 #[tokio::test]
 async fn a_state_that_is_removed_or_replaced_is_noticed_and_not_written() {
     for is_replaced in [false, true] {
-        let simulator = Simulator::start(Config::default()).await.unwrap();
+        let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         let daemon = busy(&simulator).await;
         let state = state_of(daemon.setup());
         let aside = state.with_extension("aside");
@@ -228,7 +228,7 @@ async fn a_state_that_is_removed_or_replaced_is_noticed_and_not_written() {
 
 #[tokio::test]
 async fn a_state_of_version_0_1_is_brought_up_to_date_and_kept_as_it_was() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::polling(&simulator.base_url()).list::<&str>(&[]);
     let state = state_of(&setup);
     fs::create_dir(&state).unwrap();
@@ -269,7 +269,7 @@ fn follow(setup: &Setup) -> Child {
 
 #[tokio::test]
 async fn who_follows_the_events_goes_on_in_a_restored_backup_or_is_refused() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = started(&simulator, &["op-1"]).await;
     let state = state_of(&setup);
     let backup = state.with_extension("backup");

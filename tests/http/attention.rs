@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use backfill_watch::simulator::{Reply, RetryAfter};
+use backfill_watch::simulator::{RetryAfter, SimulatedReply};
 use serde_json::Value;
 
 use crate::bench::Bench;
@@ -95,7 +95,7 @@ async fn an_outage_is_an_error_until_it_ends() {
     })
     .await;
     bench.phase("op-600000-5000-s-1", "running").await;
-    let down = std::iter::repeat_n(Reply::Status(502, RetryAfter::Absent), 40);
+    let down = std::iter::repeat_n(SimulatedReply::Status(502, RetryAfter::Absent), 40);
     bench.simulator.faults().script_all(down);
     let entries = kinds(&bench, &["api_unreachable"]).await;
     assert!(

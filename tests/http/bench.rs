@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use reqwest::{Client, Response};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -25,7 +25,7 @@ impl Bench {
 
     /// A daemon that watches these, with more settings; it is ready.
     pub async fn start_with(list: &[&str], more: impl FnOnce(Setup) -> Setup) -> Self {
-        let simulator = Simulator::start(Config::default()).await.unwrap();
+        let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         let setup = Setup::new(&simulator)
             .set("http.listen", "127.0.0.1:0")
             .list(list);

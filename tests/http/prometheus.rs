@@ -11,7 +11,9 @@ use std::time::Duration;
 use backfill_watch::board::Board;
 use backfill_watch::clock;
 use backfill_watch::report::metrics::{Metrics, Scrape};
-use backfill_watch::simulator::{Config, Receiver, ReceiverConfig, Reply, RetryAfter, Simulator};
+use backfill_watch::simulator::{
+    Receiver, ReceiverConfig, RetryAfter, SimulatedReply, Simulator, SimulatorConfig,
+};
 use backfill_watch::store::Store;
 use backfill_watch::watch_list::WatchListSnapshot;
 use reqwest::Client;
@@ -177,7 +179,7 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
 
     receiver
         .faults()
-        .script("/late", [Reply::Status(410, RetryAfter::Absent)]);
+        .script("/late", [SimulatedReply::Status(410, RetryAfter::Absent)]);
     replace_file(
         &path,
         &lines_of(&[&lines[..], &["op-600000-500000-s-third"]].concat()),
@@ -204,9 +206,9 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     prometheus
         .fires("the API is stopped", &["BackfillWatchApiDown"])
         .await;
-    let simulator = Config {
+    let simulator = SimulatorConfig {
         listen: api,
-        ..Config::default()
+        ..SimulatorConfig::default()
     };
     let _simulator = Simulator::start(simulator).await.unwrap();
     prometheus.ends(&["BackfillWatchApiDown"]).await;

@@ -4,7 +4,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 
 use crate::support::{DEADLINE, Setup};
 
@@ -38,7 +38,7 @@ impl Systemd {
 
 #[tokio::test]
 async fn systemd_is_told_of_start_status_reload_life_and_stop() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&["op-600000-5000-s-1", "op-200-100-s-2"]);
     let path = setup.folder().join("notify");
     let systemd = Systemd(UnixDatagram::bind(&path).unwrap());
@@ -74,7 +74,7 @@ async fn systemd_is_told_of_start_status_reload_life_and_stop() {
 
 #[tokio::test]
 async fn a_service_manager_may_listen_on_an_abstract_socket() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&["op-600000-5000-s-1"]);
     let name = format!("backfill-watch-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 use tokio::time::Instant;
 
 use crate::support::{Daemon, Line, Setup, replace_file, until};
@@ -63,7 +63,7 @@ async fn all_started(daemon: &Daemon) {
 
 #[tokio::test]
 async fn a_bad_key_is_one_event_and_one_probe_at_a_time_until_it_is_corrected() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     // One at a time, so that the first is refused, and everything after it is a probe.
     let daemon = badly_keyed(&simulator, "1");
     let rejected = daemon.event("api.credentials_rejected").await;
@@ -104,7 +104,7 @@ async fn a_bad_key_is_one_event_and_one_probe_at_a_time_until_it_is_corrected() 
 
 #[tokio::test]
 async fn a_corrected_key_file_is_found_by_the_next_probe_without_a_reload() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = badly_keyed(&simulator, "32");
     daemon.event("api.credentials_rejected").await;
     correct_key(&daemon);
@@ -114,7 +114,7 @@ async fn a_corrected_key_file_is_found_by_the_next_probe_without_a_reload() {
 
 #[tokio::test]
 async fn a_key_that_expires_while_it_runs_stops_all_watches_at_once() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = badly_keyed(&simulator, "32");
     correct_key(&daemon);
     all_started(&daemon).await;
@@ -136,7 +136,7 @@ async fn a_key_that_expires_while_it_runs_stops_all_watches_at_once() {
 
 #[tokio::test]
 async fn one_forbidden_operation_says_nothing_of_the_credentials() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     for id in ["forbidden", "allowed"] {
         simulator.add_waiting(SimulatedOperation::new(id, LONG, 1_000_000));
     }
@@ -158,7 +158,7 @@ async fn one_forbidden_operation_says_nothing_of_the_credentials() {
 
 #[tokio::test]
 async fn every_operation_forbidden_is_a_bad_key() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids = ["a", "b", "c"];
     for id in ids {
         simulator.add_waiting(SimulatedOperation::new(id, LONG, 1_000_000));

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use backfill_watch::simulator::{Config, FaultPlan, RetryAfter, Simulator};
+use backfill_watch::simulator::{FaultPlan, RetryAfter, Simulator, SimulatorConfig};
 
 use crate::support::Setup;
 use crate::to_the_end::{assert_told_once, fifty};
 
 #[tokio::test]
 async fn no_failure_of_a_poll_is_told_as_a_failure_of_an_operation() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let operations = fifty(&simulator);
     let plan = FaultPlan {
         server_error: 0.2,

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 
 use crate::support::{Daemon, Line, Setup, lines_of, replace_file, until};
 
@@ -70,7 +70,7 @@ async fn started(daemon: &Daemon, ids: &[String]) {
 
 #[tokio::test]
 async fn untouched_schedules_do_not_move_while_lines_come_and_go() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let (staying, leaving) = (names("staying", 30), names("leaving", 10));
     let (appended, swapped) = (names("appended", 5), names("swapped", 5));
     for ids in [&staying, &leaving, &appended, &swapped] {
@@ -142,7 +142,7 @@ async fn untouched_schedules_do_not_move_while_lines_come_and_go() {
 
 #[tokio::test]
 async fn a_watch_that_returns_goes_on_where_it_stood() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = Setup::new(&simulator)
         .list(&["op-60000-100000-s-a", "op-100-10-s-b"])
         .set("poll.progress_step", "1")
@@ -170,7 +170,7 @@ async fn a_watch_that_returns_goes_on_where_it_stood() {
 
 #[tokio::test]
 async fn changed_labels_take_effect_without_a_poll_more() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     simulator.add_waiting(SimulatedOperation::new(
         "labelled",
         Duration::from_secs(20),
@@ -193,7 +193,7 @@ async fn changed_labels_take_effect_without_a_poll_more() {
 
 #[tokio::test]
 async fn a_list_that_is_emptied_keeps_its_watches_until_the_delay_has_passed_or_a_reload() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids = names("op", 12);
     long_ones(&simulator, &ids);
     let daemon = growing(&simulator)
@@ -227,7 +227,7 @@ async fn a_list_that_is_emptied_keeps_its_watches_until_the_delay_has_passed_or_
 
 #[tokio::test]
 async fn an_emptied_list_is_applied_after_its_delay() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids = names("op", 10);
     long_ones(&simulator, &ids);
     let daemon = growing(&simulator)
@@ -250,7 +250,7 @@ async fn an_emptied_list_is_applied_after_its_delay() {
 
 #[tokio::test]
 async fn a_list_that_is_lost_is_told_once_and_keeps_running() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     long_ones(&simulator, &names("op", 2));
     let daemon = growing(&simulator).list(&["op0"]).start();
     daemon.event_of("op0", "operation.started").await;

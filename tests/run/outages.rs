@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use backfill_watch::simulator::{Config, Missing, Reply, RetryAfter, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{
+    MissingFor, RetryAfter, SimulatedOperation, SimulatedReply, Simulator, SimulatorConfig,
+};
 
 use crate::support::{Setup, until};
 
@@ -14,10 +16,10 @@ fn add(simulator: &Simulator, id: &str) {
 
 #[tokio::test]
 async fn one_unknown_operation_is_gone_after_the_grace_time() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     add(&simulator, "known");
     add(&simulator, "late");
-    simulator.faults().miss("late", Missing::Requests(4));
+    simulator.faults().miss("late", MissingFor::Requests(4));
     let daemon = Setup::new(&simulator)
         .set("poll.not_found_grace", "1s")
         .list(&["known", "late", "unknown"])
@@ -40,13 +42,13 @@ async fn one_unknown_operation_is_gone_after_the_grace_time() {
 
 #[tokio::test]
 async fn a_project_that_never_knew_any_of_its_operations_is_the_one_that_is_wrong() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids = ["a", "b", "c"];
     for id in ids {
         add(&simulator, id);
-        simulator.faults().miss(id, Missing::Always);
+        simulator.faults().miss(id, MissingFor::Always);
     }
-    simulator.faults().miss("integrations", Missing::Always);
+    simulator.faults().miss("integrations", MissingFor::Always);
     let daemon = Setup::new(&simulator)
         .set("poll.not_found_grace", "500ms")
         .list(&ids)
@@ -77,7 +79,7 @@ async fn a_project_that_never_knew_any_of_its_operations_is_the_one_that_is_wron
 
 #[tokio::test]
 async fn an_api_that_is_down_is_one_event_and_its_return_another() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids = ["a", "b", "c", "d"];
     ids.iter().for_each(|id| add(&simulator, id));
     let daemon = Setup::new(&simulator)
@@ -98,9 +100,9 @@ async fn an_api_that_is_down_is_one_event_and_its_return_another() {
         "{unreachable:?}"
     );
 
-    let config = Config {
+    let config = SimulatorConfig {
         listen,
-        ..Config::default()
+        ..SimulatorConfig::default()
     };
     let simulator = Simulator::start(config).await.unwrap();
     ids.iter().for_each(|id| add(&simulator, id));
@@ -118,10 +120,10 @@ async fn an_api_that_is_down_is_one_event_and_its_return_another() {
 
 #[tokio::test]
 async fn one_operation_that_only_fails_is_unreachable_alone() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     add(&simulator, "healthy");
     add(&simulator, "ill");
-    let failing = std::iter::repeat_n(Reply::Status(500, RetryAfter::Absent), 10_000);
+    let failing = std::iter::repeat_n(SimulatedReply::Status(500, RetryAfter::Absent), 10_000);
     simulator.faults().script("ill", failing);
     let daemon = Setup::new(&simulator)
         .set("poll.unreachable_after", "500ms")
@@ -136,7 +138,7 @@ async fn one_operation_that_only_fails_is_unreachable_alone() {
 
 #[tokio::test]
 async fn a_throttled_project_is_left_alone_until_the_time_it_was_told() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids = ["a", "b", "c", "d"];
     ids.iter().for_each(|id| add(&simulator, id));
     let wait = Duration::from_secs(2);
@@ -150,7 +152,7 @@ async fn a_throttled_project_is_left_alone_until_the_time_it_was_told() {
     }
     simulator
         .faults()
-        .script_all([Reply::Status(429, RetryAfter::Seconds(wait))]);
+        .script_all([SimulatedReply::Status(429, RetryAfter::Seconds(wait))]);
     until("the 429", || simulator.requests().throttled == 1).await;
     let polls = simulator.requests().total;
     until("polls again", || simulator.requests().total > polls + 8).await;
@@ -163,7 +165,7 @@ async fn a_throttled_project_is_left_alone_until_the_time_it_was_told() {
 
 #[tokio::test]
 async fn what_is_given_up_expires() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     add(&simulator, "endless");
     let mut daemon = Setup::new(&simulator)
         .set("poll.give_up_after", "1s")

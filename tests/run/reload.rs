@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use backfill_watch::simulator::{Config, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 
 use crate::support::{Setup, until};
 
@@ -35,7 +35,7 @@ fn gaps(simulator: &Simulator, operation: &str) -> Vec<Duration> {
 
 #[tokio::test]
 async fn changed_intervals_hold_from_the_next_poll_on() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     simulator.add_waiting(SimulatedOperation::new("a", LONG, 1_000_000));
     let setup = setup(&simulator).list(&["a"]);
     let file = setup.folder().join("config.toml");
@@ -71,7 +71,7 @@ async fn changed_intervals_hold_from_the_next_poll_on() {
 
 #[tokio::test]
 async fn relative_paths_lead_to_what_took_the_place_of_their_folder() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     for id in ["old", "new"] {
         simulator.add_waiting(SimulatedOperation::new(id, LONG, 1_000_000));
     }
@@ -108,7 +108,7 @@ async fn relative_paths_lead_to_what_took_the_place_of_their_folder() {
 
 #[tokio::test]
 async fn what_cannot_change_while_running_is_named_and_kept() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = setup(&simulator)
         .list(&["op-60000-100-s-a"])
         .unset("state_dir")
@@ -141,7 +141,7 @@ async fn what_cannot_change_while_running_is_named_and_kept() {
 
 #[tokio::test]
 async fn broken_settings_keep_the_running_ones() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     simulator.add_waiting(SimulatedOperation::new("a", LONG, 1_000_000));
     simulator.add_waiting(SimulatedOperation::new("b", LONG, 1_000_000));
     let setup = setup(&simulator).list(&["a"]);
@@ -173,15 +173,15 @@ async fn broken_settings_keep_the_running_ones() {
 
 #[tokio::test]
 async fn a_project_can_be_added() {
-    let config = Config {
+    let config = SimulatorConfig {
         projects: ["main", "staging"]
-            .map(|name| backfill_watch::simulator::Project {
+            .map(|name| backfill_watch::simulator::SimulatedProject {
                 id: format!("{name}-id"),
                 name: name.to_owned(),
                 api_keys: vec![format!("{name}-key")],
             })
             .to_vec(),
-        ..Config::default()
+        ..SimulatorConfig::default()
     };
     let simulator = Simulator::start(config).await.unwrap();
     let setup = setup(&simulator)

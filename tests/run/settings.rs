@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Output;
 
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 
 use crate::support::Setup;
 
@@ -117,7 +117,7 @@ async fn no_settings_at_all_say_what_is_needed() {
 
 #[tokio::test]
 async fn check_tells_what_is_well_and_each_wrong_line_of_the_list() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator);
     let list = setup.list_path().display().to_string();
     let good = setup.list(&["a customer=acme", "b"]);
@@ -159,7 +159,7 @@ async fn check_tells_what_is_well_and_each_wrong_line_of_the_list() {
 
 #[tokio::test]
 async fn check_live_asks_whether_the_key_is_good() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&["a"]).arguments(&["--live"]);
     let output = setup.run("check").await;
     assert!(text(&output.stdout).contains("API key of project my-project: good"));

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, Simulator};
+use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use rusqlite::Connection;
 
 use crate::support::{Daemon, Setup, until};
@@ -106,7 +106,7 @@ async fn a_second_signal_ends_at_once() {
 
 #[tokio::test]
 async fn sigint_stops_in_order_too() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut daemon = Setup::new(&simulator).list(&["op-60000-100-s-a"]).start();
     daemon.event("operation.started").await;
     daemon.signal(&["INT"]);
@@ -115,7 +115,7 @@ async fn sigint_stops_in_order_too() {
 
 #[tokio::test]
 async fn until_done_that_is_stopped_did_not_get_its_end() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         let mut daemon = Setup::new(&simulator)
             .list(&["op-60000-100-s-a"])
@@ -136,7 +136,7 @@ const SLOW_TO_CHECK: &str = "
 
 #[tokio::test]
 async fn sigterm_during_the_check_of_the_state_ends_it_at_once() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     // Known before it is logged, and nobody else's.
     let id = std::process::id();
     let address = format!("127.{}.{}.{}:8464", 64 + (id >> 16), (id >> 8) & 255, id & 255);
@@ -187,7 +187,7 @@ async fn sigterm_during_the_check_of_the_state_ends_it_at_once() {
 
 #[tokio::test]
 async fn a_daemon_that_waits_for_its_list_stops_as_well() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut daemon = Setup::new(&simulator).start();
     daemon
         .wait_for("that the list is missing", |line| line["level"] == "WARN")

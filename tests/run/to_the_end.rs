@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use backfill_watch::simulator::{Config, Estimate, Fate, SimulatedOperation, Simulator};
+use backfill_watch::simulator::{
+    SimulatedEstimate, SimulatedOperation, SimulatedOutcome, Simulator, SimulatorConfig,
+};
 
 use crate::support::{Line, Log, Setup, lines_of};
 
@@ -13,7 +15,11 @@ const FUZZ: Duration = Duration::from_millis(30);
 pub fn fifty(simulator: &Simulator) -> Vec<SimulatedOperation> {
     let operations: Vec<SimulatedOperation> = (0..50)
         .map(|i| SimulatedOperation {
-            fate: if i % 10 == 3 { Fate::Failure } else { Fate::Success },
+            outcome: if i % 10 == 3 {
+                SimulatedOutcome::Failure
+            } else {
+                SimulatedOutcome::Success
+            },
             ..SimulatedOperation::new(format!("op{i}"), Duration::from_millis(1_000 + i * 80), 10_000)
         })
         .collect();
@@ -35,10 +41,10 @@ pub fn assert_told_once(log: &Log, operations: &[SimulatedOperation]) {
             .collect();
         assert_eq!(sequence, (1..=events.len() as u64).collect::<Vec<_>>());
         let (first, last) = (&events[0], &events[events.len() - 1]);
-        let (end, status, phase) = match operation.fate {
-            Fate::Success => ("operation.succeeded", "success", "succeeded"),
-            Fate::Failure => ("operation.failed", "failure", "failed"),
-            Fate::Other(_) => unreachable!("none of these tests"),
+        let (end, status, phase) = match operation.outcome {
+            SimulatedOutcome::Success => ("operation.succeeded", "success", "succeeded"),
+            SimulatedOutcome::Failure => ("operation.failed", "failure", "failed"),
+            SimulatedOutcome::Other(_) => unreachable!("none of these tests"),
         };
         assert_eq!(last["event"], end);
         assert_eq!((&last["status"], &last["phase"]), (&status.into(), &phase.into()));
@@ -90,7 +96,7 @@ fn assert_steps_told(simulator: &Simulator, operation: &SimulatedOperation, even
     for poll in &polls {
         let elapsed = *poll - polls[0];
         // A failing one comes no further than this.
-        let whole = if operation.fate == Fate::Success {
+        let whole = if operation.outcome == SimulatedOutcome::Success {
             100.0
         } else {
             70.0
@@ -111,7 +117,7 @@ fn assert_steps_told(simulator: &Simulator, operation: &SimulatedOperation, even
 
 #[tokio::test]
 async fn every_start_step_and_end_of_fifty_operations_is_logged_exactly_once() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let operations = fifty(&simulator);
     let lines: Vec<String> = operations
         .iter()
@@ -131,8 +137,10 @@ async fn every_start_step_and_end_of_fifty_operations_is_logged_exactly_once() {
         assert!(events.iter().all(|event| event["labels"] == "customer=acme"));
         assert_steps_told(&simulator, operation, events);
         let end = &events[events.len() - 1];
-        match operation.fate {
-            Fate::Success => assert_eq!((&end["percent"], &end["level"]), (&100.0.into(), &"INFO".into())),
+        match operation.outcome {
+            SimulatedOutcome::Success => {
+                assert_eq!((&end["percent"], &end["level"]), (&100.0.into(), &"INFO".into()))
+            }
             _ => {
                 assert_eq!(end["level"], "ERROR");
                 assert!(end["percent"].as_f64().unwrap() < 100.0);
@@ -153,7 +161,7 @@ async fn every_start_step_and_end_of_fifty_operations_is_logged_exactly_once() {
 
 #[tokio::test]
 async fn until_done_exits_0_when_all_succeed() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids = ["op-300-100-s-a", "op-500-100-s-b", "op-0-100-s-c"];
     let mut daemon = Setup::new(&simulator)
         .list(&ids)
@@ -177,9 +185,9 @@ async fn until_done_exits_0_when_all_succeed() {
 
 #[tokio::test]
 async fn until_done_exits_1_when_one_ended_otherwise() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     simulator.add(SimulatedOperation {
-        fate: Fate::Other("cancelled".to_owned()),
+        outcome: SimulatedOutcome::Other("cancelled".to_owned()),
         ..SimulatedOperation::new("stopped", Duration::ZERO, 100)
     });
     let mut daemon = Setup::new(&simulator)
@@ -196,7 +204,7 @@ async fn until_done_exits_1_when_one_ended_otherwise() {
 
 #[tokio::test]
 async fn an_empty_list_is_done_and_a_missing_one_is_waited_for() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let nothing = Setup::new(&simulator)
         .list(&["# nothing yet", ""])
         .arguments(&["--until-done"]);
@@ -221,7 +229,7 @@ fn rejected_lines(log: &Log) -> Vec<u64> {
 
 #[tokio::test]
 async fn until_done_exits_2_when_lines_were_rejected() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let start = |lines: &[&str]| {
         let setup = Setup::new(&simulator).list(lines);
         setup.arguments(&["--until-done"]).start()
@@ -242,7 +250,7 @@ async fn until_done_exits_2_when_lines_were_rejected() {
     assert_eq!(rejected_lines(&daemon.log), [2, 2]);
 
     simulator.add(SimulatedOperation {
-        fate: Fate::Failure,
+        outcome: SimulatedOutcome::Failure,
         ..SimulatedOperation::new("fails", Duration::ZERO, 100)
     });
     let mut daemon = start(&["fails", "op/2"]);
@@ -262,9 +270,9 @@ async fn until_done_exits_2_when_lines_were_rejected() {
 
 #[tokio::test]
 async fn without_an_estimate_there_is_a_count_and_no_percent() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     simulator.add_waiting(SimulatedOperation {
-        estimate: Estimate::Missing,
+        estimate: SimulatedEstimate::Missing,
         ..SimulatedOperation::new("unknown", Duration::from_secs(2), 1_000)
     });
     let mut daemon = Setup::new(&simulator)
@@ -291,7 +299,7 @@ async fn without_an_estimate_there_is_a_count_and_no_percent() {
 
 #[tokio::test]
 async fn what_is_over_stays_over_across_a_restart_and_the_rest_goes_on() {
-    let simulator = Simulator::start(Config::default()).await.unwrap();
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = Setup::new(&simulator)
         .list(&["op-100-100-s-short", "op-600000-1000000-s-long"])
         .start();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-use backfill_watch::simulator::Random;
+use backfill_watch::simulator::SeededRandom;
 
 /// Lines of the list, always.
 pub const WATCHES: usize = 10_000;
@@ -20,7 +20,7 @@ pub const TURN: usize = PASSING / REPLACED + 40;
 
 /// The list, and what it becomes.
 pub struct Churn {
-    chance: Random,
+    chance: SeededRandom,
     passing: VecDeque<String>,
     made: usize,
     changes: usize,
@@ -29,7 +29,7 @@ pub struct Churn {
 impl Churn {
     pub fn new() -> Self {
         let mut churn = Self {
-            chance: Random::new(7),
+            chance: SeededRandom::new(7),
             passing: VecDeque::new(),
             made: 0,
             changes: 0,

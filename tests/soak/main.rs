@@ -18,7 +18,9 @@ mod figures;
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::{Config, FaultPlan, Receiver, ReceiverConfig, RetryAfter, Secret, Simulator};
+use backfill_watch::simulator::{
+    FaultPlan, Receiver, ReceiverConfig, ReceiverSecret, RetryAfter, Simulator, SimulatorConfig,
+};
 
 use churn::{Churn, STAYING, TURN, WATCHES};
 use figures::{Figures, Meter};
@@ -51,7 +53,7 @@ fn faults() -> FaultPlan {
 
 async fn receiver() -> Receiver {
     let receiver = Receiver::start(ReceiverConfig {
-        secrets: vec![SECRET.parse::<Secret>().unwrap()],
+        secrets: vec![SECRET.parse::<ReceiverSecret>().unwrap()],
         keep: 0,
         ..ReceiverConfig::default()
     });
@@ -75,9 +77,9 @@ async fn nothing_grows() {
     };
     let seconds: u64 = seconds.parse().unwrap();
     assert!(seconds >= SHORTEST, "{SECONDS} must be {SHORTEST} at least");
-    let config = Config {
+    let config = SimulatorConfig {
         keep_instants: 0,
-        ..Config::default()
+        ..SimulatorConfig::default()
     };
     let simulator = Simulator::start(config).await.unwrap();
     let receiver = receiver().await;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::core::phase::Phase;
-use crate::simulator::{Course, Estimate, Fate, Reply, RetryAfter, SimulatedOperation};
+use crate::simulator::{
+    CountCurve, RetryAfter, SimulatedEstimate, SimulatedOperation, SimulatedOutcome, SimulatedReply,
+};
 
 /// One backfill of the demo.
 pub(super) struct Part {
@@ -11,9 +13,9 @@ pub(super) struct Part {
     object: &'static str,
     seconds: u64,
     total: u64,
-    course: Course,
-    estimate: Estimate,
-    fate: Fate,
+    curve: CountCurve,
+    estimate: SimulatedEstimate,
+    outcome: SimulatedOutcome,
     /// What it is there for.
     pub(super) role: &'static str,
 }
@@ -31,20 +33,21 @@ impl Part {
     pub(super) fn operation(&self) -> SimulatedOperation {
         SimulatedOperation {
             objects: vec![self.object.to_owned()],
-            course: self.course,
+            curve: self.curve,
             estimate: self.estimate,
-            fate: self.fate.clone(),
-            result: (self.fate == Fate::Failure).then(|| format!("[{}] REQUEST_LIMIT_EXCEEDED", self.object)),
+            outcome: self.outcome.clone(),
+            result: (self.outcome == SimulatedOutcome::Failure)
+                .then(|| format!("[{}] REQUEST_LIMIT_EXCEEDED", self.object)),
             ..SimulatedOperation::new(self.id(), Duration::from_secs(self.seconds), self.total)
         }
     }
 
     /// How its watch ends when all is well with the daemon.
     pub(super) fn end(&self) -> Phase {
-        match self.fate {
-            Fate::Success => Phase::Succeeded,
-            Fate::Failure => Phase::Failed,
-            Fate::Other(_) => Phase::Ended,
+        match self.outcome {
+            SimulatedOutcome::Success => Phase::Succeeded,
+            SimulatedOutcome::Failure => Phase::Failed,
+            SimulatedOutcome::Other(_) => Phase::Ended,
         }
     }
 }
@@ -56,15 +59,15 @@ pub(super) fn parts() -> Vec<Part> {
         object,
         seconds,
         total,
-        course: Course::Linear,
-        estimate: Estimate::Right,
-        fate: Fate::Success,
+        curve: CountCurve::Linear,
+        estimate: SimulatedEstimate::Right,
+        outcome: SimulatedOutcome::Success,
         role,
     };
     vec![
         part("acme", "contact", 7, 2_400, "a quick success"),
         Part {
-            course: Course::SlowFirst,
+            curve: CountCurve::SlowFirst,
             ..part(
                 "borealis",
                 "account",
@@ -74,7 +77,7 @@ pub(super) fn parts() -> Vec<Part> {
             )
         },
         Part {
-            estimate: Estimate::Missing,
+            estimate: SimulatedEstimate::Missing,
             ..part(
                 "cobalt",
                 "lead",
@@ -84,7 +87,7 @@ pub(super) fn parts() -> Vec<Part> {
             )
         },
         Part {
-            course: Course::Stall,
+            curve: CountCurve::Stall,
             ..part(
                 "dunes",
                 "deal",
@@ -94,7 +97,7 @@ pub(super) fn parts() -> Vec<Part> {
             )
         },
         Part {
-            course: Course::Restart,
+            curve: CountCurve::Restart,
             ..part(
                 "ember",
                 "ticket",
@@ -104,11 +107,11 @@ pub(super) fn parts() -> Vec<Part> {
             )
         },
         Part {
-            fate: Fate::Failure,
+            outcome: SimulatedOutcome::Failure,
             ..part("fjord", "invoice", 15, 6_000, "fails, with the reason")
         },
         Part {
-            estimate: Estimate::Wrong(0.6),
+            estimate: SimulatedEstimate::Wrong(0.6),
             ..part(
                 "gale",
                 "task",
@@ -128,13 +131,13 @@ pub(super) enum Turn {
     /// The latecomer is added to the watch list.
     Add,
     /// The API answers the next polls so.
-    Mishap(Vec<Reply>, &'static str),
+    Mishap(Vec<SimulatedReply>, &'static str),
 }
 
 /// What happens when, counted from the start.
 pub(super) fn turns() -> Vec<(Duration, Turn)> {
-    let bad_gateway = Reply::Status(502, RetryAfter::Absent);
-    let slow_down = Reply::Status(429, RetryAfter::Seconds(Duration::from_secs(2)));
+    let bad_gateway = SimulatedReply::Status(502, RetryAfter::Absent);
+    let slow_down = SimulatedReply::Status(429, RetryAfter::Seconds(Duration::from_secs(2)));
     vec![
         (
             Duration::from_secs(4),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::faults::Chance;
-use crate::simulator::{Course, Estimate, Fate, Random, SimulatedOperation};
+use crate::simulator::{CountCurve, SeededRandom, SimulatedEstimate, SimulatedOperation, SimulatedOutcome};
 
 const OBJECTS: [&str; 4] = ["contact", "account", "opportunity", "lead"];
 
@@ -91,59 +91,62 @@ impl FromStr for Durations {
 
 impl OperationArgs {
     /// The operations; the seed is part of their IDs.
-    pub(super) fn draw(&self, seed: u64, random: &Random) -> Vec<SimulatedOperation> {
+    pub(super) fn draw(&self, seed: u64, random: &SeededRandom) -> Vec<SimulatedOperation> {
         (1..=self.count)
             .map(|number| self.draw_one(format!("sim-{seed}-{number:04}"), random))
             .collect()
     }
 
-    fn draw_one(&self, id: String, random: &Random) -> SimulatedOperation {
+    fn draw_one(&self, id: String, random: &SeededRandom) -> SimulatedOperation {
         let spread = self.duration.to.saturating_sub(self.duration.from);
         let duration = self.duration.from + spread.mul_f64(random.next_f64());
         // From 500 to 50,000, small ones as likely as large ones; a cast of floats saturates.
         let total = (500.0 * 100_f64.powf(random.next_f64())) as u64;
         let object = pick(&OBJECTS, random);
-        let course = self.course(random);
+        let curve = self.course(random);
         let estimate = self.estimate(random);
-        let fate = if random.next_f64() < self.failures.0 {
-            Fate::Failure
+        let outcome = if random.next_f64() < self.failures.0 {
+            SimulatedOutcome::Failure
         } else {
-            Fate::Success
+            SimulatedOutcome::Success
         };
         SimulatedOperation {
             objects: vec![object.to_owned()],
-            course,
+            curve,
             estimate,
-            fate,
+            outcome,
             ..SimulatedOperation::new(id, duration, total)
         }
     }
 
-    fn course(&self, random: &Random) -> Course {
+    fn course(&self, random: &SeededRandom) -> CountCurve {
         match self.course {
-            CourseArg::Linear => Course::Linear,
-            CourseArg::FastFirst => Course::FastFirst,
-            CourseArg::SlowFirst => Course::SlowFirst,
-            CourseArg::Bursts => Course::Bursts,
-            CourseArg::Stall => Course::Stall,
-            CourseArg::Restart => Course::Restart,
-            CourseArg::Mixed => pick(&Course::ALL, random),
+            CourseArg::Linear => CountCurve::Linear,
+            CourseArg::FastFirst => CountCurve::FastFirst,
+            CourseArg::SlowFirst => CountCurve::SlowFirst,
+            CourseArg::Bursts => CountCurve::Bursts,
+            CourseArg::Stall => CountCurve::Stall,
+            CourseArg::Restart => CountCurve::Restart,
+            CourseArg::Mixed => pick(&CountCurve::ALL, random),
         }
     }
 
-    fn estimate(&self, random: &Random) -> Estimate {
-        let wrong = Estimate::Wrong(0.5 * 4_f64.powf(random.next_f64()));
+    fn estimate(&self, random: &SeededRandom) -> SimulatedEstimate {
+        let wrong = SimulatedEstimate::Wrong(0.5 * 4_f64.powf(random.next_f64()));
         match self.estimate {
-            EstimateArg::Right => Estimate::Right,
+            EstimateArg::Right => SimulatedEstimate::Right,
             EstimateArg::Wrong => wrong,
-            EstimateArg::Missing => Estimate::Missing,
-            EstimateArg::Mixed => pick(&[Estimate::Right, wrong, Estimate::Missing], random),
+            EstimateArg::Missing => SimulatedEstimate::Missing,
+            EstimateArg::Mixed => pick(
+                &[SimulatedEstimate::Right, wrong, SimulatedEstimate::Missing],
+                random,
+            ),
         }
     }
 }
 
 /// One of `choices`, which are not empty.
-fn pick<T: Copy>(choices: &[T], random: &Random) -> T {
+fn pick<T: Copy>(choices: &[T], random: &SeededRandom) -> T {
     // The remainder is below the number of choices.
     choices[(random.next_u64() % choices.len() as u64) as usize]
 }
@@ -164,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_operations_and_another_one_others() {
-        let draw = |seed| arguments().draw(seed, &Random::new(seed));
+        let draw = |seed| arguments().draw(seed, &SeededRandom::new(seed));
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
         assert_ne!(draw(1)[0].id, draw(2)[0].id);
@@ -172,7 +175,7 @@ mod tests {
 
     #[test]
     fn chance_stays_within_what_was_asked() {
-        let operations = arguments().draw(1, &Random::new(1));
+        let operations = arguments().draw(1, &SeededRandom::new(1));
         let range = Duration::from_secs(10)..=Duration::from_secs(20);
         assert!(
             operations
@@ -186,10 +189,10 @@ mod tests {
         );
         let failures = operations
             .iter()
-            .filter(|operation| operation.fate == Fate::Failure);
+            .filter(|operation| operation.outcome == SimulatedOutcome::Failure);
         assert!((60..140).contains(&failures.count()));
-        for course in Course::ALL {
-            assert!(operations.iter().any(|operation| operation.course == course));
+        for curve in CountCurve::ALL {
+            assert!(operations.iter().any(|operation| operation.curve == curve));
         }
         let certain = OperationArgs {
             course: CourseArg::Stall,
@@ -197,9 +200,13 @@ mod tests {
             failures: Chance(0.0),
             ..arguments()
         };
-        assert!(certain.draw(1, &Random::new(1)).iter().all(|operation| {
-            (operation.course, operation.estimate, &operation.fate)
-                == (Course::Stall, Estimate::Missing, &Fate::Success)
+        assert!(certain.draw(1, &SeededRandom::new(1)).iter().all(|operation| {
+            (operation.curve, operation.estimate, &operation.outcome)
+                == (
+                    CountCurve::Stall,
+                    SimulatedEstimate::Missing,
+                    &SimulatedOutcome::Success,
+                )
         }));
     }
 

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// crate's generator, because its state is a counter: many requests draw from one stream with a single atomic
 /// addition, no lock, and a seed on the command line brings a run back. It must never make secrets that protect something.
 #[derive(Debug)]
-pub struct Random(AtomicU64);
+pub struct SeededRandom(AtomicU64);
 
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-impl Random {
+impl SeededRandom {
     /// The stream of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn the_numbers_are_those_of_splitmix64() {
-        let random = Random::new(1_234_567);
+        let random = SeededRandom::new(1_234_567);
         let numbers: Vec<u64> = (0..3).map(|_| random.next_u64()).collect();
         assert_eq!(
             numbers,
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn fractions_stay_in_bounds_and_spread() {
-        let random = Random::new(7);
+        let random = SeededRandom::new(7);
         let low = (0..10_000).filter(|_| random.next_f64() < 0.2).count();
         assert!((1_800..2_200).contains(&low), "{low}");
         assert!((0..10_000).all(|_| (0.0..1.0).contains(&random.next_f64())));

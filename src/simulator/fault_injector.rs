@@ -1,4 +1,4 @@
-//! Turns a [`Reply`] into what the client gets.
+//! Turns a [`SimulatedReply`] into what the client gets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use hyper::body::Bytes;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::{StatusCode, Uri};
 
-use super::body::{Ending, Pieces};
-use super::fault::{Faults, Reply};
+use super::chunked_body::{BodyEnd, ChunkedBody};
+use super::fault::{Faults, SimulatedReply};
 use super::problem::Problem;
 use super::server::Line;
 use super::statistics::{InFlight, Statistics};
@@ -18,12 +18,12 @@ use crate::clock;
 
 /// What an HTTP server that can be told to fail shares between its requests.
 #[derive(Debug, Default)]
-pub(super) struct Stage {
+pub(super) struct FaultInjector {
     pub(super) faults: Faults,
     pub(super) statistics: Arc<Statistics>,
 }
 
-impl Stage {
+impl FaultInjector {
     /// A name for the request at hand, as problem details give it.
     pub(super) fn request_id(&self) -> String {
         format!("simulated#{}", self.statistics.total())
@@ -51,62 +51,66 @@ impl Stage {
 
     async fn play(
         &self,
-        reply: Reply,
+        reply: SimulatedReply,
         uri: &Uri,
         line: &Line,
         normal: impl FnOnce() -> Response,
         in_flight: InFlight,
     ) -> Response {
         match reply {
-            Reply::Normal => normal(),
-            Reply::Late(wait) => {
+            SimulatedReply::Normal => normal(),
+            SimulatedReply::Late(wait) => {
                 tokio::time::sleep(wait).await;
                 normal()
             }
-            Reply::Status(status, retry_after) => {
+            SimulatedReply::Status(status, retry_after) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 Problem::new(status, self.request_id(), clock::wall())
                     .retry_after(retry_after)
                     .into_response()
             }
-            Reply::NotFound => Problem::operation_not_found(self.request_id(), clock::wall()).into_response(),
-            Reply::Reset => match line.reset().await {},
-            Reply::Hang => std::future::pending().await,
-            Reply::Slow(pause) => {
+            SimulatedReply::NotFound => {
+                Problem::operation_not_found(self.request_id(), clock::wall()).into_response()
+            }
+            SimulatedReply::Reset => match line.reset().await {},
+            SimulatedReply::Hang => std::future::pending().await,
+            SimulatedReply::Slow(pause) => {
                 pieces(normal(), |whole| {
-                    Pieces::new(whole, 1, pause, Ending::Complete, in_flight)
+                    ChunkedBody::new(whole, 1, pause, BodyEnd::Complete, in_flight)
                 })
                 .await
             }
-            Reply::Truncated => {
+            SimulatedReply::Truncated => {
                 pieces(normal(), |whole| {
                     let half = whole.slice(..whole.len() / 2);
                     let piece = half.len();
-                    Pieces::new(half, piece, Duration::ZERO, Ending::BreaksOff, in_flight)
+                    ChunkedBody::new(half, piece, Duration::ZERO, BodyEnd::BreaksOff, in_flight)
                 })
                 .await
             }
-            Reply::Garbage => json(Body::from(&b"\x00\x01<<< not JSON >>>\xff"[..])),
-            Reply::Html => axum::response::Html("<html><body>Please sign in</body></html>").into_response(),
-            Reply::Huge(bytes) => {
+            SimulatedReply::Garbage => json(Body::from(&b"\x00\x01<<< not JSON >>>\xff"[..])),
+            SimulatedReply::Html => {
+                axum::response::Html("<html><body>Please sign in</body></html>").into_response()
+            }
+            SimulatedReply::Huge(bytes) => {
                 let (mut head, body) = normal().into_parts();
                 let mut body = collect(body).await.to_vec();
                 body.resize(body.len().saturating_add(bytes), b' ');
                 head.headers.remove(CONTENT_LENGTH);
                 Response::from_parts(head, Body::from(body))
             }
-            Reply::Endless => {
+            SimulatedReply::Endless => {
                 let page = Bytes::from(vec![b' '; 16 << 10]);
                 let length = page.len();
-                json(Body::new(Pieces::new(
+                json(Body::new(ChunkedBody::new(
                     page,
                     length,
                     Duration::ZERO,
-                    Ending::Repeats,
+                    BodyEnd::Repeats,
                     in_flight,
                 )))
             }
-            Reply::Redirect(location) => {
+            SimulatedReply::Redirect(location) => {
                 let location = location.unwrap_or_else(|| uri.to_string());
                 match HeaderValue::from_str(&location) {
                     Ok(value) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, value)]).into_response(),
@@ -118,7 +122,7 @@ impl Stage {
 }
 
 /// The same response, announced with its true length, and sent as `make` says.
-async fn pieces(response: Response, make: impl FnOnce(Bytes) -> Pieces) -> Response {
+async fn pieces(response: Response, make: impl FnOnce(Bytes) -> ChunkedBody) -> Response {
     let (mut head, body) = response.into_parts();
     let whole = collect(body).await;
     head.headers

@@ -2,7 +2,7 @@
 
 /// The shape of an operation's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Course {
+pub enum CountCurve {
     /// The same number of records every second.
     Linear,
     /// Most records early, then ever fewer: an estimate from the first minutes is too hopeful.
@@ -11,23 +11,23 @@ pub enum Course {
     SlowFirst,
     /// Eight times: nothing for a while, then many records at once.
     Bursts,
-    /// Up to one half, then nothing for [three tenths of the life](Course::STALL), then the rest.
+    /// Up to one half, then nothing for [three tenths of the life](CountCurve::STALL), then the rest.
     Stall,
     /// To 60 percent, and from half of the life on again from zero, as the platform's second attempt.
     Restart,
 }
 
-/// Where an operation stands on its course.
+/// Where an operation stands on its curve.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Position {
+pub struct CurvePoint {
     /// Which part of all records has been processed, 0 to 1.
     pub fraction: f64,
     /// Which attempt of the platform this is, from 1.
     pub attempt: u64,
 }
 
-impl Course {
-    /// Every course, in a fixed order.
+impl CountCurve {
+    /// Every curve, in a fixed order.
     pub const ALL: [Self; 6] = [
         Self::Linear,
         Self::FastFirst,
@@ -37,16 +37,16 @@ impl Course {
         Self::Restart,
     ];
 
-    /// The part of its life, from and to, in which the count of [`Course::Stall`] stands still.
+    /// The part of its life, from and to, in which the count of [`CountCurve::Stall`] stands still.
     pub const STALL: (f64, f64) = (0.4, 0.7);
 
-    /// The part of its life after which [`Course::Restart`] counts from zero.
+    /// The part of its life after which [`CountCurve::Restart`] counts from zero.
     pub const RESTART: f64 = 0.5;
 
     /// The position when the part `life` (0 to 1; beyond that the nearer of the two) of the
     /// operation's duration has passed.
     #[must_use]
-    pub fn at(self, life: f64) -> Position {
+    pub fn at(self, life: f64) -> CurvePoint {
         let life = if life.is_nan() { 1.0 } else { life.clamp(0.0, 1.0) };
         let fraction = match self {
             Self::Linear => life,
@@ -74,7 +74,7 @@ impl Course {
         } else {
             1
         };
-        Position {
+        CurvePoint {
             fraction: fraction.clamp(0.0, 1.0),
             attempt,
         }
@@ -87,39 +87,39 @@ mod tests {
 
     #[test]
     fn every_course_begins_at_zero_and_ends_at_one() {
-        for course in Course::ALL {
-            assert!(course.at(0.0).fraction < 1e-9, "{course:?}");
-            assert!((course.at(1.0).fraction - 1.0).abs() < 1e-9, "{course:?}");
+        for curve in CountCurve::ALL {
+            assert!(curve.at(0.0).fraction < 1e-9, "{curve:?}");
+            assert!((curve.at(1.0).fraction - 1.0).abs() < 1e-9, "{curve:?}");
         }
     }
 
     #[test]
     fn only_a_restart_ever_goes_back_and_only_once() {
-        for course in Course::ALL {
+        for curve in CountCurve::ALL {
             let fractions: Vec<f64> = (0..=1000)
-                .map(|i| course.at(f64::from(i) / 1000.0).fraction)
+                .map(|i| curve.at(f64::from(i) / 1000.0).fraction)
                 .collect();
             let falls = fractions.windows(2).filter(|pair| pair[1] < pair[0]).count();
-            assert_eq!(falls, usize::from(course == Course::Restart), "{course:?}");
+            assert_eq!(falls, usize::from(curve == CountCurve::Restart), "{curve:?}");
         }
-        assert_eq!(Course::Restart.at(0.499).attempt, 1);
-        assert_eq!(Course::Restart.at(0.5).attempt, 2);
+        assert_eq!(CountCurve::Restart.at(0.499).attempt, 1);
+        assert_eq!(CountCurve::Restart.at(0.5).attempt, 2);
     }
 
     #[test]
     fn a_stall_stands_still_and_fast_is_ahead_of_slow() {
-        let (from, to) = Course::STALL;
-        assert_eq!(Course::Stall.at(from), Course::Stall.at(to - 0.001));
-        assert!(Course::Stall.at(to + 0.01).fraction > 0.5);
-        assert!(Course::FastFirst.at(0.5).fraction > 0.8);
-        assert!(Course::SlowFirst.at(0.5).fraction < 0.2);
+        let (from, to) = CountCurve::STALL;
+        assert_eq!(CountCurve::Stall.at(from), CountCurve::Stall.at(to - 0.001));
+        assert!(CountCurve::Stall.at(to + 0.01).fraction > 0.5);
+        assert!(CountCurve::FastFirst.at(0.5).fraction > 0.8);
+        assert!(CountCurve::SlowFirst.at(0.5).fraction < 0.2);
     }
 
     #[test]
     fn a_life_outside_of_zero_to_one_is_harmless() {
         for life in [-1.0, 2.0, f64::NAN, f64::INFINITY] {
-            for course in Course::ALL {
-                assert!((0.0..=1.0).contains(&course.at(life).fraction));
+            for curve in CountCurve::ALL {
+                assert!((0.0..=1.0).contains(&curve.at(life).fraction));
             }
         }
     }

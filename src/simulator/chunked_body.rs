@@ -12,7 +12,7 @@ use super::statistics::InFlight;
 
 /// What follows the last piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum BodyEnd {
     /// Nothing: the body is complete.
     Complete,
     /// The connection closes, although more was announced.
@@ -22,24 +22,24 @@ pub(super) enum Ending {
 }
 
 /// A body that is sent in pieces with a pause before each.
-pub(super) struct Pieces {
+pub(super) struct ChunkedBody {
     whole: Bytes,
     sent: usize,
     piece: usize,
     pause: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
-    ending: Ending,
+    ending: BodyEnd,
     /// As long as a body is under way, so is its request.
     _in_flight: InFlight,
 }
 
-impl Pieces {
+impl ChunkedBody {
     /// Sends `whole` in pieces of `piece` bytes (at least one), each after `pause`.
     pub(super) fn new(
         whole: Bytes,
         piece: usize,
         pause: Duration,
-        ending: Ending,
+        ending: BodyEnd,
         in_flight: InFlight,
     ) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Pieces {
     }
 }
 
-impl Body for Pieces {
+impl Body for ChunkedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -62,7 +62,7 @@ impl Body for Pieces {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if self.sent == self.whole.len() && self.ending == Ending::Complete {
+        if self.sent == self.whole.len() && self.ending == BodyEnd::Complete {
             return Poll::Ready(None);
         }
         // Also without a pause each piece waits once: the server writes out what it has when a body is not ready,
@@ -75,9 +75,9 @@ impl Body for Pieces {
         self.waiting = None;
         if self.sent == self.whole.len() {
             match self.ending {
-                Ending::Complete => return Poll::Ready(None),
-                Ending::BreaksOff => return Poll::Ready(Some(Err(io::Error::other("breaks off as asked")))),
-                Ending::Repeats => self.sent = 0,
+                BodyEnd::Complete => return Poll::Ready(None),
+                BodyEnd::BreaksOff => return Poll::Ready(Some(Err(io::Error::other("breaks off as asked")))),
+                BodyEnd::Repeats => self.sent = 0,
             }
         }
         let end = self.whole.len().min(self.sent.saturating_add(self.piece));
