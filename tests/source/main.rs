@@ -8,3 +8,4 @@ mod architecture;
 mod messages;
 mod output_rules;
 mod product;
+mod vocabulary;

@@ -1,0 +1,194 @@
+//! Words that are not used in messages, documents and comments, each with what to write instead.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::messages::messages;
+use crate::product::root;
+
+/// The forms of a word, separated by `|`, and its replacement.
+const WORDS: [(&str, &str); 30] = [
+    ("afresh|anew", "again"),
+    ("are over|is over|was over|were over", "finished"),
+    ("bad mood", "with faults"),
+    ("dice", "random numbers"),
+    (
+        "give up|gives up|given up|giving up|gave up",
+        "expires, becomes a dead letter, stops retrying",
+    ),
+    ("go on|goes on|going on|went on", "continues"),
+    ("goes out|go out|went out", "is sent"),
+    ("heed|heeds|heeded|heeding", "follows, applies"),
+    ("held|holds|holding", "applies, is valid, contains, keeps"),
+    ("hence|thus|thereby", "so"),
+    ("in spite of", "despite"),
+    ("in vain", "without a result"),
+    (
+        "learn|learns|learned|learnt|lesson|lessons|teach|teaches|taught",
+        "history, sample",
+    ),
+    ("left alone", "wait"),
+    ("lest", "so that … not"),
+    ("likewise", "also"),
+    (
+        "looked for|look for|looked at|looks at|looks for",
+        "checks, reads, searches",
+    ),
+    ("loud|loudness", "level"),
+    ("meanwhile", "until then, at the same time"),
+    ("mend|mends|mended|mending", "fix, repair"),
+    ("obey|obeys|obeyed", "follows"),
+    ("parted|parts by", "separated"),
+    ("room|rooms", "module; disk space"),
+    ("said|says", "reports, returns, describes"),
+    (
+        "stand still|stands still|stood still|standing still",
+        "does not change",
+    ),
+    ("stands|stood", "is, is in"),
+    (
+        "tell|tells|telling|told",
+        "report, log, show, print, know, distinguish",
+    ),
+    ("trouble|troubles", "error, failure, problem"),
+    ("wants|wanted", "needs, expects, requires"),
+    ("whoever|whomever", "anyone who, a client that"),
+];
+
+/// Each old word in `text`, with what to write instead.
+fn old_words(text: &str) -> Vec<String> {
+    let words = text
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .to_lowercase();
+    let is_part = |character: char| character.is_alphanumeric() || "_-".contains(character);
+    let is_used = |wanted: &str| {
+        words.match_indices(wanted).any(|(start, _)| {
+            let before = words[..start].chars().next_back();
+            let after = words[start + wanted.len()..].chars().next();
+            !before.is_some_and(is_part) && !after.is_some_and(is_part)
+        })
+    };
+    let forms = WORDS
+        .iter()
+        .flat_map(|(forms, instead)| forms.split('|').map(move |form| (form, instead)));
+    forms
+        .filter(|(form, _)| is_used(form))
+        .map(|(form, instead)| format!("{form:?} (write: {instead})"))
+        .collect()
+}
+
+/// The files below a folder of the package that people read, by path.
+fn documents(path: &Path, found: &mut BTreeMap<String, String>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            documents(&entry.unwrap().path(), found);
+        }
+    } else if let Ok(text) = fs::read_to_string(path) {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        found.insert(name, text);
+    }
+}
+
+/// Prints or fails, with every paragraph that has an old word.
+fn assert_plain(texts: impl IntoIterator<Item = (String, String)>) {
+    let mut found = Vec::new();
+    for (file, text) in texts {
+        for paragraph in text.split("\n\n") {
+            for word in old_words(paragraph) {
+                found.push(format!(
+                    "{file}: {word}\n    {}",
+                    paragraph.trim().replace('\n', "\n    ")
+                ));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "{} old words; docs/glossary.md has the terms:\n{}",
+        found.len(),
+        found.join("\n")
+    );
+}
+
+#[test]
+#[ignore = "not all old words are replaced yet"]
+fn messages_are_in_plain_words() {
+    assert_plain(
+        messages()
+            .into_iter()
+            .flat_map(|((_, file), texts)| texts.into_iter().map(move |text| (file.clone(), text))),
+    );
+}
+
+#[test]
+#[ignore = "not all old words are replaced yet"]
+fn documents_are_in_plain_words() {
+    let mut found = BTreeMap::new();
+    for path in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "Cargo.toml",
+        "benches/README.md",
+        "config",
+        "deploy",
+        "docs",
+    ] {
+        documents(&root().join(path), &mut found);
+    }
+    assert_plain(found);
+}
+
+#[test]
+#[ignore = "not all old words are replaced yet"]
+fn comments_are_in_plain_words() {
+    let mut found = BTreeMap::new();
+    for path in ["src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"] {
+        documents(&root().join(path), &mut found);
+    }
+    found.retain(|file, _| file.ends_with(".rs") && !file.ends_with("vocabulary.rs"));
+    for text in found.values_mut() {
+        // A paragraph for each comment; what follows code on its line is a comment of one line.
+        let mut comments = String::new();
+        for line in text.lines() {
+            match line.trim().strip_prefix("//") {
+                Some(comment) => comments.push_str(comment.trim_start_matches(['/', '!'])),
+                None => {
+                    comments.push_str("\n\n");
+                    if let Some((_, comment)) = line.split_once(" // ") {
+                        comments.push_str(comment);
+                    }
+                }
+            }
+            comments.push('\n');
+        }
+        *text = comments;
+    }
+    assert_plain(found);
+}
+
+#[test]
+fn old_words_are_found_whole() {
+    for text in [
+        "nothing is told",
+        "Whoever reads",
+        "it is\n    over",
+        "stands still",
+    ] {
+        assert!(!old_words(text).is_empty(), "{text}");
+    }
+    for text in [
+        "over HTTP",
+        "give_up_after",
+        "the standard",
+        "retold",
+        "whitespace",
+    ] {
+        assert_eq!(old_words(text), Vec::<String>::new(), "{text}");
+    }
+}
