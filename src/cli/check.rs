@@ -1,11 +1,11 @@
 //! `backfill-watch check`: settings and watch list, every problem with its place.
 
-mod asked;
+mod daemon_check;
 
 use std::io;
 use std::process::ExitCode;
 
-use asked::Asked;
+use daemon_check::DaemonCheck;
 
 use super::daemon::DaemonArgs;
 use super::output::{self, Output, OutputError};
@@ -50,7 +50,7 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     }
     let asked = match checkable.unread.is_empty() {
         true => None,
-        false => Some(Asked::ask(&daemon, args.live, &checkable.file).await),
+        false => Some(DaemonCheck::ask(&daemon, args.live, &checkable.file).await),
     };
     let by = match judge(&checkable, asked.as_ref())? {
         Reader::Command => "",
@@ -78,7 +78,7 @@ enum Reader {
 }
 
 /// Whether the settings are good; the daemon's word counts for the secrets that cannot be read here.
-fn judge(checkable: &SettingsCheck, asked: Option<&anyhow::Result<Asked>>) -> anyhow::Result<Reader> {
+fn judge(checkable: &SettingsCheck, asked: Option<&anyhow::Result<DaemonCheck>>) -> anyhow::Result<Reader> {
     let Some(asked) = asked else {
         return match &checkable.errors {
             Some(errors) => Err(errors.clone().into()),
@@ -147,7 +147,7 @@ async fn check_list(
             let mut words = crate::error::chain(&error);
             if matches!(&error, WatchListError::Refused { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
             {
-                match Asked::ask(daemon, false, &checkable.file).await {
+                match DaemonCheck::ask(daemon, false, &checkable.file).await {
                     Ok(asked) if asked.list_path() == path.display().to_string() => {
                         return list_of_daemon(&asked, out);
                     }
@@ -211,7 +211,7 @@ fn print_remarks(file: &str, list: &WatchList) {
 }
 
 /// Prints what the daemon found in its watch list.
-fn list_of_daemon(asked: &Asked, out: &mut Output) -> Result<Option<u8>, OutputError> {
+fn list_of_daemon(asked: &DaemonCheck, out: &mut Output) -> Result<Option<u8>, OutputError> {
     let (path, remarks) = (asked.list_path(), asked.list_problems());
     if remarks.is_empty() {
         out.line(&format!("watch list: good (as the daemon reads it, in {path})"))?;
@@ -226,7 +226,7 @@ fn list_of_daemon(asked: &Asked, out: &mut Output) -> Result<Option<u8>, OutputE
 
 async fn check_keys(
     settings: &Settings,
-    asked: Option<&Asked>,
+    asked: Option<&DaemonCheck>,
     out: &mut Output,
 ) -> anyhow::Result<Option<u8>> {
     let ampersand = &settings.ampersand;

@@ -1,12 +1,12 @@
 //! `backfill-watch demo`: the product in a minute. The real daemon watches simulated backfills; no account is needed,
 //! and nothing is left behind.
 
-mod cast;
+mod event_text;
 mod folder;
-mod lines;
-mod picture;
+mod playback;
+mod progress_view;
 mod screen;
-mod show;
+mod script;
 
 use std::fs;
 use std::process::ExitCode;
@@ -17,11 +17,11 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
-use self::cast::{LATECOMER, Part};
 use self::folder::Folder;
+use self::playback::{CallbackCounts, Playback, marks};
 use self::screen::Screen;
-use self::show::{Seen, Show, marks};
-use super::bars::FRAME;
+use self::script::{Backfill, LATECOMER};
+use super::progress_bars::FRAME;
 use super::{exit, output};
 use crate::app::{self, Ending, SettingsSource, Until};
 use crate::board::{Board, WatchView};
@@ -80,7 +80,7 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     let simulator = Simulator::start(SimulatorConfig::default())
         .await
         .context("cannot listen on a loopback address")?;
-    let parts = cast::parts();
+    let parts = script::parts();
     for part in &parts {
         simulator.add_waiting(part.operation());
     }
@@ -103,7 +103,7 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     let board = Arc::new(Board::default());
     introduce(&screen, &parts);
 
-    let mut show = Show::new(screen.clone(), Arc::clone(&board), callbacks, &simulator, &folder);
+    let mut show = Playback::new(screen.clone(), Arc::clone(&board), callbacks, &simulator, &folder);
     let (end, asked) = oneshot::channel();
     let mut end = Some(end);
     let daemon = app::run_in_memory(source, loaded, log, Until::Asked(asked), board);
@@ -147,12 +147,12 @@ fn settings(
     folder: &Folder,
     simulator: &Simulator,
     receiver: &Receiver,
-    parts: &[Part],
+    parts: &[Backfill],
 ) -> anyhow::Result<SettingsSource> {
     let list: String = parts
         .iter()
         .filter(|part| part.customer != LATECOMER)
-        .map(Part::line)
+        .map(Backfill::line)
         .collect();
     let file = folder.path().join("config.toml");
     let watch_list = folder.path().join("watch.list");
@@ -178,7 +178,7 @@ fn settings(
     })
 }
 
-fn introduce(screen: &Screen, parts: &[Part]) {
+fn introduce(screen: &Screen, parts: &[Backfill]) {
     screen.say(
         "The daemon that `backfill-watch run` runs, here with a simulated Ampersand API.\nIt watches:\n",
     );
@@ -197,13 +197,13 @@ Takes half a minute; Ctrl-C ends it.
 /// Says what was shown and what to do next.
 fn conclude(
     screen: &Screen,
-    parts: &[Part],
+    parts: &[Backfill],
     watches: &[WatchView],
     requests: &RequestCounts,
-    seen: Seen,
+    seen: CallbackCounts,
     took: Duration,
 ) -> ExitCode {
-    let phase = |part: &Part| {
+    let phase = |part: &Backfill| {
         watches
             .iter()
             .find(|view| *view.key.operation == *part.id())

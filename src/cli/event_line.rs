@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::words;
+use super::format;
 use crate::core::event::{EventType, millis};
 use crate::core::text::one_line;
 use crate::core::watch_list::label_text;
@@ -34,8 +34,8 @@ pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> Strin
     }
     let progress = &data["progress"];
     let percent = progress["percent"].as_f64();
-    let records = progress["recordsProcessed"].as_u64().map(words::count);
-    let total = progress["recordsEstimatedTotal"].as_u64().map(words::count);
+    let records = progress["recordsProcessed"].as_u64().map(format::count);
+    let total = progress["recordsEstimatedTotal"].as_u64().map(format::count);
     match (percent, records, total) {
         (Some(percent), Some(records), Some(total)) => add(&format!("{percent:.1}%  {records}/{total}")),
         (Some(percent), _, _) => add(&format!("{percent:.1}%")),
@@ -45,10 +45,10 @@ pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> Strin
     if !event_type.is_ending()
         && let Some(rate) = progress["recordsPerSecond"].as_f64()
     {
-        add(&words::rate(rate));
+        add(&format::rate(rate));
     }
     if let Some(seconds) = data["durationSeconds"].as_f64() {
-        add(&words::seconds(seconds));
+        add(&format::seconds(seconds));
     }
     if let Some(attempts) = data["retry"]["attempts"].as_u64() {
         add(&format!("attempt {attempts}"));

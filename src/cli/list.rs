@@ -11,8 +11,8 @@ use console::Term;
 use self::pages::{PageError, Pages};
 use self::table::Table;
 use super::output::{self, Output, OutputError};
-use super::terminal::Style;
-use super::{AskArgs, Failure, exit};
+use super::terminal::TerminalStyle;
+use super::{Failure, RequestArgs, exit};
 use crate::ampersand::ApiError;
 use crate::app;
 use crate::clock;
@@ -55,7 +55,7 @@ pub struct ListArgs {
     output: OutputFormat,
 
     #[command(flatten)]
-    ask: AskArgs,
+    ask: RequestArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -210,7 +210,7 @@ impl Printer {
         Self {
             out: Output::stdout(),
             format,
-            table: Table::new(Style::stdout(), columns()),
+            table: Table::new(TerminalStyle::stdout(), columns()),
             printed: Printed::default(),
         }
     }

@@ -1,15 +1,16 @@
 //! The commands, one file each.
 
-pub mod bars;
 pub mod check;
 pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod event_line;
 pub mod events;
+pub mod format;
 pub mod generate;
 pub mod list;
 pub mod output;
+pub mod progress_bars;
 pub mod reload;
 pub mod replay;
 pub mod run;
@@ -17,7 +18,6 @@ pub mod simulate;
 pub mod status;
 pub mod terminal;
 pub mod watch;
-pub mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -157,7 +157,7 @@ impl SettingsArgs {
 
 /// Where settings come from, for commands that ask the API themselves.
 #[derive(Debug, Clone, clap::Args)]
-pub struct AskArgs {
+pub struct RequestArgs {
     /// The project at Ampersand, by name or ID; by default the first of the settings
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
@@ -167,7 +167,7 @@ pub struct AskArgs {
     config: Option<PathBuf>,
 }
 
-impl AskArgs {
+impl RequestArgs {
     /// Reads the settings, and tells on standard error what is doubtful about them.
     ///
     /// # Errors

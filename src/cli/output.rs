@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::background::Background;
-use super::terminal::Style;
+use super::terminal::TerminalStyle;
 use super::{exit, exit_code};
 use crate::core::text::{escape_json, escape_lines};
 use crate::report::log;
@@ -135,9 +135,9 @@ pub fn error(text: &str) {
 pub fn usage(error: &clap::Error) -> ExitCode {
     let is_error = error.use_stderr();
     let style = if is_error {
-        Style::stderr()
+        TerminalStyle::stderr()
     } else {
-        Style::stdout()
+        TerminalStyle::stdout()
     };
     let text = match style.colour {
         true => error.render().ansi().to_string(),

@@ -7,7 +7,7 @@ use crate::report::log::wants_colour;
 
 /// How to write for one output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
+pub struct TerminalStyle {
     /// Whether colours are wanted.
     pub colour: bool,
     /// Whether more than ASCII can be shown.
@@ -17,7 +17,7 @@ pub struct Style {
 /// A colour or weight. Only the terminal's own sixteen are used, which its owner has chosen to be legible on the
 /// background, light or dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ink {
+pub enum TextStyle {
     /// Success.
     Green,
     /// Failure.
@@ -34,7 +34,7 @@ pub enum Ink {
     Bold,
 }
 
-impl Style {
+impl TerminalStyle {
     /// The style of standard error.
     #[must_use]
     pub fn stderr() -> Self {
@@ -58,20 +58,20 @@ impl Style {
         }
     }
 
-    /// `text` in that ink, if colours are wanted.
+    /// `text` in this style, if colours are on.
     #[must_use]
-    pub fn ink(self, ink: Ink, text: &str) -> String {
+    pub fn paint(self, text_style: TextStyle, text: &str) -> String {
         if !self.colour || text.is_empty() {
             return text.to_owned();
         }
-        let code = match ink {
-            Ink::Red => 31,
-            Ink::Green => 32,
-            Ink::Yellow => 33,
-            Ink::Magenta => 35,
-            Ink::Cyan => 36,
-            Ink::Dim => 2,
-            Ink::Bold => 1,
+        let code = match text_style {
+            TextStyle::Red => 31,
+            TextStyle::Green => 32,
+            TextStyle::Yellow => 33,
+            TextStyle::Magenta => 35,
+            TextStyle::Cyan => 36,
+            TextStyle::Dim => 2,
+            TextStyle::Bold => 1,
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
@@ -120,11 +120,11 @@ mod tests {
 
     #[test]
     fn without_colour_text_stays_as_it_is() {
-        let style = |colour| Style {
+        let style = |colour| TerminalStyle {
             colour,
             unicode: true,
         };
-        assert_eq!(style(false).ink(Ink::Red, "x"), "x");
-        assert_eq!(style(true).ink(Ink::Red, "x"), "\x1b[31mx\x1b[0m");
+        assert_eq!(style(false).paint(TextStyle::Red, "x"), "x");
+        assert_eq!(style(true).paint(TextStyle::Red, "x"), "\x1b[31mx\x1b[0m");
     }
 }

@@ -1,11 +1,11 @@
 //! `backfill-watch watch`: these operations until they end, without a daemon and without a file.
 
-mod ending;
+mod event_text;
 mod ids;
 mod notices;
+mod outcome;
 mod output;
-mod picture;
-mod sentence;
+mod progress_view;
 mod session;
 
 use std::io;
@@ -16,13 +16,13 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, sleep_until};
 
-use self::ending::{End, Tally};
+use self::outcome::{End, Tally};
 use self::output::{Output, Show};
-use self::picture::picture;
+use self::progress_view::progress_view;
 use self::session::Session;
-use super::bars::FRAME;
 use super::output::notice;
-use super::{AskArgs, Failure};
+use super::progress_bars::FRAME;
+use super::{Failure, RequestArgs};
 use crate::app::{self, StopSignal};
 use crate::clock;
 use crate::config::PollSettings;
@@ -57,13 +57,13 @@ pub struct WatchArgs {
     ids: Vec<String>,
 
     #[command(flatten)]
-    ask: AskArgs,
+    ask: RequestArgs,
 
     /// Give up after this time, as in 90s, 15m or 1h 30m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 
-    /// PollSettings each operation at least this often
+    /// Poll each operation at least this often
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     interval: Option<Duration>,
 
@@ -112,8 +112,8 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     };
     let end = watching.until_end(&mut stops).await;
     let (end, tally, was_live) = watching.conclude(end, &mut stops).await;
-    let code = ending::exit_code(&end, &tally);
-    match ending::message(&end, &tally, &settings, args.timeout, !was_live) {
+    let code = outcome::exit_code(&end, &tally);
+    match outcome::message(&end, &tally, &settings, args.timeout, !was_live) {
         Some(_) if matches!(end, End::Stopped(_)) && show == Show::Nothing => {}
         Some(message) if matches!(end, End::Stopped(_)) => {
             notice(&format!("stopped: {message}"));
@@ -227,7 +227,7 @@ impl Watching {
     async fn show(&mut self) {
         self.session.refresh().await;
         self.hint();
-        self.output.draw(|| picture(&self.session));
+        self.output.draw(|| progress_view(&self.session));
     }
 
     /// Tells what has happened until the end and was not told yet; the end that then holds, where the operations

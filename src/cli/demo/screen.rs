@@ -6,33 +6,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::cli::bars::{Bars, Picture, StandardStream};
 use crate::cli::output::Background;
-use crate::cli::terminal::{Ink, Style};
+use crate::cli::progress_bars::{ProgressBars, ProgressView, StandardStream};
+use crate::cli::terminal::{TerminalStyle, TextStyle};
 use crate::core::text::escape_lines;
 
 /// The terminal, or whatever standard output is. Clones are the same.
 #[derive(Debug, Clone)]
 pub(super) struct Screen {
     /// `None` where nothing is drawn, or not any more.
-    bars: Arc<Mutex<Option<Bars>>>,
+    bars: Arc<Mutex<Option<ProgressBars>>>,
     output: Background,
-    pub(super) style: Style,
+    pub(super) style: TerminalStyle,
     gone: Arc<AtomicBool>,
 }
 
 impl Screen {
     pub(super) fn new() -> io::Result<Self> {
-        // Bars among lines that go somewhere else would be a riddle.
+        // ProgressBars among lines that go somewhere else would be a riddle.
         let bars = if io::stdout().is_terminal() {
-            Bars::new()
+            ProgressBars::new()
         } else {
             None
         };
         Ok(Self {
             bars: Arc::new(Mutex::new(bars)),
             output: Background::start()?,
-            style: Style::stdout(),
+            style: TerminalStyle::stdout(),
             gone: Arc::default(),
         })
     }
@@ -43,9 +43,9 @@ impl Screen {
     }
 
     /// Draws the bars anew, if there are any.
-    pub(super) fn draw(&self, picture: &Picture) {
+    pub(super) fn draw(&self, view: &ProgressView) {
         if let Some(bars) = self.bars().as_mut() {
-            self.mind(bars.draw(picture));
+            self.mind(bars.draw(view));
         }
     }
 
@@ -77,9 +77,9 @@ impl Screen {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// `text` in that ink, if colours are wanted.
-    pub(super) fn ink(&self, ink: Ink, text: &str) -> String {
-        self.style.ink(ink, text)
+    /// `text` in this style, if colours are on.
+    pub(super) fn paint(&self, text_style: TextStyle, text: &str) -> String {
+        self.style.paint(text_style, text)
     }
 
     fn mind(&self, shown: io::Result<()>) {
@@ -88,7 +88,7 @@ impl Screen {
         }
     }
 
-    fn bars(&self) -> MutexGuard<'_, Option<Bars>> {
+    fn bars(&self) -> MutexGuard<'_, Option<ProgressBars>> {
         self.bars.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

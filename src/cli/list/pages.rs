@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::ampersand::{ApiError, ApiKey, Client};
-use crate::cli::{output, words};
+use crate::cli::{format, output};
 use crate::clock;
 use crate::core::operation::Operation;
 use crate::core::paging::{Course, Endless};
@@ -115,7 +115,7 @@ impl<'a> Pages<'a> {
                     if !wait.is_zero() {
                         output::notice(&format!(
                             "no list yet, trying again in {}: {error}",
-                            words::time(wait)
+                            format::time(wait)
                         ));
                     }
                     tokio::time::sleep(wait).await;

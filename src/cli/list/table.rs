@@ -3,8 +3,8 @@
 use console::{measure_text_width, truncate_str};
 use jiff::Timestamp;
 
-use crate::cli::terminal::{Ink, Style};
-use crate::cli::words;
+use crate::cli::format;
+use crate::cli::terminal::{TerminalStyle, TextStyle};
 use crate::clock;
 use crate::core::operation::{Operation, Status};
 use crate::core::text::one_line;
@@ -21,7 +21,7 @@ const MAX_RESULT: usize = 200;
 /// The rows that are not printed yet, and what was learned from those before.
 #[derive(Debug)]
 pub(super) struct Table {
-    style: Style,
+    style: TerminalStyle,
     /// Where lines end; `None` for nowhere.
     columns: Option<usize>,
     rows: Vec<[String; COLUMNS]>,
@@ -32,7 +32,7 @@ pub(super) struct Table {
 
 impl Table {
     /// A table whose lines end where a terminal of `columns` does.
-    pub(super) fn new(style: Style, columns: Option<usize>) -> Self {
+    pub(super) fn new(style: TerminalStyle, columns: Option<usize>) -> Self {
         Self {
             style,
             columns,
@@ -55,15 +55,15 @@ impl Table {
             .map(|objects| one_line(&objects.join(","), MAX_CELL));
         let progress = metadata.and_then(|metadata| metadata.progress.as_ref());
         let records = progress.and_then(|progress| {
-            let processed = words::count(progress.records_processed?);
+            let processed = format::count(progress.records_processed?);
             Some(match progress.records_estimated_total {
-                Some(total) => format!("{processed}/{}", words::count(total)),
+                Some(total) => format!("{processed}/{}", format::count(total)),
                 None => processed,
             })
         });
         let created = operation
             .create_time
-            .map(|created| format!("{} ago", words::time(clock::between(created, now))));
+            .map(|created| format!("{} ago", format::time(clock::between(created, now))));
         self.rows.push([
             one_line(&operation.id, MAX_CELL),
             objects.unwrap_or_default(),
@@ -92,13 +92,13 @@ impl Table {
         let mut text = String::new();
         if !std::mem::replace(&mut self.has_header, true) {
             text = cut(line(&HEADER.map(str::to_owned), &self.widths, |_, cell| {
-                self.style.ink(Ink::Bold, cell)
+                self.style.paint(TextStyle::Bold, cell)
             }));
         }
         for row in &rows {
-            let ink = ink(&row[STATUS]);
-            text.push_str(&cut(line(row, &self.widths, |column, cell| match ink {
-                Some(ink) if column == STATUS => self.style.ink(ink, cell),
+            let text_style = text_style(&row[STATUS]);
+            text.push_str(&cut(line(row, &self.widths, |column, cell| match text_style {
+                Some(text_style) if column == STATUS => self.style.paint(text_style, cell),
                 _ => cell.to_owned(),
             })));
         }
@@ -125,11 +125,11 @@ fn line(
     line
 }
 
-fn ink(status: &str) -> Option<Ink> {
+fn text_style(status: &str) -> Option<TextStyle> {
     match Status::from(status.to_owned()) {
-        Status::InProgress => Some(Ink::Cyan),
-        Status::Success => Some(Ink::Green),
-        Status::Failure => Some(Ink::Red),
+        Status::InProgress => Some(TextStyle::Cyan),
+        Status::Success => Some(TextStyle::Green),
+        Status::Failure => Some(TextStyle::Red),
         Status::Other(_) => None,
     }
 }
@@ -150,7 +150,7 @@ mod tests {
             }
             Operation::parse(&json.to_string(), now).unwrap()
         };
-        let plain = Style {
+        let plain = TerminalStyle {
             colour: false,
             unicode: true,
         };

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cli::words;
+use crate::cli::format;
 use crate::clock;
 
 /// A paragraph for each entry; nothing when all is well.
@@ -16,7 +16,7 @@ pub(super) fn render(entries: &[Value], now: Timestamp) -> String {
         let message = member("message").unwrap_or_default();
         let since = member("since").and_then(|since| since.parse::<Timestamp>().ok());
         let since = since.map_or_else(String::new, |since| {
-            format!(" (for {})", words::time(clock::between(since, now)))
+            format!(" (for {})", format::time(clock::between(since, now)))
         });
         text.push_str(&format!("{severity:<8} {whose}{message}{since}\n"));
         if let Some(action) = member("action") {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cli::words;
+use crate::cli::format;
 use crate::clock;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
@@ -79,7 +79,7 @@ fn cells(operation: &Value, now: Timestamp) -> Vec<String> {
         member("project"),
         member("phase"),
         progress_words(progress),
-        rate.map(words::rate).unwrap_or_default(),
+        rate.map(format::rate).unwrap_or_default(),
         if is_running {
             end_words(progress, now)
         } else {
@@ -94,8 +94,8 @@ fn progress_words(progress: &Value) -> String {
         return String::new();
     };
     let count = match progress["recordsEstimatedTotal"].as_u64() {
-        Some(total) => format!("{} of {}", words::count(processed), words::count(total)),
-        None => words::count(processed),
+        Some(total) => format!("{} of {}", format::count(processed), format::count(total)),
+        None => format::count(processed),
     };
     match progress["percent"].as_f64() {
         Some(percent) => format!("{percent:>5.1}%  {count}"),
@@ -108,7 +108,7 @@ fn end_words(progress: &Value, now: Timestamp) -> String {
         .as_str()
         .and_then(|text| text.parse().ok());
     match end {
-        Some(end) if end > now => format!("in {}", words::time(clock::between(now, end))),
+        Some(end) if end > now => format!("in {}", format::time(clock::between(now, end))),
         Some(_) => "any moment".to_owned(),
         None => String::new(),
     }
@@ -127,7 +127,7 @@ fn summary(operations: &[Value]) -> String {
         .collect();
     format!(
         "\n{}: {}\n",
-        words::operations(operations.len()),
+        format::operations(operations.len()),
         counts.join(", ")
     )
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::board::{ApiView, FailedPolls, ProjectView, WatchView};
-use crate::cli::words;
+use crate::cli::format;
 use crate::core::watch_list::WatchKey;
 
 /// This many failed polls in a row are an outage; before any answer the first counts at once.
@@ -71,12 +71,12 @@ pub(super) fn current(projects: &[ProjectView], now: Instant) -> Vec<(Arc<str>, 
         let text = match (outage(api), &api.pause) {
             (Some(failing), _) => format!(
                 "{whose}no answer for {}, trying again: {}",
-                words::time(now - failing.since),
+                format::time(now - failing.since),
                 trouble(api)
             ),
             (None, Some(pause)) if pause.until > now => format!(
                 "{whose}the API asks to wait, going on in {}: {}",
-                words::time(pause.until - now),
+                format::time(pause.until - now),
                 pause.reason
             ),
             (None, _) => return None,

@@ -5,11 +5,11 @@ use std::io::{self, IsTerminal as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::sentence::{logs, sentence};
-use crate::cli::bars::{Bars, Picture, StandardStream};
+use super::event_text::{logs, sentence};
 use crate::cli::event_line::event_line;
 use crate::cli::output::notice;
-use crate::cli::terminal::Style;
+use crate::cli::progress_bars::{ProgressBars, ProgressView, StandardStream};
+use crate::cli::terminal::TerminalStyle;
 use crate::core::event::Event;
 use crate::core::text::{escape_json, escape_lines};
 
@@ -31,7 +31,7 @@ pub(super) enum Show {
 #[derive(Debug)]
 pub(super) struct Output {
     show: Show,
-    bars: Option<Bars>,
+    bars: Option<ProgressBars>,
     /// Standard output, unless the lines that stay above the bars go there.
     lines: Option<Lines>,
 }
@@ -43,7 +43,7 @@ impl Output {
             Show::Nothing => None,
             // Two kinds of output on one terminal would tear each other.
             Show::Json if to_terminal => None,
-            Show::Json | Show::Usual => Bars::new(),
+            Show::Json | Show::Usual => ProgressBars::new(),
         };
         let lines = match show {
             Show::Nothing => None,
@@ -65,8 +65,8 @@ impl Output {
     pub(super) async fn tell(&mut self, event: &Event) -> Result<(), Closed> {
         if let Some(bars) = &mut self.bars {
             let (stream, style) = match self.lines {
-                Some(_) => (StandardStream::Stderr, Style::stderr()),
-                None => (StandardStream::Stdout, Style::stdout()),
+                Some(_) => (StandardStream::Stderr, TerminalStyle::stderr()),
+                None => (StandardStream::Stdout, TerminalStyle::stdout()),
             };
             if let Some(text) = sentence(event, style)
                 && let Err(error) = bars.print(stream, &text)
@@ -85,10 +85,10 @@ impl Output {
     }
 
     /// Draws the bars, if there are any.
-    pub(super) fn draw(&mut self, picture: impl FnOnce() -> Picture) {
+    pub(super) fn draw(&mut self, view: impl FnOnce() -> ProgressView) {
         if let Some(bars) = &mut self.bars {
             // A terminal that is gone is nobody's any more; results still have their own way.
-            let _ = bars.draw(&picture());
+            let _ = bars.draw(&view());
         }
     }
 
@@ -177,7 +177,7 @@ fn plain(event: &Event) -> String {
     let mut text = event_line(event.time, event.event_type, &data);
     text.push('\n');
     if let Some(data) = event.data.operation() {
-        let style = Style {
+        let style = TerminalStyle {
             colour: false,
             unicode: true,
         };

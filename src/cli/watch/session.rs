@@ -8,7 +8,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::notices::{self, Notices};
-use super::picture::short_ids;
+use super::progress_view::short_ids;
 use crate::ampersand::ApiFetch;
 use crate::app::{self, Daemon, Parts, Secrets};
 use crate::board::{Board, ProjectView, WatchFilter, WatchView};

@@ -9,9 +9,9 @@ use crate::cli::daemon::{Daemon, DaemonArgs, problem_lines};
 use crate::core::key_verdict::KeyVerdict;
 
 /// The daemon's answer.
-pub(super) struct Asked(Value);
+pub(super) struct DaemonCheck(Value);
 
-impl Asked {
+impl DaemonCheck {
     /// Asks the daemon; with `live` it asks the API, too. `file` is the settings file that is checked.
     pub(super) async fn ask(daemon: &DaemonArgs, live: bool, file: &Path) -> anyhow::Result<Self> {
         let daemon = Daemon::by_socket(daemon).await?;
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_the_daemon_says_is_read() {
-        let asked = Asked(serde_json::json!({
+        let asked = DaemonCheck(serde_json::json!({
             "errors": [{"key": "k", "detail": "is odd", "help": ""}],
             "watchList": {"path": "/l", "problem": "gone", "rejectedLines": 3,
                 "rejected": [{"line": 2, "column": 1, "detail": "no ID"}]},

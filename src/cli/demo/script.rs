@@ -8,7 +8,7 @@ use crate::simulator::{
 };
 
 /// One backfill of the demo.
-pub(super) struct Part {
+pub(super) struct Backfill {
     pub(super) customer: &'static str,
     object: &'static str,
     seconds: u64,
@@ -20,7 +20,7 @@ pub(super) struct Part {
     pub(super) role: &'static str,
 }
 
-impl Part {
+impl Backfill {
     pub(super) fn id(&self) -> String {
         format!("{}-{}", self.customer, self.object)
     }
@@ -53,8 +53,8 @@ impl Part {
 }
 
 /// All backfills, in the order of their IDs.
-pub(super) fn parts() -> Vec<Part> {
-    let part = |customer, object, seconds, total, role| Part {
+pub(super) fn parts() -> Vec<Backfill> {
+    let part = |customer, object, seconds, total, role| Backfill {
         customer,
         object,
         seconds,
@@ -66,7 +66,7 @@ pub(super) fn parts() -> Vec<Part> {
     };
     vec![
         part("acme", "contact", 7, 2_400, "a quick success"),
-        Part {
+        Backfill {
             curve: CountCurve::SlowFirst,
             ..part(
                 "borealis",
@@ -76,7 +76,7 @@ pub(super) fn parts() -> Vec<Part> {
                 "slow at first: the estimated end moves",
             )
         },
-        Part {
+        Backfill {
             estimate: SimulatedEstimate::Missing,
             ..part(
                 "cobalt",
@@ -86,7 +86,7 @@ pub(super) fn parts() -> Vec<Part> {
                 "no estimate: a count and a rate, no percent",
             )
         },
-        Part {
+        Backfill {
             curve: CountCurve::Stall,
             ..part(
                 "dunes",
@@ -96,7 +96,7 @@ pub(super) fn parts() -> Vec<Part> {
                 "stands still for a while, then goes on",
             )
         },
-        Part {
+        Backfill {
             curve: CountCurve::Restart,
             ..part(
                 "ember",
@@ -106,11 +106,11 @@ pub(super) fn parts() -> Vec<Part> {
                 "retried by the platform: counts from zero",
             )
         },
-        Part {
+        Backfill {
             outcome: SimulatedOutcome::Failure,
             ..part("fjord", "invoice", 15, 6_000, "fails, with the reason")
         },
-        Part {
+        Backfill {
             estimate: SimulatedEstimate::Wrong(0.6),
             ..part(
                 "gale",
@@ -127,7 +127,7 @@ pub(super) fn parts() -> Vec<Part> {
 pub(super) const LATECOMER: &str = "gale";
 
 /// Something that happens on the way.
-pub(super) enum Turn {
+pub(super) enum ScriptedStep {
     /// The latecomer is added to the watch list.
     Add,
     /// The API answers the next polls so.
@@ -135,18 +135,18 @@ pub(super) enum Turn {
 }
 
 /// What happens when, counted from the start.
-pub(super) fn turns() -> Vec<(Duration, Turn)> {
+pub(super) fn turns() -> Vec<(Duration, ScriptedStep)> {
     let bad_gateway = SimulatedReply::Status(502, RetryAfter::Absent);
     let slow_down = SimulatedReply::Status(429, RetryAfter::Seconds(Duration::from_secs(2)));
     vec![
         (
             Duration::from_secs(4),
-            Turn::Mishap(vec![bad_gateway; 4], "502 to four polls; each is tried again"),
+            ScriptedStep::Mishap(vec![bad_gateway; 4], "502 to four polls; each is tried again"),
         ),
-        (Duration::from_secs(8), Turn::Add),
+        (Duration::from_secs(8), ScriptedStep::Add),
         (
             Duration::from_secs(20),
-            Turn::Mishap(vec![slow_down], "429, Retry-After: 2; the project's polls wait"),
+            ScriptedStep::Mishap(vec![slow_down], "429, Retry-After: 2; the project's polls wait"),
         ),
     ]
 }
@@ -162,7 +162,7 @@ mod tests {
         for part in &parts {
             assert!(joined + Duration::from_secs(part.seconds) < Duration::from_secs(55));
         }
-        assert!(parts.is_sorted_by_key(Part::id));
+        assert!(parts.is_sorted_by_key(Backfill::id));
         assert!(parts.iter().any(|part| part.customer == LATECOMER));
     }
 }

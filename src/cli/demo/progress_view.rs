@@ -3,24 +3,24 @@
 use std::time::Duration;
 
 use crate::board::WatchView;
-use crate::cli::bars::{Bar, Picture};
+use crate::cli::progress_bars::{ProgressBar, ProgressView};
 use crate::clock;
 
 /// The watches as they stand, over or not.
-pub(super) fn picture(watches: &[WatchView]) -> Picture {
-    Picture {
+pub(super) fn progress_view(watches: &[WatchView]) -> ProgressView {
+    ProgressView {
         bars: watches.iter().map(bar).collect(),
-        ..Picture::default()
+        ..ProgressView::default()
     }
 }
 
-fn bar(view: &WatchView) -> Bar {
+fn bar(view: &WatchView) -> ProgressBar {
     let now = clock::wall();
     let WatchView { key, labels, watch } = view;
     // As of the last poll: the estimate comes nearer while nothing is polled.
     let data = watch.data(key, labels, watch.last_poll().unwrap_or(now));
     let progress = data.progress.as_ref();
-    Bar {
+    ProgressBar {
         // The demo's IDs are names, and short.
         name: key.operation.replace('-', " "),
         phase: watch.phase(),

@@ -4,13 +4,13 @@ use console::measure_text_width;
 
 use super::*;
 
-const PLAIN: Style = Style {
+const PLAIN: TerminalStyle = TerminalStyle {
     colour: false,
     unicode: true,
 };
 
-fn bar(name: &str, phase: Phase, percent: Option<f64>) -> Bar {
-    Bar {
+fn bar(name: &str, phase: Phase, percent: Option<f64>) -> ProgressBar {
+    ProgressBar {
         name: name.to_owned(),
         phase,
         processed: Some(2_115),
@@ -22,25 +22,25 @@ fn bar(name: &str, phase: Phase, percent: Option<f64>) -> Bar {
     }
 }
 
-fn running(name: &str) -> Bar {
+fn running(name: &str) -> ProgressBar {
     bar(name, Phase::Running, Some(42.3))
 }
 
-fn drawn(picture: &Picture, width: usize, height: usize) -> Vec<String> {
-    lines(picture, width, height, PLAIN, 1)
+fn drawn(view: &ProgressView, width: usize, height: usize) -> Vec<String> {
+    lines(view, width, height, PLAIN, 1)
 }
 
-fn of(bars: Vec<Bar>) -> Picture {
-    Picture {
+fn of(bars: Vec<ProgressBar>) -> ProgressView {
+    ProgressView {
         bars,
-        ..Picture::default()
+        ..ProgressView::default()
     }
 }
 
 #[test]
 fn a_bar_tells_as_much_as_there_is_room_for() {
-    let picture = of(vec![running("contact 3efc0f0f")]);
-    let line = |width| drawn(&picture, width, 24).remove(0);
+    let view = of(vec![running("contact 3efc0f0f")]);
+    let line = |width| drawn(&view, width, 24).remove(0);
     assert_eq!(
         line(100),
         "⠙ contact 3efc0f0f ━━━━━━━━━━━━╸───────────────── 42.3% 2,115/5,000 41.7/s 1m 09s left"
@@ -62,17 +62,17 @@ fn a_bar_tells_as_much_as_there_is_room_for() {
 fn no_line_is_as_wide_as_the_terminal_however_narrow() {
     let mut odd = running("連絡先 3efc0f0f\x1b[31m\n");
     odd.trouble = Some("no answer from 連絡先 ".repeat(20));
-    let picture = Picture {
+    let view = ProgressView {
         notices: vec!["連絡先".repeat(60)],
         bars: vec![odd, running("a"), bar("b", Phase::Pending, None)],
         others: BTreeMap::from([(Phase::Failed, 7)]),
     };
-    for style in [true, false].map(|colour| Style {
+    for style in [true, false].map(|colour| TerminalStyle {
         colour,
         unicode: colour,
     }) {
         for width in 1..120 {
-            for line in lines(&picture, width, 24, style, width) {
+            for line in lines(&view, width, 24, style, width) {
                 assert!(measure_text_width(&line) < width, "{width}: {line:?}");
                 assert!(!line.contains(['\n', '\r']), "{line:?}");
             }
@@ -82,8 +82,8 @@ fn no_line_is_as_wide_as_the_terminal_however_narrow() {
 
 #[test]
 fn without_an_estimate_a_piece_runs_to_and_fro() {
-    let picture = of(vec![bar("contact", Phase::Running, None)]);
-    let at = |frame| lines(&picture, 60, 24, PLAIN, frame).remove(0);
+    let view = of(vec![bar("contact", Phase::Running, None)]);
+    let at = |frame| lines(&view, 60, 24, PLAIN, frame).remove(0);
     assert_eq!(at(0), "⠋ contact ━━━━━━━─────────────────────── 2,115 41.7/s");
     assert_eq!(at(23), "⠸ contact ───────────────────────━━━━━━━ 2,115 41.7/s");
     assert_eq!(at(45), "⠴ contact ─━━━━━━━────────────────────── 2,115 41.7/s");
@@ -105,18 +105,18 @@ fn trouble_takes_the_place_of_what_is_stale() {
 
 #[test]
 fn where_not_all_fit_those_that_need_eyes_come_first() {
-    let mut bars: Vec<Bar> = (0..60)
+    let mut bars: Vec<ProgressBar> = (0..60)
         .map(|n| bar(&format!("op-{n:02}"), Phase::Running, Some(f64::from(n))))
         .collect();
     bars[3].phase = Phase::Stalled;
     bars[5].trouble = Some("reset".to_owned());
     bars[59].phase = Phase::Pending;
-    let picture = Picture {
+    let view = ProgressView {
         notices: Vec::new(),
         bars,
         others: BTreeMap::from([(Phase::Succeeded, 4), (Phase::Failed, 1)]),
     };
-    let lines = drawn(&picture, 80, 8);
+    let lines = drawn(&view, 80, 8);
     assert_eq!(lines.len(), 7, "one row is the cursor's");
     let shown: Vec<String> = lines[..6]
         .iter()
@@ -131,13 +131,13 @@ fn where_not_all_fit_those_that_need_eyes_come_first() {
 
 #[test]
 fn tiny_terminals_are_no_trouble() {
-    let picture = Picture {
+    let view = ProgressView {
         notices: vec!["n".to_owned()],
         bars: (0..9).map(|n| running(&n.to_string())).collect(),
         others: BTreeMap::new(),
     };
     for height in 0..6 {
-        assert!(drawn(&picture, 80, height).len() <= height.saturating_sub(1));
+        assert!(drawn(&view, 80, height).len() <= height.saturating_sub(1));
     }
-    assert_eq!(drawn(&Picture::default(), 80, 24), Vec::<String>::new());
+    assert_eq!(drawn(&ProgressView::default(), 80, 24), Vec::<String>::new());
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use super::picture::bar;
+use super::progress_view::bar;
 use super::session::Session;
 use crate::app::StopSignal;
-use crate::cli::bars::Bar;
-use crate::cli::{exit, words};
+use crate::cli::progress_bars::ProgressBar;
+use crate::cli::{exit, format};
 use crate::config::Settings;
 use crate::core::event::{Event, EventData, EventType};
 use crate::core::phase::Phase;
@@ -143,18 +143,18 @@ impl Tally {
             .iter()
             .map(|(phase, count)| format!("{count} {phase}"))
             .collect();
-        format!("{}: {}", words::operations(self.total()), parts.join(", "))
+        format!("{}: {}", format::operations(self.total()), parts.join(", "))
     }
 }
 
 /// Where one operation stands.
-fn standing(operation: &str, bar: &Bar) -> String {
+fn standing(operation: &str, bar: &ProgressBar) -> String {
     let mut line = format!("  {operation}  {}", bar.phase);
     if let Some(percent) = bar.percent {
         line.push_str(&format!("  {percent:.1}%"));
     }
     if let Some(processed) = bar.processed {
-        line.push_str(&format!("  {} records", words::count(processed)));
+        line.push_str(&format!("  {} records", format::count(processed)));
     }
     if let Some(trouble) = &bar.trouble {
         line.push_str(&format!("  ({trouble})"));

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::screen::Screen;
-use crate::cli::terminal::Ink;
-use crate::cli::words::count;
+use crate::cli::format::count;
+use crate::cli::terminal::TextStyle;
 use crate::core::event::EventType;
 use crate::core::text::one_line;
 
@@ -16,8 +16,8 @@ pub(super) fn line(screen: &Screen, event_type: EventType, body: &Value) -> Stri
         _ => text(&data["operationId"]),
     };
     let kind = format!("{:<19}", event_type.as_str());
-    let kind = match ink(event_type) {
-        Some(ink) => screen.ink(ink, &kind),
+    let kind = match text_style(event_type) {
+        Some(text_style) => screen.paint(text_style, &kind),
         None => kind,
     };
     format!("{kind} {name:<16} {}", detail(event_type, data))
@@ -25,17 +25,17 @@ pub(super) fn line(screen: &Screen, event_type: EventType, body: &Value) -> Stri
         .to_owned()
 }
 
-fn ink(event_type: EventType) -> Option<Ink> {
+fn text_style(event_type: EventType) -> Option<TextStyle> {
     match event_type {
-        EventType::Succeeded => Some(Ink::Green),
+        EventType::Succeeded => Some(TextStyle::Green),
         EventType::Stalled | EventType::Retried | EventType::Unreachable | EventType::Expired => {
-            Some(Ink::Yellow)
+            Some(TextStyle::Yellow)
         }
         EventType::Failed
         | EventType::Ended
         | EventType::Gone
         | EventType::ApiUnreachable
-        | EventType::CredentialsRejected => Some(Ink::Red),
+        | EventType::CredentialsRejected => Some(TextStyle::Red),
         EventType::Started
         | EventType::Progress
         | EventType::Resumed

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use console::{measure_text_width, truncate_str};
 
-use super::super::terminal::{Ink, Style};
-use super::super::words;
-use super::Bar;
+use super::super::format;
+use super::super::terminal::{TerminalStyle, TextStyle};
+use super::ProgressBar;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
 
@@ -30,7 +30,7 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    pub(super) fn of(bar: &Bar) -> Self {
+    pub(super) fn of(bar: &ProgressBar) -> Self {
         let records = |write: fn(u64) -> String| match (bar.processed, bar.total) {
             (Some(processed), Some(total)) => format!("{}/{}", write(processed), write(total)),
             (Some(processed), None) => write(processed),
@@ -39,7 +39,7 @@ impl Cells {
         let runs = bar.phase == Phase::Running;
         let left = bar.left.filter(|_| runs);
         let soon = left.is_some_and(|left| left < Duration::from_millis(500));
-        let left = left.filter(|_| !soon).map(words::time);
+        let left = left.filter(|_| !soon).map(format::time);
         let phase = |phase: Phase| match phase {
             Phase::Running if soon => "soon".to_owned(),
             Phase::Running => String::new(),
@@ -52,12 +52,12 @@ impl Cells {
                 .percent
                 .map(|percent| format!("{percent:.1}%"))
                 .unwrap_or_default(),
-            count: records(words::count),
-            short_count: records(words::short_count),
+            count: records(format::count),
+            short_count: records(format::short_count),
             rate: bar
                 .per_second
                 .filter(|_| runs)
-                .map(words::rate)
+                .map(format::rate)
                 .unwrap_or_default(),
             state: left
                 .as_ref()
@@ -145,11 +145,15 @@ impl Columns {
     }
 
     /// The row of `bar`, in at most the width that was given. `frame` moves what moves.
-    pub(super) fn row(&self, bar: &Bar, cells: &Cells, style: Style, frame: usize) -> String {
-        let ink = ink(bar.phase);
+    pub(super) fn row(&self, bar: &ProgressBar, cells: &Cells, style: TerminalStyle, frame: usize) -> String {
+        let text_style = phase_style(bar.phase);
         let troubled = bar.trouble.as_deref().filter(|_| !bar.phase.is_over());
-        let mark_ink = if troubled.is_some() { Ink::Yellow } else { ink };
-        let mut row = style.ink(mark_ink, mark(bar.phase, troubled.is_some(), style, frame));
+        let mark_style = if troubled.is_some() {
+            TextStyle::Yellow
+        } else {
+            text_style
+        };
+        let mut row = style.paint(mark_style, mark(bar.phase, troubled.is_some(), style, frame));
         row.push(' ');
         row.push_str(&name(&cells.name, self.name, style));
         if self.bar > 0 {
@@ -164,7 +168,7 @@ impl Columns {
             let room = self.width.saturating_sub(measure(&row) + 1);
             let trouble = one_line(trouble, 500);
             row.push(' ');
-            row.push_str(&style.ink(Ink::Yellow, &cut(&trouble, room, style)));
+            row.push_str(&style.paint(TextStyle::Yellow, &cut(&trouble, room, style)));
             return row;
         }
         let (count, state) = (
@@ -191,15 +195,15 @@ impl Columns {
             row.push_str(&if bar.phase == Phase::Running {
                 state
             } else {
-                style.ink(ink, &state)
+                style.paint(text_style, &state)
             });
         }
         row
     }
 
     /// The bar itself: filled as far as the operation is, or without an estimate a piece that runs to and fro.
-    fn gauge(&self, bar: &Bar, style: Style, frame: usize) -> String {
-        let ink = ink(bar.phase);
+    fn gauge(&self, bar: &ProgressBar, style: TerminalStyle, frame: usize) -> String {
+        let text_style = phase_style(bar.phase);
         let (full, half, empty) = if style.unicode {
             ("━", "╸", "─")
         } else {
@@ -211,7 +215,7 @@ impl Columns {
         };
         let Some(percent) = percent else {
             if bar.phase != Phase::Running || bar.processed.is_none() {
-                return style.ink(Ink::Dim, &empty.repeat(self.bar));
+                return style.paint(TextStyle::Dim, &empty.repeat(self.bar));
             }
             let piece = (self.bar / 4).max(1);
             let way = self.bar - piece;
@@ -219,9 +223,9 @@ impl Columns {
             let before = if step <= way { step } else { way * 2 - step };
             return format!(
                 "{}{}{}",
-                style.ink(Ink::Dim, &empty.repeat(before)),
-                style.ink(ink, &full.repeat(piece)),
-                style.ink(Ink::Dim, &empty.repeat(way - before)),
+                style.paint(TextStyle::Dim, &empty.repeat(before)),
+                style.paint(text_style, &full.repeat(piece)),
+                style.paint(TextStyle::Dim, &empty.repeat(way - before)),
             );
         };
         // Counted in halves, rounded down: a full bar is a finished one.
@@ -231,26 +235,26 @@ impl Columns {
         done.push_str(&half.repeat(odd));
         format!(
             "{}{}",
-            style.ink(ink, &done),
-            style.ink(Ink::Dim, &empty.repeat(self.bar - filled - odd))
+            style.paint(text_style, &done),
+            style.paint(TextStyle::Dim, &empty.repeat(self.bar - filled - odd))
         )
     }
 }
 
 /// The colour of a phase.
-pub(in crate::cli) fn ink(phase: Phase) -> Ink {
+pub(in crate::cli) fn phase_style(phase: Phase) -> TextStyle {
     match phase {
-        Phase::Pending => Ink::Dim,
-        Phase::Running => Ink::Cyan,
-        Phase::Stalled => Ink::Yellow,
-        Phase::Succeeded => Ink::Green,
-        Phase::Failed | Phase::Gone => Ink::Red,
-        Phase::Ended | Phase::Expired => Ink::Magenta,
+        Phase::Pending => TextStyle::Dim,
+        Phase::Running => TextStyle::Cyan,
+        Phase::Stalled => TextStyle::Yellow,
+        Phase::Succeeded => TextStyle::Green,
+        Phase::Failed | Phase::Gone => TextStyle::Red,
+        Phase::Ended | Phase::Expired => TextStyle::Magenta,
     }
 }
 
 /// The sign of a phase; that of a running operation moves.
-fn mark(phase: Phase, troubled: bool, style: Style, frame: usize) -> &'static str {
+fn mark(phase: Phase, troubled: bool, style: TerminalStyle, frame: usize) -> &'static str {
     const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
     const ASCII_SPINNER: [&str; 4] = ["|", "/", "-", "\\"];
     match phase {
@@ -262,7 +266,7 @@ fn mark(phase: Phase, troubled: bool, style: Style, frame: usize) -> &'static st
 }
 
 /// The sign of a phase in lines that stay.
-pub(in crate::cli) fn sign(phase: Phase, style: Style) -> &'static str {
+pub(in crate::cli) fn sign(phase: Phase, style: TerminalStyle) -> &'static str {
     match (phase, style.unicode) {
         (Phase::Pending, true) => "·",
         (Phase::Pending, false) => ".",
@@ -282,13 +286,13 @@ fn measure(text: &str) -> usize {
 }
 
 /// `text` in at most `width` columns.
-pub(super) fn cut(text: &str, width: usize, style: Style) -> String {
+pub(super) fn cut(text: &str, width: usize, style: TerminalStyle) -> String {
     let tail = if style.unicode { "…" } else { "~" };
     truncate_str(text, width, tail).into_owned()
 }
 
 /// A name in exactly `width` columns. What tells operations apart comes last, so the words before it are cut first.
-fn name(text: &str, width: usize, style: Style) -> String {
+fn name(text: &str, width: usize, style: TerminalStyle) -> String {
     /// Less of a word says nothing.
     const LEAST: usize = 4;
     let over = measure(text).saturating_sub(width);

@@ -1,6 +1,6 @@
 //! Live bars on a terminal, one for each operation, drawn over and over at the bottom of what is written.
 //!
-//! Whoever uses it draws a [`Picture`] now and then, and prints whatever is to stay above the bars. It goes to
+//! Whoever uses it draws a [`ProgressView`] now and then, and prints whatever is to stay above the bars. It goes to
 //! standard error, so that standard output stays free for results.
 //!
 //! indicatif was rejected: it fills each line to the terminal's edge and leaves the cursor behind the last bar, so
@@ -19,9 +19,9 @@ use std::time::Duration;
 use console::Term;
 
 use self::canvas::Canvas;
-pub(super) use self::row::{ink, sign};
+pub(super) use self::row::{phase_style, sign};
 use super::output::Background;
-use super::terminal::{self, Style};
+use super::terminal::{self, TerminalStyle};
 use crate::core::phase::Phase;
 use crate::core::text::escape_lines;
 pub use crate::stdio::StandardStream;
@@ -31,7 +31,7 @@ pub const FRAME: Duration = Duration::from_millis(120);
 
 /// One operation, as its bar shows it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Bar {
+pub struct ProgressBar {
     /// What it is called: objects, and enough of the ID.
     pub name: String,
     /// Where it stands.
@@ -52,11 +52,11 @@ pub struct Bar {
 
 /// All that is shown at a time.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Picture {
+pub struct ProgressView {
     /// What concerns more than one operation, such as an outage of the API.
     pub notices: Vec<String>,
     /// The operations with a bar, in an order that stays the same.
-    pub bars: Vec<Bar>,
+    pub bars: Vec<ProgressBar>,
     /// How many operations without a bar are in which phase: they only count in the summary.
     pub others: BTreeMap<Phase, usize>,
 }
@@ -66,16 +66,16 @@ pub struct Picture {
 /// The cursor always ends in the line below them, visible, so that however the process ends, nothing has to be put
 /// back in order.
 #[derive(Debug)]
-pub struct Bars {
+pub struct ProgressBars {
     canvas: Arc<Mutex<Canvas>>,
     output: Background,
     terminal: Term,
-    style: Style,
+    style: TerminalStyle,
     frame: usize,
 }
 
-impl Bars {
-    /// Bars on standard error; `None` where nothing can be drawn over.
+impl ProgressBars {
+    /// ProgressBars on standard error; `None` where nothing can be drawn over.
     #[must_use]
     pub fn new() -> Option<Self> {
         if !terminal::is_drawable() {
@@ -88,7 +88,7 @@ impl Bars {
             canvas,
             output,
             terminal: Term::stderr(),
-            style: Style::stderr(),
+            style: TerminalStyle::stderr(),
             frame: 0,
         })
     }
@@ -97,14 +97,14 @@ impl Bars {
     ///
     /// # Errors
     /// When the terminal is gone.
-    pub fn draw(&mut self, picture: &Picture) -> io::Result<()> {
+    pub fn draw(&mut self, view: &ProgressView) -> io::Result<()> {
         // A terminal that is stopped or slow is drawn on when it has shown everything.
         if !self.output.is_idle() {
             return Ok(());
         }
         let (height, width) = self.size();
         self.frame = self.frame.wrapping_add(1);
-        let lines = layout::lines(picture, width, height, self.style, self.frame);
+        let lines = layout::lines(view, width, height, self.style, self.frame);
         let frame = lock(&self.canvas).frame(lines, width);
         self.output.print(StandardStream::Stderr, &frame)
     }

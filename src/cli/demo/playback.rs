@@ -10,26 +10,26 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::cast::{self, LATECOMER, Part, Turn};
 use super::folder::Folder;
 use super::screen::Screen;
-use super::{lines, picture};
+use super::script::{self, Backfill, LATECOMER, ScriptedStep};
+use super::{event_text, progress_view};
 use crate::board::{Board, WatchFilter, WatchView};
-use crate::cli::terminal::Ink;
+use crate::cli::terminal::TextStyle;
 use crate::clock;
 use crate::core::event::EventType;
 use crate::simulator::{Callback, Simulator};
 
 /// The callbacks that came in.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Seen {
+pub(super) struct CallbackCounts {
     pub(super) verified: usize,
     /// Those that were not signed as they should be.
     pub(super) refused: usize,
 }
 
 /// The demo while it runs.
-pub(super) struct Show<'a> {
+pub(super) struct Playback<'a> {
     screen: Screen,
     board: Arc<Board>,
     /// The watches as they were when the board was read last, in the order of their IDs.
@@ -38,11 +38,11 @@ pub(super) struct Show<'a> {
     simulator: &'a Simulator,
     folder: &'a Folder,
     pub(super) start: Instant,
-    turns: VecDeque<(Duration, Turn)>,
-    seen: Seen,
+    turns: VecDeque<(Duration, ScriptedStep)>,
+    seen: CallbackCounts,
 }
 
-impl<'a> Show<'a> {
+impl<'a> Playback<'a> {
     pub(super) fn new(
         screen: Screen,
         board: Arc<Board>,
@@ -58,8 +58,8 @@ impl<'a> Show<'a> {
             simulator,
             folder,
             start: clock::instant(),
-            turns: cast::turns().into(),
-            seen: Seen::default(),
+            turns: script::turns().into(),
+            seen: CallbackCounts::default(),
         }
     }
 
@@ -80,28 +80,28 @@ impl<'a> Show<'a> {
         {
             self.watches = watches;
         }
-        self.screen.draw(&picture::picture(&self.watches));
+        self.screen.draw(&progress_view::progress_view(&self.watches));
         Ok(())
     }
 
-    fn take(&self, turn: Turn) -> anyhow::Result<()> {
+    fn take(&self, turn: ScriptedStep) -> anyhow::Result<()> {
         match turn {
-            Turn::Mishap(replies, words) => {
+            ScriptedStep::Mishap(replies, words) => {
                 self.simulator.faults().script_all(replies);
                 self.say(
                     " ",
                     &format!(
                         "{} {words}",
                         self.screen
-                            .ink(Ink::Magenta, &format!("{:<19}", "the API answers"))
+                            .paint(TextStyle::Magenta, &format!("{:<19}", "the API answers"))
                     ),
                 );
             }
-            Turn::Add => {
-                let line: String = cast::parts()
+            ScriptedStep::Add => {
+                let line: String = script::parts()
                     .iter()
                     .filter(|part| part.customer == LATECOMER)
-                    .map(Part::line)
+                    .map(Backfill::line)
                     .collect();
                 let path = self.folder.path().join("watch.list");
                 OpenOptions::new()
@@ -120,11 +120,11 @@ impl<'a> Show<'a> {
         let mark = match &callback.verified {
             Ok(()) => {
                 self.seen.verified += 1;
-                self.screen.ink(Ink::Green, marks.0)
+                self.screen.paint(TextStyle::Green, marks.0)
             }
             Err(_) => {
                 self.seen.refused += 1;
-                self.screen.ink(Ink::Red, marks.1)
+                self.screen.paint(TextStyle::Red, marks.1)
             }
         };
         let body = callback.json();
@@ -133,7 +133,7 @@ impl<'a> Show<'a> {
         };
         // On a terminal the bars show the progress.
         if event_type != EventType::Progress || !self.screen.draws() {
-            self.say(&mark, &lines::line(&self.screen, event_type, &body));
+            self.say(&mark, &event_text::line(&self.screen, event_type, &body));
         }
     }
 
@@ -147,7 +147,7 @@ impl<'a> Show<'a> {
         self.watches.len() == watches && self.watches.iter().all(|view| view.watch.phase().is_over())
     }
 
-    pub(super) fn end(self) -> Seen {
+    pub(super) fn end(self) -> CallbackCounts {
         self.screen.leave();
         self.seen
     }
@@ -155,8 +155,10 @@ impl<'a> Show<'a> {
     fn say(&self, mark: &str, line: &str) {
         let seconds = (clock::instant() - self.start).as_secs();
         let time = format!("{}:{:02}", seconds / 60, seconds % 60);
-        self.screen
-            .say(&format!("{} {mark} {line}", self.screen.ink(Ink::Dim, &time)));
+        self.screen.say(&format!(
+            "{} {mark} {line}",
+            self.screen.paint(TextStyle::Dim, &time)
+        ));
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::session::{Session, Target};
 use crate::board::WatchView;
-use crate::cli::bars::{Bar, Picture};
+use crate::cli::progress_bars::{ProgressBar, ProgressView};
 use crate::clock;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
@@ -21,13 +21,13 @@ const LONGEST_START: usize = 16;
 const OBJECTS: usize = 24;
 
 /// The session as it stands: operations that are over only count, since their ends are told in lines that stay.
-pub(super) fn picture(session: &Session) -> Picture {
+pub(super) fn progress_view(session: &Session) -> ProgressView {
     let notices = session.notices();
-    let mut picture = Picture::default();
+    let mut view = ProgressView::default();
     for target in &session.targets {
         let phase = session.phase(target);
         if phase.is_over() {
-            *picture.others.entry(phase).or_default() += 1;
+            *view.others.entry(phase).or_default() += 1;
             continue;
         }
         let mut bar = bar(session, target);
@@ -35,15 +35,15 @@ pub(super) fn picture(session: &Session) -> Picture {
             // Told once for all.
             bar.trouble = None;
         }
-        picture.bars.push(bar);
+        view.bars.push(bar);
     }
-    picture.notices = notices.into_iter().map(|(_, text)| text).collect();
-    picture
+    view.notices = notices.into_iter().map(|(_, text)| text).collect();
+    view
 }
 
 /// One operation as it stands.
-pub(super) fn bar(session: &Session, target: &Target) -> Bar {
-    let pending = Bar {
+pub(super) fn bar(session: &Session, target: &Target) -> ProgressBar {
+    let pending = ProgressBar {
         name: target.short.clone(),
         phase: Phase::Pending,
         processed: None,
@@ -64,7 +64,7 @@ pub(super) fn bar(session: &Session, target: &Target) -> Bar {
         .and_then(|progress| progress.estimated_end_time)
         .map(|end| Duration::try_from(end.duration_since(now)).unwrap_or_default());
     let objects = one_line(&data.objects.join(","), OBJECTS);
-    Bar {
+    ProgressBar {
         name: if objects.is_empty() {
             pending.name
         } else {

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use crate::cli::bars::{ink, sign};
-use crate::cli::terminal::{Ink, Style};
-use crate::cli::words;
+use crate::cli::format;
+use crate::cli::progress_bars::{phase_style, sign};
+use crate::cli::terminal::{TerminalStyle, TextStyle};
 use crate::core::event::{Event, EventData, EventType, OperationData};
 use crate::core::log_line::LogLine;
 use crate::core::phase::Phase;
@@ -14,18 +14,18 @@ use crate::core::text::one_line;
 const MAX_TEXT: usize = 1_000;
 
 /// The lines that tell an event to somebody who sees the bars, each with its line end; `None` where the bars show it.
-pub(super) fn sentence(event: &Event, style: Style) -> Option<String> {
+pub(super) fn sentence(event: &Event, style: TerminalStyle) -> Option<String> {
     let data = match &event.data {
         EventData::Operation(data) => data,
         EventData::Api(data) => {
-            let (ink, words) = match event.event_type {
-                EventType::ApiReachable => (Ink::Green, "the API answers again"),
-                EventType::CredentialsAccepted => (Ink::Green, "the API key is accepted again"),
+            let (text_style, words) = match event.event_type {
+                EventType::ApiReachable => (TextStyle::Green, "the API answers again"),
+                EventType::CredentialsAccepted => (TextStyle::Green, "the API key is accepted again"),
                 // What these mean ends the watching, and is told with its end.
                 _ => return None,
             };
             let line = format!("{} project {}: {words}", time(event.time), data.project);
-            return Some(format!("{}\n", style.ink(ink, &line)));
+            return Some(format!("{}\n", style.paint(text_style, &line)));
         }
     };
     let phase = phase(data.phase);
@@ -59,9 +59,9 @@ pub(super) fn sentence(event: &Event, style: Style) -> Option<String> {
     let space = if objects.is_empty() { "" } else { " " };
     let mut text = format!(
         "{} {objects}{space}{} {}",
-        style.ink(ink(phase), sign(phase, style)),
+        style.paint(phase_style(phase), sign(phase, style)),
         data.operation_id,
-        style.ink(ink(phase), &what)
+        style.paint(phase_style(phase), &what)
     );
     if let Some(why) = data.result.as_deref().or(data.reason.as_deref()) {
         text.push_str(": ");
@@ -73,7 +73,7 @@ pub(super) fn sentence(event: &Event, style: Style) -> Option<String> {
 }
 
 /// The log of a failed operation, indented.
-pub(super) fn logs(lines: &[LogLine], style: Style) -> String {
+pub(super) fn logs(lines: &[LogLine], style: TerminalStyle) -> String {
     let mut text = String::new();
     for line in lines {
         let message = &line.message;
@@ -87,7 +87,7 @@ pub(super) fn logs(lines: &[LogLine], style: Style) -> String {
             .map(|at| format!("{} ", time(at)))
             .unwrap_or_default();
         let severity = one_line(&line.severity, 20);
-        let start = style.ink(Ink::Dim, &format!("{time}{severity}"));
+        let start = style.paint(TextStyle::Dim, &format!("{time}{severity}"));
         text.push_str(&format!("    {start} {}\n", one_line(&said, MAX_TEXT)));
     }
     text
@@ -95,7 +95,7 @@ pub(super) fn logs(lines: &[LogLine], style: Style) -> String {
 
 fn with_duration(words: &str, data: &OperationData) -> String {
     match data.duration_seconds {
-        Some(seconds) => format!("{words} {}", words::seconds(seconds)),
+        Some(seconds) => format!("{words} {}", format::seconds(seconds)),
         // Without its last word, which wants the duration.
         None => words
             .rsplit_once(' ')
@@ -106,7 +106,7 @@ fn with_duration(words: &str, data: &OperationData) -> String {
 
 fn at_count(data: &OperationData) -> String {
     data.progress.as_ref().map_or_else(String::new, |progress| {
-        format!(" at {} records", words::count(progress.records_processed))
+        format!(" at {} records", format::count(progress.records_processed))
     })
 }
 
@@ -128,7 +128,7 @@ mod tests {
     use crate::core::watch::Watch;
     use crate::core::watch_list::WatchKey;
 
-    const PLAIN: Style = Style {
+    const PLAIN: TerminalStyle = TerminalStyle {
         colour: false,
         unicode: true,
     };
