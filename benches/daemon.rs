@@ -15,16 +15,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use backfill_watch::clock;
 
-#[path = "daemon/bare.rs"]
-mod bare;
 #[path = "daemon/frozen.rs"]
 mod frozen;
-#[path = "daemon/measured.rs"]
-mod measured;
+#[path = "daemon/minimal_poller.rs"]
+mod minimal_poller;
+#[path = "daemon/processes.rs"]
+mod processes;
 #[path = "daemon/readers.rs"]
 mod readers;
 
-use measured::{Api, Daemon, Folder, Measured, binary, binary_before, ids};
+use processes::{Api, Daemon, Folder, MeasuredProcess, binary, binary_before, ids};
 
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
@@ -63,15 +63,15 @@ fn main() -> anyhow::Result<()> {
         .iter()
         .try_for_each(|bench| bench()),
         // What this program runs itself as.
-        ["api"] => measured::serve(),
-        ["bare", base, list, interval] => bare::poll(base, list, interval.parse()?),
+        ["api"] => processes::serve(),
+        ["bare", base, list, interval] => minimal_poller::poll(base, list, interval.parse()?),
         _ => anyhow::bail!(
             "there are: memory million sidecar cpu saturated lag queries frozen readers start line size all"
         ),
     }
 }
 
-fn tell(what: &str, measured: impl Display, goal: &str, met: bool) {
+fn report(what: &str, measured: impl Display, goal: &str, met: bool) {
     println!(
         "{what}: {measured} (goal: {goal}; {})",
         if met { "met" } else { "missed" }
@@ -156,7 +156,7 @@ fn memory() -> anyhow::Result<()> {
     }
     let of_most = costs(&binary(), &rows)?;
     let a_watch = of_most.resident / 100_000.0 / 1024.0;
-    tell(
+    report(
         "resident memory a watch, of 100,000",
         format_args!("{a_watch:.2} KiB"),
         "at most 1.2 KiB",
@@ -169,7 +169,7 @@ fn memory() -> anyhow::Result<()> {
 fn million() -> anyhow::Result<()> {
     let million = costs(&binary(), &[(1_000_000, Duration::from_mins(10))])?;
     let most = million.most_resident / MEBIBYTE;
-    tell(
+    report(
         "resident memory of a million watches, at most",
         format_args!("{most:.0} MiB"),
         "at most 1.2 GiB",
@@ -183,7 +183,7 @@ fn sidecar() -> anyhow::Result<()> {
     let daemon = Daemon::start(&api, &ids(10, ""), &[])?;
     daemon.wait_for_polls(30)?;
     let resident = daemon.resident()? as f64 / MEBIBYTE;
-    tell(
+    report(
         "resident memory, 10 watches",
         format_args!("{resident:.1} MiB"),
         "at most 12 MiB",
@@ -199,7 +199,7 @@ fn cpu() -> anyhow::Result<()> {
     const ROUNDS: usize = 5;
     let api = Api::start()?;
     let list = Folder::new()?.with_list(&ids(WATCHES, ""))?;
-    let a_poll = |measured: &Measured| -> anyhow::Result<f64> {
+    let a_poll = |measured: &MeasuredProcess| -> anyhow::Result<f64> {
         std::thread::sleep(Duration::from_secs(2));
         let (cpu, requests) = (measured.cpu()?, api.requests()?);
         std::thread::sleep(Duration::from_secs(5));
@@ -237,9 +237,9 @@ fn cpu() -> anyhow::Result<()> {
         if let Some(before) = binary_before() {
             before_polls.push(of_daemon(&before)?);
         }
-        bare_polls.push(a_poll(&Measured::start(&bare)?)?);
+        bare_polls.push(a_poll(&MeasuredProcess::start(&bare)?)?);
         if let Some(go) = &go {
-            go_polls.push(a_poll(&Measured::start(go)?)?);
+            go_polls.push(a_poll(&MeasuredProcess::start(go)?)?);
         }
     }
     beside("a bare reqwest loop", &ours, &bare_polls, 1.3);
@@ -269,7 +269,7 @@ fn beside(other: &str, ours: &[f64], theirs: &[f64], goal: f64) {
         .collect();
     let ratio = median(&mut ratios);
     let (ours, theirs) = (median(&mut ours.to_vec()), median(&mut theirs.to_vec()));
-    tell(
+    report(
         &format!("CPU a poll beside {other}"),
         format_args!("{ratio:.2} ({ours:.1} and {theirs:.1} µs)"),
         &format!("at most {goal}"),
@@ -321,7 +321,7 @@ fn saturated() -> anyhow::Result<()> {
         .with_context(|| format!("wrk says: {text}"))?
         .trim()
         .parse()?;
-    tell(
+    report(
         "polls per second of one core beside wrk's",
         format_args!("{:.2} ({ours:.0} and {wrk:.0})", ours / wrk),
         "at least 0.6",
@@ -353,7 +353,7 @@ fn lag() -> anyhow::Result<()> {
     let (all, within) = lags_between(&before, &after)?;
     println!("{:.0} polls/s; half started within {} s", all / 30.0, within(0.5));
     let p99 = within(0.99);
-    tell(
+    report(
         "poll lag p99",
         format_args!("within {p99} s"),
         "at most 0.02 s",
@@ -439,7 +439,7 @@ fn queries() -> anyhow::Result<()> {
     println!(
         "mean poll lag: {without:.2} ms without readers, {with:.2} ms with {A_SECOND} questions a second"
     );
-    tell(
+    report(
         "polls start later by",
         format_args!("{:.2} ms", with - without),
         "at most 5 ms",
@@ -462,7 +462,7 @@ fn start() -> anyhow::Result<()> {
     let daemon = Daemon::start(&api, &ids(COUNT, ""), &[])?;
     daemon.wait_for_pollers(COUNT)?;
     let took = begin.elapsed();
-    tell(
+    report(
         "start with 100,000 lines",
         format_args!("{:.2} s", took.as_secs_f64()),
         "every poller within 1 s",
@@ -505,13 +505,13 @@ fn line() -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_secs(1));
         most = most.max(daemon.cpu()? - cpu);
     }
-    tell(
+    report(
         "one line added to 100,000, the slowest of five",
         format_args!("{slowest:.0?}"),
         "within 300 ms",
         slowest <= Duration::from_millis(300),
     );
-    tell(
+    report(
         "CPU of that, at most (and of a second beside it)",
         format_args!("{most:.0?}"),
         "at most 100 ms",
@@ -521,8 +521,8 @@ fn line() -> anyhow::Result<()> {
 }
 
 fn size() -> anyhow::Result<()> {
-    let megabytes = std::fs::metadata(measured::binary())?.len() as f64 / 1e6;
-    tell(
+    let megabytes = std::fs::metadata(processes::binary())?.len() as f64 / 1e6;
+    report(
         "the binary",
         format_args!("{megabytes:.2} MB"),
         "at most 12 MB",

@@ -65,7 +65,7 @@ async fn main() {
     while let Some(committed) = commits.join_next().await {
         committed.unwrap();
     }
-    tell(
+    report(
         "recorded at once, each waiting for the disk",
         EVENTS,
         clock::instant() - begin,
@@ -75,7 +75,7 @@ async fn main() {
     let begin = clock::instant();
     let running = tokio::spawn(run_endpoint(store.clone(), &receiver).run(cancel.clone()));
     wait_for(&receiver, EVENTS).await;
-    tell(
+    report(
         "delivered to one endpoint, 16 in flight",
         EVENTS,
         clock::instant() - begin,
@@ -175,7 +175,7 @@ async fn delay_at(rate: u32, store: &Store, receiver: &Receiver) {
             .instant
             .saturating_duration_since(recorded[callback.id()])
     });
-    tell_delays(
+    report_delays(
         &format!("from record to receipt at {rate} events/s"),
         delays.collect(),
     );
@@ -231,21 +231,21 @@ async fn ten_thousand_ends() {
         simulator.requests().total,
         clock::between(begin, clock::wall()),
     );
-    tell("  seen, recorded", EVENTS, clock::between(*first, *last));
+    report("  seen, recorded", EVENTS, clock::between(*first, *last));
     let arrivals = callbacks[EVENTS - 1].instant - callbacks[0].instant;
-    tell("  delivered", EVENTS, arrivals);
+    report("  delivered", EVENTS, arrivals);
     let delays = callbacks
         .iter()
         .map(|callback| clock::between(seen(callback), callback.time));
-    tell_delays("  from sight to receipt", delays.collect());
+    report_delays("  from sight to receipt", delays.collect());
 }
 
-fn tell(what: &str, count: usize, time: Duration) {
+fn report(what: &str, count: usize, time: Duration) {
     let rate = count as f64 / time.as_secs_f64();
     println!("{what}: {count} in {time:.2?}, {rate:.0}/s");
 }
 
-fn tell_delays(what: &str, mut delays: Vec<Duration>) {
+fn report_delays(what: &str, mut delays: Vec<Duration>) {
     delays.sort_unstable();
     let at = |part: f64| delays[((delays.len() - 1) as f64 * part) as usize];
     println!(

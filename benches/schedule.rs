@@ -18,10 +18,10 @@ use jiff::Timestamp;
 
 #[path = "schedule/chart.rs"]
 mod chart;
+#[path = "schedule/end_to_end.rs"]
+mod end_to_end;
 #[path = "schedule/mixes.rs"]
 mod mixes;
-#[path = "schedule/wire.rs"]
-mod wire;
 
 const OPERATIONS: usize = 2_000;
 const SEED: u64 = 1;
@@ -79,7 +79,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
     match wire {
-        Some(count) => wire::compare(count.map_or(Ok(ON_THE_WIRE), |count| count.parse())?, seed),
+        Some(count) => end_to_end::compare(count.map_or(Ok(ON_THE_WIRE), |count| count.parse())?, seed),
         None => simulate(seed, svg),
     }
 }

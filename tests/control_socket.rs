@@ -63,7 +63,7 @@ async fn it_answers_without_http_and_is_gone_after_a_stop() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     for umask in ["0", "0777"] {
         let unmasked = format!(r#"umask {umask}; exec "$0" "$@""#);
-        let setup = Setup::new(&simulator).through(&["sh", "-c", &unmasked]);
+        let setup = Setup::new(&simulator).wrapped_in(&["sh", "-c", &unmasked]);
         // The folder would be of no use to its owner.
         fs::create_dir(setup.folder().join("state")).unwrap();
         let daemon = start(setup).await;
@@ -434,7 +434,7 @@ fn as_another_user(setup: &Setup) -> Option<Setup> {
     }
     let setpriv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     match std::process::Command::new(setpriv[0]).arg("--version").output() {
-        Ok(_) => Some(Setup::empty().through(&setpriv)),
+        Ok(_) => Some(Setup::empty().wrapped_in(&setpriv)),
         Err(error) => skip(&format!("setpriv: {error}")),
     }
 }

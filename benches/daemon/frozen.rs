@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::measured::{Api, Daemon};
-use super::{lags_between, tell};
+use super::processes::{Api, Daemon};
+use super::{lags_between, report};
 
 const WATCHES: usize = 1_000;
 const MEASURED_FOR: Duration = Duration::from_secs(30);
@@ -43,7 +43,7 @@ pub fn frozen() -> anyhow::Result<()> {
     std::thread::sleep(MEASURED_FOR);
     let (all, within) = lags_between(&before, &daemon.lags()?)?;
     let p99 = within(0.99);
-    tell(
+    report(
         &format!(
             "poll lag p99 of {:.0} polls/s with a log that nobody reads",
             all / MEASURED_FOR.as_secs_f64()
@@ -63,7 +63,7 @@ pub fn frozen() -> anyhow::Result<()> {
     let reported = reports
         .recv_timeout(PATIENCE)
         .context("the number of dropped lines is not logged")?;
-    tell(
+    report(
         "dropped lines that are logged when the pipe is read",
         format_args!("{reported:.0} of at least {before:.0}"),
         "all",
@@ -75,7 +75,7 @@ pub fn frozen() -> anyhow::Result<()> {
     let _pipe = stop.recv()?;
     std::thread::sleep(Duration::from_secs(2));
     let (took, status) = daemon.terminate()?;
-    tell(
+    report(
         "from SIGTERM to the end with a full pipe",
         format_args!("{:.2} s, {status}", took.as_secs_f64()),
         "within 3 s, status 0",

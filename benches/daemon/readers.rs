@@ -8,8 +8,8 @@ use backfill_watch::clock;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 
-use super::measured::{Api, Daemon};
-use super::{MEBIBYTE, lags_between, tell};
+use super::processes::{Api, Daemon};
+use super::{MEBIBYTE, lags_between, report};
 
 const WATCHES: usize = 1_000;
 const READERS: usize = 1_000;
@@ -62,19 +62,19 @@ pub fn readers() -> anyhow::Result<()> {
     let (all, within) = lags_between(&before, &daemon.lags()?)?;
     let p99 = within(0.99);
     let most = daemon.most_resident()? as f64 / MEBIBYTE;
-    tell(
+    report(
         &format!("resident memory with {kept} clients that read nothing, at most"),
         format_args!("{most:.1} MiB"),
         "at most 100 MiB",
         most <= 100.0,
     );
-    tell(
+    report(
         "slowest answer of /livez meanwhile",
         format_args!("{:.0} ms", 1e3 * slowest.as_secs_f64()),
         "at most 1 s",
         slowest <= Duration::from_secs(1),
     );
-    tell(
+    report(
         &format!("poll lag p99 of {all:.0} polls meanwhile"),
         format_args!("within {p99} s"),
         "at most 0.1 s",

@@ -10,14 +10,14 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::event_log::{events, select};
-use crate::inbox::Inbox;
 use crate::support::{DEADLINE, Setup, until};
+use crate::verifying_receiver::VerifyingReceiver;
 
 const ONE: &str = "op-300-100-s-a";
 const TWO: &str = "op-300-100-f-b";
 
 /// A daemon that is done with two operations and has delivered all.
-async fn done(simulator: &Simulator, inbox: &Inbox) -> crate::support::Daemon {
+async fn done(simulator: &Simulator, inbox: &VerifyingReceiver) -> crate::support::Daemon {
     let daemon = inbox.subscribe(Setup::new(simulator).list(&[ONE, TWO])).start();
     daemon.event("operation.succeeded").await;
     daemon.event("operation.failed").await;
@@ -37,7 +37,7 @@ fn id(event: &Value) -> &str {
 #[tokio::test]
 async fn events_are_selected_with_the_daemon_running_and_stopped() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     let daemon = done(&simulator, &inbox).await;
     let running = events(daemon.setup()).await;
     let setup = daemon.stop().await;
@@ -138,7 +138,7 @@ async fn replay(setup: &Setup, arguments: &[&str]) -> usize {
 #[tokio::test]
 async fn replays_are_seen_by_a_running_daemon_within_about_a_second() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     let daemon = done(&simulator, &inbox).await;
     let setup = daemon.setup();
     let log = events(setup).await;
@@ -193,7 +193,7 @@ async fn replays_are_seen_by_a_running_daemon_within_about_a_second() {
 #[tokio::test]
 async fn a_replay_without_a_daemon_is_delivered_at_its_next_start() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     let daemon = done(&simulator, &inbox).await;
     let setup = daemon.stop().await;
     let before = inbox.count();
@@ -216,7 +216,7 @@ async fn a_replay_without_a_daemon_is_delivered_at_its_next_start() {
 #[tokio::test]
 async fn dead_letters_are_kept_told_and_replayed() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let mut inbox = Inbox::closed(0);
+    let mut inbox = VerifyingReceiver::closed(0);
     // With room for two deliveries, the oldest of more become dead letters.
     let setup = Setup::new(&simulator)
         .list(&[ONE, TWO])
@@ -236,7 +236,7 @@ async fn dead_letters_are_kept_told_and_replayed() {
         })
         .await;
     let setup = daemon.stop().await;
-    inbox.come_up();
+    inbox.start();
     let daemon = setup.start();
     inbox.until_accepted(2).await;
     let deadline = clock::instant() + DEADLINE;

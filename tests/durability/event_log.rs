@@ -5,8 +5,8 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::inbox::Inbox;
 use crate::support::Setup;
+use crate::verifying_receiver::VerifyingReceiver;
 
 /// One event of the log, as JSON.
 pub type Event = Value;
@@ -74,8 +74,8 @@ pub fn is_superseded(event: &Event, of_operation: &[&Event]) -> bool {
 
 /// Every event was accepted by the receiver as it stands in the log, superseded progress aside, and nothing else was
 /// received. Gives how many events were superseded and not received.
-pub fn assert_delivered(events: &[Event], inbox: &Inbox) -> usize {
-    inbox.assert_sound();
+pub fn assert_delivered(events: &[Event], inbox: &VerifyingReceiver) -> usize {
+    inbox.assert_verified_and_ordered();
     let known: BTreeMap<&str, &Event> = events
         .iter()
         .map(|event| (event["id"].as_str().unwrap(), event))

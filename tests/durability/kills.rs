@@ -10,8 +10,8 @@ use backfill_watch::simulator::{
 };
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
-use crate::inbox::{Inbox, LONG};
-use crate::support::{Setup, tell};
+use crate::support::{Setup, report};
+use crate::verifying_receiver::{LONG, VerifyingReceiver};
 
 /// How many kills, unless [`KILLS`] says otherwise.
 const FEW: u64 = 50;
@@ -57,10 +57,10 @@ fn operations(count: u64) -> Vec<SimulatedOperation> {
 async fn kills_lose_nothing_and_tell_nothing_twice() {
     let seed = number(SEED).unwrap_or_else(|| clock::wall().as_nanosecond() as u64);
     let kills = number(KILLS).unwrap_or(FEW);
-    tell(&format!("kills: {SEED}={seed} brings this run back"));
+    report(&format!("kills: {SEED}={seed} brings this run back"));
     let chance = SeededRandom::new(seed);
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let inbox = Inbox::open(chance.next_u64());
+    let inbox = VerifyingReceiver::open(chance.next_u64());
     inbox.fail(FAILING);
     inbox.fail_each_at_most(2);
     let operations = operations(kills * OPERATIONS);
@@ -130,7 +130,7 @@ async fn kills_lose_nothing_and_tell_nothing_twice() {
     }
     let messages = inbox.messages();
     let failed = messages.iter().filter(|message| !message.accepted).count();
-    tell(&format!(
+    report(&format!(
         "kills: {kills} in {killing:.1?}, {starting} of them while starting; {} events of {} operations, \
          {superseded} superseded; {} messages, {} of them while killing, {failed} failed; in all {:.1?}",
         log.len(),

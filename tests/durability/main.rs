@@ -13,9 +13,9 @@ mod support;
 
 mod commands;
 mod event_log;
-mod inbox;
 mod kills;
 mod outages;
 mod restarts;
-mod trouble;
+mod state_errors;
 mod until_done;
+mod verifying_receiver;

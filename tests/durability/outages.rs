@@ -7,8 +7,8 @@ use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 use tokio::time::Instant;
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
-use crate::inbox::Inbox;
-use crate::support::{Setup, tell, until};
+use crate::support::{Setup, report, until};
+use crate::verifying_receiver::VerifyingReceiver;
 
 /// Operations of about four seconds.
 fn forty(simulator: &Simulator) -> Vec<String> {
@@ -52,7 +52,7 @@ async fn a_receiver_that_was_down_gets_all_but_progress_and_polling_never_knew()
     let without = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let operations = forty(&with);
     forty(&without);
-    let mut inbox = Inbox::closed(0);
+    let mut inbox = VerifyingReceiver::closed(0);
     let daemon = inbox.subscribe(steady(&with, &operations)).start();
     let other = steady(&without, &operations).start();
     for daemon in [&daemon, &other] {
@@ -70,7 +70,7 @@ async fn a_receiver_that_was_down_gets_all_but_progress_and_polling_never_knew()
 
     let (slowed, free) = (intervals(&with, &operations), intervals(&without, &operations));
     let median = |intervals: &[Duration]| intervals[intervals.len() / 2];
-    tell(&format!(
+    report(&format!(
         "polls with a receiver that is down: {}, every {:?}; without a receiver: {}, every {:?}",
         slowed.len(),
         median(&slowed),
@@ -85,7 +85,7 @@ async fn a_receiver_that_was_down_gets_all_but_progress_and_polling_never_knew()
         free.len()
     );
 
-    inbox.come_up();
+    inbox.start();
     // All that waits is what started and what ended: progress came to nothing with the end.
     inbox.until_accepted(2 * operations.len()).await;
     let setup = daemon.stop().await;
@@ -110,7 +110,7 @@ async fn a_receiver_that_was_down_gets_all_but_progress_and_polling_never_knew()
 async fn a_thousand_that_end_within_one_second_are_all_recorded_and_delivered() {
     const COUNT: usize = 1_000;
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     let ids: Vec<String> = (0..COUNT).map(|i| format!("op{i}")).collect();
     let setup = Setup::new(&simulator)
         .list(&ids)

@@ -9,13 +9,13 @@ use backfill_watch::simulator::{
 };
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
-use crate::inbox::Inbox;
 use crate::support::{Daemon, Setup, lines_of, replace_file, until};
+use crate::verifying_receiver::VerifyingReceiver;
 
 #[tokio::test]
 async fn what_is_over_is_neither_polled_nor_told_again_and_the_rest_goes_on() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     simulator.add_waiting(SimulatedOperation {
         outcome: SimulatedOutcome::Other("cancelled".to_owned()),
         ..SimulatedOperation::new("ended", Duration::from_millis(300), 100)
@@ -83,7 +83,7 @@ async fn what_is_over_is_neither_polled_nor_told_again_and_the_rest_goes_on() {
         "progress in each life: {:#?}",
         told["long"]
     );
-    inbox.assert_sound();
+    inbox.assert_verified_and_ordered();
 }
 
 /// Waits until no poll came for several times the longest interval.
@@ -153,7 +153,7 @@ async fn the_clocks_of_stall_and_giving_up_go_on() {
 #[tokio::test]
 async fn what_was_not_delivered_waits_for_the_next_start_without_a_poll() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let mut inbox = Inbox::closed(0);
+    let mut inbox = VerifyingReceiver::closed(0);
     let setup = Setup::new(&simulator).list(&["op-200-100-s-a", "op-200-100-f-b"]);
     let daemon = inbox.subscribe(setup).start();
     daemon.event("operation.succeeded").await;
@@ -168,7 +168,7 @@ async fn what_was_not_delivered_waits_for_the_next_start_without_a_poll() {
         .await;
     setup = daemon.stop().await;
 
-    inbox.come_up();
+    inbox.start();
     let daemon = setup.start();
     inbox
         .until_accepted(

@@ -6,21 +6,21 @@ use backfill_watch::clock;
 use backfill_watch::simulator::{Simulator, SimulatorConfig};
 
 use crate::event_log::{assert_delivered, events};
-use crate::inbox::Inbox;
 use crate::support::Setup;
+use crate::verifying_receiver::VerifyingReceiver;
 
 const LIST: [&str; 3] = ["op-200-100-s-a", "op-200-100-s-b", "op-300-100-s-c"];
 
 #[tokio::test]
 async fn deliveries_that_are_left_when_the_time_is_over_are_named_and_kept() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let mut inbox = Inbox::closed(0);
+    let mut inbox = VerifyingReceiver::closed(0);
     let setup = Setup::new(&simulator)
         .list(&LIST)
         .set("shutdown_timeout", "2s")
         .arguments(&["--until-done"]);
     let mut daemon = inbox.subscribe(setup).start();
-    let over = |message| move |line: &crate::support::Line| line["message"] == message;
+    let over = |message| move |line: &crate::support::LogLine| line["message"] == message;
     let done = daemon
         .wait_for("the end", over("every listed operation is over"))
         .await;
@@ -42,7 +42,7 @@ async fn deliveries_that_are_left_when_the_time_is_over_are_named_and_kept() {
         .filter(|event| event["type"] != "operation.progress")
         .count();
     assert_eq!(left["waiting"], needed);
-    inbox.come_up();
+    inbox.start();
     let mut daemon = setup.set("shutdown_timeout", "60s").start();
     assert_eq!(daemon.exit_code().await, Some(0));
     assert_delivered(&log, &inbox);
@@ -53,7 +53,7 @@ async fn deliveries_that_are_left_when_the_time_is_over_are_named_and_kept() {
 #[tokio::test]
 async fn deliveries_that_are_done_early_are_not_waited_for() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     let setup = Setup::new(&simulator)
         .list(&LIST)
         .set("shutdown_timeout", "10m")

@@ -4,9 +4,9 @@ use std::process::{Command, Stdio};
 
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::api::{Act, Api, HEAD, ok, operation, with_length};
+use crate::daemon_checks::{assert_memory_is_bounded, last_error, page, text, with_pages};
+use crate::hostile_api::{Behavior, HEAD, HostileApi, ok, operation, with_length};
 use crate::support::{Daemon, Setup, until};
-use crate::well::{assert_small, last_error, page, text, with_pages};
 
 const BAD: [&str; 4] = ["bad-1", "bad-2", "bad-3", "bad-4"];
 const GOOD: [&str; 2] = ["good-1", "good-2"];
@@ -14,8 +14,8 @@ const MEBIBYTE: usize = 1024 * 1024;
 
 /// Meets `act` at three polls of each, learns nothing but its words, and afterwards tells every operation's true end.
 /// The daemon and the API are given back for what more there is to check.
-async fn survive(act: Act, words: &[&str]) -> (Daemon, Api) {
-    let api = Api::start(act).await;
+async fn survive(act: Behavior, words: &[&str]) -> (Daemon, HostileApi) {
+    let api = HostileApi::start(act).await;
     let setup = Setup::polling(&api.base_url())
         .set("ampersand.request_timeout", "400ms")
         .set("ampersand.max_concurrent_requests", &BAD.len().to_string())
@@ -49,13 +49,13 @@ async fn survive(act: Act, words: &[&str]) -> (Daemon, Api) {
     for event in ["operation.failed", "operation.ended", "operation.gone"] {
         assert_eq!(daemon.log.count(event), 0, "{event}");
     }
-    assert_small(&daemon);
+    assert_memory_is_bounded(&daemon);
     (daemon, api)
 }
 
 /// As [`survive`], for several named acts, a few at the same time; `check` gets the name and the daemon of each.
 async fn survive_each<const N: usize>(
-    acts: impl IntoIterator<Item = (String, Act, [String; N])>,
+    acts: impl IntoIterator<Item = (String, Behavior, [String; N])>,
     check: impl Fn(&str, &Daemon),
 ) {
     const AT_ONCE: usize = 3;
@@ -86,9 +86,9 @@ async fn survive_each<const N: usize>(
 #[tokio::test]
 async fn a_byte_a_second() {
     let head = format!("{HEAD}content-length: 100000\r\n\r\n");
-    survive(Act::Trickle(head.into_bytes()), &["no complete answer"]).await;
+    survive(Behavior::Trickle(head.into_bytes()), &["no complete answer"]).await;
     let head = b"HTTP/1.1 200 OK\r\nx: ".to_vec();
-    let (daemon, _api) = survive(Act::Trickle(head), &["no complete answer"]).await;
+    let (daemon, _api) = survive(Behavior::Trickle(head), &["no complete answer"]).await;
     daemon.stop().await;
 }
 
@@ -102,7 +102,11 @@ async fn four_gibibytes() {
         ("connection: close\r\n", piece),
     ] {
         let head = format!("{HEAD}{framing}\r\n");
-        let (daemon, api) = survive(Act::Flood(head.into_bytes(), more), &["more than 1048576 bytes"]).await;
+        let (daemon, api) = survive(
+            Behavior::Flood(head.into_bytes(), more),
+            &["more than 1048576 bytes"],
+        )
+        .await;
         // A mebibyte of each poll, and what the network buffers.
         let polls: u64 = BAD.iter().map(|id| api.polls(id)).sum();
         let most = polls * 16 * MEBIBYTE as u64;
@@ -137,7 +141,7 @@ async fn a_compressed_bomb() {
         );
         let answer = [head.as_bytes(), &bomb].concat();
         let words = format!("the content coding {coding}, which was not asked for");
-        (coding.to_owned(), Act::Close(answer), [words])
+        (coding.to_owned(), Behavior::Close(answer), [words])
     });
     survive_each(acts, |_, _| {}).await;
 }
@@ -157,7 +161,7 @@ async fn deep_json() {
     let words = ["not a JSON object", "the member `id` is bad"].map(str::to_owned);
     let acts = bodies.map(|body| {
         let name = body.chars().take(60).collect();
-        (name, Act::Close(ok("", &body)), words.clone())
+        (name, Behavior::Close(ok("", &body)), words.clone())
     });
     survive_each(acts, |_, _| {}).await;
 }
@@ -167,17 +171,17 @@ async fn a_length_that_is_wrong() {
     let body = operation("bad-1", "success", "");
     let answer = |length: usize| format!("{HEAD}content-length: {length}\r\n\r\n{body}").into_bytes();
     let wrong = [
-        (Act::Hang(answer(body.len() - 10)), ["not a JSON object"; 3]),
+        (Behavior::Hang(answer(body.len() - 10)), ["not a JSON object"; 3]),
         (
-            Act::Close(answer(body.len() + 10)),
+            Behavior::Close(answer(body.len() + 10)),
             ["closed", "broke off", "broke off"],
         ),
-        (Act::Hang(answer(body.len() + 10)), ["no complete answer"; 3]),
+        (Behavior::Hang(answer(body.len() + 10)), ["no complete answer"; 3]),
     ];
     let odd = ["-1", "99999999999999999999999", "1, 2", "0x10", ""].map(|length| {
         let odd = format!("{HEAD}content-length: {length}\r\n\r\n{body}");
         let words = ["not HTTP", "broke off", "not a JSON object"];
-        (Act::Close(odd.into_bytes()), words)
+        (Behavior::Close(odd.into_bytes()), words)
     });
     let acts = wrong.into_iter().chain(odd).enumerate();
     let acts = acts.map(|(number, (act, words))| (format!("length {number}"), act, words.map(str::to_owned)));
@@ -220,7 +224,7 @@ fn unusable(path: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn members_that_cannot_be_used() {
-    let api = Api::start(Act::Say(unusable)).await;
+    let api = HostileApi::start(Behavior::Respond(unusable)).await;
     let ids: Vec<String> = (0..UNUSABLE.len()).map(|n| format!("bad-{n}")).collect();
     let setup = Setup::polling(&api.base_url()).set("log.filter", "info,backfill_watch=debug");
     let daemon = with_pages(setup.list(&ids)).start();
@@ -263,7 +267,7 @@ fn counts(path: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn counts_as_text_and_floats() {
-    let api = Api::start(Act::Say(counts)).await;
+    let api = HostileApi::start(Behavior::Respond(counts)).await;
     let ids = ["bad-text", "bad-float", "bad-exponent"];
     let daemon = with_pages(Setup::polling(&api.base_url()).list(&ids)).start();
     for id in ids {
@@ -288,7 +292,7 @@ async fn login_pages_and_proxies() {
     .map(|(status, words)| {
         let head = format!("HTTP/1.1 {status}\r\ncontent-type: text/html\r\nconnection: close\r\n");
         let page = with_length(&head, "<!doctype html><title>Sign in</title>");
-        (status.to_owned(), Act::Close(page), [words.to_owned()])
+        (status.to_owned(), Behavior::Close(page), [words.to_owned()])
     });
     survive_each(acts, |status, daemon| {
         assert_eq!(daemon.log.count("api.credentials_rejected"), 0, "{status}");
@@ -308,20 +312,20 @@ fn with_many_headers(path: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn many_headers_and_large_ones() {
-    let api = Api::start(Act::Say(with_many_headers)).await;
+    let api = HostileApi::start(Behavior::Respond(with_many_headers)).await;
     let daemon = with_pages(Setup::polling(&api.base_url()).list(&["bad-1"])).start();
     daemon.event_of("bad-1", "operation.succeeded").await;
     drop(daemon);
     let head = format!("{HEAD}x-large: {}\r\n\r\n", "x".repeat(70_000));
     let (daemon, _api) = survive(
-        Act::Close(head.into_bytes()),
+        Behavior::Close(head.into_bytes()),
         &["more than 65536 bytes of headers"],
     )
     .await;
     drop(daemon);
     let endless = b"x-more: value\r\n".repeat(1_000);
     let (daemon, _api) = survive(
-        Act::Flood(HEAD.as_bytes().to_vec(), endless),
+        Behavior::Flood(HEAD.as_bytes().to_vec(), endless),
         &["more than 65536 bytes of headers"],
     )
     .await;

@@ -7,11 +7,11 @@ use backfill_watch::clock;
 use backfill_watch::simulator::{FaultPlan, SimulatedOperation, Simulator, SimulatorConfig};
 use std::time::Duration;
 
+use crate::daemon_checks::{assert_memory_is_bounded, page, with_pages};
 use crate::event_log::{assert_gapless, events};
-use crate::inbox::Inbox;
 use crate::readers::late_polls;
 use crate::support::{Setup, skip, until};
-use crate::well::{assert_small, page, with_pages};
+use crate::verifying_receiver::VerifyingReceiver;
 
 /// What sets the clock of one process alone, by a file.
 fn library() -> Option<PathBuf> {
@@ -42,7 +42,7 @@ async fn survive(step: &str) {
     for id in ["long", "left", "next"] {
         simulator.add_waiting(SimulatedOperation::new(id, Duration::from_secs(600), 10_000));
     }
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     inbox.fail(1.0);
     let setup = with_clock(Setup::new(&simulator), &library)
         .set("poll.give_up_after", "1h")
@@ -78,7 +78,7 @@ async fn survive(step: &str) {
         0,
         "nothing is stalled, gone, expired or unreachable"
     );
-    assert_small(&daemon);
+    assert_memory_is_bounded(&daemon);
 
     // Those that give up count the time of a stop, by the only clock that goes on meanwhile.
     let setup = daemon.stop().await.unset("poll.give_up_after");

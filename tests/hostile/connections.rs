@@ -9,9 +9,9 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::api::{Act, Api, Greeting};
+use crate::daemon_checks::{assert_memory_is_bounded, last_error, page, text, with_pages};
+use crate::hostile_api::{Behavior, Greeting, HostileApi};
 use crate::support::{Setup, until};
-use crate::well::{assert_small, last_error, page, text, with_pages};
 
 #[tokio::test]
 async fn tls_that_stalls() {
@@ -24,7 +24,7 @@ async fn tls_that_stalls() {
         .with_single_cert(vec![certified.cert.der().clone()], key)
         .unwrap();
     let greeting = Greeting::StallingTls(TlsAcceptor::from(Arc::new(config)));
-    let api = Api::start_at("127.0.0.1:0".parse().unwrap(), None, greeting).await;
+    let api = HostileApi::start_at("127.0.0.1:0".parse().unwrap(), None, greeting).await;
     let ids = ["op-1", "op-2", "op-3"];
     let setup = Setup::polling(&format!("https://localhost:{}/v1", api.address.port()));
     let ca_file = setup.folder().join("ca.pem");
@@ -39,13 +39,13 @@ async fn tls_that_stalls() {
         api.end(id);
         daemon.event_of(id, "operation.succeeded").await;
     }
-    assert_small(&daemon);
+    assert_memory_is_bounded(&daemon);
     daemon.stop().await;
 }
 
 #[tokio::test]
 async fn a_half_open_connection() {
-    let api = Api::start(Act::Deaf).await;
+    let api = HostileApi::start(Behavior::Unresponsive).await;
     let setup = Setup::polling(&api.base_url())
         .set("ampersand.request_timeout", "400ms")
         .list(&["bad-1", "good-1"]);
@@ -59,14 +59,14 @@ async fn a_half_open_connection() {
     // It is seen to run all the time: a new connection is made after each that died.
     api.end("bad-1");
     daemon.event_of("bad-1", "operation.succeeded").await;
-    assert_small(&daemon);
+    assert_memory_is_bounded(&daemon);
     daemon.stop().await;
 }
 
 /// A load balancer that closes connections which the other side believes to be open.
 #[tokio::test]
 async fn a_connection_that_is_closed_when_the_next_request_comes() {
-    let api = Api::start(Act::Stale).await;
+    let api = HostileApi::start(Behavior::Stale).await;
     let daemon = with_pages(Setup::polling(&api.base_url()).list(&["bad-1"])).start();
     until("polls go on", || api.polls("bad-1") > 8).await;
     let found = page(&daemon, "/api/operations/bad-1").await;
@@ -95,7 +95,7 @@ async fn a_proxy_that_is_dead() {
     let words = format!("no connection to the proxy {address}: connection refused");
     let error = last_error(&daemon, "op-1", &[&words]).await;
     assert!(
-        !error.contains("hunter2") && !daemon.log.whole().contains("hunter2"),
+        !error.contains("hunter2") && !daemon.log.text().contains("hunter2"),
         "{error}"
     );
     daemon.stop().await;

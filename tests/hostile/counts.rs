@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use crate::support::scripted::{Scripted, counting, operation};
-use crate::support::{Daemon, Line, Setup, until, until_answered};
-use crate::well::{page, with_pages};
+use crate::daemon_checks::{page, with_pages};
+use crate::support::scripted_api::{ScriptedApi, counting, operation};
+use crate::support::{Daemon, LogLine, Setup, until, until_answered};
 
 /// The events of this type up to now.
-fn events(daemon: &Daemon, event: &str) -> Vec<Line> {
+fn events(daemon: &Daemon, event: &str) -> Vec<LogLine> {
     daemon.log.lines(|line| line["event"] == event)
 }
 
@@ -32,7 +32,7 @@ fn assert_told_apart(daemon: &Daemon) {
 
 #[tokio::test]
 async fn two_replicas_that_are_one_record_apart() {
-    let api = Scripted::start(|id, poll| counting(id, 5_000 - poll % 2, 10_000)).await;
+    let api = ScriptedApi::start(|id, poll| counting(id, 5_000 - poll % 2, 10_000)).await;
     let daemon = Setup::polling(&api.base_url())
         .set("poll.stalled_after", "2s")
         .list(&["op"])
@@ -52,7 +52,7 @@ async fn two_replicas_that_are_one_record_apart() {
 async fn a_count_that_never_comes() {
     let counts = Arc::new(AtomicBool::new(false));
     let shows = Arc::clone(&counts);
-    let api = Scripted::start(move |id, _| {
+    let api = ScriptedApi::start(move |id, _| {
         if shows.load(Ordering::Relaxed) {
             counting(id, 1, 10)
         } else {
@@ -73,13 +73,13 @@ async fn a_count_that_never_comes() {
 
 #[tokio::test]
 async fn an_estimate_that_is_too_small() {
-    let api = Scripted::start(|id, poll| counting(id, 900 + 20 * poll, 1_000)).await;
+    let api = ScriptedApi::start(|id, poll| counting(id, 900 + 20 * poll, 1_000)).await;
     let daemon = Setup::polling(&api.base_url())
         .set("poll.progress_interval", "300ms")
         .list(&["op"])
         .start();
     until("progress beyond the estimate", || {
-        let exceeded = |line: &&Line| line["estimate_exceeded"] == true;
+        let exceeded = |line: &&LogLine| line["estimate_exceeded"] == true;
         events(&daemon, "operation.progress")
             .iter()
             .filter(exceeded)
@@ -92,7 +92,7 @@ async fn an_estimate_that_is_too_small() {
 
 #[tokio::test]
 async fn an_estimate_that_is_corrected() {
-    let api = Scripted::start(|id, poll| match poll {
+    let api = ScriptedApi::start(|id, poll| match poll {
         0..5 => counting(id, 900, 1_000),
         _ => counting(id, 900 + 200 * (poll - 5), 10_000),
     })
@@ -121,7 +121,7 @@ async fn an_estimate_that_is_corrected() {
 async fn numbers_in_an_outage() {
     let down = Arc::new(AtomicBool::new(false));
     let is_down = Arc::clone(&down);
-    let api = Scripted::start(move |id, poll| {
+    let api = ScriptedApi::start(move |id, poll| {
         (!is_down.load(Ordering::Relaxed)).then(|| counting(id, 10 * poll, 1_000_000))?
     })
     .await;

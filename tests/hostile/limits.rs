@@ -9,15 +9,15 @@ use std::time::Duration;
 use backfill_watch::simulator::{FaultPlan, SimulatedOperation, Simulator, SimulatorConfig};
 use tokio::net::TcpStream;
 
+use crate::daemon_checks::{assert_memory_is_bounded, text, until_grown_by, with_pages};
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
-use crate::inbox::Inbox;
-use crate::support::{Daemon, Line, Setup, figure, tell, until, until_answered};
-use crate::well::{assert_small, grows_by, text, with_pages};
+use crate::support::{Daemon, LogLine, Setup, process_status, report, until, until_answered};
+use crate::verifying_receiver::VerifyingReceiver;
 
 #[tokio::test]
 async fn sixty_four_open_files() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     let ids: Vec<String> = (0..100).map(|n| format!("op-2000-100-s-{n}")).collect();
     // Answers take a while, so that many are waited for at once.
     let plan = FaultPlan {
@@ -28,7 +28,7 @@ async fn sixty_four_open_files() {
     let setup = Setup::new(&simulator)
         .set("ampersand.max_concurrent_requests", "100")
         .set("log.filter", "debug")
-        .through(&["prlimit", "--nofile=64:64"])
+        .wrapped_in(&["prlimit", "--nofile=64:64"])
         .list(&ids);
     let daemon = with_pages(inbox.subscribe(setup)).start();
     let address = daemon.address().await;
@@ -45,7 +45,7 @@ async fn sixty_four_open_files() {
     drop(readers);
     simulator.faults().set(FaultPlan::default(), 0);
     // Deliveries name their event, too.
-    let ended = |line: &Line| line["event"] == "operation.succeeded" && line["phase"] == "succeeded";
+    let ended = |line: &LogLine| line["event"] == "operation.succeeded" && line["phase"] == "succeeded";
     until("the end of all", || daemon.log.lines(ended).len() == ids.len()).await;
     assert_eq!(text(&daemon, "/livez").await, "alive\n");
     // They are read from files, too.
@@ -66,7 +66,7 @@ async fn sixty_four_open_files() {
             .count()
     };
     until("the end of all at the receiver", || ended() == ids.len()).await;
-    assert_small(&daemon);
+    assert_memory_is_bounded(&daemon);
     let log = events(&daemon.stop().await).await;
     assert_gapless(&log);
     assert_delivered(&log, &inbox);
@@ -76,7 +76,7 @@ async fn sixty_four_open_files() {
 /// in between are told, and nothing is told twice or lost.
 async fn killed_and_started_again(starve: impl FnOnce(&Daemon), signals: &[i32]) {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     let ids: Vec<String> = (0..30).map(|n| format!("op{n}")).collect();
     for (id, n) in ids.iter().zip(0..) {
         let life = Duration::from_millis(500 + n * 400);
@@ -126,7 +126,7 @@ async fn killed_and_started_again(starve: impl FnOnce(&Daemon), signals: &[i32])
 async fn no_memory_is_given() {
     const ABORTED: i32 = 6;
     let limit = |daemon: &Daemon| {
-        let most = figure(daemon.id(), "VmSize") + 16 * 1024 * 1024;
+        let most = process_status(daemon.id(), "VmSize") + 16 * 1024 * 1024;
         let status = Command::new("prlimit")
             .args(["--pid", &daemon.id().to_string(), &format!("--as={most}")])
             .status();
@@ -158,7 +158,7 @@ impl Group {
                 }
             }
         }
-        tell("skipped: no control group with a limit of memory can be made here");
+        report("skipped: no control group with a limit of memory can be made here");
         None
     }
 
@@ -195,7 +195,7 @@ async fn a_list_that_grows_takes_little_memory() {
         .map(|n| format!("op-600000-5000-s-{n} label={n}\n"))
         .collect();
     fs::write(path, lines).unwrap();
-    grows_by("polls", 2_000, || simulator.requests().total).await;
-    assert_small(&daemon);
+    until_grown_by("polls", 2_000, || simulator.requests().total).await;
+    assert_memory_is_bounded(&daemon);
     daemon.stop().await;
 }

@@ -13,24 +13,24 @@
 mod support;
 
 mod answers;
-mod api;
 mod clock;
 mod connections;
-mod control;
+mod control_socket;
 mod counts;
+mod daemon_checks;
+mod dns;
 #[path = "../durability/event_log.rs"]
 mod event_log;
-#[path = "../durability/inbox.rs"]
-#[expect(dead_code, reason = "shared with another test program")]
-mod inbox;
+mod hostile_api;
 mod limits;
-mod list;
-mod names;
 mod output;
 mod pages;
 mod readers;
 mod secrets;
+mod security_table;
 mod signals;
 mod state;
-mod table;
-mod well;
+#[path = "../durability/verifying_receiver.rs"]
+#[expect(dead_code, reason = "shared with another test program")]
+mod verifying_receiver;
+mod watch_list;

@@ -16,8 +16,8 @@ use std::time::Duration;
 use backfill_watch::clock;
 use backfill_watch::simulator::{Simulator, SimulatorConfig};
 
+use crate::daemon_checks::assert_memory_is_bounded;
 use crate::support::{Daemon, Log, Setup, until_answered};
-use crate::well::assert_small;
 
 /// How many are watched.
 const WATCHES: usize = 200;
@@ -40,7 +40,7 @@ impl Frozen {
         let to_fifo = format!(r#"exec "$0" "$@" 2<>{}"#, fifo.display());
         let daemon = setup
             .set("http.listen", &address.to_string())
-            .through(&["sh", "-c", &to_fifo])
+            .wrapped_in(&["sh", "-c", &to_fifo])
             .start();
         Self {
             daemon,
@@ -144,11 +144,11 @@ async fn a_log_that_nobody_reads() {
         .metric("log_lines_dropped_total", |count| count > 0.0)
         .await;
     frozen.polls_go_on().await;
-    assert_small(&frozen.daemon);
+    assert_memory_is_bounded(&frozen.daemon);
 
     // Somebody reads again.
     let log = Log::read(File::open(&frozen.fifo).unwrap());
-    let is_report = |line: &crate::support::Line| line["lines_in_total"].is_u64();
+    let is_report = |line: &crate::support::LogLine| line["lines_in_total"].is_u64();
     let report = log.wait_for("how many lines were dropped", is_report).await;
     assert_eq!(report["level"], "WARN");
     assert!(report["lines"].as_f64().unwrap() >= dropped, "{report:?}");
@@ -187,9 +187,11 @@ async fn the_end_with_a_log_that_nobody_reads() {
 async fn a_log_whose_reader_is_gone() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&["op-600000-5000-s-1"]);
-    let mut daemon = setup.through(&["sh", "-c", r#"exec "$0" "$@" 2>&-; "#]).start();
+    let mut daemon = setup
+        .wrapped_in(&["sh", "-c", r#"exec "$0" "$@" 2>&-; "#])
+        .start();
     let polls = || simulator.requests_of("op-600000-5000-s-1");
-    crate::well::grows_by("polls", 5, polls).await;
+    crate::daemon_checks::until_grown_by("polls", 5, polls).await;
     daemon.signal(&["TERM"]);
     assert_eq!(daemon.exit_code().await, Some(0));
 
@@ -205,7 +207,7 @@ async fn a_log_whose_reader_is_gone() {
         .spawn()
         .unwrap();
     drop(reader);
-    crate::well::grows_by("polls", 5, polls).await;
+    crate::daemon_checks::until_grown_by("polls", 5, polls).await;
     let id = process.id().to_string();
     assert!(Command::new("kill").arg(&id).status().unwrap().success());
     let code = tokio::task::spawn_blocking(move || process.wait().unwrap()).await;
@@ -217,7 +219,7 @@ async fn signals_that_the_parent_blocked() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut daemon = Setup::new(&simulator)
         .list(&["op-600000-5000-s-1"])
-        .through(&["env", "--block-signal=HUP,INT,TERM"])
+        .wrapped_in(&["env", "--block-signal=HUP,INT,TERM"])
         .start();
     daemon.event("operation.started").await;
     daemon.signal(&["HUP"]);
@@ -243,7 +245,7 @@ async fn a_service_manager_that_reads_nothing() {
         .variable("WATCHDOG_USEC", "300000")
         .start();
     daemon.event("operation.started").await;
-    crate::well::grows_by("polls", 10, || simulator.requests_of(RUNNING)).await;
+    crate::daemon_checks::until_grown_by("polls", 10, || simulator.requests_of(RUNNING)).await;
 
     // READY=1 is repeated once there is room for it.
     let ready = tokio::task::spawn_blocking(move || {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::api::{ok, operation};
+use crate::hostile_api::{ok, operation};
 use crate::support::Setup;
 
 /// Answers the request of each number, from 0 on, with what is made of it, and counts them.
@@ -99,7 +99,7 @@ async fn many_pages_with_long_tokens() {
     })
     .await;
     for output in ["ids", "json", "table"] {
-        let setup = Setup::polling(&url).through(&["prlimit", "--data=20000000"]);
+        let setup = Setup::polling(&url).wrapped_in(&["prlimit", "--data=20000000"]);
         let arguments = ["--integration", "i", "--installation", "n", "--output", output];
         let output = setup.run_with("list", &arguments).await;
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

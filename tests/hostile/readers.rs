@@ -8,8 +8,8 @@ use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{Daemon, Setup, figure, until, until_answered};
-use crate::well::{grows_by, text, with_pages};
+use crate::daemon_checks::{text, until_grown_by, with_pages};
+use crate::support::{Daemon, Setup, process_status, until, until_answered};
 
 /// Resident memory, whatever clients do not read.
 const MEMORY: u64 = 100 * 1024 * 1024;
@@ -31,7 +31,7 @@ async fn start(simulator: &Simulator, finished: usize, through: &[&str]) -> Daem
         .set("poll.min_interval", "200ms")
         .set("poll.max_interval", "1s")
         .set("poll.adaptive", "false")
-        .through(through)
+        .wrapped_in(through)
         .list(&lines);
     let daemon = with_pages(setup).start();
     until("it watches them", || {
@@ -118,7 +118,7 @@ async fn hundreds_that_read_nothing() {
         answer(&daemon, path).await;
     }
     let late = late_polls(&daemon).await;
-    let before = figure(daemon.id(), "VmRSS");
+    let before = process_status(daemon.id(), "VmRSS");
     let requests = [
         request("/page.js"),
         request("/api/events?limit=1000"),
@@ -131,11 +131,11 @@ async fn hundreds_that_read_nothing() {
     for number in 0..READERS {
         readers.push(ask(&daemon, &requests[number % requests.len()]).await);
     }
-    grows_by("polls", 100, || simulator.requests().total).await;
+    until_grown_by("polls", 100, || simulator.requests().total).await;
     probes_are_answered(&daemon).await;
-    let memory = figure(daemon.id(), "VmHWM");
+    let memory = process_status(daemon.id(), "VmHWM");
     assert!(memory <= MEMORY, "{memory} bytes");
-    let cost = figure(daemon.id(), "VmRSS").saturating_sub(before) / READERS as u64;
+    let cost = process_status(daemon.id(), "VmRSS").saturating_sub(before) / READERS as u64;
     assert!(cost <= COST, "{cost} bytes for each reader");
     assert!(connections(port) > READERS / 2, "{}", connections(port));
 
@@ -217,7 +217,7 @@ async fn busy_connections_leave_room_for_probes() {
     client.read_to_string(&mut all).await.unwrap();
     assert!(all.starts_with("HTTP/1.1 200 "), "{all}");
     // Others take polls and the state no file away.
-    grows_by("polls", 100, || simulator.requests().total).await;
+    until_grown_by("polls", 100, || simulator.requests().total).await;
     drop(busy);
     let port = daemon.address().await.port();
     until("all have left", || connections(port) == 0).await;

@@ -9,11 +9,11 @@ use base64::Engine as _;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::api::{Act, Api, ok, operation, with_length};
-use crate::inbox::{Inbox, SECRET};
-use crate::support::scripted::Scripted;
+use crate::daemon_checks::{last_error, page, with_pages};
+use crate::hostile_api::{Behavior, HostileApi, ok, operation, with_length};
+use crate::support::scripted_api::ScriptedApi;
 use crate::support::{Daemon, Setup, replace_file, until, until_answered};
-use crate::well::{last_error, page, with_pages};
+use crate::verifying_receiver::{SECRET, VerifyingReceiver};
 
 const KEY: &str = "planted-key-9c1b7e52";
 /// The secret part of a receiver's address.
@@ -100,13 +100,13 @@ async fn what_is_planted_is_not_found() {
     })
     .await
     .unwrap();
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     let setup = inbox
         .subscribe(with_pages(Setup::new(&simulator)))
         .without("AMPERSAND_API_KEY")
         .without("BACKFILL_WATCH_WEBHOOK_SECRET")
         .set("log.filter", "trace")
-        .through(&["sh", "-c", r#"umask 000; exec "$0" "$@""#])
+        .wrapped_in(&["sh", "-c", r#"umask 000; exec "$0" "$@""#])
         .list(&["op-200-100-s-1", "op-600000-100-s-2", "op-200-100-f-3"]);
     let setup = plant(setup, "ampersand.api_key_file", KEY);
     let setup = plant(setup, "webhook.secret_file", SECRET);
@@ -132,12 +132,12 @@ async fn what_is_planted_is_not_found() {
     daemon.event("api.credentials_rejected").await;
     daemon
         .setup()
-        .assert_no_secret_in("the log", daemon.log.whole().as_bytes());
+        .assert_no_secret_in("the log", daemon.log.text().as_bytes());
     replace_file(&key, &format!("{KEY}\u{7f}\n"));
     daemon.signal(&["HUP"]);
-    let bad = |line: &crate::support::Line| line.to_string().contains("visible ASCII");
+    let bad = |line: &crate::support::LogLine| line.to_string().contains("visible ASCII");
     daemon.wait_for("a key that cannot be sent", bad).await;
-    assert!(!daemon.log.whole().contains(KEY));
+    assert!(!daemon.log.text().contains(KEY));
     replace_file(&key, &format!("{KEY}\n"));
     daemon.signal(&["HUP"]);
     daemon.event("api.credentials_accepted").await;
@@ -162,24 +162,24 @@ async fn what_is_planted_is_not_found() {
 async fn an_api_that_quotes_the_key() {
     let refusal = with_length(
         "HTTP/1.1 500 Oh\r\nconnection: close\r\ncontent-type: application/problem+json\r\n",
-        &format!(r#"{{"title":"Oh","detail":"header X-Api-Key: {KEY}"}}"#),
+        &format!(r#"{{"title":"Oh","detail":"header X-HostileApi-Key: {KEY}"}}"#),
     );
-    let api = Api::start(Act::Close(refusal)).await;
-    let inbox = Inbox::open(0);
+    let api = HostileApi::start(Behavior::Close(refusal)).await;
+    let inbox = VerifyingReceiver::open(0);
     let setup = inbox
         .subscribe(with_pages(Setup::polling(&api.base_url())))
         .variable("AMPERSAND_API_KEY", KEY)
         .list(&["bad-1", "good-1"]);
     let daemon = setup.start();
-    let error = last_error(&daemon, "bad-1", &["X-Api-Key"]).await;
+    let error = last_error(&daemon, "bad-1", &["X-HostileApi-Key"]).await;
     assert!(error.contains("[API key]"), "{error}");
     let kind = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/{KEY}\r\n");
-    api.act(Act::Close(with_length(&kind, "")));
+    api.act(Behavior::Close(with_length(&kind, "")));
     let error = last_error(&daemon, "bad-1", &["instead of JSON"]).await;
     assert!(!error.contains(KEY), "{error}");
 
     let result = format!(r#","result":"sent {KEY}""#);
-    api.act(Act::Close(ok(
+    api.act(Behavior::Close(ok(
         "connection: close\r\n",
         &operation("bad-1", "failure", &result),
     )));
@@ -308,8 +308,8 @@ fn quote(path: &str) -> Vec<u8> {
 /// The key, in every spelling and in every place that the API can put it, is nowhere.
 #[tokio::test]
 async fn an_api_that_spells_the_key() {
-    let api = Api::start(Act::Say(quote)).await;
-    let inbox = Inbox::open(0);
+    let api = HostileApi::start(Behavior::Respond(quote)).await;
+    let inbox = VerifyingReceiver::open(0);
     let places = [
         "result", "status", "id", "type", "reason", "location", "json", "problem",
     ];
@@ -370,7 +370,7 @@ fn with_tokens(id: &str) -> Option<Value> {
 #[tokio::test]
 async fn tokens_of_a_customer() {
     let ids = ["whole", "text", "list", "other", "odd"];
-    let api = Scripted::with_installations(
+    let api = ScriptedApi::with_installations(
         |id, _| {
             Some(json!({
                 "id": id, "projectId": "p", "integrationId": "i", "installationId": id, "status": "in_progress",
@@ -380,7 +380,7 @@ async fn tokens_of_a_customer() {
         with_tokens,
     )
     .await;
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     let daemon = inbox
         .subscribe(with_pages(Setup::polling(&api.base_url())))
         .set("poll.stalled_after", "1s")
@@ -414,7 +414,11 @@ async fn tokens_of_a_customer() {
 /// Looks for a secret in the log, the pages, the state and the output of the commands.
 async fn assert_nowhere(daemon: &Daemon, secret: &str) {
     for path in ["/", "/metrics", "/api/operations", "/api/events", "/api/webhooks"] {
-        assert_no_spelling_in(path, secret, crate::well::text(daemon, path).await.as_bytes());
+        assert_no_spelling_in(
+            path,
+            secret,
+            crate::daemon_checks::text(daemon, path).await.as_bytes(),
+        );
     }
     let listen = daemon.address().await.to_string();
     for (command, arguments) in [
@@ -427,7 +431,7 @@ async fn assert_nowhere(daemon: &Daemon, secret: &str) {
         assert_no_spelling_in(command, secret, &output.stdout);
         assert_no_spelling_in(command, secret, &output.stderr);
     }
-    assert_no_spelling_in("the log", secret, daemon.log.whole().as_bytes());
+    assert_no_spelling_in("the log", secret, daemon.log.text().as_bytes());
     for entry in fs::read_dir(daemon.setup().folder().join("state")).unwrap() {
         if let Ok(bytes) = fs::read(entry.unwrap().path()) {
             assert_no_spelling_in("the state", secret, &bytes);
@@ -480,7 +484,7 @@ async fn a_receiver_that_spells_its_address() {
             });
         }
     });
-    let api = Api::start(Act::Close(Vec::new())).await;
+    let api = HostileApi::start(Behavior::Close(Vec::new())).await;
     api.end("good-1");
     let mut setup = with_pages(Setup::polling(&api.base_url())).set("log.filter", "trace");
     let secret = setup.folder().join("secret");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use backfill_watch::clock;
 use backfill_watch::simulator::{Simulator, SimulatorConfig};
 
+use crate::daemon_checks::{assert_memory_is_bounded, text, with_pages};
 use crate::support::{Setup, replace_file, until};
-use crate::well::{assert_small, text, with_pages};
 
 #[tokio::test]
 async fn a_thousand_reloads_in_a_second() {
@@ -48,6 +48,6 @@ async fn a_thousand_reloads_in_a_second() {
         .len();
     // Signals that come while one is being served are one.
     assert!((1..=200).contains(&reloads), "{reloads}");
-    assert_small(&daemon);
+    assert_memory_is_bounded(&daemon);
     daemon.stop().await;
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 use rusqlite::Connection;
 
+use crate::daemon_checks::page;
 use crate::event_log::{assert_gapless, by_operation, events, parse, types};
 use crate::support::{Daemon, Setup, until, until_answered};
-use crate::well::page;
 
 fn state_of(setup: &Setup) -> PathBuf {
     setup.folder().join("state")
@@ -128,7 +128,7 @@ async fn a_flipped_bit_costs_at_most_its_row_or_the_start() {
             () = log.end() => true,
         };
         if refused {
-            let printed = log.whole();
+            let printed = log.text();
             assert_eq!(daemon.exit_code().await, Some(2), "byte {place}: {printed}");
             assert!(printed.contains("state.db"), "byte {place}: {printed}");
             assert!(

@@ -4,7 +4,7 @@ use std::fs;
 
 use reqwest::StatusCode;
 
-use crate::bench::{Bench, problem};
+use crate::fixture::{Fixture, problem};
 use crate::support::{replace_file, until_answered};
 
 const PATHS: [&str; 8] = [
@@ -20,7 +20,7 @@ const PATHS: [&str; 8] = [
 
 #[tokio::test]
 async fn every_page_has_its_type_and_its_security_headers() {
-    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
     for (path, content_type) in [
         ("/", "text/html; charset=utf-8"),
         ("/page.css", "text/css; charset=utf-8"),
@@ -34,7 +34,7 @@ async fn every_page_has_its_type_and_its_security_headers() {
         ("/api/events/stream", "text/event-stream"),
         ("/api/webhooks", "application/json"),
     ] {
-        let answer = bench.get(path).await;
+        let answer = fixture.get(path).await;
         assert_eq!(answer.status(), 200, "{path}");
         let headers = answer.headers();
         assert_eq!(headers["content-type"], content_type, "{path}");
@@ -46,20 +46,20 @@ async fn every_page_has_its_type_and_its_security_headers() {
             "{path}"
         );
     }
-    let page = bench.text("/").await;
+    let page = fixture.text("/").await;
     assert!(!page.contains("style=") && !page.contains("<style") && !page.contains("{{"));
     assert!(!page.contains("//cdn") && !page.contains("https://"));
-    problem(bench.get("/nowhere").await, 404).await;
-    let posted = bench
+    problem(fixture.get("/nowhere").await, 404).await;
+    let posted = fixture
         .client
-        .post(bench.url("/api/operations"))
+        .post(fixture.url("/api/operations"))
         .send()
         .await
         .unwrap();
     problem(posted, 405).await;
-    let head = bench
+    let head = fixture
         .client
-        .head(bench.url("/api/operations"))
+        .head(fixture.url("/api/operations"))
         .send()
         .await
         .unwrap();
@@ -68,68 +68,68 @@ async fn every_page_has_its_type_and_its_security_headers() {
 
 #[tokio::test]
 async fn the_token_opens_all_but_the_probes_which_need_none() {
-    let bench = Bench::start_with(&[], |setup| {
+    let fixture = Fixture::start_with(&[], |setup| {
         let token = setup.folder().join("token");
         fs::write(&token, "s3cret-token\n").unwrap();
         let token = token.display().to_string();
         setup.set("http.token_file", &token)
     })
     .await;
-    assert_eq!(bench.status("/livez").await, 200);
-    assert_eq!(bench.status("/readyz").await, 200);
+    assert_eq!(fixture.status("/livez").await, 200);
+    assert_eq!(fixture.status("/readyz").await, 200);
     for path in PATHS.iter().chain(&["/nowhere", "/api/events/stream"]) {
-        let refused = bench.get(path).await;
+        let refused = fixture.get(path).await;
         let challenges: Vec<_> = refused.headers().get_all("www-authenticate").iter().collect();
         assert_eq!(challenges.len(), 2, "{path}");
         let detail = problem(refused, 401).await;
         assert!(!detail.contains("s3cret"), "{detail}");
     }
     for path in ["/", "/metrics", "/api/operations", "/api/webhooks"] {
-        let bearer = bench.client.get(bench.url(path)).bearer_auth("s3cret-token");
+        let bearer = fixture.client.get(fixture.url(path)).bearer_auth("s3cret-token");
         assert_eq!(bearer.send().await.unwrap().status(), 200, "{path}");
-        let basic = bench
+        let basic = fixture
             .client
-            .get(bench.url(path))
+            .get(fixture.url(path))
             .basic_auth("anybody", Some("s3cret-token"));
         assert_eq!(basic.send().await.unwrap().status(), 200, "{path}");
         for wrong in ["s3cret", "s3cret-token2", ""] {
-            let refused = bench.client.get(bench.url(path)).bearer_auth(wrong);
+            let refused = fixture.client.get(fixture.url(path)).bearer_auth(wrong);
             assert_eq!(refused.send().await.unwrap().status(), 401, "{path} {wrong}");
         }
     }
-    let log = bench.daemon.log.to_string();
+    let log = fixture.daemon.log.to_string();
     assert!(!log.contains("s3cret"), "{log}");
 
     // A token that was changed holds soon, and with a reload at once.
-    replace_file(&bench.daemon.setup().folder().join("token"), "another\n");
-    bench.daemon.signal(&["HUP"]);
+    replace_file(&fixture.daemon.setup().folder().join("token"), "another\n");
+    fixture.daemon.signal(&["HUP"]);
     until_answered("the new token holds", async || {
-        let asked = bench.client.get(bench.url("/metrics")).bearer_auth("another");
+        let asked = fixture.client.get(fixture.url("/metrics")).bearer_auth("another");
         match asked.send().await.unwrap().status() {
             StatusCode::OK => Ok(()),
             status => Err(status.to_string()),
         }
     })
     .await;
-    let before = bench
+    let before = fixture
         .client
-        .get(bench.url("/metrics"))
+        .get(fixture.url("/metrics"))
         .bearer_auth("s3cret-token");
     assert_eq!(before.send().await.unwrap().status(), 401);
 }
 
 #[tokio::test]
 async fn on_loopback_only_loopback_names_are_answered() {
-    let bench = Bench::start(&[]).await;
+    let fixture = Fixture::start(&[]).await;
     for path in PATHS {
-        let foreign = bench
+        let foreign = fixture
             .client
-            .get(bench.url(path))
+            .get(fixture.url(path))
             .header("host", "attacker.example");
         problem(foreign.send().await.unwrap(), 403).await;
     }
     for host in ["localhost", "localhost:8464", "[::1]:1"] {
-        let local = bench.client.get(bench.url("/metrics")).header("host", host);
+        let local = fixture.client.get(fixture.url("/metrics")).header("host", host);
         assert_eq!(local.send().await.unwrap().status(), 200, "{host}");
     }
     for request in [
@@ -137,38 +137,40 @@ async fn on_loopback_only_loopback_names_are_answered() {
         "GET /metrics HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
         "GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: attacker.example\r\nConnection: close\r\n\r\n",
     ] {
-        let answer = bench.raw(request.as_bytes()).await;
+        let answer = fixture.raw(request.as_bytes()).await;
         assert!(answer.contains(" 400 "), "{answer}");
     }
     // Simple probes speak HTTP/1.0 and have no name for the host.
     for path in ["/livez", "/readyz", "/metrics"] {
-        let answer = bench.raw(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await;
+        let answer = fixture
+            .raw(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+            .await;
         assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
         let foreign = format!("GET {path} HTTP/1.0\r\nHost: attacker.example\r\n\r\n");
-        let answer = bench.raw(foreign.as_bytes()).await;
+        let answer = fixture.raw(foreign.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.0 403 "), "{answer}");
     }
     let absolute =
         "GET http://attacker.example/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let answer = bench.raw(absolute.as_bytes()).await;
+    let answer = fixture.raw(absolute.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 
 #[tokio::test]
 async fn beyond_loopback_without_a_token_the_log_does_not_promise_the_page() {
-    let bench = Bench::start_with(&[], |setup| setup.set("http.listen", "0.0.0.0:0")).await;
-    let served = bench
+    let fixture = Fixture::start_with(&[], |setup| setup.set("http.listen", "0.0.0.0:0")).await;
+    let served = fixture
         .daemon
         .message("the status page needs http.token_file")
         .await;
     assert_eq!(served["level"], "INFO");
     for path in PATHS.iter().filter(|path| !path.ends_with("op-1")) {
-        let url = format!("http://127.0.0.1:{}{path}", bench.address.port());
-        let answer = bench.client.get(url).send().await.unwrap();
+        let url = format!("http://127.0.0.1:{}{path}", fixture.address.port());
+        let answer = fixture.client.get(url).send().await.unwrap();
         let is_open = *path == "/metrics";
         assert_eq!(answer.status(), if is_open { 200 } else { 403 }, "{path}");
     }
     // Operators of this host have the control socket.
-    let asked = bench.daemon.setup().run("status").await;
+    let asked = fixture.daemon.setup().run("status").await;
     assert_eq!(asked.status.code(), Some(0), "{asked:?}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::bench::{Bench, problem};
+use crate::fixture::{Fixture, problem};
 use crate::support::DEADLINE;
 
 /// One message of the stream.
@@ -25,8 +25,8 @@ struct Stream {
 }
 
 impl Stream {
-    async fn open(bench: &Bench, last_id: Option<&str>) -> Self {
-        let mut request = bench.client.get(bench.url("/api/events/stream"));
+    async fn open(fixture: &Fixture, last_id: Option<&str>) -> Self {
+        let mut request = fixture.client.get(fixture.url("/api/events/stream"));
         if let Some(id) = last_id {
             request = request.header("last-event-id", id);
         }
@@ -87,15 +87,15 @@ async fn the_log_is_read_by_pages_and_the_stream_resumes_anywhere() {
         .map(|n| format!("op-{}-1000-s-{n}", 400 + n * 50))
         .collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let bench = Bench::start(&lines).await;
+    let fixture = Fixture::start(&lines).await;
     for id in &lines {
-        bench.phase(id, "succeeded").await;
+        fixture.phase(id, "succeeded").await;
     }
 
     let mut events = Vec::new();
     let mut path = "/api/events?limit=5".to_owned();
     loop {
-        let page = bench.json(&path).await;
+        let page = fixture.json(&path).await;
         let of_page = page["events"].as_array().unwrap();
         if of_page.is_empty() {
             break;
@@ -120,7 +120,7 @@ async fn the_log_is_read_by_pages_and_the_stream_resumes_anywhere() {
     // From any event on, the stream tells exactly those after it.
     for start in [0, events.len() / 2, events.len() - 2] {
         let cursor = events[start]["cursor"].as_str().unwrap();
-        let mut stream = Stream::open(&bench, Some(cursor)).await;
+        let mut stream = Stream::open(&fixture, Some(cursor)).await;
         for event in &events[start + 1..] {
             let told = stream.until(|message| message.event != "snapshot").await;
             assert_eq!(told.id.as_deref(), event["cursor"].as_str());
@@ -132,9 +132,9 @@ async fn the_log_is_read_by_pages_and_the_stream_resumes_anywhere() {
 
 #[tokio::test]
 async fn events_and_snapshots_come_as_they_happen() {
-    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
-    bench.phase("op-600000-5000-s-1", "running").await;
-    let mut stream = Stream::open(&bench, None).await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
+    fixture.phase("op-600000-5000-s-1", "running").await;
+    let mut stream = Stream::open(&fixture, None).await;
     let first = stream.next().await;
     assert_eq!(first.event, "snapshot");
     assert_eq!(first.data["phases"]["running"], 1);
@@ -145,7 +145,7 @@ async fn events_and_snapshots_come_as_they_happen() {
     assert_eq!(changed.id, None);
     assert_eq!(changed.data["operations"][0]["operationId"], "op-600000-5000-s-1");
 
-    std::fs::write(bench.daemon.list_path(), "op-300-100-s-2 customer=acme\n").unwrap();
+    std::fs::write(fixture.daemon.list_path(), "op-300-100-s-2 customer=acme\n").unwrap();
     let mut removed = false;
     let mut succeeded = None;
     let mut started = false;
@@ -163,25 +163,25 @@ async fn events_and_snapshots_come_as_they_happen() {
 
     // What is told live and what is read later are one log: a reader who comes back misses nothing and hears nothing
     // twice.
-    let mut back = Stream::open(&bench, succeeded.as_deref()).await;
-    std::fs::write(bench.daemon.list_path(), "op-300-100-s-3\n").unwrap();
+    let mut back = Stream::open(&fixture, succeeded.as_deref()).await;
+    std::fs::write(fixture.daemon.list_path(), "op-300-100-s-3\n").unwrap();
     let next = back.until(|message| message.event != "snapshot").await;
     assert_eq!(next.data["data"]["operationId"], "op-300-100-s-3");
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_before_its_first_event_misses_nothing() {
-    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
-    bench.phase("op-600000-5000-s-1", "running").await;
-    let mut stream = Stream::open(&bench, None).await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
+    fixture.phase("op-600000-5000-s-1", "running").await;
+    let mut stream = Stream::open(&fixture, None).await;
     assert_eq!(stream.next().await.event, "snapshot");
     let id = stream.last_id.clone().expect("the first bytes have an ID");
     drop(stream);
     // What happens while nobody is connected.
-    std::fs::write(bench.daemon.list_path(), "op-200-100-s-2\n").unwrap();
-    bench.phase("op-200-100-s-2", "succeeded").await;
+    std::fs::write(fixture.daemon.list_path(), "op-200-100-s-2\n").unwrap();
+    fixture.phase("op-200-100-s-2", "succeeded").await;
 
-    let mut back = Stream::open(&bench, Some(&id)).await;
+    let mut back = Stream::open(&fixture, Some(&id)).await;
     let mut types = Vec::new();
     while types.last().is_none_or(|last| last != "operation.succeeded") {
         let message = back.until(|message| message.event != "snapshot").await;
@@ -190,25 +190,29 @@ async fn a_connection_that_breaks_before_its_first_event_misses_nothing() {
     }
     assert_eq!(types[0], "operation.started");
     // A client that comes back before its first event is still at the same place.
-    let mut again = Stream::open(&bench, Some(&id)).await;
+    let mut again = Stream::open(&fixture, Some(&id)).await;
     again.next().await;
     assert_eq!(again.last_id, Some(id));
 }
 
 #[tokio::test]
 async fn cursors_that_do_not_hold_are_refused() {
-    let bench = Bench::start(&["op-200-100-s-1"]).await;
-    bench.phase("op-200-100-s-1", "succeeded").await;
+    let fixture = Fixture::start(&["op-200-100-s-1"]).await;
+    fixture.phase("op-200-100-s-1", "succeeded").await;
     for path in ["/api/events", "/api/events/stream"] {
-        problem(bench.get(&format!("{path}?after=nonsense")).await, 400).await;
-        problem(bench.get(&format!("{path}?after=0123456789abcdef-1")).await, 410).await;
-        problem(bench.get(&format!("{path}?before=1")).await, 400).await;
+        problem(fixture.get(&format!("{path}?after=nonsense")).await, 400).await;
+        problem(
+            fixture.get(&format!("{path}?after=0123456789abcdef-1")).await,
+            410,
+        )
+        .await;
+        problem(fixture.get(&format!("{path}?before=1")).await, 400).await;
     }
-    problem(bench.get("/api/events?limit=0").await, 400).await;
+    problem(fixture.get("/api/events?limit=0").await, 400).await;
     for (id, status) in [("nonsense", 400), ("0123456789abcdef-1", 410)] {
-        let request = bench
+        let request = fixture
             .client
-            .get(bench.url("/api/events/stream"))
+            .get(fixture.url("/api/events/stream"))
             .header("last-event-id", id);
         problem(request.send().await.unwrap(), status).await;
     }
@@ -216,13 +220,13 @@ async fn cursors_that_do_not_hold_are_refused() {
 
 #[tokio::test]
 async fn a_stop_ends_the_streams_at_once() {
-    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
-    let mut stream = Stream::open(&bench, None).await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
+    let mut stream = Stream::open(&fixture, None).await;
     stream.next().await;
     let ending = async {
         // The end may come in the middle of a message, and is an end in any case.
         while let Ok(Some(_)) = stream.answer.chunk().await {}
     };
-    let (setup, ()) = tokio::join!(bench.daemon.stop(), ending);
+    let (setup, ()) = tokio::join!(fixture.daemon.stop(), ending);
     drop(setup);
 }

@@ -13,11 +13,11 @@ mod support;
 
 mod access;
 mod attention;
-mod bench;
 mod events;
 mod exposition;
+mod fixture;
 mod health;
-mod hostile;
+mod hostile_clients;
 mod metrics;
 mod operations;
 mod prometheus;

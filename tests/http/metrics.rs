@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::bench::Bench;
 use crate::exposition::{Family, parse};
+use crate::fixture::Fixture;
 use crate::support::{skip, until_answered};
 
 /// Every name of the contract, and its kind.
@@ -82,7 +82,7 @@ fn promtool_is_content_with(text: &str) {
 
 #[tokio::test]
 async fn the_metrics_are_those_of_the_contract_and_well_formed() {
-    let bench = Bench::start_with(
+    let fixture = Fixture::start_with(
         &[
             "op-600000-5000-s-1",
             "op-200-100-s-2",
@@ -100,14 +100,16 @@ async fn the_metrics_are_those_of_the_contract_and_well_formed() {
         },
     )
     .await;
-    bench.phase("op-600000-5000-s-1", "running").await;
-    bench.phase("op-200-100-s-2", "succeeded").await;
-    bench.simulator.set_api_keys("my-project", ["another".to_owned()]);
-    bench.daemon.event("api.credentials_rejected").await;
+    fixture.phase("op-600000-5000-s-1", "running").await;
+    fixture.phase("op-200-100-s-2", "succeeded").await;
+    fixture
+        .simulator
+        .set_api_keys("my-project", ["another".to_owned()]);
+    fixture.daemon.event("api.credentials_rejected").await;
 
     // The read model follows the event at once, but after it.
     let text = until_answered("the metrics show it", async || {
-        let text = bench.text("/metrics").await;
+        let text = fixture.text("/metrics").await;
         let shown = text.contains("backfill_watch_api_credentials_valid{project=\"my-project\"} 0");
         if shown { Ok(text) } else { Err(text) }
     })
@@ -150,11 +152,11 @@ async fn the_metrics_are_those_of_the_contract_and_well_formed() {
 #[tokio::test]
 async fn series_do_not_grow_with_the_watch_list() {
     let count = async |lines: &[&str]| {
-        let bench = Bench::start(lines).await;
+        let fixture = Fixture::start(lines).await;
         for id in lines {
-            bench.phase(id, "running").await;
+            fixture.phase(id, "running").await;
         }
-        bench.text("/metrics").await.lines().count()
+        fixture.text("/metrics").await.lines().count()
     };
     let one = count(&["op-600000-5000-s-0"]).await;
     let lines: Vec<String> = (0..50).map(|n| format!("op-600000-5000-s-{n}")).collect();
@@ -167,11 +169,11 @@ async fn the_series_of_many_operations_make_one_text() {
     const COUNT: usize = 300;
     let lines: Vec<String> = (0..COUNT).map(|n| format!("op-600000-5000-s-{n}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let bench = Bench::start_with(&lines, |setup| setup.set("metrics.per_operation", "true")).await;
+    let fixture = Fixture::start_with(&lines, |setup| setup.set("metrics.per_operation", "true")).await;
     for id in &lines {
-        bench.phase(id, "running").await;
+        fixture.phase(id, "running").await;
     }
-    let text = bench.text("/metrics").await;
+    let text = fixture.text("/metrics").await;
     promtool_is_content_with(&text);
     let families = parse(&text);
     for name in ["operation_records_processed", "operation_progress_ratio"] {

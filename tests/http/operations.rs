@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::bench::{Bench, problem};
+use crate::fixture::{Fixture, problem};
 
 fn ids(page: &Value) -> Vec<String> {
     let operations = page["operations"].as_array().unwrap();
@@ -16,8 +16,8 @@ fn ids(page: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn an_operation_is_told_as_events_tell_it_and_with_its_polls() {
-    let bench = Bench::start(&["op-600000-5000-s-1 customer=acme object=contact"]).await;
-    let one = bench.phase("op-600000-5000-s-1", "running").await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1 customer=acme object=contact"]).await;
+    let one = fixture.phase("op-600000-5000-s-1", "running").await;
     assert_eq!(one["project"], "my-project");
     assert_eq!(one["labels"]["customer"], "acme");
     assert_eq!(one["status"], "in_progress");
@@ -29,7 +29,7 @@ async fn an_operation_is_told_as_events_tell_it_and_with_its_polls() {
         assert!(one[member].as_str().unwrap().ends_with('Z'), "{member}: {one}");
     }
     assert!(one.get("lastError").is_none(), "{one}");
-    let all = bench.json("/api/operations").await;
+    let all = fixture.json("/api/operations").await;
     assert_eq!(ids(&all), ["op-600000-5000-s-1"]);
     assert_eq!(all["next"], Value::Null);
 }
@@ -44,19 +44,21 @@ async fn pages_and_filters() {
         })
         .collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let bench = Bench::start(&lines).await;
+    let fixture = Fixture::start(&lines).await;
     for n in 0..3 {
-        bench.phase(&format!("op-200-100-s-{n:02}"), "succeeded").await;
+        fixture.phase(&format!("op-200-100-s-{n:02}"), "succeeded").await;
     }
     for n in 3..25 {
-        bench.phase(&format!("op-600000-5000-s-{n:02}"), "running").await;
+        fixture
+            .phase(&format!("op-600000-5000-s-{n:02}"), "running")
+            .await;
     }
 
     let mut seen = Vec::new();
     let mut path = "/api/operations?limit=10".to_owned();
     let mut pages = 0;
     loop {
-        let page = bench.json(&path).await;
+        let page = fixture.json(&path).await;
         seen.extend(ids(&page));
         pages += 1;
         match page["next"].as_str() {
@@ -67,7 +69,10 @@ async fn pages_and_filters() {
     assert_eq!((pages, seen.len()), (3, 25));
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 25);
     // A page that ends just where the list does has nothing after it.
-    assert_eq!(bench.json("/api/operations?limit=25").await["next"], Value::Null);
+    assert_eq!(
+        fixture.json("/api/operations?limit=25").await["next"],
+        Value::Null
+    );
 
     for (query, count) in [
         ("phase=succeeded", 3),
@@ -85,7 +90,7 @@ async fn pages_and_filters() {
         ("phase=running&label=customer=acme&limit=5", 5),
         ("limit=100000", 25),
     ] {
-        let page = bench.json(&format!("/api/operations?{query}")).await;
+        let page = fixture.json(&format!("/api/operations?{query}")).await;
         assert_eq!(ids(&page).len(), count, "{query}");
     }
     for wrong in [
@@ -97,13 +102,13 @@ async fn pages_and_filters() {
         "lable=a",
         "x",
     ] {
-        problem(bench.get(&format!("/api/operations?{wrong}")).await, 400).await;
+        problem(fixture.get(&format!("/api/operations?{wrong}")).await, 400).await;
     }
 }
 
 #[tokio::test]
 async fn an_id_of_two_projects_wants_its_project() {
-    let bench = Bench::start_with(
+    let fixture = Fixture::start_with(
         &[
             "op-600000-9-s-1",
             "op-600000-9-s-1 project=other",
@@ -125,25 +130,25 @@ async fn an_id_of_two_projects_wants_its_project() {
     )
     .await;
     let two_listed = async {
-        while ids(&bench.json("/api/operations").await).len() < 3 {
+        while ids(&fixture.json("/api/operations").await).len() < 3 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(crate::support::DEADLINE, two_listed)
         .await
         .unwrap();
-    let detail = problem(bench.get("/api/operations/op-600000-9-s-1").await, 409).await;
+    let detail = problem(fixture.get("/api/operations/op-600000-9-s-1").await, 409).await;
     assert!(
         detail.contains("my-project") && detail.contains("other"),
         "{detail}"
     );
     let of = |project: &str| format!("/api/operations/op-600000-9-s-1?project={project}");
-    assert_eq!(bench.json(&of("other")).await["project"], "other");
-    problem(bench.get(&of("third")).await, 404).await;
+    assert_eq!(fixture.json(&of("other")).await["project"], "other");
+    problem(fixture.get(&of("third")).await, 404).await;
     assert_eq!(
-        bench.json("/api/operations/op-600000-9-s-2").await["project"],
+        fixture.json("/api/operations/op-600000-9-s-2").await["project"],
         "my-project"
     );
-    problem(bench.get("/api/operations/unknown").await, 404).await;
-    problem(bench.get("/api/operations/%ff").await, 400).await;
+    problem(fixture.get("/api/operations/unknown").await, 404).await;
+    problem(fixture.get("/api/operations/%ff").await, 400).await;
 }

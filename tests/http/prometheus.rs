@@ -20,8 +20,8 @@ use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::bench::{Bench, client};
-use crate::support::{Daemon, lines_of, replace_file, skip, tell, until_answered};
+use crate::fixture::{Fixture, client};
+use crate::support::{Daemon, lines_of, replace_file, report, skip, until_answered};
 
 /// How the shipped rules are made impatient: what stands in them, and what instead.
 const IMPATIENT: [(&str, &str); 7] = [
@@ -71,7 +71,7 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
         return;
     }
     let receiver = Receiver::start(ReceiverConfig::default()).await.unwrap();
-    let mut bench = Bench::start_with(&[RUNS, "op-100-100-f-fails"], |setup| {
+    let mut fixture = Fixture::start_with(&[RUNS, "op-100-100-f-fails"], |setup| {
         let file = setup.folder().join("config.toml");
         fs::write(&file, settings(FAST, &receiver, 1)).unwrap();
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
@@ -82,10 +82,10 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
             .arguments(&["--config", &file])
     })
     .await;
-    let path = bench.daemon.list_path();
-    bench.phase(RUNS, "running").await;
-    bench.daemon.event("operation.failed").await;
-    let mut prometheus = Prometheus::start(bench.address).await;
+    let path = fixture.daemon.list_path();
+    fixture.phase(RUNS, "running").await;
+    fixture.daemon.event("operation.failed").await;
+    let mut prometheus = Prometheus::start(fixture.address).await;
     prometheus
         .fires("an operation failed before the first scrape", &["BackfillFailed"])
         .await;
@@ -116,8 +116,8 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
         ..ReceiverConfig::default()
     };
     let receiver = Receiver::start(receiver).await.unwrap();
-    reload(&bench.daemon, &settings(FAST, &receiver, 100));
-    let setup = bench.daemon.setup();
+    reload(&fixture.daemon, &settings(FAST, &receiver, 100));
+    let setup = fixture.daemon.setup();
     let config = setup.folder().join("config.toml").display().to_string();
     let replayed = setup
         .run_with("replay", &["--config", &config, "--dead-letters"])
@@ -139,7 +139,7 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     prometheus.ends(&fixed).await;
 
     fs::remove_file(&path).unwrap();
-    reload(&bench.daemon, "nonsense = 1\n");
+    reload(&fixture.daemon, "nonsense = 1\n");
     let faults = [
         ("the watch list is removed", "BackfillWatchListUnreadable"),
         (
@@ -149,33 +149,33 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     ];
     prometheus.all_fire(&faults).await;
     fs::write(&path, lines_of(&lines)).unwrap();
-    reload(&bench.daemon, &settings(FAST, &receiver, 100));
+    reload(&fixture.daemon, &settings(FAST, &receiver, 100));
     prometheus.ends(&faults.map(|(_, alert)| alert)).await;
 
-    limit_file_size(&bench.daemon, "16384");
+    limit_file_size(&fixture.daemon, "16384");
     let failing = ["op-100-100-f-later"];
     replace_file(&path, &lines_of(&[&lines[..], &failing].concat()));
     prometheus
         .fires("files may not grow", &["BackfillWatchStateNotWritable"])
         .await;
-    limit_file_size(&bench.daemon, "unlimited");
+    limit_file_size(&fixture.daemon, "unlimited");
     prometheus.fires("an operation fails", &["BackfillFailed"]).await;
     prometheus
         .ends(&["BackfillWatchStateNotWritable", "BackfillFailed"])
         .await;
 
-    reload(&bench.daemon, &settings("0.5", &receiver, 100));
+    reload(&fixture.daemon, &settings("0.5", &receiver, 100));
     // Nothing outside of the program makes a poller panic.
     let panicked = serve_metrics_of_a_panic().await;
-    prometheus.scrape(&[bench.address, panicked]);
+    prometheus.scrape(&[fixture.address, panicked]);
     let of_polls = [
         ("a request in 2 s for three operations", "BackfillWatchPollsLate"),
         ("the counter of panics is at 1", "BackfillWatchPollersCrash"),
     ];
     prometheus.all_fire(&of_polls).await;
-    reload(&bench.daemon, &settings(FAST, &receiver, 100));
+    reload(&fixture.daemon, &settings(FAST, &receiver, 100));
     prometheus.ends(&of_polls.map(|(_, alert)| alert)).await;
-    prometheus.scrape(&[bench.address]);
+    prometheus.scrape(&[fixture.address]);
 
     receiver
         .faults()
@@ -187,10 +187,10 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     prometheus
         .fires("a receiver answers 410", &["BackfillWatchAttention"])
         .await;
-    bench.daemon.signal(&["HUP"]);
+    fixture.daemon.signal(&["HUP"]);
     prometheus.ends(&["BackfillWatchAttention"]).await;
 
-    let keys = |key: &str| bench.simulator.set_api_keys("my-project", [key.to_owned()]);
+    let keys = |key: &str| fixture.simulator.set_api_keys("my-project", [key.to_owned()]);
     keys("another");
     prometheus
         .fires("the API rejects the key", &["BackfillWatchCredentialsRejected"])
@@ -198,11 +198,11 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     keys("simulated-key");
     prometheus.ends(&["BackfillWatchCredentialsRejected"]).await;
 
-    let api = bench.simulator.base_url()[7..]
+    let api = fixture.simulator.base_url()[7..]
         .trim_end_matches("/v1")
         .parse()
         .unwrap();
-    bench.simulator.stop().await;
+    fixture.simulator.stop().await;
     prometheus
         .fires("the API is stopped", &["BackfillWatchApiDown"])
         .await;
@@ -213,7 +213,7 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     let _simulator = Simulator::start(simulator).await.unwrap();
     prometheus.ends(&["BackfillWatchApiDown"]).await;
 
-    let listen = bench.address.to_string();
+    let listen = fixture.address.to_string();
     let begun = clock::instant();
     while prometheus.alerts().await["BackfillWatchRestarts"] != "firing" {
         assert!(
@@ -222,14 +222,14 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
             prometheus.log()
         );
         let before = prometheus.process_start().await;
-        let setup = bench.daemon.kill().await;
+        let setup = fixture.daemon.kill().await;
         // The metric has whole seconds.
         prometheus
             .wait("the next second", async || {
                 clock::wall().as_second() as f64 > before + 1.0
             })
             .await;
-        bench.daemon = setup.set("http.listen", &listen).start();
+        fixture.daemon = setup.set("http.listen", &listen).start();
         prometheus
             .wait("the new process is scraped", async || {
                 prometheus.process_start().await > before
@@ -243,7 +243,7 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     );
     prometheus.ends(&["BackfillWatchRestarts"]).await;
 
-    let setup = bench.daemon.kill().await;
+    let setup = fixture.daemon.kill().await;
     prometheus.fires("kill -9", &["BackfillWatchDown"]).await;
     // It is down for longer than the rule remembers.
     prometheus
@@ -281,12 +281,12 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     prometheus
         .fires("the target is taken away", &["BackfillWatchAbsent"])
         .await;
-    prometheus.scrape(&[bench.address]);
+    prometheus.scrape(&[fixture.address]);
     prometheus.ends(&["BackfillWatchAbsent"]).await;
     drop(daemon);
 
     assert_eq!(prometheus.ever_fired().await, all, "each alert has fired here");
-    prometheus.tell_table();
+    prometheus.report_table();
 }
 
 /// The state of one watch is no JSON any more.
@@ -546,10 +546,10 @@ impl Prometheus {
     }
 
     /// What fired and ended when, with rules that are impatient.
-    fn tell_table(&self) {
+    fn report_table(&self) {
         for row in &self.rows {
             let ended = row.ended_after.map_or(f64::NAN, |time| time.as_secs_f64());
-            tell(&format!(
+            report(&format!(
                 "| {} | {} | {:.1} s | {ended:.1} s |",
                 row.fault,
                 row.alert,

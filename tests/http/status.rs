@@ -4,11 +4,11 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::bench::Bench;
+use crate::fixture::Fixture;
 use crate::support::Setup;
 
-pub async fn status(bench: &Bench, arguments: &[&str]) -> Output {
-    let address = bench.address.to_string();
+pub async fn status(fixture: &Fixture, arguments: &[&str]) -> Output {
+    let address = fixture.address.to_string();
     let mut all = vec!["--listen", &address];
     all.extend(arguments);
     Setup::empty().arguments(&all).run("status").await
@@ -16,11 +16,11 @@ pub async fn status(bench: &Bench, arguments: &[&str]) -> Output {
 
 #[tokio::test]
 async fn the_table_the_json_and_the_check() {
-    let bench = Bench::start(&["op-600000-5000-s-1 customer=acme", "op-200-100-f-2"]).await;
-    bench.phase("op-600000-5000-s-1", "running").await;
-    bench.phase("op-200-100-f-2", "failed").await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1 customer=acme", "op-200-100-f-2"]).await;
+    fixture.phase("op-600000-5000-s-1", "running").await;
+    fixture.phase("op-200-100-f-2", "failed").await;
 
-    let table = status(&bench, &[]).await;
+    let table = status(&fixture, &[]).await;
     assert!(table.status.success(), "{table:?}");
     let text = String::from_utf8(table.stdout).unwrap();
     for part in [
@@ -33,11 +33,11 @@ async fn the_table_the_json_and_the_check() {
         assert!(text.contains(part), "{part} in\n{text}");
     }
 
-    let json = status(&bench, &["--json"]).await;
+    let json = status(&fixture, &["--json"]).await;
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["operations"].as_array().unwrap().len(), 2);
 
-    let check = status(&bench, &["--check"]).await;
+    let check = status(&fixture, &["--check"]).await;
     assert_eq!(check.status.code(), Some(0));
     assert!(check.stdout.is_empty() && check.stderr.is_empty(), "{check:?}");
 }
@@ -46,10 +46,10 @@ async fn the_table_the_json_and_the_check() {
 async fn more_operations_than_a_page_holds() {
     let lines: Vec<String> = (0..1_100).map(|n| format!("op-600000-5000-s-{n}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let bench = Bench::start(&lines).await;
+    let fixture = Fixture::start(&lines).await;
     let deadline = backfill_watch::clock::instant() + crate::support::DEADLINE;
     loop {
-        let json = status(&bench, &["--json"]).await;
+        let json = status(&fixture, &["--json"]).await;
         let json: Value = serde_json::from_slice(&json.stdout).unwrap();
         if json["operations"].as_array().unwrap().len() == 1_100 {
             break;
@@ -81,24 +81,30 @@ async fn without_a_daemon_it_says_so_in_plain_words() {
 
 #[tokio::test]
 async fn the_token_is_taken_from_its_file() {
-    let bench = Bench::start_with(&[], |setup| {
+    let fixture = Fixture::start_with(&[], |setup| {
         let token = setup.folder().join("token");
         std::fs::write(&token, "s3cret\n").unwrap();
         let token = token.display().to_string();
         setup.set("http.token_file", &token)
     })
     .await;
-    let refused = status(&bench, &[]).await;
+    let refused = status(&fixture, &[]).await;
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8(refused.stderr).unwrap().contains("token"));
-    let token = bench.daemon.setup().folder().join("token").display().to_string();
-    let address = bench.address.to_string();
+    let token = fixture
+        .daemon
+        .setup()
+        .folder()
+        .join("token")
+        .display()
+        .to_string();
+    let address = fixture.address.to_string();
     let shown = Setup::empty()
         .set("http.token_file", &token)
         .arguments(&["--listen", &address])
         .run("status")
         .await;
     assert!(shown.status.success(), "{shown:?}");
-    let check = status(&bench, &["--check"]).await;
+    let check = status(&fixture, &["--check"]).await;
     assert_eq!(check.status.code(), Some(0));
 }

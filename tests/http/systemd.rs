@@ -86,7 +86,7 @@ async fn a_service_manager_may_listen_on_an_abstract_socket() {
 
     // An address of no known kind is reported once, and harms nobody.
     let daemon = setup.variable("NOTIFY_SOCKET", "vsock:2:1").start();
-    let refused = |line: &crate::support::Line| line["socket"] == "vsock:2:1";
+    let refused = |line: &crate::support::LogLine| line["socket"] == "vsock:2:1";
     let line = daemon.wait_for("that the address cannot be used", refused).await;
     assert_eq!(line["level"], "WARN");
     daemon.event("operation.progress").await;

@@ -4,14 +4,14 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::bench::Bench;
+use crate::fixture::Fixture;
 use crate::support::until_answered;
 
 #[tokio::test]
 async fn an_endpoint_tells_how_it_stands() {
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", receiver.local_addr().unwrap());
-    let bench = Bench::start_with(&["op-600000-5000-s-1"], |setup| {
+    let fixture = Fixture::start_with(&["op-600000-5000-s-1"], |setup| {
         setup.set("webhook.url", &url).variable(
             "BACKFILL_WATCH_WEBHOOK_SECRET",
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -21,7 +21,7 @@ async fn an_endpoint_tells_how_it_stands() {
     // It has what was delivered, and has not answered yet.
     let (mut delivery, _) = receiver.accept().await.unwrap();
     let _ = delivery.read(&mut [0; 16_384]).await.unwrap();
-    let before = bench.json("/api/webhooks").await["endpoints"][0].take();
+    let before = fixture.json("/api/webhooks").await["endpoints"][0].take();
     assert_eq!(before["name"], "webhook");
     assert_eq!(before["state"], "open");
     assert_eq!(before["backlog"], 1);
@@ -29,7 +29,7 @@ async fn an_endpoint_tells_how_it_stands() {
     let gone = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     delivery.write_all(gone).await.unwrap();
     let endpoint = until_answered("it is disabled", async || {
-        let endpoint: Value = bench.json("/api/webhooks").await["endpoints"][0].take();
+        let endpoint: Value = fixture.json("/api/webhooks").await["endpoints"][0].take();
         if endpoint["state"] == "disabled" && endpoint["lastError"] == "410 Gone" {
             Ok(endpoint)
         } else {

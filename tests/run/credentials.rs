@@ -6,7 +6,7 @@ use std::time::Duration;
 use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 use tokio::time::Instant;
 
-use crate::support::{Daemon, Line, Setup, replace_file, until};
+use crate::support::{Daemon, LogLine, Setup, replace_file, until};
 
 const LONG: Duration = Duration::from_secs(3_600);
 const WATCHES: usize = 20;
@@ -96,8 +96,9 @@ async fn a_bad_key_is_one_event_and_one_probe_at_a_time_until_it_is_corrected() 
     assert_eq!(daemon.log.count("api.credentials_rejected"), 1);
     assert_eq!(daemon.log.count("api.credentials_accepted"), 1);
     assert_eq!(daemon.log.count("operation.unreachable"), 0);
-    let secret =
-        |line: &Line| line.to_string().contains("expired-key") || line.to_string().contains("simulated-key");
+    let secret = |line: &LogLine| {
+        line.to_string().contains("expired-key") || line.to_string().contains("simulated-key")
+    };
     assert_eq!(daemon.log.lines(secret).len(), 0);
     daemon.stop().await;
 }

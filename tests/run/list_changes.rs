@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 
-use crate::support::{Daemon, Line, Setup, lines_of, replace_file, until};
+use crate::support::{Daemon, LogLine, Setup, lines_of, replace_file, until};
 
 const LONG: Duration = Duration::from_secs(3_600);
 const INITIAL: Duration = Duration::from_millis(100);
@@ -163,7 +163,7 @@ async fn a_watch_that_returns_goes_on_where_it_stood() {
     let log = daemon.log.clone();
     daemon.stop().await;
     let told = log.events_by_operation();
-    let started = |line: &&Line| line["event"] == "operation.started";
+    let started = |line: &&LogLine| line["event"] == "operation.started";
     assert_eq!(told["op-60000-100000-s-a"].iter().filter(started).count(), 1);
     assert_eq!(log.count("operation.succeeded"), 1, "what was over stayed over");
 }
@@ -202,8 +202,8 @@ async fn a_list_that_is_emptied_keeps_its_watches_until_the_delay_has_passed_or_
         .start();
     started(&daemon, &ids).await;
     let path = daemon.list_path();
-    let is_pending = |line: &Line| line["pending_removal"] == 12;
-    let is_removed = |line: &Line| line["removed"] == 12;
+    let is_pending = |line: &LogLine| line["pending_removal"] == 12;
+    let is_removed = |line: &LogLine| line["removed"] == 12;
 
     fs::write(&path, "").unwrap();
     daemon.wait_for("that the removal waits", is_pending).await;
@@ -256,7 +256,8 @@ async fn a_list_that_is_lost_is_told_once_and_keeps_running() {
     daemon.event_of("op0", "operation.started").await;
     let path = daemon.list_path();
     fs::remove_file(&path).unwrap();
-    let lost = |line: &Line| line["message"] == "watch list cannot be read, the last good one stays active";
+    let lost =
+        |line: &LogLine| line["message"] == "watch list cannot be read, the last good one stays active";
     daemon.wait_for("that the list is lost", lost).await;
     let polls = simulator.requests_of("op0");
     until("the last good list is polled on", || {

@@ -11,12 +11,12 @@
 )]
 mod support;
 
+mod api_faults;
+mod completion;
 mod credentials;
-mod faults;
 mod list_changes;
 mod outages;
 mod progress;
 mod reload;
 mod settings;
 mod stop;
-mod to_the_end;

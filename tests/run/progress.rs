@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
-use crate::support::scripted::{Scripted, counting, operation};
+use crate::support::scripted_api::{ScriptedApi, counting, operation};
 use crate::support::{Daemon, Setup, lines_of, replace_file, until};
 
 fn write_step(file: &Path, step: &str) {
@@ -24,7 +24,7 @@ fn percents(daemon: &Daemon) -> Vec<f64> {
         .collect()
 }
 
-async fn polled_twice(api: &Scripted, id: &str) {
+async fn polled_twice(api: &ScriptedApi, id: &str) {
     let polls = api.polls(id);
     until("two more polls", || api.polls(id) >= polls + 2).await;
 }
@@ -33,7 +33,7 @@ async fn polled_twice(api: &Scripted, id: &str) {
 async fn a_changed_step_applies_to_the_last_percentage_reported() {
     let count = Arc::new(AtomicU64::new(480));
     let counted = Arc::clone(&count);
-    let api = Scripted::start(move |id, _| counting(id, counted.load(Ordering::Relaxed), 1_000)).await;
+    let api = ScriptedApi::start(move |id, _| counting(id, counted.load(Ordering::Relaxed), 1_000)).await;
     let setup = Setup::polling(&api.base_url()).list(&["op"]);
     let file = setup.folder().join("config.toml");
     let setup = setup.arguments(&["--config", &file.display().to_string()]);
@@ -77,7 +77,7 @@ async fn a_changed_step_applies_to_the_last_percentage_reported() {
 async fn a_retry_of_an_operation_that_was_added_again_is_a_fact_of_its_own() {
     let stage = Arc::new(AtomicU64::new(0));
     let staged = Arc::clone(&stage);
-    let api = Scripted::start(move |id, _| {
+    let api = ScriptedApi::start(move |id, _| {
         let stage = staged.load(Ordering::Relaxed);
         let status = if stage == 2 { "cancelled" } else { "in_progress" };
         operation(id, status, json!({"retry": {"attempts": stage.min(1)}}))
@@ -86,7 +86,8 @@ async fn a_retry_of_an_operation_that_was_added_again_is_a_fact_of_its_own() {
     let daemon = Setup::polling(&api.base_url()).list(&["op", "other"]).start();
     let seen = async |event: &str, times: usize| {
         until(event, || {
-            let wanted = |line: &crate::support::Line| line["event"] == event && line["operation_id"] == "op";
+            let wanted =
+                |line: &crate::support::LogLine| line["event"] == event && line["operation_id"] == "op";
             daemon.log.lines(wanted).len() == times
         })
         .await;

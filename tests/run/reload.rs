@@ -88,11 +88,13 @@ async fn relative_paths_lead_to_what_took_the_place_of_their_folder() {
     release("app", "old", "info");
     let app = folder.join("app").display().to_string();
     let daemon = setup
-        .through(&["sh", "-c", r#"cd "$0" && exec "$@""#, &app])
+        .wrapped_in(&["sh", "-c", r#"cd "$0" && exec "$@""#, &app])
         .arguments(&["--config", "config.toml"])
         .start();
     let started = |id: &'static str| {
-        move |line: &crate::support::Line| line["event"] == "operation.started" && line["operation_id"] == id
+        move |line: &crate::support::LogLine| {
+            line["event"] == "operation.started" && line["operation_id"] == id
+        }
     };
     daemon.wait_for("the old list", started("old")).await;
 

@@ -13,7 +13,7 @@
 mod support;
 
 mod churn;
-mod figures;
+mod resource_usage;
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ use backfill_watch::simulator::{
 };
 
 use churn::{Churn, STAYING, TURN, WATCHES};
-use figures::{Figures, Meter};
-use support::{Setup, replace_file, tell};
+use resource_usage::{ResourceMeter, ResourceUsage};
+use support::{Setup, replace_file, report};
 
 /// For how many seconds to go on, the start not counted.
 const SECONDS: &str = "BACKFILL_WATCH_SOAK";
@@ -70,7 +70,7 @@ async fn receiver() -> Receiver {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_grows() {
     let Ok(seconds) = std::env::var(SECONDS) else {
-        tell(&format!(
+        report(&format!(
             "skipped: the soak takes as many seconds as {SECONDS} says"
         ));
         return;
@@ -102,7 +102,7 @@ async fn nothing_grows() {
         .variable("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET);
     let database = setup.folder().join("state");
     let mut daemon = setup.start();
-    let meter = Meter::new(daemon.id(), daemon.address().await, database);
+    let meter = ResourceMeter::new(daemon.id(), daemon.address().await, database);
     meter
         .wait("those that stay run, and that is told", SETTLED, |figures| {
             figures.running >= STAYING as f64 && figures.backlog < 1_000.0
@@ -116,7 +116,7 @@ async fn nothing_grows() {
         tokio::time::sleep(TICK).await;
     }
     let (begun, length) = (clock::instant(), Duration::from_secs(seconds));
-    let mut samples: Vec<(Duration, Figures)> = Vec::new();
+    let mut samples: Vec<(Duration, ResourceUsage)> = Vec::new();
     let mut ticks = 0;
     while clock::instant() - begun < length {
         replace_file(&daemon.list_path(), &churn.next());
@@ -135,7 +135,7 @@ async fn nothing_grows() {
             figures.listed == WATCHES as f64
         })
         .await;
-    tell(&format!(
+    report(&format!(
         "soak: {seconds} s, {WATCHES} watches, {} lines replaced, {} reloads, {} requests at the API, {} callbacks",
         churn.replaced(),
         ticks / RELOAD,
@@ -144,5 +144,5 @@ async fn nothing_grows() {
     ));
     daemon.signal(&["TERM"]);
     assert_eq!(daemon.exit_code().await, Some(0), "{}", daemon.log);
-    figures::assert_flat(&samples, length);
+    resource_usage::assert_flat(&samples, length);
 }

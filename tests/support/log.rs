@@ -14,13 +14,13 @@ use super::DEADLINE;
 
 /// One line of the log.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct LogLine {
     /// When it was read.
     pub at: Instant,
     value: Value,
 }
 
-impl Deref for Line {
+impl Deref for LogLine {
     type Target = Value;
 
     fn deref(&self) -> &Value {
@@ -34,7 +34,7 @@ pub struct Log(watch::Receiver<Lines>);
 
 #[derive(Debug, Default)]
 struct Lines {
-    lines: Vec<Line>,
+    lines: Vec<LogLine>,
     ended: bool,
 }
 
@@ -48,7 +48,7 @@ impl Log {
                 let at = clock::instant();
                 // Whatever is no JSON is kept, too: tests of the log's format look for it.
                 let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-                sender.send_modify(|log| log.lines.push(Line { at, value }));
+                sender.send_modify(|log| log.lines.push(LogLine { at, value }));
             }
             sender.send_modify(|log| log.ended = true);
         });
@@ -57,9 +57,9 @@ impl Log {
 
     /// Waits for the first line that is wanted, from the beginning of the log on. Panics after a while, or when
     /// the log ends without it.
-    pub async fn wait_for(&self, what: &str, wanted: impl Fn(&Line) -> bool) -> Line {
+    pub async fn wait_for(&self, what: &str, wanted: impl Fn(&LogLine) -> bool) -> LogLine {
         let mut next = 0;
-        let found = self.look_until(what, |log| {
+        let found = self.search(what, |log| {
             let found = log.lines[next..].iter().find(|line| wanted(line)).cloned();
             next = log.lines.len();
             found
@@ -69,19 +69,19 @@ impl Log {
 
     /// Waits until the log has ended.
     pub async fn end(&self) {
-        self.look_until("the end of the log", |log| log.ended.then_some(()))
+        self.search("the end of the log", |log| log.ended.then_some(()))
             .await;
     }
 
     /// The lines up to now that are wanted.
-    pub fn lines(&self, wanted: impl Fn(&Line) -> bool) -> Vec<Line> {
+    pub fn lines(&self, wanted: impl Fn(&LogLine) -> bool) -> Vec<LogLine> {
         let log = self.0.borrow();
         log.lines.iter().filter(|line| wanted(line)).cloned().collect()
     }
 
     /// The events of each operation up to now, in the order of the log.
-    pub fn events_by_operation(&self) -> BTreeMap<String, Vec<Line>> {
-        let mut events: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+    pub fn events_by_operation(&self) -> BTreeMap<String, Vec<LogLine>> {
+        let mut events: BTreeMap<String, Vec<LogLine>> = BTreeMap::new();
         for line in self.lines(|line| line["event"].is_string()) {
             if let Some(operation) = line["operation_id"].as_str() {
                 events.entry(operation.to_owned()).or_default().push(line);
@@ -91,7 +91,7 @@ impl Log {
     }
 
     /// All of it up to now.
-    pub fn whole(&self) -> String {
+    pub fn text(&self) -> String {
         let log = self.0.borrow();
         log.lines.iter().map(|line| format!("{}\n", line.value)).collect()
     }
@@ -101,7 +101,7 @@ impl Log {
         self.lines(|line| line["event"] == event).len()
     }
 
-    async fn look_until<T>(&self, what: &str, mut look: impl FnMut(&Lines) -> Option<T>) -> T {
+    async fn search<T>(&self, what: &str, mut look: impl FnMut(&Lines) -> Option<T>) -> T {
         let mut lines = self.0.clone();
         let looking = async {
             loop {

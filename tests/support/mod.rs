@@ -3,7 +3,7 @@
 //! Nothing here waits for a fixed time: every wait is for something, and has a deadline that only a hang reaches.
 
 mod log;
-pub mod scripted;
+pub mod scripted_api;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -19,21 +19,21 @@ use backfill_watch::clock;
 use backfill_watch::simulator::Simulator;
 use tempfile::TempDir;
 
-pub use log::{Line, Log};
+pub use log::{Log, LogLine};
 
 /// By when everything that is waited for must have happened, on the slowest machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at what cannot be waited for otherwise.
-const LOOK: Duration = Duration::from_millis(5);
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// Between two questions to another process.
-const ASK: Duration = Duration::from_millis(20);
+const REQUEST_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a daemon is started with, in a folder of its own.
 pub struct Setup {
     folder: TempDir,
     environment: BTreeMap<String, String>,
     arguments: Vec<String>,
-    through: Vec<String>,
+    wrapper: Vec<String>,
 }
 
 impl Setup {
@@ -67,7 +67,7 @@ impl Setup {
             folder,
             environment: BTreeMap::new(),
             arguments: Vec::new(),
-            through: Vec::new(),
+            wrapper: Vec::new(),
         };
         setup.set("state_dir", &state).set("http.listen", "off")
     }
@@ -101,8 +101,8 @@ impl Setup {
     }
 
     /// Starts every command by this one, which must become it, as `unshare` and `prlimit` do.
-    pub fn through(mut self, command: &[&str]) -> Self {
-        self.through = command.iter().map(ToString::to_string).collect();
+    pub fn wrapped_in(mut self, command: &[&str]) -> Self {
+        self.wrapper = command.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -168,7 +168,7 @@ impl Setup {
     fn command<S: AsRef<OsStr>>(&self, command: &str, arguments: &[S]) -> Command {
         // The limit of open files is raised as far as it goes: a thousand requests in flight need that many.
         let raised = ["sh", "-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#];
-        let line: Vec<&str> = self.through.iter().map(String::as_str).chain(raised).collect();
+        let line: Vec<&str> = self.wrapper.iter().map(String::as_str).chain(raised).collect();
         let mut process = Command::new(line[0]);
         process
             .args(&line[1..])
@@ -224,13 +224,13 @@ impl Daemon {
     }
 
     /// Waits for a line of the log, as [`Log::wait_for`].
-    pub async fn wait_for(&self, what: &str, wanted: impl Fn(&Line) -> bool) -> Line {
+    pub async fn wait_for(&self, what: &str, wanted: impl Fn(&LogLine) -> bool) -> LogLine {
         self.log.wait_for(what, wanted).await
     }
 
     /// Waits for a line whose message has this in it.
-    pub async fn message(&self, part: &str) -> Line {
-        let has_part = |line: &Line| {
+    pub async fn message(&self, part: &str) -> LogLine {
+        let has_part = |line: &LogLine| {
             let message = line["message"].as_str();
             message.is_some_and(|message| message.contains(part))
         };
@@ -238,7 +238,7 @@ impl Daemon {
     }
 
     /// Waits for the event of an operation.
-    pub async fn event_of(&self, operation: &str, event: &str) -> Line {
+    pub async fn event_of(&self, operation: &str, event: &str) -> LogLine {
         let what = format!("{event} of {operation}");
         self.wait_for(&what, |line| {
             line["event"] == event && line["operation_id"] == operation
@@ -247,7 +247,7 @@ impl Daemon {
     }
 
     /// Waits for an event.
-    pub async fn event(&self, event: &str) -> Line {
+    pub async fn event(&self, event: &str) -> LogLine {
         self.wait_for(event, |line| line["event"] == event).await
     }
 
@@ -291,7 +291,7 @@ impl Daemon {
     /// What it was started with, once it has ended.
     pub fn into_setup(mut self) -> Setup {
         let setup = self.setup.take().expect("only this takes it");
-        setup.assert_no_secret_in("the log", self.log.whole().as_bytes());
+        setup.assert_no_secret_in("the log", self.log.text().as_bytes());
         setup
     }
 }
@@ -305,7 +305,7 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let (Some(setup), false) = (&self.setup, std::thread::panicking()) {
-            setup.assert_no_secret_in("the log", self.log.whole().as_bytes());
+            setup.assert_no_secret_in("the log", self.log.text().as_bytes());
             setup.assert_no_secret_in_state();
         }
     }
@@ -321,7 +321,7 @@ pub async fn until_within(deadline: Duration, what: &str, mut condition: impl Fn
     let deadline = clock::instant() + deadline;
     while !condition() {
         assert!(clock::instant() < deadline, "waited in vain: {what}");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
@@ -333,12 +333,12 @@ pub async fn until_answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<
             Ok(answer) => return answer,
             Err(instead) => assert!(clock::instant() < deadline, "waited in vain: {what}: {instead}"),
         }
-        tokio::time::sleep(ASK).await;
+        tokio::time::sleep(REQUEST_INTERVAL).await;
     }
 }
 
 /// Tells the reader of a test run, past the harness, which keeps to itself what passing tests print.
-pub fn tell(line: &str) {
+pub fn report(line: &str) {
     let line = format!("{line}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
@@ -346,12 +346,12 @@ pub fn tell(line: &str) {
 /// Says in one line why a test cannot be made here. In CI that is a failure: there everything can be had.
 pub fn skip<T>(why: &str) -> Option<T> {
     assert!(std::env::var_os("CI").is_none(), "cannot be tested here: {why}");
-    tell(&format!("skipped: {}", why.trim()));
+    report(&format!("skipped: {}", why.trim()));
     None
 }
 
 /// One number of `/proc/PID/status`; those in kB are told in bytes.
-pub fn figure(process: u32, name: &str) -> u64 {
+pub fn process_status(process: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     let value = line.trim_start_matches(':').trim();

@@ -32,7 +32,7 @@ const REFRESH: Duration = Duration::from_millis(250);
 const SHRINK_DELAY: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(120);
 
-struct Bench {
+struct Fixture {
     folder: TempDir,
     path: PathBuf,
     handle: WatchListHandle,
@@ -43,7 +43,7 @@ struct Bench {
     _logging: tracing::subscriber::DefaultGuard,
 }
 
-impl Bench {
+impl Fixture {
     /// A source of the file `watch.list`, with `prepare` done in its folder before it starts.
     fn start(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -73,11 +73,11 @@ impl Bench {
         }
     }
 
-    /// As [`Bench::start`], with a file of this content, once it is applied.
+    /// As [`Fixture::start`], with a file of this content, once it is applied.
     async fn with_list(content: &str) -> Self {
-        let mut bench = Self::start(|folder| fs::write(folder.join("watch.list"), content).unwrap());
-        bench.until(|snapshot| snapshot.generation == 1).await;
-        bench
+        let mut fixture = Self::start(|folder| fs::write(folder.join("watch.list"), content).unwrap());
+        fixture.until(|snapshot| snapshot.generation == 1).await;
+        fixture
     }
 
     async fn until(&mut self, condition: impl FnMut(&WatchListSnapshot) -> bool) -> Arc<WatchListSnapshot> {
@@ -194,48 +194,48 @@ impl MakeWriter<'_> for Log {
 
 #[tokio::test(start_paused = true)]
 async fn the_file_is_read_at_start_and_ready_means_applied() {
-    let mut bench = Bench::start(|folder| fs::write(folder.join("watch.list"), "one a=1\ntwo").unwrap());
-    let snapshot = bench.until(|snapshot| snapshot.looked).await;
+    let mut fixture = Fixture::start(|folder| fs::write(folder.join("watch.list"), "one a=1\ntwo").unwrap());
+    let snapshot = fixture.until(|snapshot| snapshot.looked).await;
     assert_eq!(ids(&snapshot), ["one", "two"]);
     assert!(snapshot.last_success.is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_file_is_a_list_of_nothing() {
-    let mut bench = Bench::with_list("").await;
-    assert!(ids(&bench.snapshots.borrow()).is_empty());
-    append(&bench.path, "one\n");
-    bench.next_list_is(&["one"]).await;
-    fs::write(&bench.path, "").unwrap();
-    bench.next_list_is(&[]).await;
+    let mut fixture = Fixture::with_list("").await;
+    assert!(ids(&fixture.snapshots.borrow()).is_empty());
+    append(&fixture.path, "one\n");
+    fixture.next_list_is(&["one"]).await;
+    fs::write(&fixture.path, "").unwrap();
+    fixture.next_list_is(&[]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_append_in_place_is_applied() {
-    let mut bench = Bench::with_list("one\n").await;
-    append(&bench.path, "two\n");
-    bench.next_list_is(&["one", "two"]).await;
+    let mut fixture = Fixture::with_list("one\n").await;
+    append(&fixture.path, "two\n");
+    fixture.next_list_is(&["one", "two"]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rewrite_in_place_is_applied_within_a_second_even_at_the_same_length() {
-    let mut bench = Bench::with_list("one\n").await;
-    let path = bench.path.clone();
+    let mut fixture = Fixture::with_list("one\n").await;
+    let path = fixture.path.clone();
     changing(&path, || fs::write(&path, "two\n").unwrap());
-    let soon = timeout(Duration::from_secs(1), bench.next_list_is(&["two"]));
+    let soon = timeout(Duration::from_secs(1), fixture.next_list_is(&["two"]));
     soon.await.expect("applied within a second");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rename_over_it_is_applied_even_with_size_and_time_kept() {
-    let mut bench = Bench::with_list("one\n").await;
-    let other = bench.folder.path().join("other");
+    let mut fixture = Fixture::with_list("one\n").await;
+    let other = fixture.folder.path().join("other");
     fs::write(&other, "two\n").unwrap();
-    let modified = fs::metadata(&bench.path).unwrap().modified().unwrap();
+    let modified = fs::metadata(&fixture.path).unwrap().modified().unwrap();
     let file = OpenOptions::new().write(true).open(&other).unwrap();
     file.set_modified(modified).unwrap();
-    fs::rename(&other, &bench.path).unwrap();
-    bench.next_list_is(&["two"]).await;
+    fs::rename(&other, &fixture.path).unwrap();
+    fixture.next_list_is(&["two"]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,112 +246,112 @@ async fn a_swap_of_a_config_map_is_applied() {
         symlink(name, folder.join("..data_tmp")).unwrap();
         fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
     };
-    let mut bench = Bench::start(|folder| {
+    let mut fixture = Fixture::start(|folder| {
         version(folder, "..2026_1", "one\n");
         symlink("..data/watch.list", folder.join("watch.list")).unwrap();
     });
-    bench.next_list_is(&["one"]).await;
+    fixture.next_list_is(&["one"]).await;
     for (name, old, id) in [("..2026_2", "..2026_1", "two"), ("..2026_3", "..2026_2", "six")] {
-        version(bench.folder.path(), name, &format!("{id}\n"));
-        fs::remove_dir_all(bench.folder.path().join(old)).unwrap();
-        bench.next_list_is(&[id]).await;
+        version(fixture.folder.path(), name, &format!("{id}\n"));
+        fs::remove_dir_all(fixture.folder.path().join(old)).unwrap();
+        fixture.next_list_is(&[id]).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_file_caught_half_written_is_not_applied() {
-    let mut bench = Bench::with_list("one\n").await;
-    bench.between_two_looks().await;
-    fs::write(&bench.path, "one\ntwo\nthr").unwrap();
+    let mut fixture = Fixture::with_list("one\n").await;
+    fixture.between_two_looks().await;
+    fs::write(&fixture.path, "one\ntwo\nthr").unwrap();
     // This look finds the half; the next would make it hold.
-    bench.let_it_look(1).await;
-    append(&bench.path, "ee\n");
-    bench.next_list_is(&["one", "two", "three"]).await;
+    fixture.let_it_look(1).await;
+    append(&fixture.path, "ee\n");
+    fixture.next_list_is(&["one", "two", "three"]).await;
 }
 
 /// The counterpart of the test above: it would notice a source that does not look in between.
 #[tokio::test(start_paused = true)]
 async fn a_half_that_rests_for_two_looks_is_the_list() {
-    let mut bench = Bench::with_list("one\n").await;
-    bench.between_two_looks().await;
-    fs::write(&bench.path, "one\ntwo\nthr").unwrap();
-    bench.let_it_look(2).await;
-    assert_eq!(bench.snapshots.borrow().generation, 2);
-    append(&bench.path, "ee\n");
-    bench.next_list_is(&["one", "two", "three"]).await;
+    let mut fixture = Fixture::with_list("one\n").await;
+    fixture.between_two_looks().await;
+    fs::write(&fixture.path, "one\ntwo\nthr").unwrap();
+    fixture.let_it_look(2).await;
+    assert_eq!(fixture.snapshots.borrow().generation, 2);
+    append(&fixture.path, "ee\n");
+    fixture.next_list_is(&["one", "two", "three"]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_truncation_seen_by_one_look_takes_nothing_away() {
-    let mut bench = Bench::with_list("one\n").await;
-    bench.between_two_looks().await;
-    fs::write(&bench.path, "").unwrap();
-    bench.let_it_look(1).await;
-    fs::write(&bench.path, "one\ntwo\n").unwrap();
-    bench.next_list_is(&["one", "two"]).await;
+    let mut fixture = Fixture::with_list("one\n").await;
+    fixture.between_two_looks().await;
+    fs::write(&fixture.path, "").unwrap();
+    fixture.let_it_look(1).await;
+    fs::write(&fixture.path, "one\ntwo\n").unwrap();
+    fixture.next_list_is(&["one", "two"]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_file_keeps_its_list_is_told_once_and_comes_back() {
-    let mut bench = Bench::with_list("one\n").await;
-    fs::remove_file(&bench.path).unwrap();
-    let snapshot = bench.problem().await;
+    let mut fixture = Fixture::with_list("one\n").await;
+    fs::remove_file(&fixture.path).unwrap();
+    let snapshot = fixture.problem().await;
     assert!(matches!(
         snapshot.problem.as_deref(),
         Some(WatchListError::Missing)
     ));
     assert_eq!(ids(&snapshot), ["one"]);
-    bench.let_it_look(20).await;
-    assert_eq!(bench.log.count("last good one stays active"), 1);
+    fixture.let_it_look(20).await;
+    assert_eq!(fixture.log.count("last good one stays active"), 1);
 
-    fs::write(&bench.path, "one\n").unwrap();
-    let snapshot = bench.until(|snapshot| snapshot.problem.is_none()).await;
+    fs::write(&fixture.path, "one\n").unwrap();
+    let snapshot = fixture.until(|snapshot| snapshot.problem.is_none()).await;
     assert_eq!(snapshot.generation, 1, "the same list is no other list");
-    assert_eq!(bench.log.count("can be read again"), 1);
+    assert_eq!(fixture.log.count("can be read again"), 1);
 
-    fs::remove_file(&bench.path).unwrap();
-    bench.problem().await;
-    fs::write(&bench.path, "two\n").unwrap();
-    bench.next_list_is(&["two"]).await;
+    fs::remove_file(&fixture.path).unwrap();
+    fixture.problem().await;
+    fs::write(&fixture.path, "two\n").unwrap();
+    fixture.next_list_is(&["two"]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_file_missing_at_start_counts_as_looked_at_and_is_waited_for() {
-    let mut bench = Bench::start(|_| {});
-    let snapshot = bench.until(|snapshot| snapshot.looked).await;
+    let mut fixture = Fixture::start(|_| {});
+    let snapshot = fixture.until(|snapshot| snapshot.looked).await;
     assert!(snapshot.list.is_none() && snapshot.problem.is_some());
-    bench.let_it_look(20).await;
-    assert_eq!(bench.log.count("waiting for it"), 1);
-    fs::write(&bench.path, "one\n").unwrap();
-    bench.next_list_is(&["one"]).await;
+    fixture.let_it_look(20).await;
+    assert_eq!(fixture.log.count("waiting for it"), 1);
+    fs::write(&fixture.path, "one\n").unwrap();
+    fixture.next_list_is(&["one"]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_file_that_never_rests_counts_as_looked_at() {
-    let mut bench = Bench::start(|folder| fs::write(folder.join("watch.list"), "a\n").unwrap());
-    let mut snapshots = bench.handle.snapshots();
-    bench.between_two_looks().await;
+    let mut fixture = Fixture::start(|folder| fs::write(folder.join("watch.list"), "a\n").unwrap());
+    let mut snapshots = fixture.handle.snapshots();
+    fixture.between_two_looks().await;
     let mut looks = 0;
     while !snapshots.borrow_and_update().looked {
         assert!(looks < 10, "still not looked at");
         looks += 1;
-        append(&bench.path, "b");
-        bench.let_it_look(1).await;
+        append(&fixture.path, "b");
+        fixture.let_it_look(1).await;
     }
     assert_eq!(looks, 1, "two looks are enough");
-    assert!(bench.snapshots.borrow().list.is_none());
-    bench.next_list_is(&["a", "b"]).await;
+    assert!(fixture.snapshots.borrow().list.is_none());
+    fixture.next_list_is(&["a", "b"]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_file_is_refused_without_being_opened() {
-    let mut bench = Bench::with_list("one\n").await;
-    let path = bench.path.clone();
+    let mut fixture = Fixture::with_list("one\n").await;
+    let path = fixture.path.clone();
     let away = |path: &Path| fs::remove_file(path).unwrap();
 
     away(&path);
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let snapshot = bench.problem().await;
+    let snapshot = fixture.problem().await;
     assert!(matches!(
         snapshot.problem.as_deref(),
         Some(WatchListError::NotAFile("FIFO"))
@@ -365,7 +365,7 @@ async fn what_is_no_file_is_refused_without_being_opened() {
             Some(WatchListError::NotAFile("directory"))
         )
     };
-    bench.until(directory).await;
+    fixture.until(directory).await;
 
     fs::remove_dir(&path).unwrap();
     symlink("/dev/zero", &path).unwrap();
@@ -375,91 +375,93 @@ async fn what_is_no_file_is_refused_without_being_opened() {
             Some(WatchListError::NotAFile("device"))
         )
     };
-    bench.until(device).await;
+    fixture.until(device).await;
 
     away(&path);
     symlink("watch.list", &path).unwrap();
     let refused = |snapshot: &WatchListSnapshot| {
         matches!(snapshot.problem.as_deref(), Some(WatchListError::Refused { .. }))
     };
-    bench.until(refused).await;
-    assert_eq!(ids(&bench.snapshots.borrow()), ["one"]);
-    assert_eq!(bench.log.count("last good one stays active"), 4);
+    fixture.until(refused).await;
+    assert_eq!(ids(&fixture.snapshots.borrow()), ["one"]);
+    assert_eq!(fixture.log.count("last good one stays active"), 4);
 
     away(&path);
     fs::write(&path, "two\n").unwrap();
-    bench.next_list_is(&["two"]).await;
+    fixture.next_list_is(&["two"]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_file_over_the_limit_is_refused_as_a_whole() {
-    let mut bench = Bench::with_list("one\n").await;
-    let file = OpenOptions::new().write(true).open(&bench.path).unwrap();
+    let mut fixture = Fixture::with_list("one\n").await;
+    let file = OpenOptions::new().write(true).open(&fixture.path).unwrap();
     file.set_len(MAX_FILE_BYTES + 1).unwrap();
-    let snapshot = bench.problem().await;
+    let snapshot = fixture.problem().await;
     assert!(matches!(
         snapshot.problem.as_deref(),
         Some(WatchListError::TooLarge)
     ));
     assert_eq!(ids(&snapshot), ["one"]);
-    fs::write(&bench.path, "two\n").unwrap();
-    bench.next_list_is(&["two"]).await;
+    fs::write(&fixture.path, "two\n").unwrap();
+    fixture.next_list_is(&["two"]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reload_applies_without_waiting_for_the_next_look() {
-    let mut bench = Bench::with_list("one\n").await;
-    let path = bench.path.clone();
-    bench.handle.set(WatchListSettings {
+    let mut fixture = Fixture::with_list("one\n").await;
+    let path = fixture.path.clone();
+    fixture.handle.set(WatchListSettings {
         refresh: Duration::from_secs(3600),
         ..settings(path.clone(), &["main"])
     });
-    let number = bench.handle.reload();
-    bench.until(|snapshot| snapshot.reloads == number).await;
+    let number = fixture.handle.reload();
+    fixture.until(|snapshot| snapshot.reloads == number).await;
 
     fs::write(&path, "one\ntwo\n").unwrap();
-    let number = bench.handle.reload();
-    let reloaded = bench.until(|snapshot| snapshot.reloads == number);
+    let number = fixture.handle.reload();
+    let reloaded = fixture.until(|snapshot| snapshot.reloads == number);
     let snapshot = timeout(Duration::from_millis(100), reloaded).await.unwrap();
     assert_eq!(ids(&snapshot), ["one", "two"]);
 
-    let number = bench.handle.reload();
-    let again = bench.until(|snapshot| snapshot.reloads == number).await;
+    let number = fixture.handle.reload();
+    let again = fixture.until(|snapshot| snapshot.reloads == number).await;
     assert_eq!(again.generation, snapshot.generation);
     assert!(again.last_success > snapshot.last_success);
-    assert_eq!(bench.log.count("nothing changed"), 1);
+    assert_eq!(fixture.log.count("nothing changed"), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reload_of_a_missing_file_is_carried_out_too() {
-    let mut bench = Bench::with_list("one\n").await;
-    let before = bench.snapshots.borrow().last_success;
-    fs::remove_file(&bench.path).unwrap();
-    let number = bench.handle.reload();
-    let snapshot = bench.until(|snapshot| snapshot.reloads == number).await;
+    let mut fixture = Fixture::with_list("one\n").await;
+    let before = fixture.snapshots.borrow().last_success;
+    fs::remove_file(&fixture.path).unwrap();
+    let number = fixture.handle.reload();
+    let snapshot = fixture.until(|snapshot| snapshot.reloads == number).await;
     assert!(snapshot.problem.is_some());
     assert_eq!(snapshot.last_success, before);
 }
 
 #[tokio::test(start_paused = true)]
 async fn other_settings_take_effect_at_once() {
-    let mut bench = Bench::with_list("one\ntwo project=prod\n").await;
-    assert_eq!(ids(&bench.snapshots.borrow()), ["one"]);
-    bench.handle.set(settings(bench.path.clone(), &["prod", "main"]));
-    bench.next_list_is(&["one", "two"]).await;
-    let list = bench.snapshots.borrow().list.clone().unwrap();
+    let mut fixture = Fixture::with_list("one\ntwo project=prod\n").await;
+    assert_eq!(ids(&fixture.snapshots.borrow()), ["one"]);
+    fixture
+        .handle
+        .set(settings(fixture.path.clone(), &["prod", "main"]));
+    fixture.next_list_is(&["one", "two"]).await;
+    let list = fixture.snapshots.borrow().list.clone().unwrap();
     assert_eq!(list.entries[0].key.to_string(), "prod/one");
 
-    let other = bench.folder.path().join("other.list");
+    let other = fixture.folder.path().join("other.list");
     fs::write(&other, "six\n").unwrap();
-    bench.handle.set(settings(other, &["prod", "main"]));
-    bench.next_list_is(&["six"]).await;
+    fixture.handle.set(settings(other, &["prod", "main"]));
+    fixture.next_list_is(&["six"]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rejected_line_is_told_once_with_its_place() {
-    let mut bench = Bench::with_list("one\nb/d a=1\n").await;
-    let [line] = &bench.log.lines_with("line of the watch list rejected")[..] else {
+    let mut fixture = Fixture::with_list("one\nb/d a=1\n").await;
+    let [line] = &fixture.log.lines_with("line of the watch list rejected")[..] else {
         panic!("one line expected");
     };
     for part in [
@@ -470,34 +472,34 @@ async fn a_rejected_line_is_told_once_with_its_place() {
     ] {
         assert!(line.contains(part), "{part} in {line}");
     }
-    assert_eq!(bench.log.count("watch list applied"), 1);
+    assert_eq!(fixture.log.count("watch list applied"), 1);
 
-    append(&bench.path, "two\nalso=bad\n");
-    bench.next_list_is(&["one", "two"]).await;
-    let number = bench.handle.reload();
-    bench.until(|snapshot| snapshot.reloads == number).await;
-    assert_eq!(bench.log.count("line=2 "), 1);
-    assert_eq!(bench.log.count("line=4 "), 1);
-    assert_eq!(bench.log.count("rejected=2"), 1);
+    append(&fixture.path, "two\nalso=bad\n");
+    fixture.next_list_is(&["one", "two"]).await;
+    let number = fixture.handle.reload();
+    fixture.until(|snapshot| snapshot.reloads == number).await;
+    assert_eq!(fixture.log.count("line=2 "), 1);
+    assert_eq!(fixture.log.count("line=4 "), 1);
+    assert_eq!(fixture.log.count("rejected=2"), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_file_of_rubbish_does_not_flood_the_log() {
     let rubbish = "=\n".repeat(3000);
-    let mut bench = Bench::start(|folder| fs::write(folder.join("watch.list"), rubbish).unwrap());
-    let snapshot = bench.problem().await;
+    let mut fixture = Fixture::start(|folder| fs::write(folder.join("watch.list"), rubbish).unwrap());
+    let snapshot = fixture.problem().await;
     assert!(snapshot.has_only_rejected_lines());
-    assert_eq!(bench.log.count("line of the watch list rejected"), 20);
-    assert_eq!(bench.log.count("more=2980 rejected=3000"), 1);
-    append(&bench.path, "one\n");
-    bench.next_list_is(&["one"]).await;
-    assert_eq!(bench.log.count("line of the watch list rejected"), 20);
-    assert_eq!(bench.log.count("more="), 1);
+    assert_eq!(fixture.log.count("line of the watch list rejected"), 20);
+    assert_eq!(fixture.log.count("more=2980 rejected=3000"), 1);
+    append(&fixture.path, "one\n");
+    fixture.next_list_is(&["one"]).await;
+    assert_eq!(fixture.log.count("line of the watch list rejected"), 20);
+    assert_eq!(fixture.log.count("more="), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_ends_when_cancelled_and_goes_on_without_handles() {
-    let Bench {
+    let Fixture {
         handle,
         mut snapshots,
         path,
@@ -505,7 +507,7 @@ async fn it_ends_when_cancelled_and_goes_on_without_handles() {
         task,
         folder,
         ..
-    } = Bench::with_list("one\n").await;
+    } = Fixture::with_list("one\n").await;
     drop(handle);
     append(&path, "two\n");
     let two = snapshots.wait_for(|snapshot| snapshot.generation == 2);

@@ -12,7 +12,7 @@ use backfill_watch::core::log_line::Wanted;
 use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Retry, Status};
 use backfill_watch::core::watch_list::WatchKey;
 
-use crate::plan::{Course, Fate, Fault, PROJECTS, seconds};
+use crate::scenario::{ApiFault, Ending, OperationScript, PROJECTS, seconds};
 use crate::world::{REQUEST_TIMEOUT, World};
 
 /// What an answer was, as far as the checks care.
@@ -32,27 +32,27 @@ pub enum Kind {
 }
 
 /// The API's status of an operation at that time; `None` where the API knows none.
-pub fn status_at(course: &Course, now: Duration) -> Option<&'static str> {
+pub fn status_at(course: &OperationScript, now: Duration) -> Option<&'static str> {
     if now < course.begin {
         return None;
     }
-    if now < course.end || course.fate == Fate::NeverEnds {
+    if now < course.end || course.ending == Ending::NeverEnds {
         return Some(if now < course.queued_until {
             "queued"
         } else {
             "in_progress"
         });
     }
-    match course.fate {
-        Fate::Succeeds => Some("success"),
-        Fate::Fails => Some("failure"),
-        Fate::Pauses if now < course.end + seconds(600) => Some("paused"),
-        Fate::Pauses => Some("success"),
-        Fate::Vanishes | Fate::NeverEnds => None,
+    match course.ending {
+        Ending::Succeeds => Some("success"),
+        Ending::Fails => Some("failure"),
+        Ending::Pauses if now < course.end + seconds(600) => Some("paused"),
+        Ending::Pauses => Some("success"),
+        Ending::Vanishes | Ending::NeverEnds => None,
     }
 }
 
-fn count_at(course: &Course, now: Duration) -> u64 {
+fn count_at(course: &OperationScript, now: Duration) -> u64 {
     let mut worked = now.min(course.end).saturating_sub(course.begin);
     let mut lasts = course.end.saturating_sub(course.begin);
     let (from, still) = course.still;
@@ -73,7 +73,7 @@ fn count_at(course: &Course, now: Duration) -> u64 {
     (course.records as f64 * (worked.as_secs_f64() / lasts.as_secs_f64()).min(1.0)) as u64
 }
 
-fn operation_at(course: &Course, now: Duration) -> Option<Operation> {
+fn operation_at(course: &OperationScript, now: Duration) -> Option<Operation> {
     let status = status_at(course, now)?;
     let retried = course
         .retried
@@ -158,7 +158,7 @@ impl Fetch for Api {
                     reason: "as the script wants it".to_owned(),
                 })
             };
-            if matches!(fault, Some(Fault::Timeout)) {
+            if matches!(fault, Some(ApiFault::Timeout)) {
                 latency = REQUEST_TIMEOUT;
             }
             tokio::time::sleep(latency).await;
@@ -167,35 +167,35 @@ impl Fetch for Api {
             let reason = || "as the script wants it".to_owned();
             let truth = || {
                 let now = world.now();
-                let course = index.map(|index| &world.plan.operations[index]);
+                let course = index.map(|index| &world.scenario.operations[index]);
                 match course.and_then(|course| operation_at(course, now)) {
                     Some(operation) => Answer::Operation(Box::new(operation)),
                     None => Answer::NotFound("no such operation".to_owned()),
                 }
             };
             let answer = match fault {
-                None | Some(Fault::Slow) => truth(),
-                Some(Fault::ServerError) => class(FailureClass::ServerError),
-                Some(Fault::Connect) => class(FailureClass::Connect),
-                Some(Fault::Tls) => class(FailureClass::Tls),
-                Some(Fault::Timeout) => class(FailureClass::Timeout),
-                Some(Fault::Interrupted) => class(FailureClass::Interrupted),
-                Some(Fault::Malformed) => class(FailureClass::Malformed),
-                Some(Fault::TooLarge) => class(FailureClass::TooLarge),
-                Some(Fault::Redirect) => class(FailureClass::Redirect),
-                Some(Fault::NotFound | Fault::NotFoundOne(_)) => Answer::NotFound(reason()),
-                Some(Fault::RefusedOne(_)) => Answer::Refused(reason()),
-                Some(Fault::Forbidden | Fault::ForbiddenOne(_)) => Answer::Forbidden(reason()),
-                Some(Fault::Unauthorized) => Answer::Unauthorized(reason()),
-                Some(Fault::Throttled) => Answer::Throttled {
+                None | Some(ApiFault::Slow) => truth(),
+                Some(ApiFault::ServerError) => class(FailureClass::ServerError),
+                Some(ApiFault::Connect) => class(FailureClass::Connect),
+                Some(ApiFault::Tls) => class(FailureClass::Tls),
+                Some(ApiFault::Timeout) => class(FailureClass::Timeout),
+                Some(ApiFault::Interrupted) => class(FailureClass::Interrupted),
+                Some(ApiFault::Malformed) => class(FailureClass::Malformed),
+                Some(ApiFault::TooLarge) => class(FailureClass::TooLarge),
+                Some(ApiFault::Redirect) => class(FailureClass::Redirect),
+                Some(ApiFault::NotFound | ApiFault::NotFoundOne(_)) => Answer::NotFound(reason()),
+                Some(ApiFault::RefusedOne(_)) => Answer::Refused(reason()),
+                Some(ApiFault::Forbidden | ApiFault::ForbiddenOne(_)) => Answer::Forbidden(reason()),
+                Some(ApiFault::Unauthorized) => Answer::Unauthorized(reason()),
+                Some(ApiFault::Throttled) => Answer::Throttled {
                     wait: None,
                     reason: reason(),
                 },
-                Some(Fault::ThrottledFor(wait)) => Answer::Throttled {
+                Some(ApiFault::ThrottledFor(wait)) => Answer::Throttled {
                     wait: Some(seconds(wait)),
                     reason: reason(),
                 },
-                Some(Fault::Panic) => {
+                Some(ApiFault::Panic) => {
                     drop(underway);
                     world.note(|| format!("panic {key}"));
                     // Without a word of the panic hook.

@@ -5,11 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test tells that it failed")]
 
 mod api;
-mod dice;
+mod daemon_runs;
 mod disk;
-mod life;
-mod plan;
+mod random;
 mod receivers;
+mod scenario;
 mod world;
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use backfill_watch::{clock, random::RandomSource};
 
-use life::{Run, run};
+use daemon_runs::{Outcome, run};
 
 /// So many fresh worlds in every test run, unless told otherwise.
 const RUNS: u64 = 200;
@@ -31,7 +31,7 @@ fn number(name: &str) -> Option<u64> {
         .map(|value| value.parse().expect("a number"))
 }
 
-fn tell(seed: u64, run: &Run) -> String {
+fn describe(seed: u64, run: &Outcome) -> String {
     let journal = if std::env::var_os("BACKFILL_WATCH_WORLD_JOURNAL").is_some() {
         run.journal.join("\n")
     } else {
@@ -102,7 +102,7 @@ fn hold(seeds: impl Iterator<Item = u64>) {
         counts.events += run.events;
         counts.polls += run.polls;
         if run.broken.is_some() {
-            counts.failures.push(tell(seed, &run));
+            counts.failures.push(describe(seed, &run));
             if counts.failures.len() == 10 {
                 break;
             }

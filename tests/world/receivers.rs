@@ -8,7 +8,7 @@ use backfill_watch::report::webhook::{Attempt, Attempting, Deliver, Message};
 use secrecy::SecretSlice;
 use url::Url;
 
-use crate::plan::{ENDPOINTS, Manner, seconds};
+use crate::scenario::{ENDPOINTS, ReceiverFault, seconds};
 use crate::world::World;
 
 /// What the daemon's events are sent to.
@@ -47,21 +47,24 @@ impl Deliver for Receivers {
             };
             let (manner, latency) = world.receiver_draws(endpoint, &message.id);
             let latency = match manner {
-                Some(Manner::TimesOut) => seconds(15),
+                Some(ReceiverFault::TimesOut) => seconds(15),
                 _ => latency,
             };
             tokio::time::sleep(latency).await;
             world.alive().await;
-            let has_it = matches!(manner, None | Some(Manner::LostAnswer | Manner::Slow));
+            let has_it = matches!(
+                manner,
+                None | Some(ReceiverFault::LostAnswer | ReceiverFault::Slow)
+            );
             if has_it && world.receipt(endpoint, &message.id) {
                 world.crash("after a receipt").await;
             }
             let outcome = match manner {
-                None | Some(Manner::Slow) => answered(204, None),
-                Some(Manner::Status(status)) => answered(status, None),
-                Some(Manner::Busy(wait)) => answered(429, Some(seconds(wait))),
-                Some(Manner::TimesOut) => Outcome::TimedOut,
-                Some(Manner::NoAnswer | Manner::LostAnswer) => Outcome::NoAnswer,
+                None | Some(ReceiverFault::Slow) => answered(204, None),
+                Some(ReceiverFault::Status(status)) => answered(status, None),
+                Some(ReceiverFault::Busy(wait)) => answered(429, Some(seconds(wait))),
+                Some(ReceiverFault::TimesOut) => Outcome::TimedOut,
+                Some(ReceiverFault::NoAnswer | ReceiverFault::LostAnswer) => Outcome::NoAnswer,
             };
             world.attempt_outcome(endpoint, &message.id, outcome);
             drop(underway);

@@ -16,8 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::api::{Kind, status_at};
-use crate::dice::Dice;
-use crate::plan::{ENDPOINTS, EventsOf, Fate, Fault, Knobs, Manner, PROJECTS, Plan, seconds};
+use crate::random::Random;
+use crate::scenario::{
+    ApiFault, ENDPOINTS, Ending, EventsOf, Knobs, PROJECTS, ReceiverFault, Scenario, seconds,
+};
 
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The resolution of timers, and a little.
@@ -51,7 +53,7 @@ struct Poll {
 
 /// What was told of one operation.
 #[derive(Debug, Default)]
-struct Told {
+struct Reported {
     sequence: u64,
     ended: Option<EventType>,
     /// Whether it was off the list since it ended.
@@ -61,7 +63,7 @@ struct Told {
 }
 
 #[derive(Debug, Default)]
-struct OfProject {
+struct ProjectState {
     in_flight: usize,
     last_start: Option<Duration>,
     probe: bool,
@@ -86,7 +88,7 @@ struct Committed {
 }
 
 #[derive(Debug, Default)]
-struct OfEndpoint {
+struct EndpointState {
     /// By event: attempts, refusals of the event itself, whether it was acknowledged.
     events: BTreeMap<String, (u32, u32, bool)>,
     /// By subject: the number of the last event that was sent.
@@ -96,13 +98,13 @@ struct OfEndpoint {
 
 #[derive(Debug)]
 struct State {
-    dice: Dice,
+    random: Random,
     base: Duration,
     start: Option<Instant>,
     step: i64,
     dead: bool,
     life: u32,
-    life_began: Duration,
+    run_began: Duration,
     journal: Vec<String>,
     violation: Option<String>,
     knobs: Vec<(Duration, Knobs)>,
@@ -118,35 +120,35 @@ struct State {
     put: BTreeMap<WatchKey, Duration>,
     removed: BTreeMap<WatchKey, Duration>,
     polls: BTreeMap<WatchKey, Vec<Poll>>,
-    projects: [OfProject; 2],
+    projects: [ProjectState; 2],
     shown: Option<Cursor>,
     committed: BTreeMap<String, Committed>,
-    told: BTreeMap<WatchKey, Told>,
+    told: BTreeMap<WatchKey, Reported>,
     reported: BTreeSet<String>,
-    endpoints: [OfEndpoint; 3],
+    endpoints: [EndpointState; 3],
 }
 
 #[derive(Debug)]
 pub struct World {
-    pub plan: Plan,
+    pub scenario: Scenario,
     state: Mutex<State>,
     interrupt: Notify,
 }
 
 impl World {
     pub fn new(seed: u64) -> Arc<Self> {
-        let plan = Plan::new(seed);
+        let plan = Scenario::new(seed);
         let knobs = vec![(Duration::ZERO, plan.knobs.clone())];
         Arc::new(Self {
             plan,
             state: Mutex::new(State {
-                dice: Dice::new(seed ^ 0x5eed),
+                random: Random::new(seed ^ 0x5eed),
                 base: Duration::ZERO,
                 start: None,
                 step: 0,
                 dead: false,
                 life: 0,
-                life_began: Duration::ZERO,
+                run_began: Duration::ZERO,
                 journal: Vec::new(),
                 violation: None,
                 knobs,
@@ -197,28 +199,28 @@ impl World {
         self.state().step += by;
     }
 
-    pub fn begin_life(&self) -> u64 {
+    pub fn begin_run(&self) -> u64 {
         let mut state = self.state();
         state.start = Some(clock::instant());
         state.dead = false;
         state.life += 1;
-        state.life_began = state.base;
+        state.run_began = state.base;
         for project in &mut state.projects {
-            *project = OfProject {
+            *project = ProjectState {
                 unreachable: project.unreachable,
                 rejected: project.rejected,
                 new_key: project.new_key,
-                ..OfProject::default()
+                ..ProjectState::default()
             };
         }
         for endpoint in &mut state.endpoints {
             endpoint.busy.clear();
         }
-        state.dice.next()
+        state.random.next()
     }
 
     /// After the runtime of a life is gone.
-    pub fn end_life(&self, now: Duration, away: Duration) {
+    pub fn end_run(&self, now: Duration, away: Duration) {
         let mut state = self.state();
         state.start = None;
         state.base = now + away;
@@ -334,7 +336,7 @@ impl World {
     }
 
     pub fn index_of(&self, key: &WatchKey) -> Option<usize> {
-        self.plan
+        self.scenario
             .operations
             .iter()
             .position(|course| course.id == *key.operation)
@@ -364,9 +366,15 @@ impl World {
     }
 
     pub fn disk_latency(&self) -> (Duration, Duration) {
-        let most = self.plan.disk;
+        let most = self.scenario.disk;
         let mut state = self.state();
-        let mut draw = || Duration::from_millis(if most == 0 { 0 } else { state.dice.between(0, most) });
+        let mut draw = || {
+            Duration::from_millis(if most == 0 {
+                0
+            } else {
+                state.random.between(0, most)
+            })
+        };
         (draw(), draw())
     }
 
@@ -393,7 +401,7 @@ impl World {
         let mut state = self.state();
         state.shown = Some(next);
         for event in events {
-            if let Err(why) = state.commit(&self.plan, &event, asked) {
+            if let Err(why) = state.commit(&self.scenario, &event, asked) {
                 state.violate(format!("{why}: {} {}", event.event_type, event.body));
             }
         }
@@ -458,18 +466,18 @@ impl World {
         number
     }
 
-    pub fn api_draws(&self, key: &WatchKey) -> (Option<Fault>, Duration) {
+    pub fn api_draws(&self, key: &WatchKey) -> (Option<ApiFault>, Duration) {
         let index = self.index_of(key);
         let mut state = self.state();
         let now = state.now();
         let mut found = None;
-        for spell in &self.plan.api {
+        for spell in &self.scenario.api {
             let runs = PROJECTS[spell.of] == &*key.project && spell.from <= now && now < spell.to;
-            if !runs || !state.dice.percent(spell.percent) {
+            if !runs || !state.random.percent(spell.percent) {
                 continue;
             }
             let concerns = match spell.what {
-                Fault::NotFoundOne(one) | Fault::RefusedOne(one) | Fault::ForbiddenOne(one) => {
+                ApiFault::NotFoundOne(one) | ApiFault::RefusedOne(one) | ApiFault::ForbiddenOne(one) => {
                     index == Some(one)
                 }
                 _ => true,
@@ -478,12 +486,12 @@ impl World {
                 found = Some(spell.what);
             }
         }
-        let most = if found == Some(Fault::Slow) { 9_900 } else { 400 };
-        (found, Duration::from_millis(state.dice.between(1, most)))
+        let most = if found == Some(ApiFault::Slow) { 9_900 } else { 400 };
+        (found, Duration::from_millis(state.random.between(1, most)))
     }
 
     pub fn log_latency(&self) -> Duration {
-        Duration::from_millis(self.state().dice.between(1, 5000))
+        Duration::from_millis(self.state().random.between(1, 5000))
     }
 
     pub fn poll_dropped(&self, key: &WatchKey, number: usize) {
@@ -544,30 +552,34 @@ impl World {
         }
     }
 
-    pub fn receiver_draws(&self, endpoint: usize, id: &str) -> (Option<Manner>, Duration) {
+    pub fn receiver_draws(&self, endpoint: usize, id: &str) -> (Option<ReceiverFault>, Duration) {
         let mut state = self.state();
         let now = state.now();
         let mut found = None;
-        for spell in &self.plan.receivers {
+        for spell in &self.scenario.receivers {
             let runs = spell.of == endpoint && spell.from <= now && now < spell.to;
-            if runs && state.dice.percent(spell.percent) && found.is_none() {
+            if runs && state.random.percent(spell.percent) && found.is_none() {
                 found = Some(spell.what);
             }
         }
-        if let Some((of, operation)) = self.plan.poison
+        if let Some((of, operation)) = self.scenario.poison
             && of == endpoint
-            && now < self.plan.calm
+            && now < self.scenario.calm
             && state.committed.get(id).is_some_and(|event| {
                 event
                     .subject
                     .split_once('/')
-                    .is_some_and(|(_, id)| id == self.plan.operations[operation].id)
+                    .is_some_and(|(_, id)| id == self.scenario.operations[operation].id)
             })
         {
-            found = Some(Manner::Status(422));
+            found = Some(ReceiverFault::Status(422));
         }
-        let most = if found == Some(Manner::Slow) { 14_900 } else { 300 };
-        (found, Duration::from_millis(state.dice.between(1, most)))
+        let most = if found == Some(ReceiverFault::Slow) {
+            14_900
+        } else {
+            300
+        };
+        (found, Duration::from_millis(state.random.between(1, most)))
     }
 
     /// The receiver has the event; whether the process is to be gone now.
@@ -603,15 +615,15 @@ impl World {
     // The end.
 
     /// What has ended at the API, is listed, and was not told as ended.
-    pub fn untold(&self) -> Vec<String> {
+    pub fn unreported(&self) -> Vec<String> {
         let state = self.state();
         let now = state.now();
-        let courses = self.plan.operations.iter().filter(|course| {
+        let courses = self.scenario.operations.iter().filter(|course| {
             let is_over = match status_at(course, now) {
                 None => true,
                 Some(status) => !matches!(status, "in_progress" | "queued"),
             };
-            is_over || (course.fate == Fate::Vanishes && now >= course.end)
+            is_over || (course.ending == Ending::Vanishes && now >= course.end)
         });
         courses
             .filter_map(|course| {
@@ -632,7 +644,7 @@ impl World {
     }
 
     /// Looks for a watch that nobody polls, though it should be.
-    pub fn look_for_the_forgotten(&self) {
+    pub fn check_overdue_polls(&self) {
         let state = self.state();
         let now = state.now();
         // What waits in front of a gate that lets one slow request at a time pass.
@@ -735,7 +747,7 @@ impl State {
         }
         if !self.listed.contains_key(key) {
             let since = self.removed.get(key).copied().unwrap_or_default();
-            if now.saturating_sub(since.max(self.full_last).max(self.life_began)) > GRACE {
+            if now.saturating_sub(since.max(self.full_last).max(self.run_began)) > GRACE {
                 return Err(format!("{key} is polled though it left the list at {since:?}"));
             }
         }
@@ -801,7 +813,7 @@ impl State {
         Ok(())
     }
 
-    fn commit(&mut self, plan: &Plan, event: &StoredEvent, asked: Duration) -> Result<(), String> {
+    fn commit(&mut self, plan: &Scenario, event: &StoredEvent, asked: Duration) -> Result<(), String> {
         self.note(format!("event {} {} {}", event.id, event.event_type, event.body));
         let body: Value = serde_json::from_str(&event.body).map_err(|error| error.to_string())?;
         let data = &body["data"];

@@ -62,14 +62,14 @@ struct Desk {
 
 /// An address that a receiver has, or will have: until it is opened, connections to it are refused.
 #[derive(Debug)]
-pub struct Inbox {
+pub struct VerifyingReceiver {
     address: SocketAddr,
     desk: Arc<Desk>,
     closed: Option<TcpSocket>,
     open: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
-impl Inbox {
+impl VerifyingReceiver {
     /// A receiver that is down. What it answers at random depends on `seed`.
     pub fn closed(seed: u64) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
@@ -92,12 +92,12 @@ impl Inbox {
     /// A receiver that accepts everything.
     pub fn open(seed: u64) -> Self {
         let mut inbox = Self::closed(seed);
-        inbox.come_up();
+        inbox.start();
         inbox
     }
 
     /// Begins to receive.
-    pub fn come_up(&mut self) {
+    pub fn start(&mut self) {
         let listener = self.closed.take().unwrap().listen(1024).unwrap();
         let app = Router::new()
             .route("/hook", post(receive))
@@ -155,7 +155,7 @@ impl Inbox {
 
     /// Whatever came in was rightly signed, told the same under one ID each time, and came in order for each
     /// operation.
-    pub fn assert_sound(&self) {
+    pub fn assert_verified_and_ordered(&self) {
         let forged = self.desk.forged.lock().unwrap().clone();
         assert_eq!(forged, Vec::<String>::new());
         let mut bodies: BTreeMap<String, Value> = BTreeMap::new();

@@ -7,22 +7,22 @@ use backfill_watch::clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::bench::{Bench, read_to_end};
-use crate::support::{DEADLINE, figure, until};
+use crate::fixture::{Fixture, read_to_end};
+use crate::support::{DEADLINE, process_status, until};
 
 /// Resident memory that no attack may bring the daemon to; it needs some 50 MB.
 const MEMORY: u64 = 400 * 1024 * 1024;
 
-fn memory(bench: &Bench) -> u64 {
-    figure(bench.daemon.id(), "VmRSS")
+fn memory(fixture: &Fixture) -> u64 {
+    process_status(fixture.daemon.id(), "VmRSS")
 }
 
 /// Checks that the daemon answers and polls, as if nothing had happened.
-async fn is_well(bench: &Bench) {
-    assert_eq!(bench.text("/livez").await, "alive\n");
-    let polls = bench.simulator.requests().total;
-    until("polls go on", || bench.simulator.requests().total > polls + 3).await;
-    assert!(memory(bench) < MEMORY, "{} bytes", memory(bench));
+async fn is_well(fixture: &Fixture) {
+    assert_eq!(fixture.text("/livez").await, "alive\n");
+    let polls = fixture.simulator.requests().total;
+    until("polls go on", || fixture.simulator.requests().total > polls + 3).await;
+    assert!(memory(fixture) < MEMORY, "{} bytes", memory(fixture));
 }
 
 fn request(path: &str) -> Vec<u8> {
@@ -50,26 +50,26 @@ fn assert_problem(answer: &str, status: u16) {
 #[tokio::test]
 async fn heads_have_thirty_two_kibibytes_in_any_number_of_headers() {
     const MOST: usize = 32 * 1024;
-    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
-    let answer = bench.raw(&head_of(MOST)).await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
+    let answer = fixture.raw(&head_of(MOST)).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let many: String = (0..3_000).map(|n| format!("X-{n}:1\r\n")).collect();
     let many = format!("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{many}\r\n");
     assert!(many.len() < MOST);
-    let answer = bench.raw(many.as_bytes()).await;
+    let answer = fixture.raw(many.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     for size in [MOST + 1, 1024 * 1024] {
-        assert_problem(&bench.raw(&head_of(size)).await, 431);
+        assert_problem(&fixture.raw(&head_of(size)).await, 431);
     }
     let long = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(MOST));
-    assert_problem(&bench.raw(long.as_bytes()).await, 431);
+    assert_problem(&fixture.raw(long.as_bytes()).await, 431);
     for nonsense in [
         "\r\n\r\n\r\n\0\0\0",
         "GET\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
         "\u{16}\u{3}\u{1}",
     ] {
-        let mut stream = TcpStream::connect(bench.address).await.unwrap();
+        let mut stream = TcpStream::connect(fixture.address).await.unwrap();
         stream.write_all(nonsense.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         let answer = read_to_end(&mut stream).await;
@@ -81,12 +81,12 @@ async fn heads_have_thirty_two_kibibytes_in_any_number_of_headers() {
             assert_problem(&answer, 400);
         }
     }
-    is_well(&bench).await;
+    is_well(&fixture).await;
 }
 
 #[tokio::test]
 async fn a_request_within_a_body_is_never_answered() {
-    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
     let inner = "GET /api/operations HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let length = inner.len();
     for (name, framing) in [
@@ -131,18 +131,18 @@ async fn a_request_within_a_body_is_never_answered() {
     ] {
         for method in ["GET", "POST"] {
             let attack = format!("{method} /livez HTTP/1.1\r\nHost: localhost\r\n{framing}");
-            let answer = bench.raw(attack.as_bytes()).await;
+            let answer = fixture.raw(attack.as_bytes()).await;
             assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{name}: {answer}");
             assert!(answer.starts_with("HTTP/1.1 4"), "{name}: {answer}");
             assert!(!answer.contains("op-600000"), "{name}: {answer}");
         }
     }
-    is_well(&bench).await;
+    is_well(&fixture).await;
 }
 
 #[tokio::test]
 async fn paths_lead_nowhere_but_to_pages() {
-    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
     for path in [
         "/../../../../etc/passwd",
         "/..%2f..%2f..%2fetc%2fpasswd",
@@ -158,26 +158,26 @@ async fn paths_lead_nowhere_but_to_pages() {
         let mut attack = request(path);
         attack.truncate(attack.len() - 2);
         attack.extend_from_slice(b"Connection: close\r\n\r\n");
-        let answer = bench.raw(&attack).await;
+        let answer = fixture.raw(&attack).await;
         assert!(
             answer.starts_with("HTTP/1.1 404 ") || answer.starts_with("HTTP/1.1 400 "),
             "{path}: {answer}"
         );
         assert!(!answer.contains("root:"), "{path}: {answer}");
     }
-    is_well(&bench).await;
+    is_well(&fixture).await;
 }
 
 #[tokio::test]
 async fn who_sends_slowly_or_nothing_is_cut_off() {
-    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
     let begun = clock::instant();
     let silent = async {
-        let mut stream = TcpStream::connect(bench.address).await.unwrap();
+        let mut stream = TcpStream::connect(fixture.address).await.unwrap();
         read_to_end(&mut stream).await
     };
     let slow = async {
-        let stream = TcpStream::connect(bench.address).await.unwrap();
+        let stream = TcpStream::connect(fixture.address).await.unwrap();
         let (mut reader, mut writer) = stream.into_split();
         let dribbling = async {
             for byte in request("/api/operations").iter().cycle() {
@@ -196,7 +196,7 @@ async fn who_sends_slowly_or_nothing_is_cut_off() {
         String::from_utf8_lossy(&answer).into_owned()
     };
     let idle_after_a_request = async {
-        let mut stream = TcpStream::connect(bench.address).await.unwrap();
+        let mut stream = TcpStream::connect(fixture.address).await.unwrap();
         stream.write_all(&request("/livez")).await.unwrap();
         read_to_end(&mut stream).await
     };
@@ -210,16 +210,16 @@ async fn who_sends_slowly_or_nothing_is_cut_off() {
     );
     assert_eq!(idle.matches("HTTP/1.1 200 ").count(), 1, "{idle}");
     assert!(begun.elapsed() >= Duration::from_secs(30));
-    is_well(&bench).await;
+    is_well(&fixture).await;
 }
 
 #[tokio::test]
 async fn thousands_of_idle_connections_keep_nobody_out() {
-    let bench = Bench::start(&["op-600000-5000-s-1"]).await;
+    let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
     let mut idle = Vec::new();
     while idle.len() < 10_000 {
         // This process may have fewer open files than that.
-        let Ok(stream) = TcpStream::connect(bench.address).await else {
+        let Ok(stream) = TcpStream::connect(fixture.address).await else {
             break;
         };
         idle.push(stream);
@@ -227,19 +227,19 @@ async fn thousands_of_idle_connections_keep_nobody_out() {
     let spare = idle.len() / 20;
     idle.truncate(idle.len() - spare.max(20));
     assert!(idle.len() > 500, "{}", idle.len());
-    is_well(&bench).await;
+    is_well(&fixture).await;
     drop(idle);
-    is_well(&bench).await;
+    is_well(&fixture).await;
 }
 
 #[tokio::test]
 async fn a_thousand_stream_readers_delay_nobody() {
     let lines: Vec<String> = (0..100).map(|n| format!("op-600000-5000-s-{n}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let bench = Bench::start(&lines).await;
+    let fixture = Fixture::start(&lines).await;
     let mut readers = Vec::new();
     for _ in 0..1_000 {
-        let Ok(mut stream) = TcpStream::connect(bench.address).await else {
+        let Ok(mut stream) = TcpStream::connect(fixture.address).await else {
             break;
         };
         stream.write_all(&request("/api/events/stream")).await.unwrap();
@@ -263,8 +263,8 @@ async fn a_thousand_stream_readers_delay_nobody() {
             .await
             .expect("each is told");
     }
-    is_well(&bench).await;
-    let slow = bench.text("/metrics").await;
+    is_well(&fixture).await;
+    let slow = fixture.text("/metrics").await;
     let late = slow
         .lines()
         .find_map(|line| line.strip_prefix("backfill_watch_poll_lag_seconds_bucket{le=\"10\"} "));
@@ -275,9 +275,9 @@ async fn a_thousand_stream_readers_delay_nobody() {
 }
 
 /// Whether the daemon still has a connection to that port of ours.
-fn is_connected(bench: &Bench, port: u16) -> bool {
+fn is_connected(fixture: &Fixture, port: u16) -> bool {
     const ESTABLISHED: &str = "01";
-    let (local, remote) = (format!(":{:04X}", bench.address.port()), format!(":{port:04X}"));
+    let (local, remote) = (format!(":{:04X}", fixture.address.port()), format!(":{port:04X}"));
     fs::read_to_string("/proc/net/tcp").unwrap().lines().any(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         fields[1].ends_with(&local) && fields[2].ends_with(&remote) && fields[3] == ESTABLISHED
@@ -290,13 +290,13 @@ async fn a_stream_reader_who_reads_nothing_is_dropped() {
         .map(|n| format!("op-600000-50000-s-{n} l={}", "x".repeat(800)))
         .collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let bench = Bench::start(&lines).await;
+    let fixture = Fixture::start(&lines).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 * 1024).unwrap();
-    let mut reader = socket.connect(bench.address).await.unwrap();
+    let mut reader = socket.connect(fixture.address).await.unwrap();
     let port = reader.local_addr().unwrap().port();
     reader.write_all(&request("/api/events/stream")).await.unwrap();
-    until("the reader is connected", || is_connected(&bench, port)).await;
-    until("the reader is dropped", || !is_connected(&bench, port)).await;
-    is_well(&bench).await;
+    until("the reader is connected", || is_connected(&fixture, port)).await;
+    until("the reader is dropped", || !is_connected(&fixture, port)).await;
+    is_well(&fixture).await;
 }

@@ -76,9 +76,9 @@ fn pinned(cores: &str, command: &Command) -> Command {
 }
 
 /// A process on a core of its own.
-pub struct Measured(Child);
+pub struct MeasuredProcess(Child);
 
-impl Measured {
+impl MeasuredProcess {
     /// Starts it.
     pub fn start(command: &Command) -> anyhow::Result<Self> {
         Self::spawn(&mut pinned(MEASURED_CORE, command))
@@ -121,7 +121,7 @@ impl Measured {
     }
 }
 
-impl Drop for Measured {
+impl Drop for MeasuredProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -131,14 +131,14 @@ impl Drop for Measured {
 /// The simulated API, as a process of its own.
 pub struct Api {
     pub base_url: String,
-    control: std::cell::RefCell<Measured>,
+    control: std::cell::RefCell<MeasuredProcess>,
 }
 
 impl Api {
     pub fn start() -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("api");
-        let mut api = Measured::spawn(
+        let mut api = MeasuredProcess::spawn(
             pinned(API_CORE, &command)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped()),
@@ -196,15 +196,15 @@ pub fn serve() -> anyhow::Result<()> {
 
 /// The daemon, with state and pages.
 pub struct Daemon {
-    process: Measured,
+    process: MeasuredProcess,
     folder: Folder,
     address: SocketAddr,
 }
 
 impl std::ops::Deref for Daemon {
-    type Target = Measured;
+    type Target = MeasuredProcess;
 
-    fn deref(&self) -> &Measured {
+    fn deref(&self) -> &MeasuredProcess {
         &self.process
     }
 }
@@ -264,7 +264,7 @@ impl Daemon {
         for (name, value) in settings {
             command.env(format!("BACKFILL_WATCH_{}", name.to_uppercase()), value);
         }
-        let process = Measured::spawn(pinned(cores, &command).stderr(stderr))?;
+        let process = MeasuredProcess::spawn(pinned(cores, &command).stderr(stderr))?;
         Ok(Self {
             process,
             folder,

@@ -6,7 +6,7 @@ use backfill_watch::simulator::{
     SimulatedEstimate, SimulatedOperation, SimulatedOutcome, Simulator, SimulatorConfig,
 };
 
-use crate::support::{Line, Log, Setup, lines_of};
+use crate::support::{Log, LogLine, Setup, lines_of};
 
 /// What a poll's instant and the moment the simulator looks at its clock may differ by.
 const FUZZ: Duration = Duration::from_millis(30);
@@ -75,7 +75,7 @@ fn step(percent: f64) -> u64 {
 }
 
 /// Each step of ten percent that a poll could see was told, once.
-fn assert_steps_told(simulator: &Simulator, operation: &SimulatedOperation, events: &[Line]) {
+fn assert_steps_told(simulator: &Simulator, operation: &SimulatedOperation, events: &[LogLine]) {
     let told: Vec<u64> = events
         .iter()
         .filter(|event| event["event"] == "operation.progress")
@@ -241,7 +241,7 @@ async fn until_done_exits_2_when_lines_were_rejected() {
         [1, 2, 1, 2],
         "when found, and at the end"
     );
-    let is_verdict = |line: &Line| line["message"] == "every listed operation is over";
+    let is_verdict = |line: &LogLine| line["message"] == "every listed operation is over";
     assert_eq!(daemon.log.lines(is_verdict).len(), 0, "nothing was watched");
 
     let mut daemon = start(&["op-100-100-s-a", "op/2", "op-100-100-s-a"]);
@@ -282,7 +282,7 @@ async fn without_an_estimate_there_is_a_count_and_no_percent() {
         .start();
     assert_eq!(daemon.exit_code().await, Some(0));
     let told = daemon.log.events_by_operation();
-    let progress: Vec<&Line> = told["unknown"]
+    let progress: Vec<&LogLine> = told["unknown"]
         .iter()
         .filter(|event| event["event"] == "operation.progress")
         .collect();

@@ -12,19 +12,19 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// The API. Dropping it ends it.
-pub struct Scripted {
+pub struct ScriptedApi {
     address: SocketAddr,
     polls: Arc<Mutex<BTreeMap<String, u64>>>,
     task: JoinHandle<()>,
 }
 
-impl Scripted {
+impl ScriptedApi {
     /// Answers each poll with the operation that `answer` gives for its ID and its number, from 0; without one, with a 500.
     pub async fn start(answer: impl Fn(&str, u64) -> Option<Value> + Send + Sync + 'static) -> Self {
         Self::with_installations(answer, |_| None).await
     }
 
-    /// As [`Scripted::start`], and answers each request for an installation with what `installation` gives for its ID.
+    /// As [`ScriptedApi::start`], and answers each request for an installation with what `installation` gives for its ID.
     pub async fn with_installations(
         answer: impl Fn(&str, u64) -> Option<Value> + Send + Sync + 'static,
         installation: impl Fn(&str) -> Option<Value> + Send + Sync + 'static,
@@ -56,7 +56,7 @@ impl Scripted {
     }
 }
 
-impl Drop for Scripted {
+impl Drop for ScriptedApi {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -12,11 +12,11 @@ use tokio_rustls::TlsAcceptor;
 
 /// What is done to a request for an operation whose ID begins with `bad`.
 #[derive(Clone)]
-pub enum Act {
+pub enum Behavior {
     /// These bytes, then the end of the connection.
     Close(Vec<u8>),
     /// What this makes of what is asked for (the part of the path after `operations/`), then the end of the connection.
-    Say(fn(&str) -> Vec<u8>),
+    Respond(fn(&str) -> Vec<u8>),
     /// An ordinary answer, and the end of the connection when another request comes on it.
     Stale,
     /// These bytes, then nothing more.
@@ -27,7 +27,7 @@ pub enum Act {
     Flood(Vec<u8>, Vec<u8>),
     /// An ordinary answer on a connection that is kept and from then on answers nothing, as one whose other end
     /// went away without a word.
-    Deaf,
+    Unresponsive,
 }
 
 /// What is done to a connection before anything is read from it.
@@ -41,27 +41,27 @@ pub enum Greeting {
 
 #[derive(Default)]
 struct Desk {
-    act: Mutex<Option<Act>>,
+    act: Mutex<Option<Behavior>>,
     ended: Mutex<BTreeSet<String>>,
     polls: Mutex<BTreeMap<String, u64>>,
     sent: Mutex<u64>,
 }
 
 /// The API. Dropping it ends all of its connections.
-pub struct Api {
+pub struct HostileApi {
     pub address: SocketAddr,
     desk: Arc<Desk>,
     task: JoinHandle<()>,
 }
 
-impl Api {
+impl HostileApi {
     /// Listens on loopback.
-    pub async fn start(act: Act) -> Self {
+    pub async fn start(act: Behavior) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), Some(act), Greeting::Plain).await
     }
 
     /// Listens there.
-    pub async fn start_at(address: SocketAddr, act: Option<Act>, greeting: Greeting) -> Self {
+    pub async fn start_at(address: SocketAddr, act: Option<Behavior>, greeting: Greeting) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let desk = Arc::new(Desk::default());
@@ -84,7 +84,7 @@ impl Api {
     }
 
     /// From now on this is done.
-    pub fn act(&self, act: Act) {
+    pub fn act(&self, act: Behavior) {
         *self.desk.act.lock().unwrap() = Some(act);
     }
 
@@ -115,7 +115,7 @@ impl Api {
     }
 }
 
-impl Drop for Api {
+impl Drop for HostileApi {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -145,30 +145,30 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, desk: &Desk)
                 .await;
             let _ = stream.shutdown().await;
         }
-        Some(Act::Close(bytes)) => {
+        Some(Behavior::Close(bytes)) => {
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
         }
-        Some(Act::Say(say)) => {
+        Some(Behavior::Respond(say)) => {
             let _ = stream.write_all(&say(&id)).await;
             let _ = stream.shutdown().await;
         }
-        Some(Act::Stale) => {
+        Some(Behavior::Stale) => {
             let _ = stream.write_all(&ordinary(desk, &id, "")).await;
             let _ = read_request(&mut stream, desk).await;
         }
-        Some(Act::Hang(bytes)) => {
+        Some(Behavior::Hang(bytes)) => {
             let _ = stream.write_all(&bytes).await;
             hang(stream).await;
         }
-        Some(Act::Trickle(bytes)) => {
+        Some(Behavior::Trickle(bytes)) => {
             let _ = stream.write_all(&bytes).await;
             let mut second = tokio::time::interval(Duration::from_secs(1));
             while stream.write_all(b" ").await.is_ok() {
                 second.tick().await;
             }
         }
-        Some(Act::Flood(bytes, more)) => {
+        Some(Behavior::Flood(bytes, more)) => {
             const FLOOD: u64 = 4 * 1024 * 1024 * 1024;
             let _ = stream.write_all(&bytes).await;
             let mut sent = 0;
@@ -177,7 +177,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, desk: &Desk)
                 *desk.sent.lock().unwrap() += more.len() as u64;
             }
         }
-        Some(Act::Deaf) => {
+        Some(Behavior::Unresponsive) => {
             let _ = stream.write_all(&ordinary(desk, &id, "")).await;
             let _ = read_request(&mut stream, desk).await;
             hang(stream).await;

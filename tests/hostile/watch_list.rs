@@ -9,8 +9,8 @@ use std::process::Command;
 use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use backfill_watch::watch_list::MAX_FILE_BYTES;
 
-use crate::support::{Daemon, Line, Setup, figure, lines_of, replace_file, until};
-use crate::well::MEMORY;
+use crate::daemon_checks::MEMORY;
+use crate::support::{Daemon, LogLine, Setup, lines_of, process_status, replace_file, until};
 
 const LONG: &str = "op-600000-5000-s-long";
 const MEBIBYTE: usize = 1024 * 1024;
@@ -25,8 +25,8 @@ enum Then {
 }
 
 /// Checks that the daemon needed no more than usual, and room for the largest file once.
-fn assert_small(daemon: &Daemon) {
-    let most = figure(daemon.id(), "VmHWM");
+fn assert_memory_is_bounded(daemon: &Daemon) {
+    let most = process_status(daemon.id(), "VmHWM");
     assert!(most < MEMORY + MAX_FILE_BYTES, "{most} bytes");
 }
 
@@ -38,7 +38,7 @@ async fn survive(spoil: impl Fn(&Path), words: &str, then: Then) {
     let path = setup.list_path();
     let daemon = setup.start();
     daemon.event_of(LONG, "operation.started").await;
-    let told = |line: &Line| line.to_string().contains(words);
+    let told = |line: &LogLine| line.to_string().contains(words);
     let replace = || {
         let new = path.with_extension("new");
         spoil(&new);
@@ -67,7 +67,7 @@ async fn survive(spoil: impl Fn(&Path), words: &str, then: Then) {
             .count(),
         1
     );
-    assert_small(&daemon);
+    assert_memory_is_bounded(&daemon);
 
     let setup = daemon.stop().await;
     replace().unwrap();
@@ -76,7 +76,7 @@ async fn survive(spoil: impl Fn(&Path), words: &str, then: Then) {
     remove(&path);
     replace_file(&path, &format!("{LONG}\nop-200-100-s-again\n"));
     daemon.event_of("op-200-100-s-again", "operation.succeeded").await;
-    assert_small(&daemon);
+    assert_memory_is_bounded(&daemon);
     daemon.stop().await;
 }
 
@@ -166,7 +166,7 @@ async fn a_list_that_is_truncated() {
             until("polls go on", || simulator.requests_of(id) > polls).await;
         }
         fs::write(&path, lines_of(&ids)).unwrap();
-        let applied = |line: &Line| line["message"] == "watch list applied" && line["entries"] == 20;
+        let applied = |line: &LogLine| line["message"] == "watch list applied" && line["entries"] == 20;
         until("the list is whole again", || {
             daemon.log.lines(applied).len() > shrunk + 1
         })

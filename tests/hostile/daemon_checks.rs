@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use crate::support::{DEADLINE, Daemon, Setup, figure, until, until_answered};
+use crate::support::{DEADLINE, Daemon, Setup, process_status, until, until_answered};
 
 /// Resident memory that no attack may bring the daemon to at any instant; undisturbed it needs some 50 MB.
 pub const MEMORY: u64 = 200 * 1024 * 1024;
 
 /// Checks the most memory that the daemon had at any instant.
-pub fn assert_small(daemon: &Daemon) {
-    let most = figure(daemon.id(), "VmHWM");
+pub fn assert_memory_is_bounded(daemon: &Daemon) {
+    let most = process_status(daemon.id(), "VmHWM");
     assert!(most < MEMORY, "{most} bytes");
 }
 
@@ -51,7 +51,7 @@ pub async fn last_error(daemon: &Daemon, operation: &str, words: &[&str]) -> Str
 }
 
 /// Waits until something has grown by so many.
-pub async fn grows_by(what: &str, count: u64, mut look: impl FnMut() -> u64) {
+pub async fn until_grown_by(what: &str, count: u64, mut look: impl FnMut() -> u64) {
     let before = look();
     until(what, || look() >= before + count).await;
 }

@@ -12,8 +12,8 @@ use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 use tempfile::TempDir;
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
-use crate::inbox::Inbox;
-use crate::support::{Daemon, Setup, tell, until};
+use crate::support::{Daemon, Setup, report, until};
+use crate::verifying_receiver::VerifyingReceiver;
 
 /// A small file system of its own, with room for a test's state; it goes when this is dropped.
 struct SmallDisk {
@@ -78,7 +78,7 @@ impl Drop for SmallDisk {
 }
 
 fn skip<T>(why: &str) -> Option<T> {
-    tell(&format!("skipped, nothing can be mounted here: {}", why.trim()));
+    report(&format!("skipped, nothing can be mounted here: {}", why.trim()));
     None
 }
 
@@ -94,7 +94,7 @@ async fn nothing_is_lost_while_writing_fails(
 ) {
     const COUNT: u64 = 20;
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-    let inbox = Inbox::open(0);
+    let inbox = VerifyingReceiver::open(0);
     let ids: Vec<String> = (0..COUNT).map(|i| format!("op{i}")).collect();
     let life = |i: u64| Duration::from_millis(3_000 + i * 50);
     for (id, i) in ids.iter().zip(0..) {
@@ -107,7 +107,7 @@ async fn nothing_is_lost_while_writing_fails(
     })
     .await;
     make_fail(&daemon);
-    let failing = |line: &crate::support::Line| line["level"] == "ERROR" && line["reason"].is_string();
+    let failing = |line: &crate::support::LogLine| line["level"] == "ERROR" && line["reason"].is_string();
     let told = daemon.wait_for("that the state cannot be written", failing).await;
     let message = told["message"].as_str().unwrap();
     assert!(message.contains("the state cannot be written"), "{message}");

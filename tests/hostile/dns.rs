@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-use crate::api::{Api, Greeting};
-use crate::support::{Daemon, Setup, figure, skip, until};
-use crate::well::{assert_small, last_error, with_pages};
+use crate::daemon_checks::{assert_memory_is_bounded, last_error, with_pages};
+use crate::hostile_api::{Greeting, HostileApi};
+use crate::support::{Daemon, Setup, process_status, skip, until};
 
 const NAME: &str = "api.backfill-watch.test";
 
@@ -133,12 +133,12 @@ fn start(setup: Setup, names: &Names) -> Option<Daemon> {
     );
     Some(
         with_pages(setup)
-            .through(&["unshare", "--mount", "sh", "-c", &script])
+            .wrapped_in(&["unshare", "--mount", "sh", "-c", &script])
             .start(),
     )
 }
 
-fn polling(api: &Api) -> Setup {
+fn polling(api: &HostileApi) -> Setup {
     Setup::polling(&format!("http://{NAME}:{}/v1", api.address.port()))
         .set("ampersand.request_timeout", "1s")
         .list(&["one", "two"])
@@ -150,10 +150,10 @@ async fn a_name_that_leads_elsewhere() {
     let Some(names) = Names::serve(Answer::Address(first)).await else {
         return;
     };
-    let old = Api::start_at((first, 0).into(), None, Greeting::Plain).await;
+    let old = HostileApi::start_at((first, 0).into(), None, Greeting::Plain).await;
     let second = Ipv4Addr::new(127, 0, 0, 2);
     let port = old.address.port();
-    let new = Api::start_at((second, port).into(), None, Greeting::Plain).await;
+    let new = HostileApi::start_at((second, port).into(), None, Greeting::Plain).await;
     let Some(daemon) = start(polling(&old), &names) else {
         return;
     };
@@ -171,7 +171,7 @@ async fn a_name_that_leads_elsewhere() {
     let polls = new.polls("two");
     until("polls go on", || new.polls("two") > polls + 3).await;
     assert_eq!(old.polls("two"), before);
-    assert_small(&daemon);
+    assert_memory_is_bounded(&daemon);
     daemon.stop().await;
 }
 
@@ -181,7 +181,7 @@ async fn a_name_that_is_not_found() {
     let Some(names) = Names::serve(Answer::Address(address)).await else {
         return;
     };
-    let api = Api::start_at((address, 0).into(), None, Greeting::Plain).await;
+    let api = HostileApi::start_at((address, 0).into(), None, Greeting::Plain).await;
     let Some(daemon) = start(polling(&api), &names) else {
         return;
     };
@@ -196,7 +196,7 @@ async fn a_name_that_is_not_found() {
         last_error(&daemon, "one", &[NAME]).await;
         last_error(&daemon, "two", &[NAME]).await;
         // Each question that is not answered yet occupies a thread.
-        let threads = figure(daemon.id(), "Threads");
+        let threads = process_status(daemon.id(), "Threads");
         assert!(threads < 100, "{threads} threads");
         names.answer(Answer::Address(address));
         let polls = api.polls("two");
@@ -210,6 +210,6 @@ async fn a_name_that_is_not_found() {
         daemon.log.count("operation.failed") + daemon.log.count("operation.gone"),
         0
     );
-    assert_small(&daemon);
+    assert_memory_is_bounded(&daemon);
     daemon.stop().await;
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use backfill_watch::clock;
 
-use crate::support::{DEADLINE, figure, tell};
+use crate::support::{DEADLINE, process_status, report};
 
 /// Between two looks while something is waited for.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The daemon at one moment.
 #[derive(Debug, Clone, Copy)]
-pub struct Figures {
+pub struct ResourceUsage {
     /// Resident memory in bytes.
     pub memory: f64,
     /// Open files, sockets among them.
@@ -40,14 +40,14 @@ pub struct Figures {
 }
 
 /// Looks at the daemon from outside.
-pub struct Meter {
+pub struct ResourceMeter {
     process: u32,
     address: SocketAddr,
     folder: PathBuf,
     client: reqwest::Client,
 }
 
-impl Meter {
+impl ResourceMeter {
     pub fn new(process: u32, address: SocketAddr, folder: PathBuf) -> Self {
         let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE);
         Self {
@@ -58,7 +58,7 @@ impl Meter {
         }
     }
 
-    pub async fn look(&self) -> Figures {
+    pub async fn look(&self) -> ResourceUsage {
         let metrics = self.page("/metrics").await;
         // The sum over the labels.
         let metric = |name: &str| -> f64 {
@@ -71,10 +71,10 @@ impl Meter {
             values.map(|value| value.parse::<f64>().unwrap()).sum()
         };
         let running = "operations{phase=\"running\"";
-        Figures {
-            memory: figure(self.process, "VmRSS") as f64,
+        ResourceUsage {
+            memory: process_status(self.process, "VmRSS") as f64,
             files: self.entries("fd"),
-            threads: figure(self.process, "Threads") as f64,
+            threads: process_status(self.process, "Threads") as f64,
             tasks: metric("tasks"),
             state: self.state(),
             backlog: metric("webhook_backlog"),
@@ -87,7 +87,7 @@ impl Meter {
     }
 
     /// Waits until the daemon is as `wanted`.
-    pub async fn wait(&self, what: &str, within: Duration, wanted: impl Fn(&Figures) -> bool) {
+    pub async fn wait(&self, what: &str, within: Duration, wanted: impl Fn(&ResourceUsage) -> bool) {
         let deadline = clock::instant() + within;
         loop {
             let figures = self.look().await;
@@ -130,11 +130,11 @@ impl Meter {
     }
 }
 
-/// One figure, what it may grow by: a part of what it was, and so much besides.
+/// One process_status, what it may grow by: a part of what it was, and so much besides.
 struct Limit {
     name: &'static str,
     unit: f64,
-    of: fn(&Figures) -> f64,
+    of: fn(&ResourceUsage) -> f64,
     part: f64,
     besides: f64,
 }
@@ -189,14 +189,14 @@ const LIMITS: [Limit; 6] = [
 ];
 
 /// Compares the medians of the second and the last quarter, and tells all of them.
-pub fn assert_flat(samples: &[(Duration, Figures)], length: Duration) {
-    let quarter = |n: u32| -> Vec<Figures> {
+pub fn assert_flat(samples: &[(Duration, ResourceUsage)], length: Duration) {
+    let quarter = |n: u32| -> Vec<ResourceUsage> {
         let within = length / 4 * n..length / 4 * (n + 1);
         let taken = samples.iter().filter(|(at, _)| within.contains(at));
         taken.map(|(_, figures)| *figures).collect()
     };
-    let quarters: Vec<Vec<Figures>> = (0..4).map(quarter).collect();
-    tell("soak: medians of the quarters    first     second      third     fourth    allowed");
+    let quarters: Vec<Vec<ResourceUsage>> = (0..4).map(quarter).collect();
+    report("soak: medians of the quarters    first     second      third     fourth    allowed");
     let mut grown = Vec::new();
     for limit in &LIMITS {
         let medians: Vec<f64> = quarters
@@ -210,7 +210,7 @@ pub fn assert_flat(samples: &[(Duration, Figures)], length: Duration) {
             .map(|value| format!("{:>10.1}", value / limit.unit))
             .collect();
         let line = format!("soak: {:<24}{}", limit.name, shown.join(" "));
-        tell(&line);
+        report(&line);
         if medians[3] > allowed {
             grown.push(line);
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use backfill_watch::simulator::{FaultPlan, RetryAfter, Simulator, SimulatorConfig};
 
+use crate::completion::{assert_told_once, fifty};
 use crate::support::Setup;
-use crate::to_the_end::{assert_told_once, fifty};
 
 #[tokio::test]
 async fn no_failure_of_a_poll_is_told_as_a_failure_of_an_operation() {

@@ -21,10 +21,10 @@ use secrecy::SecretSlice;
 use tokio::sync::watch;
 
 use crate::api::Api;
-use crate::dice::Dice;
 use crate::disk::Disk;
-use crate::plan::{Action, ENDPOINTS, EventsOf, Knobs, PROJECTS, seconds};
+use crate::random::Random;
 use crate::receivers::Receivers;
+use crate::scenario::{Action, ENDPOINTS, EventsOf, Knobs, PROJECTS, seconds};
 use crate::world::{Armed, REQUEST_TIMEOUT, World};
 
 const STOP: Duration = Duration::from_secs(8);
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_hours(3);
 const PATIENCE_OF_RECEIVERS: Duration = Duration::from_hours(100);
 
 /// What one run came to.
-pub struct Run {
+pub struct Outcome {
     pub broken: Option<String>,
     pub journal: Vec<String>,
     pub events: usize,
@@ -76,7 +76,7 @@ static SETTINGS: LazyLock<[Settings; 3]> = LazyLock::new(|| {
 
 fn settings(world: &World, knobs: &Knobs) -> Settings {
     let [all, default, endings] = &*SETTINGS;
-    let mut settings = match world.plan.events[2] {
+    let mut settings = match world.scenario.events[2] {
         EventsOf::All => all,
         EventsOf::Default => default,
         EventsOf::Endings => endings,
@@ -119,12 +119,12 @@ fn secrets() -> Secrets {
 
 /// The file as it would be written, with lines that do not hold among those that do.
 fn list_file(world: &World, listed: &[usize], labels: u64, noise: u64) -> String {
-    let dice = &mut Dice::new(noise);
+    let random = &mut Random::new(noise);
     let mut text = String::new();
     for index in listed {
-        let course = &world.plan.operations[*index];
-        let end = if dice.percent(10) { "\r\n" } else { "\n" };
-        match dice.between(0, 20) {
+        let course = &world.scenario.operations[*index];
+        let end = if random.percent(10) { "\r\n" } else { "\n" };
+        match random.between(0, 20) {
             0 => text.push_str("customer=nobody\n"),
             1 => text.push_str("not an/id\n# a comment\n\n"),
             2 => text.push_str("x project=nowhere\n"),
@@ -132,7 +132,7 @@ fn list_file(world: &World, listed: &[usize], labels: u64, noise: u64) -> String
         }
         let project = PROJECTS[course.project];
         write!(text, "{} project={project} version={labels}{end}", course.id).unwrap();
-        if dice.percent(5) {
+        if random.percent(5) {
             writeln!(text, "{} project={project} again=1", course.id).unwrap();
         }
     }
@@ -152,13 +152,13 @@ static HOOK: LazyLock<()> = LazyLock::new(|| {
     }));
 });
 
-pub fn run(seed: u64) -> Run {
+pub fn run(seed: u64) -> Outcome {
     LazyLock::force(&HOOK);
     PANIC.take();
     let world = World::new(seed);
     let memory = Arc::new(MemoryEngine::default());
-    let mut left = Left {
-        actions: world.plan.actions.iter().cloned().collect(),
+    let mut left = Persistent {
+        actions: world.scenario.actions.iter().cloned().collect(),
         snapshot: WatchListSnapshot {
             looked: true,
             ..WatchListSnapshot::default()
@@ -182,14 +182,14 @@ pub fn run(seed: u64) -> Run {
             End::Over => break,
             End::Stopped(away) | End::Crashed(away) => away,
         };
-        world.end_life(now, away);
+        world.end_run(now, away);
         world.note(|| format!("a new life after {away:?}"));
     }
     if let Some(panic) = PANIC.take() {
         world.violate(panic);
     }
     let (events, polls) = world.counts();
-    Run {
+    Outcome {
         broken: world.violation(),
         journal: world.journal(),
         events,
@@ -198,7 +198,7 @@ pub fn run(seed: u64) -> Run {
 }
 
 /// What outlives a life of the daemon.
-struct Left {
+struct Persistent {
     actions: VecDeque<(Duration, Action)>,
     snapshot: WatchListSnapshot,
     /// For how long the process is gone after the crash that was armed.
@@ -206,8 +206,8 @@ struct Left {
     is_calm: bool,
 }
 
-async fn life(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Left) -> End {
-    let chance = world.begin_life();
+async fn life(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Persistent) -> End {
+    let chance = world.begin_run();
     let knobs = world.knobs();
     let store = Store::new(
         Arc::new(Disk::new(Arc::clone(world), Arc::clone(memory))),
@@ -240,7 +240,7 @@ async fn life(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Left) -
         while left.actions.front().is_some_and(|(when, _)| *when <= world.now()) {
             let (_, action) = left.actions.pop_front().unwrap();
             let is_last = matches!(action, Action::Calm);
-            between_lives(world, left, action);
+            apply_action(world, left, action);
             if is_last {
                 break;
             }
@@ -312,22 +312,22 @@ async fn life(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Left) -
                     world.arm(Armed::AfterReceipt);
                 }
                 other => {
-                    between_lives(world, left, other);
+                    apply_action(world, left, other);
                     list.send_replace(Arc::new(left.snapshot.clone()));
                 }
             }
         }
         if left.is_calm && left.actions.is_empty() {
-            let calm_for = world.now().saturating_sub(world.plan.calm);
-            let (untold, undelivered) = (world.untold(), world.undelivered());
+            let calm_for = world.now().saturating_sub(world.scenario.calm);
+            let (unreported, undelivered) = (world.unreported(), world.undelivered());
             let stats = store.endpoint_stats().await.unwrap();
             let waits = stats.iter().any(|stats| stats.backlog > 0);
-            if untold.is_empty() && undelivered.is_empty() && !waits {
+            if unreported.is_empty() && undelivered.is_empty() && !waits {
                 let _ = stop(world, &mut daemon).await;
                 return End::Over;
             }
-            if calm_for > PATIENCE && !untold.is_empty() {
-                world.violate(format!("ended, and not told for {PATIENCE:?}: {untold:?}"));
+            if calm_for > PATIENCE && !unreported.is_empty() {
+                world.violate(format!("ended, and not told for {PATIENCE:?}: {unreported:?}"));
             } else if calm_for > PATIENCE_OF_RECEIVERS {
                 world.violate(format!("recorded, and not delivered: {undelivered:?}, {stats:?}"));
             }
@@ -336,7 +336,7 @@ async fn life(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Left) -
 }
 
 /// What happens whether or not the daemon runs.
-fn between_lives(world: &World, left: &mut Left, action: Action) {
+fn apply_action(world: &World, left: &mut Persistent, action: Action) {
     match action {
         Action::List {
             listed,
@@ -379,9 +379,9 @@ async fn look(world: &World, health: &Health, store: &Store) {
     if let Err(sick) = health.check() {
         world.violate(format!("the daemon is not well: {sick:?}"));
     }
-    world.look_for_the_forgotten();
+    world.check_overdue_polls();
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let most = 3 * world.plan.operations.len() + 3 * (6 + 4) + 10;
+    let most = 3 * world.scenario.operations.len() + 3 * (6 + 4) + 10;
     if tasks > most {
         world.violate(format!("{tasks} tasks, more than {most}"));
     }

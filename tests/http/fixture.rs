@@ -10,14 +10,14 @@ use tokio::net::TcpStream;
 
 use crate::support::{DEADLINE, Daemon, Setup, until_answered};
 
-pub struct Bench {
+pub struct Fixture {
     pub simulator: Simulator,
     pub daemon: Daemon,
     pub address: SocketAddr,
     pub client: Client,
 }
 
-impl Bench {
+impl Fixture {
     /// A daemon that watches these.
     pub async fn start(list: &[&str]) -> Self {
         Self::start_with(list, |setup| setup).await
@@ -31,18 +31,18 @@ impl Bench {
             .list(list);
         let daemon = more(setup).start();
         let address = daemon.address().await;
-        let bench = Self {
+        let fixture = Self {
             simulator,
             daemon,
             address,
             client: client(),
         };
-        until_answered("it is ready", async || match bench.status("/readyz").await {
+        until_answered("it is ready", async || match fixture.status("/readyz").await {
             200 => Ok(()),
             status => Err(status.to_string()),
         })
         .await;
-        bench
+        fixture
     }
 
     pub fn url(&self, path: &str) -> String {
