@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use backfill_watch::core::answer::Answer;
-use backfill_watch::core::kind::Kinds;
-use backfill_watch::core::schedule::Pace;
-use backfill_watch::core::watch::{Context, Next, Rules, Watch};
+use backfill_watch::core::operation_kind::OperationKinds;
+use backfill_watch::core::schedule::ScheduleSettings;
+use backfill_watch::core::watch::{WatchContext, NextStep, WatchSettings, Watch};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
 use backfill_watch::simulator::{CountCurve, SeededRandom, SimulatedEstimate, SimulatedOperation};
 use jiff::Timestamp;
@@ -31,7 +31,7 @@ const SEEDS: u64 = 8;
 const LONG: (f64, f64) = (180.0, 6_000.0);
 /// And those that are over before a rate is known.
 const SHORT: (f64, f64) = (10.0, 180.0);
-/// So many objects are read again and again in the corpus that has something to teach, each so many times.
+/// So many objects are read again and again in the corpus that has something to add_to_history, each so many times.
 const OBJECTS: usize = 100;
 const TIMES: usize = 20;
 /// The list names a backfill within so many seconds of its start.
@@ -272,15 +272,15 @@ fn again_and_again(seed: u64) -> Vec<Backfill> {
 }
 
 /// The settings that the product has unless told otherwise.
-fn backoff(adaptive: bool) -> Pace {
-    Pace {
+fn backoff(adaptive: bool) -> ScheduleSettings {
+    ScheduleSettings {
         adaptive,
-        ..Pace::DEFAULT
+        ..ScheduleSettings::DEFAULT
     }
 }
 
-fn every_five_seconds() -> Pace {
-    Pace {
+fn every_five_seconds() -> ScheduleSettings {
+    ScheduleSettings {
         initial_interval: Duration::from_secs(5),
         max_interval: Duration::from_secs(5),
         randomization: 0.0,
@@ -288,8 +288,8 @@ fn every_five_seconds() -> Pace {
     }
 }
 
-fn replay(corpus: &[Backfill], pace: &Pace, listed_within: f64, seed: u64) -> anyhow::Result<Vec<Outcome>> {
-    let mut kinds = Kinds::default();
+fn replay(corpus: &[Backfill], pace: &ScheduleSettings, listed_within: f64, seed: u64) -> anyhow::Result<Vec<Outcome>> {
+    let mut kinds = OperationKinds::default();
     corpus
         .iter()
         .zip(0_u64..)
@@ -304,10 +304,10 @@ fn replay(corpus: &[Backfill], pace: &Pace, listed_within: f64, seed: u64) -> an
 /// Watches one backfill from its first seconds to its end.
 fn watch(
     backfill: &Backfill,
-    pace: &Pace,
+    pace: &ScheduleSettings,
     listed_within: f64,
     random: &SeededRandom,
-    kinds: &mut Kinds,
+    kinds: &mut OperationKinds,
 ) -> anyhow::Result<Outcome> {
     let operation = &backfill.operation;
     let key = WatchKey {
@@ -315,7 +315,7 @@ fn watch(
         operation: Arc::from(operation.id.as_str()),
     };
     let labels = Labels::default();
-    let rules = Rules {
+    let rules = WatchSettings {
         stalled_after: Duration::from_mins(30),
         silent_after: Some(Duration::from_hours(6)),
         unreachable_after: Duration::from_mins(5),
@@ -331,7 +331,7 @@ fn watch(
     let mut before = elapsed;
     loop {
         let answer = Answer::Operation(Box::new(operation.at(created, elapsed)));
-        let cx = Context {
+        let cx = WatchContext {
             key: &key,
             labels: &labels,
             rules: &rules,
@@ -346,14 +346,14 @@ fn watch(
             others_refused: false,
         };
         match watch.observe(&answer, &cx).next {
-            Next::Over => break,
-            Next::PollAfter(wait) => {
+            NextStep::Finished => break,
+            NextStep::PollAfter(wait) => {
                 before = elapsed;
                 elapsed += wait;
             }
         }
     }
-    watch.teach(kinds);
+    watch.add_to_history(kinds);
     Ok(Outcome {
         course: backfill.course,
         estimate: backfill.estimate,

@@ -12,8 +12,8 @@ use backfill_watch::ampersand::{ApiError, ApiFetch, ApiKey, Client, ClientError,
 use backfill_watch::config::SecretSource;
 use backfill_watch::core::answer::{Answer, FailureClass, LogAnswer, ProjectAnswer};
 use backfill_watch::core::installation::InstallationPath;
-use backfill_watch::core::log_line::Wanted;
 use backfill_watch::core::operation::Status;
+use backfill_watch::core::operation_log::LogSelection;
 use backfill_watch::core::watch_list::WatchKey;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -757,7 +757,7 @@ async fn each_project_is_asked_with_its_key_of_the_moment() {
     api.set_client(moved.client());
     assert_eq!(api.fetch(&watch("p")).await.outcome(), "not_found");
     assert!(matches!(
-        api.last_lines(&watch("p"), Wanted::Warnings).await,
+        api.last_lines(&watch("p"), LogSelection::Warnings).await,
         LogAnswer::Failed
     ));
     assert_eq!(moved.heads().len(), 2);
@@ -815,7 +815,7 @@ async fn a_log_that_is_throttled_says_for_how_long() {
         project: "p".into(),
         operation: "op-1".into(),
     };
-    let answer = api.last_lines(&watch, Wanted::Warnings).await;
+    let answer = api.last_lines(&watch, LogSelection::Warnings).await;
     let seven = Some(Duration::from_secs(7));
     assert!(
         matches!(&answer, LogAnswer::Throttled(wait) if *wait == seven),

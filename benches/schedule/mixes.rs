@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backfill_watch::core::schedule::Pace;
+use backfill_watch::core::schedule::ScheduleSettings;
 use backfill_watch::simulator::{CountCurve, SeededRandom, SimulatedEstimate, SimulatedOperation};
 
 use super::{Backfill, COURSES, LONG, Outcome, SEED, SEEDS, SHORT, backoff, mean_delay, mean_polls, replay};
@@ -23,7 +23,7 @@ const SECONDS: (f64, f64) = (0.1, 10.0);
 
 /// How many kinds the backfills of a mix are of.
 #[derive(Clone, Copy, PartialEq)]
-enum Kinds {
+enum OperationKinds {
     Few(usize),
     Own,
 }
@@ -40,12 +40,12 @@ pub fn table() -> anyhow::Result<bool> {
     let mut all_met = true;
     for estimates in [true, false] {
         for (kinds, name) in [
-            (Kinds::Few(1), "one"),
-            (Kinds::Few(30), "30"),
-            (Kinds::Own, "each its own"),
+            (OperationKinds::Few(1), "one"),
+            (OperationKinds::Few(30), "30"),
+            (OperationKinds::Own, "each its own"),
         ] {
             for spread in [1.0, 3.0, 30.0] {
-                let is_predicted = estimates || (kinds != Kinds::Own && spread < 30.0);
+                let is_predicted = estimates || (kinds != OperationKinds::Own && spread < 30.0);
                 let goal = if is_predicted { PREDICTED } else { DELAY };
                 let pairs = (SEED..SEED + SEEDS)
                     .map(|seed| Pair::of(&mix(seed, kinds, spread, estimates), seed))
@@ -72,7 +72,7 @@ struct Pair {
 
 impl Pair {
     fn of(backfills: &[Backfill], seed: u64) -> anyhow::Result<Self> {
-        let run = |pace: Pace| replay(backfills, &pace, super::LISTED_WITHIN, seed);
+        let run = |pace: ScheduleSettings| replay(backfills, &pace, super::LISTED_WITHIN, seed);
         Ok(Self {
             plain: run(backoff(false))?,
             adaptive: run(backoff(true))?,
@@ -105,7 +105,7 @@ fn row(name: &str, goal: f64, pairs: &[Pair]) -> bool {
 
 /// Backfills whose durations are spread log-uniformly over a range whose ends are `spread` times apart, within that
 /// of all backfills. Each kind has a range of its own.
-fn mix(seed: u64, kinds: Kinds, spread: f64, estimates: bool) -> Vec<Backfill> {
+fn mix(seed: u64, kinds: OperationKinds, spread: f64, estimates: bool) -> Vec<Backfill> {
     let random = SeededRandom::new(seed.wrapping_mul(7));
     let (shortest, longest) = LONG;
     // The kinds fill the range evenly: with one kind, over the seeds.
@@ -116,8 +116,8 @@ fn mix(seed: u64, kinds: Kinds, spread: f64, estimates: bool) -> Vec<Backfill> {
     (0..OPERATIONS)
         .map(|number| {
             let kind = match kinds {
-                Kinds::Few(count) => random.next_u64() as usize % count,
-                Kinds::Own => number,
+                OperationKinds::Few(count) => random.next_u64() as usize % count,
+                OperationKinds::Own => number,
             };
             let seconds = middle(kind) * spread.powf(random.next_f64() - 0.5);
             let course = random.next_u64() as usize % COURSES.len();

@@ -8,12 +8,12 @@ use backfill_watch::ampersand::{ApiError, ApiKey, Reply, Terms};
 use backfill_watch::core::answer::Answer;
 use backfill_watch::core::event::{Event, MAX_BODY, MAX_LOG_LINE};
 use backfill_watch::core::installation::Installation;
-use backfill_watch::core::kind::Kinds;
-use backfill_watch::core::log_line::{LogLine, last_warnings};
 use backfill_watch::core::operation::Operation;
-use backfill_watch::core::project::{self, Moment, Project};
-use backfill_watch::core::schedule::Pace;
-use backfill_watch::core::watch::{Context, Next, Rules, Watch};
+use backfill_watch::core::operation_kind::OperationKinds;
+use backfill_watch::core::operation_log::{OperationLogLine, last_warnings};
+use backfill_watch::core::project_health::{Moment, ProjectContext, ProjectHealth};
+use backfill_watch::core::schedule::ScheduleSettings;
+use backfill_watch::core::watch::{NextStep, Watch, WatchContext, WatchSettings};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
 use backfill_watch::outbound::{Peer, response_head};
 use jiff::Timestamp;
@@ -67,7 +67,7 @@ pub fn run(data: &[u8]) {
     conclude(&answer, now);
     if let Ok(lines) = str::from_utf8(body(data))
         .map_err(drop)
-        .and_then(|text| LogLine::parse_all(text).map_err(drop))
+        .and_then(|text| OperationLogLine::parse_all(text).map_err(drop))
     {
         check_log(lines);
     }
@@ -173,7 +173,7 @@ fn check_error(error: &ApiError) {
 
 /// A project and a watch take it in, three times, with time in between.
 fn conclude(answer: &Answer, now: Timestamp) {
-    let rules = Rules {
+    let rules = WatchSettings {
         stalled_after: Duration::from_mins(1),
         silent_after: Some(Duration::from_hours(6)),
         unreachable_after: Duration::from_mins(1),
@@ -189,14 +189,14 @@ fn conclude(answer: &Answer, now: Timestamp) {
     };
     // As long as a line allows, and twice that in JSON.
     let labels = Labels::from([("label".to_owned(), "\"".repeat(3_900))]);
-    let (mut project, mut watch) = (Project::default(), Watch::default());
+    let (mut project, mut watch) = (ProjectHealth::default(), Watch::default());
     let elapsed = Duration::from_mins(1);
     for turn in 0..3_u32 {
         let steady = elapsed * turn;
         let now = now.checked_add(steady).expect("not far off");
-        let context = project::Context {
+        let context = ProjectContext {
             name: "project",
-            pace: &Pace::DEFAULT,
+            pace: &ScheduleSettings::DEFAULT,
             unreachable_after: rules.unreachable_after,
             max_retry_after: Duration::from_mins(15),
             watches: 1,
@@ -204,20 +204,20 @@ fn conclude(answer: &Answer, now: Timestamp) {
         };
         let (_, events) = project.observe(ID, answer, false, false, &context);
         check_events(&events);
-        if let Some(until) = project.hold().paused_until {
+        if let Some(until) = project.restriction().paused_until {
             assert!(until <= steady + Duration::from_mins(15), "{until:?}");
         }
-        if watch.phase().is_over() {
+        if watch.phase().is_finished() {
             break;
         }
         let step = watch.observe(
             answer,
-            &Context {
+            &WatchContext {
                 key: &key,
                 labels: &labels,
                 rules: &rules,
-                pace: &Pace::DEFAULT,
-                kinds: &Kinds::default(),
+                pace: &ScheduleSettings::DEFAULT,
+                kinds: &OperationKinds::default(),
                 now,
                 elapsed,
                 held: Duration::ZERO,
@@ -229,10 +229,13 @@ fn conclude(answer: &Answer, now: Timestamp) {
         );
         check_events(&step.events);
         match step.next {
-            Next::PollAfter(wait) => {
-                assert!((Pace::DEFAULT.min_interval..=Pace::DEFAULT.max_interval).contains(&wait))
+            NextStep::PollAfter(wait) => {
+                assert!(
+                    (ScheduleSettings::DEFAULT.min_interval..=ScheduleSettings::DEFAULT.max_interval)
+                        .contains(&wait)
+                )
             }
-            Next::Over => assert!(watch.phase().is_over()),
+            NextStep::Finished => assert!(watch.phase().is_finished()),
         }
     }
 }
@@ -245,7 +248,7 @@ fn check_events(events: &[Event]) {
     }
 }
 
-fn check_log(lines: Vec<LogLine>) {
+fn check_log(lines: Vec<OperationLogLine>) {
     let lines = last_warnings(lines, 20);
     assert!(lines.len() <= 20);
     for line in lines {
@@ -253,7 +256,7 @@ fn check_log(lines: Vec<LogLine>) {
         let printed = serde_json::to_string(&bounded).expect("JSON");
         assert!(printed.len() <= MAX_LOG_LINE, "{} bytes", printed.len());
         assert_eq!(
-            serde_json::from_str::<LogLine>(&printed).expect("its own JSON"),
+            serde_json::from_str::<OperationLogLine>(&printed).expect("its own JSON"),
             bounded
         );
     }

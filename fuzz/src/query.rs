@@ -13,8 +13,8 @@ use backfill_watch::config::{Environment, Overrides, PollSettings, Settings};
 use backfill_watch::core::answer::{Answer, LogAnswer};
 use backfill_watch::core::event::{ApiData, Event, EventType};
 use backfill_watch::core::gate::Limits;
-use backfill_watch::core::log_line::Wanted;
-use backfill_watch::core::project::Project;
+use backfill_watch::core::operation_log::LogSelection;
+use backfill_watch::core::project_health::ProjectHealth;
 use backfill_watch::core::watch_list::{WatchKey, parse};
 use backfill_watch::health::Health;
 use backfill_watch::http::{Access, Site, Sources};
@@ -153,7 +153,7 @@ impl Fetch for Silent {
         false
     }
 
-    async fn last_lines(&self, _: &WatchKey, _: Wanted) -> LogAnswer {
+    async fn last_lines(&self, _: &WatchKey, _: LogSelection) -> LogAnswer {
         LogAnswer::Found(Vec::new())
     }
 }
@@ -214,7 +214,7 @@ async fn record(store: &Store) {
             },
         );
         let change = StateChange {
-            subject: Subject::Project("project".into(), Project::default()),
+            subject: Subject::Project("project".into(), ProjectHealth::default()),
             events: vec![event],
         };
         store.commit(&change).await.expect("it is in memory");

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use backfill_watch::core::answer::Answer;
-use backfill_watch::core::project::{self, Moment, Project};
-use backfill_watch::core::retry::{AttemptKind, EndpointHealth, Outcome, Permit, Tried, Verdict};
+use backfill_watch::core::delivery::{AttemptKind, EndpointHealth, Outcome, Permit, Tried, Verdict};
+use backfill_watch::core::project_health::{Moment, ProjectContext, ProjectHealth};
 use backfill_watch::core::retry_after;
-use backfill_watch::core::schedule::Pace;
+use backfill_watch::core::schedule::ScheduleSettings;
 use jiff::Timestamp;
 
 use super::wall;
@@ -38,24 +38,24 @@ pub fn run(data: &[u8]) {
 
 fn pause_a_project(wait: Option<Duration>, now: Timestamp) {
     let steady = Duration::from_secs(7);
-    let context = project::Context {
+    let context = ProjectContext {
         name: "project",
-        pace: &Pace::DEFAULT,
+        pace: &ScheduleSettings::DEFAULT,
         unreachable_after: Duration::from_mins(5),
         max_retry_after: CAP,
         watches: 2,
         now: Moment { wall: now, steady },
     };
-    let mut project = Project::default();
+    let mut project = ProjectHealth::default();
     let answer = Answer::Throttled {
         wait,
         reason: String::new(),
     };
     let (_, events) = project.observe("operation", &answer, false, false, &context);
     assert!(events.is_empty());
-    let until = project.hold().paused_until.expect("a pause");
+    let until = project.restriction().paused_until.expect("a pause");
     assert!(
-        (steady + Pace::DEFAULT.min_interval..=steady + CAP).contains(&until),
+        (steady + ScheduleSettings::DEFAULT.min_interval..=steady + CAP).contains(&until),
         "{wait:?}: {until:?}"
     );
 }

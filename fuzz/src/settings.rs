@@ -56,10 +56,10 @@ pub fn run(data: &[u8]) {
 }
 
 fn check(settings: &Settings) {
-    let pace = &settings.poll.pace;
+    let pace = &settings.poll.schedule;
     assert!(pace.min_interval <= pace.max_interval && pace.initial_interval <= pace.max_interval);
     assert!(pace.multiplier.is_finite() && (0.0..=1.0).contains(&pace.randomization));
-    let rules = &settings.poll.rules;
+    let rules = &settings.poll.watch;
     assert!(rules.progress_step > 0.0 && rules.progress_step <= 100.0);
     assert!(rules.active_statuses.iter().any(|status| status == "in_progress"));
     for time in [

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use backfill_watch::core::answer::{Answer, Failure, FailureClass};
 use backfill_watch::core::event::{ApiData, Event, EventType, MAX_BODY};
-use backfill_watch::core::kind::Kinds;
 use backfill_watch::core::operation::{Metadata, Operation, Progress, Status};
-use backfill_watch::core::project::{self, Moment, Project};
-use backfill_watch::core::schedule::Pace;
-use backfill_watch::core::watch::{Context, Next, Rules, Watch};
+use backfill_watch::core::operation_kind::OperationKinds;
+use backfill_watch::core::project_health::{Moment, ProjectContext, ProjectHealth};
+use backfill_watch::core::schedule::ScheduleSettings;
+use backfill_watch::core::watch::{NextStep, Watch, WatchContext, WatchSettings};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
 use backfill_watch::store::{EventLogFilter, OutboxEndpoint, StateChange, Store, Subject};
 use rusqlite::functions::FunctionFlags;
@@ -91,7 +91,7 @@ async fn fill(store: &Store) {
         reason: "no answer".to_owned(),
     };
     let project = StateChange {
-        subject: Subject::Project("project".into(), Project::default()),
+        subject: Subject::Project("project".into(), ProjectHealth::default()),
         events: vec![Event::api(EventType::ApiUnreachable, wall(), data)],
     };
     store.commit(&project).await.expect("it is writable");
@@ -203,16 +203,16 @@ impl State {
         };
         let printed = serde_json::to_string(&found).expect("JSON");
         assert_eq!(
-            serde_json::from_str::<Project>(&printed).expect("its own JSON"),
+            serde_json::from_str::<ProjectHealth>(&printed).expect("its own JSON"),
             found
         );
         for answer in answers() {
             let mut project = found.clone();
             for turn in 0..3 {
                 let elapsed = Duration::from_mins(10 * turn);
-                let context = project::Context {
+                let context = ProjectContext {
                     name: "project",
-                    pace: &Pace::DEFAULT,
+                    pace: &ScheduleSettings::DEFAULT,
                     unreachable_after: Duration::from_mins(5),
                     max_retry_after: Duration::from_mins(15),
                     watches: 2,
@@ -318,7 +318,7 @@ fn answers() -> [Answer; 4] {
 
 /// Goes on as after a restart, and meets this answer three times.
 fn go_on(mut watch: Watch, answer: &Answer) {
-    let rules = Rules {
+    let rules = WatchSettings {
         stalled_after: Duration::from_mins(1),
         silent_after: Some(Duration::from_hours(6)),
         unreachable_after: Duration::from_mins(1),
@@ -332,18 +332,18 @@ fn go_on(mut watch: Watch, answer: &Answer) {
     watch.resume(Duration::from_hours(1));
     let mut sequence = watch.sequence();
     for turn in 0..3 {
-        if watch.phase().is_over() {
+        if watch.phase().is_finished() {
             if !watch.phase().may_start_again() {
                 return;
             }
             watch.start_again();
         }
-        let context = Context {
+        let context = WatchContext {
             key: &key,
             labels: &Labels::new(),
             rules: &rules,
-            pace: &Pace::DEFAULT,
-            kinds: &Kinds::default(),
+            pace: &ScheduleSettings::DEFAULT,
+            kinds: &OperationKinds::default(),
             now: wall() + Duration::from_mins(turn),
             elapsed: Duration::from_mins(1),
             held: Duration::ZERO,
@@ -363,10 +363,13 @@ fn go_on(mut watch: Watch, answer: &Answer) {
             sequence = told;
         }
         match step.next {
-            Next::PollAfter(wait) => {
-                assert!((Pace::DEFAULT.min_interval..=Pace::DEFAULT.max_interval).contains(&wait))
+            NextStep::PollAfter(wait) => {
+                assert!(
+                    (ScheduleSettings::DEFAULT.min_interval..=ScheduleSettings::DEFAULT.max_interval)
+                        .contains(&wait)
+                )
             }
-            Next::Over => assert!(watch.phase().is_over()),
+            NextStep::Finished => assert!(watch.phase().is_finished()),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{ApiError, ApiKey, Client, Fetch};
 use crate::config::SecretSource;
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
 use crate::core::installation::InstallationPath;
-use crate::core::log_line::{self, Wanted};
+use crate::core::operation_log::{self, LogSelection};
 use crate::core::watch_list::WatchKey;
 use crate::error::chain;
 
@@ -155,7 +155,7 @@ impl Fetch for ApiFetch {
         async move { !self.refresh(source.into_iter().collect()).await.is_empty() }
     }
 
-    fn last_lines(&self, key: &WatchKey, wanted: Wanted) -> impl Future<Output = LogAnswer> + Send {
+    fn last_lines(&self, key: &WatchKey, wanted: LogSelection) -> impl Future<Output = LogAnswer> + Send {
         let access = self.access(&key.project);
         let key = key.clone();
         Box::pin(async move {
@@ -176,8 +176,8 @@ impl Fetch for ApiFetch {
                 );
             }
             let last = read.map(|lines| match wanted {
-                Wanted::All => log_line::last_lines(lines, LOGS_LINES),
-                Wanted::Warnings => log_line::last_warnings(lines, LOGS_LINES),
+                LogSelection::All => operation_log::last_lines(lines, LOGS_LINES),
+                LogSelection::Warnings => operation_log::last_warnings(lines, LOGS_LINES),
             });
             last.into()
         })

@@ -20,8 +20,8 @@ use crate::clock;
 use crate::config::is_loopback;
 use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::installation::{Installation, InstallationPath};
-use crate::core::log_line::LogLine;
 use crate::core::operation::{Member, Operation};
+use crate::core::operation_log::OperationLogLine;
 use crate::open_files;
 use crate::outbound::{self, Peer, Proxies};
 
@@ -233,7 +233,7 @@ impl Client {
     }
 
     /// Asks for an operation's log, in the API's order, within a time limit of its own. Lines that make no
-    /// sense are left out; [`last_warnings`](crate::core::log_line::last_warnings) finds those that explain
+    /// sense are left out; [`last_warnings`](crate::core::operation_log::last_warnings) finds those that explain
     /// a failure.
     ///
     /// # Errors
@@ -245,12 +245,12 @@ impl Client {
         operation: &str,
         api_key: &ApiKey,
         timeout: Duration,
-    ) -> Result<Vec<LogLine>, ApiError> {
+    ) -> Result<Vec<OperationLogLine>, ApiError> {
         let url = self.url(&["projects", project, "operations", operation, "logs"])?;
         self.ask(url, api_key, timeout, MAX_BODY)
             .await?
             .read_as(|body, mask| {
-                let mut lines = LogLine::parse_all(body)
+                let mut lines = OperationLogLine::parse_all(body)
                     .map_err(|error| format!("the body is not a JSON array: {error}"))?;
                 lines.iter_mut().for_each(|line| line.for_each_text(mask));
                 Ok(lines)

@@ -23,7 +23,7 @@ pub use reply::{Reply, Terms};
 
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
 use crate::core::installation::InstallationPath;
-use crate::core::log_line::Wanted;
+use crate::core::operation_log::LogSelection;
 use crate::core::watch_list::WatchKey;
 
 /// How a poller gets its answers: from the API, or in tests from a script.
@@ -35,7 +35,7 @@ pub trait Fetch: Send + Sync + 'static {
     fn refresh_key(&self, project: &str) -> impl Future<Output = bool> + Send;
 
     /// Asks once for the last lines in the log of an operation.
-    fn last_lines(&self, key: &WatchKey, wanted: Wanted) -> impl Future<Output = LogAnswer> + Send;
+    fn last_lines(&self, key: &WatchKey, wanted: LogSelection) -> impl Future<Output = LogAnswer> + Send;
 
     /// Asks once for an installation of a project. A script need not answer.
     fn installation(

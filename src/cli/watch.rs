@@ -129,7 +129,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
 
 /// At least one poll in each `interval`, and no setting that says otherwise.
 fn set_interval(poll: &mut PollSettings, interval: Duration) {
-    let pace = &mut poll.pace;
+    let pace = &mut poll.schedule;
     pace.max_interval = interval;
     pace.initial_interval = pace.initial_interval.min(interval);
     pace.min_interval = pace.min_interval.min(interval);

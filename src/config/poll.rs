@@ -6,17 +6,17 @@ use super::defaults;
 use super::reader::{Reader, SHORTEST};
 use super::value::Value;
 use crate::core::operation::Status;
-use crate::core::schedule::Pace;
-use crate::core::watch::Rules;
+use crate::core::schedule::ScheduleSettings;
+use crate::core::watch::WatchSettings;
 
 /// How operations are polled.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PollSettings {
     /// When to poll.
-    pub pace: Pace,
+    pub schedule: ScheduleSettings,
     /// What is told, and when.
-    pub rules: Rules,
+    pub watch: WatchSettings,
     /// The longest that the API may make us wait.
     pub max_retry_after: Duration,
 }
@@ -24,34 +24,55 @@ pub struct PollSettings {
 impl PollSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         Self {
-            pace: pace(reader),
-            rules: rules(reader),
+            schedule: schedule(reader),
+            watch: watch(reader),
             max_retry_after: reader.duration("poll.max_retry_after", defaults::MAX_RETRY_AFTER, SHORTEST),
         }
     }
 }
 
-fn pace(reader: &mut Reader<'_>) -> Pace {
-    let pace = Pace {
-        initial_interval: reader.duration("poll.initial_interval", Pace::DEFAULT.initial_interval, SHORTEST),
-        min_interval: reader.duration("poll.min_interval", Pace::DEFAULT.min_interval, SHORTEST),
-        max_interval: reader.duration("poll.max_interval", Pace::DEFAULT.max_interval, SHORTEST),
-        multiplier: reader.number("poll.multiplier", Pace::DEFAULT.multiplier, &(1.0..=100.0)),
-        randomization: reader.number("poll.randomization", Pace::DEFAULT.randomization, &(0.0..=1.0)),
-        adaptive: reader.boolean("poll.adaptive", Pace::DEFAULT.adaptive),
+fn schedule(reader: &mut Reader<'_>) -> ScheduleSettings {
+    let schedule = ScheduleSettings {
+        initial_interval: reader.duration(
+            "poll.initial_interval",
+            ScheduleSettings::DEFAULT.initial_interval,
+            SHORTEST,
+        ),
+        min_interval: reader.duration(
+            "poll.min_interval",
+            ScheduleSettings::DEFAULT.min_interval,
+            SHORTEST,
+        ),
+        max_interval: reader.duration(
+            "poll.max_interval",
+            ScheduleSettings::DEFAULT.max_interval,
+            SHORTEST,
+        ),
+        multiplier: reader.number(
+            "poll.multiplier",
+            ScheduleSettings::DEFAULT.multiplier,
+            &(1.0..=100.0),
+        ),
+        randomization: reader.number(
+            "poll.randomization",
+            ScheduleSettings::DEFAULT.randomization,
+            &(0.0..=1.0),
+        ),
+        adaptive: reader.boolean("poll.adaptive", ScheduleSettings::DEFAULT.adaptive),
     };
-    let max = ("poll.max_interval", pace.max_interval);
-    in_order(reader, ("poll.initial_interval", pace.initial_interval), max);
-    in_order(reader, ("poll.min_interval", pace.min_interval), max);
-    if pace.initial_interval < pace.min_interval && reader.given_at("poll.initial_interval").is_some() {
-        let (initial, min) = (show(pace.initial_interval), show(pace.min_interval));
+    let max = ("poll.max_interval", schedule.max_interval);
+    in_order(reader, ("poll.initial_interval", schedule.initial_interval), max);
+    in_order(reader, ("poll.min_interval", schedule.min_interval), max);
+    if schedule.initial_interval < schedule.min_interval && reader.given_at("poll.initial_interval").is_some()
+    {
+        let (initial, min) = (show(schedule.initial_interval), show(schedule.min_interval));
         reader.warn(
             "poll.initial_interval",
             format!("\"{initial}\" is below poll.min_interval ({min}), which holds"),
             format!("lower poll.min_interval to {initial} too, if polls that close are meant"),
         );
     }
-    pace
+    schedule
 }
 
 /// Two times of which the first must not be longer than the second.
@@ -80,8 +101,8 @@ fn show(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(duration)
 }
 
-fn rules(reader: &mut Reader<'_>) -> Rules {
-    Rules {
+fn watch(reader: &mut Reader<'_>) -> WatchSettings {
+    WatchSettings {
         stalled_after: reader.duration("poll.stalled_after", defaults::STALLED_AFTER, SHORTEST),
         silent_after: reader.duration_or_off("poll.silent_after", Some(defaults::SILENT_AFTER)),
         unreachable_after: reader.duration("poll.unreachable_after", defaults::UNREACHABLE_AFTER, SHORTEST),

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::installation::Installation;
-use super::log_line::LogLine;
 use super::operation::Operation;
+use super::operation_log::OperationLogLine;
 
 /// The outcome of one `GET` of one operation.
 ///
 /// What follows from each is decided in two places: [`watch`](super::watch) for the operation,
-/// [`project`](super::project) for the project it belongs to.
+/// [`project`](super::project_health) for the project it belongs to.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub enum Answer {
@@ -101,7 +101,7 @@ pub enum AdditionAnswer<T> {
 }
 
 /// The last lines of a log.
-pub type LogAnswer = AdditionAnswer<Vec<LogLine>>;
+pub type LogAnswer = AdditionAnswer<Vec<OperationLogLine>>;
 
 /// The state of an installation.
 pub type InstallationAnswer = AdditionAnswer<Installation>;

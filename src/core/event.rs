@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use sha2::{Digest, Sha256};
 
 use super::installation::Installation;
-use super::log_line::LogLine;
+use super::operation_log::OperationLogLine;
 use super::text;
 use super::watch_list::{Labels, WatchKey};
 
@@ -252,7 +252,7 @@ pub struct OperationData {
     pub duration_seconds: Option<f64>,
     /// The last errors and warnings of a failed operation, or the last log lines of a stalled one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub logs: Vec<LogLine>,
+    pub logs: Vec<OperationLogLine>,
     /// The health of the installation of a stalled operation, as the API names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_status: Option<String>,
@@ -347,7 +347,7 @@ impl Event {
     }
 
     /// Adds the operation's last log lines: the newest that fit into [`MAX_LOGS`].
-    pub fn attach_logs(&mut self, lines: Vec<LogLine>) {
+    pub fn attach_logs(&mut self, lines: Vec<OperationLogLine>) {
         if let EventData::Operation(data) = &mut self.data {
             data.logs = body::newest_lines(lines);
         }

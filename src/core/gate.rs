@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::project::Hold;
-use super::span::Span;
+use super::compact_duration::CompactDuration;
+use super::project_health::Restriction;
 
 /// A timer may fire this much too late on a busy machine. The requests behind it catch up instead of being late, too.
 const TIMER_DELAY: Duration = Duration::from_millis(50);
@@ -84,23 +84,23 @@ pub struct Gate<T> {
     next_turn: Duration,
     /// Since when there has been room for a request.
     free_since: Duration,
-    hold: Hold,
-    hold_changed: Duration,
-    /// How long requests were held back before `hold_changed`.
-    held: Duration,
+    restriction: Restriction,
+    restriction_changed: Duration,
+    /// How long requests were held back before `restriction_changed`.
+    blocked: Duration,
 }
 
 #[derive(Debug)]
 struct Waiting<T> {
     who: T,
-    came: Span,
-    held: Span,
+    came: CompactDuration,
+    blocked_before: CompactDuration,
 }
 
 impl<T: Copy> Gate<T> {
     /// A gate without a queue.
     #[must_use]
-    pub fn new(limits: Limits, hold: Hold, now: Duration) -> Self {
+    pub fn new(limits: Limits, restriction: Restriction, now: Duration) -> Self {
         Self {
             limits,
             queue: BTreeMap::new(),
@@ -110,9 +110,9 @@ impl<T: Copy> Gate<T> {
             has_probe: false,
             next_turn: now,
             free_since: now,
-            hold,
-            hold_changed: now,
-            held: Duration::ZERO,
+            restriction,
+            restriction_changed: now,
+            blocked: Duration::ZERO,
         }
     }
 
@@ -137,12 +137,12 @@ impl<T: Copy> Gate<T> {
     }
 
     /// Changes what holds requests back.
-    pub fn set_hold(&mut self, hold: Hold, now: Duration) {
-        if self.hold != hold {
-            self.held = self.held(now);
+    pub fn set_restriction(&mut self, restriction: Restriction, now: Duration) {
+        if self.restriction != restriction {
+            self.blocked = self.blocked_time(now);
             self.free_since = self.free_since.max(self.opened(now));
-            self.hold_changed = now;
-            self.hold = hold;
+            self.restriction_changed = now;
+            self.restriction = restriction;
         }
     }
 
@@ -154,7 +154,7 @@ impl<T: Copy> Gate<T> {
     /// Whether requests go out one by one, as probes.
     #[must_use]
     pub fn is_probing(&self) -> bool {
-        self.hold.probing.is_some()
+        self.restriction.probing.is_some()
     }
 
     /// How many requests wait.
@@ -171,13 +171,13 @@ impl<T: Copy> Gate<T> {
 
     /// How long requests have been held back by pauses and doubts until `now`, since the start.
     #[must_use]
-    pub fn held(&self, now: Duration) -> Duration {
-        let until = match (&self.hold.probing, self.hold.paused_until) {
+    pub fn blocked_time(&self, now: Duration) -> Duration {
+        let until = match (&self.restriction.probing, self.restriction.paused_until) {
             (Some(_), _) => now,
             (None, Some(until)) => until.min(now),
-            (None, None) => self.hold_changed,
+            (None, None) => self.restriction_changed,
         };
-        self.held + until.saturating_sub(self.hold_changed)
+        self.blocked + until.saturating_sub(self.restriction_changed)
     }
 
     /// Joins the end of the queue.
@@ -200,7 +200,7 @@ impl<T: Copy> Gate<T> {
         let waiting = Waiting {
             who,
             came: now.into(),
-            held: self.held(now).into(),
+            blocked_before: self.blocked_time(now).into(),
         };
         self.queue.insert(ticket, waiting);
     }
@@ -216,8 +216,12 @@ impl<T: Copy> Gate<T> {
         if (is_probing && self.has_probe) || (!is_probing && self.queue.is_empty()) {
             return Admission::Closed;
         }
-        let not_before = self.hold.probing.as_ref().map(|probing| probing.not_before);
-        if let Some(until) = self.hold.paused_until.max(not_before)
+        let not_before = self
+            .restriction
+            .probing
+            .as_ref()
+            .map(|probing| probing.not_before);
+        if let Some(until) = self.restriction.paused_until.max(not_before)
             && until > now
         {
             return Admission::WaitUntil(until);
@@ -235,10 +239,12 @@ impl<T: Copy> Gate<T> {
             return Admission::Closed;
         };
         self.take_turn(waiting.came.get().max(self.opened(now)), now);
-        let held = self.held(now).saturating_sub(waiting.held.get());
+        let blocked = self
+            .blocked_time(now)
+            .saturating_sub(waiting.blocked_before.get());
         Admission::Admit(Admitted {
             who: waiting.who,
-            queued: now.saturating_sub(waiting.came.get()).saturating_sub(held),
+            queued: now.saturating_sub(waiting.came.get()).saturating_sub(blocked),
         })
     }
 
@@ -265,9 +271,9 @@ impl<T: Copy> Gate<T> {
 
     /// Since when nothing but the rate has kept requests from starting.
     fn opened(&self, now: Duration) -> Duration {
-        let unheld = match self.hold.paused_until {
-            Some(until) => until.min(now).max(self.hold_changed),
-            None => self.hold_changed,
+        let unheld = match self.restriction.paused_until {
+            Some(until) => until.min(now).max(self.restriction_changed),
+            None => self.restriction_changed,
         };
         self.free_since.max(unheld)
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::event::EventType;
 use super::json;
-use super::project::Project;
+use super::project_health::ProjectHealth;
 use super::watch_list::Labels;
 
 /// An event of the log.
@@ -53,7 +53,7 @@ struct Data {
 /// The project as its `events` (oldest first) show it: its last outage and its last rejection, while they last. `None`
 /// without an event.
 #[must_use]
-pub fn rebuild_project(events: &[PastEvent]) -> Option<Project> {
+pub fn rebuild_project(events: &[PastEvent]) -> Option<ProjectHealth> {
     events.last()?;
     let since = |begin: EventType, end: EventType| {
         let is_one = |event: &&PastEvent| event.event_type == begin || event.event_type == end;
@@ -61,7 +61,7 @@ pub fn rebuild_project(events: &[PastEvent]) -> Option<Project> {
         let body: Body = serde_json::from_str(&event.body).ok()?;
         (event.event_type == begin).then_some(body.data.since)
     };
-    Some(Project::rebuilt(
+    Some(ProjectHealth::rebuilt(
         since(EventType::ApiUnreachable, EventType::ApiReachable),
         since(EventType::CredentialsRejected, EventType::CredentialsAccepted),
     ))
@@ -114,12 +114,15 @@ mod tests {
         };
         assert_eq!(rebuild_project(&[]), None);
         let mut log = vec![past(EventType::ApiUnreachable, 1)];
-        assert_eq!(rebuild_project(&log), Some(Project::rebuilt(Some(time(1)), None)));
+        assert_eq!(
+            rebuild_project(&log),
+            Some(ProjectHealth::rebuilt(Some(time(1)), None))
+        );
         log.push(past(EventType::CredentialsRejected, 2));
-        let both = Project::rebuilt(Some(time(1)), Some(time(2)));
+        let both = ProjectHealth::rebuilt(Some(time(1)), Some(time(2)));
         assert_eq!(rebuild_project(&log), Some(both));
         log.push(past(EventType::ApiReachable, 1));
         log.push(past(EventType::CredentialsAccepted, 2));
-        assert_eq!(rebuild_project(&log), Some(Project::default()));
+        assert_eq!(rebuild_project(&log), Some(ProjectHealth::default()));
     }
 }

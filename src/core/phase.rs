@@ -56,7 +56,7 @@ impl Phase {
 
     /// Whether the watch has no poller any more.
     #[must_use]
-    pub fn is_over(self) -> bool {
+    pub fn is_finished(self) -> bool {
         match self {
             Self::Pending | Self::Running | Self::Stalled => false,
             Self::Succeeded | Self::Failed | Self::Ended | Self::Gone | Self::Expired => true,
@@ -112,7 +112,7 @@ impl PhaseCounts {
     /// How many of them are finished.
     #[must_use]
     pub fn finished(&self) -> usize {
-        let finished = self.iter().filter(|(phase, _)| phase.is_over());
+        let finished = self.iter().filter(|(phase, _)| phase.is_finished());
         finished.map(|(_, count)| count).sum()
     }
 }

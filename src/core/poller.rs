@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::Answer;
+use super::compact_duration::CompactDuration;
 use super::event::EventType;
 use super::gate::Ticket;
 use super::installation::InstallationPath;
-use super::log_line::Wanted;
-use super::span::Span;
-use super::watch::{Step, Watch};
+use super::operation_log::LogSelection;
+use super::watch::{Decision, Watch};
 use super::watch_list::Labels;
 
 /// What the poller of one watch does.
@@ -31,7 +31,7 @@ pub enum Poller {
     /// It waits until a poll is due.
     Asleep {
         /// When that is.
-        due: Span,
+        due: CompactDuration,
     },
     /// It waits at the gate.
     Queued {
@@ -59,9 +59,9 @@ pub enum Poller {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Visit {
     /// When the poll was due; `None` once a request was let through for it.
-    pub due: Option<Span>,
+    pub due: Option<CompactDuration>,
     /// How long the gate had been held back when it came there first.
-    pub held_before: Span,
+    pub blocked_before: CompactDuration,
     /// Whether the request is repeated because it was not processed.
     pub is_repeated: bool,
 }
@@ -81,7 +81,7 @@ pub struct Decided {
     /// The watch as it is then.
     pub watch: Watch,
     /// What follows.
-    pub step: Step,
+    pub step: Decision,
     /// When it was decided.
     pub observed: Duration,
 }
@@ -92,10 +92,10 @@ impl Decided {
     pub fn first_addition(&self) -> Option<Addition> {
         if self.has(EventType::Stalled) {
             // What a stall is about may be written at any severity.
-            return Some(Addition::Logs(Wanted::All));
+            return Some(Addition::Logs(LogSelection::All));
         }
         self.has(EventType::Failed)
-            .then_some(Addition::Logs(Wanted::Warnings))
+            .then_some(Addition::Logs(LogSelection::Warnings))
     }
 
     /// What they add after that.
@@ -129,14 +129,14 @@ pub struct Gathering {
     /// Whether the request is repeated because it was not processed.
     pub is_repeated: bool,
     /// When the decision is recorded at the latest, with what has come by then.
-    pub until: Span,
+    pub until: CompactDuration,
 }
 
 /// What an event adds from another request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Addition {
     /// The last lines of the operation's log.
-    Logs(Wanted),
+    Logs(LogSelection),
     /// The state of its installation.
     Installation(InstallationPath),
 }
@@ -314,8 +314,8 @@ mod tests {
 
     use super::*;
     use crate::core::gate::{Admission, Gate, Limits, Pass};
-    use crate::core::project::Hold;
-    use crate::core::watch::Next;
+    use crate::core::project_health::Restriction;
+    use crate::core::watch::NextStep;
 
     /// What may happen to a poller, in the terms of the project task.
     #[derive(Debug, Clone, Copy)]
@@ -354,7 +354,7 @@ mod tests {
         fn visit(&self) -> Visit {
             Visit {
                 due: Some(self.now.into()),
-                held_before: Span::ZERO,
+                blocked_before: CompactDuration::ZERO,
                 is_repeated: false,
             }
         }
@@ -371,9 +371,9 @@ mod tests {
         fn decide(&mut self, records: bool, fails: bool) -> Poller {
             let decided = Box::new(Decided {
                 watch: Watch::default(),
-                step: Step {
+                step: Decision {
                     events: Vec::new(),
-                    next: Next::Over,
+                    next: NextStep::Finished,
                     doubts_project: false,
                 },
                 observed: self.now,
@@ -382,7 +382,7 @@ mod tests {
                 let request = RequestStage::Queued(self.gate.join(0, self.now));
                 return Poller::Gathering(Box::new(Gathering {
                     decided,
-                    addition: Addition::Logs(Wanted::Warnings),
+                    addition: Addition::Logs(LogSelection::Warnings),
                     request,
                     is_repeated: false,
                     until: self.now.into(),
@@ -567,7 +567,7 @@ mod tests {
             let limits = Limits { concurrent: 4, per_second: 1e6 };
             let mut world = World {
                 poller: Some(Poller::asleep_until(Duration::ZERO)),
-                gate: Gate::new(limits, Hold::default(), Duration::ZERO),
+                gate: Gate::new(limits, Restriction::default(), Duration::ZERO),
                 now: Duration::ZERO,
                 requests: 0,
                 commits: 0,

@@ -6,15 +6,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::compact_duration::CompactDuration;
+use super::end_forecast::EndForecast;
 use super::event::ProgressData;
-use super::experience::Experience;
+use super::history::HistoryStatistics;
 use super::operation;
-use super::outlook::Outlook;
 use super::phase::Phase;
-use super::span::Span;
 use super::trend::Trend;
 use super::wall_time::WallTime;
-use super::watch::Rules;
+use super::watch::WatchSettings;
 
 mod steps;
 
@@ -31,7 +31,7 @@ const UNKNOWN_STEPS: u32 = u32::MAX;
 
 /// What is remembered of an operation's counts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tracker {
+pub struct ProgressTracker {
     /// The highest count since the last restart.
     processed: Option<u64>,
     total: Option<NonZeroU64>,
@@ -44,7 +44,7 @@ pub struct Tracker {
     /// How often the count restarted.
     restarts: u32,
     /// For how long the operation was seen without a rise of the count.
-    unchanged: Span,
+    unchanged: CompactDuration,
     /// When the count last rose or restarted.
     #[serde(default, skip_serializing_if = "is_default")]
     changed: WallTime,
@@ -52,7 +52,7 @@ pub struct Tracker {
     stalled_at: (u64, u32),
     /// Time and count since progress was last reported.
     #[serde(rename = "told_ago")]
-    reported_ago: Span,
+    reported_ago: CompactDuration,
     #[serde(rename = "told_count")]
     reported_count: u64,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -64,7 +64,7 @@ pub struct Tracker {
     doubts: Doubts,
     /// Time since the count was last measured. Unknown after a restart of the daemon: such a gap gives no rate.
     #[serde(skip)]
-    measured_ago: Option<Span>,
+    measured_ago: Option<CompactDuration>,
 }
 
 /// What one answer showed and the next one must confirm.
@@ -84,7 +84,7 @@ struct Doubts {
 /// What an observation changed in the count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Change {
+pub enum CountChange {
     /// The answer shows no count.
     None,
     /// The count did not rise, or a dip is not confirmed yet.
@@ -97,7 +97,7 @@ pub enum Change {
 
 /// Whether the platform retried the operation since the answer before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
+pub enum RetryAttempt {
     /// The same attempt.
     Same,
     /// A new one: the count restarts.
@@ -106,18 +106,18 @@ pub enum Attempt {
 
 /// What surrounds an answer.
 #[derive(Debug, Clone, Copy)]
-pub struct Sight<'a> {
+pub struct ProgressContext<'a> {
     /// The time on the wall.
     pub now: Timestamp,
     /// How long the operation was in sight up to now: zero after a poll that showed nothing.
     pub seen_for: Duration,
     /// Whether it was retried.
-    pub attempt: Attempt,
+    pub attempt: RetryAttempt,
     /// What is reported and when.
-    pub rules: &'a Rules,
+    pub rules: &'a WatchSettings,
 }
 
-impl Tracker {
+impl ProgressTracker {
     /// The count as the last event reported it. `stalled` is the count at the last stall that was reported.
     #[must_use]
     pub fn rebuilt(
@@ -151,21 +151,25 @@ impl Tracker {
     }
 
     /// Takes in the counts of an answer.
-    pub fn look(&mut self, progress: Option<&operation::Progress>, sight: &Sight<'_>) -> Change {
-        self.doubts.was_retried |= sight.attempt == Attempt::New && self.processed.is_some();
+    pub fn look(
+        &mut self,
+        progress: Option<&operation::Progress>,
+        sight: &ProgressContext<'_>,
+    ) -> CountChange {
+        self.doubts.was_retried |= sight.attempt == RetryAttempt::New && self.processed.is_some();
         let Some(count) = progress.and_then(|progress| progress.records_processed) else {
             self.unchanged.extend(sight.seen_for);
-            return Change::None;
+            return CountChange::None;
         };
         self.adopt_old_steps(sight.rules.progress_step);
         self.take_total(progress.and_then(|progress| progress.records_estimated_total));
         let Some(highest) = self.processed else {
             self.processed = Some(count);
             self.change(sight.now);
-            self.reported_ago = Span::ZERO;
+            self.reported_ago = CompactDuration::ZERO;
             self.reported_count = count;
-            self.measured_ago = Some(Span::ZERO);
-            return Change::Rose;
+            self.measured_ago = Some(CompactDuration::ZERO);
+            return CountChange::Rose;
         };
         let is_far_below = u128::from(count) * 10 < u128::from(highest) * 9;
         if self.doubts.was_retried || (is_far_below && self.doubts.count_fell) {
@@ -177,27 +181,27 @@ impl Tracker {
         }
         if is_far_below {
             self.unchanged.extend(sight.seen_for);
-            return Change::Same;
+            return CountChange::Same;
         }
         // A smaller dip is a replica that lags behind.
         let risen = count.saturating_sub(highest);
-        let ago = self.measured_ago.replace(Span::ZERO);
-        if let Some(ago) = ago.map(Span::get).filter(|ago| !ago.is_zero()) {
+        let ago = self.measured_ago.replace(CompactDuration::ZERO);
+        if let Some(ago) = ago.map(CompactDuration::get).filter(|ago| !ago.is_zero()) {
             self.records = self.records * SMOOTHING + risen as f64;
             self.seconds = self.seconds * SMOOTHING + ago.as_secs_f64();
             self.trend.rise(risen, ago);
         }
         if risen == 0 {
             self.unchanged.extend(sight.seen_for);
-            return Change::Same;
+            return CountChange::Same;
         }
         self.processed = Some(count);
         self.change(sight.now);
-        Change::Rose
+        CountChange::Rose
     }
 
     /// Rate, end and steps start again from `count`.
-    fn restart(&mut self, highest: u64, count: u64, sight: &Sight<'_>) -> Change {
+    fn restart(&mut self, highest: u64, count: u64, sight: &ProgressContext<'_>) -> CountChange {
         *self = Self {
             processed: Some(count),
             total: self.total,
@@ -212,28 +216,28 @@ impl Tracker {
                 stalled_without_count: self.doubts.stalled_without_count,
                 ..Doubts::default()
             },
-            measured_ago: Some(Span::ZERO),
+            measured_ago: Some(CompactDuration::ZERO),
             ..Self::default()
         };
         match count.cmp(&highest) {
             std::cmp::Ordering::Less => {
                 self.change(sight.now);
-                Change::Restarted
+                CountChange::Restarted
             }
             std::cmp::Ordering::Equal => {
                 // A new attempt that counts nothing yet may be as stuck as the one before.
                 self.unchanged.extend(sight.seen_for);
-                Change::Same
+                CountChange::Same
             }
             std::cmp::Ordering::Greater => {
                 self.change(sight.now);
-                Change::Rose
+                CountChange::Rose
             }
         }
     }
 
     fn change(&mut self, now: Timestamp) {
-        self.unchanged = Span::ZERO;
+        self.unchanged = CompactDuration::ZERO;
         self.changed = now.into();
     }
 
@@ -296,7 +300,7 @@ impl Tracker {
 
     /// Whether progress is to be reported now, and what distinguishes this report from others: when a further step of
     /// the percentage was reached; or, without a usable estimate, when the count rose and the interval has passed.
-    pub fn report(&mut self, rules: &Rules) -> Option<String> {
+    pub fn report(&mut self, rules: &WatchSettings) -> Option<String> {
         let count = self.processed?;
         let percent = self.percent();
         let step = percent.and_then(|percent| self.steps.cross(percent, rules.progress_step));
@@ -313,17 +317,17 @@ impl Tracker {
             }
             format!("restart {} count {count}", self.restarts)
         };
-        self.reported_ago = Span::ZERO;
+        self.reported_ago = CompactDuration::ZERO;
         self.reported_count = count;
         Some(occurrence)
     }
 
     /// How far the end may be, for the schedule.
     #[must_use]
-    pub fn outlook(&self, age: Duration, experience: &Experience) -> Outlook {
+    pub fn outlook(&self, age: Duration, statistics: &HistoryStatistics) -> EndForecast {
         let total = self.records().map(|(_, total)| total);
         self.trend
-            .outlook(self.processed.unwrap_or(0), total, age, experience)
+            .outlook(self.processed.unwrap_or(0), total, age, statistics)
     }
 
     /// How many records are processed, and how many were estimated, where both are known.
@@ -345,7 +349,7 @@ impl Tracker {
                 self.percent().map(Percent::get)
             },
             records_per_second: self.rate().map(|rate| (rate * 10.0).round() / 10.0),
-            estimated_end_time: if phase.is_over() {
+            estimated_end_time: if phase.is_finished() {
                 None
             } else {
                 self.remaining().and_then(|remaining| {

@@ -8,9 +8,9 @@ use backoff::exponential::ExponentialBackoff;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::budget::{Budget, Plain, Savings};
-use super::outlook::Outlook;
-use super::span::Span;
+use super::compact_duration::CompactDuration;
+use super::end_forecast::EndForecast;
+use super::poll_budget::{PlainBackoff, PollBudget, SavedPolls};
 
 /// No interval is shorter than this, whatever the settings say: a timer's resolution.
 const FLOOR: Duration = Duration::from_millis(1);
@@ -41,7 +41,7 @@ const STARTING: f64 = 0.5;
 
 /// The settings of a schedule (`[poll]`). The configuration checks them; the schedule is safe with any values.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pace {
+pub struct ScheduleSettings {
     /// The first interval of the backoff.
     pub initial_interval: Duration,
     /// No two polls of one watch are closer than this.
@@ -56,7 +56,7 @@ pub struct Pace {
     pub adaptive: bool,
 }
 
-impl Pace {
+impl ScheduleSettings {
     /// The defaults.
     pub const DEFAULT: Self = Self {
         initial_interval: Duration::from_secs(2),
@@ -160,24 +160,24 @@ impl Pace {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The plain backoff's next interval; `None` before the first.
-    interval: Option<Span>,
+    interval: Option<CompactDuration>,
     /// Failed polls in a row; they have a backoff of their own, so that one lost answer costs no long sleep.
     failures: u32,
     /// Polls that showed the operation running, as far as they matter.
     seen: u8,
     /// Polls beside those of plain backoff.
     #[serde(default)]
-    budget: Budget,
+    budget: PollBudget,
 }
 
-/// Plain backoff on its own, its sleeps as long as they are on average.
+/// PlainBackoff backoff on its own, its sleeps as long as they are on average.
 #[derive(Debug, Clone)]
 struct Beside<'a> {
-    pace: &'a Pace,
+    pace: &'a ScheduleSettings,
     interval: Duration,
 }
 
-impl Plain for Beside<'_> {
+impl PlainBackoff for Beside<'_> {
     fn sleep(&self) -> f64 {
         self.pace.mean(self.interval)
     }
@@ -194,10 +194,10 @@ impl Schedule {
     #[must_use]
     pub fn after_answer(
         &mut self,
-        pace: &Pace,
-        outlook: Outlook,
+        pace: &ScheduleSettings,
+        outlook: EndForecast,
         chance: f64,
-        savings: &mut Savings,
+        savings: &mut SavedPolls,
     ) -> Duration {
         self.failures = 0;
         self.seen = self.seen.saturating_add(1);
@@ -222,7 +222,12 @@ impl Schedule {
 
     /// Sleeps long while the end is far, shortly where it is likely, and ever longer again where it was expected in
     /// vain: what is likely is up to the outlook. `None` where only plain backoff is left.
-    fn shaped(&self, pace: &Pace, outlook: &Outlook, savings: &Savings) -> Option<Duration> {
+    fn shaped(
+        &self,
+        pace: &ScheduleSettings,
+        outlook: &EndForecast,
+        savings: &SavedPolls,
+    ) -> Option<Duration> {
         let plain = self.beside(pace);
         let wait = || {
             let scarcity = scarcity(f64::from(self.budget.unused() + savings.polls()));
@@ -254,7 +259,12 @@ impl Schedule {
     }
 
     /// The sleep that is wanted, or that until plain backoff polls if there are no polls left for it.
-    fn affordable(&mut self, pace: &Pace, wanted: Duration, savings: &mut Savings) -> Duration {
+    fn affordable(
+        &mut self,
+        pace: &ScheduleSettings,
+        wanted: Duration,
+        savings: &mut SavedPolls,
+    ) -> Duration {
         let plain = self.beside(pace);
         let lacks = self.budget.lacks(wanted.as_secs_f64(), &plain);
         let (wait, saved) = if lacks <= 0.0 || savings.take(lacks) {
@@ -268,15 +278,15 @@ impl Schedule {
         wait
     }
 
-    fn beside<'a>(&self, pace: &'a Pace) -> Beside<'a> {
-        let interval = self.interval.map_or_else(|| pace.first(), Span::get);
+    fn beside<'a>(&self, pace: &'a ScheduleSettings) -> Beside<'a> {
+        let interval = self.interval.map_or_else(|| pace.first(), CompactDuration::get);
         Beside {
             pace,
             interval: interval.clamp(pace.shortest(), pace.longest()),
         }
     }
 
-    fn settle(&mut self, pace: &Pace) {
+    fn settle(&mut self, pace: &ScheduleSettings) {
         let mut plain = self.beside(pace);
         self.budget.settle(&mut plain);
         if self.interval.is_some() {
@@ -286,16 +296,16 @@ impl Schedule {
 
     /// The time to sleep after a failed poll: a backoff of its own, never longer than the watch would have slept.
     #[must_use]
-    pub fn after_failure(&mut self, pace: &Pace, chance: f64) -> Duration {
+    pub fn after_failure(&mut self, pace: &ScheduleSettings, chance: f64) -> Duration {
         self.settle(pace);
         self.failures = self.failures.saturating_add(1);
         pace.randomize(pace.after_attempts(self.failures), chance)
     }
 
-    fn plain(&mut self, pace: &Pace) -> Duration {
+    fn plain(&mut self, pace: &ScheduleSettings) -> Duration {
         let interval = self
             .interval
-            .map_or_else(|| pace.first(), Span::get)
+            .map_or_else(|| pace.first(), CompactDuration::get)
             .clamp(pace.shortest(), pace.longest());
         self.interval = Some(pace.grow(interval).into());
         interval
@@ -303,7 +313,7 @@ impl Schedule {
 }
 
 /// How far ahead the count of an operation that has run for so long predicts.
-fn foresight(pace: &Pace, outlook: &Outlook) -> Duration {
+fn foresight(pace: &ScheduleSettings, outlook: &EndForecast) -> Duration {
     let longest = pace.longest().as_secs_f64();
     Duration::from_secs_f64((FORESIGHT * outlook.age.max(0.0)).min(longest))
 }
@@ -315,7 +325,7 @@ fn scarcity(left: f64) -> f64 {
 }
 
 /// How long to sleep until the expected delay is worth a poll.
-fn worthwhile(pace: &Pace, outlook: &Outlook, scarcity: f64) -> Duration {
+fn worthwhile(pace: &ScheduleSettings, outlook: &EndForecast, scarcity: f64) -> Duration {
     let longest = pace.longest().as_secs_f64();
     let (price, step) = (PRICE * scarcity * longest, longest / f64::from(STEPS));
     if longest * outlook.ends_within(longest) < price {
@@ -351,21 +361,21 @@ pub fn spread(operation: &str, window: Duration) -> Duration {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::experience::Experience;
-    use super::super::lifetimes::Lifetimes;
-    use super::super::outlook::Motion;
-    use super::super::student::Student;
+    use super::super::duration_distribution::DurationDistribution;
+    use super::super::end_forecast::CountForecast;
+    use super::super::history::HistoryStatistics;
+    use super::super::t_distribution::TDistribution;
     use super::*;
 
-    fn pace() -> Pace {
-        Pace {
+    fn pace() -> ScheduleSettings {
+        ScheduleSettings {
             adaptive: false,
-            ..Pace::DEFAULT
+            ..ScheduleSettings::DEFAULT
         }
     }
 
-    fn plenty() -> Savings {
-        let mut savings = Savings::default();
+    fn plenty() -> SavedPolls {
+        let mut savings = SavedPolls::default();
         savings.add(PLENTY as f32);
         savings
     }
@@ -376,7 +386,7 @@ mod tests {
         let waits: Vec<f64> = (0..11)
             .map(|_| {
                 schedule
-                    .after_answer(&pace(), Outlook::UNKNOWN, 0.5, &mut Savings::default())
+                    .after_answer(&pace(), EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default())
                     .as_secs_f64()
             })
             .collect();
@@ -388,33 +398,33 @@ mod tests {
     fn a_failure_is_retried_soon_and_the_schedule_goes_on_where_it_was() {
         let mut schedule = Schedule::default();
         for _ in 0..20 {
-            let _ = schedule.after_answer(&pace(), Outlook::UNKNOWN, 0.5, &mut Savings::default());
+            let _ = schedule.after_answer(&pace(), EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default());
         }
         assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(2));
         assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(3));
         assert_eq!(
-            schedule.after_answer(&pace(), Outlook::UNKNOWN, 0.5, &mut Savings::default()),
+            schedule.after_answer(&pace(), EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default()),
             Duration::from_mins(1)
         );
         assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(2));
     }
 
-    fn moving(part: f64, speed: f64) -> Outlook {
-        Outlook {
-            motion: Some(Motion {
+    fn moving(part: f64, speed: f64) -> EndForecast {
+        EndForecast {
+            motion: Some(CountForecast {
                 part,
                 speed,
                 gain: 0.0,
                 record: 1e-5,
-                errors: Experience::NONE.errors,
+                errors: HistoryStatistics::NONE.errors,
             }),
             age: 600.0,
-            ..Outlook::UNKNOWN
+            ..EndForecast::UNKNOWN
         }
     }
 
-    fn adaptive() -> (Pace, Schedule) {
-        let pace = Pace {
+    fn adaptive() -> (ScheduleSettings, Schedule) {
+        let pace = ScheduleSettings {
             adaptive: true,
             ..pace()
         };
@@ -443,7 +453,7 @@ mod tests {
     fn the_first_counts_of_an_operation_predict_a_few_times_its_age() {
         let (pace, schedule) = adaptive();
         let wait = |age: f64| {
-            let outlook = Outlook {
+            let outlook = EndForecast {
                 age,
                 ..moving(0.01, 0.001)
             };
@@ -473,8 +483,10 @@ mod tests {
             schedule.after_answer(&pace, far, 0.0, &mut plenty()),
             pace.longest()
         );
-        while schedule.after_answer(&pace, Outlook::UNKNOWN, 0.5, &mut Savings::default()) < pace.longest() {}
-        let wait = schedule.after_answer(&pace, Outlook::UNKNOWN, 0.0, &mut Savings::default());
+        while schedule.after_answer(&pace, EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default())
+            < pace.longest()
+        {}
+        let wait = schedule.after_answer(&pace, EndForecast::UNKNOWN, 0.0, &mut SavedPolls::default());
         assert_eq!(wait, Duration::from_secs(48));
     }
 
@@ -499,13 +511,13 @@ mod tests {
     fn a_fading_count_without_an_estimate_is_looked_at_closer_than_by_plain_backoff() {
         let (pace, mut schedule) = adaptive();
         for _ in 0..20 {
-            let _ = schedule.after_answer(&pace, Outlook::UNKNOWN, 0.5, &mut Savings::default());
+            let _ = schedule.after_answer(&pace, EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default());
         }
         let mut wait = |fades_in| {
-            let outlook = Outlook {
+            let outlook = EndForecast {
                 fades_in,
                 age: 600.0,
-                ..Outlook::UNKNOWN
+                ..EndForecast::UNKNOWN
             };
             schedule
                 .after_answer(&pace, outlook, 0.5, &mut plenty())
@@ -520,10 +532,10 @@ mod tests {
     fn a_count_without_an_estimate_is_looked_at_closely_when_others_of_its_kind_would_end() {
         let (pace, mut schedule) = adaptive();
         let mut wait = |age| {
-            let outlook = Outlook {
-                durations: Lifetimes::learned([6.38, 6.4, 6.42].into_iter()),
+            let outlook = EndForecast {
+                durations: DurationDistribution::learned([6.38, 6.4, 6.42].into_iter()),
                 age,
-                ..Outlook::UNKNOWN
+                ..EndForecast::UNKNOWN
             };
             schedule
                 .after_answer(&pace, outlook, 0.5, &mut plenty())
@@ -554,7 +566,7 @@ mod tests {
         }
     }
 
-    fn any_pace() -> impl Strategy<Value = Pace> {
+    fn any_pace() -> impl Strategy<Value = ScheduleSettings> {
         let duration = || any::<(u64, u32)>().prop_map(|(s, n)| Duration::new(s, n % 1_000_000_000));
         (
             duration(),
@@ -565,22 +577,24 @@ mod tests {
             any::<bool>(),
         )
             .prop_map(
-                |(initial_interval, min_interval, max_interval, multiplier, randomization, adaptive)| Pace {
-                    initial_interval,
-                    min_interval,
-                    max_interval,
-                    multiplier,
-                    randomization,
-                    adaptive,
+                |(initial_interval, min_interval, max_interval, multiplier, randomization, adaptive)| {
+                    ScheduleSettings {
+                        initial_interval,
+                        min_interval,
+                        max_interval,
+                        multiplier,
+                        randomization,
+                        adaptive,
+                    }
                 },
             )
     }
 
-    fn any_outlook() -> impl Strategy<Value = Outlook> {
-        let student = || any::<(f64, f64)>().prop_map(|(centre, width)| Student { centre, width });
+    fn any_outlook() -> impl Strategy<Value = EndForecast> {
+        let student = || any::<(f64, f64)>().prop_map(|(centre, width)| TDistribution { centre, width });
         let motion =
             (any::<(f64, f64, f64, f64)>(), student()).prop_map(|((part, speed, gain, record), errors)| {
-                Motion {
+                CountForecast {
                     part,
                     speed,
                     gain,
@@ -594,26 +608,26 @@ mod tests {
             prop::collection::vec(any::<f32>(), 0..40),
             any::<f64>(),
         )
-            .prop_map(|(motion, fades_in, durations, age)| Outlook {
+            .prop_map(|(motion, fades_in, durations, age)| EndForecast {
                 motion,
                 fades_in,
-                durations: Lifetimes::learned(durations.into_iter()),
+                durations: DurationDistribution::learned(durations.into_iter()),
                 age,
             })
     }
 
     /// Outlooks on an end that may be near.
-    fn likely_outlook() -> impl Strategy<Value = Outlook> {
-        (0.0..2.0, 0.0..0.1, 0.01..1.0, 0.0..1e4).prop_map(|(part, speed, width, age)| Outlook {
-            motion: Some(Motion {
+    fn likely_outlook() -> impl Strategy<Value = EndForecast> {
+        (0.0..2.0, 0.0..0.1, 0.01..1.0, 0.0..1e4).prop_map(|(part, speed, width, age)| EndForecast {
+            motion: Some(CountForecast {
                 part,
                 speed,
                 gain: 0.0,
                 record: 1e-5,
-                errors: Student { centre: 0.0, width },
+                errors: TDistribution { centre: 0.0, width },
             }),
             age,
-            ..Outlook::UNKNOWN
+            ..EndForecast::UNKNOWN
         })
     }
 
@@ -644,8 +658,8 @@ mod tests {
                 1..6,
             ),
         ) {
-            let pace = Pace { randomization: 0.0, adaptive: true, ..pace };
-            let mut savings = Savings::default();
+            let pace = ScheduleSettings { randomization: 0.0, adaptive: true, ..pace };
+            let mut savings = SavedPolls::default();
             let (mut polls, mut plain_polls) = (0.0, 0.0);
             for answers in watches {
                 let (mut schedule, mut plain) = (Schedule::default(), Schedule::default());
@@ -664,7 +678,7 @@ mod tests {
                         plain_due += sleep;
                     }
                     prop_assert!(polls <= 1.02 * plain_polls + 1e-3, "{polls} {plain_polls}");
-                    let outlook = if is_known { outlook } else { Outlook::UNKNOWN };
+                    let outlook = if is_known { outlook } else { EndForecast::UNKNOWN };
                     now += schedule.after_answer(&pace, outlook, chance, &mut savings).as_secs_f64();
                 }
                 savings.add(schedule.unused());

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::experience::Experience;
-use super::outlook::{Motion, Outlook};
+use super::end_forecast::{CountForecast, EndForecast};
+use super::history::HistoryStatistics;
 
 /// How much an older poll weighs beside the one after it.
 const SMOOTHING: f32 = 0.2;
@@ -50,23 +50,29 @@ impl Trend {
         (self.rate, self.span) = (rate, span);
     }
 
-    /// What the course says of the end, `count` records of `total` being processed, in the light of `experience`.
+    /// What the course says of the end, `count` records of `total` being processed, in the light of `statistics`.
     #[must_use]
-    pub fn outlook(&self, count: u64, total: Option<u64>, age: Duration, experience: &Experience) -> Outlook {
+    pub fn outlook(
+        &self,
+        count: u64,
+        total: Option<u64>,
+        age: Duration,
+        statistics: &HistoryStatistics,
+    ) -> EndForecast {
         let course = self.course();
-        Outlook {
+        EndForecast {
             motion: total.map(|total| {
                 let total = total.max(1) as f64;
-                Motion {
+                CountForecast {
                     part: count as f64 / total,
                     speed: course.speed / total,
                     gain: course.gain / total,
                     record: 1.0 / total,
-                    errors: experience.errors,
+                    errors: statistics.errors,
                 }
             }),
             fades_in: course.fades_in,
-            durations: experience.durations,
+            durations: statistics.durations,
             age: age.as_secs_f64(),
         }
     }
@@ -127,17 +133,17 @@ mod tests {
     fn only_a_rate_that_keeps_falling_fades() {
         assert_eq!(
             risen(&[100; 8])
-                .outlook(800, None, AGE, &Experience::NONE)
+                .outlook(800, None, AGE, &HistoryStatistics::NONE)
                 .fades_in,
             None
         );
         assert_eq!(
             risen(&[100, 0, 0, 100, 0, 0])
-                .outlook(200, None, AGE, &Experience::NONE)
+                .outlook(200, None, AGE, &HistoryStatistics::NONE)
                 .fades_in,
             None
         );
-        let fading = risen(&[100, 80, 60, 40, 20]).outlook(300, None, AGE, &Experience::NONE);
+        let fading = risen(&[100, 80, 60, 40, 20]).outlook(300, None, AGE, &HistoryStatistics::NONE);
         assert!(fading.fades_in.is_some_and(|seconds| seconds < 30.0));
     }
 

@@ -8,29 +8,29 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
-use super::budget::Savings;
+use super::compact_duration::CompactDuration;
+use super::end_forecast::EndForecast;
 use super::event::{Event, EventType, OperationData, ProgressData, RetryData, millis};
-use super::experience::Lesson;
+use super::history::HistorySample;
 use super::installation::InstallationPath;
-use super::kind::{Kind, Kinds};
 use super::operation::{Operation, Status};
-use super::outlook::Outlook;
+use super::operation_kind::{OperationKind, OperationKinds};
 use super::phase::Phase;
-use super::progress::{Attempt, Change, Sight, Tracker};
-use super::schedule::{Pace, Schedule};
-use super::span::Span;
+use super::poll_budget::SavedPolls;
+use super::progress::{CountChange, ProgressContext, ProgressTracker, RetryAttempt};
+use super::schedule::{Schedule, ScheduleSettings};
 use super::wall_time::WallTime;
 use super::watch_list::{Labels, WatchKey};
 
-mod facts;
+mod operation_details;
 mod outage;
+mod poll_streak;
 mod rebuild;
 mod reporter;
-mod trouble;
 
-use facts::Facts;
+use operation_details::OperationDetails;
+use poll_streak::PollStreak;
 use reporter::Reporter;
-use trouble::Trouble;
 
 /// How many polls must have failed or been refused before an operation is reported unreachable, and how many must have
 /// found nothing before it is gone: one lost answer on a slow schedule is not an outage.
@@ -43,7 +43,7 @@ const UNKNOWN_ATTEMPTS: u64 = u64::MAX;
 
 /// The settings of what is told and when (`[poll]`).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rules {
+pub struct WatchSettings {
     /// How long the count may stand still before the watch is stalled.
     pub stalled_after: Duration,
     /// How long an operation may be watched without any count before it is stalled; `None` for as long as it takes.
@@ -72,10 +72,10 @@ pub struct Watch {
     generation: u32,
     polls: u64,
     /// For how long it has been watched.
-    watched: Span,
+    watched: CompactDuration,
     /// How long the operation ran, if it was seen to the end.
     #[serde(default)]
-    lasted: Option<Span>,
+    lasted: Option<CompactDuration>,
     first_seen: WallTime,
     last_poll: WallTime,
     /// When the API last gave an answer for this operation.
@@ -84,16 +84,16 @@ pub struct Watch {
     next_poll: WallTime,
     last_error: Option<Box<str>>,
     /// Shared with the copies that polls decide on: it hardly ever changes.
-    facts: Option<Arc<Facts>>,
+    facts: Option<Arc<OperationDetails>>,
     attempts: u64,
-    progress: Tracker,
+    progress: ProgressTracker,
     schedule: Schedule,
     /// Boxed, as most watches have no trouble.
-    missing: Option<Box<Trouble>>,
-    trouble: Option<Box<Trouble>>,
+    missing: Option<Box<PollStreak>>,
+    trouble: Option<Box<PollStreak>>,
     /// Remembered until it is answered with the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    refused: Option<Box<Trouble>>,
+    refused: Option<Box<PollStreak>>,
     /// When the last outage that was reported began.
     unreachable: WallTime,
     /// Whether that outage has ended.
@@ -112,17 +112,17 @@ pub struct Watch {
 
 /// What surrounds an observation.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub struct WatchContext<'a> {
     /// Which watch it is.
     pub key: &'a WatchKey,
     /// Its labels as the list has them now.
     pub labels: &'a Labels,
     /// What is told and when.
-    pub rules: &'a Rules,
+    pub rules: &'a WatchSettings,
     /// How often to poll.
-    pub pace: &'a Pace,
+    pub pace: &'a ScheduleSettings,
     /// What the operations that are watched have in common.
-    pub kinds: &'a Kinds,
+    pub kinds: &'a OperationKinds,
     /// The time on the wall.
     pub now: Timestamp,
     /// Time since the observation before (or since the watch began), by a clock that never steps.
@@ -151,22 +151,22 @@ pub struct Stall {
 /// What follows from an observation.
 #[derive(Debug, PartialEq)]
 #[must_use]
-pub struct Step {
+pub struct Decision {
     /// What is to be told, in this order.
     pub events: Vec<Event>,
     /// What to do next.
-    pub next: Next,
+    pub next: NextStep,
     /// The operation was not found through the grace time, but the project itself may be the one that is wrong.
     pub doubts_project: bool,
 }
 
 /// What a poller does after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum NextStep {
     /// Poll again after this time.
     PollAfter(Duration),
     /// Nothing: the watch is over.
-    Over,
+    Finished,
 }
 
 impl Default for Watch {
@@ -176,7 +176,7 @@ impl Default for Watch {
             sequence: 0,
             generation: 0,
             polls: 0,
-            watched: Span::ZERO,
+            watched: CompactDuration::ZERO,
             lasted: None,
             first_seen: WallTime::NONE,
             last_poll: WallTime::NONE,
@@ -185,7 +185,7 @@ impl Default for Watch {
             last_error: None,
             facts: None,
             attempts: 0,
-            progress: Tracker::default(),
+            progress: ProgressTracker::default(),
             schedule: Schedule::default(),
             missing: None,
             trouble: None,
@@ -265,7 +265,7 @@ impl Watch {
 
     /// How long until the watch expires.
     #[must_use]
-    pub fn expires_in(&self, rules: &Rules) -> Option<Duration> {
+    pub fn expires_in(&self, rules: &WatchSettings) -> Option<Duration> {
         rules
             .give_up_after
             .map(|limit| limit.saturating_sub(self.watched.get()))
@@ -303,13 +303,13 @@ impl Watch {
 
     /// Whether the last poll showed the operation.
     #[must_use]
-    pub fn is_in_sight(&self) -> bool {
+    pub fn last_poll_succeeded(&self) -> bool {
         self.in_sight
     }
 
     /// The operation was seen, though what it showed could not be recorded and is to be found again: it is neither
     /// missing nor in trouble.
-    pub fn keep_sight(&mut self) {
+    pub fn clear_failures(&mut self) {
         self.missing = None;
         self.trouble = None;
         self.refused = None;
@@ -318,7 +318,7 @@ impl Watch {
     }
 
     /// Shares what it has in common with others, unless it does since `before`.
-    pub fn share(&mut self, before: Option<&Self>, kinds: &mut Kinds) {
+    pub fn share(&mut self, before: Option<&Self>, kinds: &mut OperationKinds) {
         let shared = before.and_then(|before| before.facts.as_ref());
         if let Some(facts) = &mut self.facts
             && !shared.is_some_and(|shared| Arc::ptr_eq(shared, facts))
@@ -328,48 +328,52 @@ impl Watch {
     }
 
     /// Lets others of its kind learn from it, once it has succeeded: that is what they are expected to do.
-    pub fn teach(&self, kinds: &mut Kinds) {
+    pub fn add_to_history(&self, kinds: &mut OperationKinds) {
         // What was read back from the state is not in sight: others may have spent its savings already.
-        if self.in_sight && self.phase.is_over() {
-            kinds.save(self.schedule.unused());
+        if self.in_sight && self.phase.is_finished() {
+            kinds.add_saved_polls(self.schedule.unused());
         }
-        if let Some((kind, lesson)) = self.lesson() {
-            kinds.learn(kind, lesson);
+        if let Some((kind, sample)) = self.history_sample() {
+            kinds.add_sample(kind, sample);
         }
     }
 
     /// What others of its kind can learn from it, once it has succeeded.
     #[must_use]
-    pub fn lesson(&self) -> Option<(&Arc<Kind>, Lesson)> {
+    pub fn history_sample(&self) -> Option<(&Arc<OperationKind>, HistorySample)> {
         match (self.phase, &self.facts, self.lasted) {
             (Phase::Succeeded, Some(facts), Some(lasted)) => {
-                let lesson = Lesson {
+                let sample = HistorySample {
                     lasted: lasted.get(),
                     records: self.progress.records(),
                 };
-                Some((&facts.kind, lesson))
+                Some((&facts.kind, sample))
             }
             _ => None,
         }
     }
 
     /// When to poll again after an answer that showed the operation running.
-    fn sleep(&mut self, cx: &Context<'_>) -> Duration {
-        let experience = self
+    fn sleep(&mut self, cx: &WatchContext<'_>) -> Duration {
+        let statistics = self
             .facts
             .as_deref()
-            .map(|facts| cx.kinds.experience(&facts.kind));
+            .map(|facts| cx.kinds.statistics(&facts.kind));
         let outlook = self
             .progress
-            .outlook(self.age(cx.now), &experience.unwrap_or_default());
+            .outlook(self.age(cx.now), &statistics.unwrap_or_default());
         cx.kinds
-            .spend(|savings| self.schedule.after_answer(cx.pace, outlook, cx.chance, savings))
+            .with_saved_polls(|saved| self.schedule.after_answer(cx.pace, outlook, cx.chance, saved))
     }
 
     /// When to poll again after an answer that says nothing of the operation.
-    fn sleep_plainly(&mut self, cx: &Context<'_>) -> Duration {
-        self.schedule
-            .after_answer(cx.pace, Outlook::UNKNOWN, cx.chance, &mut Savings::default())
+    fn sleep_plainly(&mut self, cx: &WatchContext<'_>) -> Duration {
+        self.schedule.after_answer(
+            cx.pace,
+            EndForecast::UNKNOWN,
+            cx.chance,
+            &mut SavedPolls::default(),
+        )
     }
 
     /// For how long it has run: since it was created, as far as clocks agree, else since it was first watched.
@@ -399,9 +403,9 @@ impl Watch {
 
     /// Takes in what a poll met.
     ///
-    /// `Unauthorized` and `Throttled` are matters of the project: they teach nothing here but that time passed.
+    /// `Unauthorized` and `Throttled` are matters of the project: they add_to_history nothing here but that time passed.
     /// `Forbidden` is taken as this operation's own, as `Refused` is: the project has looked into it before.
-    pub fn observe(&mut self, answer: &Answer, cx: &Context<'_>) -> Step {
+    pub fn observe(&mut self, answer: &Answer, cx: &WatchContext<'_>) -> Decision {
         self.pass(cx);
         self.last_answer = self.last_answer().into();
         self.polls = self.polls.saturating_add(1);
@@ -413,12 +417,12 @@ impl Watch {
             Answer::Operation(operation) => {
                 self.last_error = None;
                 self.see(operation, cx, &mut events);
-                (!self.phase.is_over()).then(|| self.sleep(cx))
+                (!self.phase.is_finished()).then(|| self.sleep(cx))
             }
             Answer::NotFound(reason) => {
                 self.last_error = Some(reason.as_str().into());
                 doubts_project = self.miss(reason, cx, &mut events);
-                (!self.phase.is_over()).then(|| self.sleep_plainly(cx))
+                (!self.phase.is_finished()).then(|| self.sleep_plainly(cx))
             }
             Answer::Refused(reason) | Answer::Forbidden(reason) => {
                 self.last_error = Some(reason.as_str().into());
@@ -440,16 +444,16 @@ impl Watch {
         let next = match next {
             Some(_) if self.expires_in(cx.rules).is_some_and(|left| left.is_zero()) => {
                 self.expire(cx, &mut events);
-                Next::Over
+                NextStep::Finished
             }
-            Some(wait) => Next::PollAfter(wait),
-            None => Next::Over,
+            Some(wait) => NextStep::PollAfter(wait),
+            None => NextStep::Finished,
         };
         self.next_poll = match next {
-            Next::PollAfter(wait) => cx.now.checked_add(wait).ok().into(),
-            Next::Over => WallTime::NONE,
+            NextStep::PollAfter(wait) => cx.now.checked_add(wait).ok().into(),
+            NextStep::Finished => WallTime::NONE,
         };
-        Step {
+        Decision {
             events,
             next,
             doubts_project,
@@ -457,22 +461,22 @@ impl Watch {
     }
 
     /// Takes in that the time to give up has come, without a poll.
-    pub fn give_up(&mut self, cx: &Context<'_>) -> Step {
+    pub fn give_up(&mut self, cx: &WatchContext<'_>) -> Decision {
         self.pass(cx);
         let mut events = Vec::new();
         let left = self.expires_in(cx.rules).unwrap_or(Duration::MAX);
         if !left.is_zero() {
-            return Step {
+            return Decision {
                 events,
-                next: Next::PollAfter(left),
+                next: NextStep::PollAfter(left),
                 doubts_project: false,
             };
         }
         self.expire(cx, &mut events);
         self.next_poll = WallTime::NONE;
-        Step {
+        Decision {
             events,
-            next: Next::Over,
+            next: NextStep::Finished,
             doubts_project: false,
         }
     }
@@ -525,19 +529,19 @@ impl Watch {
         }
     }
 
-    fn pass(&mut self, cx: &Context<'_>) {
+    fn pass(&mut self, cx: &WatchContext<'_>) {
         self.watched.extend(cx.elapsed);
         self.progress.pass(cx.elapsed);
         self.schedule.pass(cx.elapsed);
-        Trouble::pass(&mut self.missing, cx.elapsed);
+        PollStreak::pass(&mut self.missing, cx.elapsed);
         // While the whole project waits, nothing is tried, and what is not tried has not failed.
         let tried = cx.elapsed.saturating_sub(cx.held);
-        Trouble::pass(&mut self.trouble, tried);
-        Trouble::pass(&mut self.refused, tried);
+        PollStreak::pass(&mut self.trouble, tried);
+        PollStreak::pass(&mut self.refused, tried);
     }
 
     /// The API answered with the operation.
-    fn see(&mut self, operation: &Operation, cx: &Context<'_>, events: &mut Vec<Event>) {
+    fn see(&mut self, operation: &Operation, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
         let previous = self.status();
         let seen_for = if self.in_sight {
             cx.elapsed.saturating_sub(cx.held)
@@ -555,7 +559,7 @@ impl Watch {
         self.refused = None;
         self.is_forbidden = false;
         if !self.facts.as_deref().is_some_and(|facts| facts.are_of(operation)) {
-            self.facts = Some(Arc::new(Facts::of(operation)));
+            self.facts = Some(Arc::new(OperationDetails::of(operation)));
         }
         let metadata = operation.metadata.as_ref();
         let attempts = metadata
@@ -568,13 +572,13 @@ impl Watch {
         self.attempts = attempts.unwrap_or(self.attempts);
         // What was retried before the operation was first seen is no news.
         let retried = attempts.filter(|_| self.phase != Phase::Pending);
-        let sight = Sight {
+        let sight = ProgressContext {
             now: cx.now,
             seen_for,
             attempt: if retried.is_some() {
-                Attempt::New
+                RetryAttempt::New
             } else {
-                Attempt::Same
+                RetryAttempt::Same
             },
             rules: cx.rules,
         };
@@ -620,7 +624,7 @@ impl Watch {
             let occurrence = self.occurrence();
             reporter.report(self, EventType::Started, &occurrence, |_| ());
         }
-        if self.phase == Phase::Stalled && change == Change::Rose {
+        if self.phase == Phase::Stalled && change == CountChange::Rose {
             self.phase = Phase::Running;
             // Which stall it was: the last one reported.
             let occurrence = self.stall_occurrence();
@@ -644,7 +648,7 @@ impl Watch {
     }
 
     /// Whether the count has not risen, or none was shown, for as long as that may be.
-    fn stands_still(&self, rules: &Rules) -> bool {
+    fn stands_still(&self, rules: &WatchSettings) -> bool {
         let limit = if self.progress.has_count() {
             Some(rules.stalled_after)
         } else {
@@ -654,12 +658,12 @@ impl Watch {
     }
 
     /// The API does not know the operation. True if that would be its end, were it not for doubts about the project.
-    fn miss(&mut self, reason: &str, cx: &Context<'_>, events: &mut Vec<Event>) -> bool {
+    fn miss(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) -> bool {
         self.in_sight = false;
         self.last_answer = cx.now.into();
         self.trouble = None;
-        Trouble::interrupt(&mut self.refused);
-        let missing = Trouble::meet(&mut self.missing, cx.now);
+        PollStreak::interrupt(&mut self.refused);
+        let missing = PollStreak::meet(&mut self.missing, cx.now);
         if missing.polls < ENOUGH || missing.lasted < cx.rules.not_found_grace {
             return false;
         }
@@ -681,7 +685,7 @@ impl Watch {
         false
     }
 
-    fn expire(&mut self, cx: &Context<'_>, events: &mut Vec<Event>) {
+    fn expire(&mut self, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
         self.phase = Phase::Expired;
         let occurrence = self.occurrence();
         let since = cx.now.checked_sub(self.watched.get()).ok();

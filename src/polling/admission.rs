@@ -63,7 +63,7 @@ impl<F: Fetch> ProjectTask<F> {
             let installation = doubter.and_then(|slot| slot.watched.watch.installation());
             let best = candidates.max_by_key(|(number, slot)| {
                 let watch = &slot.watched.watch;
-                let is_answered = watch.is_in_sight();
+                let is_answered = watch.last_poll_succeeded();
                 let is_other = installation.is_none() || watch.installation() != installation;
                 (
                     is_answered,
@@ -119,7 +119,7 @@ impl<F: Fetch> ProjectTask<F> {
         };
         let visit = Visit {
             due,
-            held_before: self.gate.held(now).into(),
+            blocked_before: self.gate.blocked_time(now).into(),
             is_repeated: false,
         };
         self.queue_again(number, visit, now);
@@ -156,7 +156,10 @@ impl<F: Fetch> ProjectTask<F> {
         match &mut slot.poller {
             Poller::Queued { visit, .. } => {
                 if let Some(due) = visit.due.take() {
-                    let held = self.gate.held(now).saturating_sub(visit.held_before.get());
+                    let held = self
+                        .gate
+                        .blocked_time(now)
+                        .saturating_sub(visit.blocked_before.get());
                     let lag = now.saturating_sub(due.get()).saturating_sub(held);
                     self.shared.metrics.poll_lag(lag);
                 }
@@ -181,7 +184,7 @@ impl<F: Fetch> ProjectTask<F> {
             view.gate.last_wait = queued;
             false
         });
-        if queued <= self.settings.poll.pace.longest() / 2 {
+        if queued <= self.settings.poll.schedule.longest() / 2 {
             return;
         }
         let before = self.saturated.replace(now);
@@ -220,7 +223,7 @@ impl<F: Fetch> ProjectTask<F> {
     /// When the watch is given up, if ever.
     pub(super) fn expiry_time(&self, number: Number) -> Option<Duration> {
         let slot = self.watches.get(number)?;
-        let left = slot.watched.watch.expires_in(&self.settings.poll.rules)?;
+        let left = slot.watched.watch.expires_in(&self.settings.poll.watch)?;
         slot.observed.get().checked_add(left)
     }
 }

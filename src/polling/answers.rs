@@ -15,7 +15,7 @@ use crate::clock;
 use crate::core::answer::Answer;
 use crate::core::gate::Pass;
 use crate::core::poller::{Addition, Decided, Doubt, Poller, Visit, WaitsFor};
-use crate::core::project::{Concerns, Project};
+use crate::core::project_health::{AnswerScope, ProjectHealth};
 use crate::core::watch_list::WatchKey;
 use crate::store::CommitError;
 
@@ -30,8 +30,8 @@ pub(super) enum Done {
     },
     /// A change of the project, and the answer that it came from.
     Project {
-        health: Box<Project>,
-        then: Option<(Answered, Concerns)>,
+        health: Box<ProjectHealth>,
+        then: Option<(Answered, AnswerScope)>,
         result: Result<(), CommitError>,
     },
     Loaded(super::listing::Loaded),
@@ -225,7 +225,7 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// The answer concerns the watch, the project, or it is not known yet which.
-    pub(super) fn conclude(&mut self, answered: Answered, concerns: Concerns) {
+    pub(super) fn conclude(&mut self, answered: Answered, concerns: AnswerScope) {
         let Answered {
             number,
             answer,
@@ -233,9 +233,9 @@ impl<F: Fetch> ProjectTask<F> {
             ..
         } = answered;
         match concerns {
-            Concerns::Watch => self.decide(number, Observation::Answer(answer, visit)),
-            Concerns::Project => self.queue_again(number, visit, self.now()),
-            Concerns::Unclear => {
+            AnswerScope::Watch => self.decide(number, Observation::Answer(answer, visit)),
+            AnswerScope::Project => self.queue_again(number, visit, self.now()),
+            AnswerScope::Unclear => {
                 if let Some(slot) = self.watches.get_mut(number) {
                     slot.poller = Poller::Doubting(Box::new(Doubt {
                         answer: *answer,

@@ -11,7 +11,7 @@ use super::watches::Number;
 use crate::ampersand::Fetch;
 use crate::core::answer::Answer;
 use crate::core::poller::{Decided, Poller, Visit};
-use crate::core::watch::{Context, Next, Step, Watch};
+use crate::core::watch::{Decision, NextStep, Watch, WatchContext};
 use crate::error::chain;
 use crate::store::{CommitError, StateChange, Subject};
 
@@ -38,22 +38,25 @@ impl<F: Fetch> ProjectTask<F> {
         let key = self.key(&watched.id);
         let poll = &self.settings.poll;
         let held = match &observation {
-            Observation::Answer(_, visit) => self.gate.held(now).saturating_sub(visit.held_before.get()),
+            Observation::Answer(_, visit) => self
+                .gate
+                .blocked_time(now)
+                .saturating_sub(visit.blocked_before.get()),
             Observation::Expiry => Duration::ZERO,
         };
-        let cx = Context {
+        let cx = WatchContext {
             key: &key,
             labels: &watched.labels,
-            rules: &poll.rules,
-            pace: &poll.pace,
+            rules: &poll.watch,
+            pace: &poll.schedule,
             kinds: &self.kinds,
             now: self.shared.recorder.now(),
             elapsed: now.saturating_sub(slot.observed.get()),
             held,
             chance: self.shared.random.fraction(),
             others_refused: self.watches.are_others_refused(number),
-            project_proven: self.health.proven_ago(self.moment()),
-            project_answered: self.health.answered_ago(self.moment()),
+            project_proven: self.health.time_since_proof(self.moment()),
+            project_answered: self.health.time_since_answer(self.moment()),
         };
         let decided = catch_unwind(AssertUnwindSafe(|| {
             let mut watch = watched.watch.clone();
@@ -133,8 +136,8 @@ impl<F: Fetch> ProjectTask<F> {
                 self.advance(number, watch, &step, observed, false);
             }
             Err(error) => {
-                if decided.watch.is_in_sight() {
-                    self.keep_sight(number);
+                if decided.watch.last_poll_succeeded() {
+                    self.clear_failures(number);
                 }
                 self.unrecorded(number, &error);
             }
@@ -146,7 +149,7 @@ impl<F: Fetch> ProjectTask<F> {
         &mut self,
         number: Number,
         watch: Watch,
-        step: &Step,
+        step: &Decision,
         observed: Duration,
         is_unrecorded: bool,
     ) {
@@ -154,14 +157,14 @@ impl<F: Fetch> ProjectTask<F> {
             slot.observed = observed.into();
             slot.setbacks = 0;
         }
-        if step.next == Next::Over {
-            watch.teach(&mut self.kinds);
+        if step.next == NextStep::Finished {
+            watch.add_to_history(&mut self.kinds);
         }
         self.watches.replace_watch(number, watch, is_unrecorded);
         self.note_change(number);
         match step.next {
-            Next::PollAfter(wait) => self.sleep(number, observed.saturating_add(wait)),
-            Next::Over => {
+            NextStep::PollAfter(wait) => self.sleep(number, observed.saturating_add(wait)),
+            NextStep::Finished => {
                 if let Some(slot) = self.watches.get_mut(number) {
                     slot.poller = Poller::Finished;
                 }
@@ -178,9 +181,9 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// What was observed could not be recorded; that the operation was seen is true all the same.
-    pub(super) fn keep_sight(&mut self, number: Number) {
+    pub(super) fn clear_failures(&mut self, number: Number) {
         if let Some(slot) = self.watches.get_mut(number) {
-            slot.watched.watch.keep_sight();
+            slot.watched.watch.clear_failures();
             slot.watched.is_unrecorded = true;
         }
     }
@@ -225,7 +228,7 @@ impl<F: Fetch> ProjectTask<F> {
             return Duration::ZERO;
         };
         slot.setbacks = slot.setbacks.saturating_add(1);
-        let wait = self.settings.poll.pace.after_attempts(slot.setbacks);
+        let wait = self.settings.poll.schedule.after_attempts(slot.setbacks);
         self.sleep(number, now.saturating_add(wait));
         wait
     }

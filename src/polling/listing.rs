@@ -11,8 +11,8 @@ use super::project_task::{ProjectTask, STORE_RETRY};
 use super::watches::{Number, Watched};
 use crate::ampersand::Fetch;
 use crate::clock;
-use crate::core::experience::Lesson;
-use crate::core::kind::Kind;
+use crate::core::history::HistorySample;
+use crate::core::operation_kind::OperationKind;
 use crate::core::poller::{Poller, Removal, WaitsFor};
 use crate::core::schedule::spread;
 use crate::core::watch::Watch;
@@ -54,13 +54,13 @@ pub(super) struct Listing {
     returning: usize,
     /// Those whose last state has yet to be recorded.
     pub departing: Vec<Number>,
-    /// What the listed operations that are finished can teach, by when they finished. Used once, after the first list.
-    lessons: Vec<Taught>,
-    has_learned: bool,
+    /// What the listed operations that are finished can add_to_history, by when they finished. Used once, after the first list.
+    samples: Vec<Taught>,
+    has_history: bool,
 }
 
 /// When an operation finished, and what others of its kind can learn from it.
-type Taught = (Option<Timestamp>, Arc<Kind>, Lesson);
+type Taught = (Option<Timestamp>, Arc<OperationKind>, HistorySample);
 
 /// Watches were loaded, or could not be.
 #[derive(Debug)]
@@ -243,21 +243,21 @@ impl<F: Fetch> ProjectTask<F> {
     /// Begins to watch.
     fn begin(&mut self, id: Arc<str>, labels: Arc<Labels>, mut watch: Watch, window: Duration) -> Number {
         watch.share(None, &mut self.kinds);
-        if !self.listing.has_learned
-            && let Some((kind, lesson)) = watch.lesson()
+        if !self.listing.has_history
+            && let Some((kind, sample)) = watch.history_sample()
         {
-            let lesson = (watch.last_poll(), Arc::clone(kind), lesson);
-            self.listing.lessons.push(lesson);
+            let sample = (watch.last_poll(), Arc::clone(kind), sample);
+            self.listing.samples.push(sample);
         }
         let now = self.now();
-        let is_finished = watch.phase().is_over();
+        let is_finished = watch.phase().is_finished();
         let due = watch
             .next_poll()
             .map(|due| clock::between(self.shared.recorder.now(), due));
         let first = due
             .filter(|due| !due.is_zero())
             .unwrap_or_else(|| spread(&id, window))
-            .min(self.settings.poll.pace.longest());
+            .min(self.settings.poll.schedule.longest());
         let watched = Watched {
             id,
             labels,
@@ -277,16 +277,16 @@ impl<F: Fetch> ProjectTask<F> {
     fn window(&self) -> Duration {
         let per_second = self.gate.limits().per_second.max(0.001);
         Duration::from_secs_f64(self.listing.fresh.saturating_sub(1) as f64 / per_second)
-            .min(self.settings.poll.pace.longest())
+            .min(self.settings.poll.schedule.longest())
     }
 
     /// Learns from the finished operations of the first list, in the order in which they finished.
     fn learn(&mut self) {
-        self.listing.has_learned = true;
-        let mut lessons = std::mem::take(&mut self.listing.lessons);
-        lessons.sort_by_key(|(finished, ..)| *finished);
-        for (_, kind, lesson) in lessons {
-            self.kinds.learn(&kind, lesson);
+        self.listing.has_history = true;
+        let mut samples = std::mem::take(&mut self.listing.samples);
+        samples.sort_by_key(|(finished, ..)| *finished);
+        for (_, kind, sample) in samples {
+            self.kinds.add_sample(&kind, sample);
         }
     }
 

@@ -10,7 +10,7 @@ use super::requests::Requester;
 use crate::ampersand::Fetch;
 use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::event::Event;
-use crate::core::project::{Concerns, Project};
+use crate::core::project_health::{AnswerScope, ProjectHealth};
 use crate::store::{CommitError, StateChange, Subject};
 
 /// Failures that pass sooner are not worth a line.
@@ -39,9 +39,9 @@ pub(super) enum ProjectChange {
 impl<F: Fetch> ProjectTask<F> {
     pub(super) fn record_project(
         &mut self,
-        health: Project,
+        health: ProjectHealth,
         events: Vec<Event>,
-        then: Option<(Answered, Concerns)>,
+        then: Option<(Answered, AnswerScope)>,
     ) {
         self.is_recording = true;
         let change = StateChange {
@@ -59,8 +59,8 @@ impl<F: Fetch> ProjectTask<F> {
 
     pub(super) fn project_recorded(
         &mut self,
-        health: Project,
-        then: Option<(Answered, Concerns)>,
+        health: ProjectHealth,
+        then: Option<(Answered, AnswerScope)>,
         result: Result<(), CommitError>,
     ) {
         self.is_recording = false;
@@ -70,7 +70,7 @@ impl<F: Fetch> ProjectTask<F> {
             Ok(()) => self.set_health(health),
             Err(_) => {
                 let mut kept = self.health.clone();
-                kept.keep_reach(&health);
+                kept.keep_reachability(&health);
                 self.set_health(kept);
             }
         }
@@ -83,7 +83,7 @@ impl<F: Fetch> ProjectTask<F> {
                 Ok(()) => self.conclude(answered, concerns),
                 Err(error) => {
                     if answered.answer.is_operation() {
-                        self.keep_sight(answered.number);
+                        self.clear_failures(answered.number);
                     }
                     self.unrecorded(answered.number, &error);
                 }
@@ -103,12 +103,12 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// The project moves on, and with it the gate and those that wait for another watch's answer.
-    pub(super) fn set_health(&mut self, health: Project) {
+    pub(super) fn set_health(&mut self, health: ProjectHealth) {
         let now = self.now();
         self.is_view_changed |= self.health.unreachable_since() != health.unreachable_since()
             || self.health.rejected_since() != health.rejected_since();
         self.health = health;
-        self.gate.set_hold(self.health.hold(), now);
+        self.gate.set_restriction(self.health.restriction(), now);
         if self.doubters.is_empty() || self.health.is_in_doubt() {
             return;
         }
@@ -143,8 +143,8 @@ impl<F: Fetch> ProjectTask<F> {
     /// An operation is not found, and nothing proves that the project exists: the API is asked for that.
     pub(super) fn ask_for_project(&mut self) {
         let now = self.moment();
-        if self.health.may_ask(now) {
-            self.health.ask(now);
+        if self.health.may_check_existence(now) {
+            self.health.record_existence_check(now);
             self.gate.join(Requester::Project, now.steady);
         }
     }
@@ -162,9 +162,9 @@ impl<F: Fetch> ProjectTask<F> {
                 health.throttle(wait, &self.context());
                 Vec::new()
             }
-            ProjectChange::AllRefused => health.refuse_all(&self.context()),
+            ProjectChange::AllRefused => health.observe_all_refused(&self.context()),
             ProjectChange::NoWatches if self.watches.polled() > 0 => Vec::new(),
-            ProjectChange::NoWatches => health.lose_watches(&self.context()),
+            ProjectChange::NoWatches => health.observe_no_watches(&self.context()),
         };
         if events.is_empty() {
             self.set_health(health);
@@ -175,8 +175,8 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Reports once when polls fail for a while, long before that is an event: the operator who just started the daemon
     /// with a wrong setting reads the log now.
-    pub(super) fn report_failing(&mut self, health: &Project, answer: &Answer) {
-        let failing = health.failing_for(self.moment());
+    pub(super) fn report_failing(&mut self, health: &ProjectHealth, answer: &Answer) {
+        let failing = health.failing_time(self.moment());
         if let Answer::Failed(failure) = answer
             && failing >= FAILING_REPORT
             && health.is_reachable()
@@ -185,7 +185,7 @@ impl<F: Fetch> ProjectTask<F> {
                 tracing::warn!(
                     project = &*self.name,
                     reason = failure.reason,
-                    unreachable_after_seconds = self.settings.poll.rules.unreachable_after.as_secs_f64(),
+                    unreachable_after_seconds = self.settings.poll.watch.unreachable_after.as_secs_f64(),
                     "polls fail; they are retried, and if none succeeds this will be api.unreachable"
                 );
             }

@@ -22,8 +22,8 @@ use crate::ampersand::Fetch;
 use crate::board::{ProjectQuery, ProjectView};
 use crate::clock;
 use crate::core::gate::Gate;
-use crate::core::kind::Kinds;
-use crate::core::project::{Context, Moment, Project};
+use crate::core::operation_kind::OperationKinds;
+use crate::core::project_health::{Moment, ProjectContext, ProjectHealth};
 use crate::error::chain;
 
 /// This many of one kind of message are taken before the others have their turn.
@@ -57,9 +57,9 @@ pub(super) struct ProjectTask<F> {
     /// When the next beat was due at the latest.
     planned: Duration,
     pub watches: Watches,
-    pub kinds: Kinds,
+    pub kinds: OperationKinds,
     pub gate: Gate<Requester>,
-    pub health: Project,
+    pub health: ProjectHealth,
     pub requests: Requests,
     /// What is being recorded or loaded.
     pub jobs: JoinSet<Done>,
@@ -150,9 +150,12 @@ impl<F: Fetch> ProjectTask<F> {
                 }
             }
         };
-        let mut kinds = Kinds::default();
+        let mut kinds = OperationKinds::default();
         match store.left(LEARNED_FROM).await {
-            Ok(left) => left.iter().rev().for_each(|watch| watch.teach(&mut kinds)),
+            Ok(left) => left
+                .iter()
+                .rev()
+                .for_each(|watch| watch.add_to_history(&mut kinds)),
             Err(error) => tracing::debug!(
                 project = &*name,
                 error = chain(&error),
@@ -162,7 +165,7 @@ impl<F: Fetch> ProjectTask<F> {
         let settings = inlets.settings.borrow_and_update().clone();
         let start = clock::instant();
         let mut task = Self {
-            gate: Gate::new(settings.limits, health.hold(), Duration::ZERO),
+            gate: Gate::new(settings.limits, health.restriction(), Duration::ZERO),
             name,
             shared,
             inlets,
@@ -252,19 +255,19 @@ impl<F: Fetch> ProjectTask<F> {
         let key_version = |settings: &PollingSettings| settings.projects.get(&self.name).copied();
         if key_version(&settings) > key_version(&self.settings) {
             self.health.replace_key(self.moment());
-            self.gate.set_hold(self.health.hold(), now);
+            self.gate.set_restriction(self.health.restriction(), now);
         }
         self.settings = settings;
         self.is_view_changed = true;
     }
 
     /// What surrounds an answer, for the project.
-    pub(super) fn context(&self) -> Context<'_> {
+    pub(super) fn context(&self) -> ProjectContext<'_> {
         let poll = &self.settings.poll;
-        Context {
+        ProjectContext {
             name: &self.name,
-            pace: &poll.pace,
-            unreachable_after: poll.rules.unreachable_after,
+            pace: &poll.schedule,
+            unreachable_after: poll.watch.unreachable_after,
             max_retry_after: poll.max_retry_after,
             watches: self.watches.polled(),
             now: self.moment(),

@@ -8,8 +8,8 @@ use tokio_util::task::JoinMap;
 
 use super::watches::Number;
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
+use crate::core::compact_duration::CompactDuration;
 use crate::core::gate::Pass;
-use crate::core::span::Span;
 
 /// Who waits at the gate, or has a request in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,8 +51,8 @@ pub(super) struct Ended {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     tasks: JoinMap<Requester, Reply>,
-    in_flight: HashMap<Requester, (Pass, Span)>,
-    by_age: BTreeSet<(Span, Requester)>,
+    in_flight: HashMap<Requester, (Pass, CompactDuration)>,
+    by_age: BTreeSet<(CompactDuration, Requester)>,
 }
 
 impl Requests {
@@ -100,7 +100,7 @@ impl Requests {
 
     fn ended(&mut self, requester: Requester, joined: Result<Reply, JoinError>) -> Ended {
         let in_flight = self.in_flight.remove(&requester);
-        let (pass, since) = in_flight.unwrap_or((Pass::Turn, Span::default()));
+        let (pass, since) = in_flight.unwrap_or((Pass::Turn, CompactDuration::default()));
         self.by_age.remove(&(since, requester));
         let outcome = match joined.map_err(JoinError::try_into_panic) {
             Ok(reply) => Outcome::Reply(reply),

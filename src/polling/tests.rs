@@ -20,11 +20,11 @@ use crate::clock::{self, WallClock};
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer};
 use crate::core::event::{Event, EventType};
 use crate::core::installation::{Installation, InstallationPath};
-use crate::core::log_line::{LogLine, LogMessage, Wanted};
 use crate::core::operation::Operation;
+use crate::core::operation_log::{LogSelection, OperationLogLine, OperationLogMessage};
 use crate::core::phase::Phase;
-use crate::core::schedule::Pace;
-use crate::core::watch::Rules;
+use crate::core::schedule::ScheduleSettings;
+use crate::core::watch::WatchSettings;
 use crate::core::watch_list::{WatchKey, parse};
 use crate::health::Health;
 use crate::store::{
@@ -154,14 +154,14 @@ impl Fetch for Script {
         false
     }
 
-    async fn last_lines(&self, _key: &WatchKey, _wanted: Wanted) -> LogAnswer {
+    async fn last_lines(&self, _key: &WatchKey, _wanted: LogSelection) -> LogAnswer {
         self.ask_for_addition("logs").await;
-        LogAnswer::Found(vec![LogLine {
-            message: LogMessage {
+        LogAnswer::Found(vec![OperationLogLine {
+            message: OperationLogMessage {
                 msg: "rate limit reached".to_owned(),
-                ..LogMessage::default()
+                ..OperationLogMessage::default()
             },
-            ..LogLine::default()
+            ..OperationLogLine::default()
         }])
     }
 
@@ -183,7 +183,7 @@ impl Fetch for Script {
 
 fn poll() -> PollSettings {
     PollSettings {
-        pace: Pace {
+        schedule: ScheduleSettings {
             initial_interval: SECOND,
             min_interval: SECOND,
             max_interval: Duration::from_secs(20),
@@ -191,7 +191,7 @@ fn poll() -> PollSettings {
             randomization: 0.0,
             adaptive: false,
         },
-        rules: Rules {
+        watch: WatchSettings {
             stalled_after: Duration::from_hours(1),
             silent_after: Some(Duration::from_hours(6)),
             unreachable_after: Duration::from_mins(5),
@@ -867,7 +867,7 @@ async fn finished_operations_teach_others_of_their_kind_after_a_restart_too() {
     // A slow schedule, so that what was learned shows in the waits.
     let adaptive = |bench: &Bench| {
         bench.settings.send_modify(|settings| {
-            let pace = &mut Arc::make_mut(settings).poll.pace;
+            let pace = &mut Arc::make_mut(settings).poll.schedule;
             pace.adaptive = true;
             pace.initial_interval = Duration::from_secs(10);
             pace.max_interval = Duration::from_secs(60);

@@ -5,9 +5,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::compact_duration::CompactDuration;
 use crate::core::phase::PhaseCounts;
 use crate::core::poller::Poller;
-use crate::core::span::Span;
 use crate::core::watch::Watch;
 use crate::core::watch_list::Labels;
 
@@ -19,11 +19,11 @@ pub(super) type Number = u32;
 pub(super) struct Slot {
     pub poller: Poller,
     /// When the last observation was made, or watching began.
-    pub observed: Span,
+    pub observed: CompactDuration,
     /// When it was polled last, or watching began.
-    pub polled: Span,
+    pub polled: CompactDuration,
     /// When its poller has to be attended to.
-    alarm: Option<Span>,
+    alarm: Option<CompactDuration>,
     /// Commits that failed and panics in a row.
     pub setbacks: u32,
     pub watched: Box<Watched>,
@@ -46,7 +46,7 @@ pub(super) struct Watches {
     slots: Vec<Option<Slot>>,
     free: Vec<Number>,
     by_id: BTreeMap<Arc<str>, Number>,
-    alarms: BTreeSet<(Span, Number)>,
+    alarms: BTreeSet<(CompactDuration, Number)>,
     /// Of those that are not leaving.
     phases: PhaseCounts,
     refusals: Refusals,
@@ -66,7 +66,7 @@ const REPEATEDLY: u32 = 3;
 
 impl Refusals {
     fn of(watch: &Watch) -> (usize, usize) {
-        if watch.phase().is_over() {
+        if watch.phase().is_finished() {
             return (0, 0);
         }
         let repeatedly = watch.refusals() >= REPEATEDLY;
@@ -168,7 +168,7 @@ impl Watches {
         let Some(slot) = self.slots.get_mut(number as usize).and_then(Option::as_mut) else {
             return;
         };
-        let at = at.map(Span::from);
+        let at = at.map(CompactDuration::from);
         if slot.alarm == at {
             return;
         }

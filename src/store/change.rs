@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::damage::DamagedWatch;
 use crate::core::event::{Event, EventType};
-use crate::core::project::Project;
+use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
 
@@ -26,7 +26,7 @@ pub enum Subject {
     /// A watch's.
     Watch(WatchKey, Box<Watch>),
     /// A project's, by its name.
-    Project(Arc<str>, Project),
+    Project(Arc<str>, ProjectHealth),
 }
 
 /// A watch as it was recorded.

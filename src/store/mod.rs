@@ -42,7 +42,7 @@ pub use status::StateHealth;
 pub use threads::{CloseError, StoreThreads};
 
 use crate::clock::WallClock;
-use crate::core::project::Project;
+use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Entry, WatchKey};
 use crate::error::chain;
@@ -153,7 +153,7 @@ impl Store {
     }
 
     /// The project of that name, if it is known.
-    pub async fn load_project(&self, name: &str) -> Result<Option<Project>, ReadError> {
+    pub async fn load_project(&self, name: &str) -> Result<Option<ProjectHealth>, ReadError> {
         let name = name.to_owned();
         self.read(|reply| Read::Project { name, reply }).await
     }

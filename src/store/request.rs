@@ -9,7 +9,7 @@ use super::change::{ChangeRows, LoadedWatches, PreviouslyListed, StateRow};
 use super::damage::BadRow;
 use super::delivery::{DeliveryId, DueDeliveries, EndpointStats, OutboxEndpoint, Settlement};
 use super::event_log::{Cursor, EventLogFilter, EventPage, EventsError};
-use crate::core::project::Project;
+use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Entry, WatchKey};
 
@@ -145,7 +145,7 @@ pub(super) enum Read {
     },
     Project {
         name: String,
-        reply: Reply<Option<Project>, ReadError>,
+        reply: Reply<Option<ProjectHealth>, ReadError>,
     },
     /// How many watches of these projects are listed, and which of them are not among the keys.
     Listed {

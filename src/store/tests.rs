@@ -51,7 +51,7 @@ fn api_change(project: &str) -> StateChange {
         reason: "because".into(),
     };
     StateChange {
-        subject: Subject::Project(project.into(), Project::default()),
+        subject: Subject::Project(project.into(), ProjectHealth::default()),
         events: vec![Event::api(EventType::ApiUnreachable, now(), data)],
     }
 }
@@ -164,7 +164,10 @@ async fn what_is_committed_is_there_after_a_restart() {
     assert_eq!(found[&key("b")].watch, watch);
     assert_eq!(found[&key("a")].unlisted, None);
     assert!(found[&key("a")].saved.duration_since(before).as_secs() < 60);
-    assert_eq!(store.load_project("p").await.unwrap(), Some(Project::default()));
+    assert_eq!(
+        store.load_project("p").await.unwrap(),
+        Some(ProjectHealth::default())
+    );
     assert_eq!(store.load_project("q").await.unwrap(), None);
     assert_eq!(all_events(&store).await.len(), 2);
     threads.close().await.unwrap();

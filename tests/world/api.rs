@@ -8,8 +8,8 @@ use backfill_watch::core::answer::{
     Answer, Failure, FailureClass, InstallationAnswer, LogAnswer, ProjectAnswer,
 };
 use backfill_watch::core::installation::{Installation, InstallationPath};
-use backfill_watch::core::log_line::Wanted;
 use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Retry, Status};
+use backfill_watch::core::operation_log::LogSelection;
 use backfill_watch::core::watch_list::WatchKey;
 
 use crate::scenario::{ApiFault, Ending, OperationScript, PROJECTS, seconds};
@@ -214,7 +214,7 @@ impl Fetch for Api {
         std::future::ready(refreshed)
     }
 
-    async fn last_lines(&self, _: &WatchKey, _: Wanted) -> LogAnswer {
+    async fn last_lines(&self, _: &WatchKey, _: LogSelection) -> LogAnswer {
         tokio::time::sleep(self.0.log_latency()).await;
         LogAnswer::Found(Vec::new())
     }

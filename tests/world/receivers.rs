@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill_watch::core::retry::Outcome;
+use backfill_watch::core::delivery::Outcome;
 use backfill_watch::report::webhook::{Attempt, Attempting, Deliver, Message};
 use secrecy::SecretSlice;
 use url::Url;

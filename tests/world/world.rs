@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use backfill_watch::clock::{self, WallClock};
+use backfill_watch::core::delivery::Outcome;
 use backfill_watch::core::event::EventType;
-use backfill_watch::core::retry::Outcome;
 use backfill_watch::core::watch_list::WatchKey;
 use backfill_watch::report::webhook::Message;
 use backfill_watch::store::{Cursor, StoredEvent};

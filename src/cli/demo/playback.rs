@@ -144,7 +144,7 @@ impl<'a> Playback<'a> {
 
     /// Whether there are that many watches, all of them finished.
     pub(super) fn is_finished(&self, watches: usize) -> bool {
-        self.watches.len() == watches && self.watches.iter().all(|view| view.watch.phase().is_over())
+        self.watches.len() == watches && self.watches.iter().all(|view| view.watch.phase().is_finished())
     }
 
     pub(super) fn end(self) -> CallbackCounts {

@@ -147,7 +147,7 @@ impl Columns {
     /// The row of `bar`, in at most the width that was given. `frame` moves what moves.
     pub(super) fn row(&self, bar: &ProgressBar, cells: &Cells, style: TerminalStyle, frame: usize) -> String {
         let text_style = phase_style(bar.phase);
-        let troubled = bar.trouble.as_deref().filter(|_| !bar.phase.is_over());
+        let troubled = bar.trouble.as_deref().filter(|_| !bar.phase.is_finished());
         let mark_style = if troubled.is_some() {
             TextStyle::Yellow
         } else {

@@ -6,7 +6,7 @@ use crate::cli::format;
 use crate::cli::progress_bars::{phase_style, sign};
 use crate::cli::terminal::{TerminalStyle, TextStyle};
 use crate::core::event::{Event, EventData, EventType, OperationData};
-use crate::core::log_line::LogLine;
+use crate::core::operation_log::OperationLogLine;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
 
@@ -73,7 +73,7 @@ pub(super) fn sentence(event: &Event, style: TerminalStyle) -> Option<String> {
 }
 
 /// The log of a failed operation, indented.
-pub(super) fn logs(lines: &[LogLine], style: TerminalStyle) -> String {
+pub(super) fn logs(lines: &[OperationLogLine], style: TerminalStyle) -> String {
     let mut text = String::new();
     for line in lines {
         let message = &line.message;
@@ -153,7 +153,7 @@ mod tests {
             data.result = Some("[contact] Read failed\n".into());
             let log = r#"[{"timestamp": "2026-11-23T11:59:58Z", "severity": "ERROR",
                 "message": {"msg": "read failed", "error": "403\u001b[2J"}}]"#;
-            data.logs = LogLine::parse_all(log).unwrap();
+            data.logs = OperationLogLine::parse_all(log).unwrap();
         });
         assert_eq!(
             sentence(&event, PLAIN).unwrap(),

@@ -102,7 +102,7 @@ impl Tally {
         for target in &session.targets {
             let phase = session.phase(target);
             *tally.phases.entry(phase).or_default() += 1;
-            if !phase.is_over() {
+            if !phase.is_finished() {
                 tally
                     .unfinished
                     .push(standing(&target.key.operation, &bar(session, target)));

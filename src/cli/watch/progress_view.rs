@@ -26,7 +26,7 @@ pub(super) fn progress_view(session: &Session) -> ProgressView {
     let mut view = ProgressView::default();
     for target in &session.targets {
         let phase = session.phase(target);
-        if phase.is_over() {
+        if phase.is_finished() {
             *view.others.entry(phase).or_default() += 1;
             continue;
         }

@@ -39,9 +39,9 @@ fn an_interval_bounds_the_others() {
     set_interval(&mut poll, Duration::from_secs(10));
     let seconds = |poll: &PollSettings| {
         [
-            poll.pace.min_interval,
-            poll.pace.initial_interval,
-            poll.pace.max_interval,
+            poll.schedule.min_interval,
+            poll.schedule.initial_interval,
+            poll.schedule.max_interval,
         ]
         .map(|time| time.as_secs_f64())
     };

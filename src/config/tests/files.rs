@@ -46,15 +46,15 @@ fn files_are_laid_over_each_other_in_order_of_name() {
         .more("README", "nonsense");
     let settings = case.usual(Purpose::Poll).unwrap().settings;
     assert_eq!(settings.retention, Duration::from_hours(48));
-    assert_eq!(settings.poll.pace.max_interval, Duration::from_mins(3));
-    assert_eq!(settings.poll.pace.min_interval, Duration::from_secs(3));
+    assert_eq!(settings.poll.schedule.max_interval, Duration::from_mins(3));
+    assert_eq!(settings.poll.schedule.min_interval, Duration::from_secs(3));
     // A file that is named is the only one.
     assert_eq!(case.settings().retention, Duration::from_hours(24));
     // It need not be there.
     fs::remove_file(case.path("config.toml")).unwrap();
     let settings = case.usual(Purpose::Poll).unwrap().settings;
-    assert_eq!(settings.poll.pace.max_interval, Duration::from_mins(3));
-    assert_eq!(settings.poll.pace.min_interval, Duration::from_secs(2));
+    assert_eq!(settings.poll.schedule.max_interval, Duration::from_mins(3));
+    assert_eq!(settings.poll.schedule.min_interval, Duration::from_secs(2));
 }
 
 #[test]

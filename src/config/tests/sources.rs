@@ -122,7 +122,7 @@ fn a_syntax_error_is_told_alone_with_its_place() {
 fn a_byte_order_mark_and_crlf_are_accepted() {
     let settings = Case::new("\u{feff}watch_list = \"w\"\r\n[poll]\r\nmultiplier = 2\r\n").settings();
     assert_eq!(
-        (settings.watch_list.as_path(), settings.poll.pace.multiplier),
+        (settings.watch_list.as_path(), settings.poll.schedule.multiplier),
         (Path::new("w"), 2.0)
     );
 }

@@ -35,8 +35,8 @@ fn durations() {
     let settings =
         Case::new("shutdown_timeout = '0s'\n[poll]\nstalled_after = '1h 30m'\nnot_found_grace = '0s'")
             .settings();
-    assert_eq!(settings.poll.rules.stalled_after, Duration::from_secs(5_400));
-    assert_eq!(settings.poll.rules.not_found_grace, Duration::ZERO);
+    assert_eq!(settings.poll.watch.stalled_after, Duration::from_secs(5_400));
+    assert_eq!(settings.poll.watch.not_found_grace, Duration::ZERO);
     assert_eq!(
         Case::new("retention = '10y'").settings().retention,
         Duration::from_secs(315_576_000)
@@ -97,7 +97,7 @@ fn intervals_are_in_order() {
 
 #[test]
 fn silent_after_may_be_off() {
-    let silent_after = |toml: &str| Case::new(toml).settings().poll.rules.silent_after;
+    let silent_after = |toml: &str| Case::new(toml).settings().poll.watch.silent_after;
     assert_eq!(silent_after(""), Some(Duration::from_hours(6)));
     assert_eq!(silent_after("[poll]\nsilent_after = 'off'"), None);
     assert_eq!(
@@ -108,7 +108,7 @@ fn silent_after_may_be_off() {
 
 #[test]
 fn give_up_after_may_be_off() {
-    let give_up_after = |toml: &str| Case::new(toml).settings().poll.rules.give_up_after;
+    let give_up_after = |toml: &str| Case::new(toml).settings().poll.watch.give_up_after;
     assert_eq!(give_up_after(""), None);
     assert_eq!(give_up_after("[poll]\ngive_up_after = 'off'"), None);
     assert_eq!(
@@ -152,10 +152,13 @@ fn numbers() {
     ])
     .settings();
     assert_eq!(
-        (settings.poll.pace.multiplier, settings.poll.pace.randomization),
+        (
+            settings.poll.schedule.multiplier,
+            settings.poll.schedule.randomization
+        ),
         (1.0, 0.0)
     );
-    assert_eq!(settings.poll.rules.progress_step, 0.5);
+    assert_eq!(settings.poll.watch.progress_step, 0.5);
     assert_eq!(settings.ampersand.max_concurrent_requests.get(), 1_000);
     assert_eq!(settings.ampersand.max_requests_per_second, 0.5);
 }
@@ -170,15 +173,15 @@ fn the_environment_gives_all_types_as_text() {
             ("BACKFILL_WATCH_AMPERSAND__MAX_CONCURRENT_REQUESTS", "7"),
         ])
         .settings();
-    assert!(!settings.poll.pace.adaptive && settings.metrics.per_operation);
-    assert_eq!(settings.poll.rules.active_statuses, ["in_progress", "queued"]);
+    assert!(!settings.poll.schedule.adaptive && settings.metrics.per_operation);
+    assert_eq!(settings.poll.watch.active_statuses, ["in_progress", "queued"]);
     assert_eq!(settings.ampersand.max_concurrent_requests.get(), 7);
     let case = Case::new("").with(&[(
         "BACKFILL_WATCH_POLL__ACTIVE_STATUSES",
         "[\"queued\", 'paused, waiting']",
     )]);
     assert_eq!(
-        case.settings().poll.rules.active_statuses,
+        case.settings().poll.watch.active_statuses,
         ["in_progress", "queued", "paused, waiting"]
     );
 

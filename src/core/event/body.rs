@@ -1,6 +1,6 @@
 //! Bounding what an event carries.
 
-use super::super::log_line::LogLine;
+use super::super::operation_log::OperationLogLine;
 use super::super::text;
 use super::super::watch_list::Labels;
 use super::{MAX_BODY, MAX_LABELS, MAX_LOG_LINE, MAX_LOGS, OperationData};
@@ -11,9 +11,9 @@ const MAX_OBJECTS: usize = 100;
 const LENGTHS: [usize; 3] = [256, 64, 16];
 
 /// The newest lines that fit into [`MAX_LOGS`].
-pub(super) fn newest_lines(lines: Vec<LogLine>) -> Vec<LogLine> {
+pub(super) fn newest_lines(lines: Vec<OperationLogLine>) -> Vec<OperationLogLine> {
     let mut left = MAX_LOGS;
-    let mut kept: Vec<LogLine> = lines
+    let mut kept: Vec<OperationLogLine> = lines
         .into_iter()
         .rev()
         .map(|line| line.bounded(MAX_LOG_LINE))
@@ -145,10 +145,10 @@ mod tests {
         )
     }
 
-    fn lines(count: usize, text: &str) -> Vec<LogLine> {
+    fn lines(count: usize, text: &str) -> Vec<OperationLogLine> {
         let line = |number: usize| serde_json::json!({"message": format!("{number} {text}")});
         let log: Vec<Value> = (0..count).map(line).collect();
-        LogLine::parse_all(&Value::from(log).to_string()).unwrap()
+        OperationLogLine::parse_all(&Value::from(log).to_string()).unwrap()
     }
 
     fn body(event: &Event) -> Value {

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::project::Probing;
+use crate::core::project_health::Probing;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
@@ -16,18 +16,22 @@ fn limits(concurrent: usize, per_second: f64) -> Limits {
 }
 
 fn gate(concurrent: usize, per_second: f64) -> Gate<u32> {
-    Gate::new(limits(concurrent, per_second), Hold::default(), Duration::ZERO)
+    Gate::new(
+        limits(concurrent, per_second),
+        Restriction::default(),
+        Duration::ZERO,
+    )
 }
 
-fn paused(until: Duration) -> Hold {
-    Hold {
+fn paused(until: Duration) -> Restriction {
+    Restriction {
         paused_until: Some(until),
         probing: None,
     }
 }
 
-fn probing(not_before: Duration) -> Hold {
-    Hold {
+fn probing(not_before: Duration) -> Restriction {
+    Restriction {
         paused_until: None,
         probing: Some(Probing {
             not_before,
@@ -104,31 +108,31 @@ fn time_in_which_the_caller_let_nothing_through_is_not_caught_up() {
 fn nothing_starts_in_a_pause_and_the_pause_does_not_count_as_waiting() {
     let mut gate = gate(10, 1000.0);
     gate.join(0, Duration::ZERO);
-    gate.set_hold(paused(30 * SECOND), SECOND);
+    gate.set_restriction(paused(30 * SECOND), SECOND);
     assert_eq!(gate.admit(2 * SECOND), Admission::WaitUntil(30 * SECOND));
-    assert_eq!(gate.held(5 * SECOND), 4 * SECOND);
+    assert_eq!(gate.blocked_time(5 * SECOND), 4 * SECOND);
     let admitted = Admitted {
         who: 0,
         queued: SECOND,
     };
     assert_eq!(gate.admit(30 * SECOND), Admission::Admit(admitted));
-    assert_eq!(gate.held(60 * SECOND), 29 * SECOND);
+    assert_eq!(gate.blocked_time(60 * SECOND), 29 * SECOND);
 }
 
 #[test]
 fn probes_go_out_one_at_a_time_and_not_before_their_time() {
     let mut gate = gate(10, 1000.0);
     gate.join(0, Duration::ZERO);
-    gate.set_hold(probing(2 * SECOND), SECOND);
+    gate.set_restriction(probing(2 * SECOND), SECOND);
     assert_eq!(gate.admit(SECOND), Admission::WaitUntil(2 * SECOND));
     assert_eq!(gate.admit(2 * SECOND), Admission::Probe);
     gate.start_probe(2 * SECOND);
     assert_eq!(gate.admit(3 * SECOND), Admission::Closed);
     gate.release(Pass::Probe, 3 * SECOND);
     assert_eq!(gate.admit(3 * SECOND), Admission::Probe);
-    gate.set_hold(Hold::default(), 4 * SECOND);
+    gate.set_restriction(Restriction::default(), 4 * SECOND);
     assert_eq!(who(gate.admit(4 * SECOND)), Some(0));
-    assert_eq!(gate.held(60 * SECOND), 3 * SECOND);
+    assert_eq!(gate.blocked_time(60 * SECOND), 3 * SECOND);
 }
 
 #[test]
@@ -189,7 +193,7 @@ proptest! {
         let mut queue: VecDeque<(u32, Ticket)> = VecDeque::new();
         let mut in_flight: Vec<Pass> = Vec::new();
         let mut starts: Vec<Duration> = Vec::new();
-        let mut hold = Hold::default();
+        let mut hold = Restriction::default();
         for happening in happenings {
             match happening {
                 Happening::Join => {
@@ -207,15 +211,15 @@ proptest! {
                 Happening::Pass(millis) => now += Duration::from_millis(millis),
                 Happening::Pause(millis) => {
                     hold = paused(now + Duration::from_millis(millis));
-                    gate.set_hold(hold.clone(), now);
+                    gate.set_restriction(hold.clone(), now);
                 }
                 Happening::Probe(millis) => {
                     hold = probing(now + Duration::from_millis(millis));
-                    gate.set_hold(hold.clone(), now);
+                    gate.set_restriction(hold.clone(), now);
                 }
                 Happening::Open => {
-                    hold = Hold::default();
-                    gate.set_hold(hold.clone(), now);
+                    hold = Restriction::default();
+                    gate.set_restriction(hold.clone(), now);
                 }
                 Happening::Limits(concurrent, rate) => {
                     gate.set_limits(limits(concurrent, f64::from(rate)), now);
@@ -271,7 +275,7 @@ proptest! {
             prop_assert_eq!(gate.in_flight(), in_flight.len());
         }
         // With time and free slots, everything that waits gets its turn.
-        gate.set_hold(Hold::default(), now);
+        gate.set_restriction(Restriction::default(), now);
         for _ in 0..10 * (queue.len() + in_flight.len() + 1) {
             for pass in in_flight.drain(..) {
                 gate.release(pass, now);

@@ -1,6 +1,6 @@
 use super::*;
 
-const RULES: Rules = Rules {
+const RULES: WatchSettings = WatchSettings {
     stalled_after: Duration::from_mins(30),
     silent_after: None,
     unreachable_after: Duration::from_mins(5),
@@ -19,10 +19,15 @@ fn counts(processed: Option<u64>, total: Option<u64>) -> operation::Progress {
     }
 }
 
-fn look_at(tracker: &mut Tracker, seconds: u64, progress: &operation::Progress, attempt: Attempt) -> Change {
+fn look_at(
+    tracker: &mut ProgressTracker,
+    seconds: u64,
+    progress: &operation::Progress,
+    attempt: RetryAttempt,
+) -> CountChange {
     let seen_for = Duration::from_secs(seconds);
     tracker.pass(seen_for);
-    let sight = Sight {
+    let sight = ProgressContext {
         now: Timestamp::UNIX_EPOCH,
         seen_for,
         attempt,
@@ -31,21 +36,26 @@ fn look_at(tracker: &mut Tracker, seconds: u64, progress: &operation::Progress, 
     tracker.look(Some(progress), &sight)
 }
 
-fn look(tracker: &mut Tracker, seconds: u64, processed: u64, total: Option<u64>) -> Change {
-    look_at(tracker, seconds, &counts(Some(processed), total), Attempt::Same)
+fn look(tracker: &mut ProgressTracker, seconds: u64, processed: u64, total: Option<u64>) -> CountChange {
+    look_at(
+        tracker,
+        seconds,
+        &counts(Some(processed), total),
+        RetryAttempt::Same,
+    )
 }
 
-fn report(tracker: &mut Tracker) -> Option<String> {
+fn report(tracker: &mut ProgressTracker) -> Option<String> {
     tracker.report(&RULES)
 }
 
-fn data(tracker: &Tracker, phase: Phase) -> ProgressData {
+fn data(tracker: &ProgressTracker, phase: Phase) -> ProgressData {
     tracker.data(Timestamp::UNIX_EPOCH, phase).unwrap()
 }
 
 #[test]
 fn percent_has_one_decimal_and_stays_below_100_until_success() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     for (count, percent) in [
         (0, 0.0),
         (1250, 25.0),
@@ -64,7 +74,7 @@ fn percent_has_one_decimal_and_stays_below_100_until_success() {
 
 #[test]
 fn a_steady_count_gives_its_rate_and_its_end() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     for poll in 0..10 {
         let _ = look(&mut tracker, 10, poll * 100, Some(2000));
     }
@@ -74,13 +84,13 @@ fn a_steady_count_gives_its_rate_and_its_end() {
         data.estimated_end_time,
         Some(Timestamp::from_second(110).unwrap())
     );
-    let outlook = tracker.outlook(Duration::ZERO, &Experience::NONE);
+    let outlook = tracker.outlook(Duration::ZERO, &HistoryStatistics::NONE);
     assert!(outlook.ends_within(100.0) < 0.2 && outlook.ends_within(120.0) > 0.8);
 }
 
 #[test]
 fn a_poll_without_the_operation_does_not_move_the_end() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 0, Some(2000));
     let _ = look(&mut tracker, 10, 100, Some(2000));
     let end = data(&tracker, Phase::Running).estimated_end_time;
@@ -91,7 +101,7 @@ fn a_poll_without_the_operation_does_not_move_the_end() {
 
 #[test]
 fn without_an_estimate_there_is_a_count_and_a_rate_and_no_percent() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 0, None);
     let _ = look(&mut tracker, 10, 50, Some(0));
     let data = data(&tracker, Phase::Running);
@@ -101,13 +111,13 @@ fn without_an_estimate_there_is_a_count_and_a_rate_and_no_percent() {
 
 #[test]
 fn two_counts_far_below_the_highest_are_a_restart() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 0, Some(100));
     let _ = look(&mut tracker, 10, 90, Some(100));
     assert!(report(&mut tracker).is_some());
-    assert_eq!(look(&mut tracker, 10, 5, Some(100)), Change::Same);
+    assert_eq!(look(&mut tracker, 10, 5, Some(100)), CountChange::Same);
     assert_eq!(data(&tracker, Phase::Running).records_processed, 90);
-    assert_eq!(look(&mut tracker, 10, 8, Some(100)), Change::Restarted);
+    assert_eq!(look(&mut tracker, 10, 8, Some(100)), CountChange::Restarted);
     let shown = data(&tracker, Phase::Running);
     assert_eq!((shown.records_processed, shown.records_per_second), (8, None));
     let _ = look(&mut tracker, 10, 25, Some(100));
@@ -116,12 +126,12 @@ fn two_counts_far_below_the_highest_are_a_restart() {
 
 #[test]
 fn one_count_far_below_the_highest_is_not() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 50, Some(100));
     assert!(report(&mut tracker).is_some());
     for _ in 0..3 {
-        assert_eq!(look(&mut tracker, 10, 0, Some(100)), Change::Same);
-        assert_eq!(look(&mut tracker, 10, 50, Some(100)), Change::Same);
+        assert_eq!(look(&mut tracker, 10, 0, Some(100)), CountChange::Same);
+        assert_eq!(look(&mut tracker, 10, 50, Some(100)), CountChange::Same);
         assert_eq!(report(&mut tracker), None);
     }
     assert_eq!(tracker.unchanged(), Duration::from_secs(60));
@@ -129,41 +139,48 @@ fn one_count_far_below_the_highest_is_not() {
 
 #[test]
 fn a_count_that_lags_by_up_to_a_tenth_changes_nothing() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 1000, Some(2000));
     for count in [999, 900, 950, 900, 900, 1000] {
-        assert_eq!(look(&mut tracker, 10, count, Some(2000)), Change::Same, "{count}");
+        assert_eq!(
+            look(&mut tracker, 10, count, Some(2000)),
+            CountChange::Same,
+            "{count}"
+        );
         assert_eq!(data(&tracker, Phase::Running).records_processed, 1000);
     }
     assert_eq!(tracker.unchanged(), Duration::from_mins(1));
-    assert_eq!(look(&mut tracker, 10, 1001, Some(2000)), Change::Rose);
+    assert_eq!(look(&mut tracker, 10, 1001, Some(2000)), CountChange::Rose);
 }
 
 #[test]
 fn a_new_attempt_restarts_the_count_at_once_and_does_not_end_a_standstill() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 50, Some(100));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 50"));
     let _ = look(&mut tracker, 10, 50, Some(100));
-    let same = look_at(&mut tracker, 10, &counts(Some(50), Some(100)), Attempt::New);
+    let same = look_at(&mut tracker, 10, &counts(Some(50), Some(100)), RetryAttempt::New);
     assert_eq!(
         (same, tracker.unchanged()),
-        (Change::Same, Duration::from_secs(20))
+        (CountChange::Same, Duration::from_secs(20))
     );
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 1 percent 50"));
-    let fell = look_at(&mut tracker, 10, &counts(Some(45), Some(100)), Attempt::New);
-    assert_eq!((fell, tracker.unchanged()), (Change::Restarted, Duration::ZERO));
+    let fell = look_at(&mut tracker, 10, &counts(Some(45), Some(100)), RetryAttempt::New);
+    assert_eq!(
+        (fell, tracker.unchanged()),
+        (CountChange::Restarted, Duration::ZERO)
+    );
 }
 
 #[test]
 fn a_new_attempt_whose_count_comes_later_is_one_restart() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 90, Some(100));
     assert_eq!(
-        look_at(&mut tracker, 10, &counts(None, None), Attempt::New),
-        Change::None
+        look_at(&mut tracker, 10, &counts(None, None), RetryAttempt::New),
+        CountChange::None
     );
-    assert_eq!(look(&mut tracker, 10, 30, Some(100)), Change::Restarted);
+    assert_eq!(look(&mut tracker, 10, 30, Some(100)), CountChange::Restarted);
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 1 percent 30"));
     let _ = look(&mut tracker, 10, 40, Some(100));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 1 percent 40"));
@@ -171,22 +188,22 @@ fn a_new_attempt_whose_count_comes_later_is_one_restart() {
 
 #[test]
 fn a_count_that_is_missing_stands_still() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 50, Some(100));
     for _ in 0..3 {
         assert_eq!(
-            look_at(&mut tracker, 10, &counts(None, None), Attempt::Same),
-            Change::None
+            look_at(&mut tracker, 10, &counts(None, None), RetryAttempt::Same),
+            CountChange::None
         );
     }
     assert_eq!(tracker.unchanged(), Duration::from_secs(30));
     assert_eq!(data(&tracker, Phase::Running).percent, Some(50.0));
-    assert_eq!(look(&mut tracker, 10, 50, Some(100)), Change::Same);
+    assert_eq!(look(&mut tracker, 10, 50, Some(100)), CountChange::Same);
 }
 
 #[test]
 fn one_step_is_reported_once_and_the_highest_only() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 45, Some(100));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 40"));
     assert_eq!(report(&mut tracker), None);
@@ -196,7 +213,7 @@ fn one_step_is_reported_once_and_the_highest_only() {
 
 #[test]
 fn without_an_estimate_progress_is_reported_once_an_interval_when_it_rose() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 45, None);
     assert_eq!(report(&mut tracker), None);
     let _ = look(&mut tracker, 59, 46, None);
@@ -209,7 +226,7 @@ fn without_an_estimate_progress_is_reported_once_an_interval_when_it_rose() {
 
 #[test]
 fn beyond_its_estimate_progress_is_reported_once_an_interval() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 850, Some(1000));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 80"));
     let _ = look(&mut tracker, 10, 1001, Some(1000));
@@ -230,7 +247,7 @@ fn beyond_its_estimate_progress_is_reported_once_an_interval() {
 
 #[test]
 fn a_corrected_estimate_continues_from_the_lower_percentage() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 900, Some(1000));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 90"));
     let _ = look(&mut tracker, 10, 900, Some(10_000));
@@ -249,7 +266,7 @@ fn a_corrected_estimate_continues_from_the_lower_percentage() {
 
 #[test]
 fn an_estimate_that_alternates_reports_each_step_once() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 500, Some(1000));
     let mut reports: Vec<String> = report(&mut tracker).into_iter().collect();
     for poll in 0..20 {
@@ -262,7 +279,7 @@ fn an_estimate_that_alternates_reports_each_step_once() {
 
 #[test]
 fn an_estimate_that_is_missing_once_is_kept_and_one_that_left_is_not() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 50, Some(100));
     let _ = report(&mut tracker);
     for count in [51, 52, 53] {
@@ -282,13 +299,13 @@ fn an_estimate_that_is_missing_once_is_kept_and_one_that_left_is_not() {
 
 #[test]
 fn a_rate_never_spans_a_restart_of_the_daemon() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     let _ = look(&mut tracker, 10, 0, Some(100));
     let json = serde_json::to_string(&tracker).unwrap();
-    let mut restored: Tracker = serde_json::from_str(&json).unwrap();
+    let mut restored: ProgressTracker = serde_json::from_str(&json).unwrap();
     let _ = look(&mut restored, 1, 90, Some(100));
     let motion = restored
-        .outlook(Duration::ZERO, &Experience::NONE)
+        .outlook(Duration::ZERO, &HistoryStatistics::NONE)
         .motion
         .unwrap();
     assert_eq!((motion.part, motion.speed), (0.9, 0.0));
@@ -296,12 +313,16 @@ fn a_rate_never_spans_a_restart_of_the_daemon() {
 
 #[test]
 fn the_numbers_at_the_edges_overflow_nothing() {
-    let mut tracker = Tracker::default();
+    let mut tracker = ProgressTracker::default();
     for (count, total) in [(u64::MAX, Some(1)), (0, Some(u64::MAX)), (u64::MAX - 1, None)] {
         for _ in 0..3 {
             let _ = look(&mut tracker, 1, count, total);
             let _ = report(&mut tracker);
         }
     }
-    assert!(size_of::<Tracker>() <= 144, "{} bytes", size_of::<Tracker>());
+    assert!(
+        size_of::<ProgressTracker>() <= 144,
+        "{} bytes",
+        size_of::<ProgressTracker>()
+    );
 }

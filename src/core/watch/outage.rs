@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::answer::Failure;
 use super::super::event::{Event, EventType, millis};
-use super::{Context, ENOUGH, Reporter, Trouble, Watch};
+use super::{ENOUGH, PollStreak, Reporter, Watch, WatchContext};
 
 /// Outages of one operation begin at least so far apart: their events are distinguished by it.
 const DISTINCT: Duration = Duration::from_millis(1);
@@ -21,7 +21,7 @@ impl Watch {
     /// Since when it cannot be reached, while it is reported so.
     #[must_use]
     pub fn outage(&self) -> Option<Timestamp> {
-        let lasts = !self.is_reachable_again && !self.phase.is_over();
+        let lasts = !self.is_reachable_again && !self.phase.is_finished();
         self.unreachable.get().filter(|_| lasts)
     }
 
@@ -45,11 +45,11 @@ impl Watch {
     }
 
     /// The API refuses this operation, and may refuse it again.
-    pub(super) fn refuse(&mut self, reason: &str, cx: &Context<'_>, events: &mut Vec<Event>) {
+    pub(super) fn refuse(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
         self.in_sight = false;
         self.last_answer = cx.now.into();
         self.trouble = None;
-        let refused = Trouble::meet(&mut self.refused, cx.now);
+        let refused = PollStreak::meet(&mut self.refused, cx.now);
         if refused.polls >= ENOUGH && !cx.others_refused {
             let since = refused.since;
             self.report_unreachable(since, reason, cx, events);
@@ -57,9 +57,9 @@ impl Watch {
     }
 
     /// A poll failed.
-    pub(super) fn fail(&mut self, failure: &Failure, cx: &Context<'_>, events: &mut Vec<Event>) {
+    pub(super) fn fail(&mut self, failure: &Failure, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
         self.in_sight = false;
-        let trouble = Trouble::meet(&mut self.trouble, cx.now);
+        let trouble = PollStreak::meet(&mut self.trouble, cx.now);
         let others_are_answered = cx.project_answered.is_some_and(|ago| ago < trouble.lasted);
         if trouble.polls >= ENOUGH && trouble.lasted >= cx.rules.unreachable_after && others_are_answered {
             let since = trouble.since;
@@ -71,7 +71,7 @@ impl Watch {
         &mut self,
         since: Timestamp,
         reason: &str,
-        cx: &Context<'_>,
+        cx: &WatchContext<'_>,
         events: &mut Vec<Event>,
     ) {
         if self.is_unreachable() {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::facts::Facts;
+use super::operation_details::OperationDetails;
 use super::{UNKNOWN_ATTEMPTS, Watch};
 use crate::core::event::{EventId, EventType};
-use crate::core::kind::Kind;
 use crate::core::operation::Status;
+use crate::core::operation_kind::OperationKind;
 use crate::core::past_event::PastEvent;
 use crate::core::phase::Phase;
-use crate::core::progress::Tracker;
+use crate::core::progress::ProgressTracker;
 use crate::core::watch_list::WatchKey;
 
 /// No watch starts again more often than this.
@@ -142,10 +142,10 @@ fn generation(key: &WatchKey, facts: &[Fact<'_>]) -> u32 {
     named.unwrap_or(0) + again
 }
 
-fn facts_of(data: &Data) -> Option<Arc<Facts>> {
+fn facts_of(data: &Data) -> Option<Arc<OperationDetails>> {
     let status = data.status.clone().map(Status::from)?;
-    Some(Arc::new(Facts {
-        kind: Arc::new(Kind {
+    Some(Arc::new(OperationDetails {
+        kind: Arc::new(OperationKind {
             project_id: data.project_id.clone().unwrap_or_default(),
             integration_id: data.integration_id.clone().unwrap_or_default(),
             objects: data.objects.clone(),
@@ -157,7 +157,7 @@ fn facts_of(data: &Data) -> Option<Arc<Facts>> {
     }))
 }
 
-fn progress(current: &[Fact<'_>], sequence: u64) -> Tracker {
+fn progress(current: &[Fact<'_>], sequence: u64) -> ProgressTracker {
     let count = |fact: &Fact<'_>| {
         fact.data
             .progress
@@ -165,7 +165,7 @@ fn progress(current: &[Fact<'_>], sequence: u64) -> Tracker {
             .map(|progress| progress.records_processed)
     };
     let Some(last) = current.iter().rev().find_map(|fact| fact.data.progress.as_ref()) else {
-        return Tracker::default();
+        return ProgressTracker::default();
     };
     let stalled = current
         .iter()
@@ -173,7 +173,7 @@ fn progress(current: &[Fact<'_>], sequence: u64) -> Tracker {
         .find(|fact| fact.event.event_type == EventType::Stalled);
     let restarts =
         u32::try_from(sequence).map_or(u32::MAX, |sequence| REBUILT_RESTARTS.saturating_add(sequence));
-    Tracker::rebuilt(
+    ProgressTracker::rebuilt(
         last.records_processed,
         last.records_estimated_total,
         restarts,

@@ -2,13 +2,13 @@
 
 use super::super::event::{Event, EventType, OperationData};
 use super::super::operation::Status;
-use super::{Context, Watch};
+use super::{Watch, WatchContext};
 
 /// Builds the events of one observation.
 pub(super) struct Reporter<'a, 'b> {
     pub(super) events: &'a mut Vec<Event>,
     pub(super) previous: Option<&'a Status>,
-    pub(super) cx: &'a Context<'b>,
+    pub(super) cx: &'a WatchContext<'b>,
 }
 
 impl Reporter<'_, '_> {

@@ -15,9 +15,9 @@ struct Bench {
     watch: Watch,
     key: WatchKey,
     labels: Labels,
-    rules: Rules,
-    pace: Pace,
-    kinds: Kinds,
+    rules: WatchSettings,
+    pace: ScheduleSettings,
+    kinds: OperationKinds,
     now: Timestamp,
     project_proven: Option<Duration>,
     project_answered: Option<Duration>,
@@ -34,7 +34,7 @@ impl Bench {
                 operation: Arc::from("op"),
             },
             labels: vec![("customer".into(), "acme".into())],
-            rules: Rules {
+            rules: WatchSettings {
                 stalled_after: Duration::from_mins(30),
                 silent_after: Some(Duration::from_hours(6)),
                 unreachable_after: Duration::from_mins(5),
@@ -44,8 +44,8 @@ impl Bench {
                 progress_step: 10.0,
                 progress_interval: Duration::from_mins(1),
             },
-            pace: Pace::DEFAULT,
-            kinds: Kinds::default(),
+            pace: ScheduleSettings::DEFAULT,
+            kinds: OperationKinds::default(),
             now: "2026-11-23T11:48:35Z".parse().unwrap(),
             project_proven: Some(Duration::ZERO),
             project_answered: Some(Duration::ZERO),
@@ -54,9 +54,9 @@ impl Bench {
         }
     }
 
-    fn step(&mut self, after: Duration, answer: Option<&Answer>) -> Step {
+    fn step(&mut self, after: Duration, answer: Option<&Answer>) -> Decision {
         self.now = self.now.checked_add(after).unwrap();
-        let cx = Context {
+        let cx = WatchContext {
             key: &self.key,
             labels: &self.labels,
             rules: &self.rules,
@@ -82,7 +82,7 @@ impl Bench {
     }
 }
 
-fn names(step: &Step) -> Vec<&'static str> {
+fn names(step: &Decision) -> Vec<&'static str> {
     step.events
         .iter()
         .map(|event| event.event_type.as_str())
@@ -154,7 +154,7 @@ fn a_backfill_from_start_to_end() {
         Duration::from_secs(10),
         Some(&operation("success", Some(5000), Some(5000))),
     );
-    assert_eq!(step.next, Next::Over);
+    assert_eq!(step.next, NextStep::Finished);
     let event = &step.events[0];
     assert_eq!(event.event_type, EventType::Succeeded);
     let data = data(event);
@@ -367,7 +367,10 @@ fn not_found_through_the_grace_time_is_gone() {
     assert_eq!(bench.after(59, &not_found()), [""; 0]);
     let step = bench.step(Duration::from_secs(1), Some(&not_found()));
     assert_eq!(names(&step), ["operation.gone"]);
-    assert_eq!((step.next, data(&step.events[0]).phase), (Next::Over, "gone"));
+    assert_eq!(
+        (step.next, data(&step.events[0]).phase),
+        (NextStep::Finished, "gone")
+    );
 }
 
 #[test]
@@ -390,7 +393,7 @@ fn while_the_project_is_in_doubt_no_watch_is_gone() {
     let _ = bench.step(Duration::from_secs(60), Some(&not_found()));
     let step = bench.step(Duration::from_secs(60), Some(&not_found()));
     assert!(step.events.is_empty() && step.doubts_project);
-    assert!(matches!(step.next, Next::PollAfter(_)));
+    assert!(matches!(step.next, NextStep::PollAfter(_)));
 }
 
 #[test]
@@ -559,10 +562,13 @@ fn a_watch_expires_in_whatever_phase() {
     bench.rules.give_up_after = Some(Duration::from_secs(60));
     let _ = bench.step(Duration::from_secs(1), Some(&failed()));
     let early = bench.step(Duration::from_secs(58), None);
-    assert_eq!(early.next, Next::PollAfter(Duration::from_secs(1)));
+    assert_eq!(early.next, NextStep::PollAfter(Duration::from_secs(1)));
     let step = bench.step(Duration::from_secs(1), None);
     assert_eq!(names(&step), ["operation.expired"]);
-    assert_eq!((step.next, bench.watch.phase()), (Next::Over, Phase::Expired));
+    assert_eq!(
+        (step.next, bench.watch.phase()),
+        (NextStep::Finished, Phase::Expired)
+    );
 }
 
 #[test]
@@ -574,7 +580,7 @@ fn every_ending_has_a_duration() {
         operation.create_time = None;
         Answer::Operation(operation)
     };
-    let duration = |step: &Step| {
+    let duration = |step: &Decision| {
         let event = step.events.last().unwrap();
         assert!(event.event_type.is_ending());
         data(event).duration_seconds
@@ -760,9 +766,9 @@ proptest! {
             }
             prop_assert_eq!(bench.watch.sequence(), sequence);
             prop_assert!(endings <= 1);
-            prop_assert_eq!(step.next == Next::Over, bench.watch.phase().is_over());
-            prop_assert_eq!(endings == 1, bench.watch.phase().is_over());
-            if let Next::PollAfter(wait) = step.next {
+            prop_assert_eq!(step.next == NextStep::Finished, bench.watch.phase().is_finished());
+            prop_assert_eq!(endings == 1, bench.watch.phase().is_finished());
+            if let NextStep::PollAfter(wait) = step.next {
                 prop_assert!(wait <= bench.pace.max_interval && wait >= bench.pace.min_interval);
             } else {
                 break;
@@ -785,7 +791,7 @@ proptest! {
             let one = steady.step(elapsed, Some(&answer));
             let other = restarted.step(elapsed, Some(&answer));
             // A restart hides time, so a stall may be seen later; every other fact is the same, under the same ID.
-            let facts = |step: &Step| -> Vec<EventId> {
+            let facts = |step: &Decision| -> Vec<EventId> {
                 step.events
                     .iter()
                     .filter(|event| !matches!(event.event_type, EventType::Stalled | EventType::Resumed | EventType::Progress))
@@ -793,7 +799,7 @@ proptest! {
                     .collect()
             };
             prop_assert_eq!(facts(&one), facts(&other));
-            if one.next == Next::Over {
+            if one.next == NextStep::Finished {
                 break;
             }
         }
@@ -802,13 +808,13 @@ proptest! {
 
 /// How long those of its kind last by what `bench` taught, told three times so that it counts.
 fn taught(bench: &Bench) -> Option<f64> {
-    let mut kinds = Kinds::default();
+    let mut kinds = OperationKinds::default();
     for _ in 0..3 {
-        bench.watch.teach(&mut kinds);
+        bench.watch.add_to_history(&mut kinds);
     }
     let facts = bench.watch.facts.as_ref().unwrap();
-    let experience = kinds.experience(&facts.kind);
-    experience.durations.map(|durations| durations.middle().round())
+    let statistics = kinds.statistics(&facts.kind);
+    statistics.durations.map(|durations| durations.middle().round())
 }
 
 #[test]
@@ -848,7 +854,7 @@ fn what_is_read_back_shares_its_kind_with_the_others() {
     let mut back: Watch = serde_json::from_str(&stored).unwrap();
     let kind = |watch: &Watch| Arc::clone(&watch.facts.as_ref().unwrap().kind);
     assert!(!Arc::ptr_eq(&kind(&back), &kind(&bench.watch)));
-    let mut kinds = Kinds::default();
+    let mut kinds = OperationKinds::default();
     bench.watch.share(None, &mut kinds);
     back.share(None, &mut kinds);
     assert!(Arc::ptr_eq(&kind(&back), &kind(&bench.watch)));

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::send::Attempt;
 use super::{Endpoint, EndpointSettings, Stopped, tell};
 use crate::clock;
+use crate::core::delivery::{AttemptKind, EndpointHealth, Outcome, Permit};
 use crate::core::event::EventType;
-use crate::core::retry::{AttemptKind, EndpointHealth, Outcome, Permit};
 use crate::store::{CommitError, Delivery, DeliveryId, DueDeliveries, ReadError, Settlement};
 
 /// The longest sleep: due times are told by the wall clock, which may be set meanwhile.

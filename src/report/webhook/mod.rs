@@ -2,7 +2,7 @@
 //!
 //! Each endpoint has a task of its own, so that a slow or dead one delays nobody else. The task reads what is due from
 //! the store, a page at a time, and writes down what became of it; what is not written down is sent again. When and
-//! how often is decided in [`core::retry`](crate::core::retry).
+//! how often is decided in [`core::delivery`](crate::core::delivery).
 
 mod address;
 mod drain;
@@ -27,7 +27,7 @@ use url::Url;
 use self::drain::Drain;
 pub use self::send::{Attempt, Message, Sender, SenderError, TimeLimits};
 pub use self::stats::{DELAY_BOUNDS, Delays, DeliveryOutcome, DeliveryStats, EndpointState};
-use crate::core::retry::Target;
+use crate::core::delivery::Target;
 use crate::random::RandomSource;
 use crate::store::Store;
 

@@ -6,7 +6,7 @@ use tracing::{debug, error, info, warn};
 
 use super::drain::Underway;
 use super::send::Attempt;
-use crate::core::retry::{News, Verdict};
+use crate::core::delivery::{News, Verdict};
 use crate::error::chain;
 
 /// One attempt, at debug; a dead letter at error.

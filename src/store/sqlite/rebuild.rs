@@ -7,7 +7,7 @@ use super::statement::statements;
 use super::time;
 use crate::core::event::EventType;
 use crate::core::past_event::{PastEvent, rebuild_project};
-use crate::core::project::Project;
+use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
 use crate::store::change::WatchRecord;
@@ -76,7 +76,7 @@ pub(super) fn last_body(conn: &Connection, key: &WatchKey) -> Result<Option<Stri
 }
 
 /// The project as its events show it, if it has any.
-pub(super) fn project(conn: &Connection, name: &str) -> Result<Option<Project>, rusqlite::Error> {
+pub(super) fn project(conn: &Connection, name: &str) -> Result<Option<ProjectHealth>, rusqlite::Error> {
     let mut statement = LAST_API_EVENTS.prepare(conn)?;
     let mut rows = statement.query(params![name, ENOUGH])?;
     let mut events = Vec::new();

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::checksum::checksum_of;
 use super::statement::statements;
 use super::{aside, is_damage, rebuild, time};
-use crate::core::project::Project;
+use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
 use crate::store::change::{LoadedWatches, StateRow, WatchRecord};
@@ -278,7 +278,7 @@ pub(super) fn load_project(
     conn: &Connection,
     name: &str,
     bad: &mut Vec<BadRow>,
-) -> Result<Option<Project>, ReadError> {
+) -> Result<Option<ProjectHealth>, ReadError> {
     let found = FIND_PROJECT
         .prepare(conn)?
         .query_row([name], |row| Ok((row.get(0)?, intact(row)?)))

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::core::answer::Answer;
-use crate::core::kind::Kinds;
 use crate::core::operation::{ActionType, Metadata, Operation, Progress, Status};
-use crate::core::schedule::Pace;
-use crate::core::watch::{Context, Rules};
+use crate::core::operation_kind::OperationKinds;
+use crate::core::schedule::ScheduleSettings;
+use crate::core::watch::{WatchContext, WatchSettings};
 
 fn answer(status: &str, processed: u64) -> Answer {
     Answer::Operation(Box::new(Operation {
@@ -33,7 +33,7 @@ fn answer(status: &str, processed: u64) -> Answer {
 
 /// What `answer`, a minute later, brings.
 fn observe(watch: &mut Watch, key: &WatchKey, answer: &Answer) -> Vec<Event> {
-    let rules = Rules {
+    let rules = WatchSettings {
         stalled_after: 30 * HOUR,
         silent_after: None,
         unreachable_after: Duration::from_mins(5),
@@ -46,12 +46,12 @@ fn observe(watch: &mut Watch, key: &WatchKey, answer: &Answer) -> Vec<Event> {
     watch
         .observe(
             answer,
-            &Context {
+            &WatchContext {
                 key,
                 labels: &vec![("customer".into(), "acme".into())],
                 rules: &rules,
-                pace: &Pace::DEFAULT,
-                kinds: &Kinds::default(),
+                pace: &ScheduleSettings::DEFAULT,
+                kinds: &OperationKinds::default(),
                 now: now(),
                 elapsed: Duration::from_mins(1),
                 held: Duration::ZERO,
@@ -217,7 +217,7 @@ async fn is_sound(original: &Original, dir: &TempDir, what: &str) -> bool {
         let mut watch = record.watch.clone();
         assert_eq!(watch.phase(), was.phase(), "{what}: {key}");
         assert_eq!(watch.sequence(), was.sequence(), "{what}: {key}");
-        if !watch.phase().is_over() {
+        if !watch.phase().is_finished() {
             let again = observe(&mut watch, &key, &answer("in_progress", last_count(number)));
             assert_eq!(again, [], "{what}: {key}");
         }

@@ -5,15 +5,15 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::answer::Answer;
 use crate::core::event::Event;
-use crate::core::kind::Kinds;
 use crate::core::operation::{ActionType, Metadata, Operation, Progress, Retry};
-use crate::core::schedule::Pace;
-use crate::core::watch::{Context, Rules};
+use crate::core::operation_kind::OperationKinds;
+use crate::core::schedule::ScheduleSettings;
+use crate::core::watch::{WatchContext, WatchSettings};
 
 struct Bench {
     watch: Watch,
     key: WatchKey,
-    rules: Rules,
+    rules: WatchSettings,
     now: Timestamp,
     log: Vec<PastEvent>,
 }
@@ -26,7 +26,7 @@ impl Bench {
                 project: "p".into(),
                 operation: "op".into(),
             },
-            rules: Rules {
+            rules: WatchSettings {
                 stalled_after: Duration::from_mins(30),
                 silent_after: None,
                 unreachable_after: Duration::from_mins(5),
@@ -47,12 +47,12 @@ impl Bench {
         self.now = self.now.checked_add(elapsed).unwrap();
         let step = self.watch.observe(
             answer,
-            &Context {
+            &WatchContext {
                 key: &self.key,
                 labels: &Vec::new(),
                 rules: &self.rules,
-                pace: &Pace::DEFAULT,
-                kinds: &Kinds::default(),
+                pace: &ScheduleSettings::DEFAULT,
+                kinds: &OperationKinds::default(),
                 now: self.now,
                 elapsed,
                 held: Duration::ZERO,
@@ -215,7 +215,7 @@ fn a_finished_watch_stays_finished_and_one_that_started_again_goes_on() {
         ["operation.succeeded"]
     );
     bench.lose_state();
-    assert!(bench.watch.phase().is_over());
+    assert!(bench.watch.phase().is_finished());
     bench.assert_sound();
 }
 
@@ -245,7 +245,7 @@ proptest! {
             match what {
                 0 => bench.lose_state(),
                 1 if bench.watch.phase().may_start_again() => bench.watch.start_again(),
-                _ if bench.watch.phase().is_over() => {}
+                _ if bench.watch.phase().is_finished() => {}
                 2 => drop(bench.after(seconds, &Answer::Refused("400".into()))),
                 3 => drop(bench.after(seconds, &Answer::NotFound("404".into()))),
                 4 => drop(bench.after(seconds, &answer("cancelled", processed, Some(5000), 0))),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 
-fn has_ids(step: &Step, occurrences: &[(EventType, &str)]) {
+fn has_ids(step: &Decision, occurrences: &[(EventType, &str)]) {
     let expected: Vec<(EventType, EventId)> = occurrences
         .iter()
         .map(|(event_type, occurrence)| {
@@ -216,7 +216,7 @@ impl Expected {
 enum Act {
     Answer(Answer),
     /// A reload.
-    Step(f64),
+    Decision(f64),
     Interval(u64),
     StalledAfter(u64),
     SilentAfter(Option<u64>),
@@ -253,7 +253,7 @@ fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         40 => running,
         8 => any_answer().prop_map(Act::Answer),
-        4 => prop::sample::select(vec![0.1, 1.0, 7.5, 10.0, 25.0, 100.0]).prop_map(Act::Step),
+        4 => prop::sample::select(vec![0.1, 1.0, 7.5, 10.0, 25.0, 100.0]).prop_map(Act::Decision),
         1 => (1..200_u64).prop_map(Act::Interval),
         1 => (1..2000_u64).prop_map(Act::StalledAfter),
         1 => prop::option::of(1..2000_u64).prop_map(Act::SilentAfter),
@@ -277,7 +277,7 @@ proptest! {
         for (act, wait) in acts {
             let answer = match act {
                 Act::Answer(answer) => answer,
-                Act::Step(step) => {
+                Act::Decision(step) => {
                     bench.rules.progress_step = step;
                     continue;
                 }
@@ -305,7 +305,7 @@ proptest! {
                     continue;
                 }
             };
-            if bench.watch.phase().is_over() {
+            if bench.watch.phase().is_finished() {
                 continue;
             }
             let is_new = bench.watch.phase() == Phase::Pending;

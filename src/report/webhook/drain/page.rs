@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::super::EndpointSettings;
 use super::super::send::Message;
 use super::{Done, Drain, Look, Underway};
-use crate::core::retry::{AttemptKind, PROBED_REMEMBERED};
+use crate::core::delivery::{AttemptKind, PROBED_REMEMBERED};
 use crate::store::{Delivery, DueDeliveries};
 
 /// No more than so many deliveries are read at once: a body has up to 20 kB.

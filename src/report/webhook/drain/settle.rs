@@ -11,7 +11,7 @@ use super::super::stats::DeliveryOutcome;
 use super::super::tell;
 use super::{Done, Drain, Underway};
 use crate::clock;
-use crate::core::retry::{Tried, Verdict};
+use crate::core::delivery::{Tried, Verdict};
 use crate::store::{CommitError, Settlement};
 
 /// How long to wait before the store is asked again after an error.

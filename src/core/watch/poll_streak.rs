@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 /// A row of polls that met the same trouble.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Trouble {
+pub(super) struct PollStreak {
     pub(super) since: Timestamp,
     pub(super) lasted: Duration,
     pub(super) polls: u32,
 }
 
-impl Trouble {
+impl PollStreak {
     /// One more poll met it; the first begins the row.
     pub(super) fn meet(row: &mut Option<Box<Self>>, now: Timestamp) -> &Self {
         let trouble = row.get_or_insert_with(|| {

@@ -11,14 +11,14 @@ const FAR_OUT: f64 = 100.0;
 
 /// Where values lie, and how far from there.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Student {
+pub struct TDistribution {
     /// The middle.
     pub centre: f64,
     /// The scale: a quarter of all lies more than 0.74 of it above the centre, one in a thousand more than 7.2.
     pub width: f64,
 }
 
-impl Student {
+impl TDistribution {
     /// What the samples look like, if the width was thought to be `guess` before they were seen. By their middle and the middle
     /// of their distances from it, so that a few odd ones do no harm. `None` of none.
     #[must_use]
@@ -67,7 +67,7 @@ fn median(values: impl Iterator<Item = f32>) -> Option<f32> {
 mod tests {
     use super::*;
 
-    const UNIT: Student = Student {
+    const UNIT: TDistribution = TDistribution {
         centre: 0.0,
         width: 1.0,
     };
@@ -92,18 +92,18 @@ mod tests {
 
     #[test]
     fn a_fit_follows_the_samples_and_minds_no_odd_one() {
-        assert_eq!(Student::fitted(&[], 1.0), None);
-        let one = Student::fitted(&[5.0], 0.3).unwrap();
+        assert_eq!(TDistribution::fitted(&[], 1.0), None);
+        let one = TDistribution::fitted(&[5.0], 0.3).unwrap();
         assert!(one.centre == 5.0 && (0.2..0.3).contains(&one.width), "{one:?}");
         let samples: Vec<f32> = (0..15).map(|n| 5.0 + 0.1 * (n % 5 - 2) as f32).collect();
-        let fit = Student::fitted(&samples, 0.1).unwrap();
+        let fit = TDistribution::fitted(&samples, 0.1).unwrap();
         assert!(
             (fit.centre - 5.0).abs() < 0.01 && (0.1..0.2).contains(&fit.width),
             "{fit:?}"
         );
         let mut odd = samples.clone();
         odd[3] = 1e9;
-        let fit = Student::fitted(&odd, 0.1).unwrap();
+        let fit = TDistribution::fitted(&odd, 0.1).unwrap();
         assert!((fit.centre - 5.0).abs() < 0.11 && fit.width < 0.2, "{fit:?}");
     }
 }

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 /// of them optional, and a `Duration` has 16 bytes. Stored as a `Duration` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "Duration", into = "Duration")]
-pub struct Span(
+pub struct CompactDuration(
     /// Nanoseconds and one, so that an `Option` is no larger.
     NonZeroU64,
 );
 
-impl Span {
+impl CompactDuration {
     /// No time at all.
     pub const ZERO: Self = Self(NonZeroU64::MIN);
 
@@ -30,21 +30,21 @@ impl Span {
     }
 }
 
-impl Default for Span {
+impl Default for CompactDuration {
     fn default() -> Self {
         Self::ZERO
     }
 }
 
-impl From<Duration> for Span {
+impl From<Duration> for CompactDuration {
     fn from(duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 }
 
-impl From<Span> for Duration {
-    fn from(span: Span) -> Self {
+impl From<CompactDuration> for Duration {
+    fn from(span: CompactDuration) -> Self {
         span.get()
     }
 }
@@ -60,18 +60,18 @@ mod tests {
             Duration::new(3, 7),
             Duration::from_hours(1_000_000),
         ] {
-            let span = Span::from(duration);
+            let span = CompactDuration::from(duration);
             assert_eq!(span.get(), duration);
             let stored = serde_json::to_string(&duration).unwrap();
             assert_eq!(serde_json::to_string(&span).unwrap(), stored);
-            assert_eq!(serde_json::from_str::<Span>(&stored).unwrap(), span);
+            assert_eq!(serde_json::from_str::<CompactDuration>(&stored).unwrap(), span);
         }
-        assert_eq!(size_of::<Option<Span>>(), 8);
+        assert_eq!(size_of::<Option<CompactDuration>>(), 8);
     }
 
     #[test]
     fn the_longest_stays_the_longest() {
-        let mut span = Span::from(Duration::MAX);
+        let mut span = CompactDuration::from(Duration::MAX);
         let longest = span;
         span.extend(Duration::MAX);
         assert_eq!(span, longest);

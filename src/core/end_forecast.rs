@@ -1,7 +1,7 @@
 //! How likely an operation ends how soon, as far as its count and its age tell.
 
-use super::lifetimes::Lifetimes;
-use super::student::Student;
+use super::duration_distribution::DurationDistribution;
+use super::t_distribution::TDistribution;
 
 /// How soon operations end whatever their count says: of those that ran for a time t, the part (t / (t + s))^c still runs a
 /// time s later. This is c once the count moves.
@@ -21,20 +21,20 @@ const FADES_FROM: f64 = 0.8;
 
 /// What is known of an operation's end.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outlook {
+pub struct EndForecast {
     /// How the count moves towards the estimated total, where there is one.
-    pub motion: Option<Motion>,
+    pub motion: Option<CountForecast>,
     /// In how many seconds the rate would fade to nothing, if it does fade.
     pub fades_in: Option<f64>,
     /// The logarithm of the seconds that operations of its kind last, where that is known.
-    pub durations: Option<Lifetimes>,
+    pub durations: Option<DurationDistribution>,
     /// For how many seconds the operation has run.
     pub age: f64,
 }
 
 /// How a count moves, the estimated total being 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Motion {
+pub struct CountForecast {
     /// How much is processed.
     pub part: f64,
     /// By how much that rises a second; 0 before it has risen.
@@ -44,10 +44,10 @@ pub struct Motion {
     /// How much one record is.
     pub record: f64,
     /// How far beyond the estimated total operations of its kind go on.
-    pub errors: Student,
+    pub errors: TDistribution,
 }
 
-impl Outlook {
+impl EndForecast {
     /// Nothing to go by.
     pub const UNKNOWN: Self = Self {
         motion: None,
@@ -80,7 +80,7 @@ impl Outlook {
 
     /// Which part of the operations of its kind that have lasted as long last so many seconds longer.
     fn lasts_on(&self, seconds: f64) -> f64 {
-        let beyond = |durations: &Lifetimes, age: f64| durations.beyond(age.max(MIN_AGE).ln());
+        let beyond = |durations: &DurationDistribution, age: f64| durations.beyond(age.max(MIN_AGE).ln());
         self.durations.as_ref().map_or(1.0, |durations| {
             (beyond(durations, self.age + seconds) / beyond(durations, self.age)).clamp(0.0, 1.0)
         })
@@ -92,7 +92,7 @@ impl Outlook {
     }
 }
 
-impl Motion {
+impl CountForecast {
     fn runs_on(&self, seconds: f64) -> f64 {
         // A speed that falls does not fall below nothing.
         let moves = if self.gain < 0.0 {
@@ -112,48 +112,48 @@ impl Motion {
 
 #[cfg(test)]
 mod tests {
-    use super::super::experience::Experience;
+    use super::super::history::HistoryStatistics;
     use super::*;
 
     #[test]
     fn the_longer_the_likelier() {
-        let motion = Motion {
+        let motion = CountForecast {
             part: 0.9,
             speed: 0.002,
             gain: 0.0,
             record: 1e-4,
-            errors: Experience::NONE.errors,
+            errors: HistoryStatistics::NONE.errors,
         };
-        let durations = Lifetimes::learned([6.9, 7.0, 7.1].into_iter()).unwrap();
+        let durations = DurationDistribution::learned([6.9, 7.0, 7.1].into_iter()).unwrap();
         for outlook in [
-            Outlook {
+            EndForecast {
                 motion: Some(motion),
                 fades_in: None,
                 durations: None,
                 age: 600.0,
             },
-            Outlook {
-                motion: Some(Motion { speed: 0.0, ..motion }),
+            EndForecast {
+                motion: Some(CountForecast { speed: 0.0, ..motion }),
                 fades_in: None,
                 durations: None,
                 age: 600.0,
             },
-            Outlook {
+            EndForecast {
                 motion: None,
                 fades_in: Some(30.0),
                 durations: None,
                 age: 600.0,
             },
-            Outlook {
+            EndForecast {
                 motion: Some(motion),
                 fades_in: Some(30.0),
                 durations: None,
                 age: 0.0,
             },
-            Outlook {
+            EndForecast {
                 durations: Some(durations),
                 age: 900.0,
-                ..Outlook::UNKNOWN
+                ..EndForecast::UNKNOWN
             },
         ] {
             let chances: Vec<f64> = (1..100).map(|s| outlook.ends_within(f64::from(s))).collect();
@@ -163,6 +163,6 @@ mod tests {
             );
             assert!(chances[98] > chances[0]);
         }
-        assert_eq!(Outlook::UNKNOWN.ends_within(1e6), 0.0);
+        assert_eq!(EndForecast::UNKNOWN.ends_within(1e6), 0.0);
     }
 }

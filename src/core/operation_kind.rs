@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::budget::Savings;
-use super::experience::{Experience, Lesson, Lessons};
+use super::history::{History, HistorySample, HistoryStatistics};
 use super::operation::Operation;
+use super::poll_budget::SavedPolls;
 use super::text;
 
 /// The most bytes of an ID or of an object's name that are kept: the API's answer may have a mebibyte.
@@ -20,7 +20,7 @@ const FEW: usize = 1_000;
 
 /// What an operation shares with others of its integration: hundreds of thousands of operations are of a few kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Kind {
+pub struct OperationKind {
     /// The Ampersand project ID; empty if it is not known.
     pub project_id: String,
     /// The integration ID; empty if it is not known.
@@ -29,7 +29,7 @@ pub struct Kind {
     pub objects: Vec<String>,
 }
 
-impl Kind {
+impl OperationKind {
     /// The kind of the operation.
     #[must_use]
     pub fn of(operation: &Operation) -> Self {
@@ -80,17 +80,17 @@ fn objects(operation: &Operation) -> impl Iterator<Item = &str> {
 
 /// The kinds of a project's operations, and what each of them taught.
 #[derive(Debug, Default)]
-pub struct Kinds {
-    known: HashMap<Arc<Kind>, Option<Box<RefCell<Lessons>>>>,
+pub struct OperationKinds {
+    known: HashMap<Arc<OperationKind>, Option<Box<RefCell<History>>>>,
     /// The polls that operations left unused at their end, for others to make.
-    savings: Cell<Savings>,
+    savings: Cell<SavedPolls>,
     /// How many there may be before those that no operation has any more are forgotten.
     most: usize,
 }
 
-impl Kinds {
+impl OperationKinds {
     /// Replaces `kind` by the equal one that other operations have.
-    pub fn share(&mut self, kind: &mut Arc<Kind>) {
+    pub fn share(&mut self, kind: &mut Arc<OperationKind>) {
         if let Some((known, _)) = self.known.get_key_value(kind) {
             *kind = Arc::clone(known);
             return;
@@ -103,29 +103,31 @@ impl Kinds {
     }
 
     /// An operation of this kind has succeeded.
-    pub fn learn(&mut self, kind: &Arc<Kind>, lesson: Lesson) {
+    pub fn add_sample(&mut self, kind: &Arc<OperationKind>, sample: HistorySample) {
         let mut kind = Arc::clone(kind);
         self.share(&mut kind);
-        if let Some(lessons) = self.known.get_mut(&kind) {
-            lessons.get_or_insert_default().get_mut().learn(lesson);
+        if let Some(history) = self.known.get_mut(&kind) {
+            history.get_or_insert_default().get_mut().add_sample(sample);
         }
     }
 
     /// What finished operations of this kind taught.
     #[must_use]
-    pub fn experience(&self, kind: &Kind) -> Experience {
-        let lessons = self.known.get(kind).and_then(Option::as_deref);
+    pub fn statistics(&self, kind: &OperationKind) -> HistoryStatistics {
+        let history = self.known.get(kind).and_then(Option::as_deref);
         // Fitted when it is asked for: a start learns from many at once, most of which others soon replace.
-        lessons.map_or(Experience::NONE, |lessons| lessons.borrow_mut().experience())
+        history.map_or(HistoryStatistics::NONE, |history| {
+            history.borrow_mut().statistics()
+        })
     }
 
     /// An operation has finished and left this many polls unused.
-    pub fn save(&mut self, polls: f32) {
+    pub fn add_saved_polls(&mut self, polls: f32) {
         self.savings.get_mut().add(polls);
     }
 
     /// Lets a decision spend polls that others left unused.
-    pub fn spend<T>(&self, decide: impl FnOnce(&mut Savings) -> T) -> T {
+    pub fn with_saved_polls<T>(&self, decide: impl FnOnce(&mut SavedPolls) -> T) -> T {
         let mut savings = self.savings.get();
         let decided = decide(&mut savings);
         self.savings.set(savings);
@@ -150,15 +152,15 @@ mod tests {
         }
     }
 
-    fn shared(kinds: &mut Kinds, operation: &Operation) -> Arc<Kind> {
-        let mut kind = Arc::new(Kind::of(operation));
+    fn shared(kinds: &mut OperationKinds, operation: &Operation) -> Arc<OperationKind> {
+        let mut kind = Arc::new(OperationKind::of(operation));
         kinds.share(&mut kind);
         kind
     }
 
     #[test]
     fn operations_that_are_alike_have_one_kind() {
-        let mut kinds = Kinds::default();
+        let mut kinds = OperationKinds::default();
         let contact = ["contact".to_owned()];
         let one = shared(&mut kinds, &operation("a", &contact));
         assert!(Arc::ptr_eq(&one, &shared(&mut kinds, &operation("a", &contact))));
@@ -173,7 +175,7 @@ mod tests {
     fn long_names_are_cut_and_still_known_again() {
         let names: Vec<String> = (0..20).map(|n| format!("{n}{}", "x".repeat(300))).collect();
         let long = operation(&"y".repeat(1000), &names);
-        let kind = Kind::of(&long);
+        let kind = OperationKind::of(&long);
         assert!(kind.is_of(&long));
         assert!(kind.integration_id.len() <= MAX_NAME);
         assert!(kind.objects.iter().map(String::len).sum::<usize>() <= MAX_OBJECTS);
@@ -182,30 +184,30 @@ mod tests {
 
     #[test]
     fn what_was_learned_outlasts_the_operations() {
-        let mut kinds = Kinds::default();
-        let lesson = Lesson {
+        let mut kinds = OperationKinds::default();
+        let sample = HistorySample {
             lasted: std::time::Duration::from_mins(5),
             records: None,
         };
         for _ in 0..3 {
-            kinds.learn(&Arc::new(Kind::of(&operation("a", &[]))), lesson);
+            kinds.add_sample(&Arc::new(OperationKind::of(&operation("a", &[]))), sample);
         }
         assert!(
             kinds
-                .experience(&Kind::of(&operation("a", &[])))
+                .statistics(&OperationKind::of(&operation("a", &[])))
                 .durations
                 .is_some()
         );
         assert_eq!(
-            kinds.experience(&Kind::of(&operation("b", &[]))),
-            Experience::NONE
+            kinds.statistics(&OperationKind::of(&operation("b", &[]))),
+            HistoryStatistics::NONE
         );
     }
 
     #[test]
     fn kinds_that_no_operation_has_are_forgotten() {
-        let mut kinds = Kinds::default();
-        let held: Vec<Arc<Kind>> = (0..50)
+        let mut kinds = OperationKinds::default();
+        let held: Vec<Arc<OperationKind>> = (0..50)
             .map(|n| shared(&mut kinds, &operation(&format!("held {n}"), &[])))
             .collect();
         for n in 0..10_000 {

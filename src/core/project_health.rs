@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, ProjectAnswer};
 use super::event::{ApiData, Event, EventType};
-use super::schedule::Pace;
+use super::schedule::ScheduleSettings;
 
 /// How often the API may be asked whether a project exists.
 const ASK_AGAIN: Duration = Duration::from_mins(1);
@@ -24,11 +24,11 @@ pub struct Moment {
 
 /// What surrounds an answer.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub struct ProjectContext<'a> {
     /// The project's name.
     pub name: &'a str,
     /// The backoff that probes and pauses follow.
-    pub pace: &'a Pace,
+    pub pace: &'a ScheduleSettings,
     /// How long nothing may succeed before the API is told unreachable.
     pub unreachable_after: Duration,
     /// No pause is longer than this.
@@ -41,7 +41,7 @@ pub struct Context<'a> {
 
 /// What is remembered of a project. What is skipped in writing is learned anew after a restart.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Project {
+pub struct ProjectHealth {
     /// Since when it has been told unreachable.
     unreachable: Option<Timestamp>,
     /// Since when its credentials have been told rejected.
@@ -73,7 +73,7 @@ pub struct Project {
 
 /// What holds the project's polls back.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Hold {
+pub struct Restriction {
     /// Nobody polls before this (steady time).
     pub paused_until: Option<Duration>,
     /// One poll at a time goes out, to learn whether the credentials are good.
@@ -92,7 +92,7 @@ pub struct Probing {
 /// Whom an answer concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Concerns {
+pub enum AnswerScope {
     /// The watch that was polled.
     Watch,
     /// The whole project: the watch polls again when the project lets it.
@@ -101,7 +101,7 @@ pub enum Concerns {
     Unclear,
 }
 
-impl Project {
+impl ProjectHealth {
     /// A project whose stored state was lost, as its events show it: since when it is unreachable, and since when its
     /// credentials are rejected.
     #[must_use]
@@ -121,13 +121,13 @@ impl Project {
         answer: &Answer,
         probe: bool,
         refused_before: bool,
-        cx: &Context<'_>,
-    ) -> (Concerns, Vec<Event>) {
+        cx: &ProjectContext<'_>,
+    ) -> (AnswerScope, Vec<Event>) {
         let mut events = Vec::new();
         let concerns = match answer {
             Answer::Operation(_) => {
                 self.succeed(probe, cx, &mut events);
-                Concerns::Watch
+                AnswerScope::Watch
             }
             Answer::NotFound(_) | Answer::Refused(_) => {
                 if self.doubted_by.is_some() {
@@ -136,11 +136,11 @@ impl Project {
                 } else {
                     self.accept(probe, cx, &mut events);
                 }
-                Concerns::Watch
+                AnswerScope::Watch
             }
             Answer::Unauthorized(reason) => {
                 self.reject(probe, reason, cx, &mut events);
-                Concerns::Project
+                AnswerScope::Project
             }
             Answer::Forbidden(reason) => {
                 self.forbid(operation, probe, refused_before, reason, cx, &mut events)
@@ -152,7 +152,7 @@ impl Project {
                 if cx.now.steady.saturating_sub(since.steady) >= cx.max_retry_after {
                     self.tell_unreachable(since.wall, reason, cx, &mut events);
                 }
-                Concerns::Project
+                AnswerScope::Project
             }
             Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                 self.put_off_probe(probe, cx);
@@ -160,19 +160,19 @@ impl Project {
                 if cx.now.steady.saturating_sub(since.steady) >= cx.unreachable_after {
                     self.tell_unreachable(since.wall, &failure.reason, cx, &mut events);
                 }
-                Concerns::Watch
+                AnswerScope::Watch
             }
         };
         (concerns, events)
     }
 
     /// The API is asked whether the project exists.
-    pub fn ask(&mut self, now: Moment) {
+    pub fn record_existence_check(&mut self, now: Moment) {
         self.asked = Some(now.steady);
     }
 
     /// Takes in what the API says of the project itself.
-    pub fn observe_project(&mut self, answer: &ProjectAnswer, cx: &Context<'_>) -> Vec<Event> {
+    pub fn observe_project(&mut self, answer: &ProjectAnswer, cx: &ProjectContext<'_>) -> Vec<Event> {
         let mut events = Vec::new();
         match answer {
             ProjectAnswer::Exists => self.proven = Some(cx.now.steady),
@@ -189,13 +189,13 @@ impl Project {
     }
 
     /// Takes in that a request other than a poll was throttled.
-    pub fn throttle(&mut self, wait: Option<Duration>, cx: &Context<'_>) {
+    pub fn throttle(&mut self, wait: Option<Duration>, cx: &ProjectContext<'_>) {
         self.throttled.get_or_insert(cx.now);
         self.pause(wait, cx);
     }
 
     /// Takes in that the API refuses all of several operations repeatedly: the project or its settings are wrong.
-    pub fn refuse_all(&mut self, cx: &Context<'_>) -> Vec<Event> {
+    pub fn observe_all_refused(&mut self, cx: &ProjectContext<'_>) -> Vec<Event> {
         let mut events = Vec::new();
         let reason = format!("the API refuses all {} watched operations repeatedly", cx.watches);
         self.tell_unreachable(cx.now.wall, &reason, cx, &mut events);
@@ -203,7 +203,7 @@ impl Project {
     }
 
     /// Takes in that no operation of the project is polled any more: with them the cause of an outage has gone.
-    pub fn lose_watches(&mut self, cx: &Context<'_>) -> Vec<Event> {
+    pub fn observe_no_watches(&mut self, cx: &ProjectContext<'_>) -> Vec<Event> {
         self.failing = None;
         self.throttled = None;
         let since = self.unreachable.take();
@@ -220,7 +220,7 @@ impl Project {
 
     /// What `next` came from could not be recorded, so that it is found again. Whether the API answered, what that
     /// proved, and the pause that it asked for are true all the same.
-    pub fn keep_reach(&mut self, next: &Self) {
+    pub fn keep_reachability(&mut self, next: &Self) {
         self.failing = next.failing;
         self.answered = next.answered;
         self.proven = next.proven;
@@ -236,20 +236,20 @@ impl Project {
 
     /// How long ago the API last proved that the project exists.
     #[must_use]
-    pub fn proven_ago(&self, now: Moment) -> Option<Duration> {
+    pub fn time_since_proof(&self, now: Moment) -> Option<Duration> {
         self.proven.map(|at| now.steady.saturating_sub(at))
     }
 
     /// Whether the API may be asked now whether the project exists: at most once a minute.
     #[must_use]
-    pub fn may_ask(&self, now: Moment) -> bool {
+    pub fn may_check_existence(&self, now: Moment) -> bool {
         self.asked
             .is_none_or(|at| now.steady.saturating_sub(at) >= ASK_AGAIN)
     }
 
     /// For how long polls have failed without one success; zero when the last was one.
     #[must_use]
-    pub fn failing_for(&self, now: Moment) -> Duration {
+    pub fn failing_time(&self, now: Moment) -> Duration {
         self.failing
             .map_or(Duration::ZERO, |since| now.steady.saturating_sub(since.steady))
     }
@@ -292,24 +292,24 @@ impl Project {
 
     /// How long ago a watch was answered with an operation.
     #[must_use]
-    pub fn answered_ago(&self, now: Moment) -> Option<Duration> {
+    pub fn time_since_answer(&self, now: Moment) -> Option<Duration> {
         self.answered.map(|at| now.steady.saturating_sub(at))
     }
 
     /// What holds its polls back.
     #[must_use]
-    pub fn hold(&self) -> Hold {
+    pub fn restriction(&self) -> Restriction {
         let probing = (self.rejected.is_some() || self.doubted_by.is_some()).then(|| Probing {
             not_before: self.next_probe,
             doubted_by: self.doubted_by.clone(),
         });
-        Hold {
+        Restriction {
             paused_until: self.paused_until,
             probing,
         }
     }
 
-    fn succeed(&mut self, probe: bool, cx: &Context<'_>, events: &mut Vec<Event>) {
+    fn succeed(&mut self, probe: bool, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
         self.proven = Some(cx.now.steady);
         self.failing = None;
         self.throttles = 0;
@@ -322,7 +322,7 @@ impl Project {
     }
 
     /// The API let a request pass: the credentials are good.
-    fn accept(&mut self, probe: bool, cx: &Context<'_>, events: &mut Vec<Event>) {
+    fn accept(&mut self, probe: bool, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
         self.doubted_by = None;
         // An answer to a request from before the rejection says nothing of the credentials now.
         if probe && let Some(since) = self.rejected.take() {
@@ -336,7 +336,7 @@ impl Project {
         }
     }
 
-    fn reject(&mut self, probe: bool, reason: &str, cx: &Context<'_>, events: &mut Vec<Event>) {
+    fn reject(&mut self, probe: bool, reason: &str, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
         self.doubted_by = None;
         if self.rejected.is_none() {
             self.rejected = Some(cx.now.wall);
@@ -354,33 +354,33 @@ impl Project {
         probe: bool,
         refused_before: bool,
         reason: &str,
-        cx: &Context<'_>,
+        cx: &ProjectContext<'_>,
         events: &mut Vec<Event>,
-    ) -> Concerns {
+    ) -> AnswerScope {
         let doubted = self.doubted_by.as_deref();
         if self.rejected.is_some() || cx.watches <= 1 || doubted.is_some_and(|by| by != operation) {
             self.reject(probe, reason, cx, events);
-            Concerns::Project
+            AnswerScope::Project
         } else if refused_before {
-            Concerns::Watch
+            AnswerScope::Watch
         } else {
             if doubted.is_none() {
                 self.doubted_by = Some(Arc::from(operation));
                 self.probes = 0;
                 self.next_probe = cx.now.steady;
             }
-            Concerns::Unclear
+            AnswerScope::Unclear
         }
     }
 
-    fn put_off_probe(&mut self, probe: bool, cx: &Context<'_>) {
+    fn put_off_probe(&mut self, probe: bool, cx: &ProjectContext<'_>) {
         if probe {
             self.probes = self.probes.saturating_add(1);
             self.next_probe = cx.now.steady.saturating_add(cx.pace.after_attempts(self.probes));
         }
     }
 
-    fn pause(&mut self, wait: Option<Duration>, cx: &Context<'_>) {
+    fn pause(&mut self, wait: Option<Duration>, cx: &ProjectContext<'_>) {
         if self.unreachable.is_none() {
             // It is an answer: whatever failed before, the API is there.
             self.failing = None;
@@ -404,7 +404,7 @@ impl Project {
         &mut self,
         since: Timestamp,
         reason: &str,
-        cx: &Context<'_>,
+        cx: &ProjectContext<'_>,
         events: &mut Vec<Event>,
     ) {
         if self.unreachable.is_none() {
@@ -414,7 +414,7 @@ impl Project {
     }
 }
 
-fn api(event_type: EventType, since: Timestamp, reason: &str, cx: &Context<'_>) -> Event {
+fn api(event_type: EventType, since: Timestamp, reason: &str, cx: &ProjectContext<'_>) -> Event {
     let data = ApiData {
         project: cx.name.to_owned(),
         since,
@@ -430,8 +430,8 @@ mod tests {
     use crate::core::operation::{Operation, Status};
 
     struct Bench {
-        project: Project,
-        pace: Pace,
+        project: ProjectHealth,
+        pace: ScheduleSettings,
         watches: usize,
         now: Moment,
     }
@@ -439,8 +439,8 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             Self {
-                project: Project::default(),
-                pace: Pace::DEFAULT,
+                project: ProjectHealth::default(),
+                pace: ScheduleSettings::DEFAULT,
                 watches: 3,
                 now: Moment {
                     wall: "2026-11-23T12:00:00Z".parse().unwrap(),
@@ -449,8 +449,8 @@ mod tests {
             }
         }
 
-        fn context(&self) -> Context<'_> {
-            Context {
+        fn context(&self) -> ProjectContext<'_> {
+            ProjectContext {
                 name: "p",
                 pace: &self.pace,
                 unreachable_after: Duration::from_mins(5),
@@ -466,7 +466,12 @@ mod tests {
             self.now.wall = self.now.wall.checked_add(elapsed).unwrap();
         }
 
-        fn meet(&mut self, operation: &str, answer: &Answer, probe: bool) -> (Concerns, Vec<&'static str>) {
+        fn meet(
+            &mut self,
+            operation: &str,
+            answer: &Answer,
+            probe: bool,
+        ) -> (AnswerScope, Vec<&'static str>) {
             let mut project = self.project.clone();
             let (concerns, events) = project.observe(operation, answer, probe, false, &self.context());
             self.project = project;
@@ -477,13 +482,13 @@ mod tests {
         }
 
         fn probe_in(&self) -> Option<u64> {
-            let probing = self.project.hold().probing?;
+            let probing = self.project.restriction().probing?;
             Some(probing.not_before.saturating_sub(self.now.steady).as_secs())
         }
 
         fn paused_for(&self) -> Option<u64> {
             self.project
-                .hold()
+                .restriction()
                 .paused_until
                 .map(|until| until.saturating_sub(self.now.steady).as_secs())
         }
@@ -522,7 +527,7 @@ mod tests {
         let mut bench = Bench::new();
         assert_eq!(
             bench.meet("a", &failed(), false),
-            (Concerns::Watch, NOTHING.to_vec())
+            (AnswerScope::Watch, NOTHING.to_vec())
         );
         bench.pass(299);
         assert_eq!(bench.meet("b", &failed(), false).1, NOTHING);
@@ -552,11 +557,11 @@ mod tests {
         let mut bench = Bench::new();
         assert_eq!(
             bench.meet("a", &unauthorized(), false),
-            (Concerns::Project, vec!["api.credentials_rejected"])
+            (AnswerScope::Project, vec!["api.credentials_rejected"])
         );
         assert_eq!(
             bench.meet("b", &unauthorized(), false),
-            (Concerns::Project, NOTHING.to_vec())
+            (AnswerScope::Project, NOTHING.to_vec())
         );
         assert_eq!(bench.probe_in(), Some(2));
         bench.pass(2);
@@ -584,10 +589,10 @@ mod tests {
         let mut bench = Bench::new();
         assert_eq!(
             bench.meet("a", &forbidden(), false),
-            (Concerns::Unclear, NOTHING.to_vec())
+            (AnswerScope::Unclear, NOTHING.to_vec())
         );
         assert_eq!(
-            bench.project.hold().probing.unwrap().doubted_by.as_deref(),
+            bench.project.restriction().probing.unwrap().doubted_by.as_deref(),
             Some("a")
         );
         assert_eq!(bench.probe_in(), Some(0));
@@ -595,7 +600,7 @@ mod tests {
         assert_eq!(bench.probe_in(), Some(2), "a failed probe is no answer");
         assert_eq!(
             bench.meet("b", &found(), true),
-            (Concerns::Watch, NOTHING.to_vec())
+            (AnswerScope::Watch, NOTHING.to_vec())
         );
         assert_eq!(bench.probe_in(), None);
     }
@@ -606,7 +611,7 @@ mod tests {
         let _ = bench.meet("a", &forbidden(), false);
         assert_eq!(
             bench.meet("b", &forbidden(), true),
-            (Concerns::Project, vec!["api.credentials_rejected"])
+            (AnswerScope::Project, vec!["api.credentials_rejected"])
         );
         assert_eq!(bench.meet("b", &found(), true).1, ["api.credentials_accepted"]);
 
@@ -614,7 +619,7 @@ mod tests {
         bench.watches = 1;
         assert_eq!(
             bench.meet("a", &forbidden(), false),
-            (Concerns::Project, vec!["api.credentials_rejected"])
+            (AnswerScope::Project, vec!["api.credentials_rejected"])
         );
     }
 
@@ -624,7 +629,7 @@ mod tests {
         let mut project = bench.project.clone();
         let (concerns, _) = project.observe("a", &forbidden(), false, true, &bench.context());
         bench.project = project;
-        assert_eq!((concerns, bench.probe_in()), (Concerns::Watch, None));
+        assert_eq!((concerns, bench.probe_in()), (AnswerScope::Watch, None));
     }
 
     #[test]
@@ -632,7 +637,7 @@ mod tests {
         let mut bench = Bench::new();
         assert_eq!(
             bench.meet("a", &throttled(Some(30)), false),
-            (Concerns::Project, NOTHING.to_vec())
+            (AnswerScope::Project, NOTHING.to_vec())
         );
         assert_eq!(bench.paused_for(), Some(30));
         let _ = bench.meet("b", &throttled(Some(10)), false);
@@ -659,7 +664,7 @@ mod tests {
         bench.pass(299);
         let mut unrecorded = bench.project.clone();
         let _ = unrecorded.observe("a", &found(), false, false, &bench.context());
-        bench.project.keep_reach(&unrecorded);
+        bench.project.keep_reachability(&unrecorded);
         bench.pass(1);
         assert_eq!(bench.meet("a", &failed(), false).1, NOTHING);
     }
@@ -672,7 +677,7 @@ mod tests {
         let mut unrecorded = bench.project.clone();
         let (_, events) = unrecorded.observe("a", &throttled(Some(120)), false, false, &bench.context());
         assert_eq!(events.len(), 1);
-        bench.project.keep_reach(&unrecorded);
+        bench.project.keep_reachability(&unrecorded);
         assert_eq!(bench.paused_for(), Some(120));
         bench.pass(120);
         assert_eq!(
@@ -733,32 +738,35 @@ mod tests {
         bench.pass(300);
         assert_eq!(bench.meet("a", &failed(), false).1, ["api.unreachable"]);
         let mut project = bench.project.clone();
-        let events = project.lose_watches(&bench.context());
+        let events = project.observe_no_watches(&bench.context());
         assert_eq!(events[0].event_type, EventType::ApiReachable);
-        assert!(project.lose_watches(&bench.context()).is_empty());
+        assert!(project.observe_no_watches(&bench.context()).is_empty());
     }
 
     #[test]
     fn a_project_that_the_api_does_not_know_is_reported_once_until_it_answers() {
         let mut bench = Bench::new();
         let mut project = bench.project.clone();
-        assert!(project.may_ask(bench.now));
-        project.ask(bench.now);
-        assert!(!project.may_ask(bench.now));
+        assert!(project.may_check_existence(bench.now));
+        project.record_existence_check(bench.now);
+        assert!(!project.may_check_existence(bench.now));
         let missing = ProjectAnswer::Missing("404 Not Found".into());
         assert_eq!(project.observe_project(&missing, &bench.context()).len(), 1);
         assert_eq!(project.observe_project(&missing, &bench.context()).len(), 0);
-        assert_eq!(project.proven_ago(bench.now), None);
+        assert_eq!(project.time_since_proof(bench.now), None);
         bench.project = project;
         assert_eq!(bench.meet("a", &found(), false).1, ["api.reachable"]);
-        assert_eq!(bench.project.proven_ago(bench.now), Some(Duration::ZERO));
+        assert_eq!(bench.project.time_since_proof(bench.now), Some(Duration::ZERO));
         bench.pass(60);
-        assert!(bench.project.may_ask(bench.now));
+        assert!(bench.project.may_check_existence(bench.now));
         let _ = bench
             .project
             .clone()
             .observe_project(&ProjectAnswer::Exists, &bench.context());
-        assert_eq!(bench.project.proven_ago(bench.now), Some(Duration::from_mins(1)));
+        assert_eq!(
+            bench.project.time_since_proof(bench.now),
+            Some(Duration::from_mins(1))
+        );
     }
 
     #[test]

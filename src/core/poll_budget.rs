@@ -14,8 +14,8 @@ const MOST_UNUSED: f32 = 1e6;
 /// No more of plain backoff's growing sleeps are counted within one sleep, whatever the settings say.
 const MOST_STEPS: u32 = 200;
 
-/// Plain backoff beside which the polls of one watch are counted.
-pub trait Plain {
+/// PlainBackoff backoff beside which the polls of one watch are counted.
+pub trait PlainBackoff {
     /// How many seconds it sleeps on average before its next poll.
     fn sleep(&self) -> f64;
     /// It has made that poll. Says whether the sleeps after it stay as long.
@@ -25,7 +25,7 @@ pub trait Plain {
 /// One watch's polls, compared with those of plain backoff up to now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Budget {
+pub struct PollBudget {
     /// Polls not made that plain backoff would have made; below 0 only once a sleep was cut short.
     unused: f32,
     /// Seconds since plain backoff's last poll.
@@ -34,7 +34,7 @@ pub struct Budget {
     slept: f32,
 }
 
-impl Budget {
+impl PollBudget {
     /// The polls that were not made up to the last poll.
     #[must_use]
     pub fn unused(&self) -> f32 {
@@ -47,7 +47,7 @@ impl Budget {
     }
 
     /// The sleep before this poll has ended: counts what plain backoff did in it.
-    pub fn settle(&mut self, plain: &mut impl Plain) {
+    pub fn settle(&mut self, plain: &mut impl PlainBackoff) {
         let slept = f64::from(std::mem::take(&mut self.slept));
         if slept > 0.0 {
             let (polls, since) = polls_within(f64::from(self.since) + slept, plain);
@@ -64,14 +64,14 @@ impl Budget {
 
     /// How many polls a sleep of so many seconds costs beyond what there is.
     #[must_use]
-    pub fn lacks(&self, seconds: f64, plain: &(impl Plain + Clone)) -> f32 {
+    pub fn lacks(&self, seconds: f64, plain: &(impl PlainBackoff + Clone)) -> f32 {
         let (polls, _) = polls_within(f64::from(self.since) + seconds, &mut plain.clone());
         (1.0 - WORTH * polls - f64::from(self.unused)).max(0.0) as f32
     }
 
     /// The sleep until plain backoff polls, which every watch can pay for.
     #[must_use]
-    pub fn until_plain(&self, plain: &impl Plain) -> f64 {
+    pub fn until_plain(&self, plain: &impl PlainBackoff) -> f64 {
         (plain.sleep() - f64::from(self.since)).max(0.0)
     }
 
@@ -83,7 +83,7 @@ impl Budget {
 }
 
 /// The polls of plain backoff within so many seconds of its last one, and the seconds since the last of these.
-fn polls_within(mut seconds: f64, plain: &mut impl Plain) -> (f64, f64) {
+fn polls_within(mut seconds: f64, plain: &mut impl PlainBackoff) -> (f64, f64) {
     let mut polls = 0.0;
     for _ in 0..MOST_STEPS {
         let sleep = plain.sleep();
@@ -103,9 +103,9 @@ fn polls_within(mut seconds: f64, plain: &mut impl Plain) -> (f64, f64) {
 
 /// Polls that operations have left unused at their end, for others to make.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Savings(f32);
+pub struct SavedPolls(f32);
 
-impl Savings {
+impl SavedPolls {
     /// How many there are.
     #[must_use]
     pub fn polls(&self) -> f32 {
@@ -136,7 +136,7 @@ mod tests {
     #[derive(Clone)]
     struct Doubling(f64);
 
-    impl Plain for Doubling {
+    impl PlainBackoff for Doubling {
         fn sleep(&self) -> f64 {
             self.0
         }
@@ -149,8 +149,8 @@ mod tests {
 
     #[test]
     fn a_long_sleep_earns_the_polls_that_plain_backoff_makes_in_it() {
-        let (mut budget, mut plain) = (Budget::default(), Doubling(1.0));
-        // Plain backoff polls after 1, 3, 7, 15 and 23 seconds.
+        let (mut budget, mut plain) = (PollBudget::default(), Doubling(1.0));
+        // PlainBackoff backoff polls after 1, 3, 7, 15 and 23 seconds.
         assert_eq!(budget.lacks(25.0, &plain), 0.0);
         budget.spend(25.0, 0.0);
         assert_eq!(budget.unused(), 0.0, "nothing is earned before the next poll");
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_sleep_that_was_cut_short_earns_no_more_than_it_lasted() {
-        let (mut budget, mut plain) = (Budget::default(), Doubling(1.0));
+        let (mut budget, mut plain) = (PollBudget::default(), Doubling(1.0));
         budget.spend(25.0, 0.0);
         budget.pass(Duration::from_millis(500));
         budget.settle(&mut plain);
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn savings_give_what_they_have_and_no_more() {
-        let mut savings = Savings::default();
+        let mut savings = SavedPolls::default();
         assert!(!savings.take(0.5));
         savings.add(1.0);
         savings.add(-5.0);
@@ -186,6 +186,9 @@ mod tests {
 
     #[test]
     fn a_watch_that_was_stored_without_a_budget_starts_with_none() {
-        assert_eq!(serde_json::from_str::<Budget>("{}").unwrap(), Budget::default());
+        assert_eq!(
+            serde_json::from_str::<PollBudget>("{}").unwrap(),
+            PollBudget::default()
+        );
     }
 }

@@ -13,7 +13,7 @@ use super::text;
 /// Members that are absent, null or not what the contract says are left empty: a log is read to explain a
 /// failure, and half a line explains more than none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
+pub struct OperationLogLine {
     /// When the line was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
@@ -22,12 +22,12 @@ pub struct LogLine {
     pub severity: String,
     /// What it says.
     #[serde(default)]
-    pub message: LogMessage,
+    pub message: OperationLogMessage,
 }
 
 /// What a line of a log says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogMessage {
+pub struct OperationLogMessage {
     /// The message for people.
     #[serde(default)]
     pub msg: String,
@@ -42,7 +42,7 @@ pub struct LogMessage {
     pub details: BTreeMap<String, String>,
 }
 
-impl LogLine {
+impl OperationLogLine {
     /// The lines of a log, in their order. Those that say nothing are left out.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl LogLine {
             timestamp: _,
             severity,
             message:
-                LogMessage {
+                OperationLogMessage {
                     msg,
                     error,
                     operation_id,
@@ -147,7 +147,7 @@ impl LogLine {
 
 /// Which lines of a log are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum LogSelection {
     /// All of them.
     All,
     /// Errors and warnings.
@@ -157,14 +157,14 @@ pub enum Wanted {
 /// The last `max` errors and warnings of `lines`, oldest first. Lines without a time keep their place
 /// before those that have one.
 #[must_use]
-pub fn last_warnings(mut lines: Vec<LogLine>, max: usize) -> Vec<LogLine> {
-    lines.retain(LogLine::is_warning_or_worse);
+pub fn last_warnings(mut lines: Vec<OperationLogLine>, max: usize) -> Vec<OperationLogLine> {
+    lines.retain(OperationLogLine::is_warning_or_worse);
     last_lines(lines, max)
 }
 
 /// As [`last_warnings`], of every severity.
 #[must_use]
-pub fn last_lines(mut lines: Vec<LogLine>, max: usize) -> Vec<LogLine> {
+pub fn last_lines(mut lines: Vec<OperationLogLine>, max: usize) -> Vec<OperationLogLine> {
     lines.sort_by_key(|line| line.timestamp);
     lines.split_off(lines.len().saturating_sub(max))
 }
@@ -185,8 +185,8 @@ mod tests {
 
     use super::*;
 
-    fn parse(line: &Value) -> Option<LogLine> {
-        LogLine::parse_all(&format!("[{line}]")).unwrap().pop()
+    fn parse(line: &Value) -> Option<OperationLogLine> {
+        OperationLogLine::parse_all(&format!("[{line}]")).unwrap().pop()
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(plain.map(|line| line.message.msg).as_deref(), Some("hello"));
         let bare = parse(&json!({"message": {"error": "boom", "details": "none"}})).unwrap();
         assert_eq!(bare.message.error.as_deref(), Some("boom"));
-        let half = LogLine::parse_all(
+        let half = OperationLogLine::parse_all(
             r#"[{"severity":"\ud800","message":{"msg":"x","error":"\ud800","details":{"a":1e999,"b":"\ud800"}}}]"#,
         );
         let half = half.unwrap().pop().unwrap();
@@ -244,12 +244,12 @@ mod tests {
 
     #[test]
     fn the_last_warnings_come_in_order_of_time() {
-        let line = |second: i64, severity: &str| LogLine {
+        let line = |second: i64, severity: &str| OperationLogLine {
             timestamp: Timestamp::from_second(second).ok(),
             severity: severity.to_owned(),
-            message: LogMessage {
+            message: OperationLogMessage {
                 msg: second.to_string(),
-                ..LogMessage::default()
+                ..OperationLogMessage::default()
             },
         };
         let lines = vec![
@@ -270,21 +270,21 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_and_a_short_one_is_not() {
-        let line = LogLine {
+        let line = OperationLogLine {
             timestamp: Timestamp::from_second(1).ok(),
             severity: "ERROR".into(),
-            message: LogMessage {
+            message: OperationLogMessage {
                 msg: "\u{1}".repeat(5000),
                 error: Some("e".repeat(5000)),
-                ..LogMessage::default()
+                ..OperationLogMessage::default()
             },
         };
         let cut = line.bounded(1024);
         assert!(serde_json::to_string(&cut).unwrap().len() <= 1024);
         assert!(cut.message.msg.ends_with(text::CUT_MARK));
-        let short = LogLine {
+        let short = OperationLogLine {
             severity: "WARN".into(),
-            ..LogLine::default()
+            ..OperationLogLine::default()
         };
         assert_eq!(short.clone().bounded(1024), short);
     }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::event::MAX_RESULT;
-use super::super::kind::Kind;
 use super::super::operation::{Operation, Status};
+use super::super::operation_kind::OperationKind;
 use super::super::text;
 
 /// The most bytes of an ID or a status that are kept.
@@ -15,9 +15,9 @@ const MAX_NAME: usize = 256;
 
 /// Bounded copies: the API's answer may have a mebibyte.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct OperationDetails {
     #[serde(flatten)]
-    pub kind: Arc<Kind>,
+    pub kind: Arc<OperationKind>,
     /// Empty if it is not known.
     pub installation_id: Box<str>,
     pub status: Status,
@@ -25,11 +25,11 @@ pub struct Facts {
     pub result: Option<Box<str>>,
 }
 
-impl Facts {
+impl OperationDetails {
     /// What `operation` says.
     pub fn of(operation: &Operation) -> Self {
         Self {
-            kind: Arc::new(Kind::of(operation)),
+            kind: Arc::new(OperationKind::of(operation)),
             installation_id: text::cut(operation.installation_id.as_deref().unwrap_or_default(), MAX_NAME)
                 .into(),
             status: match &operation.status {
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn each_change_is_noticed_and_nothing_else() {
-        let facts = Facts::of(&operation());
+        let facts = OperationDetails::of(&operation());
         assert!(facts.are_of(&operation()));
         let changes: [fn(&mut Operation); 8] = [
             |operation| operation.project_id = None,
@@ -92,16 +92,16 @@ mod tests {
             let mut operation = operation();
             change(&mut operation);
             assert!(!facts.are_of(&operation), "{operation:?}");
-            let facts = Facts::of(&operation);
+            let facts = OperationDetails::of(&operation);
             assert!(facts.are_of(&operation), "{operation:?}");
         }
     }
 
     #[test]
     fn they_are_stored_as_one_flat_object() {
-        let facts = Facts::of(&operation());
+        let facts = OperationDetails::of(&operation());
         let stored = r#"{"project_id":"p","integration_id":"g","objects":["contact"],"installation_id":"i","status":"in_progress","create_time":"2026-11-23T11:48:35Z","result":"r"}"#;
         assert_eq!(serde_json::to_string(&facts).unwrap(), stored);
-        assert_eq!(serde_json::from_str::<Facts>(stored).unwrap(), facts);
+        assert_eq!(serde_json::from_str::<OperationDetails>(stored).unwrap(), facts);
     }
 }

@@ -1,7 +1,7 @@
 //! How long operations of one kind last, from those that have ended: as many groups as they form, and one more for what none of
 //! them foretold.
 
-use super::student::Student;
+use super::t_distribution::TDistribution;
 
 /// The last so many are remembered.
 pub const MEMORY: usize = 31;
@@ -21,14 +21,14 @@ const GUESS: (f64, f64) = (0.15, 1.5);
 /// Where the logarithms of durations lie: about each of those seen, as far apart as predicts each of them best from the
 /// others.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Lifetimes {
+pub struct DurationDistribution {
     seen: [f32; MEMORY],
     count: usize,
     width: f64,
     middle: f64,
 }
 
-impl Lifetimes {
+impl DurationDistribution {
     /// What these logarithms of seconds foretell. `None` of too few.
     #[must_use]
     pub fn learned(samples: impl Iterator<Item = f32>) -> Option<Self> {
@@ -89,15 +89,15 @@ impl Lifetimes {
         self.seen[..self.count].iter().copied().map(f64::from)
     }
 
-    fn about(&self, centre: f64) -> Student {
-        Student {
+    fn about(&self, centre: f64) -> TDistribution {
+        TDistribution {
             centre,
             width: self.width,
         }
     }
 
-    fn unlike(&self) -> Student {
-        Student {
+    fn unlike(&self) -> TDistribution {
+        TDistribution {
             centre: self.middle,
             width: UNLIKE_WIDTH,
         }
@@ -108,18 +108,18 @@ impl Lifetimes {
 mod tests {
     use super::*;
 
-    fn learned(seconds: impl Iterator<Item = f32>) -> Lifetimes {
-        Lifetimes::learned(seconds.map(f32::ln)).unwrap()
+    fn learned(seconds: impl Iterator<Item = f32>) -> DurationDistribution {
+        DurationDistribution::learned(seconds.map(f32::ln)).unwrap()
     }
 
     /// Which part ends between these seconds, of those that last longer than the first.
-    fn ends_between(lifetimes: &Lifetimes, from: f64, to: f64) -> f64 {
+    fn ends_between(lifetimes: &DurationDistribution, from: f64, to: f64) -> f64 {
         1.0 - lifetimes.beyond(to.ln()) / lifetimes.beyond(from.ln())
     }
 
     #[test]
     fn alike_durations_foretell_a_narrow_end_and_wide_ones_hardly_any() {
-        assert_eq!(Lifetimes::learned([1.0, 2.0].into_iter()), None);
+        assert_eq!(DurationDistribution::learned([1.0, 2.0].into_iter()), None);
         let alike = learned((0..20).map(|n| 600.0 + n as f32));
         assert!(ends_between(&alike, 590.0, 640.0) > 0.85);
         assert!(ends_between(&alike, 200.0, 300.0) < 0.02);
