@@ -137,10 +137,10 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> Arc<Self> {
-        let plan = Scenario::new(seed);
-        let knobs = vec![(Duration::ZERO, plan.knobs.clone())];
+        let scenario = Scenario::new(seed);
+        let knobs = vec![(Duration::ZERO, scenario.knobs.clone())];
         Arc::new(Self {
-            plan,
+            scenario,
             state: Mutex::new(State {
                 random: Random::new(seed ^ 0x5eed),
                 base: Duration::ZERO,
@@ -813,7 +813,7 @@ impl State {
         Ok(())
     }
 
-    fn commit(&mut self, plan: &Scenario, event: &StoredEvent, asked: Duration) -> Result<(), String> {
+    fn commit(&mut self, scenario: &Scenario, event: &StoredEvent, asked: Duration) -> Result<(), String> {
         self.note(format!("event {} {} {}", event.id, event.event_type, event.body));
         let body: Value = serde_json::from_str(&event.body).map_err(|error| error.to_string())?;
         let data = &body["data"];
@@ -822,7 +822,7 @@ impl State {
         let number = self.committed.len();
         let wanted = std::array::from_fn(|index| {
             self.configured[index]
-                && match plan.events[index] {
+                && match scenario.events[index] {
                     EventsOf::All => true,
                     EventsOf::Default => event.event_type != EventType::Progress,
                     EventsOf::Endings => event.event_type.is_ending(),
