@@ -22,7 +22,9 @@ use backfill_watch::core::event::{Event, EventType};
 use backfill_watch::core::watch::Watch;
 use backfill_watch::core::watch_list::WatchKey;
 use backfill_watch::random::RandomSource;
-use backfill_watch::report::webhook::{DeliveryStats, Endpoint, EndpointSettings, Sender, TimeLimits};
+use backfill_watch::report::webhook::{
+    DeliveryStats, EndpointSettings, TimeLimits, WebhookEndpoint, WebhookSender,
+};
 use backfill_watch::simulator::{
     Callback, Receiver, ReceiverConfig, SimulatedOperation, Simulator, SimulatorConfig,
 };
@@ -116,7 +118,7 @@ async fn wait_for(receiver: &Receiver, count: usize) {
     tokio::time::timeout(PATIENCE, received).await.unwrap();
 }
 
-fn run_endpoint(store: Store, receiver: &Receiver) -> Endpoint {
+fn run_endpoint(store: Store, receiver: &Receiver) -> WebhookEndpoint {
     let settings = EndpointSettings {
         url: receiver.url().parse().unwrap(),
         secrets: vec![SecretSlice::from(KEY.to_vec())],
@@ -125,10 +127,10 @@ fn run_endpoint(store: Store, receiver: &Receiver) -> Endpoint {
     };
     // Settings that nobody can change any more stay as they are.
     let (_, settings) = watch::channel(settings);
-    Endpoint {
+    WebhookEndpoint {
         name: "bench".into(),
         store,
-        sender: Arc::new(Sender::new(TimeLimits::default()).unwrap()),
+        sender: Arc::new(WebhookSender::new(TimeLimits::default()).unwrap()),
         random: RandomSource::new(),
         settings,
         stats: Arc::<DeliveryStats>::default(),

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use backfill_watch::core::answer::Answer;
 use backfill_watch::core::operation_kind::OperationKinds;
 use backfill_watch::core::schedule::ScheduleSettings;
-use backfill_watch::core::watch::{WatchContext, NextStep, WatchSettings, Watch};
+use backfill_watch::core::watch::{NextStep, Watch, WatchContext, WatchSettings};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
 use backfill_watch::simulator::{CountCurve, SeededRandom, SimulatedEstimate, SimulatedOperation};
 use jiff::Timestamp;
@@ -288,7 +288,12 @@ fn every_five_seconds() -> ScheduleSettings {
     }
 }
 
-fn replay(corpus: &[Backfill], pace: &ScheduleSettings, listed_within: f64, seed: u64) -> anyhow::Result<Vec<Outcome>> {
+fn replay(
+    corpus: &[Backfill],
+    pace: &ScheduleSettings,
+    listed_within: f64,
+    seed: u64,
+) -> anyhow::Result<Vec<Outcome>> {
     let mut kinds = OperationKinds::default();
     corpus
         .iter()

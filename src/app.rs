@@ -1,11 +1,11 @@
 //! The composition root: builds the parts of the daemon, starts them, and stops them in order.
 
 mod daemon;
-mod pages;
+mod http_server;
 mod poll_thread;
 mod reload;
+mod retention;
 mod signals;
-mod upkeep;
 mod webhooks;
 
 use std::path::{Path, PathBuf};
@@ -28,28 +28,28 @@ use crate::config::{
 use crate::core::gate::Limits;
 use crate::core::phase::Phase;
 use crate::error::chain;
-use crate::http::Orders;
+use crate::http::ControlSender;
 use crate::open_files;
 use crate::random::RandomSource;
 use crate::report::attention::AttentionList;
+use crate::report::event_log_line::log_event;
 use crate::report::log::LogHandle;
-use crate::report::tell::tell;
-use crate::report::webhook::{Sender, TimeLimits};
+use crate::report::webhook::{TimeLimits, WebhookSender};
 use crate::store::{Store, StoreThreads};
 use crate::systemd;
 use crate::watch_list::{self, WatchListSettings, WatchListSource, only_rejected_lines};
-pub use daemon::{Daemon, Parts};
-use pages::Pages;
+pub use daemon::{Daemon, DaemonParts};
+use http_server::HttpServer;
 use poll_thread::PollThread;
 pub use signals::StopSignal;
 use signals::{Received, Signals};
-pub use webhooks::Secrets;
+pub use webhooks::WebhookSecrets;
 use webhooks::read_secrets;
 
 /// How often the files that secrets stand in are looked at.
 const SECRETS_REFRESH: Duration = Duration::from_secs(10);
 
-/// Orders that may wait: each is that of a connection to the control socket.
+/// ControlSender that may wait: each is that of a connection to the control socket.
 const ORDERS: usize = 16;
 
 /// Where settings come from, for reading them again.
@@ -96,7 +96,7 @@ impl SettingsSource {
 
 /// When the daemon ends by itself.
 #[derive(Debug)]
-pub enum Until {
+pub enum RunUntil {
     /// Never: it runs until it is stopped.
     Stopped,
     /// When every listed watch is finished.
@@ -108,7 +108,7 @@ pub enum Until {
 /// How the daemon came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Ending {
+pub enum RunOutcome {
     /// Stopped by a signal, in order.
     Stopped(StopSignal),
     /// Stopped by a second signal, at once.
@@ -130,7 +130,7 @@ struct App {
     log: LogHandle,
     list: watch_list::WatchListHandle,
     daemon: Daemon<ApiFetch>,
-    pages: Pages,
+    pages: HttpServer,
     attention: Arc<AttentionList>,
 }
 
@@ -152,8 +152,8 @@ pub async fn run(
     source: SettingsSource,
     loaded: LoadedSettings,
     log: LogHandle,
-    until: Until,
-) -> anyhow::Result<Ending> {
+    until: RunUntil,
+) -> anyhow::Result<RunOutcome> {
     run_on(source, loaded, log, until, None).await
 }
 
@@ -166,9 +166,9 @@ pub async fn run_in_memory(
     source: SettingsSource,
     loaded: LoadedSettings,
     log: LogHandle,
-    until: Until,
+    until: RunUntil,
     board: Arc<Board>,
-) -> anyhow::Result<Ending> {
+) -> anyhow::Result<RunOutcome> {
     run_on(source, loaded, log, until, Some(board)).await
 }
 
@@ -176,9 +176,9 @@ async fn run_on(
     source: SettingsSource,
     loaded: LoadedSettings,
     log: LogHandle,
-    until: Until,
+    until: RunUntil,
     in_memory: Option<Arc<Board>>,
-) -> anyhow::Result<Ending> {
+) -> anyhow::Result<RunOutcome> {
     open_files::raise_limit();
     // Before anything is built: a signal that comes meanwhile is served when it is.
     let mut signals = Signals::listen().context("cannot listen to signals")?;
@@ -190,7 +190,7 @@ async fn run_on(
         .then(|| control_folder(&source.environment, &state_dir));
     let opening = async {
         // They answer probes while the state is read.
-        let pages = Pages::new(&loaded.settings, &board, control_folder).await?;
+        let pages = HttpServer::new(&loaded.settings, &board, control_folder).await?;
         match in_memory {
             Some(_) => Ok((pages, Store::in_memory(), None)),
             None => {
@@ -204,7 +204,7 @@ async fn run_on(
         opened = opening => opened?,
         stop = signals.stop() => {
             tracing::info!(signal = stop.name(), "stopped while the state was being read");
-            return Ok(Ending::Stopped(stop));
+            return Ok(RunOutcome::Stopped(stop));
         }
     };
     let (orders, mut ordered) = mpsc::channel(ORDERS);
@@ -213,13 +213,13 @@ async fn run_on(
     let mut lists = app.list.snapshots();
     let ends = async move {
         match until {
-            Until::Stopped => std::future::pending().await,
-            Until::Done => tokio::select! {
+            RunUntil::Stopped => std::future::pending().await,
+            RunUntil::Done => tokio::select! {
                 () = finished => {}
                 () = only_rejected_lines(&mut lists) => {}
             },
             // An error means that the caller has gone, which is a reason to end as well.
-            Until::Asked(asked) => drop(asked.await),
+            RunUntil::Asked(asked) => drop(asked.await),
         }
     };
     let mut ends = std::pin::pin!(ends);
@@ -250,7 +250,7 @@ async fn run_on(
     let ending = match stopped_by {
         Some(stop) => {
             tracing::info!(signal = stop.name(), "stopping; a second signal ends at once");
-            Ending::Stopped(stop)
+            RunOutcome::Stopped(stop)
         }
         None => app.count_endings(),
     };
@@ -260,7 +260,7 @@ async fn run_on(
         () = app.stop(tasks, stopped_by.is_none()) => Ok(ending),
         stop = signals.stop() => {
             tracing::warn!(signal = stop.name(), "stopped at once; what is recorded is safe");
-            Ok(Ending::Forced(stop))
+            Ok(RunOutcome::Forced(stop))
         }
     }
 }
@@ -272,19 +272,19 @@ impl App {
         log: LogHandle,
         store: Store,
         threads: Option<StoreThreads>,
-        pages: Pages,
-        orders: Orders,
+        pages: HttpServer,
+        orders: ControlSender,
     ) -> anyhow::Result<(Self, Tasks)> {
         let LoadedSettings { settings, given, .. } = loaded;
         let counted = pages.metrics.clone();
-        let sender = tokio::task::spawn_blocking(|| Sender::new(TimeLimits::default())).await??;
+        let sender = tokio::task::spawn_blocking(|| WebhookSender::new(TimeLimits::default())).await??;
         let client = client(&settings.ampersand).await?;
         let sources = key_sources(&settings.ampersand);
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
         let (list_source, list) = WatchListSource::new(list_settings(&settings));
         let list_source = list_source.continuing(store.clone());
         let polling = PollThread::start().context("cannot start the thread that polls")?;
-        let parts = Parts {
+        let parts = DaemonParts {
             fetch,
             polling: polling.runtime().clone(),
             sender: Arc::new(sender),
@@ -292,7 +292,10 @@ impl App {
             list: list.snapshots(),
             board: Arc::clone(pages.health.board()),
             metrics: pages.metrics.clone(),
-            reporters: vec![Box::new(tell), Box::new(move |event| counted.event(event))],
+            reporters: vec![
+                Box::new(log_event),
+                Box::new(move |event| counted.count_event(event)),
+            ],
             random: RandomSource::new(),
         };
         let secrets = read_secrets(&settings.webhooks).await;
@@ -357,7 +360,7 @@ impl App {
     }
 
     /// How the listed watches ended.
-    fn count_endings(&self) -> Ending {
+    fn count_endings(&self) -> RunOutcome {
         let list = self.list.snapshots().borrow().clone();
         let rejected = list.name_rejected_lines(&self.settings.watch_list);
         if list.has_only_rejected_lines() {
@@ -365,7 +368,7 @@ impl App {
                 rejected,
                 "no line of the watch list can be used, so nothing was watched"
             );
-            return Ending::LinesRejected;
+            return RunOutcome::LinesRejected;
         }
         let phases = self.daemon.board().phases();
         tracing::info!(
@@ -377,11 +380,11 @@ impl App {
             "every listed operation is over"
         );
         if phases.of(Phase::Succeeded) != phases.total() {
-            Ending::NotAllSucceeded
+            RunOutcome::NotAllSucceeded
         } else if rejected > 0 {
-            Ending::LinesRejected
+            RunOutcome::LinesRejected
         } else {
-            Ending::AllSucceeded
+            RunOutcome::AllSucceeded
         }
     }
 

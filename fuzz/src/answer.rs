@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use axum::http;
-use backfill_watch::ampersand::{ApiError, ApiKey, Reply, Terms};
+use backfill_watch::ampersand::{ApiError, ApiKey, ApiResponse, ResponseContext};
 use backfill_watch::core::answer::Answer;
 use backfill_watch::core::event::{Event, MAX_BODY, MAX_LOG_LINE};
 use backfill_watch::core::installation::Installation;
@@ -42,13 +42,13 @@ pub fn run(data: &[u8]) {
                 host: "api.example.com".to_owned(),
                 proxy: None,
             };
-            let terms = Terms {
+            let terms = ResponseContext {
                 peer: &peer,
                 limit: Duration::from_secs(1),
                 max_body: 1024 * 1024,
                 now,
             };
-            Reply::read(response, terms, &key).await?.operation(ID)
+            ApiResponse::read(response, terms, &key).await?.operation(ID)
         })
     });
     if is_plain {

@@ -17,7 +17,7 @@ use backfill_watch::core::operation_log::LogSelection;
 use backfill_watch::core::project_health::ProjectHealth;
 use backfill_watch::core::watch_list::{WatchKey, parse};
 use backfill_watch::health::Health;
-use backfill_watch::http::{Access, Site, Sources};
+use backfill_watch::http::{Access, HttpService, ServedData};
 use backfill_watch::polling::{PollingServices, PollingSettings, Supervisor};
 use backfill_watch::random::RandomSource;
 use backfill_watch::record::Recorder;
@@ -38,12 +38,12 @@ const MOST: usize = 1 << 20;
 const WATCHES: usize = 3;
 
 thread_local! {
-    static PAGES: Pages = Pages::new();
+    static PAGES: HttpServer = HttpServer::new();
 }
 
-struct Pages {
+struct HttpServer {
     runtime: Runtime,
-    site: Arc<Site>,
+    site: Arc<HttpService>,
     access: Arc<Access>,
 }
 
@@ -65,7 +65,7 @@ fn request(data: &[u8]) -> Option<Request<Body>> {
     request.body(Body::empty()).ok()
 }
 
-impl Pages {
+impl HttpServer {
     fn new() -> Self {
         let runtime = super::runtime();
         let board = Arc::new(Board::default());
@@ -89,7 +89,7 @@ impl Pages {
             store.clone(),
             metrics.clone(),
         );
-        let sources = Sources {
+        let sources = ServedData {
             attention: Arc::new(attention),
             health: Arc::new(Health::new(Arc::clone(&board), Duration::from_secs(1))),
             board,
@@ -104,7 +104,7 @@ impl Pages {
         let closing = CancellationToken::new();
         closing.cancel();
         Self {
-            site: Site::new(sources, closing),
+            site: HttpService::new(sources, closing),
             access,
             runtime,
         }

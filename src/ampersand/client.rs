@@ -14,7 +14,7 @@ use url::Url;
 use super::api_error::ApiError;
 use super::api_key::ApiKey;
 use super::operations_page::OperationsPage;
-use super::reply::{Reply, Terms};
+use super::response::{ApiResponse, ResponseContext};
 use super::transport;
 use crate::clock;
 use crate::config::is_loopback;
@@ -173,7 +173,7 @@ impl Client {
             Err(error) => return ProjectAnswer::Unknown(error.to_string()),
         };
         let reply = self.ask(url, api_key, self.request_timeout, MAX_BODY).await;
-        match reply.and_then(Reply::success) {
+        match reply.and_then(ApiResponse::success) {
             Ok(()) | Err(ApiError::Forbidden(_)) => ProjectAnswer::Exists,
             Err(ApiError::NotFound(reason)) => ProjectAnswer::Missing(reason),
             Err(ApiError::Throttled { wait, reason }) => ProjectAnswer::Throttled { wait, reason },
@@ -284,7 +284,7 @@ impl Client {
         api_key: &ApiKey,
         limit: Duration,
         max_body: usize,
-    ) -> Result<Reply, ApiError> {
+    ) -> Result<ApiResponse, ApiError> {
         let key = api_key.header().ok_or_else(|| {
             ApiError::Unauthorized(
                 "the API key is empty or has characters that no key has; write it again".to_owned(),
@@ -313,13 +313,13 @@ impl Client {
                 ApiError::Failed(failure)
             }
         })?;
-        let terms = Terms {
+        let terms = ResponseContext {
             peer: &self.peer,
             limit,
             max_body,
             now: clock::wall(),
         };
-        Reply::read(response, terms, api_key).await
+        ApiResponse::read(response, terms, api_key).await
     }
 
     /// The URL of an installation, and of what is `below` it.

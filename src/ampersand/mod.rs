@@ -11,7 +11,7 @@ mod client;
 mod media_type;
 mod operations_page;
 mod problem;
-mod reply;
+mod response;
 mod transport;
 
 pub use api_error::ApiError;
@@ -19,7 +19,7 @@ pub use api_fetch::{ApiFetch, KeySources};
 pub use api_key::ApiKey;
 pub use client::{Client, ClientError, ClientSettings, NO_OPERATION};
 pub use operations_page::OperationsPage;
-pub use reply::{Reply, Terms};
+pub use response::{ApiResponse, ResponseContext};
 
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
 use crate::core::installation::InstallationPath;

@@ -1,4 +1,4 @@
-//! Problem details (RFC 9457), as the API explains its errors.
+//! ProblemDetails details (RFC 9457), as the API explains its errors.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const MAX_SUMMARY: usize = 400;
 
 /// An error as the API explains it. Members that are absent or not what the contract says are `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Problem {
+pub(super) struct ProblemDetails {
     /// `type`: a URI that names the kind of problem.
     pub kind: Option<String>,
     /// The kind of problem in a few words.
@@ -41,7 +41,7 @@ pub(super) struct Problem {
     pub retry_after: Option<String>,
 }
 
-impl Problem {
+impl ProblemDetails {
     /// The problem details in `body`: an object called `application/problem+json`, or an object called JSON that has one
     /// of RFC 9457's own members. `None` if this is something else.
     pub(super) fn parse(media_type: &MediaType, body: &str) -> Option<Self> {
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn every_member_is_kept() {
-        let problem = Problem::parse(&media_type("application/problem+json"), NOT_FOUND).unwrap();
+        let problem = ProblemDetails::parse(&media_type("application/problem+json"), NOT_FOUND).unwrap();
         assert_eq!(problem.kind.as_deref(), Some("https://httpstatuses.com/404"));
         assert_eq!(problem.status, Some(404));
         assert_eq!(problem.instance.as_deref(), Some("urn:1"));
@@ -173,8 +173,8 @@ mod tests {
     fn members_of_the_wrong_kind_are_left_out() {
         let json =
             r#"{"title":7,"status":"x","causes":{"a":1},"retryable":"no","retryAfter":60,"detail":"\ud800"}"#;
-        let problem = Problem::parse(&media_type("application/json"), json).unwrap();
-        assert_eq!(problem, Problem::default());
+        let problem = ProblemDetails::parse(&media_type("application/json"), json).unwrap();
+        assert_eq!(problem, ProblemDetails::default());
         assert_eq!(problem.summary(404, "Not Found"), "404 Not Found");
     }
 
@@ -190,7 +190,7 @@ mod tests {
             ("application/json", r#"{"message":"no Route matched"}"#, false),
             ("text/html", r#"{"title":"x"}"#, false),
         ] {
-            let problem = Problem::parse(&media_type(name), body);
+            let problem = ProblemDetails::parse(&media_type(name), body);
             assert_eq!(problem.is_some(), is_problem, "{name} {body}");
         }
     }
@@ -198,17 +198,17 @@ mod tests {
     #[test]
     fn a_long_problem_is_bounded_and_keeps_its_request_id() {
         let long = "x\n".repeat(5000);
-        let problem = Problem {
+        let problem = ProblemDetails {
             title: Some(long.clone()),
             detail: Some(long.clone()),
             remedy: Some(long.clone()),
             request_id: Some("89eb#87715".to_owned()),
-            ..Problem::default()
+            ..ProblemDetails::default()
         };
         let line = problem.summary(500, "Internal Server Error");
         assert!(line.len() <= MAX_SUMMARY && !line.contains('\n'), "{line}");
         assert!(line.ends_with("request ID 89eb#87715)"), "{line}");
-        let wordy = Problem {
+        let wordy = ProblemDetails {
             causes: vec![long.clone()],
             request_id: Some(long),
             ..problem

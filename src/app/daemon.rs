@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::webhooks::{Secrets, Webhooks};
-use super::{join, limits, upkeep};
+use super::webhooks::{WebhookSecrets, Webhooks};
+use super::{join, limits, retention};
 use crate::ampersand::Fetch;
 use crate::board::Board;
 use crate::config::Settings;
@@ -25,7 +25,7 @@ use crate::store::Store;
 use crate::watch_list::WatchListSnapshot;
 
 /// What a daemon is made of.
-pub struct Parts<F> {
+pub struct DaemonParts<F> {
     /// How answers are got.
     pub fetch: F,
     /// The runtime that the pollers are on.
@@ -63,7 +63,11 @@ impl<F: Fetch> Daemon<F> {
     ///
     /// # Errors
     /// When the state cannot be read or written.
-    pub async fn new(parts: Parts<F>, settings: &Settings, secrets: Secrets) -> anyhow::Result<Self> {
+    pub async fn new(
+        parts: DaemonParts<F>,
+        settings: &Settings,
+        secrets: WebhookSecrets,
+    ) -> anyhow::Result<Self> {
         let store = parts.store;
         let webhooks = Webhooks::new(store.clone(), parts.sender, parts.random.clone());
         let shared = Arc::new(PollingServices {
@@ -97,7 +101,7 @@ impl<F: Fetch> Daemon<F> {
             self.polling.subscribe(),
         );
         self.running.spawn(supervisor.run(self.cancel.clone()));
-        self.running.spawn(upkeep::prune(
+        self.running.spawn(retention::prune(
             self.store.clone(),
             self.retention.subscribe(),
             self.cancel.clone(),
@@ -108,7 +112,7 @@ impl<F: Fetch> Daemon<F> {
     ///
     /// # Errors
     /// When the state cannot be read or written; then none of them applies.
-    pub async fn apply(&mut self, settings: &Settings, secrets: Secrets) -> anyhow::Result<()> {
+    pub async fn apply(&mut self, settings: &Settings, secrets: WebhookSecrets) -> anyhow::Result<()> {
         self.apply_webhooks(settings, secrets).await?;
         self.polling
             .send_modify(|polling| *polling = Arc::new(polling_settings(settings, &polling.projects)));
@@ -128,7 +132,7 @@ impl<F: Fetch> Daemon<F> {
     }
 
     /// These webhook secrets are in place now.
-    pub fn set_secrets(&self, secrets: Secrets) {
+    pub fn set_secrets(&self, secrets: WebhookSecrets) {
         self.webhooks.set_secrets(secrets);
     }
 
@@ -191,7 +195,7 @@ impl<F: Fetch> Daemon<F> {
     }
 
     /// Makes the endpoints be those of the settings.
-    async fn apply_webhooks(&mut self, settings: &Settings, secrets: Secrets) -> anyhow::Result<()> {
+    async fn apply_webhooks(&mut self, settings: &Settings, secrets: WebhookSecrets) -> anyhow::Result<()> {
         let applied = self
             .webhooks
             .apply(&settings.webhooks, secrets, settings.shutdown_timeout)

@@ -9,7 +9,9 @@ use super::{App, client, key_sources, list_settings};
 use crate::config::ConfigErrors;
 use crate::error::chain;
 use crate::health::Stage;
-use crate::http::{Applied, Checked, ListState, Order, Refused, SettingsProblem};
+use crate::http::{
+    CheckReport, ControlRequest, ReloadRefusal, ReloadReport, SettingsProblem, WatchListReport,
+};
 use crate::systemd;
 
 /// How long a reload waits for the watch list before it ends without it; a file system may hang.
@@ -17,22 +19,26 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl App {
     /// Reloads for a signal, or carries out an order. All reloads that are asked for by then are one.
-    pub(super) async fn obey(&mut self, order: Option<Order>, ordered: &mut mpsc::Receiver<Order>) {
+    pub(super) async fn obey(
+        &mut self,
+        order: Option<ControlRequest>,
+        ordered: &mut mpsc::Receiver<ControlRequest>,
+    ) {
         let mut askers = Vec::new();
         match order {
-            Some(Order::Check(reply)) => {
+            Some(ControlRequest::Check(reply)) => {
                 // One who has gone needs no answer.
                 let _ = reply.send(self.check().await);
                 return;
             }
-            Some(Order::Reload(reply)) => askers.push(reply),
+            Some(ControlRequest::Reload(reply)) => askers.push(reply),
             None => {}
         }
         let mut checks = Vec::new();
         while let Ok(order) = ordered.try_recv() {
             match order {
-                Order::Reload(reply) => askers.push(reply),
-                Order::Check(reply) => checks.push(reply),
+                ControlRequest::Reload(reply) => askers.push(reply),
+                ControlRequest::Check(reply) => checks.push(reply),
             }
         }
         let outcome = self.reload().await;
@@ -48,14 +54,14 @@ impl App {
     }
 
     /// Reads settings, secrets and the watch list again. Broken settings leave the running ones active.
-    async fn reload(&mut self) -> Result<Applied, Refused> {
+    async fn reload(&mut self) -> Result<ReloadReport, ReloadRefusal> {
         tracing::info!("reloading settings, secrets and watch list");
         let is_ready = self.pages.health.stage() == Stage::Ready;
         if is_ready {
             systemd::notify_reloading();
         }
         let reloaded = self.reload_settings().await;
-        self.pages.metrics.config_reloaded(reloaded.is_ok());
+        self.pages.metrics.set_config_reloaded(reloaded.is_ok());
         let (list, outcome) = match reloaded {
             Ok((list, applied)) => {
                 self.attention.settings_applied(self.settings.watch_list.clone());
@@ -87,7 +93,7 @@ impl App {
 
     /// The number that the watch list's reload goes by, and what was applied. What can fail comes first, so that the
     /// settings apply as a whole or not at all.
-    async fn reload_settings(&mut self) -> anyhow::Result<(u64, Applied)> {
+    async fn reload_settings(&mut self) -> anyhow::Result<(u64, ReloadReport)> {
         let source = self.source.clone();
         let loaded = tokio::task::spawn_blocking(move || source.load()).await??;
         for warning in &loaded.warnings {
@@ -120,38 +126,38 @@ impl App {
         self.settings = settings;
         let list = self.list.set(list_settings(&self.settings));
         tracing::info!("settings reloaded");
-        let applied = Applied {
+        let applied = ReloadReport {
             applied,
             kept,
             new_api_keys: Vec::new(),
             warnings: loaded.warnings.iter().map(Into::into).collect(),
-            watch_list: ListState::default(),
+            watch_list: WatchListReport::default(),
         };
         Ok((list, applied))
     }
 
     /// Checks the settings as they are now, with the rights and the credentials of the daemon. Nothing is applied.
-    async fn check(&self) -> Checked {
+    async fn check(&self) -> CheckReport {
         let source = self.source.clone();
         let errors = match tokio::task::spawn_blocking(move || source.load()).await {
             Ok(Ok(_)) => Vec::new(),
             Ok(Err(errors)) => SettingsProblem::all(&errors),
             Err(error) => vec![SettingsProblem::other(chain(&error))],
         };
-        Checked {
+        CheckReport {
             file: self.source.file().display().to_string(),
             errors,
             watch_list: self.list_state(true),
         }
     }
 
-    fn list_state(&self, is_read: bool) -> ListState {
+    fn list_state(&self, is_read: bool) -> WatchListReport {
         let snapshot = self.list.snapshots().borrow().clone();
-        ListState::new(&self.settings.watch_list, &snapshot, is_read)
+        WatchListReport::new(&self.settings.watch_list, &snapshot, is_read)
     }
 }
 
-fn refused(error: &anyhow::Error) -> Refused {
+fn refused(error: &anyhow::Error) -> ReloadRefusal {
     let problems = match error.downcast_ref::<ConfigErrors>() {
         Some(errors) => SettingsProblem::all(errors),
         None => vec![SettingsProblem::other(format!("{error:#}"))],
@@ -160,7 +166,7 @@ fn refused(error: &anyhow::Error) -> Refused {
         1 => "1 error".to_owned(),
         count => format!("{count} errors"),
     };
-    Refused {
+    ReloadRefusal {
         reason: format!("settings not applied: {count}; the previous settings stay active"),
         problems,
     }

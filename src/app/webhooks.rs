@@ -14,14 +14,16 @@ use crate::config::WebhookSettings;
 use crate::core::event::EventType;
 use crate::error::chain;
 use crate::random::RandomSource;
-use crate::report::webhook::{Deliver, DeliveryStats, Endpoint, EndpointSettings, Stopped, same_secrets};
+use crate::report::webhook::{
+    Deliver, DeliveryStats, EndpointSettings, EndpointStopped, WebhookEndpoint, secrets_equal,
+};
 use crate::store::{self, CommitError, Store};
 
 /// How often to look whether everything was delivered, while that is waited for.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// The secrets of webhooks by name, newest first; those that cannot be read at present are left out.
-pub type Secrets = HashMap<Arc<str>, Vec<SecretSlice<u8>>>;
+pub type WebhookSecrets = HashMap<Arc<str>, Vec<SecretSlice<u8>>>;
 
 /// Every configured endpoint, each with its task.
 pub(super) struct Webhooks {
@@ -30,7 +32,7 @@ pub(super) struct Webhooks {
     random: RandomSource,
     cancel: CancellationToken,
     running: BTreeMap<Arc<str>, Running>,
-    tasks: JoinSet<(Arc<str>, Stopped)>,
+    tasks: JoinSet<(Arc<str>, EndpointStopped)>,
     /// Held by an endpoint's task while it runs: one that is put back begins when the one before has ended, or two
     /// would send the same.
     turns: HashMap<Arc<str>, Arc<Mutex<()>>>,
@@ -61,7 +63,7 @@ impl Webhooks {
     pub(super) async fn apply(
         &mut self,
         webhooks: &[WebhookSettings],
-        mut secrets: Secrets,
+        mut secrets: WebhookSecrets,
         shutdown_timeout: Duration,
     ) -> Result<(), CommitError> {
         let endpoints = webhooks.iter().map(|webhook| store::OutboxEndpoint {
@@ -102,12 +104,12 @@ impl Webhooks {
     }
 
     /// These secrets are in place now.
-    pub(super) fn set_secrets(&self, secrets: Secrets) {
+    pub(super) fn set_secrets(&self, secrets: WebhookSecrets) {
         for (name, secrets) in secrets {
             let Some(running) = self.running.get(&name) else {
                 continue;
             };
-            if !same_secrets(&running.settings.borrow().secrets, &secrets) {
+            if !secrets_equal(&running.settings.borrow().secrets, &secrets) {
                 tracing::info!(endpoint = &*name, "new webhook secrets are in place");
                 running
                     .settings
@@ -139,14 +141,14 @@ impl Webhooks {
             match joined {
                 Ok((
                     endpoint,
-                    Stopped {
+                    EndpointStopped {
                         cut_short: 0,
                         unsettled: 0,
                     },
                 )) => {
                     tracing::debug!(endpoint = &*endpoint, "endpoint stopped");
                 }
-                Ok((endpoint, Stopped { cut_short, unsettled })) => tracing::warn!(
+                Ok((endpoint, EndpointStopped { cut_short, unsettled })) => tracing::warn!(
                     endpoint = &*endpoint,
                     cut_short,
                     unsettled,
@@ -191,7 +193,7 @@ impl Webhooks {
         let name = Arc::clone(&webhook.name);
         let (settings, receiver) = watch::channel(settings);
         let stats = Arc::<DeliveryStats>::default();
-        let endpoint = Endpoint {
+        let endpoint = WebhookEndpoint {
             name: Arc::clone(&name),
             store: self.store.clone(),
             sender: Arc::clone(&self.sender),
@@ -212,7 +214,7 @@ impl Webhooks {
             async move {
                 let stopped = match cancel.run_until_cancelled(turn.lock()).await {
                     Some(_turn) => endpoint.run(cancel.clone()).await,
-                    None => Stopped::default(),
+                    None => EndpointStopped::default(),
                 };
                 (name, stopped)
             }
@@ -235,13 +237,13 @@ fn endpoint_settings(
 }
 
 /// The secrets that stand in their places now.
-pub(super) async fn read_secrets(webhooks: &[WebhookSettings]) -> Secrets {
+pub(super) async fn read_secrets(webhooks: &[WebhookSettings]) -> WebhookSecrets {
     let sources: Vec<_> = webhooks
         .iter()
         .map(|webhook| (Arc::clone(&webhook.name), webhook.secret.clone()))
         .collect();
     let reading = task::spawn_blocking(move || {
-        let mut found = Secrets::new();
+        let mut found = WebhookSecrets::new();
         for (name, source) in sources {
             match source.read_webhook_secrets() {
                 Ok(secrets) => {

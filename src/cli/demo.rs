@@ -23,7 +23,7 @@ use self::screen::Screen;
 use self::script::{Backfill, LATECOMER};
 use super::progress_bars::FRAME;
 use super::{exit, output};
-use crate::app::{self, Ending, SettingsSource, Until};
+use crate::app::{self, RunOutcome, RunUntil, SettingsSource};
 use crate::board::{Board, WatchView};
 use crate::clock;
 use crate::config::{Environment, Overrides};
@@ -106,7 +106,7 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut show = Playback::new(screen.clone(), Arc::clone(&board), callbacks, &simulator, &folder);
     let (end, asked) = oneshot::channel();
     let mut end = Some(end);
-    let daemon = app::run_in_memory(source, loaded, log, Until::Asked(asked), board);
+    let daemon = app::run_in_memory(source, loaded, log, RunUntil::Asked(asked), board);
     tokio::pin!(daemon);
     let mut frames = interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -133,8 +133,8 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     simulator.stop().await;
     receiver.stop().await;
     let code = match ending {
-        Ending::Stopped(signal) | Ending::Forced(signal) => ExitCode::from(signal.exit_code()),
-        Ending::AllSucceeded | Ending::NotAllSucceeded | Ending::LinesRejected => {
+        RunOutcome::Stopped(signal) | RunOutcome::Forced(signal) => ExitCode::from(signal.exit_code()),
+        RunOutcome::AllSucceeded | RunOutcome::NotAllSucceeded | RunOutcome::LinesRejected => {
             conclude(&screen, &parts, &watches, &requests, seen, took)
         }
     };

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{Failure, SettingsArgs, exit};
-use crate::app::{self, Ending, Until};
+use crate::app::{self, RunOutcome, RunUntil};
 use crate::error::chain;
 use crate::report::log;
 
@@ -49,17 +49,17 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!(key = warning.key, help = warning.help, "{}", warning.problem);
     }
     let until = if args.until_done {
-        Until::Done
+        RunUntil::Done
     } else {
-        Until::Stopped
+        RunUntil::Stopped
     };
     let ending = app::run(source, loaded, log, until).await?;
     Ok(ExitCode::from(match ending {
         // Stopped in order is how a service ends; a script that waits for the end of its operations did not get it.
-        Ending::Stopped(_) if !args.until_done => 0,
-        Ending::AllSucceeded => 0,
-        Ending::NotAllSucceeded => exit::FAILED,
-        Ending::LinesRejected => exit::USAGE,
-        Ending::Stopped(signal) | Ending::Forced(signal) => signal.exit_code(),
+        RunOutcome::Stopped(_) if !args.until_done => 0,
+        RunOutcome::AllSucceeded => 0,
+        RunOutcome::NotAllSucceeded => exit::FAILED,
+        RunOutcome::LinesRejected => exit::USAGE,
+        RunOutcome::Stopped(signal) | RunOutcome::Forced(signal) => signal.exit_code(),
     }))
 }

@@ -21,7 +21,7 @@ pub(super) const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
 /// Who sees the status page over the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
+pub enum StatusPageAccess {
     /// Every client, with the token where one is set.
     All,
     /// No client: it would need a token, and none is set.
@@ -33,12 +33,12 @@ pub enum Audience {
 pub struct Access {
     /// Whether only programs of this host reach the pages.
     is_loopback: bool,
-    rules: RwLock<Rules>,
+    rules: RwLock<AccessRules>,
 }
 
 /// The rules of who may see what, as the settings give them.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct AccessRules {
     source: Option<SecretSource>,
     /// The hash of the token, if one is wanted: of equal length always, so that comparing tells nothing of it.
     token: Option<[u8; 32]>,
@@ -47,7 +47,7 @@ pub struct Rules {
 
 /// Why a page is not shown.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum AccessDenied {
     NoHost,
     ForeignHost,
     NoToken,
@@ -62,27 +62,27 @@ impl Access {
     pub fn new(settings: &HttpSettings, address: SocketAddr) -> Result<Self, SecretError> {
         Ok(Self {
             is_loopback: address.ip().is_loopback(),
-            rules: RwLock::new(Rules::read(settings)?),
+            rules: RwLock::new(AccessRules::read(settings)?),
         })
     }
 
     /// Whether everything is answered without a token.
-    fn is_open(&self, rules: &Rules) -> bool {
+    fn is_open(&self, rules: &AccessRules) -> bool {
         self.is_loopback || rules.unauthenticated == Unauthenticated::Everything
     }
 
     /// Who sees the status page by the present rules.
     #[must_use]
-    pub fn audience(&self) -> Audience {
+    pub fn audience(&self) -> StatusPageAccess {
         let rules = self.rules();
         match rules.token.is_some() || self.is_open(&rules) {
-            true => Audience::All,
-            false => Audience::Nobody,
+            true => StatusPageAccess::All,
+            false => StatusPageAccess::Nobody,
         }
     }
 
     /// These rules apply from now on.
-    pub fn set(&self, rules: Rules) {
+    pub fn set(&self, rules: AccessRules) {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
@@ -108,7 +108,7 @@ impl Access {
     }
 
     /// Whether a request may be answered.
-    pub(super) fn judge<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+    pub(super) fn judge<B>(&self, request: &Request<B>) -> Result<(), AccessDenied> {
         let host = named_host(request.version(), request.headers())?;
         if self.is_loopback {
             // Else a page from elsewhere could reach us through a name of its own that leads to this host.
@@ -121,19 +121,19 @@ impl Access {
         }
         match rules.token {
             Some(token) if shows(headers, &token) => Ok(()),
-            Some(_) => Err(Refusal::NoToken),
+            Some(_) => Err(AccessDenied::NoToken),
             None if self.is_open(&rules) => Ok(()),
             None if OPEN.contains(&path) && request.method().is_safe() => Ok(()),
-            None => Err(Refusal::NeedsTokenFile),
+            None => Err(AccessDenied::NeedsTokenFile),
         }
     }
 
-    fn rules(&self) -> Rules {
+    fn rules(&self) -> AccessRules {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Rules {
+impl AccessRules {
     /// Reads the token; a small file, so it may block for a moment.
     ///
     /// # Errors
@@ -184,16 +184,16 @@ fn password(credentials: &str) -> Option<SecretString> {
 }
 
 /// The `Host` header. HTTP/1.0 does not need one, as probes without a name for the host use it.
-fn named_host(version: Version, headers: &HeaderMap) -> Result<Option<&HeaderValue>, Refusal> {
+fn named_host(version: Version, headers: &HeaderMap) -> Result<Option<&HeaderValue>, AccessDenied> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => Ok(Some(host)),
         (None, _) if version <= Version::HTTP_10 => Ok(None),
-        _ => Err(Refusal::NoHost),
+        _ => Err(AccessDenied::NoHost),
     }
 }
 
-fn hosts_are_local(uri: &Uri, host: Option<&HeaderValue>) -> Result<(), Refusal> {
+fn hosts_are_local(uri: &Uri, host: Option<&HeaderValue>) -> Result<(), AccessDenied> {
     let is_local_header = host.is_none_or(|host| {
         let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
         authority.is_some_and(|authority| is_local(authority.host()) && !authority.as_str().contains('@'))
@@ -202,7 +202,7 @@ fn hosts_are_local(uri: &Uri, host: Option<&HeaderValue>) -> Result<(), Refusal>
     if is_local_header && uri.host().is_none_or(is_local_name) {
         Ok(())
     } else {
-        Err(Refusal::ForeignHost)
+        Err(AccessDenied::ForeignHost)
     }
 }
 
@@ -219,7 +219,7 @@ fn is_local(host: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for AccessDenied {
     fn into_response(self) -> Response {
         let (status, detail) = match self {
             Self::NoHost => (StatusCode::BAD_REQUEST, "send one `Host` header"),
@@ -261,7 +261,7 @@ mod tests {
     fn access(address: &str, token: Option<&str>, unauthenticated: Unauthenticated) -> Access {
         Access {
             is_loopback: address.parse::<IpAddr>().unwrap().is_loopback(),
-            rules: RwLock::new(Rules {
+            rules: RwLock::new(AccessRules {
                 source: None,
                 token: token.map(|token| Sha256::digest(token).into()),
                 unauthenticated,
@@ -269,7 +269,7 @@ mod tests {
         }
     }
 
-    fn judge(access: &Access, target: &str, headers: &[(&str, &str)]) -> Result<(), Refusal> {
+    fn judge(access: &Access, target: &str, headers: &[(&str, &str)]) -> Result<(), AccessDenied> {
         judge_version(access, Version::HTTP_11, target, headers)
     }
 
@@ -278,7 +278,7 @@ mod tests {
         version: Version,
         target: &str,
         headers: &[(&str, &str)],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AccessDenied> {
         let request = Request::get(target).version(version);
         let request = headers
             .iter()
@@ -314,13 +314,13 @@ mod tests {
             "",
         ] {
             let refused = judge(&access, "/livez", &[("host", host)]);
-            assert_eq!(refused, Err(Refusal::ForeignHost), "{host}");
+            assert_eq!(refused, Err(AccessDenied::ForeignHost), "{host}");
         }
-        assert_eq!(judge(&access, "/", &[]), Err(Refusal::NoHost));
+        assert_eq!(judge(&access, "/", &[]), Err(AccessDenied::NoHost));
         let twice = [("host", "localhost"), ("host", "localhost")];
-        assert_eq!(judge(&access, "/", &twice), Err(Refusal::NoHost));
+        assert_eq!(judge(&access, "/", &twice), Err(AccessDenied::NoHost));
         let absolute = judge(&access, "http://example.com/", &[("host", "localhost")]);
-        assert_eq!(absolute, Err(Refusal::ForeignHost));
+        assert_eq!(absolute, Err(AccessDenied::ForeignHost));
         assert_eq!(
             judge(&access, "http://localhost/", &[("host", "localhost")]),
             Ok(())
@@ -336,9 +336,9 @@ mod tests {
         assert_eq!(judge("/livez", &[]), Ok(()));
         assert_eq!(judge("/livez", &[("host", "localhost")]), Ok(()));
         for (target, hosts, refusal) in [
-            ("/livez", &["attacker.example"][..], Refusal::ForeignHost),
-            ("/livez", &["localhost", "localhost"], Refusal::NoHost),
-            ("http://attacker.example/livez", &[], Refusal::ForeignHost),
+            ("/livez", &["attacker.example"][..], AccessDenied::ForeignHost),
+            ("/livez", &["localhost", "localhost"], AccessDenied::NoHost),
+            ("http://attacker.example/livez", &[], AccessDenied::ForeignHost),
         ] {
             let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
             assert_eq!(judge(target, &headers), Err(refusal), "{target} {hosts:?}");
@@ -346,7 +346,7 @@ mod tests {
         // Beyond loopback, too, HTTP/1.1 wants exactly one.
         let outside = access("0.0.0.0", None, Unauthenticated::Everything);
         let judge = |version, headers: &[_]| judge_version(&outside, version, "/", headers);
-        assert_eq!(judge(Version::HTTP_11, &[]), Err(Refusal::NoHost));
+        assert_eq!(judge(Version::HTTP_11, &[]), Err(AccessDenied::NoHost));
         assert_eq!(judge(Version::HTTP_10, &[]), Ok(()));
     }
 
@@ -367,14 +367,14 @@ mod tests {
         ] {
             assert_eq!(
                 judge(&closed, path, &host),
-                Err(Refusal::NeedsTokenFile),
+                Err(AccessDenied::NeedsTokenFile),
                 "{path}"
             );
         }
         let open = access("0.0.0.0", None, Unauthenticated::Everything);
         assert_eq!(judge(&open, "/", &host), Ok(()));
         let token = access("0.0.0.0", Some("secret"), Unauthenticated::Everything);
-        assert_eq!(judge(&token, "/", &host), Err(Refusal::NoToken));
+        assert_eq!(judge(&token, "/", &host), Err(AccessDenied::NoToken));
     }
 
     #[test]
@@ -383,11 +383,14 @@ mod tests {
             access(address, token, unauthenticated).audience()
         };
         let closed = Unauthenticated::HealthAndMetrics;
-        assert_eq!(of("127.0.0.1", None, closed), Audience::All);
-        assert_eq!(of("0.0.0.0", None, closed), Audience::Nobody);
-        assert_eq!(of("10.0.0.7", None, closed), Audience::Nobody);
-        assert_eq!(of("10.0.0.7", Some("t"), closed), Audience::All);
-        assert_eq!(of("0.0.0.0", None, Unauthenticated::Everything), Audience::All);
+        assert_eq!(of("127.0.0.1", None, closed), StatusPageAccess::All);
+        assert_eq!(of("0.0.0.0", None, closed), StatusPageAccess::Nobody);
+        assert_eq!(of("10.0.0.7", None, closed), StatusPageAccess::Nobody);
+        assert_eq!(of("10.0.0.7", Some("t"), closed), StatusPageAccess::All);
+        assert_eq!(
+            of("0.0.0.0", None, Unauthenticated::Everything),
+            StatusPageAccess::All
+        );
     }
 
     #[test]
@@ -416,12 +419,12 @@ mod tests {
             &basic("s3cret:x"),
             &basic("s3cret:x:"),
         ] {
-            assert_eq!(with(wrong), Err(Refusal::NoToken), "{wrong}");
+            assert_eq!(with(wrong), Err(AccessDenied::NoToken), "{wrong}");
         }
         assert_eq!(judge(&access, "/livez", &[("host", "localhost")]), Ok(()));
         assert_eq!(
             judge(&access, "/", &[("host", "localhost")]),
-            Err(Refusal::NoToken)
+            Err(AccessDenied::NoToken)
         );
     }
 }

@@ -12,7 +12,7 @@ use axum::routing::post;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Site;
+use super::HttpService;
 use super::key_check::check_keys;
 use super::params::Params;
 use super::problem::{Problem, json};
@@ -26,20 +26,20 @@ const MAX_LINES: usize = 100;
 
 /// What the control socket asks of the daemon.
 #[derive(Debug)]
-pub enum Order {
+pub enum ControlRequest {
     /// To read settings, secrets and the watch list again.
-    Reload(oneshot::Sender<Result<Applied, Refused>>),
+    Reload(oneshot::Sender<Result<ReloadReport, ReloadRefusal>>),
     /// To check its settings without applying them.
-    Check(oneshot::Sender<Checked>),
+    Check(oneshot::Sender<CheckReport>),
 }
 
 /// Where orders go.
-pub type Orders = mpsc::Sender<Order>;
+pub type ControlSender = mpsc::Sender<ControlRequest>;
 
 /// What a reload applied.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Applied {
+pub struct ReloadReport {
     /// The keys whose values were changed and apply now.
     pub applied: Vec<String>,
     /// The keys whose values need a restart; the running ones were kept.
@@ -49,12 +49,12 @@ pub struct Applied {
     /// What is doubtful about the settings.
     pub warnings: Vec<SettingsProblem>,
     /// The watch list.
-    pub watch_list: ListState,
+    pub watch_list: WatchListReport,
 }
 
 /// Why a reload was refused. The running settings stay.
 #[derive(Debug, Clone)]
-pub struct Refused {
+pub struct ReloadRefusal {
     /// Why, in one line.
     pub reason: String,
     /// Everything that is wrong with the settings.
@@ -64,13 +64,13 @@ pub struct Refused {
 /// What the daemon found when it checked its settings.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Checked {
+pub struct CheckReport {
     /// The settings file that it reads, as text.
     pub file: String,
     /// What is wrong with the settings as they are now.
     pub errors: Vec<SettingsProblem>,
     /// The watch list as it was last read.
-    pub watch_list: ListState,
+    pub watch_list: WatchListReport,
 }
 
 /// One problem of the settings.
@@ -86,7 +86,7 @@ pub struct SettingsProblem {
 /// The watch list as the daemon last read it.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ListState {
+pub struct WatchListReport {
     /// The file, as text.
     pub path: String,
     /// Whether the file was read since this was asked for; a file system may be slow.
@@ -140,7 +140,7 @@ impl SettingsProblem {
     }
 }
 
-impl ListState {
+impl WatchListReport {
     /// The list of `snapshot`, read from `path`.
     #[must_use]
     pub fn new(path: &Path, snapshot: &WatchListSnapshot, is_read: bool) -> Self {
@@ -168,7 +168,7 @@ impl ListState {
 }
 
 /// The routes of the control socket.
-pub(super) fn routes(orders: Orders) -> Router<Arc<Site>> {
+pub(super) fn routes(orders: ControlSender) -> Router<Arc<HttpService>> {
     let to_check = orders.clone();
     Router::new()
         .route("/api/reload", post(move || reload(orders)))
@@ -178,8 +178,8 @@ pub(super) fn routes(orders: Orders) -> Router<Arc<Site>> {
         )
 }
 
-async fn reload(orders: Orders) -> Result<Response, Problem> {
-    match ask(&orders, "reload", Order::Reload).await? {
+async fn reload(orders: ControlSender) -> Result<Response, Problem> {
+    match ask(&orders, "reload", ControlRequest::Reload).await? {
         Ok(applied) => Ok(json(&applied)),
         Err(refused) => {
             let errors = refused
@@ -192,13 +192,13 @@ async fn reload(orders: Orders) -> Result<Response, Problem> {
 }
 
 async fn check(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<HttpService>>,
     RawQuery(query): RawQuery,
-    orders: Orders,
+    orders: ControlSender,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["live"])?;
     let is_live = params.parsed::<bool>("live", "true or false")?.unwrap_or(false);
-    let checked = ask(&orders, "check", Order::Check).await?;
+    let checked = ask(&orders, "check", ControlRequest::Check).await?;
     let mut answer = serde_json::to_value(&checked)
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     if is_live {
@@ -208,9 +208,9 @@ async fn check(
 }
 
 async fn ask<T>(
-    orders: &Orders,
+    orders: &ControlSender,
     what: &str,
-    order: impl FnOnce(oneshot::Sender<T>) -> Order,
+    order: impl FnOnce(oneshot::Sender<T>) -> ControlRequest,
 ) -> Result<T, Problem> {
     let (sender, answer) = oneshot::channel();
     let asking = async {

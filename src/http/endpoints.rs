@@ -6,20 +6,20 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::Site;
+use super::HttpService;
 use super::problem::{Problem, json};
 use crate::core::event::millis;
 use crate::report::webhook::EndpointState;
 use crate::store::EndpointStats;
 
 #[derive(Serialize)]
-struct Endpoints {
-    endpoints: Vec<Endpoint>,
+struct EndpointList {
+    endpoints: Vec<EndpointView>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Endpoint {
+struct EndpointView {
     name: String,
     /// Whether it is sent what is due; not known of one that was taken out of the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,7 +38,7 @@ struct Endpoint {
     last_error_time: Option<String>,
 }
 
-impl Endpoint {
+impl EndpointView {
     fn new(stats: EndpointStats, state: Option<EndpointState>) -> Self {
         Self {
             state: state.map(EndpointState::as_str),
@@ -53,16 +53,16 @@ impl Endpoint {
     }
 }
 
-pub(super) async fn list(State(site): State<Arc<Site>>) -> Result<Response, Problem> {
+pub(super) async fn list(State(site): State<Arc<HttpService>>) -> Result<Response, Problem> {
     let stats = site.sources.store.endpoint_stats().await;
-    let mut endpoints: Vec<Endpoint> = stats
+    let mut endpoints: Vec<EndpointView> = stats
         .map_err(|error| Problem::unreadable(&error))?
         .into_iter()
         .map(|stats| {
             let state = site.sources.metrics.endpoint_state(&stats.name);
-            Endpoint::new(stats, state)
+            EndpointView::new(stats, state)
         })
         .collect();
     endpoints.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(json(&Endpoints { endpoints }))
+    Ok(json(&EndpointList { endpoints }))
 }

@@ -7,8 +7,8 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::Site;
-use super::body::{Parts, respond};
+use super::HttpService;
+use super::chunked_body::{ChunkSource, respond};
 use super::json_list::JsonList;
 use super::log_reader::LogReader;
 use super::params::Params;
@@ -19,14 +19,14 @@ use crate::store::{Cursor, EventLogFilter, EventsError};
 const MAX: usize = 1_000;
 
 pub(super) async fn page(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<HttpService>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["after", "limit"])?;
     let limit = params.limit(MAX)?;
     let after = cursor(params.last("after"))?;
     let store = site.sources.store.clone();
-    let page = Page {
+    let page = EventListing {
         log: LogReader::new(store, after, EventLogFilter::default()),
         wanted: limit,
         list: JsonList::new("events"),
@@ -53,14 +53,14 @@ pub(super) fn refuse(error: &EventsError) -> Problem {
 }
 
 /// A page of the log, in parts.
-struct Page {
+struct EventListing {
     log: LogReader,
     /// How many events are still wanted.
     wanted: usize,
     list: JsonList,
 }
 
-impl Parts for Page {
+impl ChunkSource for EventListing {
     type Error = EventsError;
 
     async fn next(&mut self) -> Result<Option<Bytes>, EventsError> {
@@ -124,7 +124,7 @@ mod tests {
             };
             store.commit(&change).await.unwrap();
         }
-        let mut page = Page {
+        let mut page = EventListing {
             log: LogReader::new(store.clone(), None, EventLogFilter::default()),
             wanted: 20,
             list: JsonList::new("events"),

@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 
-use super::body::PART;
+use super::chunked_body::CHUNK_SIZE;
 
 /// How far a list is written.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl JsonList {
         if self.is_finished() {
             return None;
         }
-        let mut text = Vec::with_capacity(PART);
+        let mut text = Vec::with_capacity(CHUNK_SIZE);
         if self.progress == Progress::Beginning {
             text.extend_from_slice(format!("{{\"{}\":[", self.name).as_bytes());
             self.progress = Progress::Empty;
@@ -62,7 +62,7 @@ impl JsonList {
 impl ListPart<'_> {
     /// Whether the part is large enough.
     pub(super) fn is_full(&self) -> bool {
-        self.text.len() >= PART
+        self.text.len() >= CHUNK_SIZE
     }
 
     /// Writes an item.

@@ -21,9 +21,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::pace::{Pace, Paced};
-use super::places::{Places, Ticket};
-use super::socket::{Socket as ClientSocket, Stream};
+use super::client_socket::{ClientSocket, ClientStream};
+use super::connection_slots::{ConnectionSlot, ConnectionSlots};
+use super::pacing::{PacedBody, ResponsePacing};
 use crate::core::connections::{ConnectionLimits, Place};
 use crate::error::chain;
 use crate::open_files;
@@ -46,14 +46,14 @@ const CLOSING: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a client may take.
-struct Patience {
+struct ClientTimeouts {
     /// For the head of a request, from the end of the answer before on.
     head: Duration,
     /// Without reading anything of what is sent to it.
     reading: Duration,
 }
 
-impl Patience {
+impl ClientTimeouts {
     fn with(place: Place) -> Self {
         let seconds = match place {
             Place::Regular => 30,
@@ -77,13 +77,13 @@ pub struct BindError {
 
 /// A socket that waits for connections.
 #[derive(Debug)]
-pub struct Listener {
+pub struct HttpListener {
     socket: TcpListener,
     address: SocketAddr,
     limits: ConnectionLimits,
 }
 
-impl Listener {
+impl HttpListener {
     /// Listens on `address`.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl Listener {
     }
 }
 
-impl Serve for Listener {
+impl Serve for HttpListener {
     async fn serve(self, pages: Router, closing: CancellationToken) {
         serve(self.socket, self.limits, pages, closing).await;
     }
@@ -127,7 +127,7 @@ pub trait Serve: Send {
 /// What connections come from.
 pub(super) trait Accept {
     /// A connection.
-    type Stream: Stream + Send + 'static;
+    type Stream: ClientStream + Send + 'static;
 
     /// Waits for the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
@@ -150,7 +150,7 @@ pub(super) async fn serve<A: Accept>(
     closing: CancellationToken,
 ) {
     let pages = TowerToHyperService::new(pages);
-    let places = Places::new(limits);
+    let places = ConnectionSlots::new(limits);
     let max = limits.regular + limits.reserved + LEAVING;
     let mut connections = JoinSet::new();
     loop {
@@ -182,7 +182,7 @@ pub(super) async fn serve<A: Accept>(
 }
 
 /// A place for a new connection. Waits while all are busy: those of the reserved places are busy for a second at most.
-async fn admit(places: &Places, connections: &mut JoinSet<()>) -> Ticket {
+async fn admit(places: &ConnectionSlots, connections: &mut JoinSet<()>) -> ConnectionSlot {
     loop {
         if let Some(ticket) = places.admit() {
             return ticket;
@@ -209,22 +209,22 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn serve_one<S: Stream>(
+async fn serve_one<S: ClientStream>(
     stream: S,
     pages: TowerToHyperService<Router>,
-    ticket: Ticket,
+    ticket: ConnectionSlot,
     closing: CancellationToken,
 ) {
     let place = ticket.place;
-    let patience = Patience::with(place);
-    let pace = Pace::new(ticket);
+    let patience = ClientTimeouts::with(place);
+    let pace = ResponsePacing::new(ticket);
     let service = service_fn(|mut request: Request<Incoming>| {
         let (pages, pace) = (pages.clone(), Arc::clone(&pace));
         async move {
             pace.begin_request().await;
             request.extensions_mut().insert(place);
             let response = pages.call(request).await?;
-            Ok::<_, Infallible>(response.map(|body| Paced::new(body, pace)))
+            Ok::<_, Infallible>(response.map(|body| PacedBody::new(body, pace)))
         }
     });
     let socket = ClientSocket::new(stream, patience.reading, Arc::clone(&pace));

@@ -1,6 +1,6 @@
 //! Reads the event log in steps that fit into one part of an answer.
 
-use super::body::PART;
+use super::chunked_body::CHUNK_SIZE;
 use crate::store::{Cursor, EventLogFilter, EventPage, EventsError, Store};
 
 /// Events that the first step asks for; an event has at most 20 kB.
@@ -58,7 +58,7 @@ fn cut(mut page: EventPage) -> (EventPage, usize) {
     let mut size = 0;
     let mut fitting = 0;
     for event in &page.events {
-        if fitting > 0 && size + event.body.len() > PART {
+        if fitting > 0 && size + event.body.len() > CHUNK_SIZE {
             break;
         }
         size += event.body.len();
@@ -81,7 +81,7 @@ fn next_step(step: usize, page: &EventPage, size: usize) -> usize {
     let count = page.events.len();
     match size.checked_div(count) {
         // So few events filled a part.
-        Some(each) => (PART / each.max(1)).clamp(1, (step * 2).min(MAX_STEP)),
+        Some(each) => (CHUNK_SIZE / each.max(1)).clamp(1, (step * 2).min(MAX_STEP)),
         None => step,
     }
 }

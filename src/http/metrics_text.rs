@@ -10,8 +10,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::Site;
-use super::body::{PART, Parts, respond};
+use super::HttpService;
+use super::chunked_body::{CHUNK_SIZE, ChunkSource, respond};
 use super::problem::Problem;
 use crate::board::{Board, ProjectUnavailable, WatchFilter};
 use crate::clock;
@@ -26,7 +26,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 const STORE_TIMEOUT_RESERVED: Duration = Duration::from_millis(500);
 
 pub(super) async fn metrics(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<HttpService>>,
     place: Option<Extension<Place>>,
 ) -> Result<Response, Problem> {
     let sources = &site.sources;
@@ -84,7 +84,7 @@ struct MetricsText {
     after: Option<WatchKey>,
 }
 
-impl Parts for MetricsText {
+impl ChunkSource for MetricsText {
     type Error = ProjectUnavailable;
 
     async fn next(&mut self) -> Result<Option<Bytes>, ProjectUnavailable> {
@@ -94,12 +94,12 @@ impl Parts for MetricsText {
         let Some((series, others)) = self.series.split_first() else {
             return Ok(None);
         };
-        let mut text = String::with_capacity(PART);
+        let mut text = String::with_capacity(CHUNK_SIZE);
         if !std::mem::replace(&mut self.is_begun, true) {
             text.push_str(&series.head());
         }
         let now = clock::wall();
-        while text.len() < PART {
+        while text.len() < CHUNK_SIZE {
             let page = self.board.page(self.after.as_ref(), &[], &self.every, COPIES);
             let (views, next) = page.await?;
             for view in &views {

@@ -4,27 +4,27 @@
 //! before any page is searched. The same pages are on the control socket, without tokens, with what exists there only.
 
 mod access;
-mod body;
+mod chunked_body;
+mod client_socket;
+mod connection_slots;
 mod control;
 mod control_socket;
 mod endpoints;
+mod event_stream;
 mod events;
-mod hub;
 mod json_list;
 mod key_check;
 mod listener;
 mod log_reader;
 mod metrics_text;
-mod operation;
+mod operation_view;
 mod operations;
-mod pace;
-mod page;
+mod pacing;
 mod params;
-mod places;
 mod problem;
-mod socket;
-mod starting;
-mod stream;
+mod startup;
+mod status_page;
+mod stream_fanout;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -49,14 +49,16 @@ use crate::report::metrics::Metrics;
 use crate::store::Store;
 use crate::watch_list::WatchListSnapshot;
 
-pub use access::{Access, Audience, Rules};
-pub use control::{Applied, Checked, ListState, Order, Orders, Refused, SettingsProblem};
+pub use access::{Access, AccessRules, StatusPageAccess};
+pub use control::{
+    CheckReport, ControlRequest, ControlSender, ReloadRefusal, ReloadReport, SettingsProblem, WatchListReport,
+};
 pub use control_socket::{CONTROL_SOCKET, ControlError, ControlFile, ControlListener, ControlSocket};
-pub use listener::{BindError, Listener, Serve};
-pub use starting::Server;
+pub use listener::{BindError, HttpListener, Serve};
+pub use startup::StartupRouter;
 
-use hub::{Hub, Streams};
 use problem::Problem;
+use stream_fanout::{StreamFanout, StreamLimit};
 
 /// How long an answer of the control socket may take to begin: a check reads files, then asks the API.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(50);
@@ -65,7 +67,7 @@ const RESERVED_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// What the pages show.
 #[derive(Debug)]
-pub struct Sources {
+pub struct ServedData {
     /// Every listed watch.
     pub board: Arc<Board>,
     /// What probes are told.
@@ -86,19 +88,19 @@ pub struct Sources {
 
 /// The pages.
 #[derive(Debug)]
-pub struct Site {
-    sources: Sources,
-    hub: Hub,
+pub struct HttpService {
+    sources: ServedData,
+    hub: StreamFanout,
     /// Ends the event streams.
     closing: CancellationToken,
 }
 
-impl Site {
+impl HttpService {
     /// The pages of `sources`; event streams end when `closing` is cancelled.
     #[must_use]
-    pub fn new(sources: Sources, closing: CancellationToken) -> Arc<Self> {
+    pub fn new(sources: ServedData, closing: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
-            hub: Hub::new(),
+            hub: StreamFanout::new(),
             sources,
             closing,
         })
@@ -113,13 +115,18 @@ impl Site {
     /// What answers requests over the network, by the rules of `access`, with at most `max_streams` event streams.
     pub fn on_network(self: &Arc<Self>, access: Arc<Access>, max_streams: usize) -> Router {
         let pages = pages(Router::new(), READ_ONLY);
-        with_guard(pages, self, Door::Network(access), max_streams)
+        with_guard(pages, self, RequestOrigin::Network(access), max_streams)
     }
 
     /// What answers requests over the control socket; reloads and checks go to `orders`.
-    pub fn on_control_socket(self: &Arc<Self>, orders: Orders) -> Router {
+    pub fn on_control_socket(self: &Arc<Self>, orders: ControlSender) -> Router {
         let pages = pages(control::routes(orders), CONTROL_METHODS);
-        with_guard(pages, self, Door::Control, ControlListener::max_streams())
+        with_guard(
+            pages,
+            self,
+            RequestOrigin::Control,
+            ControlListener::max_streams(),
+        )
     }
 }
 
@@ -129,21 +136,26 @@ const CONTROL_METHODS: &str = "use POST for /api/reload and /api/check, and GET 
 
 /// The way that a request came.
 #[derive(Debug, Clone)]
-enum Door {
+enum RequestOrigin {
     /// Over TCP, where rules decide who may see what.
     Network(Arc<Access>),
     /// Over the control socket, where the mode of the file has decided.
     Control,
 }
 
-fn with_guard(pages: Router<Arc<Site>>, site: &Arc<Site>, door: Door, max_streams: usize) -> Router {
+fn with_guard(
+    pages: Router<Arc<HttpService>>,
+    site: &Arc<HttpService>,
+    door: RequestOrigin,
+    max_streams: usize,
+) -> Router {
     pages
-        .layer(Extension(Arc::new(Streams::new(max_streams))))
+        .layer(Extension(Arc::new(StreamLimit::new(max_streams))))
         .layer(middleware::from_fn_with_state(door, guard))
         .with_state(Arc::clone(site))
 }
 
-fn pages(more: Router<Arc<Site>>, methods: &'static str) -> Router<Arc<Site>> {
+fn pages(more: Router<Arc<HttpService>>, methods: &'static str) -> Router<Arc<HttpService>> {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -152,16 +164,16 @@ fn pages(more: Router<Arc<Site>>, methods: &'static str) -> Router<Arc<Site>> {
         .route("/api/operations", get(operations::list))
         .route("/api/operations/{id}", get(operations::one))
         .route("/api/events", get(events::page))
-        .route("/api/events/stream", get(stream::stream))
+        .route("/api/events/stream", get(event_stream::stream))
         .route("/api/webhooks", get(endpoints::list))
-        .merge(page::routes())
+        .merge(status_page::routes())
         .merge(more)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such page"))
         .method_not_allowed_fallback(async move || Problem::new(StatusCode::METHOD_NOT_ALLOWED, methods))
 }
 
 /// What every request passes and every answer gets.
-async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response {
+async fn guard(State(door): State<RequestOrigin>, request: Request, next: Next) -> Response {
     // A request that did not come over a listener has no place: nobody waits for it.
     let place = request.extensions().get().copied().unwrap_or(Place::Regular);
     let mut response = if has_body(request.headers()) {
@@ -173,8 +185,8 @@ async fn guard(State(door): State<Door>, request: Request, next: Next) -> Respon
         close(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
     } else {
         let (judged, limit) = match &door {
-            Door::Network(access) => (access.judge(&request), body::PART_TIMEOUT),
-            Door::Control => (Ok(()), CONTROL_TIMEOUT),
+            RequestOrigin::Network(access) => (access.judge(&request), chunked_body::CHUNK_TIMEOUT),
+            RequestOrigin::Control => (Ok(()), CONTROL_TIMEOUT),
         };
         match (judged, place) {
             (Err(refusal), _) => refusal.into_response(),
@@ -240,12 +252,12 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     ),
 ];
 
-async fn attention(State(site): State<Arc<Site>>) -> Response {
+async fn attention(State(site): State<Arc<HttpService>>) -> Response {
     let entries = site.sources.attention.entries().await;
     problem::json(&serde_json::json!({ "attention": entries }))
 }
 
-async fn livez(State(site): State<Arc<Site>>) -> Response {
+async fn livez(State(site): State<Arc<HttpService>>) -> Response {
     match site.sources.health.check_patiently().await {
         Ok(()) => plain("alive\n"),
         // Which poll it is stands in the log and behind the token, not here.
@@ -257,7 +269,7 @@ async fn livez(State(site): State<Arc<Site>>) -> Response {
     }
 }
 
-async fn readyz(State(site): State<Arc<Site>>) -> Response {
+async fn readyz(State(site): State<Arc<HttpService>>) -> Response {
     let detail = match site.sources.health.stage() {
         Stage::Ready => return plain("ready\n"),
         Stage::Starting => "starting: the watch list was not looked at yet",

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Site;
-use super::body::{Parts, respond};
+use super::HttpService;
+use super::chunked_body::{ChunkSource, respond};
 use super::json_list::JsonList;
-use super::operation::Operation;
+use super::operation_view::OperationView;
 use super::params::Params;
 use super::problem::{Problem, json, text};
 use crate::board::{Board, ProjectUnavailable, WatchFilter};
@@ -25,7 +25,7 @@ const MAX: usize = 1_000;
 const COPIES: usize = 4;
 
 /// A page, in parts: each operation is read when its part is made.
-struct Page {
+struct OperationListing {
     board: Arc<Board>,
     after: Option<WatchKey>,
     projects: Vec<String>,
@@ -35,7 +35,7 @@ struct Page {
     list: JsonList,
 }
 
-impl Parts for Page {
+impl ChunkSource for OperationListing {
     type Error = ProjectUnavailable;
 
     async fn next(&mut self) -> Result<Option<Bytes>, ProjectUnavailable> {
@@ -49,7 +49,7 @@ impl Parts for Page {
                 .page(self.after.as_ref(), &self.projects, &self.watches, limit);
             let (views, next) = page.await?;
             for view in &views {
-                part.push(&text(&Operation::of(view)));
+                part.push(&text(&OperationView::of(view)));
             }
             self.left -= views.len();
             self.after = next;
@@ -68,13 +68,13 @@ impl Parts for Page {
 }
 
 /// Which operations are wanted.
-struct Filter {
+struct OperationFilter {
     after: Option<WatchKey>,
     projects: Vec<String>,
     watches: Arc<WatchFilter>,
 }
 
-impl Filter {
+impl OperationFilter {
     fn parse(params: &Params) -> Result<Self, Problem> {
         let after = params
             .last("after")
@@ -124,13 +124,13 @@ fn phase(name: &str) -> Result<Phase, Problem> {
 }
 
 pub(super) async fn list(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<HttpService>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["limit", "after", "phase", "project", "label"])?;
     let limit = params.limit(MAX)?;
-    let filter = Filter::parse(&params)?;
-    let page = Page {
+    let filter = OperationFilter::parse(&params)?;
+    let page = OperationListing {
         board: Arc::clone(&site.sources.board),
         after: filter.after,
         projects: filter.projects,
@@ -146,7 +146,7 @@ fn unavailable(error: ProjectUnavailable) -> Problem {
 }
 
 pub(super) async fn one(
-    State(site): State<Arc<Site>>,
+    State(site): State<Arc<HttpService>>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -159,7 +159,7 @@ pub(super) async fn one(
             StatusCode::NOT_FOUND,
             "no such operation is on the watch list",
         )),
-        [view] => Ok(json(&Operation::of(view))),
+        [view] => Ok(json(&OperationView::of(view))),
         several => {
             let projects: Vec<&str> = several.iter().map(|view| &*view.key.project).collect();
             Err(Problem::new(

@@ -161,7 +161,7 @@ impl<F: Fetch> ProjectTask<F> {
                         .blocked_time(now)
                         .saturating_sub(visit.blocked_before.get());
                     let lag = now.saturating_sub(due.get()).saturating_sub(held);
-                    self.shared.metrics.poll_lag(lag);
+                    self.shared.metrics.record_poll_lag(lag);
                 }
                 slot.polled = now.into();
                 slot.poller = Poller::Asking { visit: *visit };
@@ -179,7 +179,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Reports once when the gate cannot keep up, and again only after it could for a while.
     pub(super) fn report_wait(&mut self, queued: Duration, now: Duration) {
-        self.shared.metrics.gate_wait(queued);
+        self.shared.metrics.record_gate_wait(queued);
         self.inlets.view.send_if_modified(|view| {
             view.gate.last_wait = queued;
             false

@@ -58,7 +58,7 @@ pub(super) async fn poll<F: Fetch>(shared: Arc<PollingServices<F>>, key: WatchKe
     }
     let started = clock::instant();
     let answer = ask(&shared, &key).await;
-    shared.metrics.poll(&answer, clock::instant() - started);
+    shared.metrics.record_poll(&answer, clock::instant() - started);
     tracing::debug!(
         project = &*key.project,
         operation_id = &*key.operation,

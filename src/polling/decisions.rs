@@ -213,7 +213,7 @@ impl<F: Fetch> ProjectTask<F> {
                 "a poller panicked: this is a bug, please report it; the watch continues"
             );
         }
-        self.shared.metrics.poller_restarted();
+        self.shared.metrics.count_poller_restart();
         self.inlets.view.send_if_modified(|view| {
             view.restarts += 1;
             false

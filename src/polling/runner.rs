@@ -54,7 +54,7 @@ impl<F: Fetch> Runner<F> {
                 restart_in_seconds = wait.as_secs_f64(),
                 "the task of a project panicked: this is a bug, please report it; it continues from what is recorded"
             );
-            self.shared.metrics.poller_restarted();
+            self.shared.metrics.count_poller_restart();
             view.send_modify(|view| view.restarts += 1);
             let pause = tokio::time::sleep(wait);
             if self.cancel.run_until_cancelled(pause).await.is_none() {

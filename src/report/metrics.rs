@@ -35,9 +35,9 @@ const WAITS: [f64; 12] = [
 
 /// The handle that everybody writes to; cheap to clone.
 #[derive(Clone)]
-pub struct Metrics(Arc<Inner>);
+pub struct Metrics(Arc<MetricSet>);
 
-struct Inner {
+struct MetricSet {
     registry: Registry,
     polls: IntCounterVec,
     unusable_members: IntCounterVec,
@@ -72,7 +72,7 @@ impl Metrics {
 
     fn build() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let inner = Inner {
+        let inner = MetricSet {
             polls: IntCounterVec::new(
                 opts("polls_total", "Polls of operations by what they met."),
                 &["outcome"],
@@ -116,7 +116,7 @@ impl Metrics {
     }
 
     /// A poll has met something.
-    pub fn poll(&self, answer: &Answer, took: Duration) {
+    pub fn record_poll(&self, answer: &Answer, took: Duration) {
         self.0.polls.with_label_values(&[answer.outcome()]).inc();
         self.0.poll_duration.observe(took.as_secs_f64());
         if let Answer::Operation(operation) = answer {
@@ -130,17 +130,17 @@ impl Metrics {
     }
 
     /// A poll has started so late after it was due.
-    pub fn poll_lag(&self, lag: Duration) {
+    pub fn record_poll_lag(&self, lag: Duration) {
         self.0.poll_lag.observe(lag.as_secs_f64());
     }
 
     /// A poll has waited so long for its turn.
-    pub fn gate_wait(&self, wait: Duration) {
+    pub fn record_gate_wait(&self, wait: Duration) {
         self.0.gate_wait.observe(wait.as_secs_f64());
     }
 
     /// An event was told.
-    pub fn event(&self, event: &Event) {
+    pub fn count_event(&self, event: &Event) {
         self.0
             .events
             .with_label_values(&[event.event_type.as_str()])
@@ -148,17 +148,17 @@ impl Metrics {
     }
 
     /// A poller is started again after a panic.
-    pub fn poller_restarted(&self) {
+    pub fn count_poller_restart(&self) {
         self.0.poller_restarts.inc();
     }
 
     /// The settings were read and applied, or could not be.
-    pub fn config_reloaded(&self, is_successful: bool) {
+    pub fn set_config_reloaded(&self, is_successful: bool) {
         self.0.config_last_reload_successful.set(i64::from(is_successful));
     }
 }
 
-impl Inner {
+impl MetricSet {
     fn register(&self) -> prometheus::Result<()> {
         for outcome in Answer::OUTCOMES {
             self.polls.with_label_values(&[outcome]);

@@ -306,7 +306,7 @@ fn limit_file_size(daemon: &Daemon, size: &str) {
 /// Serves the metrics of a daemon of which a poller has panicked.
 async fn serve_metrics_of_a_panic() -> SocketAddr {
     let metrics = Metrics::new();
-    metrics.poller_restarted();
+    metrics.count_poller_restart();
     let scrape = Scrape {
         board: &Board::default(),
         attention: Vec::new(),

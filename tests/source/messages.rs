@@ -76,7 +76,7 @@ pub fn messages() -> Messages {
         };
         add(kind, &module.file, texts(module));
     }
-    for file in ["src/http/page/page.html", "src/http/page/page.js"] {
+    for file in ["src/http/status_page/page.html", "src/http/status_page/page.js"] {
         let source = fs::read_to_string(root().join(file)).unwrap();
         let texts = if file.ends_with("html") {
             html_texts(&source)

@@ -18,7 +18,8 @@ use backfill_watch::core::watch::Watch;
 use backfill_watch::core::watch_list::WatchKey;
 use backfill_watch::random::RandomSource;
 use backfill_watch::report::webhook::{
-    DeliveryOutcome, DeliveryStats, Endpoint, EndpointSettings, Sender, Stopped, TimeLimits,
+    DeliveryOutcome, DeliveryStats, EndpointSettings, EndpointStopped, TimeLimits, WebhookEndpoint,
+    WebhookSender,
 };
 use backfill_watch::store::{self, Delivery, EndpointStats, StateChange, Store, Subject};
 use jiff::Timestamp;
@@ -47,7 +48,7 @@ struct Running {
     settings: watch::Sender<EndpointSettings>,
     stats: Arc<DeliveryStats>,
     cancel: CancellationToken,
-    task: JoinHandle<Stopped>,
+    task: JoinHandle<EndpointStopped>,
 }
 
 fn settings(url: &str, secrets: &[&[u8]]) -> EndpointSettings {
@@ -69,10 +70,10 @@ fn run(store: &Store, name: &'static str, url: &str) -> Running {
 fn run_with(store: &Store, name: &'static str, settings: EndpointSettings, limits: TimeLimits) -> Running {
     let (sender, receiver) = watch::channel(settings);
     let stats = Arc::new(DeliveryStats::default());
-    let endpoint = Endpoint {
+    let endpoint = WebhookEndpoint {
         name: name.into(),
         store: store.clone(),
-        sender: Arc::new(Sender::new(limits).unwrap()),
+        sender: Arc::new(WebhookSender::new(limits).unwrap()),
         random: RandomSource::new(),
         settings: receiver,
         stats: stats.clone(),
@@ -89,7 +90,7 @@ fn run_with(store: &Store, name: &'static str, settings: EndpointSettings, limit
 }
 
 impl Running {
-    async fn stop(self) -> Stopped {
+    async fn stop(self) -> EndpointStopped {
         self.cancel.cancel();
         tokio::time::timeout(DEADLINE, self.task).await.unwrap().unwrap()
     }
@@ -204,7 +205,7 @@ async fn a_callback_is_what_the_standard_says() {
     assert!(callback.is_signed_with(&NEW) && !callback.is_signed_with(&OLD));
     assert_eq!(running.stats.count(DeliveryOutcome::Delivered), 1);
     assert_eq!(running.stats.delays().buckets.iter().sum::<u64>(), 1);
-    let nothing_left = Stopped {
+    let nothing_left = EndpointStopped {
         cut_short: 0,
         unsettled: 0,
     };
@@ -534,7 +535,7 @@ async fn at_the_end_attempts_get_their_time_and_the_rest_waits() {
     record(&store, "op-2", 2).await;
     let running = run(&store, "crm", &receiver.url);
     receiver.received(2).await;
-    let one_cut_short = Stopped {
+    let one_cut_short = EndpointStopped {
         cut_short: 1,
         unsettled: 0,
     };

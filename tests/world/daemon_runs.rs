@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use backfill_watch::app::{Daemon, Parts, Secrets};
+use backfill_watch::app::{Daemon, DaemonParts, WebhookSecrets};
 use backfill_watch::board::Board;
 use backfill_watch::clock;
 use backfill_watch::config::{Environment, Overrides, Settings};
@@ -109,7 +109,7 @@ fn settings(world: &World, knobs: &Knobs) -> Settings {
     settings
 }
 
-fn secrets() -> Secrets {
+fn secrets() -> WebhookSecrets {
     let secret = || vec![SecretSlice::from(vec![7; 32])];
     ENDPOINTS
         .iter()
@@ -217,7 +217,7 @@ async fn life(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Persist
     let health = Health::new(Arc::clone(&board), REQUEST_TIMEOUT);
     let (list, list_receiver) = watch::channel(Arc::new(left.snapshot.clone()));
     let reporter = Arc::clone(world);
-    let parts = Parts {
+    let parts = DaemonParts {
         fetch: Api(Arc::clone(world)),
         polling: tokio::runtime::Handle::current(),
         sender: Arc::new(Receivers(Arc::clone(world))),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backfill_watch::core::delivery::Outcome;
-use backfill_watch::report::webhook::{Attempt, Attempting, Deliver, Message};
+use backfill_watch::report::webhook::{AttemptFuture, Deliver, DeliveryAttempt, WebhookMessage};
 use secrecy::SecretSlice;
 use url::Url;
 
@@ -33,7 +33,12 @@ fn answered(status: u16, retry_after: Option<Duration>) -> Outcome {
 }
 
 impl Deliver for Receivers {
-    fn attempt<'a>(&'a self, url: &'a Url, _: &'a [SecretSlice<u8>], message: Message) -> Attempting<'a> {
+    fn attempt<'a>(
+        &'a self,
+        url: &'a Url,
+        _: &'a [SecretSlice<u8>],
+        message: WebhookMessage,
+    ) -> AttemptFuture<'a> {
         Box::pin(async move {
             let world = &*self.0;
             world.alive().await;
@@ -72,7 +77,7 @@ impl Deliver for Receivers {
                 Outcome::Answered { status: 204, .. } => String::new(),
                 other => format!("{other:?}"),
             };
-            Attempt { outcome, error }
+            DeliveryAttempt { outcome, error }
         })
     }
 }

@@ -8,7 +8,7 @@ use backfill_watch::clock::{self, WallClock};
 use backfill_watch::core::delivery::Outcome;
 use backfill_watch::core::event::EventType;
 use backfill_watch::core::watch_list::WatchKey;
-use backfill_watch::report::webhook::Message;
+use backfill_watch::report::webhook::WebhookMessage;
 use backfill_watch::store::{Cursor, StoredEvent};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -539,7 +539,7 @@ impl World {
 
     // Receivers.
 
-    pub fn attempt_begins(&self, endpoint: usize, message: &Message) {
+    pub fn attempt_begins(&self, endpoint: usize, message: &WebhookMessage) {
         let mut state = self.state();
         state.note(format!("send {} {}", ENDPOINTS[endpoint], message.id));
         let checked = state.check_attempt(endpoint, message);
@@ -1035,7 +1035,7 @@ impl State {
         Ok(())
     }
 
-    fn check_attempt(&mut self, endpoint: usize, message: &Message) -> Result<(), &'static str> {
+    fn check_attempt(&mut self, endpoint: usize, message: &WebhookMessage) -> Result<(), &'static str> {
         let Some(event) = self.committed.get(&message.id) else {
             return Err("sent before it was committed");
         };

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::notices::{self, Notices};
 use super::progress_view::short_ids;
 use crate::ampersand::ApiFetch;
-use crate::app::{self, Daemon, Parts, Secrets};
+use crate::app::{self, Daemon, DaemonParts, WebhookSecrets};
 use crate::board::{Board, ProjectView, WatchFilter, WatchView};
 use crate::clock;
 use crate::config::Settings;
@@ -20,7 +20,7 @@ use crate::core::watch_list::{WatchKey, WatchList};
 use crate::random::RandomSource;
 use crate::record::EventReporter;
 use crate::report::metrics::Metrics;
-use crate::report::webhook::{Sender, TimeLimits};
+use crate::report::webhook::{TimeLimits, WebhookSender};
 use crate::store::Store;
 use crate::watch_list::WatchListSnapshot;
 
@@ -62,7 +62,7 @@ impl Session {
         let client = app::client(&settings.ampersand).await?;
         let sources = app::key_sources(&settings.ampersand);
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
-        let sender = tokio::task::spawn_blocking(|| Sender::new(TimeLimits::default())).await??;
+        let sender = tokio::task::spawn_blocking(|| WebhookSender::new(TimeLimits::default())).await??;
         let keys: Vec<WatchKey> = list.entries.iter().map(|entry| entry.key.clone()).collect();
         let short = short_ids(&keys);
         let targets = keys.into_iter().zip(short);
@@ -73,7 +73,7 @@ impl Session {
             generation: 1,
             ..WatchListSnapshot::default()
         }));
-        let parts = Parts {
+        let parts = DaemonParts {
             fetch,
             polling: Handle::current(),
             sender: Arc::new(sender),
@@ -87,7 +87,7 @@ impl Session {
         let mut settings = settings.clone();
         // The endpoints of a settings file are the daemon's.
         settings.webhooks.clear();
-        let mut daemon = Daemon::new(parts, &settings, Secrets::new()).await?;
+        let mut daemon = Daemon::new(parts, &settings, WebhookSecrets::new()).await?;
         daemon.start();
         Ok(Self {
             targets,

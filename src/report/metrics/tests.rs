@@ -104,15 +104,15 @@ async fn what_happens_is_counted() {
         class: FailureClass::Tls,
         reason: String::new(),
     });
-    metrics.poll(&failed, Duration::from_millis(20));
-    metrics.poll_lag(Duration::from_secs(31));
-    metrics.config_reloaded(false);
+    metrics.record_poll(&failed, Duration::from_millis(20));
+    metrics.record_poll_lag(Duration::from_secs(31));
+    metrics.set_config_reloaded(false);
     let data = ApiData {
         project: "p".into(),
         since,
         reason: String::new(),
     };
-    metrics.event(&Event::api(EventType::CredentialsRejected, data.since, data));
+    metrics.count_event(&Event::api(EventType::CredentialsRejected, data.since, data));
     let text = render(&metrics, &board).await;
     for line in [
         "backfill_watch_polls_total{outcome=\"tls\"} 1",

@@ -5,12 +5,12 @@
 //! how often is decided in [`core::delivery`](crate::core::delivery).
 
 mod address;
-mod drain;
+mod delivery_log;
+mod outbox_worker;
 mod secrets;
 mod send;
 mod signature;
 mod stats;
-mod tell;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -24,9 +24,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use self::drain::Drain;
-pub use self::send::{Attempt, Message, Sender, SenderError, TimeLimits};
-pub use self::stats::{DELAY_BOUNDS, Delays, DeliveryOutcome, DeliveryStats, EndpointState};
+use self::outbox_worker::OutboxWorker;
+pub use self::send::{DeliveryAttempt, TimeLimits, WebhookMessage, WebhookSender, WebhookSenderError};
+pub use self::stats::{DELAY_BOUNDS, DeliveryDelays, DeliveryOutcome, DeliveryStats, EndpointState};
 use crate::core::delivery::Target;
 use crate::random::RandomSource;
 use crate::store::Store;
@@ -38,12 +38,12 @@ pub trait Deliver: fmt::Debug + Send + Sync {
         &'a self,
         url: &'a Url,
         secrets: &'a [SecretSlice<u8>],
-        message: Message,
-    ) -> Attempting<'a>;
+        message: WebhookMessage,
+    ) -> AttemptFuture<'a>;
 }
 
 /// One attempt under way.
-pub type Attempting<'a> = Pin<Box<dyn Future<Output = Attempt> + Send + 'a>>;
+pub type AttemptFuture<'a> = Pin<Box<dyn Future<Output = DeliveryAttempt> + Send + 'a>>;
 
 /// What may change about an endpoint while it runs.
 #[derive(Clone)]
@@ -74,7 +74,7 @@ impl fmt::Debug for EndpointSettings {
 
 /// Whether these are the same secrets in the same order.
 #[must_use]
-pub fn same_secrets(before: &[SecretSlice<u8>], after: &[SecretSlice<u8>]) -> bool {
+pub fn secrets_equal(before: &[SecretSlice<u8>], after: &[SecretSlice<u8>]) -> bool {
     before.len() == after.len()
         && before
             .iter()
@@ -84,7 +84,7 @@ pub fn same_secrets(before: &[SecretSlice<u8>], after: &[SecretSlice<u8>]) -> bo
 
 impl EndpointSettings {
     fn target_after(&self, before: &Self) -> Target {
-        if self.url == before.url && same_secrets(&self.secrets, &before.secrets) {
+        if self.url == before.url && secrets_equal(&self.secrets, &before.secrets) {
             Target::Unchanged
         } else {
             Target::Changed
@@ -94,7 +94,7 @@ impl EndpointSettings {
 
 /// One endpoint, ready to run.
 #[derive(Debug)]
-pub struct Endpoint {
+pub struct WebhookEndpoint {
     /// What it is known by.
     pub name: Arc<str>,
     /// Where its deliveries are recorded.
@@ -112,16 +112,16 @@ pub struct Endpoint {
 /// How an endpoint's task ended.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub struct Stopped {
+pub struct EndpointStopped {
     /// Attempts that were cut short. Their events are sent again after the next start.
     pub cut_short: usize,
     /// Outcomes that could not be written down. Their events are sent again, though some were received.
     pub unsettled: usize,
 }
 
-impl Endpoint {
+impl WebhookEndpoint {
     /// Sends what is due until `cancel`, or until the store closes.
-    pub async fn run(self, cancel: CancellationToken) -> Stopped {
-        Drain::new(self).run(cancel).await
+    pub async fn run(self, cancel: CancellationToken) -> EndpointStopped {
+        OutboxWorker::new(self).run(cancel).await
     }
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 use url::Url;
 
 use super::address::{self, ForbiddenAddress};
-use super::{Attempting, Deliver, secrets as endpoint_secrets, signature};
+use super::{AttemptFuture, Deliver, secrets as endpoint_secrets, signature};
 use crate::clock;
 use crate::config::is_loopback;
 use crate::core::delivery::Outcome;
@@ -51,7 +51,7 @@ impl Default for TimeLimits {
 
 /// What is sent.
 #[derive(Debug)]
-pub struct Message {
+pub struct WebhookMessage {
     /// The event's ID.
     pub id: String,
     /// The body, as it was recorded.
@@ -60,7 +60,7 @@ pub struct Message {
 
 /// How an attempt went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
+pub struct DeliveryAttempt {
     /// What it met.
     pub outcome: Outcome,
     /// What went wrong, on one line without any secret; empty if nothing did.
@@ -70,7 +70,7 @@ pub struct Attempt {
 /// The HTTP client cannot be set up.
 #[derive(Debug, Error)]
 #[error("the HTTP client for webhooks cannot be set up; this is a defect of this build, please report it")]
-pub struct SenderError(#[source] reqwest::Error);
+pub struct WebhookSenderError(#[source] reqwest::Error);
 
 /// Sends events. Clones share their connections and are cheap.
 ///
@@ -78,7 +78,7 @@ pub struct SenderError(#[source] reqwest::Error);
 /// configured host alone, and when to send again is decided elsewhere. The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used,
 /// except to this machine itself.
 #[derive(Debug, Clone)]
-pub struct Sender {
+pub struct WebhookSender {
     http: reqwest::Client,
     /// Without a proxy: none leads back to this machine.
     here: reqwest::Client,
@@ -96,12 +96,12 @@ enum Trust {
     Nobody,
 }
 
-impl Sender {
+impl WebhookSender {
     /// Builds the client. Reads the system's CA certificates, and blocks meanwhile.
     ///
     /// # Errors
     /// When TLS cannot be set up at all.
-    pub fn new(limits: TimeLimits) -> Result<Self, SenderError> {
+    pub fn new(limits: TimeLimits) -> Result<Self, WebhookSenderError> {
         let builder = || {
             let limits = outbound::HttpTimeouts {
                 connect: limits.connect,
@@ -118,8 +118,8 @@ impl Sender {
             (Ok(http), Ok(here)) => (http, here, Trust::System),
             _ => {
                 let nobody = || builder().tls_certs_only([]);
-                let http = nobody().build().map_err(SenderError)?;
-                let here = nobody().no_proxy().build().map_err(SenderError)?;
+                let http = nobody().build().map_err(WebhookSenderError)?;
+                let here = nobody().no_proxy().build().map_err(WebhookSenderError)?;
                 (http, here, Trust::Nobody)
             }
         };
@@ -132,26 +132,26 @@ impl Sender {
         })
     }
 
-    async fn send(&self, url: &Url, secrets: &[SecretSlice<u8>], message: Message) -> Attempt {
+    async fn send(&self, url: &Url, secrets: &[SecretSlice<u8>], message: WebhookMessage) -> DeliveryAttempt {
         let answer = match self.exchange(url, secrets, message).await {
             Ok(answer) => answer,
             Err(attempt) => return masked(attempt, url, secrets),
         };
         let status = answer.status();
         let retry_after = response_head::wait(answer.headers(), clock::wall());
-        let said = Said::read(answer, url).await;
+        let said = ResponseExcerpt::read(answer, url).await;
         let outcome = Outcome::Answered {
             status: status.as_u16(),
             retry_after,
         };
         if status.is_success() {
-            return Attempt {
+            return DeliveryAttempt {
                 outcome,
                 error: String::new(),
             };
         }
         let error = said.describe(status, &endpoint_secrets::mask(url, secrets));
-        masked(Attempt { outcome, error }, url, secrets)
+        masked(DeliveryAttempt { outcome, error }, url, secrets)
     }
 
     /// The answer, or how it went without one. What it says has yet to be masked.
@@ -159,8 +159,8 @@ impl Sender {
         &self,
         url: &Url,
         secrets: &[SecretSlice<u8>],
-        message: Message,
-    ) -> Result<Response, Attempt> {
+        message: WebhookMessage,
+    ) -> Result<Response, DeliveryAttempt> {
         if let Err(error) = address::check_literal(url) {
             return Err(no_answer(error.to_string()));
         }
@@ -193,7 +193,7 @@ impl Sender {
                 ..self.proxies.peer(url)
             };
             if error.is_timeout() {
-                Attempt {
+                DeliveryAttempt {
                     outcome: Outcome::TimedOut,
                     error: self.describe_timeout(&error, &peer),
                 }
@@ -241,7 +241,7 @@ impl Sender {
 }
 
 /// The one way out of here for an error: whatever says it, it has no secret of the endpoint.
-fn masked(mut attempt: Attempt, url: &Url, secrets: &[SecretSlice<u8>]) -> Attempt {
+fn masked(mut attempt: DeliveryAttempt, url: &Url, secrets: &[SecretSlice<u8>]) -> DeliveryAttempt {
     let error = endpoint_secrets::mask(url, secrets)
         .apply(&attempt.error)
         .into_owned();
@@ -249,13 +249,13 @@ fn masked(mut attempt: Attempt, url: &Url, secrets: &[SecretSlice<u8>]) -> Attem
     attempt
 }
 
-impl Deliver for Sender {
+impl Deliver for WebhookSender {
     fn attempt<'a>(
         &'a self,
         url: &'a Url,
         secrets: &'a [SecretSlice<u8>],
-        message: Message,
-    ) -> Attempting<'a> {
+        message: WebhookMessage,
+    ) -> AttemptFuture<'a> {
         Box::pin(self.send(url, secrets, message))
     }
 }
@@ -263,13 +263,13 @@ impl Deliver for Sender {
 /// What an answer says besides its status. The status decides: a 2xx is the receiver's word that it has the event, and
 /// what comes after it, endless bytes or a broken connection, must not make the event come twice.
 #[derive(Debug, Default)]
-struct Said {
+struct ResponseExcerpt {
     redirect_host: Option<String>,
     coding: Option<String>,
     body: Vec<u8>,
 }
 
-impl Said {
+impl ResponseExcerpt {
     async fn read(mut response: Response, url: &Url) -> Self {
         let headers = response.headers();
         let redirect_host = headers.get(LOCATION).and_then(|location| {
@@ -327,8 +327,8 @@ async fn read_body(response: &mut Response) -> Vec<u8> {
     body
 }
 
-fn no_answer(error: String) -> Attempt {
-    Attempt {
+fn no_answer(error: String) -> DeliveryAttempt {
+    DeliveryAttempt {
         outcome: Outcome::NoAnswer,
         error,
     }
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn an_error_is_one_short_line_without_the_urls_secret_parts() {
         let url = Url::parse("https://hooks.example.com/T0/s3cret?token=hunter2").unwrap();
-        let describe = |status: u16, said: Said| {
+        let describe = |status: u16, said: ResponseExcerpt| {
             let status = StatusCode::from_u16(status).unwrap();
             let error = said.describe(status, &endpoint_secrets::mask(&url, &[]));
             masked(no_answer(error), &url, &[]).error
@@ -380,9 +380,9 @@ mod tests {
             let body = body.as_bytes().to_vec();
             describe(
                 status,
-                Said {
+                ResponseExcerpt {
                     body,
-                    ..Said::default()
+                    ..ResponseExcerpt::default()
                 },
             )
         };
@@ -399,9 +399,9 @@ mod tests {
         );
         let redirect = describe(
             302,
-            Said {
+            ResponseExcerpt {
                 redirect_host: Some("evil.example".to_owned()),
-                ..Said::default()
+                ..ResponseExcerpt::default()
             },
         );
         assert!(

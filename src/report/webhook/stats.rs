@@ -92,7 +92,7 @@ pub struct DeliveryStats {
 
 /// How long events took from being recorded to being received; replays are left out.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Delays {
+pub struct DeliveryDelays {
     /// How many fell into each bucket (and no lower one).
     pub buckets: [u64; DELAY_BOUNDS.len() + 1],
     /// The sum of all, in seconds.
@@ -120,8 +120,8 @@ impl DeliveryStats {
 
     /// The delays so far.
     #[must_use]
-    pub fn delays(&self) -> Delays {
-        Delays {
+    pub fn delays(&self) -> DeliveryDelays {
+        DeliveryDelays {
             buckets: self
                 .delays
                 .each_ref()

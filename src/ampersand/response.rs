@@ -9,7 +9,7 @@ use reqwest::{Response, StatusCode};
 use super::api_error::ApiError;
 use super::api_key::ApiKey;
 use super::media_type::MediaType;
-use super::problem::Problem;
+use super::problem::ProblemDetails;
 use super::transport;
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::json::Json;
@@ -22,7 +22,7 @@ const MAX_REASON: usize = 400;
 
 /// How an answer is read.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms<'a> {
+pub struct ResponseContext<'a> {
     /// Who answers.
     pub peer: &'a Peer,
     /// The time limit of the exchange.
@@ -35,7 +35,7 @@ pub struct Terms<'a> {
 
 /// An answer with its body, or with what kept the body from arriving. Nothing that leaves it has the API key in it.
 #[derive(Debug)]
-pub struct Reply {
+pub struct ApiResponse {
     status: StatusCode,
     media_type: MediaType,
     /// What `Retry-After` asks for.
@@ -49,12 +49,16 @@ pub struct Reply {
     key: ApiKey,
 }
 
-impl Reply {
+impl ApiResponse {
     /// Reads what is needed of `response`. `key` is kept out of what is read.
     ///
     /// # Errors
     /// When there are more headers than are read.
-    pub async fn read(mut response: Response, terms: Terms<'_>, key: &ApiKey) -> Result<Self, ApiError> {
+    pub async fn read(
+        mut response: Response,
+        terms: ResponseContext<'_>,
+        key: &ApiKey,
+    ) -> Result<Self, ApiError> {
         let headers = response.headers();
         if response_head::head_size(headers) > outbound::MAX_HEAD {
             return Err(ApiError::failed(
@@ -171,7 +175,7 @@ impl Reply {
     fn refusal(&self) -> ApiError {
         // A body that did not arrive explains nothing.
         let body = self.body.as_deref().ok();
-        let mut problem = body.and_then(|body| Problem::parse(&self.media_type, body));
+        let mut problem = body.and_then(|body| ProblemDetails::parse(&self.media_type, body));
         if let Some(problem) = &mut problem {
             problem.for_each_text(&mut |text| self.key.mask().apply_to(text));
         }
@@ -237,8 +241,8 @@ fn malformed(reason: String) -> Failure {
     }
 }
 
-async fn read_body(response: &mut Response, terms: Terms<'_>) -> Result<String, Failure> {
-    let Terms { peer, max_body, .. } = terms;
+async fn read_body(response: &mut Response, terms: ResponseContext<'_>) -> Result<String, Failure> {
+    let ResponseContext { peer, max_body, .. } = terms;
     let too_large = || Failure {
         class: FailureClass::TooLarge,
         reason: format!("{peer} answered with more than {max_body} bytes"),

@@ -10,21 +10,21 @@ use axum::{BoxError, Extension};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::Site;
-use super::body::{PART_TIMEOUT, Parts, unlimited};
+use super::HttpService;
+use super::chunked_body::{CHUNK_TIMEOUT, ChunkSource, unlimited};
 use super::events::{cursor, refuse};
-use super::hub::{Live, Seat, Streams, event_message, snapshot};
 use super::log_reader::LogReader;
 use super::params::Params;
 use super::problem::Problem;
+use super::stream_fanout::{LiveEvent, StreamLimit, StreamSubscription, event_message, snapshot};
 use crate::store::{Cursor, EventLogFilter, EventPage, Store};
 
 /// How long a browser waits before it connects again.
 const RETRY: &str = "retry: 1000\n";
 
 pub(super) async fn stream(
-    State(site): State<Arc<Site>>,
-    Extension(streams): Extension<Arc<Streams>>,
+    State(site): State<Arc<HttpService>>,
+    Extension(streams): Extension<Arc<StreamLimit>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -56,7 +56,7 @@ pub(super) async fn stream(
     let page = log.read(usize::MAX).await.map_err(|error| refuse(&error))?;
     let mut first = format!("{RETRY}id: {begin}\n\n").into_bytes();
     first.extend_from_slice(&snapshot(&site.sources, Vec::new(), Vec::new()));
-    let body = unlimited(Reader {
+    let body = unlimited(StreamReader {
         log,
         seat,
         closing: site.closing.clone(),
@@ -78,10 +78,10 @@ async fn end_of_log(store: &Store) -> Result<Cursor, Problem> {
 }
 
 /// One reader of the stream.
-struct Reader {
+struct StreamReader {
     /// Stands where the client is.
     log: LogReader,
-    seat: Seat,
+    seat: StreamSubscription,
     closing: CancellationToken,
     first: Option<Bytes>,
     /// What was read of the log and is not sent.
@@ -90,7 +90,7 @@ struct Reader {
     is_behind: bool,
 }
 
-impl Parts for Reader {
+impl ChunkSource for StreamReader {
     type Error = BoxError;
 
     /// The next messages; `None` at the end, when the daemon stops or the reader lacks a snapshot.
@@ -104,7 +104,7 @@ impl Parts for Reader {
     }
 }
 
-impl Reader {
+impl StreamReader {
     async fn messages(&mut self) -> Result<Option<Bytes>, BoxError> {
         loop {
             if let Some(page) = self.missed.take() {
@@ -114,7 +114,7 @@ impl Reader {
                 }
             }
             if self.is_behind {
-                let page = tokio::time::timeout(PART_TIMEOUT, self.log.read(usize::MAX)).await??;
+                let page = tokio::time::timeout(CHUNK_TIMEOUT, self.log.read(usize::MAX)).await??;
                 self.missed = Some(page);
                 continue;
             }
@@ -123,15 +123,15 @@ impl Reader {
                 snapshot = self.seat.snapshots.recv() => return Ok(snapshot.ok()),
             };
             match live {
-                Ok(live) => match order(self.log.after(), &live) {
-                    Order::Next => {
+                Ok(live) => match live_position(self.log.after(), &live) {
+                    LivePosition::Next => {
                         self.log.set_after(live.cursor);
                         if let Some(message) = live.message {
                             return Ok(Some(message));
                         }
                     }
-                    Order::Sent => {}
-                    Order::Gap => self.is_behind = true,
+                    LivePosition::Sent => {}
+                    LivePosition::Gap => self.is_behind = true,
                 },
                 Err(RecvError::Lagged(_)) => self.is_behind = true,
                 Err(RecvError::Closed) => return Ok(None),
@@ -141,7 +141,7 @@ impl Reader {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Order {
+enum LivePosition {
     /// It was read from the log already.
     Sent,
     /// It follows what was sent.
@@ -150,16 +150,16 @@ enum Order {
     Gap,
 }
 
-fn order(sent: Option<&Cursor>, live: &Live) -> Order {
+fn live_position(sent: Option<&Cursor>, live: &LiveEvent) -> LivePosition {
     let Some(sent) = sent else {
-        return Order::Gap;
+        return LivePosition::Gap;
     };
     if live.before.is_after(sent) {
-        Order::Gap
+        LivePosition::Gap
     } else if live.cursor.is_after(sent) {
-        Order::Next
+        LivePosition::Next
     } else {
-        Order::Sent
+        LivePosition::Sent
     }
 }
 
@@ -170,21 +170,33 @@ mod tests {
     #[test]
     fn a_gap_before_a_live_event_is_seen() {
         let cursor = |row: u32| -> Cursor { format!("0a-{row}").parse().unwrap() };
-        let live = |before, row, message: &'static str| Live {
+        let live = |before, row, message: &'static str| LiveEvent {
             before: cursor(before),
             cursor: cursor(row),
             message: (!message.is_empty()).then(|| Bytes::from_static(message.as_bytes())),
         };
         let at = |row| Some(cursor(row));
-        assert_eq!(order(at(5).as_ref(), &live(5, 6, "e")), Order::Next);
+        assert_eq!(
+            live_position(at(5).as_ref(), &live(5, 6, "e")),
+            LivePosition::Next
+        );
         // Rows between them were removed.
-        assert_eq!(order(at(5).as_ref(), &live(3, 6, "e")), Order::Next);
-        assert_eq!(order(at(6).as_ref(), &live(5, 6, "e")), Order::Sent);
-        assert_eq!(order(at(9).as_ref(), &live(5, 6, "e")), Order::Sent);
-        assert_eq!(order(at(4).as_ref(), &live(5, 6, "e")), Order::Gap);
-        assert_eq!(order(None, &live(5, 6, "e")), Order::Gap);
+        assert_eq!(
+            live_position(at(5).as_ref(), &live(3, 6, "e")),
+            LivePosition::Next
+        );
+        assert_eq!(
+            live_position(at(6).as_ref(), &live(5, 6, "e")),
+            LivePosition::Sent
+        );
+        assert_eq!(
+            live_position(at(9).as_ref(), &live(5, 6, "e")),
+            LivePosition::Sent
+        );
+        assert_eq!(live_position(at(4).as_ref(), &live(5, 6, "e")), LivePosition::Gap);
+        assert_eq!(live_position(None, &live(5, 6, "e")), LivePosition::Gap);
         // The stream goes on at another place.
-        assert_eq!(order(at(4).as_ref(), &live(5, 5, "")), Order::Gap);
-        assert_eq!(order(at(5).as_ref(), &live(5, 5, "")), Order::Sent);
+        assert_eq!(live_position(at(4).as_ref(), &live(5, 5, "")), LivePosition::Gap);
+        assert_eq!(live_position(at(5).as_ref(), &live(5, 5, "")), LivePosition::Sent);
     }
 }

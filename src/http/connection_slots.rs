@@ -9,10 +9,10 @@ use crate::core::connections::{ConnectionId, ConnectionLimits, Connections, Plac
 
 /// All places of a listener.
 #[derive(Debug, Clone)]
-pub(super) struct Places(Arc<Mutex<Inner>>);
+pub(super) struct ConnectionSlots(Arc<Mutex<SlotState>>);
 
 #[derive(Debug)]
-struct Inner {
+struct SlotState {
     connections: Connections,
     /// Closes a connection that lost its place.
     closers: HashMap<ConnectionId, CancellationToken>,
@@ -20,25 +20,25 @@ struct Inner {
 
 /// The place of one connection. Dropping it frees the place.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct ConnectionSlot {
     id: ConnectionId,
-    places: Places,
+    places: ConnectionSlots,
     /// What this connection may ask for.
     pub(super) place: Place,
     /// Cancelled when another connection got the place.
     pub(super) displaced: CancellationToken,
 }
 
-impl Places {
+impl ConnectionSlots {
     pub(super) fn new(limits: ConnectionLimits) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
+        Self(Arc::new(Mutex::new(SlotState {
             connections: Connections::new(limits),
             closers: HashMap::new(),
         })))
     }
 
     /// A place for a new connection, if need be that of the oldest idle one. `None` when all are busy.
-    pub(super) fn admit(&self) -> Option<Ticket> {
+    pub(super) fn admit(&self) -> Option<ConnectionSlot> {
         let mut inner = self.lock();
         let admission = inner.connections.admit()?;
         if let Some(closer) = admission.displaced.and_then(|id| inner.closers.remove(&id)) {
@@ -46,7 +46,7 @@ impl Places {
         }
         let displaced = CancellationToken::new();
         inner.closers.insert(admission.id, displaced.clone());
-        Some(Ticket {
+        Some(ConnectionSlot {
             id: admission.id,
             places: self.clone(),
             place: admission.place,
@@ -54,12 +54,12 @@ impl Places {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Ticket {
+impl ConnectionSlot {
     pub(super) fn begin_request(&self) {
         self.places.lock().connections.begin_request(self.id);
     }
@@ -69,7 +69,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut inner = self.places.lock();
         inner.connections.remove(self.id);

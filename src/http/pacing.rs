@@ -8,12 +8,12 @@ use std::task::{Context, Poll, Waker};
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 
-use super::places::Ticket;
+use super::connection_slots::ConnectionSlot;
 
 /// What the answers and the socket of one connection know about each other.
 #[derive(Debug)]
-pub(super) struct Pace {
-    ticket: Ticket,
+pub(super) struct ResponsePacing {
+    ticket: ConnectionSlot,
     state: Mutex<State>,
 }
 
@@ -35,8 +35,8 @@ enum Answer {
     Made,
 }
 
-impl Pace {
-    pub(super) fn new(ticket: Ticket) -> Arc<Self> {
+impl ResponsePacing {
+    pub(super) fn new(ticket: ConnectionSlot) -> Arc<Self> {
         Arc::new(Self {
             ticket,
             state: Mutex::new(State {
@@ -47,7 +47,7 @@ impl Pace {
         })
     }
 
-    pub(super) fn ticket(&self) -> &Ticket {
+    pub(super) fn ticket(&self) -> &ConnectionSlot {
         &self.ticket
     }
 
@@ -100,24 +100,24 @@ impl Pace {
 
 /// The body of an answer, made at the pace of its connection.
 #[derive(Debug)]
-pub(super) struct Paced {
+pub(super) struct PacedBody {
     body: Body,
-    pace: Arc<Pace>,
+    pace: Arc<ResponsePacing>,
 }
 
-impl Paced {
-    pub(super) fn new(body: Body, pace: Arc<Pace>) -> Self {
+impl PacedBody {
+    pub(super) fn new(body: Body, pace: Arc<ResponsePacing>) -> Self {
         Self { body, pace }
     }
 }
 
-impl Drop for Paced {
+impl Drop for PacedBody {
     fn drop(&mut self) {
         self.pace.lock().answer = Answer::Made;
     }
 }
 
-impl HttpBody for Paced {
+impl HttpBody for PacedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -13,16 +13,16 @@ use hyper::body::Frame;
 use crate::error::chain;
 
 /// About how many bytes a part has. It is what a client that does not read keeps in memory.
-pub(super) const PART: usize = 8 * 1024;
+pub(super) const CHUNK_SIZE: usize = 8 * 1024;
 /// How long a part may take to make: the disk may be slow. What comes later would keep the connection busy for nothing.
-pub(super) const PART_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What makes an answer, part by part.
-pub(super) trait Parts: Send + 'static {
+pub(super) trait ChunkSource: Send + 'static {
     /// Why a part cannot be made.
     type Error: Into<BoxError> + Send;
 
-    /// The next part, of about [`PART`] bytes; `None` at the end.
+    /// The next part, of about [`CHUNK_SIZE`] bytes; `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Self::Error>> + Send;
 
     /// Whether nothing follows, as far as is known.
@@ -33,7 +33,7 @@ pub(super) trait Parts: Send + 'static {
 
 /// An answer of these parts. The first one is made before the answer begins, so that its failure has a status. A later
 /// failure breaks the connection off, so that nobody takes the beginning for the whole.
-pub(super) async fn respond<P: Parts>(
+pub(super) async fn respond<P: ChunkSource>(
     content_type: &'static str,
     mut parts: P,
 ) -> Result<Response, P::Error> {
@@ -43,8 +43,8 @@ pub(super) async fn respond<P: Parts>(
         // Complete, so that the answer has a length.
         Some(first) if parts.is_finished() => Body::from(first),
         Some(first) => {
-            let timely = Timely(parts);
-            Body::new(PartsBody {
+            let timely = TimeLimited(parts);
+            Body::new(ChunkedBody {
                 first: Some(first),
                 next: Some(next_of(timely)),
             })
@@ -54,21 +54,21 @@ pub(super) async fn respond<P: Parts>(
 }
 
 /// A body of these parts, without a limit on how long each takes.
-pub(super) fn unlimited<P: Parts>(parts: P) -> Body {
-    Body::new(PartsBody {
+pub(super) fn unlimited<P: ChunkSource>(parts: P) -> Body {
+    Body::new(ChunkedBody {
         first: None,
         next: Some(next_of(parts)),
     })
 }
 
-/// Parts that must come in time.
-struct Timely<P>(P);
+/// ChunkSource that must come in time.
+struct TimeLimited<P>(P);
 
-impl<P: Parts> Parts for Timely<P> {
+impl<P: ChunkSource> ChunkSource for TimeLimited<P> {
     type Error = BoxError;
 
     async fn next(&mut self) -> Result<Option<Bytes>, BoxError> {
-        match tokio::time::timeout(PART_TIMEOUT, self.0.next()).await {
+        match tokio::time::timeout(CHUNK_TIMEOUT, self.0.next()).await {
             Ok(part) => part.map_err(Into::into),
             Err(elapsed) => Err(elapsed.into()),
         }
@@ -77,20 +77,20 @@ impl<P: Parts> Parts for Timely<P> {
 
 type Next<P> = Pin<Box<dyn Future<Output = Result<Option<(Bytes, P)>, BoxError>> + Send>>;
 
-fn next_of<P: Parts>(mut parts: P) -> Next<P> {
+fn next_of<P: ChunkSource>(mut parts: P) -> Next<P> {
     Box::pin(async move {
         let part = parts.next().await.map_err(Into::into)?;
         Ok(part.map(|part| (part, parts)))
     })
 }
 
-struct PartsBody<P> {
+struct ChunkedBody<P> {
     first: Option<Bytes>,
     /// `None` after the end.
     next: Option<Next<P>>,
 }
 
-impl<P: Parts> HttpBody for PartsBody<P> {
+impl<P: ChunkSource> HttpBody for ChunkedBody<P> {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -17,7 +17,8 @@ use crate::config::Settings;
 use crate::error::chain;
 use crate::health::Health;
 use crate::http::{
-    Access, Audience, ControlFile, ControlSocket, Listener, Orders, Rules, Server, Site, Sources,
+    Access, AccessRules, ControlFile, ControlSender, ControlSocket, HttpListener, HttpService, ServedData,
+    StartupRouter, StatusPageAccess,
 };
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
@@ -29,10 +30,10 @@ use crate::watch_list::WatchListSnapshot;
 const REMOVAL: Duration = Duration::from_secs(1);
 
 /// Everything that tells others of the daemon.
-pub(super) struct Pages {
+pub(super) struct HttpServer {
     pub(super) metrics: Metrics,
     pub(super) health: Arc<Health>,
-    server: Server,
+    server: StartupRouter,
     /// Where it listens, and how many event streams there may be; `None` where there are no pages.
     listens: Option<(SocketAddr, usize)>,
     /// Who may see the pages; `None` where there are none.
@@ -47,10 +48,10 @@ pub(super) struct Pages {
 /// The control socket.
 struct Control {
     file: ControlFile,
-    server: Server,
+    server: StartupRouter,
 }
 
-impl Pages {
+impl HttpServer {
     /// Listens, and answers probes. `control_folder` is where the control socket is to be.
     pub(super) async fn new(
         settings: &Settings,
@@ -58,7 +59,7 @@ impl Pages {
         control_folder: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
         let listener = match settings.http.listen {
-            Some(address) => Some(Listener::bind(address).await?),
+            Some(address) => Some(HttpListener::bind(address).await?),
             None => None,
         };
         let access = match &listener {
@@ -70,7 +71,8 @@ impl Pages {
             None => None,
         };
         let request_timeout = settings.ampersand.request_timeout;
-        let (server, closing, mut tasks) = (Server::default(), CancellationToken::new(), JoinSet::new());
+        let (server, closing, mut tasks) =
+            (StartupRouter::default(), CancellationToken::new(), JoinSet::new());
         let listens = listener.map(|listener| {
             let listens = (listener.address(), listener.max_streams());
             tasks.spawn(server.clone().serve(listener, closing.clone()));
@@ -82,7 +84,7 @@ impl Pages {
         };
         let control = control.map(|socket| {
             let (listener, file) = socket.split();
-            let server = Server::default();
+            let server = StartupRouter::default();
             tracing::debug!(path = %file.path().display(), "the control socket is served");
             tasks.spawn(server.clone().serve(listener, closing.clone()));
             Control { file, server }
@@ -108,7 +110,7 @@ impl Pages {
         list: &watch::Receiver<Arc<WatchListSnapshot>>,
         attention: &Arc<AttentionList>,
         polling: &Handle,
-        orders: Orders,
+        orders: ControlSender,
     ) {
         let closing = self.closing.clone();
         let telling =
@@ -123,7 +125,7 @@ impl Pages {
         if self.listens.is_none() && self.control.is_none() {
             return;
         }
-        let sources = Sources {
+        let sources = ServedData {
             attention: Arc::clone(attention),
             board: Arc::clone(board),
             health: Arc::clone(&self.health),
@@ -133,7 +135,7 @@ impl Pages {
             polling: polling.clone(),
             per_operation: Arc::clone(&self.per_operation),
         };
-        let site = Site::new(sources, closing);
+        let site = HttpService::new(sources, closing);
         if let (Some((address, max_streams)), Some(access)) = (self.listens, &self.access) {
             report_pages(address, access.audience());
             self.server.set(site.on_network(Arc::clone(access), max_streams));
@@ -145,16 +147,16 @@ impl Pages {
     }
 
     /// Reads who may see the pages by other settings.
-    pub(super) async fn read_rules(&self, settings: &Settings) -> anyhow::Result<Option<Rules>> {
+    pub(super) async fn read_rules(&self, settings: &Settings) -> anyhow::Result<Option<AccessRules>> {
         if self.access.is_none() {
             return Ok(None);
         }
         let http = settings.http.clone();
-        Ok(Some(spawn_blocking(move || Rules::read(&http)).await??))
+        Ok(Some(spawn_blocking(move || AccessRules::read(&http)).await??))
     }
 
     /// Other settings apply from now on, with the rules that were read by them.
-    pub(super) fn apply(&self, settings: &Settings, rules: Option<Rules>) {
+    pub(super) fn apply(&self, settings: &Settings, rules: Option<AccessRules>) {
         if let (Some(access), Some(rules)) = (&self.access, rules) {
             access.set(rules);
         }
@@ -189,10 +191,10 @@ impl Pages {
 }
 
 /// Logs where the pages are, and who sees them.
-fn report_pages(address: SocketAddr, audience: Audience) {
+fn report_pages(address: SocketAddr, audience: StatusPageAccess) {
     match audience {
-        Audience::All => tracing::info!(%address, "the status page is served at http://{address}/"),
-        Audience::Nobody => tracing::info!(
+        StatusPageAccess::All => tracing::info!(%address, "the status page is served at http://{address}/"),
+        StatusPageAccess::Nobody => tracing::info!(
             %address,
             "health and metrics are served at http://{address}/; the status page needs http.token_file"
         ),

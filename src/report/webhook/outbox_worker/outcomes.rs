@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::task;
 
-use super::super::send::Attempt;
+use super::super::delivery_log;
+use super::super::send::DeliveryAttempt;
 use super::super::stats::DeliveryOutcome;
-use super::super::tell;
-use super::{Done, Drain, Underway};
+use super::{AttemptInFlight, OutboxWorker, WorkDone};
 use crate::clock;
 use crate::core::delivery::{Tried, Verdict};
 use crate::store::{CommitError, Settlement};
@@ -17,7 +17,7 @@ use crate::store::{CommitError, Settlement};
 /// How long to wait before the store is asked again after an error.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
-impl Drain {
+impl OutboxWorker {
     /// Writes down the outcomes so far, unless that is under way: those that come meanwhile are written together.
     pub(super) fn settle(&mut self, now: Timestamp) {
         if self.settle_runs || self.store_retry.is_some() {
@@ -30,7 +30,7 @@ impl Drain {
         self.settle_runs = true;
         let (store, settled) = (self.endpoint.store.clone(), self.settling.clone());
         self.work
-            .spawn(async move { Done::Settled(store.settle_deliveries(settled, now).await) });
+            .spawn(async move { WorkDone::Settled(store.settle_deliveries(settled, now).await) });
     }
 
     pub(super) fn note_settled(&mut self, result: Result<(), CommitError>) {
@@ -54,7 +54,7 @@ impl Drain {
     pub(super) fn note_store_error(&mut self, error: &dyn Error) {
         self.ask_store_later();
         if !std::mem::replace(&mut self.told_store_error, true) {
-            tell::store_error(&self.endpoint.name, error);
+            delivery_log::store_error(&self.endpoint.name, error);
         }
     }
 
@@ -64,7 +64,7 @@ impl Drain {
     }
 
     /// Decides what becomes of an event, and of the endpoint, after an attempt.
-    pub(super) fn judge(&mut self, task: task::Id, attempt: Attempt) {
+    pub(super) fn judge(&mut self, task: task::Id, attempt: DeliveryAttempt) {
         let Some(underway) = self.underway.remove(&task) else {
             return;
         };
@@ -86,9 +86,9 @@ impl Drain {
         } else {
             self.health.judge(tried, attempt.outcome, now, chance)
         };
-        tell::attempt(&self.endpoint.name, &underway, &attempt, verdict);
+        delivery_log::attempt(&self.endpoint.name, &underway, &attempt, verdict);
         if let Some(news) = news {
-            tell::news(&self.endpoint.name, news, &attempt.error);
+            delivery_log::news(&self.endpoint.name, news, &attempt.error);
         }
         self.count(&underway, verdict, now);
         let settled = match verdict {
@@ -103,7 +103,7 @@ impl Drain {
         self.outcomes.push((underway.id, settled));
     }
 
-    fn count(&self, underway: &Underway, verdict: Verdict, now: Timestamp) {
+    fn count(&self, underway: &AttemptInFlight, verdict: Verdict, now: Timestamp) {
         let stats = &self.endpoint.stats;
         stats.note(match verdict {
             Verdict::Delivered => DeliveryOutcome::Delivered,

@@ -9,7 +9,7 @@ use crate::core::event::{OperationData, millis};
 /// An operation: as events tell it, and what its poller does.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Operation {
+pub(super) struct OperationView {
     #[serde(flatten)]
     data: OperationData,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,7 +23,7 @@ pub(super) struct Operation {
     last_error: Option<String>,
 }
 
-impl Operation {
+impl OperationView {
     /// The operation as it was seen last.
     pub(super) fn of(view: &WatchView) -> Self {
         let WatchView { key, labels, watch } = view;

@@ -1,7 +1,7 @@
 //! Drains one endpoint's outbox.
 
-mod page;
-mod settle;
+mod outcomes;
+mod sending;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::send::Attempt;
-use super::{Endpoint, EndpointSettings, Stopped, tell};
+use super::send::DeliveryAttempt;
+use super::{EndpointSettings, EndpointStopped, WebhookEndpoint, delivery_log};
 use crate::clock;
 use crate::core::delivery::{AttemptKind, EndpointHealth, Outcome, Permit};
 use crate::core::event::EventType;
@@ -27,10 +27,10 @@ const LOOK_WHETHER_WRITABLE: Duration = Duration::from_secs(1);
 const LAST_SETTLE: Duration = Duration::from_secs(1);
 
 /// What one task of the endpoint came back with.
-enum Done {
-    Attempt(Attempt),
+enum WorkDone {
+    Attempt(DeliveryAttempt),
     Page {
-        look: Look,
+        look: PageKind,
         limit: usize,
         found: Result<DueDeliveries, ReadError>,
     },
@@ -39,7 +39,7 @@ enum Done {
 
 /// Which deliveries a page has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
+enum PageKind {
     /// Those that are due.
     Due,
     /// Any that wait, for a probe.
@@ -47,7 +47,7 @@ enum Look {
 }
 
 /// What has to be known of a delivery while its attempt is under way.
-pub(super) struct Underway {
+pub(super) struct AttemptInFlight {
     id: DeliveryId,
     pub(super) event_id: String,
     pub(super) event_type: EventType,
@@ -63,17 +63,17 @@ pub(super) struct Underway {
 
 /// Invariant: `taken` holds the deliveries of the page, those under way, and those whose outcome is not written down
 /// yet. The store gives none of them, and none of their subjects, a second time; that keeps the order.
-pub(super) struct Drain {
-    endpoint: Endpoint,
+pub(super) struct OutboxWorker {
+    endpoint: WebhookEndpoint,
     settings: EndpointSettings,
     generation: u64,
     changed: watch::Receiver<u64>,
     health: EndpointHealth,
-    work: JoinSet<Done>,
-    underway: HashMap<task::Id, Underway>,
+    work: JoinSet<WorkDone>,
+    underway: HashMap<task::Id, AttemptInFlight>,
     taken: HashSet<DeliveryId>,
     page: VecDeque<Delivery>,
-    look: Look,
+    look: PageKind,
     /// Whether the store may have more than the page shows.
     stale: bool,
     fetching: bool,
@@ -91,8 +91,8 @@ pub(super) struct Drain {
     store_closed: bool,
 }
 
-impl Drain {
-    pub(super) fn new(mut endpoint: Endpoint) -> Self {
+impl OutboxWorker {
+    pub(super) fn new(mut endpoint: WebhookEndpoint) -> Self {
         let settings = endpoint.settings.borrow_and_update().clone();
         let changed = endpoint.store.changed();
         Self {
@@ -105,7 +105,7 @@ impl Drain {
             underway: HashMap::new(),
             taken: HashSet::new(),
             page: VecDeque::new(),
-            look: Look::Due,
+            look: PageKind::Due,
             stale: true,
             fetching: false,
             next_due: None,
@@ -119,7 +119,7 @@ impl Drain {
         }
     }
 
-    pub(super) async fn run(mut self, cancel: CancellationToken) -> Stopped {
+    pub(super) async fn run(mut self, cancel: CancellationToken) -> EndpointStopped {
         self.check_secrets();
         let mut reloadable = true;
         while !self.store_closed {
@@ -163,12 +163,12 @@ impl Drain {
         self.endpoint.stats.note_state(permit.into());
         match permit {
             Permit::Open => {
-                self.look_for(Look::Due);
+                self.look_for(PageKind::Due);
                 self.start_due();
                 self.fetch(now);
             }
             Permit::Probe => {
-                self.look_for(Look::Waiting);
+                self.look_for(PageKind::Waiting);
                 self.start_probe();
                 self.fetch(now);
             }
@@ -188,10 +188,10 @@ impl Drain {
         self.store_retry.map_or(wake, |at| at.min(wake))
     }
 
-    fn take(&mut self, done: Result<(task::Id, Done), JoinError>) {
+    fn take(&mut self, done: Result<(task::Id, WorkDone), JoinError>) {
         match done {
-            Ok((task, Done::Attempt(attempt))) => self.judge(task, attempt),
-            Ok((_, Done::Page { look, limit, found })) => {
+            Ok((task, WorkDone::Attempt(attempt))) => self.judge(task, attempt),
+            Ok((_, WorkDone::Page { look, limit, found })) => {
                 self.fetching = false;
                 match found {
                     Ok(due) => self.take_page(look, limit, due),
@@ -199,9 +199,9 @@ impl Drain {
                     Err(error) => self.note_store_error(&error),
                 }
             }
-            Ok((_, Done::Settled(result))) => self.note_settled(result),
+            Ok((_, WorkDone::Settled(result))) => self.note_settled(result),
             Err(error) if self.underway.contains_key(&error.id()) => {
-                let attempt = Attempt {
+                let attempt = DeliveryAttempt {
                     outcome: Outcome::NoAnswer,
                     error: "the attempt broke off in here; please report this defect".to_owned(),
                 };
@@ -224,12 +224,12 @@ impl Drain {
         let is_missing = self.settings.secrets.is_empty();
         self.endpoint.stats.note_secret(is_missing);
         if is_missing {
-            tell::no_secret(&self.endpoint.name);
+            delivery_log::no_secret(&self.endpoint.name);
         }
     }
 
     /// Starts nothing any more, and gives what is under way its time.
-    async fn finish(mut self) -> Stopped {
+    async fn finish(mut self) -> EndpointStopped {
         let deadline = clock::instant() + self.settings.shutdown_timeout;
         while !self.store_closed {
             let instant = clock::instant();
@@ -250,7 +250,7 @@ impl Drain {
             }
         }
         self.work.shutdown().await;
-        Stopped {
+        EndpointStopped {
             cut_short: self.underway.len(),
             unsettled: self.settling.len() + self.outcomes.len(),
         }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
 
-use super::pace::Pace;
+use super::pacing::ResponsePacing;
 use super::problem;
 
 /// How long, and how much, is read of what the client still sends after the last answer. Closing a socket with unread
@@ -22,19 +22,19 @@ const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER_BYTES: usize = 2 * 1024 * 1024;
 
 /// What a connection is made of.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {
+pub(super) trait ClientStream: AsyncRead + AsyncWrite + Unpin {
     /// Drops what is unsent when it is closed.
     fn discard_unsent(&self);
 }
 
-impl Stream for TcpStream {
+impl ClientStream for TcpStream {
     fn discard_unsent(&self) {
         // Without this the kernel would keep the unsent bytes for minutes. Best effort: it is closed in any case.
         let _ = self.set_zero_linger();
     }
 }
 
-impl Stream for UnixStream {
+impl ClientStream for UnixStream {
     fn discard_unsent(&self) {
         // What is written to a Unix socket is in the queue of its reader, and goes with it.
     }
@@ -42,9 +42,9 @@ impl Stream for UnixStream {
 
 /// The socket as hyper sees it.
 #[derive(Debug)]
-pub(super) struct Socket<S> {
+pub(super) struct ClientSocket<S> {
     stream: S,
-    pace: Arc<Pace>,
+    pace: Arc<ResponsePacing>,
     /// How long a write may make no progress.
     patience: Duration,
     /// Runs while a write waits.
@@ -61,8 +61,8 @@ struct Lingering {
     read: usize,
 }
 
-impl<S: Stream> Socket<S> {
-    pub(super) fn new(stream: S, patience: Duration, pace: Arc<Pace>) -> Self {
+impl<S: ClientStream> ClientSocket<S> {
+    pub(super) fn new(stream: S, patience: Duration, pace: Arc<ResponsePacing>) -> Self {
         Self {
             stream,
             pace,
@@ -122,7 +122,7 @@ fn refusal_of(answer: &[IoSlice<'_>]) -> Bytes {
     problem::bare_answer(status, detail)
 }
 
-impl<S: Stream> AsyncRead for Socket<S> {
+impl<S: ClientStream> AsyncRead for ClientSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -132,7 +132,7 @@ impl<S: Stream> AsyncRead for Socket<S> {
     }
 }
 
-impl<S: Stream> AsyncWrite for Socket<S> {
+impl<S: ClientStream> AsyncWrite for ClientSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if !self.pace.is_answering() {
             return self.poll_refuse(cx, &[IoSlice::new(bytes)]);
@@ -196,17 +196,21 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::core::connections::ConnectionLimits;
-    use crate::http::places::Places;
+    use crate::http::connection_slots::ConnectionSlots;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    impl Stream for DuplexStream {
+    impl ClientStream for DuplexStream {
         fn discard_unsent(&self) {}
     }
 
-    fn pace() -> Arc<Pace> {
-        Pace::new(Places::new(ConnectionLimits::within(64)).admit().unwrap())
+    fn pace() -> Arc<ResponsePacing> {
+        ResponsePacing::new(
+            ConnectionSlots::new(ConnectionLimits::within(64))
+                .admit()
+                .unwrap(),
+        )
     }
 
     #[tokio::test(start_paused = true)]
@@ -214,7 +218,7 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(4);
         let pace = pace();
         pace.begin_request().await;
-        let mut socket = Socket::new(ours, PATIENCE, pace);
+        let mut socket = ClientSocket::new(ours, PATIENCE, pace);
         let writing = async {
             socket.write_all(&[7; 12]).await?;
             socket.write_all(&[7; 12]).await
@@ -235,7 +239,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_of_hyper_gets_problem_details() {
         let (ours, mut theirs) = tokio::io::duplex(16);
-        let mut socket = Socket::new(ours, PATIENCE, pace());
+        let mut socket = ClientSocket::new(ours, PATIENCE, pace());
         let refusing = async {
             let answer = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
             socket.write_all(answer).await.unwrap();
@@ -264,7 +268,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_never_stops_sending_is_closed_all_the_same() {
         let (ours, theirs) = tokio::io::duplex(16);
-        let mut socket = Socket::new(ours, PATIENCE, pace());
+        let mut socket = ClientSocket::new(ours, PATIENCE, pace());
         let begun = clock::instant();
         socket.shutdown().await.unwrap();
         assert_eq!(clock::instant() - begun, LINGER);

@@ -8,22 +8,22 @@ use crate::core::watch_list::label_text;
 const MAX_TEXT: usize = 500;
 
 /// Tells one event as one line.
-pub fn tell(event: &Event) {
+pub fn log_event(event: &Event) {
     match &event.data {
-        EventData::Operation(data) => tell_operation(event, data),
-        EventData::Api(data) => tell_api(event, data),
+        EventData::Operation(data) => log_operation_event(event, data),
+        EventData::Api(data) => log_api_event(event, data),
     }
 }
 
 /// How loud a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loudness {
+enum LogLevel {
     Info,
     Warn,
     Error,
 }
 
-fn loudness(event_type: EventType) -> Loudness {
+fn log_level(event_type: EventType) -> LogLevel {
     match event_type {
         EventType::Started
         | EventType::Progress
@@ -33,24 +33,24 @@ fn loudness(event_type: EventType) -> Loudness {
         | EventType::Ended
         | EventType::Reachable
         | EventType::ApiReachable
-        | EventType::CredentialsAccepted => Loudness::Info,
-        EventType::Stalled | EventType::Gone | EventType::Expired | EventType::Unreachable => Loudness::Warn,
-        EventType::Failed | EventType::ApiUnreachable | EventType::CredentialsRejected => Loudness::Error,
+        | EventType::CredentialsAccepted => LogLevel::Info,
+        EventType::Stalled | EventType::Gone | EventType::Expired | EventType::Unreachable => LogLevel::Warn,
+        EventType::Failed | EventType::ApiUnreachable | EventType::CredentialsRejected => LogLevel::Error,
     }
 }
 
-/// A line at the level of an event's loudness; the level of a `tracing` line is fixed where it stands.
+/// A line at the level of an event's log_level; the level of a `tracing` line is fixed where it stands.
 macro_rules! line {
-    ($loudness:expr, $($field:tt)*) => {
-        match $loudness {
-            Loudness::Info => tracing::info!(target: "backfill_watch::event", $($field)*),
-            Loudness::Warn => tracing::warn!(target: "backfill_watch::event", $($field)*),
-            Loudness::Error => tracing::error!(target: "backfill_watch::event", $($field)*),
+    ($log_level:expr, $($field:tt)*) => {
+        match $log_level {
+            LogLevel::Info => tracing::info!(target: "backfill_watch::event", $($field)*),
+            LogLevel::Warn => tracing::warn!(target: "backfill_watch::event", $($field)*),
+            LogLevel::Error => tracing::error!(target: "backfill_watch::event", $($field)*),
         }
     };
 }
 
-fn tell_operation(event: &Event, data: &OperationData) {
+fn log_operation_event(event: &Event, data: &OperationData) {
     let progress = data.progress.as_ref();
     let text = |text: &Option<String>| text.as_deref().map(|text| one_line(text, MAX_TEXT));
     let labels: Vec<String> = data
@@ -66,7 +66,7 @@ fn tell_operation(event: &Event, data: &OperationData) {
         )
     });
     line!(
-        loudness(event.event_type),
+        log_level(event.event_type),
         event = event.event_type.as_str(),
         project = data.project,
         operation_id = data.operation_id,
@@ -101,9 +101,9 @@ fn tell_operation(event: &Event, data: &OperationData) {
     );
 }
 
-fn tell_api(event: &Event, data: &ApiData) {
+fn log_api_event(event: &Event, data: &ApiData) {
     line!(
-        loudness(event.event_type),
+        log_level(event.event_type),
         event = event.event_type.as_str(),
         project = data.project,
         reason = one_line(&data.reason, MAX_TEXT),

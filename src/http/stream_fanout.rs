@@ -12,8 +12,8 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Sources;
-use super::operation::Operation;
+use super::ServedData;
+use super::operation_view::OperationView;
 use crate::board::ProjectView;
 use crate::clock;
 use crate::core::event::millis;
@@ -38,7 +38,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// An event as streams send it.
 #[derive(Debug, Clone)]
-pub(super) struct Live {
+pub(super) struct LiveEvent {
     /// The place before it: a reader that is not there yet has missed something.
     pub(super) before: Cursor,
     /// The place after it.
@@ -48,19 +48,19 @@ pub(super) struct Live {
 }
 
 #[derive(Debug)]
-pub(super) struct Hub {
+pub(super) struct StreamFanout {
     snapshots: broadcast::Sender<Bytes>,
-    events: broadcast::Sender<Live>,
+    events: broadcast::Sender<LiveEvent>,
 }
 
 /// The event streams of one listener; there are only so many, so that they leave room for other clients.
 #[derive(Debug)]
-pub(super) struct Streams {
+pub(super) struct StreamLimit {
     open: AtomicUsize,
     max: usize,
 }
 
-impl Streams {
+impl StreamLimit {
     /// At most `max` at a time.
     pub(super) fn new(max: usize) -> Self {
         Self {
@@ -72,13 +72,13 @@ impl Streams {
 
 /// A reader's seat.
 #[derive(Debug)]
-pub(super) struct Seat {
-    streams: Arc<Streams>,
+pub(super) struct StreamSubscription {
+    streams: Arc<StreamLimit>,
     pub(super) snapshots: broadcast::Receiver<Bytes>,
-    pub(super) events: broadcast::Receiver<Live>,
+    pub(super) events: broadcast::Receiver<LiveEvent>,
 }
 
-impl Drop for Seat {
+impl Drop for StreamSubscription {
     fn drop(&mut self) {
         self.streams.open.fetch_sub(1, Ordering::AcqRel);
     }
@@ -94,7 +94,7 @@ struct Snapshot {
     projects: Vec<Project>,
     watch_list: WatchList,
     /// What is new or changed.
-    operations: Vec<Operation>,
+    operations: Vec<OperationView>,
     /// What is not listed any more.
     removed: Vec<Removed>,
 }
@@ -144,7 +144,7 @@ impl From<WatchKey> for Removed {
     }
 }
 
-impl Hub {
+impl StreamFanout {
     pub(super) fn new() -> Self {
         Self {
             snapshots: broadcast::Sender::new(SNAPSHOTS_BEHIND),
@@ -153,14 +153,14 @@ impl Hub {
     }
 
     /// A seat, if one of `streams` is free. It receives what is sent from now on.
-    pub(super) fn sit(&self, streams: &Arc<Streams>) -> Option<Seat> {
+    pub(super) fn sit(&self, streams: &Arc<StreamLimit>) -> Option<StreamSubscription> {
         let taken = streams
             .open
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
                 (open < streams.max).then_some(open + 1)
             });
         taken.ok()?;
-        Some(Seat {
+        Some(StreamSubscription {
             streams: Arc::clone(streams),
             snapshots: self.snapshots.subscribe(),
             events: self.events.subscribe(),
@@ -168,11 +168,11 @@ impl Hub {
     }
 
     /// Tells readers what happens, for ever.
-    pub(super) async fn feed(&self, sources: &Sources) {
+    pub(super) async fn feed(&self, sources: &ServedData) {
         tokio::join!(self.tell_snapshots(sources), self.tell_events(sources));
     }
 
-    async fn tell_snapshots(&self, sources: &Sources) {
+    async fn tell_snapshots(&self, sources: &ServedData) {
         let mut ticks = interval(SNAPSHOTS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent = 0;
@@ -194,14 +194,14 @@ impl Hub {
                 }
             }
             silent = 0;
-            let operations = changes.changed.iter().map(Operation::of).collect();
+            let operations = changes.changed.iter().map(OperationView::of).collect();
             let message = snapshot(sources, operations, changes.removed);
             // Fails only if the last reader has just left.
             let _ = self.snapshots.send(message);
         }
     }
 
-    async fn tell_events(&self, sources: &Sources) {
+    async fn tell_events(&self, sources: &ServedData) {
         let store = &sources.store;
         let mut changed = store.changed();
         let mut told: Option<Cursor> = None;
@@ -223,7 +223,7 @@ impl Hub {
         }
     }
 
-    async fn tell_new(&self, sources: &Sources, told: &mut Option<Cursor>) -> Result<(), EventsError> {
+    async fn tell_new(&self, sources: &ServedData, told: &mut Option<Cursor>) -> Result<(), EventsError> {
         let store = &sources.store;
         loop {
             if told.is_none() || self.events.receiver_count() == 0 {
@@ -232,7 +232,7 @@ impl Hub {
                 // the two: then the log is read from where it was told before.
                 if told.is_none() || self.events.receiver_count() == 0 {
                     // Readers that are there already may have begun before this place.
-                    let _ = self.events.send(Live {
+                    let _ = self.events.send(LiveEvent {
                         before: end.clone(),
                         cursor: end.clone(),
                         message: None,
@@ -246,7 +246,7 @@ impl Hub {
                 .await?;
             for event in &page.events {
                 let before = told.replace(event.cursor.clone());
-                let _ = self.events.send(Live {
+                let _ = self.events.send(LiveEvent {
                     before: before.unwrap_or_else(|| event.cursor.clone()),
                     cursor: event.cursor.clone(),
                     message: Some(event_message(event)),
@@ -272,7 +272,11 @@ pub(super) fn event_message(event: &StoredEvent) -> Bytes {
 }
 
 /// The message of a snapshot.
-pub(super) fn snapshot(sources: &Sources, operations: Vec<Operation>, removed: Vec<WatchKey>) -> Bytes {
+pub(super) fn snapshot(
+    sources: &ServedData,
+    operations: Vec<OperationView>,
+    removed: Vec<WatchKey>,
+) -> Bytes {
     let list = sources.list.borrow().clone();
     let snapshot = Snapshot {
         time: millis(clock::wall()),

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::super::EndpointSettings;
-use super::super::send::Message;
-use super::{Done, Drain, Look, Underway};
+use super::super::send::WebhookMessage;
+use super::{AttemptInFlight, OutboxWorker, PageKind, WorkDone};
 use crate::core::delivery::{AttemptKind, PROBED_REMEMBERED};
 use crate::store::{Delivery, DueDeliveries};
 
@@ -13,7 +13,7 @@ const MAX_PAGE: usize = 256;
 /// While so many outcomes wait to be written down nothing new is sent: after a crash all of it would be sent again.
 const MAX_UNSETTLED: usize = 256;
 
-impl Drain {
+impl OutboxWorker {
     fn may_start(&self) -> bool {
         // What cannot be written down is not sent: it would be sent again after every restart.
         self.store_retry.is_none()
@@ -44,7 +44,7 @@ impl Drain {
     }
 
     fn start(&mut self, delivery: Delivery, kind: AttemptKind) {
-        let underway = Underway {
+        let underway = AttemptInFlight {
             id: delivery.id,
             event_id: delivery.event_id.clone(),
             event_type: delivery.event_type,
@@ -58,19 +58,19 @@ impl Drain {
             kind,
             generation: self.generation,
         };
-        let message = Message {
+        let message = WebhookMessage {
             id: delivery.event_id,
             body: delivery.body,
         };
         let sender = self.endpoint.sender.clone();
         let EndpointSettings { url, secrets, .. } = self.settings.clone();
-        let attempt = async move { Done::Attempt(sender.attempt(&url, &secrets, message).await) };
+        let attempt = async move { WorkDone::Attempt(sender.attempt(&url, &secrets, message).await) };
         let task = self.work.spawn(attempt).id();
         self.underway.insert(task, underway);
     }
 
     /// Makes sure that the page is, or will be, of the right kind.
-    pub(super) fn look_for(&mut self, look: Look) {
+    pub(super) fn look_for(&mut self, look: PageKind) {
         if self.look != look {
             self.drop_page();
             self.look = look;
@@ -88,13 +88,13 @@ impl Drain {
     pub(super) fn fetch(&mut self, now: Timestamp) {
         let max_in_flight = self.settings.max_in_flight.get();
         let (now, limit) = match self.look {
-            Look::Due if self.page.len() <= max_in_flight / 2 => {
+            PageKind::Due if self.page.len() <= max_in_flight / 2 => {
                 (now, max_in_flight.saturating_mul(2).min(MAX_PAGE))
             }
-            Look::Waiting if self.page.is_empty() && self.underway.is_empty() => {
+            PageKind::Waiting if self.page.is_empty() && self.underway.is_empty() => {
                 (Timestamp::MAX, PROBED_REMEMBERED + 1)
             }
-            Look::Due | Look::Waiting => return,
+            PageKind::Due | PageKind::Waiting => return,
         };
         if self.fetching || !self.stale || !self.may_start() {
             return;
@@ -105,11 +105,11 @@ impl Drain {
         let (name, taken) = (self.endpoint.name.clone(), self.taken.iter().copied().collect());
         self.work.spawn(async move {
             let found = store.due_deliveries(name, now, limit, taken).await;
-            Done::Page { look, limit, found }
+            WorkDone::Page { look, limit, found }
         });
     }
 
-    pub(super) fn take_page(&mut self, look: Look, limit: usize, due: DueDeliveries) {
+    pub(super) fn take_page(&mut self, look: PageKind, limit: usize, due: DueDeliveries) {
         if look != self.look {
             self.stale = true;
             return;

@@ -4,13 +4,18 @@ use std::error::Error;
 
 use tracing::{debug, error, info, warn};
 
-use super::drain::Underway;
-use super::send::Attempt;
+use super::outbox_worker::AttemptInFlight;
+use super::send::DeliveryAttempt;
 use crate::core::delivery::{News, Verdict};
 use crate::error::chain;
 
 /// One attempt, at debug; a dead letter at error.
-pub(super) fn attempt(endpoint: &str, underway: &Underway, attempt: &Attempt, verdict: Verdict) {
+pub(super) fn attempt(
+    endpoint: &str,
+    underway: &AttemptInFlight,
+    attempt: &DeliveryAttempt,
+    verdict: Verdict,
+) {
     let event = underway.event_type.as_str();
     let event_id = &underway.event_id;
     // A subject is the project and, if it is about one, the operation; no operation ID has a slash.

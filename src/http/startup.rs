@@ -15,11 +15,11 @@ use super::problem::Problem;
 
 /// Serves probes until there are pages. Clones share the pages.
 #[derive(Debug, Clone, Default)]
-pub struct Server {
+pub struct StartupRouter {
     pages: Arc<OnceLock<Router>>,
 }
 
-impl Server {
+impl StartupRouter {
     /// Serves until `closing`, then gives the answers under way a moment.
     pub async fn serve(self, listener: impl Serve, closing: CancellationToken) {
         let pages = self.pages;
