@@ -148,7 +148,7 @@ fn learning(seed: u64) -> anyhow::Result<()> {
         let is_of = |outcome: &Outcome| estimates.contains(&outcome.estimate);
         for (name, outcomes) in [
             ("plain", &plain),
-            ("adaptive, nothing learned", &unlearned),
+            ("adaptive, without history", &unlearned),
             ("adaptive", &learned),
         ] {
             row(class, name, outcomes.iter().filter(|outcome| is_of(outcome)));

@@ -455,7 +455,7 @@ fn the_settings_of_the_config_maps_are_settings() {
     let folder = tempfile::tempdir().unwrap();
     let here = |text: &str| text.replace("/etc/backfill-watch-secrets", folder.path().to_str().unwrap());
     let deployment = read(deploy("kubernetes/deployment.yaml"));
-    let instructions = read(deploy("kubernetes/README.md"));
+    let instructions = read(root().join("docs/kubernetes.md"));
     // As the projected volume lays them over each other; without --config that folder is fixed, so here they are one file.
     let of_release = here(&block(&deployment, "  config.toml: |"));
     let of_user = here(between(&instructions, "site.toml <<'SETTINGS'\n", "SETTINGS\n"));
@@ -545,7 +545,7 @@ fn objects(manifest: &str) -> BTreeSet<(String, String)> {
 
 #[test]
 fn releases_and_users_own_different_objects() {
-    let instructions = read(deploy("kubernetes/README.md"));
+    let instructions = read(root().join("docs/kubernetes.md"));
     let made: BTreeSet<(String, String)> = instructions
         .lines()
         .filter_map(|line| line.strip_prefix("kubectl create "))
