@@ -359,8 +359,8 @@ fn nothing_is_unsafe_or_unbounded_or_ends_the_process() {
 #[test]
 fn no_function_has_two_adjacent_bools() {
     const KNOWN: [(&str, &str); 3] = [
-        ("core::project", "observe"),
-        ("core::project", "forbid"),
+        ("core::project_health", "observe"),
+        ("core::project_health", "forbid"),
         ("report::log", "choose"),
     ];
     let mut found = Vec::new();
