@@ -25,7 +25,7 @@ use crate::config::{
     AmpersandSettings, ConfigErrors, DEFAULT_PATH, Environment, Given, LoadedSettings, Overrides, Settings,
     SettingsCheck, control_folder,
 };
-use crate::core::gate::Limits;
+use crate::core::gate::RequestLimits;
 use crate::core::phase::Phase;
 use crate::error::chain;
 use crate::http::ControlSender;
@@ -439,8 +439,8 @@ fn list_settings(settings: &Settings) -> WatchListSettings {
     }
 }
 
-pub(crate) fn limits(ampersand: &AmpersandSettings) -> Limits {
-    Limits {
+pub(crate) fn limits(ampersand: &AmpersandSettings) -> RequestLimits {
+    RequestLimits {
         concurrent: ampersand.max_concurrent_requests.get(),
         per_second: ampersand.max_requests_per_second,
     }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::core::gate::Limits;
+use crate::core::gate::RequestLimits;
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::phase::{Phase, PhaseCounts};
 use crate::core::watch::Watch;
@@ -80,7 +80,7 @@ pub struct ApiPause {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GateView {
     /// The limits in force.
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// Requests that wait for their turn.
     pub waiting: usize,
     /// Requests in flight.
@@ -101,7 +101,7 @@ pub struct PollTimes {
 impl ProjectView {
     /// A project of which nothing is known yet.
     #[must_use]
-    pub fn new(name: Arc<str>, limits: Limits) -> Self {
+    pub fn new(name: Arc<str>, limits: RequestLimits) -> Self {
         Self {
             name,
             generation: None,

@@ -177,14 +177,14 @@ impl Health {
 mod tests {
     use super::*;
     use crate::board::{ProjectHandle, ProjectView};
-    use crate::core::gate::Limits;
+    use crate::core::gate::RequestLimits;
     use tokio::sync::mpsc;
 
     const SECOND: Duration = Duration::from_secs(1);
     const MILLI: Duration = Duration::from_millis(1);
 
     fn health() -> (Health, watch::Sender<ProjectView>) {
-        let limits = Limits {
+        let limits = RequestLimits {
             concurrent: 1,
             per_second: 1.0,
         };

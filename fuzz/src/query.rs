@@ -12,7 +12,7 @@ use backfill_watch::board::Board;
 use backfill_watch::config::{Environment, Overrides, PollSettings, Settings};
 use backfill_watch::core::answer::{Answer, LogAnswer};
 use backfill_watch::core::event::{ApiData, Event, EventType};
-use backfill_watch::core::gate::Limits;
+use backfill_watch::core::gate::RequestLimits;
 use backfill_watch::core::operation_log::LogSelection;
 use backfill_watch::core::project_health::ProjectHealth;
 use backfill_watch::core::watch_list::{WatchKey, parse};
@@ -171,7 +171,7 @@ async fn watch_some(poll: &PollSettings, store: &Store, board: &Arc<Board>) {
     };
     let settings = PollingSettings {
         poll: poll.clone(),
-        limits: Limits {
+        limits: RequestLimits {
             concurrent: 1,
             per_second: 1.0,
         },

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use backfill_watch::core::answer::Answer;
-use backfill_watch::core::delivery::{AttemptKind, EndpointHealth, Outcome, Permit, Tried, Verdict};
+use backfill_watch::core::delivery::{
+    AttemptKind, AttemptOutcome, AttemptedEvent, DeliveryDecision, EndpointHealth, SendPermit,
+};
 use backfill_watch::core::project_health::{Moment, ProjectContext, ProjectHealth};
 use backfill_watch::core::retry_after;
 use backfill_watch::core::schedule::ScheduleSettings;
@@ -63,19 +65,20 @@ fn pause_a_project(wait: Option<Duration>, now: Timestamp) {
 fn pause_an_endpoint(retry_after: Option<Duration>, now: Timestamp) {
     for status in [429, 500, 503] {
         let mut health = EndpointHealth::default();
-        let tried = Tried {
+        let tried = AttemptedEvent {
             subject: "project/operation",
             attempts: 0,
             first_attempt: now,
             kind: AttemptKind::Ordinary,
         };
-        let (verdict, _) = health.judge(tried, Outcome::Answered { status, retry_after }, now, 1.0);
+        let (verdict, _) =
+            health.record_attempt(tried, AttemptOutcome::Answered { status, retry_after }, now, 1.0);
         let floor = retry_after.unwrap_or_default().min(DAY);
         match verdict {
-            Verdict::Retry { after, .. } => assert!((floor..=DAY).contains(&after), "{after:?}"),
+            DeliveryDecision::Retry { after, .. } => assert!((floor..=DAY).contains(&after), "{after:?}"),
             other => panic!("{other:?}"),
         }
-        if let Permit::Paused(left) = health.permit(now) {
+        if let SendPermit::Paused(left) = health.permit(now) {
             assert!(left <= DAY, "{left:?}");
         }
     }

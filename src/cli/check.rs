@@ -13,7 +13,7 @@ use super::{Failure, SettingsArgs, exit};
 use crate::app;
 use crate::config::{ConfigProblem, Settings, SettingsCheck};
 use crate::core::key_verdict::KeyVerdict;
-use crate::core::watch_list::{self, LineError, Unusable, WatchList};
+use crate::core::watch_list::{self, LineError, UnusableList, WatchList};
 use crate::watch_list::{WatchListError, read};
 
 const AFTER_HELP: &str = "\
@@ -175,10 +175,10 @@ async fn check_list(
     let rejected = list.rejected_total;
     let effect = match list.unusable() {
         None => format!("they would be skipped ({found} would be watched)"),
-        Some(Unusable::NoLineParses) => {
+        Some(UnusableList::NoLineParses) => {
             "no other line has an operation, so the list would not be used".to_owned()
         }
-        Some(Unusable::NotText) => {
+        Some(UnusableList::NotText) => {
             "most have characters that no text has, so the list would not be used; save it as UTF-8"
                 .to_owned()
         }

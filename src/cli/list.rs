@@ -141,9 +141,9 @@ fn nothing(seen: usize, status: Option<&str>) -> String {
 fn failure(error: PageError, project: &ProjectSettings, ampersand: &AmpersandSettings) -> Failure {
     let error = match error {
         PageError::Api(error) => error,
-        PageError::Endless(endless) => {
+        PageError::Paging(paging) => {
             let message = format!(
-                "the list is not complete, because the API gives it no end: {endless}; try again later, and report it to \
+                "the list is not complete, because the API gives it no end: {paging}; try again later, and report it to \
                  Ampersand if it stays so"
             );
             return Failure {

@@ -8,7 +8,7 @@ pub struct ConnectionId(u64);
 
 /// What a connection may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ConnectionClass {
     /// Everything.
     Regular,
     /// Health and metrics only: all other places are in use.
@@ -56,11 +56,11 @@ const MAX_CONTROL_RESERVED: usize = 8;
 /// A connection that was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the displaced connection must be closed"]
-pub struct Admission {
+pub struct AdmittedConnection {
     /// The new connection. It is idle until its first request.
     pub id: ConnectionId,
     /// What it may ask for.
-    pub place: Place,
+    pub class: ConnectionClass,
     /// The connection to close for it. It has lost its place.
     pub displaced: Option<ConnectionId>,
 }
@@ -95,15 +95,15 @@ impl Connections {
     }
 
     /// Finds a place for a new connection; `None` when even the reserved places are busy.
-    pub fn admit(&mut self) -> Option<Admission> {
+    pub fn admit(&mut self) -> Option<AdmittedConnection> {
         let id = ConnectionId(self.number());
         let now = self.number();
-        let admitted = |place, displaced| Admission { id, place, displaced };
+        let admitted = |class, displaced| AdmittedConnection { id, class, displaced };
         if let Some(displaced) = self.regular.admit(id, now) {
-            return Some(admitted(Place::Regular, displaced));
+            return Some(admitted(ConnectionClass::Regular, displaced));
         }
         let displaced = self.reserved.admit(id, now)?;
-        Some(admitted(Place::Reserved, displaced))
+        Some(admitted(ConnectionClass::Reserved, displaced))
     }
 
     /// Notes that a request of this connection is in progress.
@@ -217,11 +217,11 @@ mod tests {
             connections.end_request(id);
         }
         let d = connections.admit().unwrap();
-        assert_eq!((d.place, d.displaced), (Place::Regular, Some(b)));
+        assert_eq!((d.class, d.displaced), (ConnectionClass::Regular, Some(b)));
         // The displaced connection ends later, and frees no second place.
         connections.remove(b);
         let e = connections.admit().unwrap();
-        assert_eq!((e.place, e.displaced), (Place::Regular, Some(a)));
+        assert_eq!((e.class, e.displaced), (ConnectionClass::Regular, Some(a)));
         connections.remove(c);
         assert_eq!(connections.admit().unwrap().displaced, None);
     }
@@ -233,15 +233,18 @@ mod tests {
         connections.begin_request(busy);
         let first = connections.admit().unwrap();
         let second = connections.admit().unwrap();
-        assert_eq!([first.place, second.place], [Place::Reserved; 2]);
+        assert_eq!([first.class, second.class], [ConnectionClass::Reserved; 2]);
         let third = connections.admit().unwrap();
-        assert_eq!((third.place, third.displaced), (Place::Reserved, Some(first.id)));
+        assert_eq!(
+            (third.class, third.displaced),
+            (ConnectionClass::Reserved, Some(first.id))
+        );
         for id in [second.id, third.id] {
             connections.begin_request(id);
         }
         assert_eq!(connections.admit(), None);
         connections.end_request(busy);
-        assert_eq!(connections.admit().unwrap().place, Place::Regular);
+        assert_eq!(connections.admit().unwrap().class, ConnectionClass::Regular);
     }
 
     proptest! {
@@ -250,21 +253,21 @@ mod tests {
         fn limits_are_kept(steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>()), 1..200)) {
             let limits = ConnectionLimits { regular: 4, reserved: 2 };
             let mut connections = Connections::new(limits);
-            let mut open: BTreeMap<ConnectionId, (Place, bool)> = BTreeMap::new();
+            let mut open: BTreeMap<ConnectionId, (ConnectionClass, bool)> = BTreeMap::new();
             for (step, choice) in steps {
                 if step == 0 || open.is_empty() {
-                    let count = |wanted| open.values().filter(|(place, _)| *place == wanted).count();
+                    let count = |wanted| open.values().filter(|(class, _)| *class == wanted).count();
                     let is_all_busy = open.values().all(|(_, busy)| *busy);
                     match connections.admit() {
                         Some(admitted) => {
                             if let Some(displaced) = admitted.displaced {
-                                prop_assert_eq!(open.remove(&displaced), Some((admitted.place, false)));
+                                prop_assert_eq!(open.remove(&displaced), Some((admitted.class, false)));
                             }
-                            open.insert(admitted.id, (admitted.place, false));
+                            open.insert(admitted.id, (admitted.class, false));
                         }
                         None => {
                             prop_assert!(is_all_busy);
-                            prop_assert_eq!((count(Place::Regular), count(Place::Reserved)), (4, 2));
+                            prop_assert_eq!((count(ConnectionClass::Regular), count(ConnectionClass::Reserved)), (4, 2));
                         }
                     }
                 } else {
@@ -284,8 +287,8 @@ mod tests {
                         }
                     }
                 }
-                for (place, max) in [(Place::Regular, limits.regular), (Place::Reserved, limits.reserved)] {
-                    prop_assert!(open.values().filter(|(of, _)| *of == place).count() <= max);
+                for (class, max) in [(ConnectionClass::Regular, limits.regular), (ConnectionClass::Reserved, limits.reserved)] {
+                    prop_assert!(open.values().filter(|(of, _)| *of == class).count() <= max);
                 }
             }
         }

@@ -37,7 +37,7 @@ pub const PROBED_REMEMBERED: usize = 15;
 
 /// What one attempt met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// The receiver answered.
     Answered {
         /// The HTTP status.
@@ -53,7 +53,7 @@ pub enum Outcome {
 
 /// One attempt to send one event, as far as it matters here.
 #[derive(Debug, Clone, Copy)]
-pub struct Tried<'a> {
+pub struct AttemptedEvent<'a> {
     /// What the event is about: events of one subject are sent one after the other.
     pub subject: &'a str,
     /// How many attempts were counted before this one.
@@ -76,7 +76,7 @@ pub enum AttemptKind {
 /// What becomes of the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Verdict {
+pub enum DeliveryDecision {
     /// It was received.
     Delivered,
     /// It is sent again, after this time at the earliest.
@@ -92,7 +92,7 @@ pub enum Verdict {
 
 /// What is new about the endpoint, worth one line in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub enum EndpointChange {
     /// It stopped accepting events.
     Failing,
     /// It said 410: nothing is sent to it until a reload.
@@ -104,7 +104,7 @@ pub enum News {
 /// What may be sent to the endpoint now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Permit {
+pub enum SendPermit {
     /// Whatever is due.
     Open,
     /// One waiting event, due or not, and no other until its outcome is known.
@@ -153,15 +153,15 @@ impl Pause {
 
 impl EndpointHealth {
     /// What may be sent now.
-    pub fn permit(&mut self, now: Timestamp) -> Permit {
+    pub fn permit(&mut self, now: Timestamp) -> SendPermit {
         if self.disabled {
-            Permit::Disabled
+            SendPermit::Disabled
         } else if let Some(left) = self.pause.as_mut().and_then(|pause| pause.left(now)) {
-            Permit::Paused(left)
+            SendPermit::Paused(left)
         } else if self.is_probed() {
-            Permit::Probe
+            SendPermit::Probe
         } else {
-            Permit::Open
+            SendPermit::Open
         }
     }
 
@@ -183,25 +183,27 @@ impl EndpointHealth {
     }
 
     /// Takes in what an attempt met; `chance` is between 0 and 1.
-    pub fn judge(
+    pub fn record_attempt(
         &mut self,
-        tried: Tried<'_>,
-        outcome: Outcome,
+        tried: AttemptedEvent<'_>,
+        outcome: AttemptOutcome,
         now: Timestamp,
         chance: f64,
-    ) -> (Verdict, Option<News>) {
+    ) -> (DeliveryDecision, Option<EndpointChange>) {
         let retry_after = match outcome {
-            Outcome::Answered {
+            AttemptOutcome::Answered {
                 status: 200..=299, ..
-            } => return (Verdict::Delivered, self.succeed(now)),
-            Outcome::Answered { status: 410, .. } => return self.disable(now),
-            Outcome::Answered { retry_after, .. } => retry_after.unwrap_or_default().min(MAX_RETRY_AFTER),
-            Outcome::TimedOut | Outcome::NoAnswer => Duration::ZERO,
+            } => return (DeliveryDecision::Delivered, self.succeed(now)),
+            AttemptOutcome::Answered { status: 410, .. } => return self.disable(now),
+            AttemptOutcome::Answered { retry_after, .. } => {
+                retry_after.unwrap_or_default().min(MAX_RETRY_AFTER)
+            }
+            AttemptOutcome::TimedOut | AttemptOutcome::NoAnswer => Duration::ZERO,
         };
         // Looked at before this failure counts: the one that makes the endpoint probed was sent as any other.
         let own_fault = self.is_own_fault(&tried, outcome);
         let verdict = match tried.kind {
-            AttemptKind::Probe => Verdict::Retry {
+            AttemptKind::Probe => DeliveryDecision::Retry {
                 after: retry_after,
                 counts: false,
             },
@@ -216,9 +218,9 @@ impl EndpointHealth {
 
     /// The settings were read anew: a disabled endpoint gets its chance, and one whose URL or secrets are others
     /// starts afresh.
-    pub fn reload(&mut self, target: Target) {
+    pub fn reload(&mut self, target: EndpointTarget) {
         self.disabled = false;
-        if target == Target::Changed {
+        if target == EndpointTarget::Changed {
             self.failures = 0;
             self.refused.clear();
             self.pause = None;
@@ -232,12 +234,12 @@ impl EndpointHealth {
 
     /// Whether it is the event that is refused, not the endpoint that is broken: the status says so, and others were
     /// accepted since the event was tried first. An endpoint that refuses everything would otherwise lose it all.
-    fn is_own_fault(&self, tried: &Tried<'_>, outcome: Outcome) -> bool {
+    fn is_own_fault(&self, tried: &AttemptedEvent<'_>, outcome: AttemptOutcome) -> bool {
         let accepts_others =
             !self.is_probed() && self.last_success.is_some_and(|time| time >= tried.first_attempt);
         let refused = matches!(
             outcome,
-            Outcome::Answered {
+            AttemptOutcome::Answered {
                 status: 400 | 404 | 405 | 413 | 422,
                 ..
             }
@@ -245,7 +247,7 @@ impl EndpointHealth {
         refused && accepts_others
     }
 
-    fn succeed(&mut self, now: Timestamp) -> Option<News> {
+    fn succeed(&mut self, now: Timestamp) -> Option<EndpointChange> {
         self.failures = 0;
         self.refused.clear();
         self.probed.clear();
@@ -254,23 +256,23 @@ impl EndpointHealth {
         self.last_success = Some(now);
         std::mem::take(&mut self.told_failing).then(|| {
             self.told_at = Some(now);
-            News::Recovered
+            EndpointChange::Recovered
         })
     }
 
-    fn disable(&mut self, now: Timestamp) -> (Verdict, Option<News>) {
-        let news = (!self.disabled).then_some(News::Disabled);
+    fn disable(&mut self, now: Timestamp) -> (DeliveryDecision, Option<EndpointChange>) {
+        let news = (!self.disabled).then_some(EndpointChange::Disabled);
         self.disabled = true;
         self.told_failing = true;
         self.told_at = Some(now);
-        let verdict = Verdict::Retry {
+        let verdict = DeliveryDecision::Retry {
             after: Duration::ZERO,
             counts: false,
         };
         (verdict, news)
     }
 
-    fn fail(&mut self, subject: &str, own_fault: bool, now: Timestamp) -> Option<News> {
+    fn fail(&mut self, subject: &str, own_fault: bool, now: Timestamp) -> Option<EndpointChange> {
         if !own_fault {
             self.failures = self.failures.saturating_add(1);
         } else if !self.refused.iter().any(|refused| refused == subject) {
@@ -284,7 +286,7 @@ impl EndpointHealth {
         (worth_telling && !self.told_failing).then(|| {
             self.told_failing = true;
             self.told_at = Some(now);
-            News::Failing
+            EndpointChange::Failing
         })
     }
 
@@ -305,7 +307,7 @@ impl EndpointHealth {
 
 /// Whether a reload changed where events are sent, or how they are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub enum EndpointTarget {
     /// Same URL, same secrets.
     Unchanged,
     /// Another URL, or other secrets.
@@ -313,24 +315,24 @@ pub enum Target {
 }
 
 /// What becomes of an event after a failed attempt that counts, `attempts` being those before.
-fn after_failure(attempts: u32, own_fault: bool, retry_after: Duration, chance: f64) -> Verdict {
+fn after_failure(attempts: u32, own_fault: bool, retry_after: Duration, chance: f64) -> DeliveryDecision {
     let made = attempts.saturating_add(1);
     if own_fault && made >= ATTEMPTS_OF_A_REFUSED_EVENT {
-        return Verdict::Dead;
+        return DeliveryDecision::Dead;
     }
     let wait = usize::try_from(attempts).ok().and_then(|index| WAITS.get(index));
-    wait.map_or(Verdict::Dead, |wait| Verdict::Retry {
+    wait.map_or(DeliveryDecision::Dead, |wait| DeliveryDecision::Retry {
         after: jitter(*wait, chance).max(retry_after),
         counts: true,
     })
 }
 
 /// Whether the outcome says that the whole endpoint wants less.
-fn pauses_endpoint(outcome: Outcome) -> bool {
+fn pauses_endpoint(outcome: AttemptOutcome) -> bool {
     match outcome {
-        Outcome::Answered { status, .. } => matches!(status, 429 | 502 | 504),
-        Outcome::TimedOut => true,
-        Outcome::NoAnswer => false,
+        AttemptOutcome::Answered { status, .. } => matches!(status, 429 | 502 | 504),
+        AttemptOutcome::TimedOut => true,
+        AttemptOutcome::NoAnswer => false,
     }
 }
 

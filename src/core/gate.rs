@@ -16,14 +16,14 @@ const LONGEST_SPACING: f64 = 3600.0;
 
 /// How much a project may ask of the API.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Requests in flight; at least one is always allowed.
     pub concurrent: usize,
     /// Requests a second.
     pub per_second: f64,
 }
 
-impl Limits {
+impl RequestLimits {
     fn spacing(&self) -> Duration {
         let seconds = if self.per_second > 0.0 {
             (1.0 / self.per_second).min(LONGEST_SPACING)
@@ -73,7 +73,7 @@ pub enum Pass {
 /// The gate of one project.
 #[derive(Debug)]
 pub struct Gate<T> {
-    limits: Limits,
+    limits: RequestLimits,
     queue: BTreeMap<Ticket, Waiting<T>>,
     /// The next places at the end and at the front.
     last: i64,
@@ -100,7 +100,7 @@ struct Waiting<T> {
 impl<T: Copy> Gate<T> {
     /// A gate without a queue.
     #[must_use]
-    pub fn new(limits: Limits, restriction: Restriction, now: Duration) -> Self {
+    pub fn new(limits: RequestLimits, restriction: Restriction, now: Duration) -> Self {
         Self {
             limits,
             queue: BTreeMap::new(),
@@ -118,12 +118,12 @@ impl<T: Copy> Gate<T> {
 
     /// The limits in force.
     #[must_use]
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> RequestLimits {
         self.limits
     }
 
     /// Changes the limits. Requests in flight continue.
-    pub fn set_limits(&mut self, limits: Limits, now: Duration) {
+    pub fn set_limits(&mut self, limits: RequestLimits, now: Duration) {
         let spacing = self.limits.spacing();
         if self.in_flight >= self.concurrent() {
             self.free_since = now;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::metadata::{Metadata, Progress, Retry};
-pub use self::unusable::{Member, Unusable};
+pub use self::unusable::{Member, UnusableMembers};
 
 use super::json::{self, Json};
 use super::start_time;
@@ -50,12 +50,12 @@ pub struct Operation {
     pub metadata: Option<Metadata>,
     /// The members that were there and could not be used.
     #[serde(skip)]
-    pub unusable: Unusable,
+    pub unusable: UnusableMembers,
 }
 
 /// Why an answer does not show an operation.
 #[derive(Debug, Error)]
-pub enum Unreadable {
+pub enum OperationParseError {
     /// It is not a JSON object.
     #[error("the body is not a JSON object: {0}")]
     NotAnObject(serde_json::Error),
@@ -85,7 +85,7 @@ impl Operation {
             result: None,
             create_time: None,
             metadata: None,
-            unusable: Unusable::default(),
+            unusable: UnusableMembers::default(),
         }
     }
 
@@ -93,10 +93,10 @@ impl Operation {
     ///
     /// # Errors
     /// When there is not exactly one `id` and one `status`, both strings.
-    pub fn parse(text: &str, now: Timestamp) -> Result<Self, Unreadable> {
-        let (mut id, mut status) = (Needed::new("id"), Needed::new("status"));
+    pub fn parse(text: &str, now: Timestamp) -> Result<Self, OperationParseError> {
+        let (mut id, mut status) = (RequiredMember::new("id"), RequiredMember::new("status"));
         let mut found = Self::new(String::new(), Status::InProgress);
-        let mut reader = Reader::default();
+        let mut reader = MemberReader::default();
         json::members(text, |name, value| match name {
             "id" => id.take(value),
             "status" => status.take(value),
@@ -126,7 +126,7 @@ impl Operation {
             }
             _ => {}
         })
-        .map_err(Unreadable::NotAnObject)?;
+        .map_err(OperationParseError::NotAnObject)?;
         found.id = id.get()?;
         found.status = Status::from(status.get()?);
         if found.create_time.is_none() {
@@ -185,35 +185,35 @@ impl Operation {
 }
 
 /// A member that is needed, as far as it was found.
-struct Needed {
+struct RequiredMember {
     name: &'static str,
-    found: Option<Result<String, Unreadable>>,
+    found: Option<Result<String, OperationParseError>>,
 }
 
-impl Needed {
+impl RequiredMember {
     fn new(name: &'static str) -> Self {
         Self { name, found: None }
     }
 
     fn take(&mut self, value: Json<'_>) {
         self.found = Some(match self.found {
-            None => value.string().ok_or(Unreadable::NotAString(self.name)),
-            Some(_) => Err(Unreadable::Twice(self.name)),
+            None => value.string().ok_or(OperationParseError::NotAString(self.name)),
+            Some(_) => Err(OperationParseError::Twice(self.name)),
         });
     }
 
-    fn get(self) -> Result<String, Unreadable> {
-        self.found.unwrap_or(Err(Unreadable::Missing(self.name)))
+    fn get(self) -> Result<String, OperationParseError> {
+        self.found.unwrap_or(Err(OperationParseError::Missing(self.name)))
     }
 }
 
 /// Reads members, and notes which cannot be used.
 #[derive(Default)]
-struct Reader {
-    unusable: Unusable,
+struct MemberReader {
+    unusable: UnusableMembers,
 }
 
-impl Reader {
+impl MemberReader {
     fn take<'a, T>(
         &mut self,
         place: &mut Option<T>,

@@ -38,15 +38,15 @@ pub enum Poller {
         /// Its place there.
         ticket: Ticket,
         /// Why.
-        visit: Visit,
+        poll: PendingPoll,
     },
     /// A request is in flight.
     Asking {
         /// Why.
-        visit: Visit,
+        poll: PendingPoll,
     },
     /// The operation was refused (403). Another watch's answer will show whether the credentials are bad.
-    Doubting(Box<Doubt>),
+    Doubting(Box<DoubtedAnswer>),
     /// An event is decided and waits for what it adds from other requests.
     Gathering(Box<Gathering>),
     /// A commit is in flight, or waits behind one of the project.
@@ -57,7 +57,7 @@ pub enum Poller {
 
 /// A poll that is due, from the queue to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Visit {
+pub struct PendingPoll {
     /// When the poll was due; `None` once a request was let through for it.
     pub due: Option<CompactDuration>,
     /// How long the gate had been held back when it came there first.
@@ -68,16 +68,16 @@ pub struct Visit {
 
 /// A 403 that may be the project's or the operation's own.
 #[derive(Debug)]
-pub struct Doubt {
+pub struct DoubtedAnswer {
     /// The answer.
     pub answer: Answer,
     /// The poll that it answers.
-    pub visit: Visit,
+    pub poll: PendingPoll,
 }
 
 /// What was decided of a watch and is not recorded yet.
 #[derive(Debug)]
-pub struct Decided {
+pub struct PendingDecision {
     /// The watch as it is then.
     pub watch: Watch,
     /// What follows.
@@ -86,7 +86,7 @@ pub struct Decided {
     pub observed: Duration,
 }
 
-impl Decided {
+impl PendingDecision {
     /// What its events add from other requests, first of all.
     #[must_use]
     pub fn first_addition(&self) -> Option<Addition> {
@@ -121,7 +121,7 @@ impl Decided {
 #[derive(Debug)]
 pub struct Gathering {
     /// What was decided.
-    pub decided: Box<Decided>,
+    pub decided: Box<PendingDecision>,
     /// What is asked for now.
     pub addition: Addition,
     /// How far the request for it is.
@@ -154,14 +154,14 @@ pub enum RequestStage {
 #[derive(Debug)]
 pub struct Leaving {
     /// What it waits for.
-    pub waits_for: WaitsFor,
+    pub step: LeavingStep,
     /// With which labels it was put back meanwhile.
     pub returns: Option<Arc<Labels>>,
 }
 
 /// What a watch that leaves waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WaitsFor {
+pub enum LeavingStep {
     /// Its request was aborted and has yet to end.
     Request,
     /// Its commit has yet to end.
@@ -183,13 +183,13 @@ pub enum Removal {
     /// It departs when its commit has ended.
     Wait,
     /// It leaves already; it is not put back any more.
-    Again,
+    AlreadyLeaving,
 }
 
 /// What a poller waits for whose time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Waits {
+pub enum PollerWait {
     /// For its next poll: it is to join the gate's queue.
     ForPoll,
     /// At the gate, for its poll or for what an event adds.
@@ -199,7 +199,7 @@ pub enum Waits {
     /// For another watch's answer.
     ForDoubt,
     /// For nothing that has a time limit.
-    Otherwise,
+    None,
 }
 
 impl Poller {
@@ -210,40 +210,37 @@ impl Poller {
     }
 
     /// What it waits for.
-    pub fn waits(&self) -> Waits {
+    pub fn wait(&self) -> PollerWait {
         match self {
-            Self::Asleep { .. } => Waits::ForPoll,
-            Self::Queued { ticket, .. } => Waits::AtGate(*ticket),
+            Self::Asleep { .. } => PollerWait::ForPoll,
+            Self::Queued { ticket, .. } => PollerWait::AtGate(*ticket),
             Self::Gathering(gathering) => match gathering.request {
-                RequestStage::Queued(ticket) => Waits::AtGate(ticket),
-                RequestStage::InFlight => Waits::ForAnswer,
+                RequestStage::Queued(ticket) => PollerWait::AtGate(ticket),
+                RequestStage::InFlight => PollerWait::ForAnswer,
             },
-            Self::Asking { .. } => Waits::ForAnswer,
-            Self::Doubting(_) => Waits::ForDoubt,
-            Self::Finished | Self::Recording | Self::Leaving(_) => Waits::Otherwise,
+            Self::Asking { .. } => PollerWait::ForAnswer,
+            Self::Doubting(_) => PollerWait::ForDoubt,
+            Self::Finished | Self::Recording | Self::Leaving(_) => PollerWait::None,
         }
     }
 
     /// The watch is not asked for any more.
     pub fn remove(&mut self) -> Removal {
-        let (waits_for, removal) = match self {
+        let (step, removal) = match self {
             Self::Finished | Self::Asleep { .. } | Self::Doubting(_) => {
-                (WaitsFor::Departure, Removal::Depart)
+                (LeavingStep::Departure, Removal::Depart)
             }
-            Self::Recording => (WaitsFor::Commit, Removal::Wait),
-            Self::Queued { .. } | Self::Asking { .. } | Self::Gathering(_) => match self.waits() {
-                Waits::AtGate(ticket) => (WaitsFor::Departure, Removal::Withdraw(ticket)),
-                _ => (WaitsFor::Request, Removal::Abort),
+            Self::Recording => (LeavingStep::Commit, Removal::Wait),
+            Self::Queued { .. } | Self::Asking { .. } | Self::Gathering(_) => match self.wait() {
+                PollerWait::AtGate(ticket) => (LeavingStep::Departure, Removal::Withdraw(ticket)),
+                _ => (LeavingStep::Request, Removal::Abort),
             },
             Self::Leaving(leaving) => {
                 leaving.returns = None;
-                return Removal::Again;
+                return Removal::AlreadyLeaving;
             }
         };
-        *self = Self::Leaving(Leaving {
-            waits_for,
-            returns: None,
-        });
+        *self = Self::Leaving(Leaving { step, returns: None });
         removal
     }
 
@@ -257,18 +254,18 @@ impl Poller {
     }
 
     /// What a leaving watch waited for has ended. True if it departs now.
-    pub fn ended(&mut self, what: WaitsFor) -> bool {
+    pub fn ended(&mut self, what: LeavingStep) -> bool {
         match self {
-            Self::Leaving(leaving) if leaving.waits_for == what => {
-                leaving.waits_for = WaitsFor::Departure;
-                what != WaitsFor::Departure
+            Self::Leaving(leaving) if leaving.step == what => {
+                leaving.step = LeavingStep::Departure;
+                what != LeavingStep::Departure
             }
             _ => false,
         }
     }
 
     /// Takes the doubt about an answer, if there is one. What follows is decided by the caller.
-    pub fn take_doubt(&mut self) -> Option<Box<Doubt>> {
+    pub fn take_doubt(&mut self) -> Option<Box<DoubtedAnswer>> {
         match std::mem::replace(self, Self::Recording) {
             Self::Doubting(doubt) => Some(doubt),
             other => {
@@ -313,7 +310,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::gate::{Admission, Gate, Limits, Pass};
+    use crate::core::gate::{Admission, Gate, Pass, RequestLimits};
     use crate::core::project_health::Restriction;
     use crate::core::watch::NextStep;
 
@@ -351,8 +348,8 @@ mod tests {
     }
 
     impl World {
-        fn visit(&self) -> Visit {
-            Visit {
+        fn poll(&self) -> PendingPoll {
+            PendingPoll {
                 due: Some(self.now.into()),
                 blocked_before: CompactDuration::ZERO,
                 is_repeated: false,
@@ -369,7 +366,7 @@ mod tests {
         }
 
         fn decide(&mut self, records: bool, fails: bool) -> Poller {
-            let decided = Box::new(Decided {
+            let decided = Box::new(PendingDecision {
                 watch: Watch::default(),
                 step: Decision {
                     events: Vec::new(),
@@ -402,16 +399,16 @@ mod tests {
             }
             self.requests -= 1;
             self.gate.release(Pass::Turn, self.now);
-            let visit = self.visit();
+            let poll = self.poll();
             let poller = self.poller.as_mut().expect("a request belongs to a watch");
-            if poller.ended(WaitsFor::Request) {
+            if poller.ended(LeavingStep::Request) {
                 self.depart();
                 return;
             }
             let next = match poller {
-                Poller::Asking { .. } if is_in_doubt => Poller::Doubting(Box::new(Doubt {
+                Poller::Asking { .. } if is_in_doubt => Poller::Doubting(Box::new(DoubtedAnswer {
                     answer: Answer::Forbidden(String::new()),
-                    visit,
+                    poll,
                 })),
                 Poller::Asking { .. } => self.decide(records, fails),
                 Poller::Gathering(_) => self.decide(true, false),
@@ -422,7 +419,7 @@ mod tests {
 
         fn take(&mut self, message: Message) {
             self.now += Duration::from_secs(1);
-            let visit = self.visit();
+            let poll = self.poll();
             let Some(poller) = &mut self.poller else {
                 if matches!(message, Message::PutBack) {
                     self.poller = Some(Poller::asleep_until(self.now));
@@ -433,7 +430,7 @@ mod tests {
                 Message::Due => {
                     if let Poller::Asleep { .. } = poller {
                         let ticket = self.gate.join(0, self.now);
-                        *poller = Poller::Queued { ticket, visit };
+                        *poller = Poller::Queued { ticket, poll };
                     }
                 }
                 Message::Admit => {
@@ -441,7 +438,7 @@ mod tests {
                         self.requests += 1;
                         match poller {
                             Poller::Queued { .. } => {
-                                *poller = Poller::Asking { visit };
+                                *poller = Poller::Asking { poll };
                             }
                             Poller::Gathering(gathering) => gathering.request = RequestStage::InFlight,
                             other => panic!("the gate lets {other:?} through"),
@@ -464,13 +461,13 @@ mod tests {
                             Poller::asleep_until(self.now)
                         } else {
                             let ticket = self.gate.join(0, self.now);
-                            Poller::Queued { ticket, visit }
+                            Poller::Queued { ticket, poll }
                         };
                     }
                 }
                 Message::Committed { is_recorded } if self.commits > 0 => {
                     self.commits -= 1;
-                    if poller.ended(WaitsFor::Commit) {
+                    if poller.ended(LeavingStep::Commit) {
                         self.depart();
                     } else {
                         assert!(matches!(poller, Poller::Recording), "{poller:?}");
@@ -490,7 +487,7 @@ mod tests {
                     }
                     Removal::Abort => assert_eq!(self.requests, 1),
                     Removal::Wait => assert_eq!(self.commits, 1),
-                    Removal::Again => {}
+                    Removal::AlreadyLeaving => {}
                 },
                 Message::PutBack => {
                     let was_leaving = poller.is_leaving();
@@ -499,7 +496,7 @@ mod tests {
                 Message::Departed => {
                     if self.departures > 0 {
                         self.departures -= 1;
-                        assert!(!poller.ended(WaitsFor::Departure), "it departs once");
+                        assert!(!poller.ended(LeavingStep::Departure), "it departs once");
                         let Some(Poller::Leaving(leaving)) = self.poller.take() else {
                             panic!("it departed without having been removed");
                         };
@@ -530,10 +527,10 @@ mod tests {
                     RequestStage::InFlight => (0, 1, 0, 0),
                 },
                 Poller::Recording => (0, 0, 1, 0),
-                Poller::Leaving(leaving) => match leaving.waits_for {
-                    WaitsFor::Request => (0, 1, 0, 0),
-                    WaitsFor::Commit => (0, 0, 1, 0),
-                    WaitsFor::Departure => (0, 0, 0, 1),
+                Poller::Leaving(leaving) => match leaving.step {
+                    LeavingStep::Request => (0, 1, 0, 0),
+                    LeavingStep::Commit => (0, 0, 1, 0),
+                    LeavingStep::Departure => (0, 0, 0, 1),
                 },
             };
             let found = (self.gate.waiting(), self.requests, self.commits, self.departures);
@@ -564,7 +561,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_messages_leave_a_poller_in_a_legal_state(messages in messages()) {
-            let limits = Limits { concurrent: 4, per_second: 1e6 };
+            let limits = RequestLimits { concurrent: 4, per_second: 1e6 };
             let mut world = World {
                 poller: Some(Poller::asleep_until(Duration::ZERO)),
                 gate: Gate::new(limits, Restriction::default(), Duration::ZERO),

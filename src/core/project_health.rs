@@ -77,12 +77,12 @@ pub struct Restriction {
     /// Nobody polls before this (steady time).
     pub paused_until: Option<Duration>,
     /// One poll at a time goes out, to learn whether the credentials are good.
-    pub probing: Option<Probing>,
+    pub probing: Option<CredentialsProbe>,
 }
 
 /// How the credentials are probed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Probing {
+pub struct CredentialsProbe {
     /// The next probe does not go out before this (steady time).
     pub not_before: Duration,
     /// The operation whose answer raised the doubt; another one is the probe.
@@ -299,7 +299,7 @@ impl ProjectHealth {
     /// What holds its polls back.
     #[must_use]
     pub fn restriction(&self) -> Restriction {
-        let probing = (self.rejected.is_some() || self.doubted_by.is_some()).then(|| Probing {
+        let probing = (self.rejected.is_some() || self.doubted_by.is_some()).then(|| CredentialsProbe {
             not_before: self.next_probe,
             doubted_by: self.doubted_by.clone(),
         });

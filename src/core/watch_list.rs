@@ -28,8 +28,8 @@ mod shrink;
 pub use diff::{Diff, diff};
 use line::{ParsedLine, parse_line};
 pub use line::{accepts_id, label_text};
-pub use problem::{LineError, Problem};
-pub use shrink::{Change, Pending, ShrinkGuard, removes_most};
+pub use problem::{LineError, LineProblem};
+pub use shrink::{ListChange, PendingRemovals, ShrinkGuard, removes_most};
 
 /// The most bytes a line may have, its line end aside.
 pub const MAX_LINE_BYTES: usize = 4096;
@@ -107,7 +107,7 @@ pub struct WatchList {
 
 /// Why a list cannot be used at all, so that the one before stays active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unusable {
+pub enum UnusableList {
     /// Most of its lines have characters that no text has.
     NotText,
     /// It has lines that are neither blank nor comments, and none of them parses.
@@ -117,12 +117,12 @@ pub enum Unusable {
 impl WatchList {
     /// Why the list cannot be used at all; `None` if it can, even if it is empty.
     #[must_use]
-    pub fn unusable(&self) -> Option<Unusable> {
+    pub fn unusable(&self) -> Option<UnusableList> {
         let lines = self.entries.len() + self.rejected_total + self.repeated_total;
         if self.binary_total > lines / 2 {
-            Some(Unusable::NotText)
+            Some(UnusableList::NotText)
         } else if self.entries.is_empty() && self.rejected_total > 0 {
-            Some(Unusable::NoLineParses)
+            Some(UnusableList::NoLineParses)
         } else {
             None
         }
@@ -179,7 +179,7 @@ fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> Wat
         };
         match first_lines.entry(key) {
             hash_map::Entry::Occupied(first) => {
-                let problem = Problem::RepeatedId {
+                let problem = LineProblem::RepeatedId {
                     key: first.key().clone(),
                     first_line: *first.get(),
                 };
@@ -187,7 +187,7 @@ fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> Wat
                 note(&mut list.repeated, &mut list.repeated_total, repeated);
             }
             hash_map::Entry::Vacant(_) if list.entries.len() == max_entries => {
-                list.reject(error((column, Problem::TooManyEntries { most: max_entries })));
+                list.reject(error((column, LineProblem::TooManyEntries { most: max_entries })));
             }
             hash_map::Entry::Vacant(free) => {
                 let key = free.key().clone();

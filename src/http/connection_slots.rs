@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::core::connections::{ConnectionId, ConnectionLimits, Connections, Place};
+use crate::core::connections::{ConnectionClass, ConnectionId, ConnectionLimits, Connections};
 
 /// All places of a listener.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub(super) struct ConnectionSlot {
     id: ConnectionId,
     places: ConnectionSlots,
     /// What this connection may ask for.
-    pub(super) place: Place,
+    pub(super) place: ConnectionClass,
     /// Cancelled when another connection got the place.
     pub(super) displaced: CancellationToken,
 }
@@ -49,7 +49,7 @@ impl ConnectionSlots {
         Some(ConnectionSlot {
             id: admission.id,
             places: self.clone(),
-            place: admission.place,
+            place: admission.class,
             displaced,
         })
     }

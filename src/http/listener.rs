@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::client_socket::{ClientSocket, ClientStream};
 use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use super::pacing::{PacedBody, ResponsePacing};
-use crate::core::connections::{ConnectionLimits, Place};
+use crate::core::connections::{ConnectionClass, ConnectionLimits};
 use crate::error::chain;
 use crate::open_files;
 
@@ -54,11 +54,11 @@ struct ClientTimeouts {
 }
 
 impl ClientTimeouts {
-    fn with(place: Place) -> Self {
+    fn with(place: ConnectionClass) -> Self {
         let seconds = match place {
-            Place::Regular => 30,
+            ConnectionClass::Regular => 30,
             // Others may wait for this place.
-            Place::Reserved => 1,
+            ConnectionClass::Reserved => 1,
         };
         Self {
             head: Duration::from_secs(seconds),
@@ -160,7 +160,7 @@ pub(super) async fn serve<A: Accept>(
             accepted = socket.accept(), if connections.len() < max => match accepted {
                 Ok(stream) => {
                     let ticket = admit(&places, &mut connections).await;
-                    let is_crowded = ticket.place == Place::Reserved;
+                    let is_crowded = ticket.place == ConnectionClass::Reserved;
                     connections.spawn(serve_one(stream, pages.clone(), ticket, closing.clone()));
                     if is_crowded {
                         // So that a request that has come with its connection is seen before the next connection.
@@ -234,7 +234,7 @@ async fn serve_one<S: ClientStream>(
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_HEAD)
-        .keep_alive(place == Place::Regular)
+        .keep_alive(place == ConnectionClass::Regular)
         .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let mut is_closing = false;

@@ -15,7 +15,7 @@ use super::chunked_body::{CHUNK_SIZE, ChunkSource, respond};
 use super::problem::Problem;
 use crate::board::{Board, ProjectUnavailable, WatchFilter};
 use crate::clock;
-use crate::core::connections::Place;
+use crate::core::connections::ConnectionClass;
 use crate::core::watch_list::WatchKey;
 use crate::error::chain;
 use crate::report::metrics::{CONTENT_TYPE, OperationSeries, Scrape};
@@ -27,10 +27,10 @@ const STORE_TIMEOUT_RESERVED: Duration = Duration::from_millis(500);
 
 pub(super) async fn metrics(
     State(site): State<Arc<HttpService>>,
-    place: Option<Extension<Place>>,
+    place: Option<Extension<ConnectionClass>>,
 ) -> Result<Response, Problem> {
     let sources = &site.sources;
-    let is_reserved = place.is_some_and(|Extension(place)| place == Place::Reserved);
+    let is_reserved = place.is_some_and(|Extension(place)| place == ConnectionClass::Reserved);
     let scrape = Scrape {
         board: &sources.board,
         attention: sources.attention.entries().await,

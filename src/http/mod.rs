@@ -42,7 +42,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
-use crate::core::connections::Place;
+use crate::core::connections::ConnectionClass;
 use crate::health::{Health, Stage};
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
@@ -175,12 +175,16 @@ fn pages(more: Router<Arc<HttpService>>, methods: &'static str) -> Router<Arc<Ht
 /// What every request passes and every answer gets.
 async fn guard(State(door): State<RequestOrigin>, request: Request, next: Next) -> Response {
     // A request that did not come over a listener has no place: nobody waits for it.
-    let place = request.extensions().get().copied().unwrap_or(Place::Regular);
+    let place = request
+        .extensions()
+        .get()
+        .copied()
+        .unwrap_or(ConnectionClass::Regular);
     let mut response = if has_body(request.headers()) {
         // The body is never read, so the connection cannot go on: what follows might be taken for a request.
         let detail = "nothing here takes a request body; leave it out";
         close(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
-    } else if place == Place::Reserved && !access::OPEN.contains(&request.uri().path()) {
+    } else if place == ConnectionClass::Reserved && !access::OPEN.contains(&request.uri().path()) {
         let detail = "all connections are in use; only /livez, /readyz and /metrics are answered now";
         close(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
     } else {
@@ -190,8 +194,8 @@ async fn guard(State(door): State<RequestOrigin>, request: Request, next: Next) 
         };
         match (judged, place) {
             (Err(refusal), _) => refusal.into_response(),
-            (Ok(()), Place::Regular) => answer(request, next, limit).await,
-            (Ok(()), Place::Reserved) => answer(request, next, RESERVED_TIMEOUT).await,
+            (Ok(()), ConnectionClass::Regular) => answer(request, next, limit).await,
+            (Ok(()), ConnectionClass::Reserved) => answer(request, next, RESERVED_TIMEOUT).await,
         }
     };
     let headers = response.headers_mut();

@@ -10,7 +10,7 @@ use crate::ampersand::Fetch;
 use crate::core::answer::{AdditionAnswer, InstallationAnswer, LogAnswer};
 use crate::core::event::{Event, EventType};
 use crate::core::gate::Ticket;
-use crate::core::poller::{Addition, Decided, Gathering, Poller, RequestStage};
+use crate::core::poller::{Addition, Gathering, PendingDecision, Poller, RequestStage};
 
 /// An event waits for all that it adds no longer than this, the gate included.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn gather(
         &mut self,
         number: Number,
-        decided: Box<Decided>,
+        decided: Box<PendingDecision>,
         addition: Addition,
         now: Duration,
     ) {

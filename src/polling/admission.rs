@@ -4,14 +4,14 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::{addition, poll, project};
+use super::answers::{addition, project, send_poll};
 use super::key_checks::check_key;
 use super::project_task::ProjectTask;
 use super::requests::Requester;
 use super::watches::Number;
 use crate::ampersand::Fetch;
 use crate::core::gate::{Admission, Pass};
-use crate::core::poller::{Poller, RequestStage, Visit, Waits};
+use crate::core::poller::{PendingPoll, Poller, PollerWait, RequestStage};
 use crate::core::watch_list::WatchKey;
 
 /// A gate that had kept up for this long before is worth a line again.
@@ -36,12 +36,12 @@ impl<F: Fetch> ProjectTask<F> {
                     if self
                         .watches
                         .get(number)
-                        .is_some_and(|slot| slot.poller.waits() == Waits::ForPoll)
+                        .is_some_and(|slot| slot.poller.wait() == PollerWait::ForPoll)
                     {
                         self.queue(number, now);
                     }
-                    if let Some(Waits::AtGate(ticket)) =
-                        self.watches.get(number).map(|slot| slot.poller.waits())
+                    if let Some(PollerWait::AtGate(ticket)) =
+                        self.watches.get(number).map(|slot| slot.poller.wait())
                     {
                         self.gate.leave(ticket);
                     }
@@ -84,18 +84,18 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get(number) else {
             return;
         };
-        let waits = slot.poller.waits();
+        let waits = slot.poller.wait();
         let is_gathering = matches!(slot.poller, Poller::Gathering(_));
         let expires = self.expiry_time(number).is_some_and(|at| at <= now);
         match waits {
-            Waits::ForPoll | Waits::ForDoubt if expires => self.give_up(number),
-            Waits::ForPoll => match slot.poller {
+            PollerWait::ForPoll | PollerWait::ForDoubt if expires => self.give_up(number),
+            PollerWait::ForPoll => match slot.poller {
                 Poller::Asleep { due } if due.get() <= now => self.queue(number, now),
                 // Other settings apply since it fell asleep.
                 Poller::Asleep { due } => self.sleep(number, due.get()),
                 _ => {}
             },
-            Waits::AtGate(ticket) if is_gathering || expires => {
+            PollerWait::AtGate(ticket) if is_gathering || expires => {
                 self.gate.leave(ticket);
                 if is_gathering {
                     self.gathered(number);
@@ -103,11 +103,11 @@ impl<F: Fetch> ProjectTask<F> {
                     self.give_up(number);
                 }
             }
-            Waits::ForAnswer if is_gathering || expires => self.requests.abort(number),
-            Waits::AtGate(_) | Waits::ForAnswer | Waits::ForDoubt => {
+            PollerWait::ForAnswer if is_gathering || expires => self.requests.abort(number),
+            PollerWait::AtGate(_) | PollerWait::ForAnswer | PollerWait::ForDoubt => {
                 self.watches.set_alarm(number, self.expiry_time(number));
             }
-            Waits::Otherwise => {}
+            PollerWait::None => {}
         }
     }
 
@@ -117,20 +117,20 @@ impl<F: Fetch> ProjectTask<F> {
             Some(Poller::Asleep { due }) => Some(*due),
             _ => None,
         };
-        let visit = Visit {
+        let poll = PendingPoll {
             due,
             blocked_before: self.gate.blocked_time(now).into(),
             is_repeated: false,
         };
-        self.queue_again(number, visit, now);
+        self.queue_again(number, poll, now);
     }
 
     /// A poll joins the gate's queue (again).
-    pub(super) fn queue_again(&mut self, number: Number, visit: Visit, now: Duration) {
+    pub(super) fn queue_again(&mut self, number: Number, poll: PendingPoll, now: Duration) {
         let expiry = self.expiry_time(number);
         if let Some(slot) = self.watches.get_mut(number) {
             let ticket = self.gate.join(Requester::Watch(number), now);
-            slot.poller = Poller::Queued { ticket, visit };
+            slot.poller = Poller::Queued { ticket, poll };
             self.watches.set_alarm(number, expiry);
         }
     }
@@ -154,18 +154,18 @@ impl<F: Fetch> ProjectTask<F> {
         };
         let key = WatchKey::of(&self.name, &slot.watched.id);
         match &mut slot.poller {
-            Poller::Queued { visit, .. } => {
-                if let Some(due) = visit.due.take() {
+            Poller::Queued { poll, .. } => {
+                if let Some(due) = poll.due.take() {
                     let held = self
                         .gate
                         .blocked_time(now)
-                        .saturating_sub(visit.blocked_before.get());
+                        .saturating_sub(poll.blocked_before.get());
                     let lag = now.saturating_sub(due.get()).saturating_sub(held);
                     self.shared.metrics.record_poll_lag(lag);
                 }
                 slot.polled = now.into();
-                slot.poller = Poller::Asking { visit: *visit };
-                let request = poll(Arc::clone(&self.shared), key, pass);
+                slot.poller = Poller::Asking { poll: *poll };
+                let request = send_poll(Arc::clone(&self.shared), key, pass);
                 self.requests.start(Requester::Watch(number), pass, now, request);
             }
             Poller::Gathering(gathering) => {

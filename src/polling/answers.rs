@@ -14,7 +14,7 @@ use crate::ampersand::Fetch;
 use crate::clock;
 use crate::core::answer::Answer;
 use crate::core::gate::Pass;
-use crate::core::poller::{Addition, Decided, Doubt, Poller, Visit, WaitsFor};
+use crate::core::poller::{Addition, DoubtedAnswer, LeavingStep, PendingDecision, PendingPoll, Poller};
 use crate::core::project_health::{AnswerScope, ProjectHealth};
 use crate::core::watch_list::WatchKey;
 use crate::store::CommitError;
@@ -25,7 +25,7 @@ pub(super) enum Done {
     /// A change of a watch.
     Watch {
         number: Number,
-        decided: Box<Decided>,
+        decided: Box<PendingDecision>,
         result: Result<(), CommitError>,
     },
     /// A change of the project, and the answer that it came from.
@@ -47,12 +47,12 @@ pub(super) enum Done {
 pub(super) struct Answered {
     pub number: Number,
     pub answer: Box<Answer>,
-    pub visit: Visit,
+    pub poll: PendingPoll,
     pub pass: Pass,
 }
 
 /// Asks for an operation.
-pub(super) async fn poll<F: Fetch>(shared: Arc<PollingServices<F>>, key: WatchKey, pass: Pass) -> Reply {
+pub(super) async fn send_poll<F: Fetch>(shared: Arc<PollingServices<F>>, key: WatchKey, pass: Pass) -> Reply {
     if pass == Pass::Probe && shared.fetch.refresh_key(&key.project).await {
         tracing::info!(project = &*key.project, "a new API key is in place");
     }
@@ -118,7 +118,7 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
-        if slot.poller.ended(WaitsFor::Request) {
+        if slot.poller.ended(LeavingStep::Request) {
             self.listing.departing.push(number);
             return;
         }
@@ -128,22 +128,22 @@ impl<F: Fetch> ProjectTask<F> {
                 self.installation_answered(number, answer);
             }
             (Poller::Gathering(_), _) => self.gathered(number),
-            (Poller::Asking { visit, .. }, Outcome::Reply(Reply::Answer(Answer::Unprocessed(_))))
-                if pass == Pass::Turn && !visit.is_repeated =>
+            (Poller::Asking { poll, .. }, Outcome::Reply(Reply::Answer(Answer::Unprocessed(_))))
+                if pass == Pass::Turn && !poll.is_repeated =>
             {
-                let visit = Visit {
+                let poll = PendingPoll {
                     is_repeated: true,
-                    ..*visit
+                    ..*poll
                 };
                 let ticket = self.gate.join_front(Requester::Watch(number), now);
-                slot.poller = Poller::Queued { ticket, visit };
+                slot.poller = Poller::Queued { ticket, poll };
             }
-            (Poller::Asking { visit, .. }, Outcome::Reply(Reply::Answer(answer))) => {
+            (Poller::Asking { poll, .. }, Outcome::Reply(Reply::Answer(answer))) => {
                 let answer = answer.of_repeated();
                 let answered = Answered {
                     number,
                     answer: Box::new(answer),
-                    visit: *visit,
+                    poll: *poll,
                     pass,
                 };
                 self.answered(answered);
@@ -217,7 +217,7 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get_mut(number) else {
             return true;
         };
-        let departs = slot.poller.ended(WaitsFor::Commit);
+        let departs = slot.poller.ended(LeavingStep::Commit);
         if departs {
             self.listing.departing.push(number);
         }
@@ -227,19 +227,16 @@ impl<F: Fetch> ProjectTask<F> {
     /// The answer concerns the watch, the project, or it is not known yet which.
     pub(super) fn conclude(&mut self, answered: Answered, concerns: AnswerScope) {
         let Answered {
-            number,
-            answer,
-            visit,
-            ..
+            number, answer, poll, ..
         } = answered;
         match concerns {
-            AnswerScope::Watch => self.decide(number, Observation::Answer(answer, visit)),
-            AnswerScope::Project => self.queue_again(number, visit, self.now()),
+            AnswerScope::Watch => self.decide(number, Observation::Answer(answer, poll)),
+            AnswerScope::Project => self.queue_again(number, poll, self.now()),
             AnswerScope::Unclear => {
                 if let Some(slot) = self.watches.get_mut(number) {
-                    slot.poller = Poller::Doubting(Box::new(Doubt {
+                    slot.poller = Poller::Doubting(Box::new(DoubtedAnswer {
                         answer: *answer,
-                        visit,
+                        poll,
                     }));
                     self.doubters.push(number);
                     self.watches.set_alarm(number, self.expiry_time(number));

@@ -10,14 +10,14 @@ use super::requests::panic_message;
 use super::watches::Number;
 use crate::ampersand::Fetch;
 use crate::core::answer::Answer;
-use crate::core::poller::{Decided, Poller, Visit};
+use crate::core::poller::{PendingDecision, PendingPoll, Poller};
 use crate::core::watch::{Decision, NextStep, Watch, WatchContext};
 use crate::error::chain;
 use crate::store::{CommitError, StateChange, Subject};
 
 /// What a watch observes.
 pub(super) enum Observation {
-    Answer(Box<Answer>, Visit),
+    Answer(Box<Answer>, PendingPoll),
     /// The time to give up has come.
     Expiry,
 }
@@ -38,10 +38,10 @@ impl<F: Fetch> ProjectTask<F> {
         let key = self.key(&watched.id);
         let poll = &self.settings.poll;
         let held = match &observation {
-            Observation::Answer(_, visit) => self
+            Observation::Answer(_, poll) => self
                 .gate
                 .blocked_time(now)
-                .saturating_sub(visit.blocked_before.get()),
+                .saturating_sub(poll.blocked_before.get()),
             Observation::Expiry => Duration::ZERO,
         };
         let cx = WatchContext {
@@ -74,7 +74,7 @@ impl<F: Fetch> ProjectTask<F> {
         if step.events.is_empty() {
             return self.advance(number, watch, &step, now, true);
         }
-        let decided = Box::new(Decided {
+        let decided = Box::new(PendingDecision {
             watch,
             step,
             observed: now,
@@ -85,7 +85,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    pub(super) fn record_watch(&mut self, number: Number, mut decided: Box<Decided>) {
+    pub(super) fn record_watch(&mut self, number: Number, mut decided: Box<PendingDecision>) {
         let Some(key) = self.watches.get(number).map(|slot| self.key(&slot.watched.id)) else {
             return;
         };
@@ -113,7 +113,7 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn watch_recorded(
         &mut self,
         number: Number,
-        decided: Decided,
+        decided: PendingDecision,
         result: Result<(), CommitError>,
     ) {
         if self.departs_after_commit(number) {
@@ -128,7 +128,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
         match result {
             Ok(()) => {
-                let Decided {
+                let PendingDecision {
                     watch,
                     step,
                     observed,

@@ -13,7 +13,7 @@ use crate::ampersand::Fetch;
 use crate::clock;
 use crate::core::history::HistorySample;
 use crate::core::operation_kind::OperationKind;
-use crate::core::poller::{Poller, Removal, WaitsFor};
+use crate::core::poller::{LeavingStep, Poller, Removal};
 use crate::core::schedule::spread;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Labels, WatchKey};
@@ -164,7 +164,7 @@ impl<F: Fetch> ProjectTask<F> {
         let was_returning = slot.poller.is_returning();
         let id = Arc::clone(&slot.watched.id);
         match slot.poller.remove() {
-            Removal::Again => {
+            Removal::AlreadyLeaving => {
                 self.listing.returning -= usize::from(was_returning);
                 return;
             }
@@ -336,7 +336,7 @@ impl<F: Fetch> ProjectTask<F> {
         let window = self.window();
         for number in numbers {
             let slot = self.watches.get_mut(number);
-            let departs = slot.is_some_and(|slot| !slot.poller.ended(WaitsFor::Departure));
+            let departs = slot.is_some_and(|slot| !slot.poller.ended(LeavingStep::Departure));
             let Some(slot) = departs.then(|| self.watches.remove(number)).flatten() else {
                 continue;
             };

@@ -30,7 +30,7 @@ use tokio::runtime::Handle;
 
 use crate::board::Board;
 use crate::config::PollSettings;
-use crate::core::gate::Limits;
+use crate::core::gate::RequestLimits;
 use crate::random::RandomSource;
 use crate::record::Recorder;
 use crate::report::metrics::Metrics;
@@ -62,7 +62,7 @@ pub struct PollingSettings {
     /// How often to poll and what to report.
     pub poll: PollSettings,
     /// How much each project may ask.
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// The configured projects, and how often the key of each was replaced.
     pub projects: BTreeMap<Arc<str>, u64>,
 }

@@ -120,9 +120,9 @@ impl<F: Fetch> ProjectTask<F> {
                 continue;
             };
             if self.health.has_credentials() {
-                self.decide(number, Observation::Answer(Box::new(doubt.answer), doubt.visit));
+                self.decide(number, Observation::Answer(Box::new(doubt.answer), doubt.poll));
             } else {
-                self.queue_again(number, doubt.visit, now);
+                self.queue_again(number, doubt.poll, now);
             }
         }
     }

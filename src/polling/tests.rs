@@ -284,7 +284,7 @@ impl Bench {
         });
         let settings = PollingSettings {
             poll: poll(),
-            limits: Limits {
+            limits: RequestLimits {
                 concurrent: 100_000,
                 per_second: 1e6,
             },

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{WatchListError, WatchListSnapshot};
-use crate::core::watch_list::{Change, LineError, Problem, WatchList};
+use crate::core::watch_list::{LineError, LineProblem, ListChange, WatchList};
 use crate::error::chain;
 
 /// How many lines of one list are named one by one, of each kind.
@@ -95,7 +95,7 @@ impl<'a> Fresh<'a> {
     }
 
     /// Line, column and reason of each that is named.
-    fn named(&self) -> impl Iterator<Item = (u32, u32, &Problem)> {
+    fn named(&self) -> impl Iterator<Item = (u32, u32, &LineProblem)> {
         self.first
             .iter()
             .map(|error| (error.line, error.column, &error.problem))
@@ -103,7 +103,7 @@ impl<'a> Fresh<'a> {
 }
 
 /// Reports that a change removes nearly all entries, and that it waits.
-pub(super) fn shrunk(path: &Path, change: Change, listed: usize, delay: Duration) {
+pub(super) fn shrunk(path: &Path, change: ListChange, listed: usize, delay: Duration) {
     tracing::warn!(
         file = %path.display(),
         entries = listed,

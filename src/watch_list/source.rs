@@ -12,7 +12,7 @@ use super::file::{self, Content, Signature, WatchListError};
 use super::stability::{Finding, Looks, Verdict};
 use super::{Order, PendingRemoval, WatchListHandle, WatchListSettings, WatchListSnapshot, log};
 use crate::clock;
-use crate::core::watch_list::{Change, Entry, ShrinkGuard, Unusable, WatchList, parse, removes_most};
+use crate::core::watch_list::{Entry, ListChange, ShrinkGuard, UnusableList, WatchList, parse, removes_most};
 use crate::error::chain;
 use crate::store::{ReadError as StateReadError, Store};
 
@@ -256,8 +256,8 @@ impl WatchListSource {
     async fn take(&mut self, mut list: WatchList, removals: Removals) {
         let error = match list.unusable() {
             None => return self.apply(list, removals).await,
-            Some(Unusable::NotText) => WatchListError::NotText,
-            Some(Unusable::NoLineParses) => WatchListError::NoLineParses {
+            Some(UnusableList::NotText) => WatchListError::NotText,
+            Some(UnusableList::NoLineParses) => WatchListError::NoLineParses {
                 lines: list.rejected_total,
             },
         };
@@ -281,7 +281,7 @@ impl WatchListSource {
         let change = match removals {
             Removals::Guarded if !lost.entries.is_empty() => {
                 self.guard.resume(list, lost.entries, now, delay);
-                Change {
+                ListChange {
                     before: lost.of,
                     delayed: self.guard.pending().map_or(0, |pending| pending.entries),
                 }

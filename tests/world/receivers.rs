@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill_watch::core::delivery::Outcome;
+use backfill_watch::core::delivery::AttemptOutcome;
 use backfill_watch::report::webhook::{AttemptFuture, Deliver, DeliveryAttempt, WebhookMessage};
 use secrecy::SecretSlice;
 use url::Url;
@@ -28,8 +28,8 @@ impl Drop for Underway<'_> {
     }
 }
 
-fn answered(status: u16, retry_after: Option<Duration>) -> Outcome {
-    Outcome::Answered { status, retry_after }
+fn answered(status: u16, retry_after: Option<Duration>) -> AttemptOutcome {
+    AttemptOutcome::Answered { status, retry_after }
 }
 
 impl Deliver for Receivers {
@@ -68,13 +68,13 @@ impl Deliver for Receivers {
                 None | Some(ReceiverFault::Slow) => answered(204, None),
                 Some(ReceiverFault::Status(status)) => answered(status, None),
                 Some(ReceiverFault::Busy(wait)) => answered(429, Some(seconds(wait))),
-                Some(ReceiverFault::TimesOut) => Outcome::TimedOut,
-                Some(ReceiverFault::NoAnswer | ReceiverFault::LostAnswer) => Outcome::NoAnswer,
+                Some(ReceiverFault::TimesOut) => AttemptOutcome::TimedOut,
+                Some(ReceiverFault::NoAnswer | ReceiverFault::LostAnswer) => AttemptOutcome::NoAnswer,
             };
             world.attempt_outcome(endpoint, &message.id, outcome);
             drop(underway);
             let error = match outcome {
-                Outcome::Answered { status: 204, .. } => String::new(),
+                AttemptOutcome::Answered { status: 204, .. } => String::new(),
                 other => format!("{other:?}"),
             };
             DeliveryAttempt { outcome, error }

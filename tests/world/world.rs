@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use backfill_watch::clock::{self, WallClock};
-use backfill_watch::core::delivery::Outcome;
+use backfill_watch::core::delivery::AttemptOutcome;
 use backfill_watch::core::event::EventType;
 use backfill_watch::core::watch_list::WatchKey;
 use backfill_watch::report::webhook::WebhookMessage;
@@ -589,15 +589,15 @@ impl World {
         state.armed == Some(Armed::AfterReceipt)
     }
 
-    pub fn attempt_outcome(&self, endpoint: usize, id: &str, outcome: Outcome) {
+    pub fn attempt_outcome(&self, endpoint: usize, id: &str, outcome: AttemptOutcome) {
         let mut state = self.state();
         state.note(format!("outcome {} {id} {outcome:?}", ENDPOINTS[endpoint]));
         let event = state.endpoints[endpoint].events.entry(id.to_owned()).or_default();
         match outcome {
-            Outcome::Answered {
+            AttemptOutcome::Answered {
                 status: 200..=299, ..
             } => event.2 = true,
-            Outcome::Answered {
+            AttemptOutcome::Answered {
                 status: 400 | 404 | 405 | 413 | 422,
                 ..
             } => event.1 += 1,

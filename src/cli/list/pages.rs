@@ -8,7 +8,7 @@ use crate::ampersand::{ApiError, ApiKey, Client};
 use crate::cli::{format, output};
 use crate::clock;
 use crate::core::operation::Operation;
-use crate::core::paging::{Course, Endless};
+use crate::core::paging::{PageSequence, PagingError};
 
 /// Operations a page: few requests, each far from the largest answer that is taken.
 const PAGE_SIZE: u16 = 500;
@@ -28,7 +28,7 @@ pub(super) enum PageError {
     /// The API does not give it.
     Api(ApiError),
     /// The list has no end.
-    Endless(Endless),
+    Paging(PagingError),
 }
 
 /// The pages of one installation's list.
@@ -40,7 +40,7 @@ pub(super) struct Pages<'a> {
     installation: &'a str,
     api_key: ApiKey,
     token: Token,
-    course: Course,
+    sequence: PageSequence,
     /// Between two requests at least.
     spacing: Duration,
     /// When the next request may go out.
@@ -72,7 +72,7 @@ impl<'a> Pages<'a> {
             installation,
             api_key,
             token: Token::First,
-            course: Course::default(),
+            sequence: PageSequence::default(),
             spacing: spacing.map_or(LONGEST_SPACING, |spacing| spacing.min(LONGEST_SPACING)),
             turn: clock::instant(),
             seen: 0,
@@ -124,9 +124,9 @@ impl<'a> Pages<'a> {
             }
         };
         self.seen += page.operations.len();
-        self.course
+        self.sequence
             .follow(page.operations.len(), page.next_page_token.as_deref())
-            .map_err(PageError::Endless)?;
+            .map_err(PageError::Paging)?;
         self.token = page.next_page_token.map_or(Token::Done, Token::Next);
         Ok(Some(page.operations))
     }

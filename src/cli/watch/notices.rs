@@ -93,10 +93,10 @@ mod tests {
     use super::*;
     use crate::board::ApiPause;
     use crate::clock;
-    use crate::core::gate::Limits;
+    use crate::core::gate::RequestLimits;
 
     fn project(api: ApiView) -> [ProjectView; 1] {
-        let limits = Limits {
+        let limits = RequestLimits {
             concurrent: 1,
             per_second: 1.0,
         };

@@ -6,22 +6,22 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-fn status(status: u16) -> Outcome {
-    Outcome::Answered {
+fn status(status: u16) -> AttemptOutcome {
+    AttemptOutcome::Answered {
         status,
         retry_after: None,
     }
 }
 
-fn asks(status: u16, seconds: u64) -> Outcome {
-    Outcome::Answered {
+fn asks(status: u16, seconds: u64) -> AttemptOutcome {
+    AttemptOutcome::Answered {
         status,
         retry_after: Some(Duration::from_secs(seconds)),
     }
 }
 
-fn ordinary(subject: &str, attempts: u32) -> Tried<'_> {
-    Tried {
+fn ordinary(subject: &str, attempts: u32) -> AttemptedEvent<'_> {
+    AttemptedEvent {
         subject,
         attempts,
         first_attempt: at(0),
@@ -29,22 +29,22 @@ fn ordinary(subject: &str, attempts: u32) -> Tried<'_> {
     }
 }
 
-fn probe(subject: &str) -> Tried<'_> {
-    Tried {
+fn probe(subject: &str) -> AttemptedEvent<'_> {
+    AttemptedEvent {
         kind: AttemptKind::Probe,
         ..ordinary(subject, 3)
     }
 }
 
-fn retry(seconds: u64) -> Verdict {
-    Verdict::Retry {
+fn retry(seconds: u64) -> DeliveryDecision {
+    DeliveryDecision::Retry {
         after: Duration::from_secs(seconds),
         counts: true,
     }
 }
 
-fn free(seconds: u64) -> Verdict {
-    Verdict::Retry {
+fn free(seconds: u64) -> DeliveryDecision {
+    DeliveryDecision::Retry {
         after: Duration::from_secs(seconds),
         counts: false,
     }
@@ -53,8 +53,8 @@ fn free(seconds: u64) -> Verdict {
 /// An endpoint that accepted something a second ago.
 fn working() -> EndpointHealth {
     let mut health = EndpointHealth::default();
-    let (verdict, news) = health.judge(ordinary("other", 0), status(200), at(1), 0.5);
-    assert_eq!((verdict, news), (Verdict::Delivered, None));
+    let (verdict, news) = health.record_attempt(ordinary("other", 0), status(200), at(1), 0.5);
+    assert_eq!((verdict, news), (DeliveryDecision::Delivered, None));
     health
 }
 
@@ -62,7 +62,7 @@ fn working() -> EndpointHealth {
 fn failed_five_times() -> EndpointHealth {
     let mut health = working();
     for (n, subject) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
-        let _ = health.judge(ordinary(subject, 0), status(500), at(2), 0.5);
+        let _ = health.record_attempt(ordinary(subject, 0), status(500), at(2), 0.5);
         assert_eq!(health.failures as usize, n + 1);
     }
     health
@@ -86,55 +86,70 @@ fn the_waits_are_those_promised_and_then_comes_the_dead_letter() {
     ];
     for (attempts, seconds) in (0..).zip(promised) {
         for (chance, factor) in [(0.0, 0.8), (0.5, 1.0), (1.0, 1.2), (f64::NAN, 1.0), (7.0, 1.2)] {
-            let (verdict, _) = working().judge(ordinary("a", attempts), status(500), at(2), chance);
+            let (verdict, _) = working().record_attempt(ordinary("a", attempts), status(500), at(2), chance);
             let after = Duration::from_secs(seconds).mul_f64(factor);
             assert_eq!(
                 verdict,
-                Verdict::Retry { after, counts: true },
+                DeliveryDecision::Retry { after, counts: true },
                 "{attempts} {chance}"
             );
         }
     }
     for attempts in [11, 12, u32::MAX] {
-        let (verdict, _) = working().judge(ordinary("a", attempts), status(500), at(2), 0.5);
-        assert_eq!(verdict, Verdict::Dead);
+        let (verdict, _) = working().record_attempt(ordinary("a", attempts), status(500), at(2), 0.5);
+        assert_eq!(verdict, DeliveryDecision::Dead);
     }
 }
 
 #[test]
 fn what_each_outcome_means_for_the_event_and_the_endpoint() {
-    let paused = Permit::Paused(Duration::from_secs(5));
-    let open = Permit::Open;
-    // Outcome, verdict on a first attempt and on a fifth, what may be sent then.
+    let paused = SendPermit::Paused(Duration::from_secs(5));
+    let open = SendPermit::Open;
+    // AttemptOutcome, verdict on a first attempt and on a fifth, what may be sent then.
     let table = [
-        (status(200), Verdict::Delivered, Verdict::Delivered, open),
-        (status(204), Verdict::Delivered, Verdict::Delivered, open),
-        (status(299), Verdict::Delivered, Verdict::Delivered, open),
+        (
+            status(200),
+            DeliveryDecision::Delivered,
+            DeliveryDecision::Delivered,
+            open,
+        ),
+        (
+            status(204),
+            DeliveryDecision::Delivered,
+            DeliveryDecision::Delivered,
+            open,
+        ),
+        (
+            status(299),
+            DeliveryDecision::Delivered,
+            DeliveryDecision::Delivered,
+            open,
+        ),
         (status(101), retry(5), retry(1800), open),
         (status(301), retry(5), retry(1800), open),
         (status(307), retry(5), retry(1800), open),
-        (status(400), retry(5), Verdict::Dead, open),
+        (status(400), retry(5), DeliveryDecision::Dead, open),
         (status(401), retry(5), retry(1800), open),
         (status(403), retry(5), retry(1800), open),
-        (status(404), retry(5), Verdict::Dead, open),
-        (status(405), retry(5), Verdict::Dead, open),
+        (status(404), retry(5), DeliveryDecision::Dead, open),
+        (status(405), retry(5), DeliveryDecision::Dead, open),
         (status(408), retry(5), retry(1800), open),
         (status(409), retry(5), retry(1800), open),
-        (status(410), free(0), free(0), Permit::Disabled),
-        (status(413), retry(5), Verdict::Dead, open),
-        (status(422), retry(5), Verdict::Dead, open),
+        (status(410), free(0), free(0), SendPermit::Disabled),
+        (status(413), retry(5), DeliveryDecision::Dead, open),
+        (status(422), retry(5), DeliveryDecision::Dead, open),
         (status(429), retry(5), retry(1800), paused),
         (
             asks(429, 60),
             retry(60),
             retry(1800),
-            Permit::Paused(Duration::from_secs(60)),
+            SendPermit::Paused(Duration::from_secs(60)),
         ),
         (
             asks(429, 1_000_000_000),
             retry(86400),
             retry(86400),
-            Permit::Paused(MAX_RETRY_AFTER),
+            SendPermit::Paused(MAX_RETRY_AFTER),
         ),
         (asks(429, 1), retry(5), retry(1800), paused),
         (status(500), retry(5), retry(1800), open),
@@ -146,17 +161,19 @@ fn what_each_outcome_means_for_the_event_and_the_endpoint() {
             asks(504, 7),
             retry(7),
             retry(1800),
-            Permit::Paused(Duration::from_secs(7)),
+            SendPermit::Paused(Duration::from_secs(7)),
         ),
         (status(999), retry(5), retry(1800), open),
-        (Outcome::TimedOut, retry(5), retry(1800), paused),
-        (Outcome::NoAnswer, retry(5), retry(1800), open),
+        (AttemptOutcome::TimedOut, retry(5), retry(1800), paused),
+        (AttemptOutcome::NoAnswer, retry(5), retry(1800), open),
     ];
     for (outcome, first, fifth, permit) in table {
         for (attempts, verdict) in [(0, first), (4, fifth)] {
             let mut health = working();
             assert_eq!(
-                health.judge(ordinary("a", attempts), outcome, at(2), 0.5).0,
+                health
+                    .record_attempt(ordinary("a", attempts), outcome, at(2), 0.5)
+                    .0,
                 verdict,
                 "{outcome:?}"
             );
@@ -167,17 +184,18 @@ fn what_each_outcome_means_for_the_event_and_the_endpoint() {
 
 #[test]
 fn a_refused_event_is_at_fault_only_while_the_endpoint_accepts_others() {
-    let verdict = |mut health: EndpointHealth| health.judge(ordinary("a", 4), status(404), at(3), 0.5).0;
-    assert_eq!(verdict(working()), Verdict::Dead);
+    let verdict =
+        |mut health: EndpointHealth| health.record_attempt(ordinary("a", 4), status(404), at(3), 0.5).0;
+    assert_eq!(verdict(working()), DeliveryDecision::Dead);
     // Nothing was accepted yet, or nothing since the event was tried first.
     assert_eq!(verdict(EndpointHealth::default()), retry(1800));
     let mut stale = EndpointHealth::default();
-    let _ = stale.judge(ordinary("other", 0), status(200), at(-1), 0.5);
+    let _ = stale.record_attempt(ordinary("other", 0), status(200), at(-1), 0.5);
     assert_eq!(verdict(stale), retry(1800));
     // The endpoint refuses everything: somebody removed its route.
     let mut all_refused = working();
     for subject in ["b", "c", "d", "e", "f"] {
-        let _ = all_refused.judge(ordinary(subject, 0), status(404), at(2), 0.5);
+        let _ = all_refused.record_attempt(ordinary(subject, 0), status(404), at(2), 0.5);
     }
     assert_eq!(verdict(all_refused), retry(1800));
 }
@@ -186,8 +204,8 @@ fn a_refused_event_is_at_fault_only_while_the_endpoint_accepts_others() {
 fn one_refused_event_does_not_count_as_a_failing_endpoint() {
     let mut health = working();
     for attempts in 0..5 {
-        let (_, news) = health.judge(ordinary("a", attempts), status(422), at(2), 0.5);
-        assert_eq!((news, health.permit(at(2))), (None, Permit::Open));
+        let (_, news) = health.record_attempt(ordinary("a", attempts), status(422), at(2), 0.5);
+        assert_eq!((news, health.permit(at(2))), (None, SendPermit::Open));
     }
 }
 
@@ -199,100 +217,116 @@ fn five_failures_in_a_row_lead_to_probes_that_cost_nothing() {
     for seconds in pauses {
         assert_eq!(
             health.permit(at(now)),
-            Permit::Paused(Duration::from_secs(seconds))
+            SendPermit::Paused(Duration::from_secs(seconds))
         );
         now += i64::try_from(seconds).unwrap();
         let before = at(now).checked_sub(Duration::from_millis(1)).unwrap();
-        assert_eq!(health.permit(before), Permit::Paused(Duration::from_millis(1)));
-        assert_eq!(health.permit(at(now)), Permit::Probe);
-        let (verdict, _) = health.judge(probe("a"), Outcome::NoAnswer, at(now), 0.5);
+        assert_eq!(
+            health.permit(before),
+            SendPermit::Paused(Duration::from_millis(1))
+        );
+        assert_eq!(health.permit(at(now)), SendPermit::Probe);
+        let (verdict, _) = health.record_attempt(probe("a"), AttemptOutcome::NoAnswer, at(now), 0.5);
         assert_eq!(verdict, free(0));
     }
     now += 60;
-    assert_eq!(health.permit(at(now)), Permit::Probe);
+    assert_eq!(health.permit(at(now)), SendPermit::Probe);
     assert_eq!(
-        health.judge(probe("a"), status(204), at(now), 0.5),
-        (Verdict::Delivered, Some(News::Recovered))
+        health.record_attempt(probe("a"), status(204), at(now), 0.5),
+        (DeliveryDecision::Delivered, Some(EndpointChange::Recovered))
     );
-    assert_eq!(health.permit(at(now)), Permit::Open);
+    assert_eq!(health.permit(at(now)), SendPermit::Open);
     // The next trouble starts with the shortest pause again.
-    let _ = health.judge(ordinary("a", 0), Outcome::TimedOut, at(now), 0.5);
-    assert_eq!(health.permit(at(now)), Permit::Paused(FIRST_PAUSE));
+    let _ = health.record_attempt(ordinary("a", 0), AttemptOutcome::TimedOut, at(now), 0.5);
+    assert_eq!(health.permit(at(now)), SendPermit::Paused(FIRST_PAUSE));
 }
 
 #[test]
 fn a_probe_that_is_asked_to_wait_waits() {
     let mut health = failed_five_times();
-    assert_eq!(health.judge(probe("a"), asks(503, 900), at(8), 0.5).0, free(900));
-    assert_eq!(health.permit(at(8)), Permit::Paused(Duration::from_secs(900)));
+    assert_eq!(
+        health.record_attempt(probe("a"), asks(503, 900), at(8), 0.5).0,
+        free(900)
+    );
+    assert_eq!(health.permit(at(8)), SendPermit::Paused(Duration::from_secs(900)));
 }
 
 #[test]
 fn attempts_that_fail_together_are_one_pause_and_success_does_not_cut_it_short() {
     let mut health = working();
     for _ in 0..16 {
-        let _ = health.judge(ordinary("a", 0), Outcome::TimedOut, at(2), 0.5);
+        let _ = health.record_attempt(ordinary("a", 0), AttemptOutcome::TimedOut, at(2), 0.5);
     }
-    assert_eq!(health.permit(at(2)), Permit::Paused(FIRST_PAUSE));
-    let _ = health.judge(ordinary("b", 0), asks(429, 30), at(3), 0.5);
-    let _ = health.judge(ordinary("b", 0), status(200), at(4), 0.5);
-    assert_eq!(health.permit(at(4)), Permit::Paused(Duration::from_secs(29)));
-    assert_eq!(health.permit(at(33)), Permit::Open);
+    assert_eq!(health.permit(at(2)), SendPermit::Paused(FIRST_PAUSE));
+    let _ = health.record_attempt(ordinary("b", 0), asks(429, 30), at(3), 0.5);
+    let _ = health.record_attempt(ordinary("b", 0), status(200), at(4), 0.5);
+    assert_eq!(health.permit(at(4)), SendPermit::Paused(Duration::from_secs(29)));
+    assert_eq!(health.permit(at(33)), SendPermit::Open);
 }
 
 #[test]
 fn a_clock_that_is_set_back_does_not_stretch_a_pause() {
     let mut health = working();
-    let _ = health.judge(ordinary("a", 0), asks(429, 30), at(2), 0.5);
+    let _ = health.record_attempt(ordinary("a", 0), asks(429, 30), at(2), 0.5);
     assert_eq!(
         health.permit(at(-100_000)),
-        Permit::Paused(Duration::from_secs(30))
+        SendPermit::Paused(Duration::from_secs(30))
     );
-    assert_eq!(health.permit(at(-99_971)), Permit::Paused(Duration::from_secs(1)));
-    assert_eq!(health.permit(at(-99_970)), Permit::Open);
+    assert_eq!(
+        health.permit(at(-99_971)),
+        SendPermit::Paused(Duration::from_secs(1))
+    );
+    assert_eq!(health.permit(at(-99_970)), SendPermit::Open);
 }
 
 #[test]
 fn gone_disables_until_a_reload() {
     let mut health = working();
     assert_eq!(
-        health.judge(ordinary("a", 11), status(410), at(2), 0.5),
-        (free(0), Some(News::Disabled))
+        health.record_attempt(ordinary("a", 11), status(410), at(2), 0.5),
+        (free(0), Some(EndpointChange::Disabled))
     );
     // Attempts that were under way change nothing.
-    assert_eq!(health.judge(ordinary("b", 0), status(410), at(2), 0.5).1, None);
-    let _ = health.judge(ordinary("c", 0), status(200), at(2), 0.5);
-    assert_eq!(health.permit(at(1_000_000)), Permit::Disabled);
-    health.reload(Target::Unchanged);
-    assert_eq!(health.permit(at(2)), Permit::Open);
+    assert_eq!(
+        health.record_attempt(ordinary("b", 0), status(410), at(2), 0.5).1,
+        None
+    );
+    let _ = health.record_attempt(ordinary("c", 0), status(200), at(2), 0.5);
+    assert_eq!(health.permit(at(1_000_000)), SendPermit::Disabled);
+    health.reload(EndpointTarget::Unchanged);
+    assert_eq!(health.permit(at(2)), SendPermit::Open);
 }
 
 #[test]
 fn a_reload_starts_afresh_only_with_another_target() {
     let mut health = failed_five_times();
-    health.reload(Target::Unchanged);
-    assert_eq!(health.permit(at(2)), Permit::Paused(FIRST_PAUSE));
-    health.reload(Target::Changed);
-    assert_eq!(health.permit(at(2)), Permit::Open);
+    health.reload(EndpointTarget::Unchanged);
+    assert_eq!(health.permit(at(2)), SendPermit::Paused(FIRST_PAUSE));
+    health.reload(EndpointTarget::Changed);
+    assert_eq!(health.permit(at(2)), SendPermit::Open);
 }
 
 #[test]
 fn failing_and_recovering_are_told_once_and_flapping_is_not_told_each_time() {
     let mut health = working();
-    let mut news = |seconds: i64, outcome| health.judge(ordinary("a", 0), outcome, at(seconds), 0.5).1;
-    assert_eq!(news(100, status(500)), Some(News::Failing));
+    let mut news = |seconds: i64, outcome| {
+        health
+            .record_attempt(ordinary("a", 0), outcome, at(seconds), 0.5)
+            .1
+    };
+    assert_eq!(news(100, status(500)), Some(EndpointChange::Failing));
     assert_eq!(news(101, status(500)), None);
-    assert_eq!(news(102, status(200)), Some(News::Recovered));
+    assert_eq!(news(102, status(200)), Some(EndpointChange::Recovered));
     assert_eq!(news(103, status(200)), None);
     assert_eq!(news(104, status(500)), None);
     assert_eq!(news(105, status(200)), None);
     assert_eq!(news(161, status(500)), None);
-    assert_eq!(news(162, status(500)), Some(News::Failing));
-    assert_eq!(news(163, status(200)), Some(News::Recovered));
+    assert_eq!(news(162, status(500)), Some(EndpointChange::Failing));
+    assert_eq!(news(163, status(200)), Some(EndpointChange::Recovered));
     for _ in 0..4 {
         assert_eq!(news(164, status(500)), None);
     }
-    assert_eq!(news(164, status(500)), Some(News::Failing));
+    assert_eq!(news(164, status(500)), Some(EndpointChange::Failing));
 }
 
 #[test]
@@ -314,7 +348,7 @@ fn probes_rotate() {
     }
 }
 
-fn any_outcome() -> impl Strategy<Value = Outcome> {
+fn any_outcome() -> impl Strategy<Value = AttemptOutcome> {
     prop_oneof![
         (
             prop_oneof![
@@ -327,9 +361,9 @@ fn any_outcome() -> impl Strategy<Value = Outcome> {
             ],
             prop::option::of(any::<(u64, u32)>().prop_map(|(s, n)| Duration::new(s, n % 1_000_000_000)))
         )
-            .prop_map(|(status, retry_after)| Outcome::Answered { status, retry_after }),
-        Just(Outcome::TimedOut),
-        Just(Outcome::NoAnswer),
+            .prop_map(|(status, retry_after)| AttemptOutcome::Answered { status, retry_after }),
+        Just(AttemptOutcome::TimedOut),
+        Just(AttemptOutcome::NoAnswer),
     ]
 }
 
@@ -345,22 +379,22 @@ proptest! {
             now += step;
             let subject = ["a", "b", "c", "d", "e", "f", "g"][subject];
             let kind = match health.permit(at(now)) {
-                Permit::Probe => AttemptKind::Probe,
-                Permit::Open | Permit::Paused(_) | Permit::Disabled => AttemptKind::Ordinary,
+                SendPermit::Probe => AttemptKind::Probe,
+                SendPermit::Open | SendPermit::Paused(_) | SendPermit::Disabled => AttemptKind::Ordinary,
             };
-            let tried = Tried { subject, attempts, first_attempt: at(0), kind };
-            let (verdict, _) = health.judge(tried, outcome, at(now), chance);
-            let success = matches!(outcome, Outcome::Answered { status: 200..=299, .. });
-            let gone = matches!(outcome, Outcome::Answered { status: 410, .. });
-            prop_assert_eq!(verdict == Verdict::Delivered, success);
+            let tried = AttemptedEvent { subject, attempts, first_attempt: at(0), kind };
+            let (verdict, _) = health.record_attempt(tried, outcome, at(now), chance);
+            let success = matches!(outcome, AttemptOutcome::Answered { status: 200..=299, .. });
+            let gone = matches!(outcome, AttemptOutcome::Answered { status: 410, .. });
+            prop_assert_eq!(verdict == DeliveryDecision::Delivered, success);
             disabled |= gone;
             row = if success { 0 } else if gone { row } else { row + 1 };
             match verdict {
-                Verdict::Delivered => {}
-                Verdict::Dead => {
+                DeliveryDecision::Delivered => {}
+                DeliveryDecision::Dead => {
                     prop_assert!(kind == AttemptKind::Ordinary && attempts >= 4);
                 }
-                Verdict::Retry { after, counts } => {
+                DeliveryDecision::Retry { after, counts } => {
                     prop_assert!(after <= MAX_RETRY_AFTER.mul_f64(1.0 + JITTER));
                     prop_assert_eq!(counts, kind == AttemptKind::Ordinary && !gone);
                     prop_assert!(!counts || attempts < 11);
@@ -368,10 +402,10 @@ proptest! {
             }
             prop_assert!(health.refused.len() <= FAILURES_UNTIL_PROBED as usize);
             match health.permit(at(now)) {
-                Permit::Disabled => prop_assert!(disabled),
-                Permit::Paused(left) => prop_assert!(!disabled && !left.is_zero() && left <= MAX_RETRY_AFTER),
-                Permit::Probe => prop_assert!(!disabled && row >= FAILURES_UNTIL_PROBED),
-                Permit::Open => prop_assert!(!disabled && health.failures < FAILURES_UNTIL_PROBED),
+                SendPermit::Disabled => prop_assert!(disabled),
+                SendPermit::Paused(left) => prop_assert!(!disabled && !left.is_zero() && left <= MAX_RETRY_AFTER),
+                SendPermit::Probe => prop_assert!(!disabled && row >= FAILURES_UNTIL_PROBED),
+                SendPermit::Open => prop_assert!(!disabled && health.failures < FAILURES_UNTIL_PROBED),
             }
         }
     }

@@ -3,13 +3,13 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::project_health::Probing;
+use crate::core::project_health::CredentialsProbe;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
 
-fn limits(concurrent: usize, per_second: f64) -> Limits {
-    Limits {
+fn limits(concurrent: usize, per_second: f64) -> RequestLimits {
+    RequestLimits {
         concurrent,
         per_second,
     }
@@ -33,7 +33,7 @@ fn paused(until: Duration) -> Restriction {
 fn probing(not_before: Duration) -> Restriction {
     Restriction {
         paused_until: None,
-        probing: Some(Probing {
+        probing: Some(CredentialsProbe {
             not_before,
             doubted_by: None,
         }),
@@ -167,7 +167,7 @@ enum Happening {
     Pause(u64),
     Probe(u64),
     Open,
-    Limits(usize, u32),
+    RequestLimits(usize, u32),
 }
 
 fn happenings() -> impl Strategy<Value = Vec<Happening>> {
@@ -179,7 +179,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => (0_u64..5_000).prop_map(Happening::Pause),
         1 => (0_u64..5_000).prop_map(Happening::Probe),
         2 => Just(Happening::Open),
-        1 => (1_usize..5, 1_u32..50).prop_map(|(concurrent, rate)| Happening::Limits(concurrent, rate)),
+        1 => (1_usize..5, 1_u32..50).prop_map(|(concurrent, rate)| Happening::RequestLimits(concurrent, rate)),
     ];
     prop::collection::vec(happening, 1..300)
 }
@@ -221,7 +221,7 @@ proptest! {
                     hold = Restriction::default();
                     gate.set_restriction(hold.clone(), now);
                 }
-                Happening::Limits(concurrent, rate) => {
+                Happening::RequestLimits(concurrent, rate) => {
                     gate.set_limits(limits(concurrent, f64::from(rate)), now);
                     starts.clear();
                 }

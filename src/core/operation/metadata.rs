@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Member, Reader};
+use super::{Member, MemberReader};
 use crate::core::json::Json;
 
 /// Further details of an operation.
@@ -58,7 +58,7 @@ pub struct Progress {
 }
 
 impl Metadata {
-    pub(super) fn take(&mut self, reader: &mut Reader, name: &str, value: Json<'_>) {
+    pub(super) fn take(&mut self, reader: &mut MemberReader, name: &str, value: Json<'_>) {
         match name {
             "objects" => reader.take(&mut self.objects, Member::Objects, value, Json::strings),
             "retry" => self.retry = reader.object(Member::Retry, value, Retry::take),
@@ -69,7 +69,7 @@ impl Metadata {
 }
 
 impl Retry {
-    fn take(&mut self, reader: &mut Reader, name: &str, value: Json<'_>) {
+    fn take(&mut self, reader: &mut MemberReader, name: &str, value: Json<'_>) {
         match name {
             "attempts" => reader.take(&mut self.attempts, Member::Attempts, value, Json::count),
             "lastAttempt" => reader.take(&mut self.last_attempt, Member::LastAttempt, value, Json::time),
@@ -80,7 +80,7 @@ impl Retry {
 }
 
 impl Progress {
-    fn take(&mut self, reader: &mut Reader, name: &str, value: Json<'_>) {
+    fn take(&mut self, reader: &mut MemberReader, name: &str, value: Json<'_>) {
         match name {
             "installationId" => reader.take(
                 &mut self.installation_id,

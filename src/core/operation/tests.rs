@@ -4,7 +4,7 @@ fn now() -> Timestamp {
     "2026-11-24T12:00:00Z".parse().unwrap()
 }
 
-fn parse(json: &str) -> Result<Operation, Unreadable> {
+fn parse(json: &str) -> Result<Operation, OperationParseError> {
     Operation::parse(json, now())
 }
 
@@ -161,7 +161,7 @@ fn every_text_is_given() {
 
 #[test]
 fn each_member_has_a_name_and_a_place_of_its_own() {
-    let mut all = Unusable::default();
+    let mut all = UnusableMembers::default();
     for (index, member) in Member::ALL.into_iter().enumerate() {
         assert_eq!(member as usize, index);
         all.insert(member);

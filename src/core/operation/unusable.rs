@@ -93,9 +93,9 @@ impl Member {
 
 /// The members of one answer that cannot be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Unusable(u32);
+pub struct UnusableMembers(u32);
 
-impl Unusable {
+impl UnusableMembers {
     /// Adds a member.
     pub fn insert(&mut self, member: Member) {
         self.0 |= 1 << member as u8;

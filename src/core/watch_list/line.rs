@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Labels, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, Problem, WatchKey};
+use super::{Labels, LineProblem, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, WatchKey};
 use crate::core::deadline::Deadline;
 
 /// A column of a line, and what is wrong there.
-type Misfit = (u32, Problem);
+type ColumnProblem = (u32, LineProblem);
 /// The same as an offset in bytes.
-type Flaw = (usize, Problem);
+type OffsetProblem = (usize, LineProblem);
 
 /// A line that applies.
 pub(super) struct ParsedLine {
@@ -18,24 +18,30 @@ pub(super) struct ParsedLine {
     /// The column of its ID.
     pub column: u32,
     /// Why the deadline cannot be used, if it has such a one.
-    pub deadline: Result<Option<Deadline>, Misfit>,
+    pub deadline: Result<Option<Deadline>, ColumnProblem>,
 }
 
 /// One line without its end: an entry, nothing (blank or comment), or a problem and its column.
-pub(super) fn parse_line(raw: &[u8], projects: &Arc<[Arc<str>]>) -> Result<Option<ParsedLine>, Misfit> {
+pub(super) fn parse_line(
+    raw: &[u8],
+    projects: &Arc<[Arc<str>]>,
+) -> Result<Option<ParsedLine>, ColumnProblem> {
     if raw.len() > MAX_LINE_BYTES {
         let fitting = String::from_utf8_lossy(&raw[..MAX_LINE_BYTES]);
-        return Err((column_after(&fitting), Problem::LineTooLong { bytes: raw.len() }));
+        return Err((
+            column_after(&fitting),
+            LineProblem::LineTooLong { bytes: raw.len() },
+        ));
     }
     let line = str::from_utf8(raw).map_err(|error| {
         let valid = String::from_utf8_lossy(&raw[..error.valid_up_to()]);
-        (column_after(&valid), Problem::NotUtf8)
+        (column_after(&valid), LineProblem::NotUtf8)
     })?;
     let column = |offset: usize| column_after(&line[..offset]);
     // Most lines are visible ASCII, and long lists are read often.
     let is_plain = raw.iter().all(|byte| matches!(byte, b' '..=b'~'));
     if !is_plain && let Some((offset, c)) = line.char_indices().find(|(_, c)| c.is_control() && *c != '\t') {
-        return Err((column(offset), Problem::ControlCharacter(c)));
+        return Err((column(offset), LineProblem::ControlCharacter(c)));
     }
     let parsed = parse_text(line, projects).map_err(|(offset, problem)| (column(offset), problem))?;
     Ok(parsed.map(|(id_offset, deadline, key, labels)| ParsedLine {
@@ -46,9 +52,9 @@ pub(super) fn parse_line(raw: &[u8], projects: &Arc<[Arc<str>]>) -> Result<Optio
     }))
 }
 
-type Parts = (usize, Result<Option<Deadline>, Flaw>, WatchKey, Labels);
+type Parts = (usize, Result<Option<Deadline>, OffsetProblem>, WatchKey, Labels);
 
-fn parse_text(line: &str, projects: &Arc<[Arc<str>]>) -> Result<Option<Parts>, Flaw> {
+fn parse_text(line: &str, projects: &Arc<[Arc<str>]>) -> Result<Option<Parts>, OffsetProblem> {
     let Some(id_offset) = next_word(line, 0) else {
         return Ok(None);
     };
@@ -56,7 +62,7 @@ fn parse_text(line: &str, projects: &Arc<[Arc<str>]>) -> Result<Option<Parts>, F
     check_id(id).map_err(|(within, problem)| (id_offset + within, problem))?;
 
     let mut project: Option<Arc<str>> = None;
-    let mut deadline: Option<Result<Deadline, Flaw>> = None;
+    let mut deadline: Option<Result<Deadline, OffsetProblem>> = None;
     let mut labels = Labels::new();
     let mut end = id_offset + id.len();
     while let Some(offset) = next_word(line, end) {
@@ -73,20 +79,20 @@ fn parse_text(line: &str, projects: &Arc<[Arc<str>]>) -> Result<Option<Parts>, F
             _ => labels.iter().any(|(earlier, _)| earlier == key),
         };
         if is_repeated {
-            return Err((offset, Problem::repeated_label(key)));
+            return Err((offset, LineProblem::repeated_label(key)));
         }
         match key {
             "project" => {
                 let known = projects.iter().find(|name| ***name == *value);
                 let known =
-                    known.ok_or_else(|| (value_offset, Problem::unknown_project(&value, projects)))?;
+                    known.ok_or_else(|| (value_offset, LineProblem::unknown_project(&value, projects)))?;
                 project = Some(Arc::clone(known));
             }
             "deadline" => {
                 let parsed = Deadline::parse(&value);
-                deadline = Some(parsed.ok_or_else(|| (value_offset, Problem::unusable_deadline(&value))));
+                deadline = Some(parsed.ok_or_else(|| (value_offset, LineProblem::unusable_deadline(&value))));
             }
-            _ if labels.len() == MAX_LABELS => return Err((offset, Problem::TooManyLabels)),
+            _ if labels.len() == MAX_LABELS => return Err((offset, LineProblem::TooManyLabels)),
             _ => labels.push((key.to_owned(), value.into_owned())),
         }
     }
@@ -94,7 +100,7 @@ fn parse_text(line: &str, projects: &Arc<[Arc<str>]>) -> Result<Option<Parts>, F
     let project = match (project, projects.first()) {
         (Some(named), _) => named,
         (None, Some(first)) => Arc::clone(first),
-        (None, None) => return Err((id_offset, Problem::unknown_project("", projects))),
+        (None, None) => return Err((id_offset, LineProblem::unknown_project("", projects))),
     };
     let key = WatchKey {
         project,
@@ -128,20 +134,20 @@ pub fn accepts_id(id: &str) -> bool {
 }
 
 /// Whether `token` can be an operation ID; else the offset of what is wrong within it, and why.
-fn check_id(token: &str) -> Result<(), Flaw> {
+fn check_id(token: &str) -> Result<(), OffsetProblem> {
     let of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
     // A character beyond ASCII begins with a byte that is no ID's.
     let wrong = token.bytes().position(|byte| !of_id(byte));
     let wrong = wrong.and_then(|offset| Some((offset, token[offset..].chars().next()?)));
     match wrong {
         // `customer=acme` at the start of a line: somebody forgot the ID, or wrote the labels first.
-        Some((_, '=')) => Err((0, Problem::MissingId)),
-        Some((offset, c)) => Err((offset, Problem::IdCharacter(c))),
+        Some((_, '=')) => Err((0, LineProblem::MissingId)),
+        Some((offset, c)) => Err((offset, LineProblem::IdCharacter(c))),
         None if token.len() > MAX_ID_LEN => {
             let characters = token.len();
-            Err((MAX_ID_LEN, Problem::IdTooLong { characters }))
+            Err((MAX_ID_LEN, LineProblem::IdTooLong { characters }))
         }
-        None if matches!(token, "." | "..") => Err((0, Problem::IdIsDots)),
+        None if matches!(token, "." | "..") => Err((0, LineProblem::IdIsDots)),
         None => Ok(()),
     }
 }
@@ -155,19 +161,19 @@ struct Label<'a> {
 }
 
 /// The label that begins there.
-fn label_at(line: &str, offset: usize) -> Result<Label<'_>, Flaw> {
+fn label_at(line: &str, offset: usize) -> Result<Label<'_>, OffsetProblem> {
     let word = word_at(line, offset);
     let (key, value) = word
         .split_once('=')
-        .ok_or_else(|| (offset, Problem::not_a_label(word)))?;
+        .ok_or_else(|| (offset, LineProblem::not_a_label(word)))?;
     if key.is_empty() {
-        return Err((offset, Problem::LabelWithoutKey));
+        return Err((offset, LineProblem::LabelWithoutKey));
     }
     if let Some(quote) = key.find(['"', '\'']) {
-        return Err((offset + quote, Problem::QuoteInKey));
+        return Err((offset + quote, LineProblem::QuoteInKey));
     }
     if let Some((within, _)) = key.char_indices().nth(MAX_LABEL_KEY_CHARS) {
-        return Err((offset + within, Problem::LabelKeyTooLong));
+        return Err((offset + within, LineProblem::LabelKeyTooLong));
     }
     let value_offset = offset + key.len() + 1;
     let (value, end) = if value.starts_with('"') {
@@ -185,7 +191,7 @@ fn label_at(line: &str, offset: usize) -> Result<Label<'_>, Flaw> {
 }
 
 /// The text of the quoted value whose first quote stands there, and where the value ends.
-fn quoted_at(line: &str, offset: usize) -> Result<(String, usize), Flaw> {
+fn quoted_at(line: &str, offset: usize) -> Result<(String, usize), OffsetProblem> {
     let inside = offset + 1;
     let mut text = String::new();
     let mut characters = line[inside..].char_indices();
@@ -195,20 +201,20 @@ fn quoted_at(line: &str, offset: usize) -> Result<(String, usize), Flaw> {
             '"' => {
                 let end = at + 1;
                 return match line[end..].chars().next() {
-                    Some(next) if !next.is_whitespace() => Err((end, Problem::TextAfterQuote)),
+                    Some(next) if !next.is_whitespace() => Err((end, LineProblem::TextAfterQuote)),
                     _ => Ok((text, end)),
                 };
             }
             '\\' => match characters.next() {
                 Some((_, escaped @ ('"' | '\\'))) => text.push(escaped),
-                Some((_, other)) => return Err((at, Problem::UnknownEscape(other))),
+                Some((_, other)) => return Err((at, LineProblem::UnknownEscape(other))),
                 None => break,
             },
-            '\t' => return Err((at, Problem::ControlCharacter('\t'))),
+            '\t' => return Err((at, LineProblem::ControlCharacter('\t'))),
             other => text.push(other),
         }
     }
-    Err((offset, Problem::UnclosedQuote))
+    Err((offset, LineProblem::UnclosedQuote))
 }
 
 /// A label as a line of a watch list has it, in quotes where it needs them.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, WatchKey};
 use crate::core::text;
 
-/// The most bytes of a line's own text that a [`Problem`] keeps.
+/// The most bytes of a line's own text that a [`LineProblem`] keeps.
 const MAX_QUOTED_BYTES: usize = 80;
 /// The most project names that a message lists.
 const MAX_PROJECTS_NAMED: usize = 8;
@@ -19,7 +19,7 @@ pub struct LineError {
     /// Where in the line, in characters from 1 (a byte-order mark does not count).
     pub column: u32,
     /// What is wrong there.
-    pub problem: Problem,
+    pub problem: LineProblem,
 }
 
 impl fmt::Display for LineError {
@@ -30,7 +30,7 @@ impl fmt::Display for LineError {
 
 /// What is wrong with a line. Text taken from the line is cut, and escaped when displayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Problem {
+pub enum LineProblem {
     /// Longer than [`MAX_LINE_BYTES`].
     LineTooLong {
         /// Its length in bytes.
@@ -101,7 +101,7 @@ pub enum Problem {
     },
 }
 
-impl Problem {
+impl LineProblem {
     pub(super) fn not_a_label(word: &str) -> Self {
         let word = text::cut(word, MAX_QUOTED_BYTES);
         Self::NotALabel { word }
@@ -125,7 +125,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for LineProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LineTooLong { bytes } => {

@@ -40,7 +40,7 @@ struct Removals {
 
 /// What a change of the file leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
+pub struct ListChange {
     /// How many entries applied before it.
     pub before: usize,
     /// How many removals it delays.
@@ -49,7 +49,7 @@ pub struct Change {
 
 /// Removals that are pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingRemovals {
     /// How many entries.
     pub entries: usize,
     /// When the first of them are removed.
@@ -71,17 +71,17 @@ impl ShrinkGuard {
 
     /// The removals that are pending.
     #[must_use]
-    pub fn pending(&self) -> Option<Pending> {
+    pub fn pending(&self) -> Option<PendingRemovals> {
         let due = self.batches.iter().map(|batch| batch.due).min()?;
-        Some(Pending {
+        Some(PendingRemovals {
             entries: self.pending_entries(),
             due,
         })
     }
 
     /// The file has this list now. With a delay of zero all that it does not list is removed at once.
-    pub fn change(&mut self, mut file: WatchList, now: Duration, delay: Duration) -> Change {
-        let mut change = Change {
+    pub fn change(&mut self, mut file: WatchList, now: Duration, delay: Duration) -> ListChange {
+        let mut change = ListChange {
             before: self.list.entries.len(),
             delayed: 0,
         };

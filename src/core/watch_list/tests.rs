@@ -14,7 +14,7 @@ fn list(text: impl AsRef<[u8]>) -> WatchList {
 }
 
 /// The one problem of a one-line list, with its column.
-fn problem(line: impl AsRef<[u8]>) -> (u32, Problem) {
+fn problem(line: impl AsRef<[u8]>) -> (u32, LineProblem) {
     let list = list(line);
     assert_eq!(list.entries, []);
     let [error] = &list.rejected[..] else {
@@ -82,58 +82,64 @@ fn projects_are_shared_not_copied() {
 fn limits_hold_on_both_sides() {
     let id = |n: usize| "a".repeat(n);
     assert_eq!(list(id(128)).entries.len(), 1);
-    assert_eq!(problem(id(129)), (129, Problem::IdTooLong { characters: 129 }));
+    assert_eq!(
+        problem(id(129)),
+        (129, LineProblem::IdTooLong { characters: 129 })
+    );
 
     let many = |n: usize| (0..n).fold("id".to_owned(), |line, i| format!("{line} k{i}=v"));
     assert_eq!(list(many(16) + " project=staging").entries[0].labels.len(), 16);
-    assert_eq!(problem(many(17)).1, Problem::TooManyLabels);
+    assert_eq!(problem(many(17)).1, LineProblem::TooManyLabels);
 
     let key = |n: usize| format!("id {}=v", "ü".repeat(n));
     assert_eq!(list(key(64)).entries.len(), 1);
-    assert_eq!(problem(key(65)), (68, Problem::LabelKeyTooLong));
+    assert_eq!(problem(key(65)), (68, LineProblem::LabelKeyTooLong));
 
     let long = |n: usize| format!("id k={}", "v".repeat(n - 5));
     assert_eq!(list(long(4096) + "\r\n").entries.len(), 1);
-    assert_eq!(problem(long(4097)), (4097, Problem::LineTooLong { bytes: 4097 }));
+    assert_eq!(
+        problem(long(4097)),
+        (4097, LineProblem::LineTooLong { bytes: 4097 })
+    );
 }
 
 #[test]
 fn every_problem_is_told_with_its_column() {
-    let repeated = |key: &str| Problem::RepeatedLabel { key: key.into() };
-    let not_a_label = |word: &str| Problem::NotALabel { word: word.into() };
+    let repeated = |key: &str| LineProblem::RepeatedLabel { key: key.into() };
+    let not_a_label = |word: &str| LineProblem::NotALabel { word: word.into() };
     for (line, column, expected) in [
-        ("a/b", 2, Problem::IdCharacter('/')),
-        ("  ä", 3, Problem::IdCharacter('ä')),
-        ("abc#no", 4, Problem::IdCharacter('#')),
-        ("\u{feff}\u{feff}id", 1, Problem::IdCharacter('\u{feff}')),
-        (".", 1, Problem::IdIsDots),
-        (" ..  a=b", 2, Problem::IdIsDots),
-        ("customer=acme id", 1, Problem::MissingId),
+        ("a/b", 2, LineProblem::IdCharacter('/')),
+        ("  ä", 3, LineProblem::IdCharacter('ä')),
+        ("abc#no", 4, LineProblem::IdCharacter('#')),
+        ("\u{feff}\u{feff}id", 1, LineProblem::IdCharacter('\u{feff}')),
+        (".", 1, LineProblem::IdIsDots),
+        (" ..  a=b", 2, LineProblem::IdIsDots),
+        ("customer=acme id", 1, LineProblem::MissingId),
         ("id word", 4, not_a_label("word")),
         ("id ä=1 id2", 8, not_a_label("id2")),
-        ("id =v", 4, Problem::LabelWithoutKey),
-        ("id \"a\"=v", 4, Problem::QuoteInKey),
-        ("id it's=v", 6, Problem::QuoteInKey),
-        ("id a=\"b c", 6, Problem::UnclosedQuote),
-        ("id a=\"", 6, Problem::UnclosedQuote),
-        ("id a=\"b\\", 6, Problem::UnclosedQuote),
-        ("id a=\"b\\\"", 6, Problem::UnclosedQuote),
-        ("id a=\"b\\n\"", 8, Problem::UnknownEscape('n')),
-        ("id a=\"b\"c", 9, Problem::TextAfterQuote),
-        ("id a=\"b\"#c", 9, Problem::TextAfterQuote),
-        ("id a=\"b\tc\"", 8, Problem::ControlCharacter('\t')),
+        ("id =v", 4, LineProblem::LabelWithoutKey),
+        ("id \"a\"=v", 4, LineProblem::QuoteInKey),
+        ("id it's=v", 6, LineProblem::QuoteInKey),
+        ("id a=\"b c", 6, LineProblem::UnclosedQuote),
+        ("id a=\"", 6, LineProblem::UnclosedQuote),
+        ("id a=\"b\\", 6, LineProblem::UnclosedQuote),
+        ("id a=\"b\\\"", 6, LineProblem::UnclosedQuote),
+        ("id a=\"b\\n\"", 8, LineProblem::UnknownEscape('n')),
+        ("id a=\"b\"c", 9, LineProblem::TextAfterQuote),
+        ("id a=\"b\"#c", 9, LineProblem::TextAfterQuote),
+        ("id a=\"b\tc\"", 8, LineProblem::ControlCharacter('\t')),
         ("id a=\"x y\" z", 12, not_a_label("z")),
         ("id deadline=1h deadline=2h", 16, repeated("deadline")),
         ("id a=1 b=2 a=3", 12, repeated("a")),
         ("id project=main project=main", 17, repeated("project")),
-        ("id a=b\0", 7, Problem::ControlCharacter('\0')),
-        ("# a\rid", 4, Problem::ControlCharacter('\r')),
-        ("id a=\u{1b}[31m", 6, Problem::ControlCharacter('\u{1b}')),
-        ("id a=\u{85}", 6, Problem::ControlCharacter('\u{85}')),
+        ("id a=b\0", 7, LineProblem::ControlCharacter('\0')),
+        ("# a\rid", 4, LineProblem::ControlCharacter('\r')),
+        ("id a=\u{1b}[31m", 6, LineProblem::ControlCharacter('\u{1b}')),
+        ("id a=\u{85}", 6, LineProblem::ControlCharacter('\u{85}')),
     ] {
         assert_eq!(problem(line), (column, expected), "{line:?}");
     }
-    assert_eq!(problem(b"id \xC3\xA4=\xFF"), (6, Problem::NotUtf8));
+    assert_eq!(problem(b"id \xC3\xA4=\xFF"), (6, LineProblem::NotUtf8));
 }
 
 #[test]
@@ -215,11 +221,14 @@ fn a_list_is_unusable_when_nothing_of_it_can_be_used() {
         (b"# only comments\n\n".to_vec(), None),
         (b"a/b\nok\nc/d\n".to_vec(), None),
         (b"ok\nok\n".to_vec(), None),
-        (b"a/b\n# comment\n".to_vec(), Some(Unusable::NoLineParses)),
-        (b"caf\xE9 a=b\n".to_vec(), Some(Unusable::NoLineParses)),
-        (vec![0; 100], Some(Unusable::NotText)),
-        (utf16("one a=1\ntwo\n"), Some(Unusable::NotText)),
-        (b"ok\n\x1f\x8b\x08\n\xff\x01\n".to_vec(), Some(Unusable::NotText)),
+        (b"a/b\n# comment\n".to_vec(), Some(UnusableList::NoLineParses)),
+        (b"caf\xE9 a=b\n".to_vec(), Some(UnusableList::NoLineParses)),
+        (vec![0; 100], Some(UnusableList::NotText)),
+        (utf16("one a=1\ntwo\n"), Some(UnusableList::NotText)),
+        (
+            b"ok\n\x1f\x8b\x08\n\xff\x01\n".to_vec(),
+            Some(UnusableList::NotText),
+        ),
         // As many lines that are text as that are not.
         (b"ok\nalso\n\0\0\n\0".to_vec(), None),
         (utf16("\u{feff}one a=1\ntwo\n"), None),
@@ -239,7 +248,7 @@ fn utf_16_is_read_as_utf_8_is() {
     assert_eq!(keys(&cut), ["main/one"]);
     assert_eq!(
         cut.rejected.last().map(|error| &error.problem),
-        Some(&Problem::NotUtf8)
+        Some(&LineProblem::NotUtf8)
     );
 }
 
@@ -314,7 +323,7 @@ fn the_lines_beyond_the_most_entries_are_rejected_and_the_others_hold() {
     assert_eq!(ids, ["a", "b"]);
     let lines: Vec<_> = list.rejected.iter().map(|error| error.line).collect();
     assert_eq!(lines, [5, 6]);
-    assert_eq!(list.rejected[0].problem, Problem::TooManyEntries { most: 2 });
+    assert_eq!(list.rejected[0].problem, LineProblem::TooManyEntries { most: 2 });
     assert_eq!(list.repeated_total, 1);
 }
 

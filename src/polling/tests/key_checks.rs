@@ -31,7 +31,7 @@ async fn a_question_waits_at_the_gate_and_one_that_panics_has_no_answer() {
     let bench = Bench::of("a").await;
     let project = &names()[0];
     let mut settings = PollingSettings::clone(&bench.settings.borrow());
-    settings.limits = Limits {
+    settings.limits = RequestLimits {
         concurrent: 1,
         per_second: 1e6,
     };

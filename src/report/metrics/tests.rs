@@ -6,7 +6,7 @@ use super::*;
 use crate::board::{ApiView, Board, ProjectHandle, ProjectQuery, ProjectView};
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::event::ApiData;
-use crate::core::gate::Limits;
+use crate::core::gate::RequestLimits;
 use crate::core::phase::Phase;
 use crate::store::Store;
 use crate::watch_list::WatchListSnapshot;
@@ -73,7 +73,7 @@ fn attach(
     name: &str,
     api: ApiView,
 ) -> (watch::Sender<ProjectView>, mpsc::Receiver<ProjectQuery>) {
-    let limits = Limits {
+    let limits = RequestLimits {
         concurrent: 1,
         per_second: 1.0,
     };

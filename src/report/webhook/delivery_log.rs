@@ -6,7 +6,7 @@ use tracing::{debug, error, info, warn};
 
 use super::outbox_worker::AttemptInFlight;
 use super::send::DeliveryAttempt;
-use crate::core::delivery::{News, Verdict};
+use crate::core::delivery::{DeliveryDecision, EndpointChange};
 use crate::error::chain;
 
 /// One attempt, at debug; a dead letter at error.
@@ -14,7 +14,7 @@ pub(super) fn attempt(
     endpoint: &str,
     underway: &AttemptInFlight,
     attempt: &DeliveryAttempt,
-    verdict: Verdict,
+    verdict: DeliveryDecision,
 ) {
     let event = underway.event_type.as_str();
     let event_id = &underway.event_id;
@@ -25,7 +25,7 @@ pub(super) fn attempt(
         .unwrap_or((&underway.subject, ""));
     let number = underway.attempts.saturating_add(1);
     match verdict {
-        Verdict::Delivered => {
+        DeliveryDecision::Delivered => {
             debug!(
                 endpoint,
                 event,
@@ -36,7 +36,7 @@ pub(super) fn attempt(
                 "webhook event delivered"
             );
         }
-        Verdict::Retry { after, counts } => {
+        DeliveryDecision::Retry { after, counts } => {
             debug!(
                 endpoint,
                 event,
@@ -50,7 +50,7 @@ pub(super) fn attempt(
                 "webhook event not delivered, it will be sent again"
             );
         }
-        Verdict::Dead => {
+        DeliveryDecision::Dead => {
             error!(
                 endpoint,
                 event,
@@ -67,23 +67,23 @@ pub(super) fn attempt(
 }
 
 /// A change in how the endpoint does.
-pub(super) fn news(endpoint: &str, news: News, reason: &str) {
+pub(super) fn news(endpoint: &str, news: EndpointChange, reason: &str) {
     match news {
-        News::Failing => {
+        EndpointChange::Failing => {
             warn!(
                 endpoint,
                 error = reason,
                 "webhook endpoint fails; its events wait and are sent again"
             );
         }
-        News::Disabled => {
+        EndpointChange::Disabled => {
             warn!(
                 endpoint,
                 error = reason,
                 "webhook endpoint wants no more events, so that none is sent until a reload; its events wait"
             );
         }
-        News::Recovered => info!(endpoint, "webhook endpoint accepts events again"),
+        EndpointChange::Recovered => info!(endpoint, "webhook endpoint accepts events again"),
     }
 }
 

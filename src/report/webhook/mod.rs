@@ -27,7 +27,7 @@ use url::Url;
 use self::outbox_worker::OutboxWorker;
 pub use self::send::{DeliveryAttempt, TimeLimits, WebhookMessage, WebhookSender, WebhookSenderError};
 pub use self::stats::{DELAY_BOUNDS, DeliveryDelays, DeliveryOutcome, DeliveryStats, EndpointState};
-use crate::core::delivery::Target;
+use crate::core::delivery::EndpointTarget;
 use crate::random::RandomSource;
 use crate::store::Store;
 
@@ -83,11 +83,11 @@ pub fn secrets_equal(before: &[SecretSlice<u8>], after: &[SecretSlice<u8>]) -> b
 }
 
 impl EndpointSettings {
-    fn target_after(&self, before: &Self) -> Target {
+    fn target_after(&self, before: &Self) -> EndpointTarget {
         if self.url == before.url && secrets_equal(&self.secrets, &before.secrets) {
-            Target::Unchanged
+            EndpointTarget::Unchanged
         } else {
-            Target::Changed
+            EndpointTarget::Changed
         }
     }
 }

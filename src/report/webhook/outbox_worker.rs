@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::send::DeliveryAttempt;
 use super::{EndpointSettings, EndpointStopped, WebhookEndpoint, delivery_log};
 use crate::clock;
-use crate::core::delivery::{AttemptKind, EndpointHealth, Outcome, Permit};
+use crate::core::delivery::{AttemptKind, AttemptOutcome, EndpointHealth, SendPermit};
 use crate::core::event::EventType;
 use crate::store::{CommitError, Delivery, DeliveryId, DueDeliveries, ReadError, Settlement};
 
@@ -162,21 +162,21 @@ impl OutboxWorker {
         let permit = self.health.permit(now);
         self.endpoint.stats.note_state(permit.into());
         match permit {
-            Permit::Open => {
+            SendPermit::Open => {
                 self.look_for(PageKind::Due);
                 self.start_due();
                 self.fetch(now);
             }
-            Permit::Probe => {
+            SendPermit::Probe => {
                 self.look_for(PageKind::Waiting);
                 self.start_probe();
                 self.fetch(now);
             }
-            Permit::Paused(left) => {
+            SendPermit::Paused(left) => {
                 self.drop_page();
                 sleep = sleep.min(left);
             }
-            Permit::Disabled => self.drop_page(),
+            SendPermit::Disabled => self.drop_page(),
         }
         if let Some(due) = self.next_due {
             sleep = sleep.min(clock::between(now, due));
@@ -190,7 +190,7 @@ impl OutboxWorker {
 
     fn take(&mut self, done: Result<(task::Id, WorkDone), JoinError>) {
         match done {
-            Ok((task, WorkDone::Attempt(attempt))) => self.judge(task, attempt),
+            Ok((task, WorkDone::Attempt(attempt))) => self.record_attempt(task, attempt),
             Ok((_, WorkDone::Page { look, limit, found })) => {
                 self.fetching = false;
                 match found {
@@ -202,10 +202,10 @@ impl OutboxWorker {
             Ok((_, WorkDone::Settled(result))) => self.note_settled(result),
             Err(error) if self.underway.contains_key(&error.id()) => {
                 let attempt = DeliveryAttempt {
-                    outcome: Outcome::NoAnswer,
+                    outcome: AttemptOutcome::NoAnswer,
                     error: "the attempt broke off in here; please report this defect".to_owned(),
                 };
-                self.judge(error.id(), attempt);
+                self.record_attempt(error.id(), attempt);
             }
             // The store's own work broke off, and nothing is known of what became of it.
             Err(_) => self.store_closed = true,

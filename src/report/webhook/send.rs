@@ -12,7 +12,7 @@ use super::address::{self, ForbiddenAddress};
 use super::{AttemptFuture, Deliver, secrets as endpoint_secrets, signature};
 use crate::clock;
 use crate::config::is_loopback;
-use crate::core::delivery::Outcome;
+use crate::core::delivery::AttemptOutcome;
 use crate::core::mask::Mask;
 use crate::core::text::one_line;
 use crate::error::{describe_http, find};
@@ -62,7 +62,7 @@ pub struct WebhookMessage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryAttempt {
     /// What it met.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
     /// What went wrong, on one line without any secret; empty if nothing did.
     pub error: String,
 }
@@ -140,7 +140,7 @@ impl WebhookSender {
         let status = answer.status();
         let retry_after = response_head::wait(answer.headers(), clock::wall());
         let said = ResponseExcerpt::read(answer, url).await;
-        let outcome = Outcome::Answered {
+        let outcome = AttemptOutcome::Answered {
             status: status.as_u16(),
             retry_after,
         };
@@ -194,7 +194,7 @@ impl WebhookSender {
             };
             if error.is_timeout() {
                 DeliveryAttempt {
-                    outcome: Outcome::TimedOut,
+                    outcome: AttemptOutcome::TimedOut,
                     error: self.describe_timeout(&error, &peer),
                 }
             } else {
@@ -329,7 +329,7 @@ async fn read_body(response: &mut Response) -> Vec<u8> {
 
 fn no_answer(error: String) -> DeliveryAttempt {
     DeliveryAttempt {
-        outcome: Outcome::NoAnswer,
+        outcome: AttemptOutcome::NoAnswer,
         error,
     }
 }

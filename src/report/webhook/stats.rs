@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::core::delivery::Permit;
+use crate::core::delivery::SendPermit;
 
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
@@ -63,13 +63,13 @@ impl EndpointState {
     }
 }
 
-impl From<Permit> for EndpointState {
-    fn from(permit: Permit) -> Self {
+impl From<SendPermit> for EndpointState {
+    fn from(permit: SendPermit) -> Self {
         match permit {
-            Permit::Open => Self::Open,
-            Permit::Probe => Self::Probing,
-            Permit::Paused(_) => Self::Paused,
-            Permit::Disabled => Self::Disabled,
+            SendPermit::Open => Self::Open,
+            SendPermit::Probe => Self::Probing,
+            SendPermit::Paused(_) => Self::Paused,
+            SendPermit::Disabled => Self::Disabled,
         }
     }
 }

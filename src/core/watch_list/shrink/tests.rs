@@ -29,7 +29,7 @@ fn guarded(listed: impl IntoIterator<Item = u32>) -> ShrinkGuard {
     let change = guard.change(list(listed), seconds(0), DELAY);
     assert_eq!(
         change,
-        Change {
+        ListChange {
             before: 0,
             delayed: 0
         }
@@ -37,9 +37,9 @@ fn guarded(listed: impl IntoIterator<Item = u32>) -> ShrinkGuard {
     guard
 }
 
-fn pending(entries: usize, due: u64) -> Option<Pending> {
+fn pending(entries: usize, due: u64) -> Option<PendingRemovals> {
     let due = seconds(due);
-    Some(Pending { entries, due })
+    Some(PendingRemovals { entries, due })
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn what_the_list_had_before_the_start_is_removed_later_unless_it_returns() {
     let change = guard.change(list([1, 2, 3]), seconds(6), DELAY);
     assert_eq!(
         change,
-        Change {
+        ListChange {
             before: 19,
             delayed: 0
         }
@@ -76,7 +76,7 @@ fn more_than_nine_tenths_of_ten_or_more_are_removed_later() {
         let left = if delayed > 0 { listed } else { kept };
         assert_eq!(
             change,
-            Change {
+            ListChange {
                 before: listed as usize,
                 delayed
             }
@@ -130,7 +130,7 @@ fn each_change_has_its_own_delay() {
     let change = guard.change(list([]), seconds(10), DELAY);
     assert_eq!(
         change,
-        Change {
+        ListChange {
             before: 40,
             delayed: 20
         }

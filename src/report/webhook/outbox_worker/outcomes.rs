@@ -11,7 +11,7 @@ use super::super::send::DeliveryAttempt;
 use super::super::stats::DeliveryOutcome;
 use super::{AttemptInFlight, OutboxWorker, WorkDone};
 use crate::clock;
-use crate::core::delivery::{Tried, Verdict};
+use crate::core::delivery::{AttemptedEvent, DeliveryDecision};
 use crate::store::{CommitError, Settlement};
 
 /// How long to wait before the store is asked again after an error.
@@ -64,12 +64,12 @@ impl OutboxWorker {
     }
 
     /// Decides what becomes of an event, and of the endpoint, after an attempt.
-    pub(super) fn judge(&mut self, task: task::Id, attempt: DeliveryAttempt) {
+    pub(super) fn record_attempt(&mut self, task: task::Id, attempt: DeliveryAttempt) {
         let Some(underway) = self.underway.remove(&task) else {
             return;
         };
         let (now, chance) = (self.endpoint.store.now(), self.endpoint.random.fraction());
-        let tried = Tried {
+        let tried = AttemptedEvent {
             subject: &underway.subject,
             attempts: underway.attempts,
             first_attempt: underway.first_attempt,
@@ -78,13 +78,13 @@ impl OutboxWorker {
         let outdated = underway.generation != self.generation && !attempt.error.is_empty();
         let (verdict, news) = if outdated {
             // A failure at the old place, or with the old secret, says nothing about the new one.
-            let verdict = Verdict::Retry {
+            let verdict = DeliveryDecision::Retry {
                 after: Duration::ZERO,
                 counts: false,
             };
             (verdict, None)
         } else {
-            self.health.judge(tried, attempt.outcome, now, chance)
+            self.health.record_attempt(tried, attempt.outcome, now, chance)
         };
         delivery_log::attempt(&self.endpoint.name, &underway, &attempt, verdict);
         if let Some(news) = news {
@@ -92,26 +92,26 @@ impl OutboxWorker {
         }
         self.count(&underway, verdict, now);
         let settled = match verdict {
-            Verdict::Delivered => Settlement::Delivered,
-            Verdict::Retry { after, counts } => Settlement::Retry {
+            DeliveryDecision::Delivered => Settlement::Delivered,
+            DeliveryDecision::Retry { after, counts } => Settlement::Retry {
                 at: now.checked_add(after).unwrap_or(Timestamp::MAX),
                 error: attempt.error,
                 counts,
             },
-            Verdict::Dead => Settlement::Dead { error: attempt.error },
+            DeliveryDecision::Dead => Settlement::Dead { error: attempt.error },
         };
         self.outcomes.push((underway.id, settled));
     }
 
-    fn count(&self, underway: &AttemptInFlight, verdict: Verdict, now: Timestamp) {
+    fn count(&self, underway: &AttemptInFlight, verdict: DeliveryDecision, now: Timestamp) {
         let stats = &self.endpoint.stats;
         stats.note(match verdict {
-            Verdict::Delivered => DeliveryOutcome::Delivered,
-            Verdict::Retry { counts: true, .. } => DeliveryOutcome::Retried,
-            Verdict::Retry { counts: false, .. } => DeliveryOutcome::Held,
-            Verdict::Dead => DeliveryOutcome::Dead,
+            DeliveryDecision::Delivered => DeliveryOutcome::Delivered,
+            DeliveryDecision::Retry { counts: true, .. } => DeliveryOutcome::Retried,
+            DeliveryDecision::Retry { counts: false, .. } => DeliveryOutcome::Held,
+            DeliveryDecision::Dead => DeliveryOutcome::Dead,
         });
-        if verdict == Verdict::Delivered && !underway.replay {
+        if verdict == DeliveryDecision::Delivered && !underway.replay {
             stats.note_delay(clock::between(underway.recorded, now));
         }
     }
