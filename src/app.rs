@@ -22,8 +22,8 @@ use crate::ampersand::{ApiFetch, Client, ClientSettings, KeySources};
 use crate::board::Board;
 use crate::clock;
 use crate::config::{
-    AmpersandSettings, ConfigErrors, DEFAULT_PATH, Environment, Given, LoadedSettings, Overrides, Settings,
-    SettingsCheck, control_folder,
+    AmpersandSettings, ConfigErrors, DEFAULT_PATH, EffectiveSettings, Environment, LoadedSettings, Overrides,
+    Settings, SettingsCheck, control_folder,
 };
 use crate::core::gate::RequestLimits;
 use crate::core::phase::Phase;
@@ -126,7 +126,7 @@ struct App {
     source: SettingsSource,
     settings: Settings,
     /// The values that the settings were read from.
-    given: Given,
+    effective: EffectiveSettings,
     log: LogHandle,
     list: watch_list::WatchListHandle,
     daemon: Daemon<ApiFetch>,
@@ -275,7 +275,9 @@ impl App {
         pages: HttpServer,
         orders: ControlSender,
     ) -> anyhow::Result<(Self, Tasks)> {
-        let LoadedSettings { settings, given, .. } = loaded;
+        let LoadedSettings {
+            settings, effective, ..
+        } = loaded;
         let counted = pages.metrics.clone();
         let sender = tokio::task::spawn_blocking(|| WebhookSender::new(TimeLimits::default())).await??;
         let client = client(&settings.ampersand).await?;
@@ -310,7 +312,7 @@ impl App {
         let mut app = Self {
             source,
             settings,
-            given,
+            effective,
             log,
             list,
             daemon,

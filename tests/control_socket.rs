@@ -300,7 +300,7 @@ async fn broken_settings_are_refused_with_every_problem_and_the_running_ones_sta
     assert!(refused.stdout.is_empty(), "{refused:?}");
     let printed = text(&refused.stderr);
     for part in [
-        "config.toml:1:1: nonsense: there is no such setting",
+        "config.toml:1:1: nonsense: unknown setting",
         "config.toml:3:16: poll.max_interval: ",
         "2 errors",
         "the previous settings stay active",

@@ -119,10 +119,10 @@ impl App {
                 "this setting cannot change while running; it is kept until a restart"
             );
         }
-        let mut applied = self.given.differences(&loaded.given);
+        let mut applied = self.effective.differences(&loaded.effective);
         applied.retain(|key| !kept.contains(&key.as_str()));
-        let before = std::mem::replace(&mut self.given, loaded.given);
-        self.given.keep(&kept, &before);
+        let before = std::mem::replace(&mut self.effective, loaded.effective);
+        self.effective.keep(&kept, &before);
         self.settings = settings;
         let list = self.list.set(list_settings(&self.settings));
         tracing::info!("settings reloaded");

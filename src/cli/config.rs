@@ -1,4 +1,4 @@
-//! `backfill-watch config show`: the settings that apply, each with where it comes from.
+//! `backfill-watch config show` and `config reference`.
 
 use std::process::ExitCode;
 
@@ -6,18 +6,19 @@ use clap::Subcommand;
 
 use super::SettingsArgs;
 use super::output::{self, Output};
-use crate::config::{LoadedSettings, SettingValue};
+use crate::config::{LoadedSettings, SettingValue, settings_reference};
 
 const AFTER_HELP: &str = "\
 Examples:
-  backfill-watch config show";
+  backfill-watch config show
+  backfill-watch config reference";
 
 const SHOW_AFTER_HELP: &str = "\
 Examples:
   backfill-watch config show
   backfill-watch config show --config ./config.toml";
 
-/// Show the settings
+/// Show the settings that apply, or all settings that exist
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ConfigArgs {
@@ -27,26 +28,41 @@ pub struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Print the settings that apply as TOML, each with the file and place it comes from
+    /// Print the settings that apply as TOML, each with its place
     ///
-    /// Secrets are not printed, and of a webhook's URL only its host.
+    /// Secrets are not printed. Of a webhook URL only the host is printed.
     #[command(after_help = SHOW_AFTER_HELP)]
     Show(SettingsArgs),
+    /// Print a Markdown table of all settings: type, default, whether a reload applies it, meaning
+    Reference,
 }
 
-/// Carries out the command.
+/// Prints the settings.
 ///
 /// # Errors
-/// When the settings are wrong, or standard output takes no more.
+/// When the settings are wrong, or standard output cannot be written.
 pub async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
-    let ConfigCommand::Show(settings) = args.command;
-    let LoadedSettings { warnings, values, .. } = settings.source().load_without_secrets()?;
+    match args.command {
+        ConfigCommand::Show(settings) => show(settings),
+        ConfigCommand::Reference => {
+            let mut out = Output::stdout();
+            out.text(&settings_reference())?;
+            out.flush()?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn show(settings: SettingsArgs) -> anyhow::Result<ExitCode> {
+    let LoadedSettings {
+        warnings, effective, ..
+    } = settings.source().load_without_secrets()?;
     for warning in &warnings {
         output::notice(&format!("warning: {warning}"));
     }
     let mut out = Output::stdout();
     let mut table = String::new();
-    for value in &values {
+    for value in &effective.values() {
         let (of_value, name) = value.key.rsplit_once('.').unwrap_or(("", &value.key));
         if of_value != table {
             table = of_value.to_owned();
@@ -72,7 +88,6 @@ fn line(name: &str, value: &SettingValue) -> String {
         .place
         .as_ref()
         .map_or_else(|| "default".to_owned(), ToString::to_string);
-    // A secret cannot be a setting.
     let mark = if value.is_setting { "" } else { "# " };
     format!("{mark}{name} = {}  # {place}", value.value)
 }

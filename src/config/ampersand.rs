@@ -1,4 +1,4 @@
-//! `[ampersand]`: the API and the projects that are watched there.
+//! `[ampersand]`: the API and its projects.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::defaults;
 use super::error::Place;
 use super::file::read_text;
-use super::reader::{Purpose, Reader, SHORTEST};
+use super::reader::{Purpose, Reader, default_text};
 use super::secret::SecretSource;
 use super::secrets::{self, Fallback, Missing};
 use super::value::Value;
@@ -20,7 +19,7 @@ use crate::core::text::one_line;
 use crate::error::chain;
 
 const PROJECT: &str = "ampersand.project";
-/// The flag that sets it.
+/// The flag that sets `ampersand.project`.
 pub(super) const PROJECT_FLAG: &str = "--project";
 const PROJECTS: &str = "ampersand.projects";
 const API_KEY_FILE: &str = "ampersand.api_key_file";
@@ -30,25 +29,24 @@ const API_KEY: Fallback = Fallback {
 };
 /// The longest name of a project, in characters.
 const MAX_NAME: usize = 128;
-/// The most a file of certificates may hold, in bytes; whole system bundles have a quarter of that.
+/// The largest certificate file, in bytes. System bundles have a quarter of that.
 const MAX_CA_FILE: usize = 1024 * 1024;
 
-/// How the API is reached.
+/// The API and its projects.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AmpersandSettings {
-    /// The URL that paths such as `/projects/…` are appended to, without a trailing slash (`https://host` alone
-    /// keeps its own).
+    /// The URL that paths such as `/projects/…` are appended to, without a trailing slash unless it has no path.
     pub base_url: Url,
     /// How long one request may take, from connecting to the last byte.
     pub request_timeout: Duration,
-    /// How many requests of one project may be in flight.
+    /// The most requests of one project in flight.
     pub max_concurrent_requests: NonZeroUsize,
-    /// How many requests of one project may start in a second, 0.001 to 100,000.
+    /// The most requests of one project that start per second, 0.001 to 100,000.
     pub max_requests_per_second: f64,
-    /// PEM certificates to trust beside those of the system.
+    /// PEM certificates to trust in addition to those of the system.
     pub ca_file: Option<PathBuf>,
-    /// The projects; their names differ. The first is the default of the watch list.
+    /// The projects, each with another name. The first is the default of the watch list.
     pub projects: Vec<ProjectSettings>,
 }
 
@@ -56,32 +54,19 @@ pub struct AmpersandSettings {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ProjectSettings {
-    /// Its name or ID: 1 to 128 characters of `A-Z a-z 0-9 . _ ~ -`, neither `.` nor `..`.
+    /// The name or ID: 1 to 128 characters of `A-Z a-z 0-9 . _ ~ -`, neither `.` nor `..`.
     pub name: Arc<str>,
-    /// Where its API key stands.
+    /// Where the API key is.
     pub api_key: SecretSource,
 }
 
 impl AmpersandSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let seconds = 0.001..=100_000.0;
         Self {
             base_url: base_url(reader),
-            request_timeout: reader.duration(
-                "ampersand.request_timeout",
-                defaults::REQUEST_TIMEOUT,
-                SHORTEST,
-            ),
-            max_concurrent_requests: reader.count(
-                "ampersand.max_concurrent_requests",
-                defaults::MAX_CONCURRENT_REQUESTS,
-                10_000,
-            ),
-            max_requests_per_second: reader.number(
-                "ampersand.max_requests_per_second",
-                defaults::MAX_REQUESTS_PER_SECOND,
-                &seconds,
-            ),
+            request_timeout: reader.duration("ampersand.request_timeout"),
+            max_concurrent_requests: reader.count("ampersand.max_concurrent_requests"),
+            max_requests_per_second: reader.number("ampersand.max_requests_per_second"),
             ca_file: ca_file(reader),
             projects: projects(reader),
         }
@@ -90,20 +75,23 @@ impl AmpersandSettings {
 
 fn base_url(reader: &mut Reader<'_>) -> Url {
     const KEY: &str = "ampersand.base_url";
-    let default = || Url::parse(defaults::BASE_URL).expect("the default is a URL, as a test shows");
     let Some(mut url) = web_address(reader, KEY) else {
-        let text = Value::String(defaults::BASE_URL.to_owned());
-        reader.effective.note_default(KEY, &text);
-        return default();
+        let default = default_text(KEY);
+        reader.note_text(KEY, default);
+        return Url::parse(default).expect("a test loads the default");
     };
     if url.query().is_some() || url.fragment().is_some() {
-        reader.fail(KEY, "has a query or a fragment", "end the URL before ? and #");
+        reader.fail(
+            KEY,
+            "has a query or a fragment",
+            "remove ? and # and what follows",
+        );
     }
     if url.scheme() == "http" && !is_loopback(&url) {
         reader.warn(
             KEY,
             "sends the API key in clear text",
-            "use https, unless a proxy on the way encrypts",
+            "use https, unless a proxy on the way encrypts the connection",
         );
     }
     let path = url.path().trim_end_matches('/').to_owned();
@@ -120,11 +108,11 @@ fn ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
     match read_text(&path, MAX_CA_FILE) {
         Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => {}
         Ok(_) => {
-            let problem = format!("{} holds no PEM certificate", path.display());
+            let problem = format!("{} contains no PEM certificate", path.display());
             reader.fail(
                 KEY,
                 problem,
-                "name a file with at least one block of BEGIN CERTIFICATE and END CERTIFICATE",
+                "use a file with at least one block of BEGIN CERTIFICATE and END CERTIFICATE",
             );
         }
         Err(error) => reader.fail(
@@ -138,15 +126,15 @@ fn ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
 
 fn projects(reader: &mut Reader<'_>) -> Vec<ProjectSettings> {
     let indexes = reader.raw.indexes(PROJECTS);
-    let alone = reader.given_at(PROJECT).is_some();
+    let is_alone = reader.place_set(PROJECT).is_some();
     if reader.raw.place_of(PROJECT) == Some(Place::Flag(PROJECT_FLAG)) {
         return project_of_flag(reader, &indexes).into_iter().collect();
     }
-    match (alone, indexes.as_slice()) {
+    match (is_alone, indexes.as_slice()) {
         (true, []) => project(reader, PROJECT, API_KEY_FILE, true).into_iter().collect(),
         (true, _) => {
-            let help = "keep one of the two: ampersand.project is for a single project";
-            reader.fail(PROJECT, "is given beside ampersand.projects", help);
+            let help = "remove one of the two: ampersand.project is for a single project";
+            reader.fail(PROJECT, "is set together with ampersand.projects", help);
             Vec::new()
         }
         (false, []) => {
@@ -154,7 +142,7 @@ fn projects(reader: &mut Reader<'_>) -> Vec<ProjectSettings> {
                                    settings file or as BACKFILL_WATCH_AMPERSAND__PROJECT";
             let help = match reader.purpose {
                 Purpose::Poll | Purpose::Check => Some(SETTING.to_owned()),
-                Purpose::Request => Some(format!("give --project NAME, or {SETTING}")),
+                Purpose::Request => Some(format!("use --project NAME, or {SETTING}")),
                 Purpose::Inspect => None,
             };
             if let Some(help) = help.filter(|_| !reader.problems.has_error(PROJECTS)) {
@@ -164,9 +152,9 @@ fn projects(reader: &mut Reader<'_>) -> Vec<ProjectSettings> {
         }
         (false, indexes) => {
             let only = indexes.len() == 1;
-            if !only && reader.given_at(API_KEY_FILE).is_some() {
-                let help = "give each of [[ampersand.projects]] an api_key_file of its own";
-                reader.fail(API_KEY_FILE, "does not say which project it is for", help);
+            if !only && reader.place_set(API_KEY_FILE).is_some() {
+                let help = "set api_key_file in each of [[ampersand.projects]] instead";
+                reader.fail(API_KEY_FILE, "is ambiguous with several projects", help);
             }
             let mut names = HashSet::new();
             let mut projects = Vec::new();
@@ -180,7 +168,7 @@ fn projects(reader: &mut Reader<'_>) -> Vec<ProjectSettings> {
                     let help = "list each project once";
                     reader.fail(
                         &name_key,
-                        format!("the project {:?} is given twice", project.name),
+                        format!("project {:?} is configured twice", project.name),
                         help,
                     );
                 }
@@ -191,72 +179,77 @@ fn projects(reader: &mut Reader<'_>) -> Vec<ProjectSettings> {
     }
 }
 
-/// The one project that the command line names: as it is configured, else with the key that is for a single project.
+/// The project that `--project` names: as configured, otherwise with the key for a single project.
 fn project_of_flag(reader: &mut Reader<'_>, indexes: &[usize]) -> Option<ProjectSettings> {
-    let wanted = reader.name(PROJECT, MAX_NAME)?;
-    let mut others = Vec::new();
+    let requested = reader.name(PROJECT, MAX_NAME)?;
+    let mut configured = Vec::new();
     for index in indexes {
         let name_key = format!("{PROJECTS}[{index}].name");
         match reader.raw.get(&name_key).and_then(Value::as_text) {
-            Some(name) if *name == *wanted => {
+            Some(name) if *name == *requested => {
                 let key_file = format!("{PROJECTS}[{index}].api_key_file");
                 return project(reader, &name_key, &key_file, indexes.len() == 1);
             }
-            Some(name) => others.push(one_line(name, MAX_NAME)),
+            Some(name) => configured.push(one_line(name, MAX_NAME)),
             None => {}
         }
     }
-    let keyless = matches!(
+    let is_keyless = matches!(
         API_KEY.source(reader),
         SecretSource::Environment { value: None, .. }
     );
-    if keyless && !others.is_empty() {
+    if is_keyless && !configured.is_empty() {
         reader.fail(
             PROJECT,
             format!(
-                "{wanted:?} is not among the configured projects, which are {}",
-                others.join(", ")
+                "{requested:?} is not one of the configured projects: {}",
+                configured.join(", ")
             ),
-            "name one of these, or set AMPERSAND_API_KEY to the key of another project",
+            "use one of these, or set AMPERSAND_API_KEY to the key of the other project",
         );
         return None;
     }
     project(reader, PROJECT, API_KEY_FILE, true)
 }
 
-/// One project, whose name and key file stand at these keys. `only` tells whether there is no other.
-fn project(reader: &mut Reader<'_>, name_key: &str, key_file: &str, only: bool) -> Option<ProjectSettings> {
+/// One project, from its keys. `is_only`: there is no other project.
+fn project(
+    reader: &mut Reader<'_>,
+    name_key: &str,
+    key_file: &str,
+    is_only: bool,
+) -> Option<ProjectSettings> {
     if reader.raw.get(name_key).is_none() {
         reader.fail(
             name_key,
             "is missing",
-            "give the name or ID of the project at Ampersand",
+            "set it to the name or ID of the project at Ampersand",
         );
     }
     let name = reader.name(name_key, MAX_NAME);
     let shown = name.as_deref().unwrap_or("?").to_owned();
-    let key_of_project = if only && reader.given_at(key_file).is_none() {
+    let key_of_project = if is_only && reader.place_set(key_file).is_none() {
         API_KEY_FILE
     } else {
         key_file
     };
-    let api_key = if reader.given_at(key_of_project).is_some() {
+    let api_key = if reader.place_set(key_of_project).is_some() {
         secrets::in_file(reader, key_of_project)?
-    } else if only {
+    } else if is_only {
         let source = API_KEY.source(reader);
         let key = key_file.strip_suffix("_file").unwrap_or(key_file);
         secrets::note_place(reader, key, &source);
         source
     } else {
-        let help = "give it an api_key_file; AMPERSAND_API_KEY is for a single project";
+        let help = "set api_key_file for it; AMPERSAND_API_KEY is for a single project";
         if reader.purpose != Purpose::Inspect {
-            reader.fail(key_file, format!("the project {shown:?} has no API key"), help);
+            reader.fail(key_file, format!("project {shown:?} has no API key"), help);
         }
         return None;
     };
     let missing = Missing {
-        problem: &format!("the project {shown:?} has no API key"),
-        help: "set AMPERSAND_API_KEY, or name a file with api_key_file, or pass the systemd credential ampersand-api-key",
+        problem: &format!("project {shown:?} has no API key"),
+        help: "set AMPERSAND_API_KEY, or api_key_file to a file with the key, or the systemd credential ampersand-api-key",
     };
     secrets::check_api_key(reader, key_of_project, &api_key, missing);
     Some(ProjectSettings { name: name?, api_key })

@@ -1,9 +1,10 @@
-//! The values that apply, each with where it comes from.
+//! The values that apply, each with its place.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::error::Place;
-use super::keys::{KEYS, pattern};
+use super::keys;
 use super::value::Value;
 
 /// One setting as it applies.
@@ -12,95 +13,170 @@ use super::value::Value;
 pub struct SettingValue {
     /// The path of the key, such as `poll.max_interval` or `webhooks[0].url`.
     pub key: String,
-    /// The value, as TOML. Of a secret, and of what may be one, it shows nothing.
+    /// The value as TOML, without secrets.
     pub value: String,
-    /// Where it was given; `None` for a default.
+    /// Where it was set; `None` for a default.
     pub place: Option<Place>,
-    /// Whether this can be written into a settings file: secrets and parts of values cannot.
+    /// Whether it can be written into a settings file. Secrets and parts of values cannot.
     pub is_setting: bool,
 }
 
-/// Collects the values while they are read.
-#[derive(Debug, Default)]
-pub(super) struct Effective(BTreeMap<String, Noted>);
+/// The values of all settings, by key. Its debug print shows keys only, because URLs may contain secrets.
+#[derive(Clone, Default)]
+pub struct EffectiveSettings(BTreeMap<String, Entry>);
 
-#[derive(Debug)]
-struct Noted {
-    value: String,
-    /// Of a secret; the place of a setting is known elsewhere.
-    secret_place: Option<Place>,
-    /// Whether it is the whole value, so that it can be written into a settings file.
-    is_whole: bool,
+#[derive(Clone)]
+struct Entry {
+    value: Value,
+    /// Where the value was set; `None` for a default.
+    place: Option<Place>,
+    shown: Shown,
 }
 
-impl Effective {
-    /// This is the value of the setting.
-    pub(super) fn note(&mut self, key: &str, value: &Value) {
-        let noted = Noted {
-            value: value.to_toml(),
-            secret_place: None,
-            is_whole: true,
-        };
-        self.0.insert(key.to_owned(), noted);
-    }
+/// What is shown of a value.
+#[derive(Clone)]
+enum Shown {
+    All,
+    Part(String),
+    /// A secret, which is not a setting.
+    Nothing,
+}
 
-    /// As [`Effective::note`], unless there is a value.
-    pub(super) fn note_default(&mut self, key: &str, value: &Value) {
-        if !self.0.contains_key(key) {
-            self.note(key, value);
-        }
-    }
-
-    /// This is shown of a setting whose value may be a secret.
-    pub(super) fn note_part(&mut self, key: &str, part: String) {
-        let noted = Noted {
-            value: Value::String(part).to_toml(),
-            secret_place: None,
-            is_whole: false,
-        };
-        self.0.insert(key.to_owned(), noted);
-    }
-
-    /// A secret is here, which is no setting.
-    pub(super) fn note_secret(&mut self, key: &str, place: Place) {
-        let noted = Noted {
-            value: Value::String("[REDACTED]".to_owned()).to_toml(),
-            secret_place: Some(place),
-            is_whole: false,
-        };
-        self.0.insert(key.to_owned(), noted);
-    }
-
-    /// The values in the order of [`KEYS`], tables one after the other.
-    pub(super) fn into_values(self, place_of: impl Fn(&str) -> Option<Place>) -> Vec<SettingValue> {
-        let values = self.0.into_iter().map(|(key, noted)| SettingValue {
-            place: noted.secret_place.or_else(|| place_of(&key)),
-            value: noted.value,
-            key,
-            is_setting: noted.is_whole,
-        });
-        let mut values: Vec<_> = values.collect();
+impl EffectiveSettings {
+    /// The values in the order of the settings table.
+    #[must_use]
+    pub fn values(&self) -> Vec<SettingValue> {
+        let mut values: Vec<SettingValue> = self.0.iter().map(|(key, entry)| entry.shown(key)).collect();
         values.sort_by_cached_key(|value| order(&value.key));
         values
     }
+
+    /// The keys whose values differ in `new`, sorted. A key that only one of both has counts if it was set.
+    #[must_use]
+    pub fn differences(&self, new: &Self) -> Vec<String> {
+        let differs = |key: &&String| match (self.setting(key), new.setting(key)) {
+            (Some(old), Some(new)) => old.value != new.value,
+            (Some(entry), None) | (None, Some(entry)) => entry.place.is_some(),
+            (None, None) => false,
+        };
+        let mut keys: Vec<&String> = self.0.keys().chain(new.0.keys()).filter(differs).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.into_iter().cloned().collect()
+    }
+
+    /// Restores the values of these keys from `before`.
+    pub fn keep(&mut self, kept: &[&str], before: &Self) {
+        for key in kept {
+            match before.0.get(*key) {
+                Some(entry) => self.0.insert((*key).to_owned(), entry.clone()),
+                None => self.0.remove(*key),
+            };
+        }
+    }
+
+    fn setting(&self, key: &str) -> Option<&Entry> {
+        self.0
+            .get(key)
+            .filter(|entry| !matches!(entry.shown, Shown::Nothing))
+    }
+
+    /// Notes the value of a setting.
+    pub(super) fn note(&mut self, key: &str, value: Value) {
+        self.insert(key, value, None, Shown::All);
+    }
+
+    /// Notes a value of which only `part` is shown.
+    pub(super) fn note_part(&mut self, key: &str, value: Value, part: String) {
+        self.insert(key, value, None, Shown::Part(part));
+    }
+
+    /// Notes that a secret is at `place`.
+    pub(super) fn note_secret(&mut self, key: &str, place: Place) {
+        self.insert(key, Value::String(String::new()), Some(place), Shown::Nothing);
+    }
+
+    fn insert(&mut self, key: &str, value: Value, place: Option<Place>, shown: Shown) {
+        self.0.insert(key.to_owned(), Entry { value, place, shown });
+    }
+
+    /// Adds the places where the settings were set.
+    pub(super) fn with_places(mut self, place_of: impl Fn(&str) -> Option<Place>) -> Self {
+        for (key, entry) in &mut self.0 {
+            if entry.place.is_none() {
+                entry.place = place_of(key);
+            }
+        }
+        self
+    }
 }
 
-/// The table's place among the tables, the index, the key's place within the table.
+impl Entry {
+    fn shown(&self, key: &str) -> SettingValue {
+        let text = |text: &str| Value::String(text.to_owned()).to_toml();
+        SettingValue {
+            key: key.to_owned(),
+            value: match &self.shown {
+                Shown::All => self.value.to_toml(),
+                Shown::Part(part) => text(part),
+                Shown::Nothing => text("[REDACTED]"),
+            },
+            place: self.place.clone(),
+            is_setting: matches!(self.shown, Shown::All),
+        }
+    }
+}
+
+impl fmt::Debug for EffectiveSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The position of the table, the index into it, the position of the key.
 fn order(key: &str) -> (usize, usize, usize) {
-    let of_pattern = pattern(key);
-    let table = table_of(&of_pattern);
-    let position = |wanted: &dyn Fn(&str) -> bool| KEYS.iter().position(|known| wanted(known));
+    let pattern = keys::pattern(key);
+    let table = keys::split(&pattern).0;
+    let position = |is_it: &dyn Fn(&str) -> bool| {
+        keys::all()
+            .position(|known| is_it(known.path))
+            .unwrap_or(usize::MAX)
+    };
     let index = key
         .split_once('[')
         .and_then(|(_, rest)| rest.split(']').next()?.parse().ok());
     (
-        position(&|known| table_of(known) == table).unwrap_or(KEYS.len()),
+        position(&|known| keys::split(known).0 == table),
         index.unwrap_or(0),
-        position(&|known| known == of_pattern).unwrap_or(KEYS.len()),
+        position(&|known| known == pattern),
     )
 }
 
-/// What stands before the last name of a key.
-fn table_of(key: &str) -> &str {
-    key.rsplit_once('.').map_or("", |(table, _)| table)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_named_by_key() {
+        let settings = |set: &[(&str, i128)]| {
+            let mut settings = EffectiveSettings::default();
+            settings.note("default", Value::Integer(0));
+            for (key, value) in set {
+                settings.note(key, Value::Integer(*value));
+            }
+            settings.with_places(|key| (key != "default").then_some(Place::Flag("--flag")))
+        };
+        let before = settings(&[("a", 1), ("b", 2), ("c", 3)]);
+        let after = settings(&[("a", 1), ("b", 3), ("d", 4)]);
+        assert_eq!(before.differences(&after), ["b", "c", "d"]);
+        assert_eq!(
+            EffectiveSettings::default().differences(&settings(&[])),
+            Vec::<String>::new()
+        );
+        assert!(before.differences(&before).is_empty());
+        let mut kept = after.clone();
+        kept.keep(&["b", "c", "d"], &before);
+        assert!(before.differences(&kept).is_empty());
+        assert!(!format!("{after:?}").contains('4'));
+    }
 }

@@ -1,4 +1,4 @@
-//! The environment as a value, so that nothing but `main` reads the one of the process.
+//! A copy of the environment, so that only commands read that of the process.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -7,17 +7,17 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// A copy of environment variables, and the current folder. Its debug print shows names alone, since values may be
+/// A copy of the environment variables and the current folder. Its debug print shows names only, because values may be
 /// secrets.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, OsString>,
-    /// What relative paths start from; `None` where that is not known.
+    /// Where relative paths start, if that is known.
     folder: Option<PathBuf>,
 }
 
 impl Environment {
-    /// Copies the environment of this process. Names that are not UTF-8 name nothing of ours and are left out.
+    /// Copies the environment of this process, without names that are not UTF-8.
     #[must_use]
     pub fn capture() -> Self {
         let variables: Self = std::env::vars_os()
@@ -27,27 +27,27 @@ impl Environment {
         Self { folder, ..variables }
     }
 
-    /// The current folder by the name that the user knows it by: the shell's, where a link leads to it. That link, or
-    /// the folder itself, may be replaced by a deployment later; then relative paths lead to the new one.
+    /// The current folder by its name in the shell, which may be a symlink. A deployment may replace that link later; then
+    /// relative paths lead to the new folder.
     fn current_folder(&self) -> Option<PathBuf> {
-        let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
         let here = identity(Path::new(".")).ok()?;
         self.absolute_path("PWD")
             .filter(|shell| identity(shell).is_ok_and(|named| named == here))
             .or_else(|| std::env::current_dir().ok())
     }
 
-    /// The path from the root on, as it was when the environment was captured.
+    /// The absolute path, from the folder when the environment was captured.
     #[must_use]
     pub fn absolute(&self, path: &Path) -> PathBuf {
         match &self.folder {
-            // Without what makes no difference, such as `./`.
+            // `components` drops `./`.
             Some(folder) if path.is_relative() => folder.join(path).components().collect(),
             _ => path.to_owned(),
         }
     }
 
-    /// The value of a variable that is set to something; an empty one counts as not set.
+    /// The value of a variable. An empty one counts as not set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.variables
@@ -56,14 +56,14 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
-    /// The value of a variable as a path, if it is an absolute one.
+    /// The value of a variable, if it is an absolute path.
     pub(super) fn absolute_path(&self, name: &str) -> Option<PathBuf> {
         self.get(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     }
 
-    /// All variables that are set to something, in the order of their names.
+    /// All variables that are not empty, sorted by name.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &OsStr)> {
         self.variables
             .iter()
@@ -118,7 +118,7 @@ mod tests {
         assert!(captured.absolute(Path::new("a/./b")).ends_with("a/b"));
         assert_eq!(captured.absolute(Path::new("/a/b")), Path::new("/a/b"));
 
-        // The shell's name for it counts while it leads here.
+        // The name in the shell counts only if it leads to the same folder.
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&here, &link).unwrap();

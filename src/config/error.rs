@@ -1,18 +1,18 @@
-//! What is wrong with the settings, told together.
+//! Problems of the settings, collected and reported together.
 
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// How many problems are kept; a file full of nonsense must not fill the memory or the screen.
+/// The most problems that are kept.
 const MAX_PROBLEMS: usize = 100;
 
-/// Where a setting was given. Orders as problems are told: the file from its top, the environment, the flags.
+/// Where a setting is set. Ordered as problems are reported: files from the top, environment, flags.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// The settings file as a whole.
+    /// A settings file as a whole.
     File(PathBuf),
-    /// A spot in the settings file; line and column count from 1, the column in characters.
+    /// A position in a settings file. Line and column count from 1, the column in characters.
     Spot {
         /// The settings file.
         file: PathBuf,
@@ -38,13 +38,13 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong, or at least doubtful, with the settings.
+/// One error or warning about the settings. Displays place, key, problem and help.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigProblem {
-    /// The path of the key, such as `poll.max_interval` or `webhooks[0].url`; empty where no key is concerned.
+    /// The path of the key, such as `poll.max_interval` or `webhooks[0].url`; empty if it concerns no key.
     pub key: String,
-    /// Where the value was given; `None` where nothing was given.
+    /// Where the value is set; `None` if it is not set.
     pub place: Option<Place>,
     /// What is wrong.
     pub problem: String,
@@ -64,7 +64,7 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// All that is wrong with the settings. Displays one block for each problem.
+/// All errors of the settings. Displays one block for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     problems: Vec<ConfigProblem>,
@@ -88,11 +88,7 @@ impl fmt::Display for ConfigErrors {
             write!(f, "{problem}")?;
         }
         if self.left_out > 0 {
-            write!(
-                f,
-                "\nand {} more problems, which are left out here",
-                self.left_out
-            )?;
+            write!(f, "\nand {} more problems", self.left_out)?;
         }
         Ok(())
     }
@@ -106,15 +102,15 @@ pub(super) struct Problems {
     errors: Vec<ConfigProblem>,
     left_out: usize,
     warnings: Vec<ConfigProblem>,
-    /// Whether what follows is only a consequence of the errors so far.
+    /// Whether later errors are consequences of those so far.
     is_closed: bool,
-    /// Secrets that cannot be read here, and may be readable for the daemon.
+    /// Secrets that this user cannot read. The daemon may be able to.
     unread: Vec<ConfigProblem>,
 }
 
 impl Problems {
     pub(super) fn error(&mut self, key: &str, place: Option<Place>, problem: String, help: String) {
-        if self.leave_out() {
+        if self.is_full() {
             return;
         }
         let key = key.to_owned();
@@ -126,19 +122,19 @@ impl Problems {
         });
     }
 
-    /// What follows is only a consequence of the errors so far, and is left out.
+    /// Discards all later errors, which are consequences of those so far.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
     }
 
-    /// Whether the next error is one too many; it is then counted, and needs no words.
-    pub(super) fn leave_out(&mut self) -> bool {
+    /// Whether the next error is discarded. It is then counted.
+    pub(super) fn is_full(&mut self) -> bool {
         if self.is_closed {
             return true;
         }
-        let full = self.errors.len() == MAX_PROBLEMS;
-        self.left_out += usize::from(full);
-        full
+        let is_full = self.errors.len() == MAX_PROBLEMS;
+        self.left_out += usize::from(is_full);
+        is_full
     }
 
     pub(super) fn warning(&mut self, key: &str, place: Option<Place>, problem: String, help: String) {
@@ -154,7 +150,7 @@ impl Problems {
         });
     }
 
-    /// A secret cannot be read here.
+    /// Notes a secret that this user cannot read.
     pub(super) fn unread(&mut self, key: &str, place: Option<Place>, problem: String, help: String) {
         if self.is_closed {
             return;
@@ -167,8 +163,8 @@ impl Problems {
         });
     }
 
-    /// The warnings, the secrets that cannot be read here, and the errors if there are any.
-    pub(super) fn part(mut self) -> (Vec<ConfigProblem>, Vec<ConfigProblem>, Option<ConfigErrors>) {
+    /// The warnings, the unreadable secrets, and the errors if there are any.
+    pub(super) fn split(mut self) -> (Vec<ConfigProblem>, Vec<ConfigProblem>, Option<ConfigErrors>) {
         let (warnings, unread) = (
             std::mem::take(&mut self.warnings),
             std::mem::take(&mut self.unread),
@@ -177,12 +173,12 @@ impl Problems {
         (warnings, unread, errors)
     }
 
-    /// Whether an error was told of this very key.
+    /// Whether this key has an error.
     pub(super) fn has_error(&self, key: &str) -> bool {
         self.errors.iter().any(|error| error.key == key)
     }
 
-    /// The errors, in the order in which they are told.
+    /// The errors, ordered by place and key.
     pub(super) fn into_errors(mut self) -> ConfigErrors {
         self.errors
             .sort_by_cached_key(|error| (error.place.is_none(), error.place.clone(), error.key.clone()));
@@ -193,7 +189,7 @@ impl Problems {
     }
 }
 
-/// A spot in a file, from a byte offset into its text.
+/// The position of a byte offset in the text of a file.
 pub(super) fn spot(file: &Path, text: &str, offset: usize) -> Place {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -220,42 +216,38 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_in_the_order_of_their_places_and_bounded() {
+    fn problems_are_ordered_by_place_and_bounded() {
         let mut problems = Problems::default();
         let text = "x\n".repeat(300);
-        problems.error("nowhere", None, "is missing".into(), "give it".into());
+        problems.error("nowhere", None, "is missing".into(), "set it".into());
         problems.error(
             "flag",
             Some(Place::Flag("--listen")),
             "is odd".into(),
-            "mend it".into(),
+            "fix it".into(),
         );
         problems.error(
             "env",
             Some(Place::Environment("E".into())),
             "is odd".into(),
-            "mend it".into(),
+            "fix it".into(),
         );
         for line in (0..200).rev() {
             problems.error(
                 "k",
                 Some(spot(Path::new("f"), &text, line * 2)),
                 "is odd".into(),
-                "mend it".into(),
+                "fix it".into(),
             );
         }
         let errors = problems.into_errors();
-        let told = errors.to_string();
+        let text = errors.to_string();
         assert_eq!(errors.problems().len(), MAX_PROBLEMS);
         assert!(
-            told.starts_with("f:104:1: k: is odd\n    help: mend it\nf:105:1: k:"),
-            "{told}"
+            text.starts_with("f:104:1: k: is odd\n    help: fix it\nf:105:1: k:"),
+            "{text}"
         );
-        assert!(
-            told.contains("environment variable E: env: is odd\n    help: mend it\nflag --listen: flag:")
-        );
-        assert!(told.ends_with(
-            "\nnowhere: is missing\n    help: give it\nand 103 more problems, which are left out here"
-        ));
+        assert!(text.contains("environment variable E: env: is odd\n    help: fix it\nflag --listen: flag:"));
+        assert!(text.ends_with("\nnowhere: is missing\n    help: set it\nand 103 more problems"));
     }
 }

@@ -1,20 +1,20 @@
-//! Which events a webhook is told.
+//! Which events are sent to a webhook.
 
 use crate::core::event::EventType;
 use crate::core::text::one_line;
 
-/// Which types of events a webhook is told.
+/// Which event types are sent to a webhook.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum WebhookEventFilter {
     /// All but `operation.progress`.
     #[default]
     AllButProgress,
-    /// Those that one of the globs matches.
+    /// Those that at least one glob matches.
     Globs(Vec<EventGlob>),
 }
 
 impl WebhookEventFilter {
-    /// Whether events of this type are told.
+    /// Whether events of this type are sent.
     #[must_use]
     pub fn matches(&self, event_type: EventType) -> bool {
         match self {
@@ -24,15 +24,15 @@ impl WebhookEventFilter {
     }
 }
 
-/// The type of an event, in which `*` stands for any characters or none. It matches at least one type.
+/// A pattern for event types, in which `*` matches any text. It matches at least one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventGlob(String);
 
 impl EventGlob {
-    /// The glob.
+    /// Parses a glob.
     ///
     /// # Errors
-    /// When no type of event matches: what is wrong and what to do.
+    /// When no event type matches: the problem and the help.
     pub fn parse(text: &str) -> Result<Self, (String, String)> {
         let glob = Self(text.to_owned());
         if EventType::ALL
@@ -47,7 +47,7 @@ impl EventGlob {
             .map(|event_type| (strsim::damerau_levenshtein(text, event_type), event_type))
             .min()
             .filter(|(distance, _)| *distance <= 5);
-        let problem = format!("no event matches {:?}", one_line(text, 80));
+        let problem = format!("no event type matches {:?}", one_line(text, 80));
         let help = match nearest {
             Some((_, event_type)) => {
                 format!("did you mean {event_type:?}? \"operation.*\" and \"api.*\" match all")
@@ -59,11 +59,11 @@ impl EventGlob {
         Err((problem, help))
     }
 
-    /// Whether the type is matched.
+    /// Whether the glob matches this type.
     #[must_use]
     pub fn matches(&self, event_type: &str) -> bool {
         let mut parts = self.0.split('*');
-        // The first part must begin the type; what the others skip is what the stars before them stand for.
+        // The first part is a prefix; text that later parts skip matches the stars before them.
         let Some(mut rest) = parts.next().and_then(|first| event_type.strip_prefix(first)) else {
             return false;
         };
@@ -106,19 +106,19 @@ mod tests {
     }
 
     #[test]
-    fn the_default_leaves_progress_out() {
-        let told = EventType::ALL
+    fn the_default_excludes_progress() {
+        let sent = EventType::ALL
             .iter()
             .filter(|event_type| WebhookEventFilter::default().matches(**event_type))
             .count();
-        assert_eq!(told, EventType::ALL.len() - 1);
+        assert_eq!(sent, EventType::ALL.len() - 1);
         assert!(!WebhookEventFilter::default().matches(EventType::Progress));
     }
 
     #[test]
     fn a_glob_that_matches_nothing_is_refused() {
         let (problem, help) = EventGlob::parse("operation.suceeded").unwrap_err();
-        assert_eq!(problem, "no event matches \"operation.suceeded\"");
+        assert_eq!(problem, "no event type matches \"operation.suceeded\"");
         assert!(help.contains("operation.succeeded"), "{help}");
         assert!(EventGlob::parse("x*").unwrap_err().1.contains("such as"));
     }

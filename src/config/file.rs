@@ -4,34 +4,34 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// Why a file cannot be had.
+/// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// There is none.
+    /// It does not exist.
     #[error("there is no such file")]
     Missing,
-    /// The path names a folder.
+    /// The path is a folder.
     #[error("it is a directory, not a file")]
     Directory,
-    /// The path names a pipe, a socket or a device, which could block or never end.
+    /// The path is a pipe, a socket or a device, which could block or never end.
     #[error("it is not a regular file")]
     NotRegular,
-    /// The operating system refuses.
+    /// The operating system refused.
     #[error("it cannot be read")]
     Unreadable(#[source] io::Error),
-    /// The file is larger than such a file has reason to be.
+    /// The file is too large.
     #[error("it is larger than {max} bytes")]
     TooLarge {
-        /// The most that is taken, in bytes.
+        /// The largest accepted size, in bytes.
         max: usize,
     },
-    /// The file is not text.
+    /// The file is not UTF-8.
     #[error("it is not UTF-8 text")]
     NotUtf8,
-    /// The folder has more files than such a folder has reason to have.
+    /// The folder has too many files.
     #[error("it has more than {max} files")]
     TooMany {
-        /// The most that are read.
+        /// The most files that are read.
         max: usize,
     },
 }
@@ -42,13 +42,13 @@ impl FileError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Missing => "create the file, or correct the path",
-            Self::Directory | Self::NotRegular => "give the path of a regular file",
+            Self::Directory | Self::NotRegular => "use the path of a regular file",
             Self::Unreadable(_) => {
-                "let the user that backfill-watch runs as read the file and enter its folders"
+                "give the user that runs backfill-watch read permission for the file and its folders"
             }
-            Self::TooLarge { .. } => "check that the path names the right file",
-            Self::TooMany { .. } => "remove those that are not needed, or put them together",
-            Self::NotUtf8 => "check that the path names the right file, and save it as UTF-8",
+            Self::TooLarge { .. } => "check that the path is that of the right file",
+            Self::TooMany { .. } => "remove or merge some of them",
+            Self::NotUtf8 => "check that the path is that of the right file, and save it as UTF-8",
         }
     }
 }
@@ -60,7 +60,7 @@ pub(super) fn read_text(path: &Path, max: usize) -> Result<String, FileError> {
         ErrorKind::IsADirectory => FileError::Directory,
         _ => FileError::Unreadable(error),
     };
-    // Looked at before it is opened, because opening a pipe waits for its other end.
+    // Checked before the file is opened, because opening a pipe waits for its other end.
     let metadata = path.metadata().map_err(refused)?;
     if metadata.is_dir() {
         return Err(FileError::Directory);
@@ -69,7 +69,7 @@ pub(super) fn read_text(path: &Path, max: usize) -> Result<String, FileError> {
         return Err(FileError::NotRegular);
     }
     let file = File::open(path).map_err(refused)?;
-    // One byte more than is allowed, to tell "as large" from "larger".
+    // One byte more than allowed, to detect a larger file.
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes).map_err(refused)?;
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_up_to_the_limit_and_tells_what_is_in_the_way() {
+    fn reads_up_to_the_limit_and_explains_failures() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         assert!(matches!(read_text(&path, 4), Err(FileError::Missing)));

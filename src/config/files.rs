@@ -1,4 +1,4 @@
-//! Which settings files are read, in which order.
+//! Which settings files are read, and in which order.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,26 +12,27 @@ use super::file::{FileError, read_text};
 use super::reader::Purpose;
 use crate::error::chain;
 
-/// Who can read what an installed unit reads.
-const RUN_AS: &str = "run this as root, for example with sudo, or name another file with --config";
-/// The folder beside the usual settings file whose files are laid over it.
+/// Help for a command that cannot read the settings of an installed unit.
+const RUN_AS_ROOT_OR_CONFIG: &str =
+    "run this as root, for example with sudo, or use another file with --config";
+/// The folder beside the default settings file whose files are merged into it.
 const FOLDER: &str = "conf.d";
-/// The most a settings file may hold, in bytes.
+/// The largest settings file, in bytes.
 const MAX_FILE: usize = 1024 * 1024;
-/// The most files of that folder: more are a mistake, and would take long to read.
+/// The most files in that folder.
 const MAX_FILES: usize = 256;
 
 /// The settings files to read.
 pub(super) enum FileChoice<'a> {
-    /// One that somebody named, so it has to be there; nothing else is read.
+    /// A file named on the command line. It must exist, and no other file is read.
     Named(&'a Path),
-    /// One that is read if it is there, and those of the folder `conf.d` beside it.
-    Usual(&'a Path),
+    /// The default file, which may be missing, and those of `conf.d` beside it.
+    Default(&'a Path),
 }
 
 impl FileChoice<'_> {
     pub(super) fn path(&self) -> &Path {
-        let (Self::Named(path) | Self::Usual(path)) = self;
+        let (Self::Named(path) | Self::Default(path)) = self;
         path
     }
 }
@@ -39,43 +40,43 @@ impl FileChoice<'_> {
 /// A settings file that was read.
 #[derive(Debug)]
 pub(super) struct SettingsFile {
-    /// As it was given, for errors.
+    /// As named, for errors.
     pub path: PathBuf,
-    /// From the root on.
+    /// The absolute path.
     pub located: PathBuf,
     pub text: String,
 }
 
-/// Reads the files, the later ones to be laid over the earlier ones. Each that cannot be read is a problem.
+/// Reads the files in the order in which they are merged. Each unreadable file is a problem.
 pub(super) fn read_files(
     choice: &FileChoice<'_>,
     environment: &Environment,
     purpose: Purpose,
     problems: &mut Problems,
 ) -> Vec<SettingsFile> {
-    let is_usual = matches!(choice, FileChoice::Usual(_));
+    let is_default = matches!(choice, FileChoice::Default(_));
     let mut files = Vec::new();
     let mut refused = false;
     let mut refuse = |path: &Path, error: &FileError| {
         let place = Some(Place::File(path.to_owned()));
-        // They are a service's, and this user asks for themselves.
+        // They belong to a service, and this user may need none of them.
         let is_unreadable = matches!(error, FileError::Unreadable(_));
-        if is_usual && is_unreadable && matches!(purpose, Purpose::Request | Purpose::Inspect) {
-            let problem = format!("the settings are passed over: {}", chain(error));
-            let help = "name a file of your own with --config, if settings are missing";
+        if is_default && is_unreadable && matches!(purpose, Purpose::Request | Purpose::Inspect) {
+            let problem = format!("settings file ignored: {}", chain(error));
+            let help = "if settings are missing, use your own file with --config";
             problems.warning("", place, problem, help.to_owned());
             return;
         }
         refused = true;
         let problem = format!("cannot read the settings: {}", chain(error));
-        let help = match is_unreadable && purpose.is_of_shell() {
-            true => RUN_AS,
+        let help = match is_unreadable && purpose.is_command() {
+            true => RUN_AS_ROOT_OR_CONFIG,
             false => error.help(),
         };
         problems.error("", place, problem, help.to_owned());
     };
     let mut paths = vec![choice.path().to_owned()];
-    if is_usual {
+    if is_default {
         let folder = choice.path().with_file_name(FOLDER);
         match names(&environment.absolute(&folder)) {
             Ok(names) => paths.extend(names.into_iter().map(|name| folder.join(name))),
@@ -86,18 +87,18 @@ pub(super) fn read_files(
         let located = environment.absolute(&path);
         match read_text(&located, MAX_FILE) {
             Ok(text) => files.push(SettingsFile { path, located, text }),
-            Err(FileError::Missing) if index == 0 && is_usual => {}
+            Err(FileError::Missing) if index == 0 && is_default => {}
             Err(error) => refuse(&path, &error),
         }
     }
     if refused {
-        // Most of what would be found after this is that something is missing which a file has.
+        // Missing settings may be in the unreadable file.
         problems.close();
     }
     files
 }
 
-/// The names of the settings files in a folder, in their order; hidden ones, which editors leave behind, are not among them.
+/// The names of the settings files in a folder, sorted. Hidden files, as editors leave them, are skipped.
 fn names(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -1,32 +1,30 @@
-//! `[http]`: the daemon's own pages.
+//! `[http]`: the status page, health, metrics and HTTP API.
 
 use std::net::SocketAddr;
 
-use super::defaults;
-use super::reader::Reader;
+use super::reader::{Reader, default_text};
 use super::secret::SecretSource;
 use super::secrets::{self, Missing};
-use super::value::Value;
 use crate::core::text::one_line;
 
-/// What is answered beyond loopback while there is no token.
+/// What is answered to other machines without a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unauthenticated {
-    /// Health and metrics alone.
+    /// Health and metrics only.
     HealthAndMetrics,
     /// Everything (`allow_unauthenticated = true`).
     Everything,
 }
 
-/// How the daemon's own pages are served.
+/// How HTTP is served.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HttpSettings {
-    /// The address to listen on; `None` for none.
+    /// The address to listen on; `None` for `off`.
     pub listen: Option<SocketAddr>,
-    /// Where the token stands that readers must show, if they must.
+    /// Where the token is that clients must send, if one is configured.
     pub token: Option<SecretSource>,
-    /// What is answered beyond loopback while there is no token.
+    /// What is answered to other machines without a token.
     pub unauthenticated: Unauthenticated,
 }
 
@@ -35,7 +33,7 @@ impl HttpSettings {
         Self {
             listen: listen(reader),
             token: token(reader),
-            unauthenticated: match reader.boolean("http.allow_unauthenticated", false) {
+            unauthenticated: match reader.boolean("http.allow_unauthenticated") {
                 true => Unauthenticated::Everything,
                 false => Unauthenticated::HealthAndMetrics,
             },
@@ -47,10 +45,9 @@ fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
     const KEY: &str = "http.listen";
     let text = match reader.raw.get(KEY) {
         None => {
-            reader
-                .effective
-                .note(KEY, &Value::String(defaults::LISTEN.to_owned()));
-            defaults::LISTEN
+            let default = default_text(KEY);
+            reader.note_text(KEY, default);
+            default
         }
         Some(_) => reader.text(KEY, "an address with a port, or \"off\"")?,
     };
@@ -59,11 +56,10 @@ fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
     }
     let address = text.parse().ok();
     if address.is_none() {
-        let help =
-            "write an IP address and a port, such as 127.0.0.1:8464, [::1]:8464 or 0.0.0.0:8464, or off";
+        let help = "use an IP address and a port, such as 127.0.0.1:8464, [::1]:8464 or 0.0.0.0:8464, or off";
         reader.fail(
             KEY,
-            format!("{:?} is no address with a port", one_line(text, 80)),
+            format!("{:?} is not an address with a port", one_line(text, 80)),
             help,
         );
     }
@@ -75,7 +71,7 @@ fn token(reader: &mut Reader<'_>) -> Option<SecretSource> {
     let source = secrets::in_file(reader, KEY)?;
     let missing = Missing {
         problem: "there is no token",
-        help: "put one into the file",
+        help: "write a token into the file",
     };
     secrets::check_token(reader, KEY, &source, missing);
     Some(source)

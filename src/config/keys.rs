@@ -1,60 +1,102 @@
-//! The names of all settings.
+//! All settings: path, type, default, reload, description. Readers, suggestions, `config show` and `config reference` use
+//! this table.
 
-/// The path of every setting; `[]` stands for the index into an array of tables.
-pub(super) const KEYS: &[&str] = &[
-    "watch_list",
-    "watch_list_refresh",
-    "watch_list_shrink_delay",
-    "state_dir",
-    "retention",
-    "shutdown_timeout",
-    "ampersand.base_url",
-    "ampersand.request_timeout",
-    "ampersand.max_concurrent_requests",
-    "ampersand.max_requests_per_second",
-    "ampersand.ca_file",
-    "ampersand.project",
-    "ampersand.api_key_file",
-    "ampersand.projects[].name",
-    "ampersand.projects[].api_key_file",
-    "poll.initial_interval",
-    "poll.min_interval",
-    "poll.max_interval",
-    "poll.multiplier",
-    "poll.randomization",
-    "poll.adaptive",
-    "poll.stalled_after",
-    "poll.silent_after",
-    "poll.unreachable_after",
-    "poll.not_found_grace",
-    "poll.max_retry_after",
-    "poll.give_up_after",
-    "poll.active_statuses",
-    "poll.progress_step",
-    "poll.progress_interval",
-    "webhook.name",
-    "webhook.url",
-    "webhook.secret_file",
-    "webhook.events",
-    "webhook.max_in_flight",
-    "webhook.max_backlog",
-    "webhook.allow_http",
-    "webhooks[].name",
-    "webhooks[].url",
-    "webhooks[].secret_file",
-    "webhooks[].events",
-    "webhooks[].max_in_flight",
-    "webhooks[].max_backlog",
-    "webhooks[].allow_http",
-    "http.listen",
-    "http.token_file",
-    "http.allow_unauthenticated",
-    "log.format",
-    "log.filter",
-    "metrics.per_operation",
-];
+mod table;
 
-/// What a path may name.
+use std::time::Duration;
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    /// Its path; `[]` is the index into an array of tables.
+    pub path: &'static str,
+    pub kind: Kind,
+    pub reload: Reload,
+    /// One or two sentences of Markdown.
+    pub description: &'static str,
+}
+
+/// The type of a setting, with its default and bounds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Duration {
+        default: Duration,
+        least: Duration,
+    },
+    /// A duration, or `"off"`: `None`.
+    DurationOrOff {
+        default: Option<Duration>,
+    },
+    /// Whole or not.
+    Number {
+        default: f64,
+        least: f64,
+        most: f64,
+    },
+    /// A whole number from 1.
+    Count {
+        default: usize,
+        most: usize,
+    },
+    Boolean {
+        default: bool,
+    },
+    Text {
+        default: &'static str,
+    },
+    Name {
+        default: Option<&'static str>,
+    },
+    Choice {
+        default: &'static str,
+        choices: &'static [&'static str],
+    },
+    /// A list of text.
+    List {
+        /// TOML, or a description.
+        default: &'static str,
+    },
+    Path {
+        default: &'static str,
+    },
+    /// A folder whose default depends on the environment.
+    StateFolder,
+    /// A file that is read; relative paths start at the credentials or beside the settings file.
+    File,
+    Url {
+        default: Option<&'static str>,
+    },
+    /// An IP address and a port, or `"off"`.
+    Address {
+        default: &'static str,
+    },
+}
+
+/// Whether a reload applies a changed value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reload {
+    Applies,
+    /// The running value is kept until a restart.
+    NeedsRestart,
+}
+
+/// All settings, in the order in which they are shown.
+pub(super) fn all() -> impl Iterator<Item = &'static Key> {
+    table::TABLES.iter().copied().flatten()
+}
+
+/// The setting at a path, which may contain indexes.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    let pattern = pattern(path);
+    all().find(|key| key.path == pattern)
+}
+
+/// The type of a setting that the program reads.
+pub(super) fn kind(path: &str) -> Kind {
+    find(path).expect("each path that is read is in the table").kind
+}
+
+/// What is at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// One setting.
@@ -63,20 +105,19 @@ pub(super) enum Shape {
     Table,
     /// An array of such tables.
     Tables,
-    /// Nothing.
     Unknown,
 }
 
-/// What the path names, which may have indexes in it.
+/// What is at a path, which may contain indexes.
 pub(super) fn shape(path: &str) -> Shape {
     let pattern = pattern(path);
-    if KEYS.contains(&pattern.as_str()) {
+    if all().any(|key| key.path == pattern) {
         return Shape::Setting;
     }
     let below = |sign: &str| {
-        KEYS.iter().any(|key| {
-            key.strip_prefix(pattern.as_str())
-                .is_some_and(|rest| rest.starts_with(sign))
+        all().any(|key| {
+            let rest = key.path.strip_prefix(pattern.as_str());
+            rest.is_some_and(|rest| rest.starts_with(sign))
         })
     };
     if below("[]") {
@@ -88,7 +129,7 @@ pub(super) fn shape(path: &str) -> Shape {
     }
 }
 
-/// The path with every index left out: `webhooks[3].url` becomes `webhooks[].url`.
+/// The path without its indexes: `webhooks[3].url` becomes `webhooks[].url`.
 pub(super) fn pattern(path: &str) -> String {
     let mut pattern = String::with_capacity(path.len());
     let mut inside = false;
@@ -104,14 +145,14 @@ pub(super) fn pattern(path: &str) -> String {
     pattern
 }
 
-/// Where a secret belongs, for somebody who tried to write it as the setting `path`; `None` for any other path.
-pub(super) fn place_of_secret(path: &str) -> Option<&'static str> {
-    match last_name(path) {
+/// Where to put a secret that was written as the setting `path`; `None` for any other path.
+pub(super) fn secret_help(path: &str) -> Option<&'static str> {
+    match split(path).1 {
         "api_key" | "api-key" | "apikey" => Some(
             "put the API key into a file and name it with api_key_file, or into the environment as AMPERSAND_API_KEY",
         ),
         "secret" | "secrets" => Some(
-            "put the secrets into a file, one a line, and name it with secret_file, or for a single [webhook] into \
+            "put the secrets into a file, one per line, and name it with secret_file, or for a single [webhook] into \
              the environment as BACKFILL_WATCH_WEBHOOK_SECRET",
         ),
         "token" => Some("put the token into a file and name it with http.token_file"),
@@ -119,39 +160,36 @@ pub(super) fn place_of_secret(path: &str) -> Option<&'static str> {
     }
 }
 
-fn last_name(path: &str) -> &str {
-    path.rsplit_once('.').map_or(path, |(_, name)| name)
+/// The table of a setting, and its name in that table.
+pub(super) fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('.').unwrap_or(("", path))
 }
 
-/// The setting that somebody who wrote `path` may have meant.
+/// The setting that is probably meant by an unknown `path`.
 pub(super) fn suggestion(path: &str) -> Option<&'static str> {
-    /// Longer names than this are no slip of the finger, and comparing them costs time.
+    /// Longer names are not typing errors, and comparing them is slow.
     const MAX_LENGTH: usize = 80;
     if path.len() > MAX_LENGTH {
         return None;
     }
     let pattern = pattern(path);
-    let (wanted_table, wanted) = pattern.rsplit_once('.').unwrap_or(("", &pattern));
-    let same_table = |key: &&&str| key.rsplit_once('.').map_or("", |(table, _)| table) == wanted_table;
+    let (table, name) = split(&pattern);
     let distance = |one: &str, other: &str| {
         let distance = strsim::damerau_levenshtein(one, other);
         (distance <= (one.len() / 3).clamp(1, 3)).then_some(distance)
     };
+    let paths = || all().map(|key| key.path);
 
-    let misspelt = KEYS
-        .iter()
-        .filter(same_table)
-        .filter_map(|key| Some((distance(wanted, last_name(key))?, key)));
-    let in_the_wrong_table = KEYS.iter().filter(|key| last_name(key) == wanted);
-    let misspelt_table = KEYS
-        .iter()
-        .filter_map(|key| Some((distance(&pattern, key)?, key)));
-    misspelt
+    let misspelt_name = paths()
+        .filter(|known| split(known).0 == table)
+        .filter_map(|known| Some((distance(name, split(known).1)?, known)));
+    let in_another_table = paths().filter(|known| split(known).1 == name);
+    let misspelt_path = paths().filter_map(|known| Some((distance(&pattern, known)?, known)));
+    misspelt_name
         .min()
-        .map(|(_, key)| key)
-        .or_else(|| in_the_wrong_table.min_by_key(|key| key.len()))
-        .or_else(|| misspelt_table.min().map(|(_, key)| key))
-        .copied()
+        .map(|(_, known)| known)
+        .or_else(|| in_another_table.min_by_key(|known| known.len()))
+        .or_else(|| misspelt_path.min().map(|(_, known)| known))
 }
 
 #[cfg(test)]
@@ -172,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn suggestions_for_slips_and_wrong_tables() {
+    fn suggestions_for_typing_errors_and_wrong_tables() {
         assert_eq!(suggestion("poll.max_intervall"), Some("poll.max_interval"));
         assert_eq!(suggestion("webhooks[3].ulr"), Some("webhooks[].url"));
         assert_eq!(suggestion("watchlist"), Some("watch_list"));
@@ -181,5 +219,15 @@ mod tests {
         assert_eq!(suggestion("listen"), Some("http.listen"));
         assert_eq!(suggestion("colour"), None);
         assert_eq!(suggestion(&"x".repeat(100_000)), None);
+    }
+
+    #[test]
+    fn each_path_is_listed_once_and_has_a_description() {
+        let mut paths: Vec<&str> = all().map(|key| key.path).collect();
+        paths.sort_unstable();
+        assert!(paths.windows(2).all(|pair| pair[0] != pair[1]));
+        for key in all() {
+            assert!(key.description.ends_with('.'), "{}", key.path);
+        }
     }
 }

@@ -1,14 +1,12 @@
-//! `[log]`: what is logged, and how it looks.
+//! `[log]`: what is logged, and in which format.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::defaults;
 use super::reader::Reader;
-use super::value::Value;
 use crate::core::text::one_line;
 
-/// Libraries whose log lines a filter may name too.
+/// Libraries that a filter may name.
 const LIBRARIES: [&str; 12] = [
     "axum",
     "h2",
@@ -23,27 +21,27 @@ const LIBRARIES: [&str; 12] = [
     "tower",
     "want",
 ];
-/// What events are logged under, beside the modules.
+/// The log target of events, which is not a module.
 const EVENTS: &str = "event";
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Readable on a terminal, the journal's own where standard error is the journal, else JSON.
+    /// [`Self::Pretty`] on a terminal, [`Self::Journald`] if standard error is the journal, otherwise [`Self::Json`].
     Auto,
-    /// Readable.
+    /// Text for people.
     Pretty,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// The journal's own protocol.
+    /// The journal's native protocol.
     Journald,
 }
 
-/// What is logged, and how it looks.
+/// What is logged, and in which format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogSettings {
-    /// How log lines look.
+    /// The format of log lines.
     pub format: LogFormat,
     /// Directives that [`EnvFilter`] parses, such as `info,backfill_watch=debug`.
     pub filter: String,
@@ -60,47 +58,36 @@ impl LogSettings {
 
 fn format(reader: &mut Reader<'_>) -> LogFormat {
     const KEY: &str = "log.format";
-    match reader.text(KEY, "one of auto, pretty, json, journald") {
-        None => {
-            reader
-                .effective
-                .note_default(KEY, &Value::String("auto".to_owned()));
-            defaults::LOG_FORMAT
-        }
-        Some("auto") => LogFormat::Auto,
-        Some("pretty") => LogFormat::Pretty,
-        Some("json") => LogFormat::Json,
-        Some("journald") => LogFormat::Journald,
-        Some(other) => {
-            let problem = format!("there is no format {:?}", one_line(other, 80));
+    match reader.text_or_default(KEY, "one of auto, pretty, json, journald") {
+        "auto" => LogFormat::Auto,
+        "pretty" => LogFormat::Pretty,
+        "json" => LogFormat::Json,
+        "journald" => LogFormat::Journald,
+        other => {
+            let problem = format!("{:?} is not a log format", one_line(other, 80));
             reader.fail(KEY, problem, "use auto, pretty, json or journald");
-            defaults::LOG_FORMAT
+            LogFormat::Auto
         }
     }
 }
 
 fn filter(reader: &mut Reader<'_>) -> String {
     const KEY: &str = "log.filter";
-    let text = reader
-        .text(KEY, "a filter such as info")
-        .unwrap_or(defaults::LOG_FILTER);
-    reader
-        .effective
-        .note_default(KEY, &Value::String(text.to_owned()));
+    let text = reader.text_or_default(KEY, "a filter such as info");
     if let Err(problem) = check(text) {
         reader.fail(
             KEY,
             problem,
-            "use error, warn, info, debug or trace, or such as info,backfill_watch=debug",
+            "use error, warn, info, debug, trace, or a list such as info,backfill_watch=debug",
         );
     }
     text.to_owned()
 }
 
-/// Refuses what [`EnvFilter`] accepts although it would silence the daemon, such as a level that is misspelled.
+/// Refuses filters that [`EnvFilter`] accepts but that log nothing, such as a misspelled level.
 fn check(filter: &str) -> Result<(), String> {
     if EnvFilter::builder().with_regex(false).parse(filter).is_err() {
-        return Err(format!("{:?} is no filter", one_line(filter, 80)));
+        return Err(format!("{:?} is not a valid filter", one_line(filter, 80)));
     }
     let mut is_about_this_program = false;
     for directive in filter.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -123,7 +110,7 @@ fn check(filter: &str) -> Result<(), String> {
     }
     let filter = one_line(filter, 80);
     Err(format!(
-        "{filter:?} has no level for this program, which would log nothing"
+        "{filter:?} sets no level for this program, so nothing would be logged"
     ))
 }
 
@@ -175,12 +162,12 @@ mod tests {
             ),
             ("backfill_watcher=debug", "is neither"),
             ("[span]=debug", "is neither"),
-            ("h2=warn", "\"h2=warn\" has no level for this program"),
-            ("", "has no level"),
-            ("backfill_watch=loud", "is no filter"),
+            ("h2=warn", "\"h2=warn\" sets no level for this program"),
+            ("", "sets no level"),
+            ("backfill_watch=verbose", "is not a valid filter"),
         ] {
-            let said = check(bad).unwrap_err();
-            assert!(said.contains(problem), "{bad}: {said}");
+            let error = check(bad).unwrap_err();
+            assert!(error.contains(problem), "{bad}: {error}");
         }
     }
 }

@@ -1,13 +1,18 @@
-//! Where an installed daemon keeps its state, its secrets and its control socket, for commands in a login shell.
+//! Where a daemon keeps its state, its secrets and its control socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::defaults;
 use super::environment::Environment;
 
-/// The state directory that no setting names. `installed` is that of the installed unit, for commands that look for its
-/// state.
+/// The state folder of the installed unit, and the default without any environment.
+const STATE_DIR: &str = "/var/lib/backfill-watch";
+/// The folder of the installed unit's control socket.
+const RUNTIME_DIR: &str = "/run/backfill-watch";
+/// The folder of the secrets of installed units.
+pub(super) const CREDSTORE: &str = "/etc/credstore";
+
+/// The default state folder. `installed` is that of the installed unit, for commands that use its state.
 pub(super) fn state_dir(environment: &Environment, installed: Option<&Path>) -> PathBuf {
     first_of(environment, "STATE_DIRECTORY")
         .or_else(|| installed.map(Path::to_owned))
@@ -25,12 +30,12 @@ pub(super) fn state_dir(environment: &Environment, installed: Option<&Path>) -> 
                     .join(".local/state/backfill-watch"),
             )
         })
-        .unwrap_or_else(|| PathBuf::from(defaults::STATE_DIR))
+        .unwrap_or_else(|| PathBuf::from(STATE_DIR))
 }
 
-/// The state directory of the installed unit, if there is one, be it readable or not.
+/// The state folder of the installed unit if it exists, readable or not.
 pub(super) fn installed_state_dir() -> Option<&'static Path> {
-    let folder = Path::new(defaults::STATE_DIR);
+    let folder = Path::new(STATE_DIR);
     match folder.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Ok(_) | Err(_) => Some(folder),
@@ -43,26 +48,26 @@ pub fn control_folder(environment: &Environment, state_dir: &Path) -> PathBuf {
     first_of(environment, "RUNTIME_DIRECTORY").unwrap_or_else(|| state_dir.to_owned())
 }
 
-/// Which daemon a command means.
+/// Which daemon a command addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DaemonTarget {
     /// The installed one, or the only one.
     Default,
-    /// That of a state directory or settings file which the command line names.
+    /// That of a state folder or settings file named on the command line.
     Named,
 }
 
-/// The folders in which the control socket of the daemon with this state directory is searched, in this order.
+/// The folders to search for the control socket of the daemon with this state folder, in this order.
 #[must_use]
-pub fn control_folders(environment: &Environment, meant: DaemonTarget, state_dir: &Path) -> Vec<PathBuf> {
-    let is_of_unit = meant == DaemonTarget::Default || state_dir == Path::new(defaults::STATE_DIR);
-    let installed = is_of_unit.then(|| PathBuf::from(defaults::RUNTIME_DIR));
+pub fn control_folders(environment: &Environment, target: DaemonTarget, state_dir: &Path) -> Vec<PathBuf> {
+    let may_be_unit = target == DaemonTarget::Default || state_dir == Path::new(STATE_DIR);
+    let installed = may_be_unit.then(|| PathBuf::from(RUNTIME_DIR));
     let mut folders: Vec<PathBuf> = first_of(environment, "RUNTIME_DIRECTORY")
         .into_iter()
         .chain(installed)
         .filter(|folder| folder != state_dir)
         .collect();
-    let at = match meant {
+    let at = match target {
         DaemonTarget::Default => folders.len(),
         DaemonTarget::Named => 0,
     };
@@ -99,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_control_socket_is_looked_for_where_daemons_create_it() {
+    fn the_control_socket_is_searched_where_daemons_create_it() {
         let environment = |value: &str| Environment::from_iter([("RUNTIME_DIRECTORY", value)]);
         let state = Path::new("/state");
         assert_eq!(
@@ -107,8 +112,8 @@ mod tests {
             Path::new("/run/a")
         );
         assert_eq!(control_folder(&environment("relative"), state), state);
-        let folders = |environment: &Environment, meant: DaemonTarget, state: &str| {
-            let folders = control_folders(environment, meant, Path::new(state));
+        let folders = |environment: &Environment, target: DaemonTarget, state: &str| {
+            let folders = control_folders(environment, target, Path::new(state));
             folders
                 .iter()
                 .map(|folder| folder.display().to_string())

@@ -1,5 +1,4 @@
-//! Settings as they were written: the files, the environment and the flags laid over each other, each value with
-//! the place that it came from. Nothing is checked here but that the names exist.
+//! Settings as written: files, environment and flags merged, each value with its place. Only the names are checked.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,19 +10,18 @@ use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
 use super::error::{Place, Problems, spot};
-use super::given::Given;
 use super::keys::{self, Shape};
 use super::value::Value;
 use crate::core::text::one_line;
 
-/// What the names of our environment variables begin with.
+/// The prefix of the environment names.
 const PREFIX: &str = "BACKFILL_WATCH_";
-/// A secret of its own, not the path of a setting.
+/// The variable of a secret, which is not the path of a setting.
 pub(super) const WEBHOOK_SECRET_VARIABLE: &str = "BACKFILL_WATCH_WEBHOOK_SECRET";
-/// The most syntax errors of one file that are told; the parser's later guesses help nobody.
+/// The most syntax errors to report per file. Later ones are consequences of the first.
 const MAX_SYNTAX_ERRORS: usize = 5;
 
-/// Where a value came from.
+/// Where a value is set.
 #[derive(Debug, Clone, PartialEq)]
 enum Origin {
     /// The index of a settings file, and the byte offset into it.
@@ -41,24 +39,24 @@ struct Item {
 /// A settings file that was read.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
-    /// As it was given.
+    /// The path as it was named.
     pub path: &'a Path,
-    /// The folder that it is in.
+    /// Its folder.
     pub folder: Option<&'a Path>,
     pub text: &'a str,
 }
 
-/// All values, by the path of their key. Tables that the files open are there too, as [`Value::Table`].
+/// All values by path. Tables of the files are included as [`Value::Table`].
 #[derive(Debug)]
 pub(super) struct Raw<'a> {
-    /// Where relative paths start that no settings file names.
+    /// Where relative paths outside of settings files start.
     folder: Option<&'a Path>,
     sources: Vec<Source<'a>>,
     items: BTreeMap<String, Item>,
 }
 
 impl<'a> Raw<'a> {
-    /// No values yet. Relative paths that no settings file names start from `folder`.
+    /// No values. Relative paths outside of settings files start in `folder`.
     pub(super) fn new(folder: Option<&'a Path>) -> Self {
         Self {
             folder,
@@ -67,9 +65,9 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// Lays settings files over what is there, each over those before, if the syntax of all is right.
+    /// Merges settings files in; later files win.
     pub(super) fn add_files(&mut self, sources: impl Iterator<Item = Source<'a>>, problems: &mut Problems) {
-        let mut is_syntax_wrong = false;
+        let mut has_syntax_errors = false;
         for source in sources {
             let (table, errors) = DeTable::parse_recoverable(source.text);
             for error in errors.iter().take(MAX_SYNTAX_ERRORS) {
@@ -78,12 +76,12 @@ impl<'a> Raw<'a> {
                     "",
                     Some(spot(source.path, source.text, offset)),
                     format!("not valid TOML: {}", error.message()),
-                    "correct the line; text wants quotation marks, as in key = \"value\"".to_owned(),
+                    "correct the line; text needs quotation marks, as in key = \"value\"".to_owned(),
                 );
             }
-            is_syntax_wrong |= !errors.is_empty();
+            has_syntax_errors |= !errors.is_empty();
             self.sources.push(source);
-            // What could be read of a broken file still shows where the daemon is; its errors are enough.
+            // Values of a file with syntax errors help to find the daemon. Other errors in it may be consequences.
             let mut consequences = Problems::default();
             let found = if errors.is_empty() {
                 &mut *problems
@@ -92,29 +90,29 @@ impl<'a> Raw<'a> {
             };
             self.add_table("", table.get_ref(), found);
         }
-        if is_syntax_wrong {
-            // What is missing now may be in the file.
+        if has_syntax_errors {
+            // Missing settings may be in the unread part.
             problems.close();
         }
     }
 
-    /// An offset into the file that is being laid over.
+    /// An offset into the file that is being merged.
     fn here(&self, offset: usize) -> Origin {
         Origin::File(self.sources.len().saturating_sub(1), offset)
     }
 
-    /// Where each of these tables goes: to the one of the same name that an earlier file has, otherwise after all others.
+    /// The index of each table: that of the same name in an earlier file, otherwise a new one.
     fn indexes_of(&self, path: &str, tables: &[Spanned<DeValue<'_>>]) -> Vec<usize> {
         let earlier = self.indexes(path);
-        let named = |wanted: &str| {
+        let named = |name: &str| {
             let has_name = |index: &&usize| {
-                let name = self.items.get(&format!("{path}[{index}].name"));
-                name.and_then(|item| item.value.as_text()) == Some(wanted)
+                let item = self.items.get(&format!("{path}[{index}].name"));
+                item.and_then(|item| item.value.as_text()) == Some(name)
             };
             earlier.iter().find(has_name).copied()
         };
         let mut next = earlier.last().map_or(0, |last| last + 1);
-        // A second table of the same name in one file is a mistake, which is reported by its own index.
+        // A second table of the same name in one file gets its own index and is reported later.
         let mut taken = BTreeSet::new();
         let index_of = |table: &Spanned<DeValue<'_>>| {
             let name = match table.get_ref() {
@@ -191,32 +189,27 @@ impl<'a> Raw<'a> {
         );
     }
 
-    /// A name with a dot or bracket in it would pass for a path.
+    /// A quoted name with a dot or bracket would be mistaken for a path.
     fn quoted_key(&self, path: &str, name: &Spanned<Cow<'_, str>>, problems: &mut Problems) {
-        if problems.leave_out() {
+        if problems.is_full() {
             return;
         }
         let place = Some(self.place(&self.here(name.span().start)));
         let help = "write the key without quotation marks".to_owned();
-        problems.error(
-            &one_line(path, 100),
-            place,
-            "there is no such setting".to_owned(),
-            help,
-        );
+        problems.error(&one_line(path, 100), place, "unknown setting".to_owned(), help);
     }
 
     fn unknown_key(&self, path: &str, name: &Spanned<Cow<'_, str>>, problems: &mut Problems) {
-        if problems.leave_out() {
+        if problems.is_full() {
             return;
         }
         let place = Some(self.place(&self.here(name.span().start)));
         let key = one_line(path, 100);
-        if let Some(help) = keys::place_of_secret(path) {
+        if let Some(help) = keys::secret_help(path) {
             problems.error(
                 &key,
                 place,
-                "secrets do not belong into the settings file".to_owned(),
+                "secrets are not allowed in the settings file".to_owned(),
                 help.to_owned(),
             );
             return;
@@ -224,14 +217,14 @@ impl<'a> Raw<'a> {
         let help = match keys::suggestion(path) {
             Some(known) if known.contains('.') => format!("did you mean {known}?"),
             Some(known) => {
-                format!("did you mean {known}? It stands at the top of the file, before the first [table]")
+                format!("did you mean {known}? It belongs at the top of the file, before the first [table]")
             }
-            None => "remove it, or look its name up in the example settings".to_owned(),
+            None => "remove it; `backfill-watch config reference` lists all settings".to_owned(),
         };
-        problems.error(&key, place, "there is no such setting".to_owned(), help);
+        problems.error(&key, place, "unknown setting".to_owned(), help);
     }
 
-    /// Lays the environment over what is there.
+    /// Merges the environment in.
     pub(super) fn add_environment(&mut self, environment: &Environment, problems: &mut Problems) {
         for (name, value) in environment.iter() {
             let Some(rest) = name
@@ -252,7 +245,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// Lays a command-line flag over what is there.
+    /// Merges a command-line flag in.
     pub(super) fn add_flag(&mut self, flag: &'static str, path: &str, text: &OsStr) {
         let item = Item {
             origin: Origin::Flag(flag),
@@ -261,33 +254,23 @@ impl<'a> Raw<'a> {
         self.items.insert(path.to_owned(), item);
     }
 
-    /// The value of a setting, if one was given.
+    /// The value of a setting, if it is set.
     pub(super) fn get(&self, path: &str) -> Option<&Value> {
         debug_assert_eq!(
             keys::shape(path),
             Shape::Setting,
-            "{path} is not in the list of settings"
+            "{path} is not in the table of settings"
         );
         self.items.get(path).map(|item| &item.value)
     }
 
-    /// The values of all settings that were given.
-    pub(super) fn given(&self) -> Given {
-        let settings = self.items.iter().filter(|(_, item)| item.value != Value::Table);
-        Given(
-            settings
-                .map(|(key, item)| (key.clone(), item.value.clone()))
-                .collect(),
-        )
-    }
-
-    /// Whether the table, or anything in it, was given.
+    /// Whether the table, or a setting in it, is set.
     pub(super) fn has_table(&self, path: &str) -> bool {
         let below = format!("{path}.");
         self.items.contains_key(path) || self.items.keys().any(|key| key.starts_with(&below))
     }
 
-    /// The indexes at which an array of tables has elements, in order.
+    /// The indexes of an array of tables, in order.
     pub(super) fn indexes(&self, path: &str) -> Vec<usize> {
         let start = format!("{path}[");
         let mut indexes: Vec<usize> = self
@@ -300,7 +283,7 @@ impl<'a> Raw<'a> {
         indexes
     }
 
-    /// Where a setting was given, or if it was not, where the table that it belongs to was opened.
+    /// Where a setting is set, otherwise where its table begins.
     pub(super) fn place_of(&self, path: &str) -> Option<Place> {
         let table = || self.items.get(path.rsplit_once('.')?.0);
         self.items
@@ -309,12 +292,12 @@ impl<'a> Raw<'a> {
             .map(|item| self.place(&item.origin))
     }
 
-    /// Where a setting was given, if it was.
-    pub(super) fn place_given(&self, path: &str) -> Option<Place> {
+    /// Where a setting is set, if it is.
+    pub(super) fn place_set(&self, path: &str) -> Option<Place> {
         self.items.get(path).map(|item| self.place(&item.origin))
     }
 
-    /// Where the relative path starts that a setting gives: beside the file that names it.
+    /// Where a relative path in this setting starts: beside the settings file that sets it.
     pub(super) fn folder_of(&self, path: &str) -> Option<&'a Path> {
         match self.items.get(path).map(|item| &item.origin) {
             Some(Origin::File(index, _)) => self.sources.get(*index)?.folder,
@@ -334,7 +317,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// The path of the setting that a variable names, its name given without the prefix.
+/// The setting of a variable, from its name without the prefix.
 fn path_of_variable(rest: &str) -> Option<String> {
     let path = dotted(rest);
     (keys::shape(&path) == Shape::Setting).then_some(path)
@@ -355,23 +338,18 @@ fn dotted(rest: &str) -> String {
 
 fn unknown_variable(name: &str, rest: &str, problems: &mut Problems) {
     let path = dotted(rest);
-    let help = if let Some(help) = keys::place_of_secret(&path) {
+    let help = if let Some(help) = keys::secret_help(&path) {
         help.to_owned()
     } else if keys::shape(&path) == Shape::Tables {
-        format!("give such tables by index, as in {PREFIX}{rest}__0__NAME")
+        format!("set each table by index, as in {PREFIX}{rest}__0__NAME")
     } else if let Some(known) = keys::suggestion(&path) {
         let variable = known.replace("[]", "__0").replace('.', "__").to_uppercase();
         format!("did you mean {PREFIX}{variable}?")
     } else {
-        "nothing has to be done if Kubernetes put it there for a Service of this name (enableServiceLinks: false \
-         stops that), else correct the name"
+        "ignore this if Kubernetes sets it for a Service of this name (prevent it with enableServiceLinks: false), \
+         otherwise correct the name"
             .to_owned()
     };
     let place = Some(Place::Environment(one_line(name, 120)));
-    problems.warning(
-        "",
-        place,
-        "there is no such setting, so it is ignored".to_owned(),
-        help,
-    );
+    problems.warning("", place, "unknown setting, ignored".to_owned(), help);
 }

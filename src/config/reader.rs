@@ -1,5 +1,5 @@
-//! Reads single values: of the right type, within their range. What is wrong is noted, a stand-in is returned, and
-//! reading goes on, so that all problems are told together.
+//! Reads single values and checks their type and range. On an error the default is returned and reading continues, so that all
+//! problems are reported together.
 
 use std::fmt::Display;
 use std::num::NonZeroUsize;
@@ -8,43 +8,43 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::defaults;
-use super::effective::Effective;
+use super::effective::EffectiveSettings;
 use super::environment::Environment;
 use super::error::{Place, Problems};
+use super::keys::{self, Kind};
+use super::places;
 use super::raw::Raw;
 use super::value::Value;
 use crate::core::text::one_line;
 
-/// The shortest time that is not zero.
-pub(super) const SHORTEST: Duration = Duration::from_millis(1);
-/// The longest time that a setting takes: 10 years, as humantime counts them. Sums of a few fit every clock.
+/// The longest duration of a setting: 10 years, as humantime counts them. Sums of a few fit every clock.
 const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
-/// The most elements of a list, and the longest element in bytes.
+/// The most elements of a list.
 const MAX_LIST: usize = 100;
+/// The longest element, in bytes.
 const MAX_ELEMENT: usize = 128;
 
 /// What the settings are read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To poll: projects are wanted, and every secret is read once.
+    /// To run the daemon: a project is required, and every secret is read once.
     Poll,
-    /// To ask the API from a command: projects are wanted and their keys read, other secrets are not touched.
+    /// To send requests from a command: a project and its key are required, other secrets are not read.
     Request,
-    /// To look at a running daemon or its state: neither is touched.
+    /// To inspect a running daemon or its state: neither projects nor secrets are required.
     Inspect,
-    /// To check: as to poll, but a secret that this user cannot read may be one that the daemon can.
+    /// To check the settings: as [`Purpose::Poll`], but a secret that this user cannot read may be readable for the daemon.
     Check,
 }
 
 impl Purpose {
-    /// Whether the settings of an installed unit are meant, from a login shell.
-    pub(super) fn is_of_shell(self) -> bool {
+    /// Whether a command reads the settings, perhaps those of an installed unit.
+    pub(super) fn is_command(self) -> bool {
         self != Self::Poll
     }
 
-    /// Whether the state of an installed unit is meant.
-    pub(super) fn wants_its_state(self) -> bool {
+    /// Whether the state of an installed unit is used if there is one.
+    pub(super) fn uses_installed_state(self) -> bool {
         matches!(self, Self::Inspect | Self::Check)
     }
 }
@@ -55,17 +55,17 @@ pub(super) struct Reader<'a> {
     pub environment: &'a Environment,
     pub purpose: Purpose,
     pub problems: Problems,
-    pub effective: Effective,
+    pub effective: EffectiveSettings,
 }
 
 impl<'a> Reader<'a> {
-    /// Notes an error, at the place where the setting was given.
+    /// Notes an error at the place where the setting is set.
     pub(super) fn fail(&mut self, key: &str, problem: impl Into<String>, help: impl Into<String>) {
         let place = self.raw.place_of(key);
         self.problems.error(key, place, problem.into(), help.into());
     }
 
-    /// Notes a warning likewise.
+    /// Notes a warning at the place where the setting is set.
     pub(super) fn warn(&mut self, key: &str, problem: impl Into<String>, help: impl Into<String>) {
         let place = self.raw.place_of(key);
         self.problems.warning(key, place, problem.into(), help.into());
@@ -83,12 +83,12 @@ impl<'a> Reader<'a> {
         self.fail(
             key,
             format!("{found} is out of range"),
-            format!("give a number from {least} to {most}"),
+            format!("use a number from {least} to {most}"),
         );
     }
 
-    /// Where the setting was given, if it was.
-    pub(super) fn given_at(&self, key: &str) -> Option<Place> {
+    /// Where the setting is set, if it is.
+    pub(super) fn place_set(&self, key: &str) -> Option<Place> {
         self.raw.get(key).and_then(|_| self.raw.place_of(key))
     }
 
@@ -96,31 +96,44 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self, key: &str, expected: &str) -> Option<&'a str> {
         match self.raw.get(key)? {
             Value::Text(text) | Value::String(text) if text.trim().is_empty() => {
-                self.fail(
-                    key,
-                    "is empty",
-                    format!("give {expected}, or leave the setting out"),
-                );
+                self.fail(key, "is empty", format!("use {expected}, or remove the setting"));
                 None
             }
             value @ (Value::Text(text) | Value::String(text)) => {
-                self.effective.note(key, value);
+                self.effective.note(key, value.clone());
                 Some(text)
             }
             value => {
-                self.wrong_type(key, expected, value, "write it as text, between quotation marks");
+                self.wrong_type(key, expected, value, "write it in quotation marks");
                 None
             }
         }
     }
 
-    /// A name: 1 to `most` characters that need no quoting in URLs, metrics and lists.
+    /// As [`Reader::text`], or the default.
+    pub(super) fn text_or_default(&mut self, key: &str, expected: &str) -> &'a str {
+        let default = default_text(key);
+        match self.text(key, expected) {
+            Some(text) => text,
+            None => {
+                self.note_text(key, default);
+                default
+            }
+        }
+    }
+
+    /// Notes a text that is not set.
+    pub(super) fn note_text(&mut self, key: &str, text: &str) {
+        self.effective.note(key, Value::String(text.to_owned()));
+    }
+
+    /// A name of 1 to `most` characters that need no quoting in URLs, metrics and lists.
     pub(super) fn name(&mut self, key: &str, most: usize) -> Option<Arc<str>> {
         let text = self.text(key, "a name")?;
         let legal = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
         // "." and ".." would change the path of a URL.
         if text.len() > most || !text.chars().all(legal) || text == "." || text == ".." {
-            let problem = format!("{:?} is no valid name", one_line(text, 150));
+            let problem = format!("{:?} is not a valid name", one_line(text, 150));
             self.fail(
                 key,
                 problem,
@@ -131,21 +144,47 @@ impl<'a> Reader<'a> {
         Some(Arc::from(text))
     }
 
-    /// A time of at least `least`.
-    pub(super) fn duration(&mut self, key: &str, default: Duration, least: Duration) -> Duration {
-        let duration = self.given_duration(key, default, least);
-        let text = humantime::format_duration(duration).to_string();
-        self.effective.note(key, &Value::String(text));
+    /// A duration.
+    pub(super) fn duration(&mut self, key: &str) -> Duration {
+        let Kind::Duration { default, least } = keys::kind(key) else {
+            unreachable!("{key} is not a duration")
+        };
+        let duration = self.duration_from(key, default, least);
+        self.note_duration(key, Some(duration));
         duration
     }
 
-    fn given_duration(&mut self, key: &str, default: Duration, least: Duration) -> Duration {
+    /// A duration, or `None` for `"off"`.
+    pub(super) fn duration_or_off(&mut self, key: &str) -> Option<Duration> {
+        /// The shortest duration that is not zero.
+        const SHORTEST: Duration = Duration::from_millis(1);
+        let Kind::DurationOrOff { default } = keys::kind(key) else {
+            unreachable!("{key} is not a duration or off")
+        };
+        let duration = match self.raw.get(key) {
+            None => default,
+            Some(Value::Text(text) | Value::String(text)) if text == "off" => None,
+            Some(_) => Some(self.duration_from(key, SHORTEST, SHORTEST)),
+        };
+        self.note_duration(key, duration);
+        duration
+    }
+
+    fn note_duration(&mut self, key: &str, duration: Option<Duration>) {
+        let text = duration.map_or_else(
+            || "off".to_owned(),
+            |duration| humantime::format_duration(duration).to_string(),
+        );
+        self.effective.note(key, Value::String(text));
+    }
+
+    fn duration_from(&mut self, key: &str, default: Duration, least: Duration) -> Duration {
         const HELP: &str = "write numbers with units, such as \"250ms\", \"30s\", \"5m\" or \"1h 30m\"";
         let text = match self.raw.get(key) {
             None => return default,
             Some(Value::Text(text) | Value::String(text)) => text,
             Some(Value::Integer(number)) => {
-                let help = format!("write the unit too, as in \"{number}s\"");
+                let help = format!("add the unit, as in \"{number}s\"");
                 self.fail(
                     key,
                     format!("expected a duration, found the whole number {number}"),
@@ -159,12 +198,12 @@ impl<'a> Reader<'a> {
             }
         };
         let Ok(duration) = humantime::parse_duration(text) else {
-            self.fail(key, format!("{:?} is no duration", one_line(text, 80)), HELP);
+            self.fail(key, format!("{:?} is not a duration", one_line(text, 80)), HELP);
             return default;
         };
         if duration < least || duration > LONGEST {
             let bounds = format!(
-                "give at least {} and at most 10 years",
+                "use at least {} and at most 10 years",
                 humantime::format_duration(least)
             );
             self.fail(
@@ -180,29 +219,17 @@ impl<'a> Reader<'a> {
         duration
     }
 
-    /// A time, or `None` for `"off"`.
-    pub(super) fn duration_or_off(&mut self, key: &str, default: Option<Duration>) -> Option<Duration> {
-        let duration = match self.raw.get(key) {
-            None => default,
-            Some(Value::Text(text) | Value::String(text)) if text == "off" => None,
-            Some(_) => Some(self.duration(key, SHORTEST, SHORTEST)),
-        };
-        let text = duration.map_or_else(
-            || "off".to_owned(),
-            |duration| humantime::format_duration(duration).to_string(),
-        );
-        self.effective.note(key, &Value::String(text));
-        duration
-    }
-
     /// A number, whole or not.
-    pub(super) fn number(&mut self, key: &str, default: f64, range: &RangeInclusive<f64>) -> f64 {
-        let number = self.given_number(key, default, range);
-        self.effective.note(key, &Value::Float(number));
+    pub(super) fn number(&mut self, key: &str) -> f64 {
+        let Kind::Number { default, least, most } = keys::kind(key) else {
+            unreachable!("{key} is not a number")
+        };
+        let number = self.number_from(key, default, &(least..=most));
+        self.effective.note(key, Value::Float(number));
         number
     }
 
-    fn given_number(&mut self, key: &str, default: f64, range: &RangeInclusive<f64>) -> f64 {
+    fn number_from(&mut self, key: &str, default: f64, range: &RangeInclusive<f64>) -> f64 {
         let (least, most) = (*range.start(), *range.end());
         let parsed = match self.raw.get(key) {
             None => return default,
@@ -219,22 +246,25 @@ impl<'a> Reader<'a> {
             Ok(number) if range.contains(&number) => return number,
             Ok(number) => self.out_of_range(key, number, least, most),
             Err(value) => {
-                let help = format!("give a number from {least} to {most}, without quotation marks");
+                let help = format!("use a number from {least} to {most}, without quotation marks");
                 self.wrong_type(key, "a number", value, &help);
             }
         }
         default
     }
 
-    /// A whole number from 1 to `most`.
-    pub(super) fn count(&mut self, key: &str, default: usize, most: usize) -> NonZeroUsize {
-        let count = self.given_count(key, default, most);
+    /// A whole number from 1.
+    pub(super) fn count(&mut self, key: &str) -> NonZeroUsize {
+        let Kind::Count { default, most } = keys::kind(key) else {
+            unreachable!("{key} is not a whole number")
+        };
+        let count = self.count_from(key, default, most);
         let number = i128::try_from(count.get()).unwrap_or(i128::MAX);
-        self.effective.note(key, &Value::Integer(number));
+        self.effective.note(key, Value::Integer(number));
         count
     }
 
-    fn given_count(&mut self, key: &str, default: usize, most: usize) -> NonZeroUsize {
+    fn count_from(&mut self, key: &str, default: usize, most: usize) -> NonZeroUsize {
         let parsed = match self.raw.get(key) {
             None => Ok(i128::try_from(default).unwrap_or(i128::MAX)),
             Some(Value::Integer(number)) => Ok(*number),
@@ -251,7 +281,7 @@ impl<'a> Reader<'a> {
                 None => self.out_of_range(key, number, 1, i128::try_from(most).unwrap_or(i128::MAX)),
             },
             Err(value) => {
-                let help = format!("give a whole number from 1 to {most}, without quotation marks");
+                let help = format!("use a whole number from 1 to {most}, without quotation marks");
                 self.wrong_type(key, "a whole number", value, &help);
             }
         }
@@ -259,13 +289,16 @@ impl<'a> Reader<'a> {
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&mut self, key: &str, default: bool) -> bool {
-        let value = self.given_boolean(key, default);
-        self.effective.note(key, &Value::Boolean(value));
+    pub(super) fn boolean(&mut self, key: &str) -> bool {
+        let Kind::Boolean { default } = keys::kind(key) else {
+            unreachable!("{key} is not true or false")
+        };
+        let value = self.boolean_from(key, default);
+        self.effective.note(key, Value::Boolean(value));
         value
     }
 
-    fn given_boolean(&mut self, key: &str, default: bool) -> bool {
+    fn boolean_from(&mut self, key: &str, default: bool) -> bool {
         let value = match self.raw.get(key) {
             None => return default,
             Some(Value::Boolean(value)) => return *value,
@@ -282,7 +315,7 @@ impl<'a> Reader<'a> {
         default
     }
 
-    /// A list of texts, none empty and at least one. In the environment parted by commas, or written as in TOML.
+    /// A list of 1 to [`MAX_LIST`] texts. In the environment it is separated by commas, or written as in TOML.
     pub(super) fn list(&mut self, key: &str) -> Option<Vec<String>> {
         let help = "write a list of texts, such as [\"one\", \"two\"]";
         let values = match self.raw.get(key)? {
@@ -292,7 +325,7 @@ impl<'a> Reader<'a> {
                 None => {
                     self.fail(
                         key,
-                        "is no valid TOML list",
+                        "is not a valid TOML list",
                         "write [\"one\", \"two\"], or one,two",
                     );
                     return None;
@@ -308,7 +341,7 @@ impl<'a> Reader<'a> {
             }
         };
         if values.is_empty() || values.len() > MAX_LIST {
-            let help = format!("give 1 to {MAX_LIST} elements, or leave the setting out");
+            let help = format!("use 1 to {MAX_LIST} elements, or remove the setting");
             self.fail(key, format!("the list has {} elements", values.len()), help);
             return None;
         }
@@ -331,57 +364,73 @@ impl<'a> Reader<'a> {
             }
         }
         self.effective
-            .note(key, &Value::list(texts.iter().map(String::as_str)));
+            .note(key, Value::list(texts.iter().map(String::as_str)));
         Some(texts)
     }
 
-    /// A path; a relative one starts from the folder that the process was started in.
+    /// A path. A relative one starts in the folder that the process was started in.
     pub(super) fn path_or(&mut self, key: &str, default: impl FnOnce() -> PathBuf) -> PathBuf {
-        let path = match self.given_path(key) {
+        let path = match self.path_set(key) {
             Some(path) => self.environment.absolute(&path),
             None => default(),
         };
-        self.effective.note(key, &Value::from_os(path.as_os_str()));
+        self.effective.note(key, Value::from_os(path.as_os_str()));
         path
     }
 
-    /// Whether a part of the path that is given is such.
-    pub(super) fn has_path_with(&self, key: &str, is_such: impl Fn(&str) -> bool) -> bool {
+    /// Whether a part of the path matches.
+    pub(super) fn has_path_with(&self, key: &str, matches: impl Fn(&str) -> bool) -> bool {
         let text = match self.raw.get(key) {
             Some(Value::Text(text) | Value::String(text)) => text,
             _ => return false,
         };
-        text.split('/').any(is_such)
+        text.split('/').any(matches)
     }
 
-    fn given_path(&mut self, key: &str) -> Option<PathBuf> {
+    fn path_set(&mut self, key: &str) -> Option<PathBuf> {
         match self.raw.get(key)? {
             Value::NotUtf8(path) => Some(PathBuf::from(path)),
             _ => self.text(key, "a path").map(PathBuf::from),
         }
     }
 
-    /// The path of a `*_file` setting. A relative one is below `$CREDENTIALS_DIRECTORY`, or without that beside the
-    /// settings file that names it; for commands in a login shell it may be below [`defaults::CREDSTORE`].
+    /// The path of a `*_file` setting. A relative one starts in `$CREDENTIALS_DIRECTORY`, otherwise beside the settings
+    /// file that names it; commands also search [`places::CREDSTORE`].
     pub(super) fn file(&mut self, key: &str) -> Option<PathBuf> {
-        let path = self.given_path(key)?;
+        let path = self.path_set(key)?;
         let credentials = self.environment.get("CREDENTIALS_DIRECTORY").map(Path::new);
         let folder = credentials.or_else(|| self.raw.folder_of(key));
         let found = folder.map_or_else(|| path.clone(), |folder| folder.join(&path));
         let found = self.environment.absolute(&found);
-        // A name without a folder may be that of a credential.
         let stored = self.credstore().map(|credstore| credstore.join(&path));
         let found = match stored {
             Some(stored) if path.is_relative() && !found.exists() && stored.exists() => stored,
             _ => found,
         };
-        self.effective.note(key, &Value::from_os(found.as_os_str()));
+        self.effective.note(key, Value::from_os(found.as_os_str()));
         Some(found)
     }
 
-    /// Where the secrets of the installed unit are, for commands in a login shell.
+    /// The folder of the installed unit's secrets, for commands outside of the unit.
     pub(super) fn credstore(&self) -> Option<&'static Path> {
         let is_in_unit = self.environment.get("CREDENTIALS_DIRECTORY").is_some();
-        (self.purpose.is_of_shell() && !is_in_unit).then_some(Path::new(defaults::CREDSTORE))
+        (self.purpose.is_command() && !is_in_unit).then_some(Path::new(places::CREDSTORE))
+    }
+}
+
+/// The default of a setting that is text.
+pub(super) fn default_text(key: &str) -> &'static str {
+    match keys::kind(key) {
+        Kind::Text { default }
+        | Kind::Choice { default, .. }
+        | Kind::Path { default }
+        | Kind::Address { default }
+        | Kind::Name {
+            default: Some(default),
+        }
+        | Kind::Url {
+            default: Some(default),
+        } => default,
+        _ => unreachable!("{key} has no text as its default"),
     }
 }

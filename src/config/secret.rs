@@ -1,4 +1,4 @@
-//! Secrets: where they stand, and how they are read each time they are needed.
+//! Secrets: where they are, and how they are read.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,13 +8,12 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
 use super::file::{FileError, read_text};
 
-/// The most a secret file may hold, in bytes.
+/// The largest secret file, in bytes.
 const MAX_FILE: usize = 64 * 1024;
-/// The most live secrets of one webhook: each adds a signature to the header of every delivery.
+/// The most secrets of one webhook. Each adds a signature to the header of every delivery.
 const MAX_WEBHOOK_SECRETS: usize = 10;
 const WEBHOOK_SECRET_PREFIX: &str = "whsec_";
-/// What examples have had in the place of a secret, and what people write there. The API rejects such a key, and everybody
-/// knows such a webhook secret.
+/// Placeholders from examples, which are refused as secrets.
 const PLACEHOLDERS: [&str; 8] = [
     "replace-me",
     "replace_me",
@@ -26,7 +25,7 @@ const PLACEHOLDERS: [&str; 8] = [
     "whsec_cmVwbGFjZSBtZSB3aXRoIDI0IHRvIDY0IGJ5dGVz",
 ];
 
-/// Where a secret stands. It is read anew each time, so that a secret that was changed needs no reload.
+/// Where a secret is. It is read each time it is needed, so a changed secret needs no reload.
 #[derive(Clone)]
 pub enum SecretSource {
     /// A file.
@@ -40,15 +39,15 @@ pub enum SecretSource {
     },
 }
 
-/// Why a secret cannot be used. No message holds any part of the secret.
+/// Why a secret cannot be used. No message contains any part of the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The file cannot be had.
+    /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What is in the way.
+        /// The cause.
         source: FileError,
     },
     /// The environment variable is not set.
@@ -57,26 +56,26 @@ pub enum SecretError {
         /// The variable.
         name: &'static str,
     },
-    /// Nothing but white space is there.
+    /// It contains only white space.
     #[error("{place} is empty")]
     Empty {
         /// The file or variable.
         place: String,
     },
-    /// An example was not filled in.
-    #[error("{place} has the placeholder of an example, which is no secret")]
+    /// It is a placeholder from an example.
+    #[error("{place} contains a placeholder instead of a secret")]
     Placeholder {
         /// The file or variable.
         place: String,
     },
-    /// One line is wanted.
+    /// It must be one line.
     #[error("{place} has more than one line")]
     SeveralLines {
         /// The file or variable.
         place: String,
     },
-    /// A character that cannot stand in an HTTP header.
-    #[error("{place} has a character at column {column} that is no visible ASCII character")]
+    /// It contains a character that is not allowed in an HTTP header.
+    #[error("{place} has a character at column {column} that is not visible ASCII")]
     IllegalCharacter {
         /// The file or variable.
         place: String,
@@ -84,16 +83,16 @@ pub enum SecretError {
         column: usize,
     },
     /// A webhook secret is not `whsec_` and base64 of 24 to 64 bytes.
-    #[error("line {line} of {place} is no webhook secret: {problem}")]
+    #[error("line {line} of {place} is not a webhook secret: {problem}")]
     NotAWebhookSecret {
         /// The file or variable.
         place: String,
         /// The line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The cause.
         problem: &'static str,
     },
-    /// More webhook secrets than make sense.
+    /// It has too many webhook secrets.
     #[error("{place} has more than {MAX_WEBHOOK_SECRETS} secrets")]
     TooMany {
         /// The file or variable.
@@ -107,25 +106,27 @@ impl SecretError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::File { source, .. } => source.help(),
-            Self::NotSet { .. } => "set the variable, or name a file with the secret",
-            Self::Empty { .. } => "put the secret there",
-            Self::Placeholder { .. } => "replace it with the real one",
-            Self::SeveralLines { .. } => "leave the secret alone, on one line",
-            Self::IllegalCharacter { .. } => "put the bare secret there, without spaces or a byte-order mark",
+            Self::NotSet { .. } => "set the variable, or use a file with the secret",
+            Self::Empty { .. } => "write the secret there",
+            Self::Placeholder { .. } => "replace it with the real secret",
+            Self::SeveralLines { .. } => "keep only the secret, on one line",
+            Self::IllegalCharacter { .. } => {
+                "write only the secret there, without spaces or a byte-order mark"
+            }
             Self::NotAWebhookSecret { .. } => {
-                "write one secret a line, newest first; this makes one: echo whsec_$(openssl rand -base64 32)"
+                "write one secret per line, newest first; create one with: echo whsec_$(openssl rand -base64 32)"
             }
             Self::TooMany { .. } => "remove the old ones, from the end",
         }
     }
 }
 
-/// The key that webhook deliveries are signed with.
+/// A key that signs webhook deliveries.
 #[derive(Debug, Clone)]
 pub struct WebhookSecret(SecretSlice<u8>);
 
 impl WebhookSecret {
-    /// The bytes of the key, 24 to 64 of them.
+    /// The key, 24 to 64 bytes.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.0.expose_secret()
@@ -151,10 +152,10 @@ impl SecretSource {
     /// Reads a secret of one line, such as an API key or a token: visible ASCII characters. White space and one pair of
     /// quotes around it are removed.
     ///
-    /// Reads a small file, so it may block for a moment.
+    /// Blocks while it reads a small file.
     ///
     /// # Errors
-    /// When there is no secret, or one that cannot stand in an HTTP header.
+    /// When there is no secret, or one that is not allowed in an HTTP header.
     pub fn read_line(&self) -> Result<SecretString, SecretError> {
         let text = self.read()?;
         let line = bare(text.expose_secret());
@@ -177,13 +178,13 @@ impl SecretSource {
         }
     }
 
-    /// Reads the secrets of a webhook, one a line, newest first. White space and one pair of quotes around each are
-    /// removed, and empty lines are skipped; there is one secret at least.
+    /// Reads the secrets of a webhook, one per line, newest first, at least one. White space and one pair of quotes around
+    /// each are removed, and empty lines are skipped.
     ///
-    /// Reads a small file, so it may block for a moment.
+    /// Blocks while it reads a small file.
     ///
     /// # Errors
-    /// When there is no secret, or a line that is none.
+    /// When there is no secret, or a line is not one.
     pub fn read_webhook_secrets(&self) -> Result<Vec<WebhookSecret>, SecretError> {
         let text = self.read()?;
         let place = || self.to_string();
@@ -306,11 +307,11 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_are_no_secrets() {
+    fn placeholders_are_refused() {
         for placeholder in ["replace-me", "Replace-Me\n", "\"changeme\""] {
             let message = line(placeholder).unwrap_err();
             assert!(
-                message.ends_with("has the placeholder of an example, which is no secret"),
+                message.ends_with("contains a placeholder instead of a secret"),
                 "{message}"
             );
         }
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_read_anew_and_bounded() {
+    fn files_are_read_each_time_and_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let source = SecretSource::File(path.clone());
@@ -398,10 +399,10 @@ mod tests {
                 variable(wrong).read_line().err(),
                 variable(wrong).read_webhook_secrets().err(),
             ] {
-                let told = error
+                let text = error
                     .map(|error| format!("{error} {error:?} {}", error.help()))
                     .unwrap_or_default();
-                assert!(!told.contains("hunter2"), "{told}");
+                assert!(!text.contains("hunter2"), "{text}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Finds the place of each secret and, where the secrets will be needed, looks whether they are usable.
+//! Finds the place of each secret, and checks the secrets that will be needed.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::reader::{Purpose, Reader};
 use super::secret::{SecretError, SecretSource};
 use crate::error::chain;
 
-/// Where a secret may stand besides the file that a setting names.
+/// Where a secret can be, other than the file of its setting.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fallback {
     /// The name of the systemd credential.
@@ -20,8 +20,8 @@ pub(super) struct Fallback {
 }
 
 impl Fallback {
-    /// The systemd credential if there is one, else the variable, set or not. A command that asks the API by itself takes
-    /// the variable before the credential of an installed unit.
+    /// The systemd credential if there is one, otherwise the variable, set or not. A command that sends requests prefers
+    /// the variable to the credential of an installed unit.
     pub(super) fn source(self, reader: &Reader<'_>) -> SecretSource {
         let credentials = reader.environment.get("CREDENTIALS_DIRECTORY").map(Path::new);
         let is_set = reader.environment.get(self.variable).is_some();
@@ -36,7 +36,7 @@ impl Fallback {
             return SecretSource::File(file);
         }
         let value = reader.environment.get(self.variable).map(|value| {
-            // What is not UTF-8 becomes replacement characters, which the check refuses.
+            // Bytes that are not UTF-8 become replacement characters, which the check refuses.
             SecretString::from(value.to_string_lossy().into_owned())
         });
         SecretSource::Environment {
@@ -46,21 +46,21 @@ impl Fallback {
     }
 }
 
-/// The file that the setting `key` names; `None` when it names none.
+/// The file that the setting `key` names, if it does.
 pub(super) fn in_file(reader: &mut Reader<'_>, key: &str) -> Option<SecretSource> {
-    // Before anything shows the path, which here is the secret.
+    // Checked before anything shows the path, which may be the secret itself.
     if reader.has_path_with(key, |part| part.trim_start().starts_with("whsec_")) {
         reader.fail(
             key,
-            "holds a secret itself",
-            "put the secret into a file, and give the path of that file",
+            "contains the secret itself",
+            "put the secret into a file, and use the path of that file",
         );
         return None;
     }
     Some(SecretSource::File(reader.file(key)?))
 }
 
-/// Notes where a secret is that no setting names, if it is there.
+/// Notes the place of a secret that no setting names, if it is set.
 pub(super) fn note_place(reader: &mut Reader<'_>, key: &str, source: &SecretSource) {
     let place = match source {
         SecretSource::File(path) => Place::File(path.clone()),
@@ -91,7 +91,7 @@ pub(super) fn check_webhook(reader: &mut Reader<'_>, key: &str, source: &SecretS
     }
 }
 
-/// What to say when there is no secret at all.
+/// The error when no secret is set.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Missing<'a> {
     pub problem: &'a str,

@@ -1,28 +1,26 @@
-//! All settings, checked.
+//! All settings, loaded and checked.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ampersand::{AmpersandSettings, PROJECT_FLAG};
-use super::defaults;
-use super::effective::{Effective, SettingValue};
+use super::effective::EffectiveSettings;
 use super::environment::Environment;
 use super::error::{ConfigErrors, ConfigProblem, Problems};
 use super::files::{FileChoice, read_files};
-use super::given::Given;
 use super::http::HttpSettings;
 use super::log::LogSettings;
 use super::places;
 use super::poll::PollSettings;
 use super::raw::{Raw, Source};
-use super::reader::{Purpose, Reader, SHORTEST};
+use super::reader::{Purpose, Reader, default_text};
 use super::webhook::{WebhookSettings, webhooks};
 
-/// The settings file that is read when none is named; it may be missing.
+/// The settings file without `--config`; it may be missing.
 pub const DEFAULT_PATH: &str = "/etc/backfill-watch/config.toml";
 
-/// What the command line sets, over everything else.
+/// Settings from the command line, which win over all other sources.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// `--watch-list`.
@@ -31,25 +29,25 @@ pub struct Overrides {
     pub state_dir: Option<PathBuf>,
     /// `--listen`, as it was typed.
     pub listen: Option<String>,
-    /// `--project`: the one project that is meant, configured or not.
+    /// `--project`: the only project to use, configured or not.
     pub project: Option<String>,
 }
 
-/// All settings, checked. Of secrets it holds the places where they stand; its debug print shows none.
+/// All settings, checked. It contains the places of secrets, not the secrets.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The file with the operations to watch.
+    /// The watch list.
     pub watch_list: PathBuf,
-    /// How often the watch list is looked at.
+    /// How often the watch list is checked for changes.
     pub watch_list_refresh: Duration,
-    /// How long a change that removes nearly all entries waits for them to return; may be zero.
+    /// How long removals are delayed when a change removes nearly all entries; may be zero.
     pub watch_list_shrink_delay: Duration,
     /// The folder for state.
     pub state_dir: PathBuf,
-    /// How long what is over or was taken off the list is remembered.
+    /// How long operations that left the watch list, and their events, are kept.
     pub retention: Duration,
-    /// How long deliveries in flight may take when the daemon stops; may be zero.
+    /// How long the daemon waits for deliveries in flight when it stops; may be zero.
     pub shutdown_timeout: Duration,
     /// The API and its projects.
     pub ampersand: AmpersandSettings,
@@ -57,7 +55,7 @@ pub struct Settings {
     pub poll: PollSettings,
     /// Where events are sent.
     pub webhooks: Vec<WebhookSettings>,
-    /// The daemon's own pages.
+    /// Status page, health, metrics and HTTP API.
     pub http: HttpSettings,
     /// The log.
     pub log: LogSettings,
@@ -65,64 +63,62 @@ pub struct Settings {
     pub metrics: MetricsSettings,
 }
 
-/// `[metrics]`: what is measured.
+/// `[metrics]`: which series are exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MetricsSettings {
-    /// Whether each operation gets series of its own.
+    /// Whether each operation has its own series.
     pub per_operation: bool,
 }
 
-/// Settings that hold, and what is doubtful about them.
+/// Valid settings, with warnings.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoadedSettings {
     /// The settings.
     pub settings: Settings,
-    /// What to tell somebody, though it stops nothing.
+    /// Problems that do not prevent a start.
     pub warnings: Vec<ConfigProblem>,
-    /// Every value that applies, and where it comes from.
-    pub values: Vec<SettingValue>,
-    /// The values that were given.
-    pub given: Given,
+    /// The values that apply, each with its place.
+    pub effective: EffectiveSettings,
 }
 
-/// Settings that are to be checked, with all that is wrong with them.
+/// The result of a check of the settings.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SettingsCheck {
-    /// The settings; of use where nothing is wrong.
+    /// The settings; usable if there are no errors.
     pub settings: Settings,
-    /// The file that they were read from, whether it is there or not.
+    /// The settings file, existing or not.
     pub file: PathBuf,
-    /// What is doubtful about them.
+    /// Problems that do not prevent a start.
     pub warnings: Vec<ConfigProblem>,
-    /// What is wrong with them.
+    /// All errors, if there are any.
     pub errors: Option<ConfigErrors>,
-    /// The secrets that cannot be read here. The daemon may have other rights, and credentials of its own.
+    /// Secrets that this user cannot read. The daemon may have other rights and credentials.
     pub unread: Vec<ConfigProblem>,
 }
 
-/// Where a running daemon may be found, as far as the settings say.
+/// Where a running daemon answers, according to the settings.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DaemonLocation {
-    /// Its state directory.
+    /// Its state folder.
     pub state_dir: PathBuf,
     /// How it serves HTTP.
     pub http: HttpSettings,
-    /// What is wrong with the settings, so that the above may be the defaults.
+    /// All errors of the settings. With errors, the other members may be defaults.
     pub errors: Option<ConfigErrors>,
 }
 
 impl Settings {
-    /// Reads and checks all settings: defaults, files, environment, command line, the later over the earlier.
+    /// Loads and checks all settings: defaults, files, environment, command line; later sources win.
     ///
-    /// Without a path, [`DEFAULT_PATH`] is read if it exists, then `conf.d/*.toml` beside it in order of name. Every secret is read once, so that an unusable one is
-    /// told now. Reads small files, so it may block for a moment.
+    /// Without a path, [`DEFAULT_PATH`] is read if it exists, then `conf.d/*.toml` beside it in order of name. Each secret
+    /// is read once to check it. Blocks while it reads small files.
     ///
     /// # Errors
-    /// Everything that is wrong, together.
+    /// All errors, together.
     pub fn load(
         path: Option<&Path>,
         environment: &Environment,
@@ -131,12 +127,11 @@ impl Settings {
         load(&choice(path), environment, overrides, Purpose::Poll)
     }
 
-    /// As [`Settings::load`], for commands that only look at a running daemon or its state: no secret is read and no
-    /// project is demanded, so that those may look who may not read the secrets. A project or webhook without a
-    /// place for its secret may be left out.
+    /// As [`Settings::load`], without reading secrets and without requiring a project. For commands that inspect a running
+    /// daemon or its state. Projects and webhooks without a place for their secret may be missing.
     ///
     /// # Errors
-    /// Everything else that is wrong, together.
+    /// All other errors, together.
     pub fn load_without_secrets(
         path: Option<&Path>,
         environment: &Environment,
@@ -145,12 +140,11 @@ impl Settings {
         load(&choice(path), environment, overrides, Purpose::Inspect)
     }
 
-    /// As [`Settings::load`], for commands that ask the API and serve nobody: of the secrets only API keys are read,
-    /// and a settings file in the usual place that this user may not read, since it is a service's, is passed over
-    /// with a warning.
+    /// As [`Settings::load`], for commands that send requests to the API. Only API keys are read, and a default settings
+    /// file that this user cannot read is ignored with a warning.
     ///
     /// # Errors
-    /// Everything else that is wrong, together.
+    /// All other errors, together.
     pub fn load_for_requests(
         path: Option<&Path>,
         environment: &Environment,
@@ -159,7 +153,7 @@ impl Settings {
         load(&choice(path), environment, overrides, Purpose::Request)
     }
 
-    /// As [`Settings::load`], for a command that checks them. Nothing that is wrong is an error of this function.
+    /// As [`Settings::load`], for a check: returns errors together with the settings.
     #[must_use]
     pub fn load_for_check(
         path: Option<&Path>,
@@ -167,12 +161,12 @@ impl Settings {
         overrides: &Overrides,
     ) -> SettingsCheck {
         let choice = choice(path);
-        let found = read(&choice, environment, overrides, Purpose::Check);
-        let (warnings, unread, errors) = found.problems.part();
-        // Most of what is doubtful is a consequence of what is wrong.
+        let loaded = read(&choice, environment, overrides, Purpose::Check);
+        let (warnings, unread, errors) = loaded.problems.split();
+        // Most warnings are consequences of the errors.
         let warnings = if errors.is_some() { Vec::new() } else { warnings };
         SettingsCheck {
-            settings: found.settings,
+            settings: loaded.settings,
             file: environment.absolute(choice.path()),
             warnings,
             errors,
@@ -180,72 +174,62 @@ impl Settings {
         }
     }
 
-    /// Finds the daemon of these settings, also where they are broken.
+    /// Finds the daemon of these settings, also if they have errors.
     #[must_use]
     pub fn locate(path: Option<&Path>, environment: &Environment, overrides: &Overrides) -> DaemonLocation {
-        let found = read(&choice(path), environment, overrides, Purpose::Inspect);
+        let loaded = read(&choice(path), environment, overrides, Purpose::Inspect);
         DaemonLocation {
-            state_dir: found.settings.state_dir,
-            http: found.settings.http,
-            errors: found.problems.part().2,
+            state_dir: loaded.settings.state_dir,
+            http: loaded.settings.http,
+            errors: loaded.problems.split().2,
         }
     }
 
-    /// Takes the values that cannot change while the daemon runs from `running`, and names those that were others.
+    /// Restores the values that need a restart from `running`. Returns the keys of those that differed.
     pub fn keep_restart_only(&mut self, running: &Self) -> Vec<&'static str> {
-        let mut kept = Vec::new();
-        if self.state_dir != running.state_dir {
-            self.state_dir.clone_from(&running.state_dir);
-            kept.push("state_dir");
+        fn keep<T: PartialEq + Clone>(value: &mut T, running: &T) -> bool {
+            let differs = value != running;
+            value.clone_from(running);
+            differs
         }
-        if self.http.listen != running.http.listen {
-            self.http.listen = running.http.listen;
-            kept.push("http.listen");
-        }
-        if self.log.format != running.log.format {
-            self.log.format = running.log.format;
-            kept.push("log.format");
-        }
-        kept
+        let kept = [
+            ("state_dir", keep(&mut self.state_dir, &running.state_dir)),
+            ("http.listen", keep(&mut self.http.listen, &running.http.listen)),
+            ("log.format", keep(&mut self.log.format, &running.log.format)),
+        ];
+        kept.into_iter()
+            .filter(|(_, differed)| *differed)
+            .map(|(key, _)| key)
+            .collect()
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
-        // A stat is cheap, but not so cheap that it may fill the day.
-        let shortest_refresh = Duration::from_millis(10);
         let environment = reader.environment;
-        let wants_installed = reader.purpose.wants_its_state();
+        let uses_installed = reader.purpose.uses_installed_state();
         Self {
-            watch_list: reader.path_or("watch_list", || PathBuf::from(defaults::WATCH_LIST)),
-            watch_list_refresh: reader.duration(
-                "watch_list_refresh",
-                defaults::WATCH_LIST_REFRESH,
-                shortest_refresh,
-            ),
-            watch_list_shrink_delay: reader.duration(
-                "watch_list_shrink_delay",
-                defaults::WATCH_LIST_SHRINK_DELAY,
-                Duration::ZERO,
-            ),
+            watch_list: reader.path_or("watch_list", || PathBuf::from(default_text("watch_list"))),
+            watch_list_refresh: reader.duration("watch_list_refresh"),
+            watch_list_shrink_delay: reader.duration("watch_list_shrink_delay"),
             state_dir: reader.path_or("state_dir", || {
-                let installed = wants_installed.then(places::installed_state_dir).flatten();
+                let installed = uses_installed.then(places::installed_state_dir).flatten();
                 places::state_dir(environment, installed)
             }),
-            retention: reader.duration("retention", defaults::RETENTION, SHORTEST),
-            shutdown_timeout: reader.duration("shutdown_timeout", defaults::SHUTDOWN_TIMEOUT, Duration::ZERO),
+            retention: reader.duration("retention"),
+            shutdown_timeout: reader.duration("shutdown_timeout"),
             ampersand: AmpersandSettings::read(reader),
             poll: PollSettings::read(reader),
             webhooks: webhooks(reader),
             http: HttpSettings::read(reader),
             log: LogSettings::read(reader),
             metrics: MetricsSettings {
-                per_operation: reader.boolean("metrics.per_operation", false),
+                per_operation: reader.boolean("metrics.per_operation"),
             },
         }
     }
 }
 
 fn choice(path: Option<&Path>) -> FileChoice<'_> {
-    path.map_or(FileChoice::Usual(Path::new(DEFAULT_PATH)), FileChoice::Named)
+    path.map_or(FileChoice::Default(Path::new(DEFAULT_PATH)), FileChoice::Named)
 }
 
 pub(super) fn load(
@@ -254,23 +238,21 @@ pub(super) fn load(
     overrides: &Overrides,
     purpose: Purpose,
 ) -> Result<LoadedSettings, ConfigErrors> {
-    let found = read(choice, environment, overrides, purpose);
-    match found.problems.part() {
+    let loaded = read(choice, environment, overrides, purpose);
+    match loaded.problems.split() {
         (_, _, Some(errors)) => Err(errors),
         (warnings, _, None) => Ok(LoadedSettings {
-            settings: found.settings,
+            settings: loaded.settings,
             warnings,
-            values: found.values,
-            given: found.given,
+            effective: loaded.effective,
         }),
     }
 }
 
-/// What was read, be it of use or not.
-struct Found {
+/// Settings as they were read, valid or not.
+struct UncheckedSettings {
     settings: Settings,
-    values: Vec<SettingValue>,
-    given: Given,
+    effective: EffectiveSettings,
     problems: Problems,
 }
 
@@ -279,7 +261,7 @@ fn read(
     environment: &Environment,
     overrides: &Overrides,
     purpose: Purpose,
-) -> Found {
+) -> UncheckedSettings {
     let mut problems = Problems::default();
     let files = read_files(choice, environment, purpose, &mut problems);
     let main = environment.absolute(choice.path());
@@ -298,13 +280,12 @@ fn read(
         environment,
         purpose,
         problems,
-        effective: Effective::default(),
+        effective: EffectiveSettings::default(),
     };
     let settings = Settings::read(&mut reader);
-    Found {
+    UncheckedSettings {
         settings,
-        values: reader.effective.into_values(|key| raw.place_given(key)),
-        given: raw.given(),
+        effective: reader.effective.with_places(|key| raw.place_set(key)),
         problems: reader.problems,
     }
 }

@@ -1,8 +1,9 @@
-//! Whole settings: how the sources go together, and what is told about what is wrong.
+//! Whole settings: how sources are merged, and how problems are reported.
 
 mod ampersand;
 mod example;
 mod files;
+mod reference;
 mod sources;
 mod values;
 mod webhooks;
@@ -11,16 +12,17 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::keys::{self, Reload};
 use super::{ConfigErrors, Environment, LoadedSettings, Overrides, Settings};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// What the shortest settings that hold need.
+/// The shortest valid settings.
 const PROJECT: &[(&str, &str)] = &[
     ("BACKFILL_WATCH_AMPERSAND__PROJECT", "p"),
     ("AMPERSAND_API_KEY", "hunter2"),
 ];
 
-/// A folder with a settings file and what it names, and an environment.
+/// A folder with a settings file and other files, and an environment.
 struct Case {
     folder: TempDir,
     variables: Vec<(String, String)>,
@@ -84,13 +86,13 @@ impl Case {
         }
     }
 
-    /// The errors as they are told, the folder cut from the paths.
+    /// The errors, with paths relative to the folder.
     #[track_caller]
     fn errors(&self) -> String {
         self.short(&self.load().unwrap_err().to_string())
     }
 
-    /// The warnings likewise.
+    /// The warnings, with paths relative to the folder.
     #[track_caller]
     fn warnings(&self) -> String {
         let warnings = self.load().unwrap().warnings;
@@ -108,14 +110,15 @@ impl Case {
 }
 
 /// The first lines of the problems, without their help.
-fn first_lines(told: &str) -> Vec<&str> {
-    told.lines()
+fn first_lines(errors: &str) -> Vec<&str> {
+    errors
+        .lines()
         .filter(|line| !line.starts_with("    help: "))
         .collect()
 }
 
 #[test]
-fn everything_wrong_at_once_is_told_at_once() {
+fn all_errors_are_reported_together() {
     let case = Case::bare(
         r#"retention = 30
 watch_lists = "w"
@@ -141,18 +144,18 @@ events = ["operation.fail"]
 
 [log]
 format = 5
-filter = "backfill_watch=loud"
+filter = "backfill_watch=verbose"
 "#,
     )
     .file("secrets", "\n")
     .with(&[("BACKFILL_WATCH_HTTP__LISTEN", "localhost")]);
     insta::assert_snapshot!(case.errors(), @r#"
     config.toml:1:13: retention: expected a duration, found the whole number 30
-        help: write the unit too, as in "30s"
+        help: add the unit, as in "30s"
     config.toml:2:1: watch_lists: there is no such setting
         help: did you mean watch_list? It stands at the top of the file, before the first [table]
-    config.toml:5:12: ampersand.base_url: "ftp" is not a scheme that can be used
-        help: write it in full, as in https://www.example.com/path
+    config.toml:5:12: ampersand.base_url: has the unsupported scheme "ftp"
+        help: use a full URL, such as https://www.example.com/path
     config.toml:6:16: ampersand.api_key_file: cannot read missing-key: there is no such file
         help: create the file, or correct the path
     config.toml:7:11: ampersand.project: "a b" is no valid name
@@ -163,26 +166,26 @@ filter = "backfill_watch=loud"
         help: raise poll.max_interval to at least 5s, or lower poll.initial_interval
     config.toml:13:14: poll.multiplier: expected a number, found the text "1.5"
         help: give a number from 1 to 100, without quotation marks
-    config.toml:14:17: poll.stalled_after: "30 parsecs" is no duration
+    config.toml:14:17: poll.stalled_after: "30 parsecs" is not a duration
         help: write numbers with units, such as "250ms", "30s", "5m" or "1h 30m"
     config.toml:15:17: poll.randomization: 1.5 is out of range
         help: give a number from 0 to 1
     config.toml:16:12: poll.adaptive: expected true or false, found the whole number 1
         help: write true or false, without quotation marks
     config.toml:18:1: webhooks[0].name: is missing
-        help: give the webhook a name; it keeps it when its URL changes
+        help: add a name, which stays the same when the URL changes
     config.toml:19:7: webhooks[0].url: sends events in clear text
-        help: use https, or set allow_http = true where nobody else can read the network
+        help: use https, or set allow_http = true in a trusted network
     config.toml:20:15: webhooks[0].secret_file: secrets is empty
-        help: put the secret there
-    config.toml:21:10: webhooks[0].events: no event matches "operation.fail"
+        help: write the secret there
+    config.toml:21:10: webhooks[0].events: no event type matches "operation.fail"
         help: did you mean "operation.failed"? "operation.*" and "api.*" match all
     config.toml:24:10: log.format: expected one of auto, pretty, json, journald, found the whole number 5
-        help: write it as text, between quotation marks
-    config.toml:25:10: log.filter: "backfill_watch=loud" is no filter
-        help: use error, warn, info, debug or trace, or such as info,backfill_watch=debug
+        help: write it in quotation marks
+    config.toml:25:10: log.filter: "backfill_watch=verbose" is not a valid filter
+        help: use error, warn, info, debug, trace, or a list such as info,backfill_watch=debug
     environment variable BACKFILL_WATCH_HTTP__LISTEN: http.listen: "localhost" is no address with a port
-        help: write an IP address and a port, such as 127.0.0.1:8464, [::1]:8464 or 0.0.0.0:8464, or off
+        help: use an IP address and a port, such as 127.0.0.1:8464, [::1]:8464 or 0.0.0.0:8464, or off
     "#);
 }
 
@@ -216,23 +219,23 @@ token_file = "token"
     .file("token", "hunter3 hunter3\n")
     .with(&[("BACKFILL_WATCH_AMPERSAND__API_KEY", "hunter3")]);
     let errors = case.load().unwrap_err();
-    let told = format!("{errors} {errors:?}");
-    assert!(!told.contains("hunter3"), "{told}");
+    let text = format!("{errors} {errors:?}");
+    assert!(!text.contains("hunter3"), "{text}");
     assert_eq!(
         first_lines(&case.errors()),
         [
-            "config.toml:3:1: ampersand.api_key: secrets do not belong into the settings file",
-            "config.toml:5:7: webhook.url: has a user name or password in it",
-            "config.toml:6:1: webhook.secret: secrets do not belong into the settings file",
-            "config.toml:7:15: webhook.secret_file: holds a secret itself",
-            "config.toml:9:1: http.token: secrets do not belong into the settings file",
-            "config.toml:10:14: http.token_file: token has a character at column 8 that is no visible ASCII character",
+            "config.toml:3:1: ampersand.api_key: secrets are not allowed in the settings file",
+            "config.toml:5:7: webhook.url: contains a user name or password",
+            "config.toml:6:1: webhook.secret: secrets are not allowed in the settings file",
+            "config.toml:7:15: webhook.secret_file: contains the secret itself",
+            "config.toml:9:1: http.token: secrets are not allowed in the settings file",
+            "config.toml:10:14: http.token_file: token has a character at column 8 that is not visible ASCII",
         ]
     );
 }
 
 #[test]
-fn to_look_wants_neither_secrets_nor_projects() {
+fn inspection_requires_neither_secrets_nor_projects() {
     let case = Case::bare(
         r#"
 [ampersand]
@@ -274,15 +277,17 @@ token_file = "nowhere"
 }
 
 #[test]
-fn what_cannot_change_while_running_is_kept_and_named() {
+fn settings_that_need_a_restart_are_kept_and_named() {
     let old = Case::new("").settings();
     let mut same = Case::new("watch_list = 'other'\n[http]\nlisten = '127.0.0.1:8464'").settings();
     assert!(same.keep_restart_only(&old).is_empty());
     let mut other =
         Case::new("state_dir = 'other'\n[http]\nlisten = 'off'\n[log]\nformat = 'json'\nfilter = 'debug'")
             .settings();
-    let kept = ["state_dir", "http.listen", "log.format"];
-    assert_eq!(other.keep_restart_only(&old), kept);
+    let kept = other.keep_restart_only(&old);
+    assert_eq!(kept, ["state_dir", "http.listen", "log.format"]);
+    let in_table = keys::all().filter(|key| key.reload == Reload::NeedsRestart);
+    assert_eq!(kept, in_table.map(|key| key.path).collect::<Vec<_>>());
     assert_eq!(
         (&other.state_dir, other.http.listen, other.log.format),
         (&old.state_dir, old.http.listen, old.log.format)
@@ -291,7 +296,7 @@ fn what_cannot_change_while_running_is_kept_and_named() {
 }
 
 #[test]
-fn a_daemon_is_found_by_settings_that_are_broken() {
+fn a_daemon_is_found_by_settings_with_errors() {
     let located = |case: &Case| {
         let file = case.path("config.toml");
         Settings::locate(Some(&file), &case.environment(), &case.overrides)
@@ -303,7 +308,7 @@ fn a_daemon_is_found_by_settings_that_are_broken() {
     assert_eq!(found.state_dir, Path::new("/s"));
     assert_eq!(found.http.listen, Some("127.0.0.1:1".parse().unwrap()));
     assert_eq!(found.errors.unwrap().problems().len(), 2);
-    // What could be read of a file with a wrong line is known.
+    // The other lines of a file with a syntax error are known.
     let case = Case::bare("state_dir = '/s'\n[http]\nlisten = 'off'\n[poll\n");
     let found = located(&case);
     assert_eq!(
@@ -311,7 +316,7 @@ fn a_daemon_is_found_by_settings_that_are_broken() {
         (Path::new("/s"), None)
     );
     assert!(found.errors.is_some());
-    // Nothing of the file is known, and the environment is.
+    // Only the environment is known.
     let case = Case::bare("state_dir = ").with(&[("BACKFILL_WATCH_STATE_DIR", "/e")]);
     let found = located(&case);
     assert_eq!(found.state_dir, Path::new("/e"));
@@ -319,7 +324,7 @@ fn a_daemon_is_found_by_settings_that_are_broken() {
 }
 
 #[test]
-fn a_check_sets_secrets_aside_that_cannot_be_read_here() {
+fn a_check_lists_unreadable_secrets_separately() {
     let check = |case: &Case| {
         let file = case.path("config.toml");
         Settings::load_for_check(Some(&file), &case.environment(), &case.overrides)
@@ -331,7 +336,7 @@ fn a_check_sets_secrets_aside_that_cannot_be_read_here() {
     assert!(found.errors.is_none(), "{:?}", found.errors);
     let keys: Vec<&str> = found.unread.iter().map(|problem| &*problem.key).collect();
     assert_eq!(keys, ["ampersand.api_key_file", "webhook.secret_file"]);
-    // What can be read and is wrong is an error.
+    // A secret that can be read and is invalid is an error.
     let case = case.file("nowhere", "hunter2");
     let found = check(&case);
     assert_eq!(found.unread.len(), 1);

@@ -1,4 +1,4 @@
-//! A single value as it was written.
+//! A single value as written.
 
 use std::ffi::{OsStr, OsString};
 
@@ -6,12 +6,12 @@ use toml::de::{DeInteger, DeValue};
 
 use crate::core::text::one_line;
 
-/// A value as it was written.
+/// A value as written.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
-    /// From the environment or a flag, where everything is text.
+    /// From the environment or a flag.
     Text(String),
-    /// The same, but not UTF-8: good for nothing but a path.
+    /// From the environment or a flag, usable as a path only.
     NotUtf8(OsString),
     String(String),
     Integer(i128),
@@ -47,7 +47,7 @@ impl Value {
         }
     }
 
-    /// The text, if it is one.
+    /// The text, if it is text.
     pub(super) fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::String(text) => Some(text),
@@ -55,7 +55,7 @@ impl Value {
         }
     }
 
-    /// The elements of a TOML array written as text, if it is one.
+    /// The elements of a TOML array in `text`, if it is one.
     pub(super) fn parse_array(text: &str) -> Option<Vec<Self>> {
         match Self::from_toml(DeValue::parse(text).ok()?.get_ref()) {
             Self::Array(values) => Some(values),
@@ -84,7 +84,7 @@ impl Value {
         Self::Array(texts.into_iter().map(|text| Self::String(text.into())).collect())
     }
 
-    /// What was found, in the words of an error.
+    /// The value, as an error describes it.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Text(text) | Self::String(text) => format!("the text {:?}", one_line(text, 80)),
@@ -99,7 +99,7 @@ impl Value {
     }
 }
 
-/// The number, or the nearest that fits: what is so large is out of every setting's range anyway.
+/// The number, or the nearest that fits. No setting allows such large numbers.
 fn integer(number: &DeInteger<'_>) -> i128 {
     let text = number.as_str();
     i128::from_str_radix(text, number.radix()).unwrap_or(if text.starts_with('-') {

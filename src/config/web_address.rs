@@ -4,20 +4,20 @@ use url::{Host, Url};
 
 use super::reader::Reader;
 
-/// An `http` or `https` URL without credentials. Messages do not show it, because it may hold a secret.
+/// An `http` or `https` URL without credentials. Messages do not show it, because it may contain a secret.
 pub(super) fn web_address(reader: &mut Reader<'_>, key: &str) -> Option<Url> {
-    const HELP: &str = "write it in full, as in https://www.example.com/path";
+    const HELP: &str = "use a full URL, such as https://www.example.com/path";
     let url = match Url::parse(reader.text(key, "a URL")?) {
         Ok(url) => url,
         Err(error) => {
-            reader.fail(key, format!("is no valid URL: {error}"), HELP);
+            reader.fail(key, format!("is not a valid URL: {error}"), HELP);
             return None;
         }
     };
     if !matches!(url.scheme(), "http" | "https") {
         reader.fail(
             key,
-            format!("{:?} is not a scheme that can be used", url.scheme()),
+            format!("has the unsupported scheme {:?}", url.scheme()),
             HELP,
         );
         return None;
@@ -25,15 +25,15 @@ pub(super) fn web_address(reader: &mut Reader<'_>, key: &str) -> Option<Url> {
     if !url.username().is_empty() || url.password().is_some() {
         reader.fail(
             key,
-            "has a user name or password in it",
-            "secrets stand in files: remove what is before the @",
+            "contains a user name or password",
+            "remove what is before the @; secrets are read from files",
         );
         return None;
     }
     Some(url)
 }
 
-/// Whether the URL leads to this machine by its very name.
+/// Whether the host of the URL is a loopback address or name.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

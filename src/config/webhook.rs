@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::defaults;
 use super::event_filter::{EventGlob, WebhookEventFilter};
 use super::raw::WEBHOOK_SECRET_VARIABLE;
-use super::reader::{Purpose, Reader};
+use super::reader::{Purpose, Reader, default_text};
 use super::secret::SecretSource;
 use super::secrets::{self, Fallback, Missing};
 use super::value::Value;
@@ -24,10 +23,10 @@ const SECRET: Fallback = Fallback {
 /// The longest name of a webhook, in characters.
 const MAX_NAME: usize = 64;
 
-/// Whether events may go over the network in clear text.
+/// Whether events may be sent in clear text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlainHttp {
-    /// Only `https`, or `http` to this machine.
+    /// Only `https`, and `http` to this machine.
     Refused,
     /// `http` to anywhere (`allow_http = true`).
     Allowed,
@@ -37,19 +36,19 @@ pub enum PlainHttp {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct WebhookSettings {
-    /// What the endpoint is known by, also across changes of its URL: 1 to 64 characters of `A-Z a-z 0-9 . _ ~ -`.
+    /// Identifies the endpoint, also after a change of its URL: 1 to 64 characters of `A-Z a-z 0-9 . _ ~ -`.
     pub name: Arc<str>,
-    /// Where events are posted to. It may hold a secret, so show no more than its host.
+    /// Where events are posted to. It may contain a secret, so only its host is shown.
     pub url: Url,
-    /// Where the secrets stand that sign.
+    /// Where the signing secrets are.
     pub secret: SecretSource,
     /// Which events are sent.
     pub events: WebhookEventFilter,
-    /// How many deliveries may be under way.
+    /// The most deliveries in flight.
     pub max_in_flight: NonZeroUsize,
-    /// How many events may wait.
+    /// The most events that wait.
     pub max_backlog: NonZeroUsize,
-    /// Whether `http` is accepted. The URL was checked against this.
+    /// Whether `http` is allowed. The URL was checked against this.
     pub plain_http: PlainHttp,
 }
 
@@ -70,24 +69,24 @@ impl fmt::Debug for WebhookSettings {
     }
 }
 
-/// All webhooks; their names differ.
+/// All webhooks, each with another name.
 pub(super) fn webhooks(reader: &mut Reader<'_>) -> Vec<WebhookSettings> {
     let indexes = reader.raw.indexes("webhooks");
     if !reader.raw.has_table("webhook") {
-        let only = indexes.len() == 1;
+        let is_only = indexes.len() == 1;
         let mut names = HashSet::new();
         let mut webhooks = Vec::new();
         for index in indexes {
             let table = format!("webhooks[{index}]");
-            let Some(webhook) = webhook(reader, &table, None, only) else {
+            let Some(webhook) = webhook(reader, &table, is_only) else {
                 continue;
             };
             if !names.insert(Arc::clone(&webhook.name)) {
-                let problem = format!("the name {:?} is given twice", webhook.name);
+                let problem = format!("the name {:?} is used twice", webhook.name);
                 reader.fail(
                     &format!("{table}.name"),
                     problem,
-                    "give each webhook a name of its own",
+                    "use another name for each webhook",
                 );
             }
             webhooks.push(webhook);
@@ -96,54 +95,49 @@ pub(super) fn webhooks(reader: &mut Reader<'_>) -> Vec<WebhookSettings> {
     }
     if !indexes.is_empty() {
         let place = reader.raw.place_of("webhook.url");
-        let help = "keep one of the two: [webhook] is for a single webhook";
+        let help = "remove one of the two: [webhook] is for a single webhook";
         reader.problems.error(
             "webhook",
             place,
-            "is given beside [[webhooks]]".to_owned(),
+            "is set together with [[webhooks]]".to_owned(),
             help.to_owned(),
         );
         return Vec::new();
     }
-    webhook(reader, "webhook", Some(defaults::WEBHOOK_NAME), true)
-        .into_iter()
-        .collect()
+    webhook(reader, "webhook", true).into_iter().collect()
 }
 
-fn webhook(
-    reader: &mut Reader<'_>,
-    table: &str,
-    default_name: Option<&str>,
-    only: bool,
-) -> Option<WebhookSettings> {
+/// The webhook of a table. `is_only`: there is no other webhook.
+fn webhook(reader: &mut Reader<'_>, table: &str, is_only: bool) -> Option<WebhookSettings> {
     let key = |name: &str| format!("{table}.{name}");
     let name_key = key("name");
-    let name = match default_name {
-        Some(name) if reader.raw.get(&name_key).is_none() => {
-            reader.effective.note(&name_key, &Value::String(name.to_owned()));
-            Some(Arc::from(name))
+    let name = match reader.raw.get(&name_key) {
+        None if table == "webhook" => {
+            let default = default_text(&name_key);
+            reader.note_text(&name_key, default);
+            Some(Arc::from(default))
         }
-        _ => {
-            if reader.raw.get(&name_key).is_none() {
-                let help = "give the webhook a name; it keeps it when its URL changes";
-                reader.fail(&name_key, "is missing", help);
-            }
-            reader.name(&name_key, MAX_NAME)
+        None => {
+            let help = "add a name, which stays the same when the URL changes";
+            reader.fail(&name_key, "is missing", help);
+            None
         }
+        Some(_) => reader.name(&name_key, MAX_NAME),
     };
-    let plain_http = match reader.boolean(&key("allow_http"), false) {
+    let plain_http = match reader.boolean(&key("allow_http")) {
         true => PlainHttp::Allowed,
         false => PlainHttp::Refused,
     };
     let url = url(reader, &key("url"), plain_http);
     if let Some(url) = &url {
         let shown = format!("{}/…", url.origin().ascii_serialization());
-        reader.effective.note_part(&key("url"), shown);
+        let value = Value::String(url.to_string());
+        reader.effective.note_part(&key("url"), value, shown);
     }
     let events = events(reader, &key("events"));
-    let max_in_flight = reader.count(&key("max_in_flight"), defaults::MAX_IN_FLIGHT, 1_000);
-    let max_backlog = reader.count(&key("max_backlog"), defaults::MAX_BACKLOG, 100_000_000);
-    let secret = secret(reader, &key("secret_file"), name.as_deref(), only)?;
+    let max_in_flight = reader.count(&key("max_in_flight"));
+    let max_backlog = reader.count(&key("max_backlog"));
+    let secret = secret(reader, &key("secret_file"), name.as_deref(), is_only)?;
     Some(WebhookSettings {
         name: name?,
         url: url?,
@@ -157,18 +151,18 @@ fn webhook(
 
 fn url(reader: &mut Reader<'_>, key: &str, plain_http: PlainHttp) -> Option<Url> {
     if reader.raw.get(key).is_none() {
-        reader.fail(key, "is missing", "give the URL that events are posted to");
+        reader.fail(key, "is missing", "set it to the URL that events are posted to");
     }
     let url = web_address(reader, key)?;
     if url.scheme() == "http" && !is_loopback(&url) && plain_http == PlainHttp::Refused {
-        let help = "use https, or set allow_http = true where nobody else can read the network";
+        let help = "use https, or set allow_http = true in a trusted network";
         reader.fail(key, "sends events in clear text", help);
     }
     if url.fragment().is_some() {
         reader.fail(
             key,
             "has a fragment, which is never sent",
-            "end the URL before the #",
+            "remove # and what follows",
         );
     }
     Some(url)
@@ -183,7 +177,7 @@ fn events(reader: &mut Reader<'_>, key: &str) -> WebhookEventFilter {
             .filter(|event| default.matches(*event));
         reader
             .effective
-            .note_default(key, &Value::list(types.map(EventType::as_str)));
+            .note(key, Value::list(types.map(EventType::as_str)));
         return default;
     };
     let mut globs = Vec::with_capacity(texts.len());
@@ -196,24 +190,24 @@ fn events(reader: &mut Reader<'_>, key: &str) -> WebhookEventFilter {
     WebhookEventFilter::Globs(globs)
 }
 
-fn secret(reader: &mut Reader<'_>, key: &str, name: Option<&str>, only: bool) -> Option<SecretSource> {
-    let problem = format!("the webhook {:?} has no secret", name.unwrap_or("?"));
-    let secret = if reader.given_at(key).is_some() {
+fn secret(reader: &mut Reader<'_>, key: &str, name: Option<&str>, is_only: bool) -> Option<SecretSource> {
+    let problem = format!("webhook {:?} has no secret", name.unwrap_or("?"));
+    let secret = if reader.place_set(key).is_some() {
         secrets::in_file(reader, key)?
-    } else if only {
+    } else if is_only {
         let source = SECRET.source(reader);
         secrets::note_place(reader, key.strip_suffix("_file").unwrap_or(key), &source);
         source
     } else {
         if reader.purpose == Purpose::Poll {
-            let help = "give it a secret_file; BACKFILL_WATCH_WEBHOOK_SECRET is for a single webhook";
+            let help = "set secret_file for it; BACKFILL_WATCH_WEBHOOK_SECRET is for a single webhook";
             reader.fail(key, problem, help);
         }
         return None;
     };
     let missing = Missing {
         problem: &problem,
-        help: "name a file with secret_file, or pass the systemd credential webhook-secret, or set \
+        help: "set secret_file to a file with the secret, or the systemd credential webhook-secret, or \
                BACKFILL_WATCH_WEBHOOK_SECRET",
     };
     secrets::check_webhook(reader, key, &secret, missing);

@@ -190,7 +190,7 @@ async fn a_placeholder_is_refused_as_a_key_by_check_and_at_the_start() {
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{command}: {said}");
         assert!(
-            said.contains("environment variable AMPERSAND_API_KEY has the placeholder of an example"),
+            said.contains("environment variable AMPERSAND_API_KEY contains a placeholder"),
             "{command}: {said}"
         );
         assert_plain(&output);

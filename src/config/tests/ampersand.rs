@@ -63,45 +63,45 @@ fn keys_that_cannot_be_used() {
     };
     assert_eq!(
         of_file("\n"),
-        "config.toml:3:16: ampersand.api_key_file: k is empty\n    help: put the secret there"
+        "config.toml:3:16: ampersand.api_key_file: k is empty\n    help: write the secret there"
     );
     assert!(of_file("a\nb\n").contains("k has more than one line"));
     assert!(of_file("sché\n").contains("character at column 4"));
-    let told = Case::bare("").with(&PROJECT[..1]).errors();
+    let text = Case::bare("").with(&PROJECT[..1]).errors();
     assert_eq!(
-        told,
-        "ampersand.api_key_file: the project \"p\" has no API key\n    help: set AMPERSAND_API_KEY, or name a \
-         file with api_key_file, or pass the systemd credential ampersand-api-key"
+        text,
+        "ampersand.api_key_file: project \"p\" has no API key\n    help: set AMPERSAND_API_KEY, or api_key_file to \
+         a file with the key, or the systemd credential ampersand-api-key"
     );
-    let told = Case::bare("")
+    let text = Case::bare("")
         .with(&PROJECT[..1])
         .with(&[("AMPERSAND_API_KEY", " ")])
         .errors();
     assert!(
-        told.contains("environment variable AMPERSAND_API_KEY is empty"),
-        "{told}"
+        text.contains("environment variable AMPERSAND_API_KEY is empty"),
+        "{text}"
     );
 }
 
 #[test]
 fn which_projects() {
-    let told = Case::bare("").errors();
+    let text = Case::bare("").errors();
     assert!(
-        told.starts_with("ampersand.project: no project is configured\n    help: set ampersand.project"),
-        "{told}"
+        text.starts_with("ampersand.project: no project is configured\n    help: set ampersand.project"),
+        "{text}"
     );
-    let told = Case::new("[[ampersand.projects]]\nname = 'p'\n").errors();
+    let text = Case::new("[[ampersand.projects]]\nname = 'p'\n").errors();
     assert!(
-        told.contains("AMPERSAND__PROJECT: ampersand.project: is given beside ampersand.projects"),
-        "{told}"
+        text.contains("AMPERSAND__PROJECT: ampersand.project: is set together with ampersand.projects"),
+        "{text}"
     );
     for wrong in ["a/b", "..", ".", "é", "a b"] {
-        let told = Case::new("")
+        let text = Case::new("")
             .with(&[("BACKFILL_WATCH_AMPERSAND__PROJECT", wrong)])
             .errors();
         assert!(
-            told.contains(&format!("ampersand.project: {wrong:?} is no valid name")),
-            "{told}"
+            text.contains(&format!("ampersand.project: {wrong:?} is not a valid name")),
+            "{text}"
         );
     }
     let longest = "x".repeat(128);
@@ -113,7 +113,7 @@ fn which_projects() {
         Case::new("")
             .with(&[("BACKFILL_WATCH_AMPERSAND__PROJECT", &longer)])
             .errors()
-            .contains("is no valid name")
+            .contains("is not a valid name")
     );
 }
 
@@ -140,10 +140,10 @@ api_key_file = "k"
     assert_eq!(
         first_lines(&case.errors()),
         [
-            "config.toml:3:16: ampersand.api_key_file: does not say which project it is for",
-            "config.toml:8:8: ampersand.projects[1].name: the project \"a\" is given twice",
+            "config.toml:3:16: ampersand.api_key_file: is ambiguous with several projects",
+            "config.toml:8:8: ampersand.projects[1].name: project \"a\" is configured twice",
             "config.toml:9:16: ampersand.projects[1].api_key_file: cannot read missing: there is no such file",
-            "config.toml:10:1: ampersand.projects[2].api_key_file: the project \"b\" has no API key",
+            "config.toml:10:1: ampersand.projects[2].api_key_file: project \"b\" has no API key",
             "config.toml:12:1: ampersand.projects[3].name: is missing",
         ]
     );
@@ -159,23 +159,23 @@ fn base_urls() {
     );
     assert_eq!(base_url("http://127.0.0.1:8080"), "http://127.0.0.1:8080/");
     for (wrong, problem) in [
-        ("api.example.com", "is no valid URL"),
+        ("api.example.com", "is not a valid URL"),
         ("ftp://example.com", "\"ftp\" is not a scheme"),
         ("https://example.com/?a=b", "has a query or a fragment"),
         ("https://example.com/#a", "has a query or a fragment"),
         ("https://u@example.com/", "has a user name or password"),
         ("", "is empty"),
     ] {
-        let told = load(wrong).errors();
+        let text = load(wrong).errors();
         assert!(
-            told.contains(&format!("config.toml:2:12: ampersand.base_url: {problem}")),
-            "{told}"
+            text.contains(&format!("config.toml:2:12: ampersand.base_url: {problem}")),
+            "{text}"
         );
     }
-    let told = load("http://api.example.com/v1").warnings();
+    let text = load("http://api.example.com/v1").warnings();
     assert!(
-        told.contains("ampersand.base_url: sends the API key in clear text"),
-        "{told}"
+        text.contains("ampersand.base_url: sends the API key in clear text"),
+        "{text}"
     );
 }
 
@@ -189,7 +189,7 @@ fn certificates() {
     let case = case.file("ca.pem", "nothing");
     assert!(
         case.errors()
-            .contains("ampersand.ca_file: ca.pem holds no PEM certificate")
+            .contains("ampersand.ca_file: ca.pem contains no PEM certificate")
     );
     let case = case.file(
         "ca.pem",

@@ -1,4 +1,4 @@
-//! Where settings come from, and which one holds.
+//! Where settings come from, and which one applies.
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn no_file_is_needed() {
     let file = folder.path().join("config.toml");
     let environment = Environment::from_iter(PROJECT.iter().copied());
     let loaded = load(
-        &FileChoice::Usual(&file),
+        &FileChoice::Default(&file),
         &environment,
         &Overrides::default(),
         Purpose::Poll,
@@ -74,7 +74,7 @@ fn later_sources_win() {
     assert_eq!(
         first_lines(&case.errors()),
         [
-            "flag --listen: http.listen: \"nowhere\" is no address with a port",
+            "flag --listen: http.listen: \"nowhere\" is not an address with a port",
             "flag --watch-list: watch_list: is empty",
         ]
     );
@@ -108,13 +108,13 @@ fn a_file_that_cannot_be_used() {
 
 #[test]
 fn a_syntax_error_is_told_alone_with_its_place() {
-    let told = Case::bare("watch_list = \"w\"\n[poll]\n  max_interval = 1m\nunknown = 1\n").errors();
-    assert!(told.starts_with("config.toml:3:18: not valid TOML: "), "{told}");
-    assert!(!told.contains("unknown") && !told.contains("project"), "{told}");
-    let told = Case::bare("retention = '1d'\nretention = '2d'\n").errors();
+    let text = Case::bare("watch_list = \"w\"\n[poll]\n  max_interval = 1m\nunknown = 1\n").errors();
+    assert!(text.starts_with("config.toml:3:18: not valid TOML: "), "{text}");
+    assert!(!text.contains("unknown") && !text.contains("project"), "{text}");
+    let text = Case::bare("retention = '1d'\nretention = '2d'\n").errors();
     assert!(
-        told.starts_with("config.toml:2:1: not valid TOML: duplicate key"),
-        "{told}"
+        text.starts_with("config.toml:2:1: not valid TOML: duplicate key"),
+        "{text}"
     );
 }
 
@@ -145,18 +145,18 @@ per_operation = true
     assert_eq!(
         case.errors(),
         "\
-config.toml:2:1: watch_lst: there is no such setting
-    help: did you mean watch_list? It stands at the top of the file, before the first [table]
-config.toml:3:1: poll.max_interval: there is no such setting
+config.toml:2:1: watch_lst: unknown setting
+    help: did you mean watch_list? It belongs at the top of the file, before the first [table]
+config.toml:3:1: poll.max_interval: unknown setting
     help: write the key without quotation marks
-config.toml:5:1: poll.max_intervall: there is no such setting
+config.toml:5:1: poll.max_intervall: unknown setting
     help: did you mean poll.max_interval?
-config.toml:6:1: poll.state_dir: there is no such setting
-    help: did you mean state_dir? It stands at the top of the file, before the first [table]
-config.toml:7:2: polls: there is no such setting
-    help: remove it, or look its name up in the example settings
-config.toml:9:10: metrics.nested: there is no such setting
-    help: remove it, or look its name up in the example settings"
+config.toml:6:1: poll.state_dir: unknown setting
+    help: did you mean state_dir? It belongs at the top of the file, before the first [table]
+config.toml:7:2: polls: unknown setting
+    help: remove it; `backfill-watch config reference` lists all settings
+config.toml:9:10: metrics.nested: unknown setting
+    help: remove it; `backfill-watch config reference` lists all settings"
     );
 }
 
@@ -172,21 +172,21 @@ fn unknown_environment_names_are_warnings() {
         ("OTHER_NAME", "x"),
     ]);
     insta::assert_snapshot!(case.warnings(), @"
-    environment variable BACKFILL_WATCH_AMPERSAND_PROJECT: there is no such setting, so it is ignored
+    environment variable BACKFILL_WATCH_AMPERSAND_PROJECT: unknown setting, ignored
         help: did you mean BACKFILL_WATCH_AMPERSAND__PROJECT?
-    environment variable BACKFILL_WATCH_AMPERSAND__API_KEY: there is no such setting, so it is ignored
+    environment variable BACKFILL_WATCH_AMPERSAND__API_KEY: unknown setting, ignored
         help: put the API key into a file and name it with api_key_file, or into the environment as AMPERSAND_API_KEY
-    environment variable BACKFILL_WATCH_LOG__FORMAT__X: there is no such setting, so it is ignored
+    environment variable BACKFILL_WATCH_LOG__FORMAT__X: unknown setting, ignored
         help: did you mean BACKFILL_WATCH_LOG__FORMAT?
-    environment variable BACKFILL_WATCH_PORT_8464_TCP: there is no such setting, so it is ignored
-        help: nothing has to be done if Kubernetes put it there for a Service of this name (enableServiceLinks: false stops that), else correct the name
-    environment variable BACKFILL_WATCH_WEBHOOKS: there is no such setting, so it is ignored
-        help: give such tables by index, as in BACKFILL_WATCH_WEBHOOKS__0__NAME
+    environment variable BACKFILL_WATCH_PORT_8464_TCP: unknown setting, ignored
+        help: ignore this if Kubernetes sets it for a Service of this name (prevent it with enableServiceLinks: false), otherwise correct the name
+    environment variable BACKFILL_WATCH_WEBHOOKS: unknown setting, ignored
+        help: set each table by index, as in BACKFILL_WATCH_WEBHOOKS__0__NAME
     ");
 }
 
 #[test]
-fn a_table_that_is_none_and_a_value_that_is_one() {
+fn wrong_values_for_tables_and_settings() {
     let case = Case::new("poll = 5\nwebhooks = ['x']\nlog = [1]\n[watch_list]\nx = 1\n");
     assert_eq!(
         first_lines(&case.errors()),
@@ -200,7 +200,7 @@ fn a_table_that_is_none_and_a_value_that_is_one() {
 }
 
 #[test]
-fn tables_are_given_by_index_in_the_environment_too() {
+fn tables_are_set_by_index_in_the_environment_too() {
     let case = Case::bare("[[ampersand.projects]]\nname = 'a'\napi_key_file = 'key'\n")
         .file("key", "k")
         .with(&[
@@ -241,34 +241,30 @@ fn the_state_directory_comes_from_the_environment_by_default() {
 }
 
 #[test]
-fn nonsense_without_end_is_bounded() {
+fn errors_are_bounded() {
     let toml: String = (0..40_000).map(|n| format!("key_number_{n} = 1\n")).collect();
     let errors = Case::new(&toml).load().unwrap_err();
     assert_eq!(errors.problems().len(), 100);
-    assert!(
-        errors
-            .to_string()
-            .ends_with("and 39900 more problems, which are left out here")
-    );
+    assert!(errors.to_string().ends_with("and 39900 more problems"));
 }
 
 #[test]
-fn nesting_without_end_is_a_syntax_error() {
+fn deep_nesting_is_a_syntax_error() {
     let deep = "[".repeat(500_000);
-    let told = Case::new(&format!("retention = {deep}")).errors();
+    let text = Case::new(&format!("retention = {deep}")).errors();
     assert!(
-        told.starts_with("config.toml:1:") && told.contains("not valid TOML"),
-        "{told}"
+        text.starts_with("config.toml:1:") && text.contains("not valid TOML"),
+        "{text}"
     );
-    let told = Case::new("")
+    let text = Case::new("")
         .with(&[("BACKFILL_WATCH_POLL__ACTIVE_STATUSES", &deep)])
         .errors();
-    assert!(told.contains("is no valid TOML list"), "{told}");
+    assert!(text.contains("is not a valid TOML list"), "{text}");
 }
 
 const TWO: &str = "[[ampersand.projects]]\nname = 'a'\napi_key_file = 'key'\n[[ampersand.projects]]\nname = 'b'\napi_key_file = 'absent'";
 
-/// What the command line's project comes to: its name and where its key stands, or what is wrong.
+/// The project of `--project`: its name and where its key is, or the errors.
 fn named(case: Case, project: &str, purpose: Purpose) -> Result<(String, String), Vec<String>> {
     let overrides = Overrides {
         project: Some(project.to_owned()),
@@ -276,10 +272,10 @@ fn named(case: Case, project: &str, purpose: Purpose) -> Result<(String, String)
     };
     let file = case.path("config.toml");
     let environment: Environment = case.variables.iter().cloned().collect();
-    match load(&FileChoice::Usual(&file), &environment, &overrides, purpose) {
+    match load(&FileChoice::Default(&file), &environment, &overrides, purpose) {
         Ok(loaded) => {
             let [project] = loaded.settings.ampersand.projects.as_slice() else {
-                panic!("one project is meant");
+                panic!("expected one project");
             };
             Ok((project.name.to_string(), project.api_key.to_string()))
         }
@@ -291,7 +287,7 @@ fn named(case: Case, project: &str, purpose: Purpose) -> Result<(String, String)
 }
 
 #[test]
-fn the_flags_project_is_the_only_one_and_the_keys_of_others_are_not_read() {
+fn a_project_flag_names_the_only_project_and_other_keys_are_not_read() {
     let case = || Case::bare(TWO).file("key", "k");
     let (name, key) = named(case(), "a", Purpose::Request).unwrap();
     assert!(name == "a" && key.ends_with("/key"), "{name} {key}");
@@ -303,16 +299,16 @@ fn the_flags_project_is_the_only_one_and_the_keys_of_others_are_not_read() {
     );
     assert_eq!(
         named(case(), "c", Purpose::Request).unwrap_err(),
-        ["flag --project: ampersand.project: \"c\" is not among the configured projects, which are a, b"]
+        ["flag --project: ampersand.project: \"c\" is not one of the configured projects: a, b"]
     );
     assert_eq!(
         named(case(), "no name", Purpose::Request).unwrap_err(),
-        ["flag --project: ampersand.project: \"no name\" is no valid name"]
+        ["flag --project: ampersand.project: \"no name\" is not a valid name"]
     );
 }
 
 #[test]
-fn whoever_only_asks_needs_no_secret_but_the_api_key() {
+fn requests_need_no_secret_but_the_api_key() {
     let toml =
         "[http]\ntoken_file = 'absent'\n[webhook]\nurl = 'https://example.com'\nsecret_file = 'absent'";
     assert!(named(Case::new(toml), "p", Purpose::Request).is_ok());

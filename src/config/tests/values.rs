@@ -5,33 +5,33 @@ use std::time::Duration;
 use super::super::LogFormat;
 use super::{Case, first_lines};
 
-/// What is told about one line of the settings file.
+/// The error for one line of the settings file.
 #[track_caller]
 fn error(table: &str, line: &str) -> String {
-    let told = Case::new(&format!("[{table}]\n{line}\n")).errors();
-    assert_eq!(first_lines(&told).len(), 1, "{told}");
-    told
+    let text = Case::new(&format!("[{table}]\n{line}\n")).errors();
+    assert_eq!(first_lines(&text).len(), 1, "{text}");
+    text
 }
 
 #[test]
 fn durations() {
-    let told = error("poll", "stalled_after = 30");
+    let text = error("poll", "stalled_after = 30");
     assert_eq!(
-        told,
+        text,
         "config.toml:2:17: poll.stalled_after: expected a duration, found the whole number 30\n    \
-         help: write the unit too, as in \"30s\""
+         help: add the unit, as in \"30s\""
     );
     assert!(
         error("poll", "stalled_after = '30'")
-            .contains("\"30\" is no duration\n    help: write numbers with units")
+            .contains("\"30\" is not a duration\n    help: write numbers with units")
     );
-    assert!(error("poll", "stalled_after = 'off'").contains("\"off\" is no duration"));
-    assert!(error("poll", "stalled_after = ''").contains("\"\" is no duration"));
+    assert!(error("poll", "stalled_after = 'off'").contains("\"off\" is not a duration"));
+    assert!(error("poll", "stalled_after = ''").contains("\"\" is not a duration"));
     assert!(error("poll", "stalled_after = true").contains("expected a duration, found true"));
     assert!(error("poll", "stalled_after = ['1s']").contains("expected a duration, found a list"));
     assert!(error("poll", "stalled_after = 1979-05-27").contains("expected a duration, found a date"));
     assert!(error("poll", "stalled_after = '11y'").contains("\"11y\" is too long"));
-    assert!(error("poll", "stalled_after = '99999999999999999999y'").contains("is no duration"));
+    assert!(error("poll", "stalled_after = '99999999999999999999y'").contains("is not a duration"));
     let settings =
         Case::new("shutdown_timeout = '0s'\n[poll]\nstalled_after = '1h 30m'\nnot_found_grace = '0s'")
             .settings();
@@ -57,20 +57,20 @@ fn no_interval_is_zero() {
         ("poll", "progress_interval"),
         ("ampersand", "request_timeout"),
     ] {
-        let told = error(table, &format!("{key} = '0s'"));
+        let text = error(table, &format!("{key} = '0s'"));
         assert!(
-            told.contains(&format!(
-                "{table}.{key}: \"0s\" is too short\n    help: give at least 1ms"
+            text.contains(&format!(
+                "{table}.{key}: \"0s\" is too short\n    help: use at least 1ms"
             )),
-            "{told}"
+            "{text}"
         );
     }
-    let told = Case::new("watch_list_refresh = '9ms'\nretention = '0s'").errors();
+    let text = Case::new("watch_list_refresh = '9ms'\nretention = '0s'").errors();
     assert!(
-        told.contains("watch_list_refresh: \"9ms\" is too short\n    help: give at least 10ms"),
-        "{told}"
+        text.contains("watch_list_refresh: \"9ms\" is too short\n    help: use at least 10ms"),
+        "{text}"
     );
-    assert!(told.contains("retention: \"0s\" is too short"), "{told}");
+    assert!(text.contains("retention: \"0s\" is too short"), "{text}");
     let at_once = Case::new("watch_list_shrink_delay = '0s'").settings();
     assert_eq!(at_once.watch_list_shrink_delay, Duration::ZERO);
 }
@@ -88,9 +88,9 @@ fn intervals_are_in_order() {
          help: lower poll.min_interval to at most 1m, or raise poll.max_interval"
     );
     Case::new("[poll]\ninitial_interval = '5s'\nmin_interval = '5s'\nmax_interval = '5s'").settings();
-    let told = Case::new("[poll]\ninitial_interval = '1s'\n").warnings();
-    assert!(told.starts_with(
-        "config.toml:2:20: poll.initial_interval: \"1s\" is below poll.min_interval (2s), which holds\n"
+    let text = Case::new("[poll]\ninitial_interval = '1s'\n").warnings();
+    assert!(text.starts_with(
+        "config.toml:2:20: poll.initial_interval: \"1s\" is below poll.min_interval (2s), which applies\n"
     ));
     Case::new("[poll]\nmin_interval = '3s'").settings();
 }
@@ -131,10 +131,10 @@ fn numbers() {
         ),
     ] {
         for number in wrong.split(' ') {
-            let told = error(table, &format!("{key} = {number}"));
+            let text = error(table, &format!("{key} = {number}"));
             assert!(
-                told.contains("is out of range\n    help: give a number from "),
-                "{told}"
+                text.contains("is out of range\n    help: use a number from "),
+                "{text}"
             );
         }
     }
@@ -185,7 +185,7 @@ fn the_environment_gives_all_types_as_text() {
         ["in_progress", "queued", "paused, waiting"]
     );
 
-    let told = Case::new("")
+    let text = Case::new("")
         .with(&[
             ("BACKFILL_WATCH_POLL__ACTIVE_STATUSES", "[\"queued"),
             ("BACKFILL_WATCH_POLL__ADAPTIVE", "yes"),
@@ -193,9 +193,9 @@ fn the_environment_gives_all_types_as_text() {
         ])
         .errors();
     assert_eq!(
-        first_lines(&told),
+        first_lines(&text),
         [
-            "environment variable BACKFILL_WATCH_POLL__ACTIVE_STATUSES: poll.active_statuses: is no valid TOML list",
+            "environment variable BACKFILL_WATCH_POLL__ACTIVE_STATUSES: poll.active_statuses: is not a valid TOML list",
             "environment variable BACKFILL_WATCH_POLL__ADAPTIVE: poll.adaptive: expected true or false, found the text \"yes\"",
             "environment variable BACKFILL_WATCH_POLL__MULTIPLIER: poll.multiplier: expected a number, found the text \"two\"",
         ]
@@ -213,17 +213,17 @@ fn active_statuses() {
     assert!(
         error("poll", "active_statuses = 'x'").contains("expected a list of texts, found the text \"x\"")
     );
-    assert!(error("poll", "active_statuses = ['failure']").contains("\"failure\" is an ending"));
-    assert!(error("poll", "active_statuses = ['success']").contains("\"success\" is an ending"));
+    assert!(error("poll", "active_statuses = ['failure']").contains("\"failure\" is a final status"));
+    assert!(error("poll", "active_statuses = ['success']").contains("\"success\" is a final status"));
 }
 
 #[test]
 fn logging() {
     assert!(
         error("log", "format = 'jsn'")
-            .contains("there is no format \"jsn\"\n    help: use auto, pretty, json or journald")
+            .contains("\"jsn\" is not a log format\n    help: use auto, pretty, json or journald")
     );
-    assert!(error("log", "filter = 'backfill_watch=loud'").contains("is no filter"));
+    assert!(error("log", "filter = 'backfill_watch=verbose'").contains("is not a valid filter"));
     assert!(error("log", "filter = ''").contains("log.filter: is empty"));
     let settings = Case::new("[log]\nformat = 'journald'\nfilter = 'info,backfill_watch=debug'").settings();
     assert_eq!(settings.log.format, LogFormat::Journald);
@@ -249,7 +249,7 @@ fn addresses() {
         "Off",
     ] {
         assert!(
-            error("http", &format!("listen = '{wrong}'")).contains("is no address with a port"),
+            error("http", &format!("listen = '{wrong}'")).contains("is not an address with a port"),
             "{wrong}"
         );
     }

@@ -41,7 +41,7 @@ fn the_secrets_of_a_single_webhook() {
     let case = Case::new("[webhook]\nurl = 'http://localhost/'\n").file("s", format!("{SECRET}\n").repeat(3));
     assert!(
         case.errors()
-            .starts_with("config.toml:1:1: webhook.secret_file: the webhook \"webhook\" has no secret")
+            .starts_with("config.toml:1:1: webhook.secret_file: webhook \"webhook\" has no secret")
     );
     let count = |case: &Case| {
         case.settings().webhooks[0]
@@ -62,7 +62,7 @@ fn the_secrets_of_a_single_webhook() {
     let case = case.file("s", "hunter2\n");
     assert!(
         case.errors()
-            .contains("line 1 of s is no webhook secret: it does not begin with whsec_"),
+            .contains("line 1 of s is not a webhook secret: it does not begin with whsec_"),
         "{}",
         case.errors()
     );
@@ -98,14 +98,14 @@ events = []
     assert_eq!(
         first_lines(&case.errors()),
         [
-            "config.toml:7:8: webhooks[1].name: the name \"a\" is given twice",
+            "config.toml:7:8: webhooks[1].name: the name \"a\" is used twice",
             "config.toml:8:7: webhooks[1].url: sends events in clear text",
-            "config.toml:10:10: webhooks[1].events: no event matches \"operations.failed\"",
+            "config.toml:10:10: webhooks[1].events: no event type matches \"operations.failed\"",
             "config.toml:11:1: webhooks[2].url: is missing",
-            "config.toml:12:8: webhooks[2].name: \"c d\" is no valid name",
+            "config.toml:12:8: webhooks[2].name: \"c d\" is not a valid name",
             "config.toml:14:17: webhooks[2].max_in_flight: 0 is out of range",
             "config.toml:15:14: webhooks[2].allow_http: expected true or false, found the text \"yes\"",
-            "config.toml:16:1: webhooks[3].secret_file: the webhook \"e\" has no secret",
+            "config.toml:16:1: webhooks[3].secret_file: webhook \"e\" has no secret",
             "config.toml:20:10: webhooks[3].events: the list has 0 elements",
         ]
     );
@@ -114,7 +114,7 @@ events = []
         .with(&[("BACKFILL_WATCH_WEBHOOKS__0__SECRET_FILE", "s"), ("BACKFILL_WATCH_WEBHOOKS__1__SECRET_FILE", "s")]);
     assert_eq!(
         first_lines(&case.errors()),
-        ["config.toml:5:8: webhooks[1].name: the name \"a\" is given twice"]
+        ["config.toml:5:8: webhooks[1].name: the name \"a\" is used twice"]
     );
     let case = case.with(&[("BACKFILL_WATCH_WEBHOOKS__1__NAME", "b")]);
     let settings = case.settings();
@@ -130,8 +130,8 @@ fn one_and_several_are_not_mixed() {
     ]);
     assert_eq!(
         case.errors(),
-        "environment variable BACKFILL_WATCH_WEBHOOK__URL: webhook: is given beside [[webhooks]]\n    \
-         help: keep one of the two: [webhook] is for a single webhook"
+        "environment variable BACKFILL_WATCH_WEBHOOK__URL: webhook: is set together with [[webhooks]]\n    \
+         help: remove one of the two: [webhook] is for a single webhook"
     );
 }
 
