@@ -32,7 +32,7 @@ pub struct ProjectView {
     /// How often one of its pollers panicked.
     pub restarts: u64,
     /// How often the departure of removed watches could not be recorded.
-    pub unrecorded_departures: u64,
+    pub failed_removals: u64,
     /// The API as its requests see it.
     pub api: ApiView,
     /// The gate.
@@ -107,7 +107,7 @@ impl ProjectView {
             generation: None,
             phases: PhaseCounts::default(),
             restarts: 0,
-            unrecorded_departures: 0,
+            failed_removals: 0,
             api: ApiView::default(),
             gate: GateView {
                 limits,
@@ -299,10 +299,10 @@ impl Board {
 
     /// How often the departure of removed watches could not be recorded.
     #[must_use]
-    pub fn unrecorded_departures(&self) -> u64 {
+    pub fn failed_removals(&self) -> u64 {
         self.read()
             .values()
-            .map(|port| port.view.borrow().unrecorded_departures)
+            .map(|port| port.view.borrow().failed_removals)
             .sum()
     }
 

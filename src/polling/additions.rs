@@ -1,25 +1,25 @@
-//! What an event adds from other requests: log lines, and the state of an installation.
+//! Requests what an event includes from other endpoints of the API: log lines and the state of an installation.
 
 use std::time::Duration;
 
 use super::project_changes::ProjectChange;
 use super::project_task::ProjectTask;
 use super::requests::Requester;
-use super::watches::Number;
+use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
 use crate::core::answer::{AdditionAnswer, InstallationAnswer, LogAnswer};
 use crate::core::event::{Event, EventType};
 use crate::core::gate::Ticket;
 use crate::core::poller::{Addition, Gathering, PendingDecision, Poller, RequestStage};
 
-/// An event waits for all that it adds no longer than this, the gate included.
+/// The longest time that an event waits for all its additions, including the time at the gate.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl<F: Fetch> ProjectTask<F> {
-    /// An event waits for what it adds.
-    pub(super) fn gather(
+    /// Queues the request for the first addition.
+    pub(super) fn start_gathering(
         &mut self,
-        number: Number,
+        number: WatchNumber,
         decided: Box<PendingDecision>,
         addition: Addition,
         now: Duration,
@@ -38,8 +38,7 @@ impl<F: Fetch> ProjectTask<F> {
         self.watches.set_alarm(number, Some(now + TIMEOUT));
     }
 
-    /// The log of an operation was asked for.
-    pub(super) fn logs_answered(&mut self, number: Number, answer: LogAnswer) {
+    pub(super) fn logs_answered(&mut self, number: WatchNumber, answer: LogAnswer) {
         self.addition_answered(number, answer, |event, lines| {
             if matches!(event.event_type, EventType::Failed | EventType::Stalled) {
                 event.attach_logs(lines.clone());
@@ -47,8 +46,7 @@ impl<F: Fetch> ProjectTask<F> {
         });
     }
 
-    /// The installation of an operation was asked for.
-    pub(super) fn installation_answered(&mut self, number: Number, answer: InstallationAnswer) {
+    pub(super) fn installation_answered(&mut self, number: WatchNumber, answer: InstallationAnswer) {
         self.addition_answered(number, answer, |event, installation| {
             if event.event_type == EventType::Stalled {
                 event.attach_installation(installation);
@@ -58,7 +56,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     fn addition_answered<T>(
         &mut self,
-        number: Number,
+        number: WatchNumber,
         answer: AdditionAnswer<T>,
         attach: impl Fn(&mut Event, &T),
     ) {
@@ -68,33 +66,34 @@ impl<F: Fetch> ProjectTask<F> {
                     let events = gathering.decided.step.events.iter_mut();
                     events.for_each(|event| attach(event, &found));
                 }
-                self.gather_next(number);
+                self.request_next_addition(number);
             }
-            AdditionAnswer::Failed => self.gather_next(number),
-            AdditionAnswer::Throttled(wait) => self.gather_after_pause(number, wait),
-            AdditionAnswer::Unprocessed => self.gather_once_more(number),
+            AdditionAnswer::Failed => self.request_next_addition(number),
+            AdditionAnswer::Throttled(wait) => {
+                // The pause applies to the whole project. It may end in time.
+                self.change_project(ProjectChange::Throttled(wait));
+                self.queue_addition(number);
+            }
+            AdditionAnswer::Unprocessed => self.repeat_addition(number),
         }
     }
 
-    /// Everything is there, or does not come.
-    pub(super) fn gathered(&mut self, number: Number) {
-        let Some(slot) = self.watches.get_mut(number) else {
-            return;
-        };
-        if let Some(gathering) = slot.poller.take_gathering() {
+    /// Records the event with the additions that arrived.
+    pub(super) fn finish_gathering(&mut self, number: WatchNumber) {
+        let slot = self.watches.get_mut(number);
+        if let Some(gathering) = slot.and_then(|slot| slot.poller.take_gathering()) {
             self.record_watch(number, gathering.decided);
         }
     }
 
-    fn gathering(&mut self, number: Number) -> Option<&mut Gathering> {
+    fn gathering(&mut self, number: WatchNumber) -> Option<&mut Gathering> {
         match &mut self.watches.get_mut(number)?.poller {
             Poller::Gathering(gathering) => Some(gathering),
             _ => None,
         }
     }
 
-    /// Asks for what comes next, if anything does.
-    fn gather_next(&mut self, number: Number) {
+    fn request_next_addition(&mut self, number: WatchNumber) {
         let Some(gathering) = self.gathering(number) else {
             return;
         };
@@ -102,46 +101,41 @@ impl<F: Fetch> ProjectTask<F> {
             Some(next) => {
                 gathering.addition = next;
                 gathering.is_repeated = false;
-                let ticket = self.gate.join(Requester::Watch(number), self.now());
-                self.gather_again(number, ticket);
+                self.queue_addition(number);
             }
-            None => self.gathered(number),
+            None => self.finish_gathering(number),
         }
     }
 
-    /// The API asks for a pause, which counts for the whole project. It may end in time.
-    fn gather_after_pause(&mut self, number: Number, wait: Option<Duration>) {
-        self.change_project(ProjectChange::Throttled(wait));
-        let ticket = self.gate.join(Requester::Watch(number), self.now());
-        self.gather_again(number, ticket);
-    }
-
-    /// A request that was not processed is repeated once.
-    fn gather_once_more(&mut self, number: Number) {
+    /// Repeats a request that was not processed, once.
+    fn repeat_addition(&mut self, number: WatchNumber) {
         let Some(gathering) = self.gathering(number) else {
             return;
         };
         if std::mem::replace(&mut gathering.is_repeated, true) {
-            return self.gather_next(number);
+            return self.request_next_addition(number);
         }
         let ticket = self.gate.join_front(Requester::Watch(number), self.now());
-        self.gather_again(number, ticket);
+        self.wait_at_gate(number, ticket);
     }
 
-    fn gather_again(&mut self, number: Number, ticket: Ticket) {
+    fn queue_addition(&mut self, number: WatchNumber) {
+        let ticket = self.gate.join(Requester::Watch(number), self.now());
+        self.wait_at_gate(number, ticket);
+    }
+
+    fn wait_at_gate(&mut self, number: WatchNumber, ticket: Ticket) {
         let now = self.now();
-        match self.gathering(number) {
-            Some(gathering) if gathering.until.get() > now => {
-                gathering.request = RequestStage::Queued(ticket);
-                let until = gathering.until.get();
-                // The alarm may have come while the answer before was waiting to be read.
-                self.watches.set_alarm(number, Some(until));
-            }
-            Some(_) => {
-                self.gate.leave(ticket);
-                self.gathered(number);
-            }
-            None => self.gate.leave(ticket),
+        if let Some(gathering) = self.gathering(number)
+            && gathering.until.get() > now
+        {
+            gathering.request = RequestStage::Queued(ticket);
+            let until = gathering.until.get();
+            // The alarm may have fired while the previous answer was waiting in the queue.
+            self.watches.set_alarm(number, Some(until));
+        } else {
+            self.gate.leave(ticket);
+            self.finish_gathering(number);
         }
     }
 }

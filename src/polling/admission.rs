@@ -1,4 +1,4 @@
-//! From a poll that is due to a request in flight: alarms, the gate, probes.
+//! Turns due polls into requests: alarms, the gate's queue, probes.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use super::answers::{addition, project, send_poll};
 use super::key_checks::check_key;
 use super::project_task::ProjectTask;
 use super::requests::Requester;
-use super::watches::Number;
+use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
 use crate::core::gate::{Admission, Pass};
 use crate::core::poller::{PendingPoll, Poller, PollerWait, RequestStage};
 use crate::core::watch_list::WatchKey;
 
-/// A gate that had kept up for this long before is worth a line again.
+/// Late polls are reported again after the gate has kept up for this long.
 const SATURATION_REPORT: Duration = Duration::from_mins(10);
 
 impl<F: Fetch> ProjectTask<F> {
-    /// Lets requests through. Returns when the gate is to be asked again.
+    /// Starts the requests that the gate admits. Returns when to try again.
     pub(super) fn admit(&mut self, now: Duration) -> Option<Duration> {
         if self.is_recording {
-            // What is being recorded may close the gate.
+            // The change that is being recorded may close the gate.
             return None;
         }
         loop {
@@ -31,18 +31,12 @@ impl<F: Fetch> ProjectTask<F> {
                     self.start_request(admitted.who, Pass::Turn, now);
                 }
                 Admission::Probe => {
-                    // Without any, the next message brings one.
+                    // Without a candidate, the next message leads here again.
                     let number = self.choose_probe()?;
-                    if self
-                        .watches
-                        .get(number)
-                        .is_some_and(|slot| slot.poller.wait() == PollerWait::ForPoll)
-                    {
+                    if self.waits(number) == Some(PollerWait::ForPoll) {
                         self.queue(number, now);
                     }
-                    if let Some(PollerWait::AtGate(ticket)) =
-                        self.watches.get(number).map(|slot| slot.poller.wait())
-                    {
+                    if let Some(PollerWait::AtGate(ticket)) = self.waits(number) {
                         self.gate.leave(ticket);
                     }
                     self.gate.start_probe(now);
@@ -54,13 +48,17 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// The watch whose poll is the probe: for rejected credentials the one that was polled the longest ago, for a 403 the one
-    /// that was answered most recently, of another installation if there is one.
-    pub(super) fn choose_probe(&self) -> Option<Number> {
+    fn waits(&self, number: WatchNumber) -> Option<PollerWait> {
+        self.watches.get(number).map(|slot| slot.poller.wait())
+    }
+
+    /// The watch whose poll is the probe. For rejected credentials: the one with the oldest poll. For a 403: the one with the
+    /// latest answer, preferably of another installation.
+    pub(super) fn choose_probe(&self) -> Option<WatchNumber> {
         let candidates = self.watches.iter().filter(|(_, slot)| slot.poller.may_probe());
         if self.health.is_in_doubt() {
-            let doubter = self.doubters.iter().find_map(|number| self.watches.get(*number));
-            let installation = doubter.and_then(|slot| slot.watched.watch.installation());
+            let forbidden = self.doubting.iter().find_map(|number| self.watches.get(*number));
+            let installation = forbidden.and_then(|slot| slot.watched.watch.installation());
             let best = candidates.max_by_key(|(number, slot)| {
                 let watch = &slot.watched.watch;
                 let is_answered = watch.last_poll_succeeded();
@@ -79,28 +77,27 @@ impl<F: Fetch> ProjectTask<F> {
         oldest.map(|(number, _)| number)
     }
 
-    /// What a poller waits for is due.
-    pub(super) fn alarm(&mut self, number: Number, now: Duration) {
+    /// Handles the alarm of a poller.
+    pub(super) fn alarm(&mut self, number: WatchNumber, now: Duration) {
         let Some(slot) = self.watches.get(number) else {
             return;
         };
-        let waits = slot.poller.wait();
         let is_gathering = matches!(slot.poller, Poller::Gathering(_));
         let expires = self.expiry_time(number).is_some_and(|at| at <= now);
-        match waits {
-            PollerWait::ForPoll | PollerWait::ForDoubt if expires => self.give_up(number),
+        match slot.poller.wait() {
+            PollerWait::ForPoll | PollerWait::ForDoubt if expires => self.expire(number),
             PollerWait::ForPoll => match slot.poller {
                 Poller::Asleep { due } if due.get() <= now => self.queue(number, now),
-                // Other settings apply since it fell asleep.
+                // The settings changed since it fell asleep.
                 Poller::Asleep { due } => self.sleep(number, due.get()),
                 _ => {}
             },
             PollerWait::AtGate(ticket) if is_gathering || expires => {
                 self.gate.leave(ticket);
                 if is_gathering {
-                    self.gathered(number);
+                    self.finish_gathering(number);
                 } else {
-                    self.give_up(number);
+                    self.expire(number);
                 }
             }
             PollerWait::ForAnswer if is_gathering || expires => self.requests.abort(number),
@@ -111,8 +108,8 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// A poll is due: it joins the gate's queue.
-    pub(super) fn queue(&mut self, number: Number, now: Duration) {
+    /// Puts a due poll into the gate's queue.
+    pub(super) fn queue(&mut self, number: WatchNumber, now: Duration) {
         let due = match self.watches.get(number).map(|slot| &slot.poller) {
             Some(Poller::Asleep { due }) => Some(*due),
             _ => None,
@@ -125,8 +122,8 @@ impl<F: Fetch> ProjectTask<F> {
         self.queue_again(number, poll, now);
     }
 
-    /// A poll joins the gate's queue (again).
-    pub(super) fn queue_again(&mut self, number: Number, poll: PendingPoll, now: Duration) {
+    /// Puts a poll into the gate's queue, with what is known of its earlier attempts.
+    pub(super) fn queue_again(&mut self, number: WatchNumber, poll: PendingPoll, now: Duration) {
         let expiry = self.expiry_time(number);
         if let Some(slot) = self.watches.get_mut(number) {
             let ticket = self.gate.join(Requester::Watch(number), now);
@@ -135,19 +132,21 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// A request passed the gate and starts.
+    /// Starts a request that the gate admitted.
     fn start_request(&mut self, requester: Requester, pass: Pass, now: Duration) {
-        let (shared, name) = (Arc::clone(&self.shared), Arc::clone(&self.name));
+        let (services, name) = (Arc::clone(&self.services), Arc::clone(&self.name));
         match requester {
             Requester::Watch(number) => self.start_watch_request(number, pass, now),
-            // The gate was closed for so long that it was asked for once more.
+            // It was queued twice while the gate was closed.
             Requester::Project if self.requests.contains(requester) => self.gate.release(pass, now),
-            Requester::Project => self.requests.start(requester, pass, now, project(shared, name)),
-            Requester::Key => self.requests.start(requester, pass, now, check_key(shared, name)),
+            Requester::Project => self.requests.start(requester, pass, now, project(services, name)),
+            Requester::Key => self
+                .requests
+                .start(requester, pass, now, check_key(services, name)),
         }
     }
 
-    fn start_watch_request(&mut self, number: Number, pass: Pass, now: Duration) {
+    fn start_watch_request(&mut self, number: WatchNumber, pass: Pass, now: Duration) {
         let Some(slot) = self.watches.get_mut(number) else {
             self.gate.release(pass, now);
             return;
@@ -161,26 +160,26 @@ impl<F: Fetch> ProjectTask<F> {
                         .blocked_time(now)
                         .saturating_sub(poll.blocked_before.get());
                     let lag = now.saturating_sub(due.get()).saturating_sub(held);
-                    self.shared.metrics.record_poll_lag(lag);
+                    self.services.metrics.record_poll_lag(lag);
                 }
                 slot.polled = now.into();
                 slot.poller = Poller::Asking { poll: *poll };
-                let request = send_poll(Arc::clone(&self.shared), key, pass);
+                let request = send_poll(Arc::clone(&self.services), key, pass);
                 self.requests.start(Requester::Watch(number), pass, now, request);
             }
             Poller::Gathering(gathering) => {
                 gathering.request = RequestStage::InFlight;
-                let request = addition(Arc::clone(&self.shared), key, gathering.addition.clone());
+                let request = addition(Arc::clone(&self.services), key, gathering.addition.clone());
                 self.requests.start(Requester::Watch(number), pass, now, request);
             }
             _ => self.gate.release(pass, now),
         }
     }
 
-    /// Reports once when the gate cannot keep up, and again only after it could for a while.
+    /// Measures the wait at the gate. Reports once that polls are late, and again only after they were on time for a while.
     pub(super) fn report_wait(&mut self, queued: Duration, now: Duration) {
-        self.shared.metrics.record_gate_wait(queued);
-        self.inlets.view.send_if_modified(|view| {
+        self.services.metrics.record_gate_wait(queued);
+        self.channels.view.send_if_modified(|view| {
             view.gate.last_wait = queued;
             false
         });
@@ -200,28 +199,28 @@ impl<F: Fetch> ProjectTask<F> {
             max_concurrent_requests = limits.concurrent,
             queued_seconds = queued.as_secs_f64(),
             seconds_per_round = watches as f64 / limits.per_second,
-            "the gate cannot keep up: polls come later than poll.max_interval, evenly for all watches; raise \
-             ampersand.max_requests_per_second (or max_concurrent_requests), or poll.max_interval"
+            "polls are late: all operations are polled less often than poll.max_interval; raise \
+             ampersand.max_requests_per_second, ampersand.max_concurrent_requests or poll.max_interval"
         );
     }
 
-    /// Puts a poller to sleep until a poll is due.
-    pub(super) fn sleep(&mut self, number: Number, due: Duration) {
+    /// Schedules the next poll.
+    pub(super) fn sleep(&mut self, number: WatchNumber, due: Duration) {
         let expiry = self.expiry_time(number);
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
         slot.poller = Poller::asleep_until(due);
         let alarm = match expiry {
-            // What could not be recorded is not tried again before it is due, giving up included.
-            Some(expiry) if slot.setbacks == 0 => expiry.min(due),
+            // After a failed commit nothing is tried before the retry is due, not even expiry.
+            Some(expiry) if slot.failures == 0 => expiry.min(due),
             _ => due,
         };
         self.watches.set_alarm(number, Some(alarm));
     }
 
-    /// When the watch is given up, if ever.
-    pub(super) fn expiry_time(&self, number: Number) -> Option<Duration> {
+    /// When the watch expires (`poll.give_up_after`).
+    pub(super) fn expiry_time(&self, number: WatchNumber) -> Option<Duration> {
         let slot = self.watches.get(number)?;
         let left = slot.watched.watch.expires_in(&self.settings.poll.watch)?;
         slot.observed.get().checked_add(left)

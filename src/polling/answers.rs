@@ -1,4 +1,4 @@
-//! What ended: a request with its answer, or what was being recorded or loaded.
+//! Handles finished requests and jobs.
 
 use std::sync::Arc;
 
@@ -6,10 +6,11 @@ use tokio::task::JoinError;
 
 use super::PollingServices;
 use super::decisions::Observation;
-use super::project_changes::{HeldBack, ProjectChange};
+use super::project_changes::{Deferred, ProjectChange};
 use super::project_task::ProjectTask;
-use super::requests::{Ended, Outcome, Reply, Requester};
-use super::watches::Number;
+use super::reconcile::{DepartedChunk, LoadedChunk};
+use super::requests::{EndedRequest, RequestAnswer, RequestOutcome, Requester};
+use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
 use crate::clock;
 use crate::core::answer::Answer;
@@ -19,46 +20,50 @@ use crate::core::project_health::{AnswerScope, ProjectHealth};
 use crate::core::watch_list::WatchKey;
 use crate::store::CommitError;
 
-/// What was recorded or loaded, or could not be.
+/// The result of a job: a commit or a load.
 #[derive(Debug)]
-pub(super) enum Done {
+pub(super) enum JobResult {
     /// A change of a watch.
     Watch {
-        number: Number,
+        number: WatchNumber,
         decided: Box<PendingDecision>,
         result: Result<(), CommitError>,
     },
-    /// A change of the project, and the answer that it came from.
+    /// A change of the project, and the poll that caused it.
     Project {
         health: Box<ProjectHealth>,
-        then: Option<(Answered, AnswerScope)>,
+        then: Option<(PollResult, AnswerScope)>,
         result: Result<(), CommitError>,
     },
-    Loaded(super::listing::Loaded),
-    Departed(super::listing::Departed),
+    Loaded(LoadedChunk),
+    Departed(DepartedChunk),
     Checkpointed {
-        numbers: Vec<Number>,
+        numbers: Vec<WatchNumber>,
         result: Result<(), CommitError>,
     },
 }
 
 /// An answer to a poll.
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub number: Number,
+pub(super) struct PollResult {
+    pub number: WatchNumber,
     pub answer: Box<Answer>,
     pub poll: PendingPoll,
     pub pass: Pass,
 }
 
-/// Asks for an operation.
-pub(super) async fn send_poll<F: Fetch>(shared: Arc<PollingServices<F>>, key: WatchKey, pass: Pass) -> Reply {
-    if pass == Pass::Probe && shared.fetch.refresh_key(&key.project).await {
-        tracing::info!(project = &*key.project, "a new API key is in place");
+/// Requests an operation.
+pub(super) async fn send_poll<F: Fetch>(
+    services: Arc<PollingServices<F>>,
+    key: WatchKey,
+    pass: Pass,
+) -> RequestAnswer {
+    if pass == Pass::Probe && services.fetch.refresh_key(&key.project).await {
+        tracing::info!(project = &*key.project, "API key replaced");
     }
     let started = clock::instant();
-    let answer = ask(&shared, &key).await;
-    shared.metrics.record_poll(&answer, clock::instant() - started);
+    let answer = services.fetch.fetch(&key).await;
+    services.metrics.record_poll(&answer, clock::instant() - started);
     tracing::debug!(
         project = &*key.project,
         operation_id = &*key.operation,
@@ -66,37 +71,32 @@ pub(super) async fn send_poll<F: Fetch>(shared: Arc<PollingServices<F>>, key: Wa
         probe = pass == Pass::Probe,
         "polled"
     );
-    Reply::Answer(answer)
+    RequestAnswer::Poll(answer)
 }
 
-/// Sends the request for an operation.
-pub(super) async fn ask<F: Fetch>(shared: &PollingServices<F>, key: &WatchKey) -> Answer {
-    shared.fetch.fetch(key).await
-}
-
-/// Asks for what an event of an operation adds.
+/// Requests what an event of an operation includes.
 pub(super) async fn addition<F: Fetch>(
-    shared: Arc<PollingServices<F>>,
+    services: Arc<PollingServices<F>>,
     key: WatchKey,
     addition: Addition,
-) -> Reply {
+) -> RequestAnswer {
     match addition {
-        Addition::Logs(wanted) => Reply::Logs(shared.fetch.last_lines(&key, wanted).await),
+        Addition::Logs(wanted) => RequestAnswer::Logs(services.fetch.last_lines(&key, wanted).await),
         Addition::Installation(path) => {
-            Reply::Installation(shared.fetch.installation(&key.project, &path).await)
+            RequestAnswer::Installation(services.fetch.installation(&key.project, &path).await)
         }
     }
 }
 
-/// Asks whether the project exists.
-pub(super) async fn project<F: Fetch>(shared: Arc<PollingServices<F>>, name: Arc<str>) -> Reply {
-    Reply::Project(shared.fetch.project_exists(&name).await)
+/// Requests whether the project exists.
+pub(super) async fn project<F: Fetch>(services: Arc<PollingServices<F>>, name: Arc<str>) -> RequestAnswer {
+    RequestAnswer::Project(services.fetch.project_exists(&name).await)
 }
 
 impl<F: Fetch> ProjectTask<F> {
-    /// A request has ended.
-    pub(super) fn request_ended(&mut self, ended: Ended) {
-        let Ended {
+    /// Handles a finished request.
+    pub(super) fn request_ended(&mut self, ended: EndedRequest) {
+        let EndedRequest {
             requester,
             pass,
             outcome,
@@ -106,29 +106,31 @@ impl<F: Fetch> ProjectTask<F> {
             Requester::Watch(number) => self.watch_request_ended(number, pass, outcome),
             Requester::Key => self.key_checked(outcome, pass),
             Requester::Project => {
-                if let Outcome::Reply(Reply::Project(answer)) = outcome {
+                if let RequestOutcome::Answered(RequestAnswer::Project(answer)) = outcome {
                     self.change_project(ProjectChange::Answered(answer));
                 }
             }
         }
     }
 
-    fn watch_request_ended(&mut self, number: Number, pass: Pass, outcome: Outcome) {
+    fn watch_request_ended(&mut self, number: WatchNumber, pass: Pass, outcome: RequestOutcome) {
+        use RequestAnswer::{Installation, Logs, Poll};
+        use RequestOutcome::{Answered, Panicked};
         let now = self.now();
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
         if slot.poller.ended(LeavingStep::Request) {
-            self.listing.departing.push(number);
+            self.reconciliation.departing.push(number);
             return;
         }
         match (&slot.poller, outcome) {
-            (Poller::Gathering(_), Outcome::Reply(Reply::Logs(answer))) => self.logs_answered(number, answer),
-            (Poller::Gathering(_), Outcome::Reply(Reply::Installation(answer))) => {
+            (Poller::Gathering(_), Answered(Logs(answer))) => self.logs_answered(number, answer),
+            (Poller::Gathering(_), Answered(Installation(answer))) => {
                 self.installation_answered(number, answer);
             }
-            (Poller::Gathering(_), _) => self.gathered(number),
-            (Poller::Asking { poll, .. }, Outcome::Reply(Reply::Answer(Answer::Unprocessed(_))))
+            (Poller::Gathering(_), _) => self.finish_gathering(number),
+            (Poller::Asking { poll, .. }, Answered(Poll(Answer::Unprocessed(_))))
                 if pass == Pass::Turn && !poll.is_repeated =>
             {
                 let poll = PendingPoll {
@@ -138,35 +140,34 @@ impl<F: Fetch> ProjectTask<F> {
                 let ticket = self.gate.join_front(Requester::Watch(number), now);
                 slot.poller = Poller::Queued { ticket, poll };
             }
-            (Poller::Asking { poll, .. }, Outcome::Reply(Reply::Answer(answer))) => {
-                let answer = answer.of_repeated();
-                let answered = Answered {
+            (Poller::Asking { poll, .. }, Answered(Poll(answer))) => {
+                let poll = *poll;
+                self.poll_answered(PollResult {
                     number,
-                    answer: Box::new(answer),
-                    poll: *poll,
+                    answer: Box::new(answer.of_repeated()),
+                    poll,
                     pass,
-                };
-                self.answered(answered);
+                });
             }
-            (_, Outcome::Panicked(panic)) => self.panicked(number, &panic),
-            // Aborted because its time to give up had come.
-            _ => self.give_up(number),
+            (_, Panicked(panic)) => self.panicked(number, &panic),
+            // Aborted because the watch expired.
+            _ => self.expire(number),
         }
     }
 
-    /// Something was recorded or loaded.
-    pub(super) fn job_ended(&mut self, joined: Result<Done, JoinError>) {
+    /// Handles a finished job.
+    pub(super) fn job_ended(&mut self, joined: Result<JobResult, JoinError>) {
         match joined {
-            Ok(Done::Watch {
+            Ok(JobResult::Watch {
                 number,
                 decided,
                 result,
             }) => self.watch_recorded(number, *decided, result),
-            Ok(Done::Project { health, then, result }) => self.project_recorded(*health, then, result),
-            Ok(Done::Loaded(loaded)) => self.loaded(loaded),
-            Ok(Done::Departed(departed)) => self.departed(departed),
-            Ok(Done::Checkpointed { numbers, result }) => self.checkpointed(&numbers, result),
-            // Which watch it was for is lost, so the whole project starts again from what is recorded.
+            Ok(JobResult::Project { health, then, result }) => self.project_recorded(*health, then, result),
+            Ok(JobResult::Loaded(loaded)) => self.loaded(loaded),
+            Ok(JobResult::Departed(departed)) => self.departed(departed),
+            Ok(JobResult::Checkpointed { numbers, result }) => self.checkpointed(&numbers, result),
+            // The watch of the job is unknown, so the whole project restarts from its recorded state.
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_) => unreachable!("jobs are never aborted"),
@@ -174,61 +175,61 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// What an answer means for the project comes first.
-    pub(super) fn answered(&mut self, answered: Answered) {
+    /// Applies a poll's answer to the project first, then to its watch.
+    pub(super) fn poll_answered(&mut self, result: PollResult) {
         if self.is_recording {
-            self.start_recording(answered.number);
-            self.held_back.push_back(HeldBack::Answered(answered));
+            self.start_recording(result.number);
+            self.deferred.push_back(Deferred::Answered(result));
             return;
         }
-        let Some(slot) = self.watches.get(answered.number) else {
+        let Some(slot) = self.watches.get(result.number) else {
             return;
         };
         let is_refused = slot.watched.watch.is_forbidden();
         let mut health = self.health.clone();
         let (concerns, events) = health.observe(
             &slot.watched.id,
-            &answered.answer,
-            answered.pass == Pass::Probe,
+            &result.answer,
+            result.pass == Pass::Probe,
             is_refused,
             &self.context(),
         );
-        self.report_failing(&health, &answered.answer);
+        self.report_failing(&health, &result.answer);
         if events.is_empty() {
             self.set_health(health);
-            self.publish_answer(&answered.answer);
-            self.conclude(answered, concerns);
+            self.publish_answer(&result.answer);
+            self.apply_answer(result, concerns);
         } else {
-            self.start_recording(answered.number);
-            self.record_project(health, events, Some((answered, concerns)));
+            self.start_recording(result.number);
+            self.record_project(health, events, Some((result, concerns)));
         }
     }
 
-    /// The poller waits until something is recorded.
-    pub(super) fn start_recording(&mut self, number: Number) {
+    /// Makes the poller wait for a commit.
+    pub(super) fn start_recording(&mut self, number: WatchNumber) {
         if let Some(slot) = self.watches.get_mut(number) {
             slot.poller = Poller::Recording;
         }
         self.watches.set_alarm(number, None);
     }
 
-    /// Whether the watch was removed while its commit was in flight; then it departs.
-    pub(super) fn departs_after_commit(&mut self, number: Number) -> bool {
+    /// Starts the departure of a watch that was removed during its commit. Returns false if it was not removed.
+    pub(super) fn departs_after_commit(&mut self, number: WatchNumber) -> bool {
         let Some(slot) = self.watches.get_mut(number) else {
             return true;
         };
         let departs = slot.poller.ended(LeavingStep::Commit);
         if departs {
-            self.listing.departing.push(number);
+            self.reconciliation.departing.push(number);
         }
         departs
     }
 
-    /// The answer concerns the watch, the project, or it is not known yet which.
-    pub(super) fn conclude(&mut self, answered: Answered, concerns: AnswerScope) {
-        let Answered {
+    /// Applies an answer to its watch, unless it concerns the project.
+    pub(super) fn apply_answer(&mut self, result: PollResult, concerns: AnswerScope) {
+        let PollResult {
             number, answer, poll, ..
-        } = answered;
+        } = result;
         match concerns {
             AnswerScope::Watch => self.decide(number, Observation::Answer(answer, poll)),
             AnswerScope::Project => self.queue_again(number, poll, self.now()),
@@ -238,7 +239,7 @@ impl<F: Fetch> ProjectTask<F> {
                         answer: *answer,
                         poll,
                     }));
-                    self.doubters.push(number);
+                    self.doubting.push(number);
                     self.watches.set_alarm(number, self.expiry_time(number));
                 }
             }

@@ -1,26 +1,25 @@
-//! Answers questions about the watches, and keeps track of what changed while a reader wants to know.
+//! Answers queries about the watches, and tracks changes while a reader has asked for them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::project_task::ProjectTask;
-use super::watches::{Number, Slot};
+use super::watches::{Slot, WatchNumber};
 use crate::ampersand::Fetch;
 use crate::board::{PAGE, ProjectQuery, WatchChanges, WatchFilter, WatchPage, WatchView};
 
-/// Removals that a reader has not asked for are kept up to this number: more than any but a rewritten list brings within
-/// the second between two questions.
+/// The most removals that are kept for a reader. Only a rewritten list removes more between two queries, a second apart.
 const REMOVALS: usize = 10_000;
 
-/// What changed since it was asked for last.
+/// The changes since the last query for them.
 #[derive(Debug, Default)]
 pub(super) struct ChangeLog {
-    changed: VecDeque<Number>,
+    changed: VecDeque<WatchNumber>,
     removed: VecDeque<Arc<str>>,
 }
 
 impl<F: Fetch> ProjectTask<F> {
-    /// Answers a question. A reader that has gone needs no answer.
+    /// Answers a query. A reader that has gone needs no answer.
     pub(super) fn answer_question(&mut self, question: ProjectQuery) {
         match question {
             ProjectQuery::Page {
@@ -32,12 +31,7 @@ impl<F: Fetch> ProjectTask<F> {
                 let _ = reply.send(self.page(after.as_ref(), &filter, limit.min(PAGE)));
             }
             ProjectQuery::One { operation, reply } => {
-                let slot = self
-                    .watches
-                    .find(&operation)
-                    .and_then(|number| self.watches.get(number));
-                let slot = slot.filter(|slot| !slot.poller.is_leaving());
-                let _ = reply.send(slot.map(|slot| self.view_of(slot)));
+                let _ = reply.send(self.listed(&operation).map(|slot| self.view_of(slot)));
             }
             ProjectQuery::Changes { limit, reply } => {
                 let _ = reply.send(self.take_changes(limit.min(PAGE)));
@@ -57,7 +51,13 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// The next watches that are wanted. At most [`PAGE`] are examined, so that no poll is late by it.
+    /// The watch of this operation, unless it was removed.
+    fn listed(&self, operation: &str) -> Option<&Slot> {
+        let slot = self.watches.get(self.watches.find(operation)?)?;
+        (!slot.poller.is_leaving()).then_some(slot)
+    }
+
+    /// The next matching watches. At most [`PAGE`] are examined, so that no poll is delayed.
     fn page(&self, after: Option<&Arc<str>>, filter: &WatchFilter, limit: usize) -> WatchPage {
         let mut page = WatchPage::default();
         for (examined, slot) in self.watches.after(after).enumerate() {
@@ -81,8 +81,8 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// A watch is new or has changed.
-    pub(super) fn note_change(&mut self, number: Number) {
+    /// Adds a watch that is new or has changed.
+    pub(super) fn note_change(&mut self, number: WatchNumber) {
         if let Some(changes) = &mut self.changes
             && let Some(slot) = self.watches.get_mut(number)
             && !std::mem::replace(&mut slot.watched.is_announced, true)
@@ -91,7 +91,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// A watch is no longer there.
+    /// Adds a watch that was removed.
     pub(super) fn note_removal(&mut self, id: &Arc<str>) {
         if let Some(changes) = &mut self.changes {
             if changes.removed.len() == REMOVALS {
@@ -116,9 +116,7 @@ impl<F: Fetch> ProjectTask<F> {
             }
         }
         for id in log.removed.drain(..) {
-            let number = self.watches.find(&id);
-            let slot = number.and_then(|number| self.watches.get(number));
-            if slot.is_none_or(|slot| slot.poller.is_leaving()) {
+            if self.listed(&id).is_none() {
                 taken.removed.push(self.key(&id));
             }
         }

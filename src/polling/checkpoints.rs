@@ -1,11 +1,11 @@
-//! Records what changed without an event: each changed watch once a minute, spread over that minute, and all at the stop.
+//! Records changes that cause no event: each changed watch once a minute, spread over that minute, and all at a stop.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::Done;
+use super::answers::JobResult;
 use super::project_task::ProjectTask;
-use super::watches::Number;
+use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
@@ -14,21 +14,21 @@ use crate::store::CommitError;
 
 /// How often each changed watch is recorded.
 const ROUND: Duration = Duration::from_mins(1);
-/// This many are examined at a time, so that no poll is late by it.
-const PART: Number = 500;
-/// This many are recorded at a time at the stop, so that events come in between.
+/// The number of watches that are examined at once. More would delay polls.
+const PART: WatchNumber = 500;
+/// The number of watches in one write at a stop, so that events are written in between.
 const BATCH: usize = 1_000;
 
-/// Where the round is.
+/// The progress of the current round.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
-    next: Number,
-    /// When the next part is due; `None` before the first.
+    next: WatchNumber,
+    /// When the next part is due. `None` before the first.
     due: Option<Duration>,
 }
 
 impl<F: Fetch> ProjectTask<F> {
-    /// Records the next part if it is due. Returns when the one after it is.
+    /// Records the next part if it is due. Returns when the following part is due.
     pub(super) fn checkpoint(&mut self, now: Duration) -> Duration {
         let parts = self.watches.numbers().div_ceil(PART).max(1);
         let pause = ROUND / parts;
@@ -41,36 +41,39 @@ impl<F: Fetch> ProjectTask<F> {
         self.checkpoints.next = if last >= self.watches.numbers() { 0 } else { last };
         let (numbers, states) = self.take_unrecorded(first..last);
         if !states.is_empty() {
-            let store = self.shared.recorder.store().clone();
+            let store = self.services.recorder.store().clone();
             let recording = async move {
                 let result = store.checkpoint(states).await;
-                Done::Checkpointed { numbers, result }
+                JobResult::Checkpointed { numbers, result }
             };
-            self.jobs.spawn_on(recording, &self.shared.background);
+            self.jobs.spawn_on(recording, &self.services.background);
         }
         let next = now + pause;
         self.checkpoints.due = Some(next);
         next
     }
 
-    /// A part was recorded, or could not be.
-    pub(super) fn checkpointed(&mut self, numbers: &[Number], result: Result<(), CommitError>) {
+    /// Marks the watches of a failed checkpoint as not recorded.
+    pub(super) fn checkpointed(&mut self, numbers: &[WatchNumber], result: Result<(), CommitError>) {
         let Err(error) = result else { return };
         tracing::debug!(
             project = &*self.name,
             error = chain(&error),
-            "a checkpoint could not be written"
+            "checkpoint not written; retrying"
         );
         for number in numbers {
-            // A watch that took the number meanwhile is recorded once more than needed.
+            // The number may belong to another watch by now. One more write does no harm.
             if let Some(slot) = self.watches.get_mut(*number) {
                 slot.watched.is_unrecorded = true;
             }
         }
     }
 
-    /// Copies of the watches that changed since they were recorded.
-    fn take_unrecorded(&mut self, range: std::ops::Range<Number>) -> (Vec<Number>, Vec<(WatchKey, Watch)>) {
+    /// Copies the watches that changed since they were recorded.
+    fn take_unrecorded(
+        &mut self,
+        range: std::ops::Range<WatchNumber>,
+    ) -> (Vec<WatchNumber>, Vec<(WatchKey, Watch)>) {
         let mut numbers = Vec::new();
         let mut states = Vec::new();
         for number in range {
@@ -86,12 +89,12 @@ impl<F: Fetch> ProjectTask<F> {
         (numbers, states)
     }
 
-    /// Ends what is in flight, waits for what is being recorded, and records the rest.
+    /// Aborts requests, waits for commits, and records the rest.
     pub(super) async fn stop(mut self) {
         drop(std::mem::take(&mut self.requests));
         self.depart();
         while let Some(joined) = self.jobs.join_next().await {
-            if let Ok(Done::Watch {
+            if let Ok(JobResult::Watch {
                 number,
                 decided,
                 result: Ok(()),
@@ -101,7 +104,7 @@ impl<F: Fetch> ProjectTask<F> {
             }
         }
         let (_, states) = self.take_unrecorded(0..self.watches.numbers());
-        let store = self.shared.recorder.store().clone();
+        let store = self.services.recorder.store().clone();
         let name = Arc::clone(&self.name);
         self.jobs.spawn_on(
             async move {
@@ -111,21 +114,21 @@ impl<F: Fetch> ProjectTask<F> {
                     let batch = states.by_ref().take(BATCH).collect();
                     result = result.and(store.checkpoint(batch).await);
                 }
-                Done::Checkpointed {
+                JobResult::Checkpointed {
                     numbers: Vec::new(),
                     result,
                 }
             },
-            &self.shared.background,
+            &self.services.background,
         );
-        if let Some(Ok(Done::Checkpointed {
+        if let Some(Ok(JobResult::Checkpointed {
             result: Err(error), ..
         })) = self.jobs.join_next().await
         {
             tracing::warn!(
                 project = &*name,
                 error = chain(&error),
-                "the last checkpoint could not be written; what changed since the one before is observed again"
+                "last checkpoint not written; changes since the previous one are observed again after the next start"
             );
         }
     }

@@ -1,13 +1,13 @@
-//! What an observation means for one watch, and what follows when it is recorded.
+//! Applies observations to watches, and records the result.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::answers::Done;
+use super::answers::JobResult;
 use super::project_changes::ProjectChange;
 use super::project_task::ProjectTask;
 use super::requests::panic_message;
-use super::watches::Number;
+use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
 use crate::core::answer::Answer;
 use crate::core::poller::{PendingDecision, PendingPoll, Poller};
@@ -15,21 +15,20 @@ use crate::core::watch::{Decision, NextStep, Watch, WatchContext};
 use crate::error::chain;
 use crate::store::{CommitError, StateChange, Subject};
 
-/// What a watch observes.
+/// The input of a decision about a watch.
 pub(super) enum Observation {
     Answer(Box<Answer>, PendingPoll),
-    /// The time to give up has come.
+    /// `poll.give_up_after` has passed.
     Expiry,
 }
 
 impl<F: Fetch> ProjectTask<F> {
-    /// The time to give up the watch has come.
-    pub(super) fn give_up(&mut self, number: Number) {
+    pub(super) fn expire(&mut self, number: WatchNumber) {
         self.decide(number, Observation::Expiry);
     }
 
-    /// What an observation means for the watch. A panic costs this watch a restart and no other anything.
-    pub(super) fn decide(&mut self, number: Number, observation: Observation) {
+    /// Decides what an observation means for its watch. A panic restarts this poller only.
+    pub(super) fn decide(&mut self, number: WatchNumber, observation: Observation) {
         let now = self.now();
         let Some(slot) = self.watches.get(number) else {
             return;
@@ -50,10 +49,10 @@ impl<F: Fetch> ProjectTask<F> {
             rules: &poll.watch,
             pace: &poll.schedule,
             kinds: &self.kinds,
-            now: self.shared.recorder.now(),
+            now: self.services.recorder.now(),
             elapsed: now.saturating_sub(slot.observed.get()),
             held,
-            chance: self.shared.random.fraction(),
+            chance: self.services.random.fraction(),
             others_refused: self.watches.are_others_refused(number),
             project_proven: self.health.time_since_proof(self.moment()),
             project_answered: self.health.time_since_answer(self.moment()),
@@ -80,17 +79,17 @@ impl<F: Fetch> ProjectTask<F> {
             observed: now,
         });
         match decided.first_addition() {
-            Some(addition) => self.gather(number, decided, addition, now),
+            Some(addition) => self.start_gathering(number, decided, addition, now),
             None => self.record_watch(number, decided),
         }
     }
 
-    pub(super) fn record_watch(&mut self, number: Number, mut decided: Box<PendingDecision>) {
+    pub(super) fn record_watch(&mut self, number: WatchNumber, mut decided: Box<PendingDecision>) {
         let Some(key) = self.watches.get(number).map(|slot| self.key(&slot.watched.id)) else {
             return;
         };
         self.start_recording(number);
-        let recorder = self.shared.recorder.clone();
+        let recorder = self.services.recorder.clone();
         let recording = async move {
             let watch = Box::new(std::mem::take(&mut decided.watch));
             let change = StateChange {
@@ -101,18 +100,18 @@ impl<F: Fetch> ProjectTask<F> {
             if let Subject::Watch(_, watch) = change.subject {
                 decided.watch = *watch;
             }
-            Done::Watch {
+            JobResult::Watch {
                 number,
                 decided,
                 result,
             }
         };
-        self.jobs.spawn_on(recording, &self.shared.background);
+        self.jobs.spawn_on(recording, &self.services.background);
     }
 
     pub(super) fn watch_recorded(
         &mut self,
-        number: Number,
+        number: WatchNumber,
         decided: PendingDecision,
         result: Result<(), CommitError>,
     ) {
@@ -120,7 +119,7 @@ impl<F: Fetch> ProjectTask<F> {
             if result.is_ok()
                 && let Some(slot) = self.watches.get_mut(number)
             {
-                // It does not count any more, but may be put back.
+                // Keep the result: the watch may be put back before it has left.
                 slot.watched.watch = decided.watch;
                 slot.watched.is_unrecorded = false;
             }
@@ -139,15 +138,15 @@ impl<F: Fetch> ProjectTask<F> {
                 if decided.watch.last_poll_succeeded() {
                     self.clear_failures(number);
                 }
-                self.unrecorded(number, &error);
+                self.commit_failed(number, &error);
             }
         }
     }
 
-    /// The watch moves on.
+    /// Applies a decision, and schedules the next poll.
     pub(super) fn advance(
         &mut self,
-        number: Number,
+        number: WatchNumber,
         watch: Watch,
         step: &Decision,
         observed: Duration,
@@ -155,7 +154,7 @@ impl<F: Fetch> ProjectTask<F> {
     ) {
         if let Some(slot) = self.watches.get_mut(number) {
             slot.observed = observed.into();
-            slot.setbacks = 0;
+            slot.failures = 0;
         }
         if step.next == NextStep::Finished {
             watch.add_to_history(&mut self.kinds);
@@ -176,59 +175,59 @@ impl<F: Fetch> ProjectTask<F> {
             self.change_project(ProjectChange::AllRefused);
         }
         if step.doubts_project {
-            self.ask_for_project();
+            self.check_project_exists();
         }
     }
 
-    /// What was observed could not be recorded; that the operation was seen is true all the same.
-    pub(super) fn clear_failures(&mut self, number: Number) {
+    /// Keeps that the operation was reachable although its observation was not recorded.
+    pub(super) fn clear_failures(&mut self, number: WatchNumber) {
         if let Some(slot) = self.watches.get_mut(number) {
             slot.watched.watch.clear_failures();
             slot.watched.is_unrecorded = true;
         }
     }
 
-    /// An observation could not be recorded: the watch has not moved on, and the next poll finds the same again.
-    pub(super) fn unrecorded(&mut self, number: Number, error: &CommitError) {
+    /// Handles a failed commit: the watch keeps its state, and the next poll observes the same again.
+    pub(super) fn commit_failed(&mut self, number: WatchNumber, error: &CommitError) {
         if let Some(slot) = self.watches.get(number) {
             tracing::debug!(
                 project = &*self.name,
                 operation_id = &*slot.watched.id,
                 error = chain(error),
-                "an observation could not be recorded; the next poll finds it again"
+                "observation not recorded; the next poll repeats it"
             );
         }
-        let _ = self.set_back(number);
+        let _ = self.restart_with_backoff(number);
     }
 
-    /// A request or a decision of this watch panicked.
-    pub(super) fn panicked(&mut self, number: Number, panic: &str) {
-        let wait = self.set_back(number);
+    /// Handles a panic in a request or a decision.
+    pub(super) fn panicked(&mut self, number: WatchNumber, panic: &str) {
+        let wait = self.restart_with_backoff(number);
         if let Some(slot) = self.watches.get(number) {
             tracing::error!(
                 project = &*self.name,
                 operation_id = &*slot.watched.id,
                 panic,
                 restart_in_seconds = wait.as_secs_f64(),
-                "a poller panicked: this is a bug, please report it; the watch continues"
+                "poller panicked; it restarts; this is a bug, please report it"
             );
         }
-        self.shared.metrics.count_poller_restart();
-        self.inlets.view.send_if_modified(|view| {
+        self.services.metrics.count_poller_restart();
+        self.channels.view.send_if_modified(|view| {
             view.restarts += 1;
             false
         });
         self.is_view_changed = true;
     }
 
-    /// The poller starts again with backoff.
-    pub(super) fn set_back(&mut self, number: Number) -> Duration {
+    /// Schedules the next poll with backoff. Returns the wait.
+    pub(super) fn restart_with_backoff(&mut self, number: WatchNumber) -> Duration {
         let now = self.now();
         let Some(slot) = self.watches.get_mut(number) else {
             return Duration::ZERO;
         };
-        slot.setbacks = slot.setbacks.saturating_add(1);
-        let wait = self.settings.poll.schedule.after_attempts(slot.setbacks);
+        slot.failures = slot.failures.saturating_add(1);
+        let wait = self.settings.poll.schedule.after_attempts(slot.failures);
         self.sleep(number, now.saturating_add(wait));
         wait
     }

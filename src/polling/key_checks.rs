@@ -1,4 +1,4 @@
-//! Whether the API accepts the project's key, asked by a person. The request passes the gate like any other.
+//! Checks on request whether the API accepts the project's key. The check passes the gate like a poll.
 
 use std::sync::Arc;
 
@@ -7,45 +7,44 @@ use tokio::sync::oneshot;
 use super::PollingServices;
 use super::project_changes::ProjectChange;
 use super::project_task::ProjectTask;
-use super::requests::{Outcome, Reply, Requester};
+use super::requests::{RequestAnswer, RequestOutcome, Requester};
 use crate::ampersand::{Fetch, NO_OPERATION};
 use crate::core::answer::Answer;
 use crate::core::gate::Pass;
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::watch_list::WatchKey;
 
-/// Those who ask, and the one request that answers all of them.
+/// The callers that wait for a check. One request answers all of them.
 #[derive(Debug, Default)]
 pub(super) struct KeyChecks {
-    askers: Vec<oneshot::Sender<KeyVerdict>>,
+    callers: Vec<oneshot::Sender<KeyVerdict>>,
     is_repeated: bool,
 }
 
-/// Asks for an operation that does not exist, which has no effect.
-pub(super) async fn check_key<F: Fetch>(shared: Arc<PollingServices<F>>, project: Arc<str>) -> Reply {
-    let key = WatchKey {
-        project,
-        operation: Arc::from(NO_OPERATION),
-    };
-    Reply::Answer(super::answers::ask(&shared, &key).await)
+/// Requests an operation that does not exist, which has no effect.
+pub(super) async fn check_key<F: Fetch>(
+    services: Arc<PollingServices<F>>,
+    project: Arc<str>,
+) -> RequestAnswer {
+    let key = WatchKey::of(&project, &Arc::from(NO_OPERATION));
+    RequestAnswer::Poll(services.fetch.fetch(&key).await)
 }
 
 impl<F: Fetch> ProjectTask<F> {
-    /// Somebody asks whether the key is good.
+    /// Queues a check, or adds the caller to the one that is queued.
     pub(super) fn check_key(&mut self, reply: oneshot::Sender<KeyVerdict>) {
-        if self.key_checks.askers.is_empty() {
+        if self.key_checks.callers.is_empty() {
             self.key_checks.is_repeated = false;
             self.gate.join(Requester::Key, self.now());
         }
-        self.key_checks.askers.push(reply);
+        self.key_checks.callers.push(reply);
     }
 
-    /// The API was asked.
-    pub(super) fn key_checked(&mut self, outcome: Outcome, pass: Pass) {
-        let answer = match outcome {
-            Outcome::Reply(Reply::Answer(answer)) => answer,
-            // Those who ask find nobody at the other end.
-            _ => return self.key_checks.askers.clear(),
+    /// Answers the callers.
+    pub(super) fn key_checked(&mut self, outcome: RequestOutcome, pass: Pass) {
+        let RequestOutcome::Answered(RequestAnswer::Poll(answer)) = outcome else {
+            // Callers see a closed channel.
+            return self.key_checks.callers.clear();
         };
         if matches!(answer, Answer::Unprocessed(_))
             && pass == Pass::Turn
@@ -58,9 +57,9 @@ impl<F: Fetch> ProjectTask<F> {
             self.change_project(ProjectChange::Throttled(*wait));
         }
         let verdict = KeyVerdict::from(answer);
-        for asker in self.key_checks.askers.drain(..) {
-            // One who has gone needs no answer.
-            let _ = asker.send(verdict.clone());
+        for caller in self.key_checks.callers.drain(..) {
+            // A caller that left needs no answer.
+            let _ = caller.send(verdict.clone());
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What changes a project as a whole: recorded before anything else is decided.
+//! Changes of a project as a whole. Each is recorded before anything else is decided.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::{Answered, Done};
+use super::answers::{JobResult, PollResult};
 use super::decisions::Observation;
 use super::project_task::ProjectTask;
 use super::requests::Requester;
@@ -13,26 +13,26 @@ use crate::core::event::Event;
 use crate::core::project_health::{AnswerScope, ProjectHealth};
 use crate::store::{CommitError, StateChange, Subject};
 
-/// Failures that pass sooner are not worth a line.
+/// Shorter failures are not logged.
 const FAILING_REPORT: Duration = Duration::from_secs(5);
 
-/// What waits until a change of the project is recorded.
+/// A message that waits until a change of the project is recorded.
 #[derive(Debug)]
-pub(super) enum HeldBack {
-    Answered(Answered),
+pub(super) enum Deferred {
+    Answered(PollResult),
     Change(ProjectChange),
 }
 
-/// What changes a project besides answers.
+/// A change of the project that no poll causes.
 #[derive(Debug)]
 pub(super) enum ProjectChange {
-    /// The API was asked whether the project exists.
+    /// The API answered whether the project exists.
     Answered(ProjectAnswer),
     /// A request other than a poll was throttled, with this time to wait.
     Throttled(Option<Duration>),
-    /// The API refuses all of several operations repeatedly.
+    /// The API refuses every operation repeatedly, and there are several.
     AllRefused,
-    /// No operation is polled any more.
+    /// No operation is polled anymore.
     NoWatches,
 }
 
@@ -41,26 +41,26 @@ impl<F: Fetch> ProjectTask<F> {
         &mut self,
         health: ProjectHealth,
         events: Vec<Event>,
-        then: Option<(Answered, AnswerScope)>,
+        then: Option<(PollResult, AnswerScope)>,
     ) {
         self.is_recording = true;
         let change = StateChange {
             subject: Subject::Project(Arc::clone(&self.name), health.clone()),
             events,
         };
-        let recorder = self.shared.recorder.clone();
+        let recorder = self.services.recorder.clone();
         let health = Box::new(health);
         let recording = async move {
             let result = recorder.record(&change).await;
-            Done::Project { health, then, result }
+            JobResult::Project { health, then, result }
         };
-        self.jobs.spawn_on(recording, &self.shared.background);
+        self.jobs.spawn_on(recording, &self.services.background);
     }
 
     pub(super) fn project_recorded(
         &mut self,
         health: ProjectHealth,
-        then: Option<(Answered, AnswerScope)>,
+        then: Option<(PollResult, AnswerScope)>,
         result: Result<(), CommitError>,
     ) {
         self.is_recording = false;
@@ -80,39 +80,39 @@ impl<F: Fetch> ProjectTask<F> {
         {
             self.publish_answer(&answered.answer);
             match result {
-                Ok(()) => self.conclude(answered, concerns),
+                Ok(()) => self.apply_answer(answered, concerns),
                 Err(error) => {
                     if answered.answer.is_operation() {
                         self.clear_failures(answered.number);
                     }
-                    self.unrecorded(answered.number, &error);
+                    self.commit_failed(answered.number, &error);
                 }
             }
         }
         while !self.is_recording {
-            match self.held_back.pop_front() {
+            match self.deferred.pop_front() {
                 None => return,
-                Some(HeldBack::Change(change)) => self.change_project(change),
-                Some(HeldBack::Answered(answered)) => {
+                Some(Deferred::Change(change)) => self.change_project(change),
+                Some(Deferred::Answered(answered)) => {
                     if !self.departs_after_commit(answered.number) {
-                        self.answered(answered);
+                        self.poll_answered(answered);
                     }
                 }
             }
         }
     }
 
-    /// The project moves on, and with it the gate and those that wait for another watch's answer.
+    /// Applies the project's new health to the gate, and to the watches that wait because of a 403.
     pub(super) fn set_health(&mut self, health: ProjectHealth) {
         let now = self.now();
         self.is_view_changed |= self.health.unreachable_since() != health.unreachable_since()
             || self.health.rejected_since() != health.rejected_since();
         self.health = health;
         self.gate.set_restriction(self.health.restriction(), now);
-        if self.doubters.is_empty() || self.health.is_in_doubt() {
+        if self.doubting.is_empty() || self.health.is_in_doubt() {
             return;
         }
-        for number in std::mem::take(&mut self.doubters) {
+        for number in std::mem::take(&mut self.doubting) {
             let Some(slot) = self.watches.get_mut(number) else {
                 continue;
             };
@@ -127,8 +127,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// With a single watch there is no other whose answer could resolve a doubt about the credentials, and without any
-    /// an outage has no cause.
+    /// Ends an outage when no watch is left, and a doubt about the credentials when no other watch can resolve it.
     pub(super) fn watches_changed(&mut self) {
         if self.watches.polled() == 0 && self.health.unreachable_since().is_some() {
             self.change_project(ProjectChange::NoWatches);
@@ -140,8 +139,8 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// An operation is not found, and nothing proves that the project exists: the API is asked for that.
-    pub(super) fn ask_for_project(&mut self) {
+    /// Requests whether the project exists, after an operation was not found and nothing proves it.
+    pub(super) fn check_project_exists(&mut self) {
         let now = self.moment();
         if self.health.may_check_existence(now) {
             self.health.record_existence_check(now);
@@ -149,10 +148,10 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// The project changes by what no poll says by itself.
+    /// Applies a change, or defers it while another one is being recorded.
     pub(super) fn change_project(&mut self, change: ProjectChange) {
         if self.is_recording {
-            self.held_back.push_back(HeldBack::Change(change));
+            self.deferred.push_back(Deferred::Change(change));
             return;
         }
         let mut health = self.health.clone();
@@ -173,8 +172,8 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// Reports once when polls fail for a while, long before that is an event: the operator who just started the daemon
-    /// with a wrong setting reads the log now.
+    /// Logs once that polls fail, long before that is an event: an operator who starts the daemon with a wrong setting reads
+    /// the log at once.
     pub(super) fn report_failing(&mut self, health: &ProjectHealth, answer: &Answer) {
         let failing = health.failing_time(self.moment());
         if let Answer::Failed(failure) = answer
@@ -186,7 +185,7 @@ impl<F: Fetch> ProjectTask<F> {
                     project = &*self.name,
                     reason = failure.reason,
                     unreachable_after_seconds = self.settings.poll.watch.unreachable_after.as_secs_f64(),
-                    "polls fail; they are retried, and if none succeeds this will be api.unreachable"
+                    "polls fail; retrying; api.unreachable follows if none succeeds"
                 );
             }
         } else if failing.is_zero() && std::mem::take(&mut self.has_reported_failing) {

@@ -1,4 +1,4 @@
-//! The task that owns one project. Its loop has three beats: take messages, decide, start what was decided.
+//! The task that owns one project. Its loop takes messages, decides, and starts what was decided.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::answers::Done;
+use super::answers::JobResult;
 use super::changes::ChangeLog;
 use super::checkpoints::Checkpoints;
 use super::key_checks::KeyChecks;
-use super::listing::{Change, Listing};
-use super::project_changes::HeldBack;
-use super::requests::{Ended, Requester, Requests};
-use super::watches::{Number, Watches};
+use super::project_changes::Deferred;
+use super::reconcile::{DesiredChange, Reconciliation};
+use super::requests::{EndedRequest, Requester, Requests};
+use super::watches::{WatchNumber, Watches};
 use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;
 use crate::board::{ProjectQuery, ProjectView};
@@ -26,22 +26,22 @@ use crate::core::operation_kind::OperationKinds;
 use crate::core::project_health::{Moment, ProjectContext, ProjectHealth};
 use crate::error::chain;
 
-/// This many of one kind of message are taken before the others have their turn.
+/// The number of messages of one kind that are taken in a row.
 const BATCH: usize = 64;
-/// This many alarms are served before messages have their turn: all watches may be due at once.
+/// The number of alarms that are handled in a row. All watches may be due at once.
 const ALARMS: usize = 256;
-/// A task that wakes up this much too late did not run in between: the process was stopped, or the machine slept.
+/// A task that wakes up this late was suspended: the process was stopped, or the machine slept.
 const SUSPENSION: Duration = Duration::from_secs(5);
-/// From this many of the operations that left the list the project learns at start how long others take.
-const LEARNED_FROM: u32 = 5_000;
-/// How long to wait before what the store could not do is tried again.
+/// The number of removed operations that are read at start to predict durations.
+const HISTORY: u32 = 5_000;
+/// The pause before a failed read or write of the state is retried.
 pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
 
-/// How a project task is reached.
+/// The channels of a project task.
 #[derive(Debug)]
-pub(super) struct Inlets {
-    /// What is asked for.
-    pub list: mpsc::Receiver<Change>,
+pub(super) struct TaskChannels {
+    /// Changes of the watch list.
+    pub list: mpsc::Receiver<DesiredChange>,
     pub questions: mpsc::Receiver<ProjectQuery>,
     pub settings: watch::Receiver<Arc<PollingSettings>>,
     pub view: watch::Sender<ProjectView>,
@@ -49,41 +49,41 @@ pub(super) struct Inlets {
 
 pub(super) struct ProjectTask<F> {
     pub name: Arc<str>,
-    pub shared: Arc<PollingServices<F>>,
-    pub inlets: Inlets,
+    pub services: Arc<PollingServices<F>>,
+    pub channels: TaskChannels,
     pub settings: Arc<PollingSettings>,
-    /// What steady time counts from. It moves on by the time in which the process did not run.
+    /// The zero of steady time. It moves forward by the time in which the process was suspended.
     pub start: Instant,
-    /// When the next beat was due at the latest.
+    /// When the task had to run again at the latest.
     planned: Duration,
     pub watches: Watches,
     pub kinds: OperationKinds,
     pub gate: Gate<Requester>,
     pub health: ProjectHealth,
     pub requests: Requests,
-    /// What is being recorded or loaded.
-    pub jobs: JoinSet<Done>,
-    /// Whether a change of the project is being recorded. What came after it waits in `held_back`.
+    /// Commits and loads in progress.
+    pub jobs: JoinSet<JobResult>,
+    /// Whether a change of the project is being recorded. Later messages wait in `deferred`.
     pub is_recording: bool,
-    pub held_back: VecDeque<HeldBack>,
-    /// Those that wait for the answer of another watch.
-    pub doubters: Vec<Number>,
-    pub listing: Listing,
+    pub deferred: VecDeque<Deferred>,
+    /// The watches whose 403 waits for the answer of another watch.
+    pub doubting: Vec<WatchNumber>,
+    pub reconciliation: Reconciliation,
     pub checkpoints: Checkpoints,
     pub changes: Option<ChangeLog>,
     pub key_checks: KeyChecks,
-    /// Whether the view has to be announced.
+    /// Whether readers have to be woken.
     pub is_view_changed: bool,
     pub has_reported_failing: bool,
-    /// When the gate last could not keep up.
+    /// When polls were late last.
     pub saturated: Option<Duration>,
 }
 
-/// What woke the task.
-enum Woken {
-    Request(Ended),
-    Job(Result<Done, JoinError>),
-    List(Change),
+/// The reason why the task runs.
+enum Wakeup {
+    Request(EndedRequest),
+    Job(Result<JobResult, JoinError>),
+    List(DesiredChange),
     ProjectQuery(ProjectQuery),
     Settings,
     Alarm,
@@ -93,17 +93,17 @@ impl<F: Fetch> ProjectTask<F> {
     /// Runs the project until `cancel`.
     pub async fn run(
         name: Arc<str>,
-        shared: Arc<PollingServices<F>>,
-        inlets: Inlets,
+        services: Arc<PollingServices<F>>,
+        channels: TaskChannels,
         cancel: CancellationToken,
     ) {
-        let starting = Self::load(name, shared, inlets);
+        let starting = Self::load(name, services, channels);
         let Some(mut task) = cancel.run_until_cancelled(starting).await else {
             return;
         };
         let mut alarm = std::pin::pin!(sleep_until(task.start));
         loop {
-            task.planned = task.beat();
+            task.planned = task.process_pending();
             let deadline = task.start + task.planned;
             if alarm.deadline() != deadline {
                 alarm.as_mut().reset(deadline);
@@ -111,29 +111,29 @@ impl<F: Fetch> ProjectTask<F> {
             let woken = tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                ended = task.requests.next() => Woken::Request(ended),
-                Some(joined) = task.jobs.join_next(), if !task.jobs.is_empty() => Woken::Job(joined),
-                Some(change) = task.inlets.list.recv() => Woken::List(change),
-                Some(question) = task.inlets.questions.recv() => Woken::ProjectQuery(question),
-                Ok(()) = task.inlets.settings.changed() => Woken::Settings,
-                () = &mut alarm => Woken::Alarm,
+                ended = task.requests.next() => Wakeup::Request(ended),
+                Some(joined) = task.jobs.join_next(), if !task.jobs.is_empty() => Wakeup::Job(joined),
+                Some(change) = task.channels.list.recv() => Wakeup::List(change),
+                Some(question) = task.channels.questions.recv() => Wakeup::ProjectQuery(question),
+                Ok(()) = task.channels.settings.changed() => Wakeup::Settings,
+                () = &mut alarm => Wakeup::Alarm,
             };
-            task.discount_suspension();
+            task.skip_suspended_time();
             match woken {
-                Woken::Request(ended) => task.request_ended(ended),
-                Woken::Job(joined) => task.job_ended(joined),
-                Woken::List(change) => task.change(change),
-                Woken::ProjectQuery(question) => task.answer_question(question),
-                Woken::Settings => task.apply_settings(),
-                Woken::Alarm => {}
+                Wakeup::Request(ended) => task.request_ended(ended),
+                Wakeup::Job(joined) => task.job_ended(joined),
+                Wakeup::List(change) => task.change(change),
+                Wakeup::ProjectQuery(question) => task.answer_question(question),
+                Wakeup::Settings => task.apply_settings(),
+                Wakeup::Alarm => {}
             }
         }
         task.stop().await;
     }
 
-    /// Reads what the store has of the project; tries again until it can be read.
-    async fn load(name: Arc<str>, shared: Arc<PollingServices<F>>, mut inlets: Inlets) -> Self {
-        let store = shared.recorder.store();
+    /// Reads the project's state, and retries until that succeeds.
+    async fn load(name: Arc<str>, services: Arc<PollingServices<F>>, mut channels: TaskChannels) -> Self {
+        let store = services.recorder.store();
         let mut has_failed = false;
         let health = loop {
             match store.load_project(&name).await {
@@ -143,7 +143,7 @@ impl<F: Fetch> ProjectTask<F> {
                         tracing::error!(
                             project = &*name,
                             error = chain(&error),
-                            "the state of the project cannot be read; its operations are not polled; trying again"
+                            "state of the project cannot be read; its operations are not polled; retrying"
                         );
                     }
                     tokio::time::sleep(STORE_RETRY).await;
@@ -151,7 +151,7 @@ impl<F: Fetch> ProjectTask<F> {
             }
         };
         let mut kinds = OperationKinds::default();
-        match store.left(LEARNED_FROM).await {
+        match store.left(HISTORY).await {
             Ok(left) => left
                 .iter()
                 .rev()
@@ -159,16 +159,16 @@ impl<F: Fetch> ProjectTask<F> {
             Err(error) => tracing::debug!(
                 project = &*name,
                 error = chain(&error),
-                "the history of finished operations cannot be read"
+                "history of finished operations cannot be read; polls are scheduled without it"
             ),
         }
-        let settings = inlets.settings.borrow_and_update().clone();
+        let settings = channels.settings.borrow_and_update().clone();
         let start = clock::instant();
         let mut task = Self {
             gate: Gate::new(settings.limits, health.restriction(), Duration::ZERO),
             name,
-            shared,
-            inlets,
+            services,
+            channels,
             settings,
             start,
             planned: Duration::ZERO,
@@ -178,9 +178,9 @@ impl<F: Fetch> ProjectTask<F> {
             requests: Requests::default(),
             jobs: JoinSet::new(),
             is_recording: false,
-            held_back: VecDeque::new(),
-            doubters: Vec::new(),
-            listing: Listing::default(),
+            deferred: VecDeque::new(),
+            doubting: Vec::new(),
+            reconciliation: Reconciliation::default(),
             checkpoints: Checkpoints::default(),
             changes: None,
             key_checks: KeyChecks::default(),
@@ -192,21 +192,21 @@ impl<F: Fetch> ProjectTask<F> {
         task
     }
 
-    /// Time in which the process or the machine did not run counts for nothing: no poll is late and nothing stalls by it.
-    fn discount_suspension(&mut self) {
+    /// Removes suspended time from steady time, so that it makes no poll late and stalls nothing.
+    fn skip_suspended_time(&mut self) {
         let late = self.now().saturating_sub(self.planned);
         if late > SUSPENSION {
             tracing::info!(
                 project = &*self.name,
                 seconds = late.as_secs_f64(),
-                "the process did not run for a while; this time does not count"
+                "the process was suspended; this time does not count"
             );
             self.start += late;
         }
     }
 
-    /// Takes what is at hand, decides, starts what may start. Returns when the next beat is due at the latest.
-    fn beat(&mut self) -> Duration {
+    /// Handles pending messages and alarms, and starts what is due. Returns when to run again at the latest.
+    fn process_pending(&mut self) -> Duration {
         for _ in 0..BATCH {
             let Some(ended) = self.requests.try_next() else {
                 break;
@@ -219,14 +219,14 @@ impl<F: Fetch> ProjectTask<F> {
             };
             self.job_ended(joined);
         }
-        // Answers may never run out, and the others must have their turn all the same.
-        if let Ok(change) = self.inlets.list.try_recv() {
+        // Answers may never run out. They must not delay lists, queries and settings.
+        if let Ok(change) = self.channels.list.try_recv() {
             self.change(change);
         }
-        if let Ok(question) = self.inlets.questions.try_recv() {
+        if let Ok(question) = self.channels.questions.try_recv() {
             self.answer_question(question);
         }
-        if self.inlets.settings.has_changed().unwrap_or(false) {
+        if self.channels.settings.has_changed().unwrap_or(false) {
             self.apply_settings();
         }
         let now = self.now();
@@ -247,9 +247,9 @@ impl<F: Fetch> ProjectTask<F> {
             .fold(checkpoint, Duration::min)
     }
 
-    /// Other settings apply from now on.
+    /// Applies new settings.
     fn apply_settings(&mut self) {
-        let settings = self.inlets.settings.borrow_and_update().clone();
+        let settings = self.channels.settings.borrow_and_update().clone();
         let now = self.now();
         self.gate.set_limits(settings.limits, now);
         let key_version = |settings: &PollingSettings| settings.projects.get(&self.name).copied();
@@ -261,7 +261,7 @@ impl<F: Fetch> ProjectTask<F> {
         self.is_view_changed = true;
     }
 
-    /// What surrounds an answer, for the project.
+    /// The context of a decision about the project.
     pub(super) fn context(&self) -> ProjectContext<'_> {
         let poll = &self.settings.poll;
         ProjectContext {
@@ -276,12 +276,12 @@ impl<F: Fetch> ProjectTask<F> {
 
     pub(super) fn moment(&self) -> Moment {
         Moment {
-            wall: self.shared.recorder.now(),
+            wall: self.services.recorder.now(),
             steady: self.now(),
         }
     }
 
-    /// Now, in steady time.
+    /// The steady time.
     pub(super) fn now(&self) -> Duration {
         clock::instant().saturating_duration_since(self.start)
     }

@@ -1,4 +1,4 @@
-//! The requests in flight of one project: each a task, whose end is a message.
+//! The requests in flight of one project. Each is a task whose end is a message.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -6,26 +6,26 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio_util::task::JoinMap;
 
-use super::watches::Number;
+use super::watches::WatchNumber;
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
 use crate::core::compact_duration::CompactDuration;
 use crate::core::gate::Pass;
 
-/// Who waits at the gate, or has a request in flight.
+/// The owner of a request, in the gate's queue or in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Requester {
-    /// A watch, for its poll or for what an event adds.
-    Watch(Number),
-    /// The project: does it exist?
+    /// A watch: a poll, or a request for what an event includes.
+    Watch(WatchNumber),
+    /// The check whether the project exists.
     Project,
-    /// The project's key: is it good?
+    /// The check whether the API accepts the project's key.
     Key,
 }
 
-/// What a request brought.
+/// The answer to a request.
 #[derive(Debug)]
-pub(super) enum Reply {
-    Answer(Answer),
+pub(super) enum RequestAnswer {
+    Poll(Answer),
     Logs(LogAnswer),
     Installation(InstallationAnswer),
     Project(ProjectAnswer),
@@ -33,81 +33,78 @@ pub(super) enum Reply {
 
 /// How a request ended.
 #[derive(Debug)]
-pub(super) enum Outcome {
-    Reply(Reply),
-    /// It was aborted.
+pub(super) enum RequestOutcome {
+    Answered(RequestAnswer),
     Aborted,
     Panicked(String),
 }
 
-/// A request has ended.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct EndedRequest {
     pub requester: Requester,
     pub pass: Pass,
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    tasks: JoinMap<Requester, Reply>,
+    tasks: JoinMap<Requester, RequestAnswer>,
     in_flight: HashMap<Requester, (Pass, CompactDuration)>,
     by_age: BTreeSet<(CompactDuration, Requester)>,
 }
 
 impl Requests {
-    /// Starts a request for one that has none.
+    /// Starts a request. The requester must have none in flight.
     pub fn start(
         &mut self,
         requester: Requester,
         pass: Pass,
         now: Duration,
-        request: impl Future<Output = Reply> + Send + 'static,
+        request: impl Future<Output = RequestAnswer> + Send + 'static,
     ) {
         self.tasks.spawn(requester, request);
         self.in_flight.insert(requester, (pass, now.into()));
         self.by_age.insert((now.into(), requester));
     }
 
-    /// Whether one is in flight for this requester.
     pub fn contains(&self, requester: Requester) -> bool {
         self.in_flight.contains_key(&requester)
     }
 
-    /// Aborts the request for a watch; its end is a message as any.
-    pub fn abort(&mut self, number: Number) {
+    /// Aborts the request of a watch. Its end arrives as a message.
+    pub fn abort(&mut self, number: WatchNumber) {
         self.tasks.abort(&Requester::Watch(number));
     }
 
-    /// Since when the oldest is in flight.
+    /// The start of the oldest request in flight.
     pub fn oldest(&self) -> Option<Duration> {
         self.by_age.first().map(|(since, _)| since.get())
     }
 
-    /// The next that has ended already.
-    pub fn try_next(&mut self) -> Option<Ended> {
+    /// The next request that has ended already.
+    pub fn try_next(&mut self) -> Option<EndedRequest> {
         let (requester, joined) = self.tasks.try_join_next()?;
         Some(self.ended(requester, joined))
     }
 
-    /// Waits for the next that ends; for ever while there is none.
-    pub async fn next(&mut self) -> Ended {
+    /// Waits until a request ends. Never returns while there is none.
+    pub async fn next(&mut self) -> EndedRequest {
         match self.tasks.join_next().await {
             Some((requester, joined)) => self.ended(requester, joined),
             None => std::future::pending().await,
         }
     }
 
-    fn ended(&mut self, requester: Requester, joined: Result<Reply, JoinError>) -> Ended {
+    fn ended(&mut self, requester: Requester, joined: Result<RequestAnswer, JoinError>) -> EndedRequest {
         let in_flight = self.in_flight.remove(&requester);
         let (pass, since) = in_flight.unwrap_or((Pass::Turn, CompactDuration::default()));
         self.by_age.remove(&(since, requester));
         let outcome = match joined.map_err(JoinError::try_into_panic) {
-            Ok(reply) => Outcome::Reply(reply),
-            Err(Ok(panic)) => Outcome::Panicked(panic_message(&*panic)),
-            Err(Err(_)) => Outcome::Aborted,
+            Ok(answer) => RequestOutcome::Answered(answer),
+            Err(Ok(panic)) => RequestOutcome::Panicked(panic_message(&*panic)),
+            Err(Err(_)) => RequestOutcome::Aborted,
         };
-        Ended {
+        EndedRequest {
             requester,
             pass,
             outcome,
@@ -115,7 +112,7 @@ impl Requests {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()

@@ -1,4 +1,4 @@
-//! Keeps the task of one project running: starts it, hands it what is asked for, and starts it again when it fails.
+//! Keeps the task of one project running: starts it, sends it the watch list, and restarts it after a panic.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,37 +8,37 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::listing::Change;
-use super::project_task::{Inlets, ProjectTask};
+use super::project_task::{ProjectTask, TaskChannels};
+use super::reconcile::DesiredChange;
 use super::requests::panic_message;
 use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;
 use crate::board::{ProjectHandle, ProjectView};
 use crate::core::watch_list::{Entry, WatchList};
 
-/// Parts of a list that may wait: the task takes one in less time than the next takes to be made.
+/// The parts of a list that may be queued. The task takes one faster than the next is made.
 const PARTS: usize = 4;
-/// The most watches of one part: more would delay polls.
+/// The most watches in one part. More would delay polls.
 const PART: usize = 1_000;
-/// Questions that may wait. A reader whose question waits is one of as many connections.
+/// The queries that may be queued: about one for each connection.
 const QUESTIONS: usize = 64;
-/// The longest wait before a project task that failed is started again.
+/// The longest wait before a restart.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-/// A list that is asked for, with its generation.
-pub(super) type Desired = Option<(u64, Arc<WatchList>)>;
+/// The current watch list with its generation. `None` before the first.
+pub(super) type DesiredList = Option<(u64, Arc<WatchList>)>;
 
 /// Runs one project.
 pub(super) struct Runner<F> {
     pub name: Arc<str>,
-    pub shared: Arc<PollingServices<F>>,
-    pub desired: watch::Receiver<Desired>,
+    pub services: Arc<PollingServices<F>>,
+    pub desired: watch::Receiver<DesiredList>,
     pub settings: watch::Receiver<Arc<PollingSettings>>,
     pub cancel: CancellationToken,
 }
 
 impl<F: Fetch> Runner<F> {
-    /// Runs the project until it is cancelled.
+    /// Runs the project until `cancel`.
     pub async fn run(mut self) {
         let mut failures: u32 = 0;
         let view = watch::Sender::new(ProjectView::new(
@@ -52,24 +52,27 @@ impl<F: Fetch> Runner<F> {
                 project = &*self.name,
                 panic,
                 restart_in_seconds = wait.as_secs_f64(),
-                "the task of a project panicked: this is a bug, please report it; it continues from what is recorded"
+                "project task panicked; it restarts from its recorded state; this is a bug, please report it"
             );
-            self.shared.metrics.count_poller_restart();
+            self.services.metrics.count_poller_restart();
             view.send_modify(|view| view.restarts += 1);
             let pause = tokio::time::sleep(wait);
             if self.cancel.run_until_cancelled(pause).await.is_none() {
                 break;
             }
         }
-        self.shared.board.detach(&self.name);
+        self.services.board.detach(&self.name);
     }
 
-    /// Runs the task once; the message of its panic if it failed.
+    /// Runs the task once.
+    ///
+    /// # Errors
+    /// The message of its panic.
     async fn run_task(&mut self, view: &watch::Sender<ProjectView>) -> Result<(), String> {
         let (list, list_inlet) = mpsc::channel(PARTS);
         let (questions, questions_inlet) = mpsc::channel(QUESTIONS);
         view.send_modify(|view| view.generation = None);
-        let inlets = Inlets {
+        let channels = TaskChannels {
             list: list_inlet,
             questions: questions_inlet,
             settings: self.settings.clone(),
@@ -79,14 +82,19 @@ impl<F: Fetch> Runner<F> {
             view: view.subscribe(),
             questions,
         };
-        self.shared.board.attach(Arc::clone(&self.name), port);
+        self.services.board.attach(Arc::clone(&self.name), port);
         let mut task = JoinSet::new();
         let cancel = self.cancel.child_token();
         task.spawn_on(
-            ProjectTask::run(Arc::clone(&self.name), Arc::clone(&self.shared), inlets, cancel),
-            &self.shared.polling,
+            ProjectTask::run(
+                Arc::clone(&self.name),
+                Arc::clone(&self.services),
+                channels,
+                cancel,
+            ),
+            &self.services.polling,
         );
-        // Seen as changed, so that a new task is handed the whole.
+        // A new task receives the whole list.
         self.desired.mark_changed();
         let mut handed = None;
         loop {
@@ -106,7 +114,7 @@ impl<F: Fetch> Runner<F> {
                         tokio::select! {
                             biased;
                             () = self.cancel.cancelled() => {}
-                            _ = hand(&self.name, generation, before.as_deref(), &desired, &list) => {}
+                            _ = send_difference(&self.name, generation, before.as_deref(), &desired, &list) => {}
                         }
                     }
                 }
@@ -115,23 +123,23 @@ impl<F: Fetch> Runner<F> {
     }
 }
 
-/// Sends the difference of two lists, in parts.
-async fn hand(
+/// Sends the difference between two lists, in parts.
+async fn send_difference(
     name: &Arc<str>,
     generation: u64,
     before: Option<&WatchList>,
     after: &WatchList,
-    list: &mpsc::Sender<Change>,
-) -> Result<(), mpsc::error::SendError<Change>> {
+    list: &mpsc::Sender<DesiredChange>,
+) -> Result<(), mpsc::error::SendError<DesiredChange>> {
     let mut difference = difference(name, before.map_or(&[], |before| &before.entries), &after.entries);
-    let fresh = difference.added.len();
+    let added_total = difference.added.len();
     loop {
-        let part = Change {
+        let part = DesiredChange {
             generation,
             added: take(&mut difference.added),
             removed: take(&mut difference.removed),
             relabelled: take(&mut difference.relabelled),
-            fresh,
+            added_total,
             is_last: difference.added.is_empty()
                 && difference.removed.is_empty()
                 && difference.relabelled.is_empty(),
@@ -144,13 +152,13 @@ async fn hand(
     }
 }
 
-/// The last [`PART`] elements. Their order does not matter.
+/// Takes the last [`PART`] elements. Their order does not matter.
 fn take<T>(elements: &mut Vec<T>) -> Vec<T> {
     elements.split_off(elements.len().saturating_sub(PART))
 }
 
-/// What is different for one project. Most changes add or change a few lines of many, so that equal ends are passed over.
-fn difference(name: &Arc<str>, before: &[Entry], after: &[Entry]) -> Change {
+/// The difference for one project. Most changes concern a few of many lines, so equal ends are skipped.
+fn difference(name: &Arc<str>, before: &[Entry], after: &[Entry]) -> DesiredChange {
     let is_same = |(before, after): &(&Entry, &Entry)| before == after;
     let start = before.iter().zip(after).take_while(is_same).count();
     let (before, after) = (&before[start..], &after[start..]);
@@ -163,7 +171,7 @@ fn difference(name: &Arc<str>, before: &[Entry], after: &[Entry]) -> Change {
     let is_of_project = |entry: &&Entry| Arc::ptr_eq(&entry.key.project, name) || entry.key.project == *name;
     let before = before[..before.len() - end].iter().filter(is_of_project);
     let mut gone: HashMap<&Arc<str>, &Entry> = before.map(|entry| (&entry.key.operation, entry)).collect();
-    let mut change = Change::default();
+    let mut change = DesiredChange::default();
     for entry in after[..after.len() - end].iter().filter(is_of_project) {
         let wanted = (Arc::clone(&entry.key.operation), Arc::clone(&entry.labels));
         match gone.remove(&entry.key.operation) {
@@ -173,7 +181,7 @@ fn difference(name: &Arc<str>, before: &[Entry], after: &[Entry]) -> Change {
         }
     }
     change.removed = gone.into_keys().cloned().collect();
-    // The map's order is another one at each start.
+    // The order of a map is random.
     change.removed.sort_unstable();
     change
 }

@@ -1,4 +1,4 @@
-//! Keeps one runner for each configured project, and hands all of them the list that is asked for.
+//! Keeps one runner for each configured project, and gives the current watch list to all of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,62 +8,62 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::runner::{Desired, Runner};
+use super::runner::{DesiredList, Runner};
 use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;
 use crate::error::chain;
 use crate::watch_list::WatchListSnapshot;
 
-/// How long to wait before what could not be recorded is tried again.
+/// The pause before a failed write of the state is retried.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// Starts and stops the projects.
 pub struct Supervisor<F> {
-    shared: Arc<PollingServices<F>>,
+    services: Arc<PollingServices<F>>,
     list: watch::Receiver<Arc<WatchListSnapshot>>,
     settings: watch::Receiver<Arc<PollingSettings>>,
-    desired: Desired,
-    projects: BTreeMap<Arc<str>, Running>,
+    desired: DesiredList,
+    projects: BTreeMap<Arc<str>, RunningProject>,
     runners: JoinSet<Arc<str>>,
-    /// Whether the store knows which watches are not listed any more.
+    /// Whether the store knows which watches are listed.
     is_reconciled: bool,
-    /// The departures that could not be recorded so far.
-    unrecorded_departures: u64,
+    /// The removals that were not recorded so far.
+    failed_removals: u64,
 }
 
-/// A project that runs. It has channels of its own, since those who wait on one channel are woken in random order.
-struct Running {
-    desired: watch::Sender<Desired>,
+/// A running project. It has channels of its own, because the receivers of one channel are woken in random order.
+struct RunningProject {
+    desired: watch::Sender<DesiredList>,
     settings: watch::Sender<Arc<PollingSettings>>,
     cancel: CancellationToken,
 }
 
 impl<F: Fetch> Supervisor<F> {
-    /// A supervisor that polls nothing yet.
+    /// A supervisor without projects. [`run`](Self::run) starts them.
     #[must_use]
     pub fn new(
-        shared: Arc<PollingServices<F>>,
+        services: Arc<PollingServices<F>>,
         list: watch::Receiver<Arc<WatchListSnapshot>>,
         settings: watch::Receiver<Arc<PollingSettings>>,
     ) -> Self {
         Self {
-            shared,
+            services,
             list,
             settings,
             desired: None,
             projects: BTreeMap::new(),
             runners: JoinSet::new(),
             is_reconciled: false,
-            unrecorded_departures: 0,
+            failed_removals: 0,
         }
     }
 
-    /// Supervises until `cancel`, then stops all projects.
+    /// Runs the projects until `cancel`, then stops them.
     pub async fn run(mut self, cancel: CancellationToken) {
-        let mut changed = self.shared.board.changed();
+        let mut changed = self.services.board.changed();
         loop {
             self.start_and_stop();
-            if !self.hand_list(&cancel).await {
+            if !self.distribute_list(&cancel).await {
                 break;
             }
             let must_retry = !self.is_reconciled && self.desired.is_some();
@@ -71,10 +71,10 @@ impl<F: Fetch> Supervisor<F> {
                 biased;
                 () = cancel.cancelled() => break,
                 Some(joined) = self.runners.join_next(), if !self.runners.is_empty() => self.ended(joined),
-                // The sender is gone only at a stop.
+                // The senders are dropped only at a stop.
                 Ok(()) = self.list.changed() => {}
                 Ok(()) = self.settings.changed() => {}
-                Ok(()) = changed.changed() => self.notice_departures(),
+                Ok(()) = changed.changed() => self.check_failed_removals(),
                 () = tokio::time::sleep(STORE_RETRY), if must_retry => {}
             }
         }
@@ -86,7 +86,7 @@ impl<F: Fetch> Supervisor<F> {
         }
     }
 
-    /// Makes the projects be those of the settings.
+    /// Starts and stops projects until they match the settings.
     fn start_and_stop(&mut self) {
         let settings = self.settings.borrow_and_update().clone();
         for name in settings.projects.keys() {
@@ -107,16 +107,16 @@ impl<F: Fetch> Supervisor<F> {
         }
     }
 
-    /// Starts one project. What it watches it takes from the store and from the list.
+    /// Starts one project.
     fn start(&mut self, name: &Arc<str>, settings: &Arc<PollingSettings>) {
-        let project = Running {
+        let project = RunningProject {
             desired: watch::Sender::new(self.desired.clone()),
             settings: watch::Sender::new(Arc::clone(settings)),
             cancel: CancellationToken::new(),
         };
         let runner = Runner {
             name: Arc::clone(name),
-            shared: Arc::clone(&self.shared),
+            services: Arc::clone(&self.services),
             desired: project.desired.subscribe(),
             settings: project.settings.subscribe(),
             cancel: project.cancel.clone(),
@@ -129,7 +129,7 @@ impl<F: Fetch> Supervisor<F> {
         });
     }
 
-    /// A project has stopped. If it was configured again meanwhile, the next round starts it.
+    /// Handles the end of a runner. If its project is configured again by now, the next round starts it.
     fn ended(&mut self, joined: Result<Arc<str>, tokio::task::JoinError>) {
         match joined {
             Ok(name) => {
@@ -138,29 +138,29 @@ impl<F: Fetch> Supervisor<F> {
             Err(error) => {
                 tracing::error!(
                     error = chain(&error),
-                    "the runner of a project failed: this is a bug, please report it"
+                    "project stopped unexpectedly; this is a bug, please report it"
                 );
             }
         }
     }
 
-    /// Hands the list to the projects. False when cancelled meanwhile.
-    async fn hand_list(&mut self, cancel: &CancellationToken) -> bool {
+    /// Gives the current list to the projects. Returns false when cancelled.
+    async fn distribute_list(&mut self, cancel: &CancellationToken) -> bool {
         let snapshot = self.list.borrow_and_update().clone();
         let Some(list) = snapshot.list.clone() else {
             return true;
         };
         if !self.is_reconciled {
-            // Before the list is handed on: what it adds is recorded as listed after that.
+            // First, because the projects record new watches as listed.
             let listed = list.entries.iter().map(|entry| entry.key.clone()).collect();
-            let store = self.shared.recorder.store();
+            let store = self.services.recorder.store();
             let reconciling = store.reconcile_listed(listed, store.now());
             match cancel.run_until_cancelled(reconciling).await {
                 None => return false,
                 Some(Ok(())) => self.is_reconciled = true,
                 Some(Err(error)) => tracing::debug!(
                     error = chain(&error),
-                    "what is listed could not be recorded; trying again"
+                    "watch list not recorded in the state; retrying"
                 ),
             }
         }
@@ -174,11 +174,11 @@ impl<F: Fetch> Supervisor<F> {
         true
     }
 
-    /// What left the list and could not be recorded as such is reconciled.
-    fn notice_departures(&mut self) {
-        let unrecorded = self.shared.board.unrecorded_departures();
-        if unrecorded != self.unrecorded_departures {
-            self.unrecorded_departures = unrecorded;
+    /// Reconciles the list with the store again after a removal was not recorded.
+    fn check_failed_removals(&mut self) {
+        let unrecorded = self.services.board.failed_removals();
+        if unrecorded != self.failed_removals {
+            self.failed_removals = unrecorded;
             self.is_reconciled = false;
         }
     }

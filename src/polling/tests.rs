@@ -237,7 +237,7 @@ impl Engine for Disk {
 
 /// A running supervisor, and what surrounds it.
 struct Bench {
-    shared: Arc<PollingServices<Script>>,
+    services: Arc<PollingServices<Script>>,
     disk: Arc<Disk>,
     store: Store,
     board: Arc<Board>,
@@ -273,7 +273,7 @@ impl Bench {
         let store = Store::new(Arc::clone(&disk) as Arc<dyn Engine>, wall);
         let board = Arc::<Board>::default();
         let runtime = Handle::current();
-        let shared = Arc::new(PollingServices {
+        let services = Arc::new(PollingServices {
             fetch: Script::default(),
             recorder: Recorder::new(store.clone(), vec![Box::new(report)]),
             board: Arc::clone(&board),
@@ -293,10 +293,10 @@ impl Bench {
         let settings = watch::Sender::new(Arc::new(settings));
         let list = watch::Sender::new(Arc::default());
         let cancel = CancellationToken::new();
-        let supervisor = Supervisor::new(Arc::clone(&shared), list.subscribe(), settings.subscribe());
+        let supervisor = Supervisor::new(Arc::clone(&services), list.subscribe(), settings.subscribe());
         let task = tokio::spawn(supervisor.run(cancel.clone()));
         Self {
-            shared,
+            services,
             disk,
             store,
             board,
@@ -315,7 +315,7 @@ impl Bench {
     }
 
     fn script(&self) -> &Script {
-        &self.shared.fetch
+        &self.services.fetch
     }
 
     /// Asks for another list.
@@ -400,7 +400,7 @@ impl Bench {
     async fn stop(self) -> Arc<PollingServices<Script>> {
         self.cancel.cancel();
         self.task.await.unwrap();
-        self.shared
+        self.services
     }
 }
 
@@ -657,9 +657,9 @@ async fn a_stop_drops_the_polls_in_flight_and_joins_every_task() {
     bench.list("a\nb\nc\n").await;
     pass(1).await;
     assert_eq!(bench.script().in_flight(), 2);
-    let shared = bench.stop().await;
-    assert_eq!(shared.fetch.in_flight(), 0);
-    assert_eq!(Arc::strong_count(&shared), 1, "no task is left that could poll");
+    let services = bench.stop().await;
+    assert_eq!(services.fetch.in_flight(), 0);
+    assert_eq!(Arc::strong_count(&services), 1, "no task is left that could poll");
 }
 
 #[tokio::test(start_paused = true)]
@@ -743,7 +743,7 @@ async fn stall(acts: &[(&str, &[Act])]) -> (u64, Bench, [serde_json::Value; 3]) 
         bench.script().play(name, acts);
     }
     bench.list("a\nb\n").await;
-    let found = bench.shared.recorder.now() + Duration::from_hours(1);
+    let found = bench.services.recorder.now() + Duration::from_hours(1);
     let data = loop {
         pass(1).await;
         if let Some(data) = bench.data("a", EventType::Stalled).await {
@@ -751,7 +751,7 @@ async fn stall(acts: &[(&str, &[Act])]) -> (u64, Bench, [serde_json::Value; 3]) 
         }
     };
     let polled: Timestamp = data["observedTime"].as_str().unwrap().parse().unwrap();
-    let waited = bench.shared.recorder.now().duration_since(polled).as_secs();
+    let waited = bench.services.recorder.now().duration_since(polled).as_secs();
     assert!(polled >= found, "{data}");
     assert_eq!(data["reason"], "count unchanged");
     let facts = ["logs", "healthStatus", "connectionStatus"].map(|name| data[name].clone());

@@ -1,4 +1,4 @@
-//! What the project publishes for readers.
+//! Publishes the state of the project for readers.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::clock;
 use crate::core::answer::Answer;
 
 impl<F: Fetch> ProjectTask<F> {
-    /// Publishes what readers see. They are woken only by what changes rarely.
+    /// Publishes the project. Readers are woken only by rare changes.
     pub(super) fn publish(&mut self) {
         let mut is_changed = std::mem::take(&mut self.is_view_changed);
         let at = |steady: Duration| self.start + steady;
-        self.inlets.view.send_if_modified(|view| {
+        self.channels.view.send_if_modified(|view| {
             is_changed |= view.phases != self.watches.phases();
             view.poll_times.next_due = self.watches.next_alarm().map(at);
             view.poll_times.oldest_request = self.requests.oldest().map(at);
@@ -21,7 +21,7 @@ impl<F: Fetch> ProjectTask<F> {
             view.gate.in_flight = self.gate.in_flight();
             view.phases = self.watches.phases();
             if is_changed {
-                view.generation = self.listing.applied();
+                view.generation = self.reconciliation.applied();
                 view.gate.limits = self.gate.limits();
                 let api = &mut view.api;
                 api.unreachable = self.health.unreachable_since();
@@ -30,16 +30,16 @@ impl<F: Fetch> ProjectTask<F> {
             is_changed
         });
         if is_changed {
-            self.shared.board.announce();
+            self.services.board.announce();
         }
     }
 
-    /// Publishes what an answer says of the API.
+    /// Publishes the state of the API after an answer.
     pub(super) fn publish_answer(&mut self, answer: &Answer) {
         let instant = clock::instant();
         let pause_until = self.health.paused_until().map(|until| self.start + until);
         let mut is_changed = false;
-        self.inlets.view.send_if_modified(|view| {
+        self.channels.view.send_if_modified(|view| {
             let api = &mut view.api;
             is_changed =
                 !matches!(answer, Answer::Operation(_)) || api.failing.is_some() || !api.was_answered;

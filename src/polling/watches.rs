@@ -1,4 +1,4 @@
-//! The watches of one project with their pollers: by number, by ID, and by the time of what each waits for.
+//! The watches of one project with their pollers: by number, by operation ID, and by alarm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -11,25 +11,25 @@ use crate::core::poller::Poller;
 use crate::core::watch::Watch;
 use crate::core::watch_list::Labels;
 
-/// The number of a watch in its project; it is given again after the watch has left.
-pub(super) type Number = u32;
+/// The number of a watch in its project. It is reused after the watch has left.
+pub(super) type WatchNumber = u32;
 
 /// One watch and its poller.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub poller: Poller,
-    /// When the last observation was made, or watching began.
+    /// The time of the last observation, or of the start.
     pub observed: CompactDuration,
-    /// When it was polled last, or watching began.
+    /// The time of the last poll, or of the start.
     pub polled: CompactDuration,
-    /// When its poller has to be attended to.
+    /// When its poller has to act.
     alarm: Option<CompactDuration>,
-    /// Commits that failed and panics in a row.
-    pub setbacks: u32,
+    /// Failed commits and panics in a row.
+    pub failures: u32,
     pub watched: Box<Watched>,
 }
 
-/// What is remembered of one watch. Boxed, so that the numbers stay close together.
+/// The state of one watch. It is boxed, so that slots stay small.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub id: Arc<str>,
@@ -37,31 +37,31 @@ pub(super) struct Watched {
     pub watch: Watch,
     /// Whether it changed since it was recorded.
     pub is_unrecorded: bool,
-    /// Whether it is among the changes that wait to be asked for.
+    /// Whether it is among the changes for the reader.
     pub is_announced: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     slots: Vec<Option<Slot>>,
-    free: Vec<Number>,
-    by_id: BTreeMap<Arc<str>, Number>,
-    alarms: BTreeSet<(CompactDuration, Number)>,
-    /// Of those that are not leaving.
+    free: Vec<WatchNumber>,
+    by_id: BTreeMap<Arc<str>, WatchNumber>,
+    alarms: BTreeSet<(CompactDuration, WatchNumber)>,
+    /// Without watches that are leaving.
     phases: PhaseCounts,
     refusals: Refusals,
 }
 
-/// How many unfinished watches the API refuses.
+/// The number of unfinished watches that the API refuses.
 #[derive(Debug, Default)]
 struct Refusals {
-    /// Since it answered with their operation.
+    /// At least once since the last answer with an operation.
     refused: usize,
-    /// Three times in a row or more.
+    /// At least [`REPEATEDLY`] times in a row.
     repeatedly: usize,
 }
 
-/// So many refusals in a row are no chance.
+/// This many refusals in a row are no coincidence.
 const REPEATEDLY: u32 = 3;
 
 impl Refusals {
@@ -87,7 +87,7 @@ impl Refusals {
 }
 
 impl Watches {
-    pub fn insert(&mut self, watched: Watched, poller: Poller, observed: Duration) -> Number {
+    pub fn insert(&mut self, watched: Watched, poller: Poller, observed: Duration) -> WatchNumber {
         self.phases.add(watched.watch.phase());
         self.refusals.add(&watched.watch);
         let id = Arc::clone(&watched.id);
@@ -96,7 +96,7 @@ impl Watches {
             observed: observed.into(),
             polled: observed.into(),
             alarm: None,
-            setbacks: 0,
+            failures: 0,
             watched: Box::new(watched),
         });
         let number = match self.free.pop() {
@@ -107,15 +107,15 @@ impl Watches {
             None => {
                 self.slots.push(slot);
                 // A list has at most two million operations.
-                (self.slots.len() - 1) as Number
+                (self.slots.len() - 1) as WatchNumber
             }
         };
         self.by_id.insert(id, number);
         number
     }
 
-    /// Takes a watch out that has departed.
-    pub fn remove(&mut self, number: Number) -> Option<Slot> {
+    /// Removes a watch that has departed.
+    pub fn remove(&mut self, number: WatchNumber) -> Option<Slot> {
         self.set_alarm(number, None);
         let slot = self.slots.get_mut(number as usize)?.take()?;
         self.by_id.remove(&slot.watched.id);
@@ -127,21 +127,21 @@ impl Watches {
         Some(slot)
     }
 
-    pub fn get(&self, number: Number) -> Option<&Slot> {
+    pub fn get(&self, number: WatchNumber) -> Option<&Slot> {
         self.slots.get(number as usize)?.as_ref()
     }
 
-    pub fn get_mut(&mut self, number: Number) -> Option<&mut Slot> {
+    pub fn get_mut(&mut self, number: WatchNumber) -> Option<&mut Slot> {
         self.slots.get_mut(number as usize)?.as_mut()
     }
 
-    pub fn find(&self, id: &str) -> Option<Number> {
+    pub fn find(&self, id: &str) -> Option<WatchNumber> {
         self.by_id.get(id).copied()
     }
 
-    /// The watch moves on. It must not be leaving.
-    pub fn replace_watch(&mut self, number: Number, watch: Watch, is_unrecorded: bool) {
-        let Some(slot) = self.slots.get_mut(number as usize).and_then(Option::as_mut) else {
+    /// Replaces the state of a watch, which must not be leaving.
+    pub fn replace_watch(&mut self, number: WatchNumber, watch: Watch, is_unrecorded: bool) {
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else {
             return;
         };
         let (before, after) = (slot.watched.watch.phase(), watch.phase());
@@ -155,17 +155,17 @@ impl Watches {
         slot.watched.is_unrecorded = is_unrecorded;
     }
 
-    /// A watch that was removed does not count any more.
-    pub fn discount(&mut self, number: Number) {
-        if let Some(slot) = self.slots.get(number as usize).and_then(Option::as_ref) {
+    /// Excludes a removed watch from all counts.
+    pub fn stop_counting(&mut self, number: WatchNumber) {
+        if let Some(Some(slot)) = self.slots.get(number as usize) {
             self.phases.remove(slot.watched.watch.phase());
             self.refusals.remove(&slot.watched.watch);
         }
     }
 
-    /// When the poller has to be attended to.
-    pub fn set_alarm(&mut self, number: Number, at: Option<Duration>) {
-        let Some(slot) = self.slots.get_mut(number as usize).and_then(Option::as_mut) else {
+    /// Sets when the poller has to act.
+    pub fn set_alarm(&mut self, number: WatchNumber, at: Option<Duration>) {
+        let Some(Some(slot)) = self.slots.get_mut(number as usize) else {
             return;
         };
         let at = at.map(CompactDuration::from);
@@ -184,8 +184,8 @@ impl Watches {
         self.alarms.first().map(|(at, _)| at.get())
     }
 
-    /// The next poller whose time has come; its alarm is off then.
-    pub fn pop_alarm(&mut self, now: Duration) -> Option<Number> {
+    /// Takes the next alarm that is due.
+    pub fn pop_alarm(&mut self, now: Duration) -> Option<WatchNumber> {
         let (at, number) = *self.alarms.first()?;
         if at.get() > now {
             return None;
@@ -198,13 +198,13 @@ impl Watches {
         self.phases
     }
 
-    /// How many are polled.
+    /// The number of unfinished watches.
     pub fn polled(&self) -> usize {
         self.phases.total() - self.phases.finished()
     }
 
-    /// Whether all unfinished watches but this one, at least one, are refused.
-    pub fn are_others_refused(&self, number: Number) -> bool {
+    /// Whether there are other unfinished watches, and all of them are refused.
+    pub fn are_others_refused(&self, number: WatchNumber) -> bool {
         let own = self
             .get(number)
             .map_or(0, |slot| Refusals::of(&slot.watched.watch).0);
@@ -212,22 +212,22 @@ impl Watches {
         others > 0 && self.refusals.refused - own >= others
     }
 
-    /// Whether all unfinished watches, at least two, are refused repeatedly.
+    /// Whether there are at least two unfinished watches, and all are refused repeatedly.
     pub fn are_all_refused(&self) -> bool {
         self.polled() >= 2 && self.refusals.repeatedly >= self.polled()
     }
 
-    /// How many numbers are in use, or were.
-    pub fn numbers(&self) -> Number {
-        self.slots.len() as Number
+    /// One more than the highest number that was ever used.
+    pub fn numbers(&self) -> WatchNumber {
+        self.slots.len() as WatchNumber
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Number, &Slot)> {
+    pub fn iter(&self) -> impl Iterator<Item = (WatchNumber, &Slot)> {
         let slots = self.slots.iter().enumerate();
-        slots.filter_map(|(number, slot)| Some((number as Number, slot.as_ref()?)))
+        slots.filter_map(|(number, slot)| Some((number as WatchNumber, slot.as_ref()?)))
     }
 
-    /// Those with a higher ID than `after`, in order.
+    /// The watches with a higher operation ID than `after`, in order.
     pub fn after(&self, after: Option<&Arc<str>>) -> impl Iterator<Item = &Slot> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let range = self.by_id.range::<Arc<str>, _>((from, Bound::Unbounded));

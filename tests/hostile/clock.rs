@@ -162,7 +162,7 @@ async fn suspended_for_longer_than_every_limit() {
     let noticed = daemon.log.lines(|line| {
         let message = line["message"].as_str().unwrap_or_default();
         line.at >= continued
-            && message.starts_with("the process did not run for a while")
+            && message.starts_with("the process was suspended")
             && line["seconds"].as_f64().is_some_and(|seconds| seconds > 5.0)
     });
     assert_eq!(noticed.len(), 1, "{noticed:?}");

@@ -1,4 +1,4 @@
-//! From what is asked for to what is polled: new watches are loaded, removed ones depart.
+//! Starts and stops pollers until they match the watch list: loads new watches, and removes old ones.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::answers::Done;
+use super::answers::JobResult;
 use super::project_task::{ProjectTask, STORE_RETRY};
-use super::watches::{Number, Watched};
+use super::watches::{WatchNumber, Watched};
 use crate::ampersand::Fetch;
 use crate::clock;
 use crate::core::history::HistorySample;
@@ -20,69 +20,69 @@ use crate::core::watch_list::{Labels, WatchKey};
 use crate::error::chain;
 use crate::store::{CommitError, ReadError, Store};
 
-/// This many watches are loaded, or depart, at a time: more would delay polls.
+/// The number of watches that are loaded or removed at once. More would delay polls.
 const CHUNK: usize = 1_000;
 
-/// What a new list asks of one project.
+/// A part of the difference between two watch lists, for one project.
 #[derive(Debug, Default)]
-pub(super) struct Change {
-    /// The generation of the list.
+pub(super) struct DesiredChange {
+    /// The generation of the new list.
     pub generation: u64,
-    /// Whether this is the last part of it.
+    /// Whether this is the last part.
     pub is_last: bool,
     pub added: Vec<(Arc<str>, Arc<Labels>)>,
     pub removed: Vec<Arc<str>>,
     pub relabelled: Vec<(Arc<str>, Arc<Labels>)>,
-    /// How many watches the whole list adds to the project: their first polls are spread over the time that they take.
-    pub fresh: usize,
+    /// The number of watches that all parts add. It determines the window of first polls.
+    pub added_total: usize,
 }
 
-/// Watches on their way into and out of the project.
+/// The watches that are being added or removed.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(super) struct Reconciliation {
     /// The generation of the list that is being applied.
-    wanted: Option<u64>,
+    desired: Option<u64>,
     applied: Option<u64>,
-    fresh: usize,
-    /// Those that have yet to be loaded.
+    added_total: usize,
+    /// New watches that are not loaded yet.
     pending: BTreeMap<Arc<str>, Arc<Labels>>,
-    /// Those that are being loaded; `None` for those that were removed meanwhile.
+    /// New watches that are being loaded. `None` if they were removed since.
     loading: BTreeMap<Arc<str>, Option<Arc<Labels>>>,
-    /// When loading is tried again after a failure.
+    /// When loading is retried after a failure.
     retry: Option<Duration>,
-    /// How many leave that were put back.
+    /// The number of watches that were put back before they had left.
     returning: usize,
-    /// Those whose last state has yet to be recorded.
-    pub departing: Vec<Number>,
-    /// What the listed operations that are finished can add_to_history, by when they finished. Used once, after the first list.
-    samples: Vec<Taught>,
-    has_history: bool,
+    /// Removed watches whose last state is not recorded yet.
+    pub departing: Vec<WatchNumber>,
+    /// The history of finished operations that are listed. Used once, after the first list.
+    samples: Vec<FinishedSample>,
+    has_used_samples: bool,
 }
 
-/// When an operation finished, and what others of its kind can learn from it.
-type Taught = (Option<Timestamp>, Arc<OperationKind>, HistorySample);
+/// The time at which an operation finished, with what predicts others of its kind.
+type FinishedSample = (Option<Timestamp>, Arc<OperationKind>, HistorySample);
 
-/// Watches were loaded, or could not be.
+/// The result of loading watches.
 #[derive(Debug)]
-pub(super) struct Loaded(Result<HashMap<WatchKey, Watch>, LoadError>);
+pub(super) struct LoadedChunk(Result<HashMap<WatchKey, Watch>, LoadError>);
 
-/// The last states of removed watches were recorded, or could not be.
+/// The result of recording removed watches.
 #[derive(Debug)]
-pub(super) struct Departed {
-    numbers: Vec<Number>,
+pub(super) struct DepartedChunk {
+    numbers: Vec<WatchNumber>,
     result: Result<(), CommitError>,
 }
 
 /// Why watches could not be loaded.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
-    #[error("the state could not be read")]
+    #[error("cannot read the state")]
     Read(#[from] ReadError),
-    #[error("the state could not be written")]
+    #[error("cannot write the state")]
     Write(#[from] CommitError),
 }
 
-impl Listing {
+impl Reconciliation {
     /// The generation of the list that was applied last.
     pub fn applied(&self) -> Option<u64> {
         self.applied
@@ -91,7 +91,7 @@ impl Listing {
 
 impl<F: Fetch> ProjectTask<F> {
     /// Applies a part of a new list.
-    pub(super) fn change(&mut self, change: Change) {
+    pub(super) fn change(&mut self, change: DesiredChange) {
         for id in &change.removed {
             self.remove(id);
         }
@@ -101,20 +101,20 @@ impl<F: Fetch> ProjectTask<F> {
         for (id, labels) in change.added {
             self.add(id, labels);
         }
-        self.listing.fresh = change.fresh;
+        self.reconciliation.added_total = change.added_total;
         if change.is_last {
-            self.listing.wanted = Some(change.generation);
+            self.reconciliation.desired = Some(change.generation);
         }
     }
 
     fn add(&mut self, id: Arc<str>, labels: Arc<Labels>) {
-        let listing = &mut self.listing;
-        if let Some(loading) = listing.loading.get_mut(&id) {
+        let reconciliation = &mut self.reconciliation;
+        if let Some(loading) = reconciliation.loading.get_mut(&id) {
             *loading = Some(labels);
             return;
         }
         let Some(number) = self.watches.find(&id) else {
-            listing.pending.insert(id, labels);
+            reconciliation.pending.insert(id, labels);
             return;
         };
         let Some(slot) = self.watches.get_mut(number) else {
@@ -122,16 +122,16 @@ impl<F: Fetch> ProjectTask<F> {
         };
         let was_returning = slot.poller.is_returning();
         if slot.poller.put_back(Arc::clone(&labels)) {
-            listing.returning += usize::from(!was_returning);
+            reconciliation.returning += usize::from(!was_returning);
         } else {
             self.relabel(&id, labels);
         }
     }
 
     fn relabel(&mut self, id: &Arc<str>, labels: Arc<Labels>) {
-        if let Some(pending) = self.listing.pending.get_mut(id) {
+        if let Some(pending) = self.reconciliation.pending.get_mut(id) {
             *pending = labels;
-        } else if let Some(loading) = self.listing.loading.get_mut(id) {
+        } else if let Some(loading) = self.reconciliation.loading.get_mut(id) {
             *loading = Some(labels);
         } else if let Some(number) = self.watches.find(id)
             && let Some(slot) = self.watches.get_mut(number)
@@ -145,10 +145,10 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     fn remove(&mut self, id: &Arc<str>) {
-        if self.listing.pending.remove(id).is_some() {
+        if self.reconciliation.pending.remove(id).is_some() {
             return;
         }
-        if let Some(loading) = self.listing.loading.get_mut(id) {
+        if let Some(loading) = self.reconciliation.loading.get_mut(id) {
             *loading = None;
             return;
         }
@@ -157,7 +157,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    fn remove_watch(&mut self, number: Number) {
+    fn remove_watch(&mut self, number: WatchNumber) {
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
@@ -165,95 +165,108 @@ impl<F: Fetch> ProjectTask<F> {
         let id = Arc::clone(&slot.watched.id);
         match slot.poller.remove() {
             Removal::AlreadyLeaving => {
-                self.listing.returning -= usize::from(was_returning);
+                self.reconciliation.returning -= usize::from(was_returning);
                 return;
             }
-            Removal::Depart => self.listing.departing.push(number),
+            Removal::Depart => self.reconciliation.departing.push(number),
             Removal::Withdraw(ticket) => {
                 self.gate.leave(ticket);
-                self.listing.departing.push(number);
+                self.reconciliation.departing.push(number);
             }
             Removal::Abort => self.requests.abort(number),
             Removal::Wait => {}
         }
         self.watches.set_alarm(number, None);
-        self.watches.discount(number);
+        self.watches.stop_counting(number);
         self.note_removal(&id);
         self.watches_changed();
     }
 
-    /// Starts to load what is to be watched, a chunk at a time. Returns when to try again after a failure.
+    /// Starts to load the next chunk of new watches. Returns when to retry after a failure.
     pub(super) fn load_listed(&mut self, now: Duration) -> Option<Duration> {
-        if self.listing.loading.is_empty() && !self.listing.pending.is_empty() {
-            if let Some(retry) = self.listing.retry.filter(|retry| *retry > now) {
+        if self.reconciliation.loading.is_empty() && !self.reconciliation.pending.is_empty() {
+            if let Some(retry) = self.reconciliation.retry.filter(|retry| *retry > now) {
                 return Some(retry);
             }
-            while self.listing.loading.len() < CHUNK
-                && let Some((id, labels)) = self.listing.pending.pop_first()
+            while self.reconciliation.loading.len() < CHUNK
+                && let Some((id, labels)) = self.reconciliation.pending.pop_first()
             {
-                self.listing.loading.insert(id, Some(labels));
+                self.reconciliation.loading.insert(id, Some(labels));
             }
-            let keys = self.listing.loading.keys().map(|id| self.key(id)).collect();
-            let store = self.shared.recorder.store().clone();
-            let loading = async move { Done::Loaded(Loaded(load(&store, keys).await)) };
-            self.jobs.spawn_on(loading, &self.shared.background);
+            let keys = self
+                .reconciliation
+                .loading
+                .keys()
+                .map(|id| self.key(id))
+                .collect();
+            let store = self.services.recorder.store().clone();
+            let loading = async move { JobResult::Loaded(LoadedChunk(load(&store, keys).await)) };
+            self.jobs.spawn_on(loading, &self.services.background);
         }
-        let listing = &self.listing;
-        let is_settled = listing.loading.is_empty() && listing.pending.is_empty() && listing.returning == 0;
-        if is_settled && listing.applied != listing.wanted {
-            self.learn();
-            self.listing.applied = self.listing.wanted;
+        let reconciliation = &self.reconciliation;
+        let is_settled = reconciliation.loading.is_empty()
+            && reconciliation.pending.is_empty()
+            && reconciliation.returning == 0;
+        if is_settled && reconciliation.applied != reconciliation.desired {
+            self.use_samples();
+            self.reconciliation.applied = self.reconciliation.desired;
             self.is_view_changed = true;
         }
         None
     }
 
-    /// A chunk was loaded: its watches are polled from now on.
-    pub(super) fn loaded(&mut self, Loaded(loaded): Loaded) {
-        let chunk = std::mem::take(&mut self.listing.loading);
+    /// Starts to poll the watches of a loaded chunk.
+    pub(super) fn loaded(&mut self, LoadedChunk(loaded): LoadedChunk) {
+        let chunk = std::mem::take(&mut self.reconciliation.loading);
         let mut known = match loaded {
             Ok(known) => known,
             Err(error) => {
-                if self.listing.retry.is_none() {
+                if self.reconciliation.retry.is_none() {
                     tracing::error!(
                         project = &*self.name,
                         error = chain(&error),
-                        "the watch list cannot be applied as long as the state cannot be read and written; trying again"
+                        "watch list not applied; retrying"
                     );
                 }
-                self.listing.retry = Some(self.now() + STORE_RETRY);
+                self.reconciliation.retry = Some(self.now() + STORE_RETRY);
                 let back = chunk.into_iter().filter_map(|(id, labels)| Some((id, labels?)));
-                self.listing.pending.extend(back);
+                self.reconciliation.pending.extend(back);
                 return;
             }
         };
-        self.listing.retry = None;
+        self.reconciliation.retry = None;
         let window = self.window();
         for (id, labels) in chunk {
             let watch = known.remove(&self.key(&id)).unwrap_or_default();
             let is_removed = labels.is_none();
-            let number = self.begin(id, labels.unwrap_or_default(), watch, window);
+            let number = self.start_watch(id, labels.unwrap_or_default(), watch, window);
             if is_removed {
-                // It counts as listed since it was loaded.
+                // Loading recorded it as listed.
                 self.remove_watch(number);
             }
         }
     }
 
-    /// Begins to watch.
-    fn begin(&mut self, id: Arc<str>, labels: Arc<Labels>, mut watch: Watch, window: Duration) -> Number {
+    /// Adds a watch, and schedules its first poll.
+    fn start_watch(
+        &mut self,
+        id: Arc<str>,
+        labels: Arc<Labels>,
+        mut watch: Watch,
+        window: Duration,
+    ) -> WatchNumber {
         watch.share(None, &mut self.kinds);
-        if !self.listing.has_history
+        if !self.reconciliation.has_used_samples
             && let Some((kind, sample)) = watch.history_sample()
         {
             let sample = (watch.last_poll(), Arc::clone(kind), sample);
-            self.listing.samples.push(sample);
+            self.reconciliation.samples.push(sample);
         }
         let now = self.now();
         let is_finished = watch.phase().is_finished();
         let due = watch
             .next_poll()
-            .map(|due| clock::between(self.shared.recorder.now(), due));
+            .map(|due| clock::between(self.services.recorder.now(), due));
         let first = due
             .filter(|due| !due.is_zero())
             .unwrap_or_else(|| spread(&id, window))
@@ -273,28 +286,28 @@ impl<F: Fetch> ProjectTask<F> {
         number
     }
 
-    /// The first polls of new watches are spread over the time that the gate needs for them.
+    /// The window over which the first polls are spread: the time that the gate needs for them.
     fn window(&self) -> Duration {
         let per_second = self.gate.limits().per_second.max(0.001);
-        Duration::from_secs_f64(self.listing.fresh.saturating_sub(1) as f64 / per_second)
+        Duration::from_secs_f64(self.reconciliation.added_total.saturating_sub(1) as f64 / per_second)
             .min(self.settings.poll.schedule.longest())
     }
 
-    /// Learns from the finished operations of the first list, in the order in which they finished.
-    fn learn(&mut self) {
-        self.listing.has_history = true;
-        let mut samples = std::mem::take(&mut self.listing.samples);
+    /// Adds the finished operations of the first list to the history, in the order in which they finished.
+    fn use_samples(&mut self) {
+        self.reconciliation.has_used_samples = true;
+        let mut samples = std::mem::take(&mut self.reconciliation.samples);
         samples.sort_by_key(|(finished, ..)| *finished);
         for (_, kind, sample) in samples {
             self.kinds.add_sample(&kind, sample);
         }
     }
 
-    /// Records the last states of removed watches, and that they were removed.
+    /// Records the last states of removed watches, and that they are no longer listed.
     pub(super) fn depart(&mut self) {
-        while !self.listing.departing.is_empty() {
-            let rest = self.listing.departing.len().saturating_sub(CHUNK);
-            let numbers = self.listing.departing.split_off(rest);
+        while !self.reconciliation.departing.is_empty() {
+            let rest = self.reconciliation.departing.len().saturating_sub(CHUNK);
+            let numbers = self.reconciliation.departing.split_off(rest);
             let mut keys = Vec::with_capacity(numbers.len());
             let mut states = Vec::new();
             for number in &numbers {
@@ -307,28 +320,28 @@ impl<F: Fetch> ProjectTask<F> {
                 }
                 keys.push(key);
             }
-            let store = self.shared.recorder.store().clone();
+            let store = self.services.recorder.store().clone();
             let departing = async move {
                 let result = match store.checkpoint(states).await {
                     Ok(()) => store.set_unlisted(keys, store.now()).await,
                     failed => failed,
                 };
-                Done::Departed(Departed { numbers, result })
+                JobResult::Departed(DepartedChunk { numbers, result })
             };
-            self.jobs.spawn_on(departing, &self.shared.background);
+            self.jobs.spawn_on(departing, &self.services.background);
         }
     }
 
-    /// Removed watches have left; those that were put back meanwhile are loaded again.
-    pub(super) fn departed(&mut self, Departed { numbers, result }: Departed) {
+    /// Drops the watches of a recorded chunk. Those that were put back are loaded again.
+    pub(super) fn departed(&mut self, DepartedChunk { numbers, result }: DepartedChunk) {
         if let Err(error) = &result {
             tracing::warn!(
                 project = &*self.name,
                 error = chain(error),
-                "what was removed from the watch list could not be recorded; trying again"
+                "removals from the watch list not recorded; retrying"
             );
-            self.inlets.view.send_if_modified(|view| {
-                view.unrecorded_departures += 1;
+            self.channels.view.send_if_modified(|view| {
+                view.failed_removals += 1;
                 false
             });
             self.is_view_changed = true;
@@ -344,14 +357,14 @@ impl<F: Fetch> ProjectTask<F> {
                 continue;
             };
             let Some(labels) = leaving.returns else { continue };
-            self.listing.returning -= 1;
+            self.reconciliation.returning -= 1;
             let Watched { id, watch, .. } = *slot.watched;
             if result.is_ok() {
-                self.listing.pending.insert(id, labels);
+                self.reconciliation.pending.insert(id, labels);
             } else {
-                // Where it stood is the best that is known.
-                let (watch, _) = continue_watch(watch, Duration::ZERO, Was::Away);
-                let number = self.begin(id, labels, watch, window);
+                // The state in memory is the latest.
+                let (watch, _) = continue_watch(watch, Duration::ZERO, Listed::Again);
+                let number = self.start_watch(id, labels, watch, window);
                 if let Some(slot) = self.watches.get_mut(number) {
                     slot.watched.is_unrecorded = true;
                 }
@@ -364,7 +377,7 @@ impl<F: Fetch> ProjectTask<F> {
     }
 }
 
-/// Loads watches as they continue now. What a crash must not undo is recorded before.
+/// Loads watches, and records changes that a crash must not undo.
 async fn load(store: &Store, keys: Vec<WatchKey>) -> Result<HashMap<WatchKey, Watch>, LoadError> {
     let records = store.load(keys).await?.watches;
     let now = store.now();
@@ -372,42 +385,42 @@ async fn load(store: &Store, keys: Vec<WatchKey>) -> Result<HashMap<WatchKey, Wa
     let mut started_again = Vec::new();
     let mut watches = HashMap::with_capacity(records.len());
     for (key, record) in records {
-        let was = if record.unlisted.is_some() {
+        let listed = if record.unlisted.is_some() {
             back.push(key.clone());
-            Was::Away
+            Listed::Again
         } else {
-            Was::Listed
+            Listed::Always
         };
-        let (watch, again) = continue_watch(record.watch, clock::between(record.saved, now), was);
+        let (watch, again) = continue_watch(record.watch, clock::between(record.saved, now), listed);
         if again {
             started_again.push((key.clone(), watch.clone()));
         }
         watches.insert(key, watch);
     }
-    // The map's order is another one at each start.
+    // The order of a map is random.
     started_again.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     back.sort_unstable();
     if !started_again.is_empty() {
-        // Before they count as listed: a crash in between would leave them finished for good.
+        // First, because a crash between the two writes would leave them finished.
         store.checkpoint(started_again).await?;
     }
     if !back.is_empty() {
-        // Else a crash after its next end would take it for put back once more, and start it again.
+        // Without this, a crash after the next end would start it again.
         store.set_listed(back).await?;
     }
     Ok(watches)
 }
 
-/// Whether a watch was on the list all the time.
+/// Whether a watch was listed all the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Was {
-    Listed,
-    Away,
+enum Listed {
+    Always,
+    Again,
 }
 
-/// The watch that was recorded this long ago, as it continues now, and whether it starts again.
-fn continue_watch(mut watch: Watch, ago: Duration, was: Was) -> (Watch, bool) {
-    let again = was == Was::Away && watch.phase().may_start_again();
+/// Continues a watch that was recorded this long ago. Returns also whether it starts again.
+fn continue_watch(mut watch: Watch, ago: Duration, listed: Listed) -> (Watch, bool) {
+    let again = listed == Listed::Again && watch.phase().may_start_again();
     if again {
         watch.start_again();
     } else {
