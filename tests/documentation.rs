@@ -1,41 +1,165 @@
-//! What the documents say is so: examples load, and names that they name exist.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
-)]
+//! Checks that the documentation is right: settings load, commands, events, metrics, messages and links exist.
+//! `tests/documented_commands.rs` runs the commands, `tests/receivers.rs` the receivers.
+#![expect(clippy::unwrap_used, reason = "a helper that panics fails its test")]
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use assert_cmd::Command;
 use backfill_watch::config::{Environment, Overrides, Settings};
 use backfill_watch::core::event::{EventId, EventType};
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-const README: &str = include_str!("../README.md");
 const EXAMPLE: &str = include_str!("../config/config.toml");
 
-/// The contents of the README's code blocks of that language.
-fn blocks(language: &str) -> Vec<&'static str> {
-    let fence = format!("\n```{language}\n");
-    let blocks = README.split(fence.as_str()).skip(1);
-    let blocks: Vec<&str> = blocks.map(|rest| rest.split("\n```").next().unwrap()).collect();
-    assert!(!blocks.is_empty(), "no block of {language} was found");
-    blocks
+/// The longest README that a newcomer still reads.
+const MAX_README_LINES: usize = 200;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The part of the README below that heading.
-fn section(heading: &str) -> &'static str {
-    let (_, rest) = README.split_once(&format!("\n## {heading}\n")).unwrap();
-    rest.split("\n## ").next().unwrap()
+/// A code block of a page.
+struct Block {
+    language: String,
+    text: String,
 }
 
-/// What stands in back quotes, outside of code blocks.
-fn names(text: &str) -> BTreeSet<&str> {
-    let prose = text.split("```").step_by(2);
-    prose
-        .flat_map(|prose| prose.split('`').skip(1).step_by(2))
+/// A Markdown file.
+struct Page {
+    /// From the root of the package.
+    path: String,
+    text: String,
+    blocks: Vec<Block>,
+    /// What is in back quotes outside of code blocks.
+    names: BTreeSet<String>,
+    links: Vec<String>,
+    /// The anchors of its headings.
+    anchors: BTreeSet<String>,
+}
+
+impl Page {
+    fn read(path: &str) -> Self {
+        let text = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut page = Self {
+            path: path.to_owned(),
+            text: text.clone(),
+            blocks: Vec::new(),
+            names: BTreeSet::new(),
+            links: Vec::new(),
+            anchors: BTreeSet::new(),
+        };
+        let mut heading: Option<String> = None;
+        let mut block: Option<Block> = None;
+        for event in Parser::new_ext(&text, Options::ENABLE_TABLES) {
+            match event {
+                Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+                Event::End(TagEnd::Heading(_)) => {
+                    page.anchors.extend(heading.take().map(|text| anchor(&text)));
+                }
+                Event::Start(Tag::CodeBlock(kind)) => {
+                    let language = match kind {
+                        CodeBlockKind::Fenced(info) => info.split(',').next().unwrap().to_owned(),
+                        CodeBlockKind::Indented => String::new(),
+                    };
+                    block = Some(Block {
+                        language,
+                        text: String::new(),
+                    });
+                }
+                Event::End(TagEnd::CodeBlock) => page.blocks.extend(block.take()),
+                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                    page.links.push(dest_url.into_string());
+                }
+                Event::Text(text) => {
+                    if let Some(block) = &mut block {
+                        block.text.push_str(&text);
+                    }
+                    if let Some(heading) = &mut heading {
+                        heading.push_str(&text);
+                    }
+                }
+                Event::Code(text) => {
+                    if let Some(heading) = &mut heading {
+                        heading.push_str(&text);
+                    }
+                    page.names.insert(text.into_string());
+                }
+                _ => {}
+            }
+        }
+        page
+    }
+
+    fn is_chapter(&self) -> bool {
+        self.path.starts_with("docs/")
+    }
+
+    /// Its blocks in a language.
+    fn blocks_in(&self, language: &str) -> impl Iterator<Item = &str> {
+        let blocks = self.blocks.iter().filter(move |block| block.language == language);
+        blocks.map(|block| block.text.as_str())
+    }
+}
+
+/// The anchor that mdBook and forges give to a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter_map(|c| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+        _ => None,
+    });
+    kept.collect::<String>().to_lowercase()
+}
+
+/// All chapters of the book, by path.
+fn chapters() -> Vec<Page> {
+    let files = fs::read_dir(root().join("docs")).unwrap();
+    let mut names: Vec<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".md"))
+        .collect();
+    names.sort();
+    names
+        .iter()
+        .map(|name| Page::read(&format!("docs/{name}")))
         .collect()
+}
+
+/// All documents of the package: the chapters, and those beside them.
+fn pages() -> Vec<Page> {
+    let others = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "benches/README.md",
+        "deploy/kubernetes/README.md",
+    ];
+    let others = others.iter().filter(|path| root().join(path).exists());
+    others.map(|path| Page::read(path)).chain(chapters()).collect()
+}
+
+/// What users read: README and chapters.
+fn user_pages() -> Vec<Page> {
+    std::iter::once(Page::read("README.md"))
+        .chain(chapters())
+        .collect()
+}
+
+/// The part of a page below a heading of the second level.
+fn section(page: &str, heading: &str) -> String {
+    let text = Page::read(page).text;
+    let (_, rest) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    rest.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The first cell of each row of a section's tables, without back quotes.
+fn first_cells(section: &str) -> Vec<&str> {
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split('`').next()).collect()
 }
 
 fn help(arguments: &[&str]) -> String {
@@ -52,10 +176,24 @@ fn help(arguments: &[&str]) -> String {
     String::from_utf8(output).unwrap()
 }
 
+/// The names of the commands.
+fn commands() -> BTreeSet<String> {
+    let help = help(&[]);
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let (commands, _) = commands.split_once("\n\n").unwrap();
+    let names = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names
+        .filter(|name| !name.is_empty() && *name != "help")
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
 /// All of the product's source.
 fn source() -> String {
     let mut source = String::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut folders = vec![root().join("src")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -69,7 +207,7 @@ fn source() -> String {
     source
 }
 
-/// The path of each setting of the example file, those of `[[webhooks]]` left out: they are those of `[webhook]`.
+/// The path of each setting of the example file. Those of `[[webhooks]]` are left out: they are those of `[webhook]`.
 fn settings() -> Vec<String> {
     let mut table = String::new();
     let mut settings = Vec::new();
@@ -91,69 +229,73 @@ fn settings() -> Vec<String> {
 }
 
 #[test]
-fn settings_in_the_readme_load() {
-    for block in blocks("toml") {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("config.toml");
-        fs::write(&file, block).unwrap();
-        // Secrets are not there; whether the settings themselves hold is what is asked.
-        let none = Environment::default();
-        let loaded = Settings::load_without_secrets(Some(&file), &none, &Overrides::default());
-        let loaded = loaded.unwrap_or_else(|error| panic!("{error}\n{block}"));
-        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-    }
+fn the_readme_is_short() {
+    let lines = Page::read("README.md").text.lines().count();
+    assert!(
+        lines <= MAX_README_LINES,
+        "{lines} lines: move what is not a first step to docs/"
+    );
 }
 
 #[test]
-fn every_setting_is_in_the_readme_and_no_other() {
-    let named = names(section("Settings"));
-    for setting in settings() {
-        assert!(named.contains(setting.as_str()), "`{setting}` is not documented");
-    }
-    let known = settings();
-    let tables = ["ampersand", "poll", "webhook", "http", "log", "metrics"];
-    for name in named {
-        let is_setting = name
-            .split_once('.')
-            .is_some_and(|(table, key)| tables.contains(&table) && !key.contains(' '));
-        assert!(
-            !is_setting || known.iter().any(|setting| setting == name),
-            "{name}: there is no such setting"
-        );
-    }
-}
-
-#[test]
-fn every_command_in_the_readme_exists_and_every_option_too() {
-    let help_of_all = help(&[]);
-    let (_, commands) = help_of_all.split_once("Commands:\n").unwrap();
-    let (commands, _) = commands.split_once("\n\n").unwrap();
-    let existing: BTreeSet<&str> = commands
-        .lines()
-        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
-        .filter(|name| !name.is_empty() && *name != "help")
-        .collect();
-
-    let table = section("Commands");
-    for name in &existing {
-        let named = format!("`backfill-watch {name}`");
-        assert!(table.contains(&named), "{name} is not in the table of commands");
-    }
-    let calls = README.split("backfill-watch ").skip(1);
-    let mut looked_at = 0;
-    for call in calls {
-        let call = call.split(['`', '\n', '#', ';', '>', '|']).next().unwrap();
-        let mut words = call.split_whitespace();
-        let Some(name) = words.next().filter(|name| existing.contains(name)) else {
-            continue;
-        };
-        let help = help(&[name]);
-        for option in words.filter(|word| word.starts_with("--")) {
-            assert!(help.contains(option), "{name} has no {option}");
-            looked_at += 1;
+fn settings_in_the_documentation_load() {
+    let mut loaded_blocks = 0;
+    for page in user_pages() {
+        for block in page.blocks_in("toml") {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("config.toml");
+            // A part of the settings is shown without the project that every file needs.
+            let project = match block.contains("[ampersand]") || block.contains("[[ampersand.projects]]") {
+                true => "",
+                false => "[ampersand]\nproject = \"my-project\"\n",
+            };
+            fs::write(&file, format!("{block}\n{project}")).unwrap();
+            // Secrets are missing here; only the settings are checked.
+            let none = Environment::default();
+            let loaded = Settings::load_without_secrets(Some(&file), &none, &Overrides::default());
+            let loaded = loaded.unwrap_or_else(|error| panic!("{}: {error}\n{block}", page.path));
+            assert!(loaded.warnings.is_empty(), "{}: {:?}", page.path, loaded.warnings);
+            loaded_blocks += 1;
         }
     }
-    assert!(looked_at > 5);
+    assert!(loaded_blocks > 4);
+}
+
+#[test]
+fn every_setting_is_documented_and_no_other() {
+    let reference = Page::read("docs/settings.md");
+    let known = settings();
+    for setting in &known {
+        let key = setting.rsplit('.').next().unwrap();
+        let is_named = reference.names.contains(setting) || reference.names.contains(key);
+        assert!(is_named, "`{setting}` is not in docs/settings.md");
+    }
+    let tables = ["ampersand", "poll", "webhook", "http", "log", "metrics"];
+    for page in user_pages() {
+        for name in &page.names {
+            let is_setting = name.split_once('.').is_some_and(|(table, key)| {
+                tables.contains(&table) && key.chars().all(|c| c.is_ascii_lowercase() || "_.[]".contains(c))
+            });
+            assert!(
+                !is_setting || known.contains(name) || name.ends_with(".md") || name.ends_with(".rs"),
+                "{}: there is no setting {name}",
+                page.path
+            );
+        }
+    }
+}
+
+#[test]
+fn every_command_is_documented_and_every_option_exists() {
+    let existing = commands();
+    let table = Page::read("docs/commands.md").text;
+    for name in &existing {
+        let named = format!("`backfill-watch {name}`");
+        assert!(
+            table.contains(&named),
+            "{name} is not in the table of docs/commands.md"
+        );
+    }
     for row in table
         .lines()
         .filter(|line| line.starts_with("| `backfill-watch "))
@@ -164,73 +306,110 @@ fn every_command_in_the_readme_exists_and_every_option_too() {
             .next()
             .unwrap();
         let help = help(&[name]);
-        for option in names(row).into_iter().filter(|name| name.starts_with("--")) {
+        for option in row.split('`').filter(|part| part.starts_with("--")) {
             assert!(help.contains(option), "{name} has no {option}");
+        }
+    }
+    let mut checked = 0;
+    for page in user_pages() {
+        let text = page.text.replace("\\\n", " ");
+        for call in text.split("backfill-watch ").skip(1) {
+            let call = call.split(['`', '\n', '#', ';', '>', '|', '&']).next().unwrap();
+            let mut words = call.split_whitespace();
+            let Some(name) = words.next().filter(|name| existing.contains(*name)) else {
+                continue;
+            };
+            let help = help(&[name]);
+            for option in words.filter(|word| word.starts_with("--")) {
+                assert!(help.contains(option), "{}: {name} has no {option}", page.path);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 20, "{checked}");
+}
+
+#[test]
+fn every_event_is_documented_and_no_other() {
+    let section = section("docs/events.md", "Types");
+    let table: BTreeSet<&str> = first_cells(&section).into_iter().collect();
+    let existing: BTreeSet<&str> = EventType::ALL.iter().map(|event| event.as_str()).collect();
+    assert_eq!(table, existing);
+    for page in user_pages() {
+        for name in &page.names {
+            let is_event = name.starts_with("operation.") || name.starts_with("api.");
+            let is_event = is_event && !name.contains('*');
+            assert!(
+                !is_event || existing.contains(name.as_str()),
+                "{}: there is no event {name}",
+                page.path
+            );
         }
     }
 }
 
 #[test]
-fn every_event_is_in_the_readme_and_no_other() {
-    let table: BTreeSet<&str> = section("Events")
-        .lines()
-        .take_while(|line| !line.starts_with("An operation"))
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .collect();
-    let existing: BTreeSet<&str> = EventType::ALL.iter().map(|event| event.as_str()).collect();
-    assert_eq!(table, existing);
-}
-
-#[test]
-fn the_example_of_an_event_id_is_right() {
+fn the_examples_of_an_event_are_right() {
     let id = EventId::derive(
         "my-project",
         Some("3efc0f0f"),
         EventType::Succeeded,
         "generation 0",
     );
-    assert!(README.contains(r"printf 'my-project\n3efc0f0f\noperation.succeeded\ngeneration 0' | sha256sum"));
-    assert!(README.contains(&format!("webhook-id: {id}")));
+    let events = Page::read("docs/events.md");
+    let command = r"printf 'my-project\n3efc0f0f\noperation.succeeded\ngeneration 0' | sha256sum";
+    assert!(events.text.contains(command));
+    let webhooks = Page::read("docs/webhooks.md");
+    assert!(webhooks.text.contains(&format!("webhook-id: {id}")));
+    for body in events.blocks_in("json") {
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert!(EventType::ALL.iter().any(|event| body["type"] == event.as_str()));
+    }
 }
 
 #[test]
-fn what_one_sees_at_night_is_what_the_program_says() {
-    // Lines of source that a string goes on over are one line of text.
+fn every_message_in_troubleshooting_is_in_the_program() {
+    // A string that continues on the next line of the source is one line of text.
     let source: String = source().split("\\\n").map(str::trim_start).collect();
-    let symptoms: Vec<&str> = section("Troubleshooting at 3 a.m.")
-        .lines()
-        .filter(|line| line.starts_with("| "))
-        .filter_map(|line| line.split(" | ").next())
-        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
-        .filter(|symptom| symptom.contains(' '))
+    let section = section("docs/troubleshooting.md", "By message");
+    let messages = first_cells(&section);
+    assert!(messages.len() > 20, "{messages:?}");
+    let missing: Vec<&&str> = messages
+        .iter()
+        .filter(|message| !source.contains(**message))
         .collect();
-    assert!(symptoms.len() > 15, "{symptoms:?}");
-    for symptom in symptoms {
-        assert!(source.contains(symptom), "nothing says {symptom:?}");
-    }
+    assert!(missing.is_empty(), "the program has no message {missing:?}");
 }
 
 #[test]
-fn every_metric_in_the_readme_is_served() {
+fn every_metric_in_the_documentation_is_served() {
     let source = source();
-    let metrics: Vec<&str> = names(README)
-        .into_iter()
-        .filter_map(|name| name.strip_prefix("backfill_watch_"))
-        .collect();
-    assert!(!metrics.is_empty());
-    for metric in metrics {
-        assert!(source.contains(&format!("\"{metric}\"")), "there is no {metric}");
+    let mut checked = 0;
+    for page in user_pages() {
+        let metrics = page
+            .names
+            .iter()
+            .filter_map(|name| name.strip_prefix("backfill_watch_"));
+        for metric in metrics {
+            let name = metric.split('{').next().unwrap();
+            let ends = [format!("\"{name}\""), format!("{{PREFIX}}_{name}\"")];
+            let is_served = ends.iter().any(|end| source.contains(end));
+            assert!(is_served, "{}: there is no metric {name}", page.path);
+            checked += 1;
+        }
     }
+    assert!(checked > 25, "{checked}");
 }
 
 #[test]
 fn the_readme_tests_as_the_gate_does() {
-    let gate = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run"));
-    // The package leaves the gate out.
+    let gate = fs::read_to_string(root().join(".ci/run"));
+    // The package does not contain it.
     let Ok(gate) = gate else { return };
-    let test = blocks("sh")
-        .iter()
-        .flat_map(|block| block.lines())
+    let readme = Page::read("README.md");
+    let test = readme
+        .blocks_in("sh")
+        .flat_map(str::lines)
         .find(|line| line.starts_with("cargo test"))
         .unwrap();
     let command = test.split('#').next().unwrap().trim();
@@ -241,39 +420,132 @@ fn the_readme_tests_as_the_gate_does() {
 }
 
 #[test]
-fn what_is_linked_is_there() {
-    for document in [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CHANGELOG.md",
-        "SECURITY.md",
-        "docs/operating.md",
-        "deploy/kubernetes/README.md",
+fn receivers_in_the_documentation_are_those_that_are_tested() {
+    let webhooks = Page::read("docs/webhooks.md");
+    for (language, file) in [
+        ("python", "docs/receivers/receiver.py"),
+        ("ts", "docs/receivers/receiver.ts"),
+        ("rust", "examples/receiver.rs"),
     ] {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = root.join(document).parent().unwrap().to_owned();
-        let text = fs::read_to_string(root.join(document)).unwrap();
-        for target in text
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next())
-            .filter(|target| !target.starts_with("http") && !target.starts_with('#'))
-        {
-            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
-            assert!(folder.join(file).exists(), "{document} links {target}");
-            if file.ends_with(".md") && !heading.is_empty() {
-                let text = fs::read_to_string(folder.join(file)).unwrap();
-                let anchor = |line: &str| {
-                    line.trim_start_matches('#')
-                        .trim()
-                        .to_lowercase()
-                        .replace(' ', "-")
-                };
-                let found = text
-                    .lines()
-                    .any(|line| line.starts_with('#') && anchor(line) == heading);
-                assert!(found, "{document} links {target}");
+        let tested = fs::read_to_string(root().join(file)).unwrap();
+        let shown: Vec<&str> = webhooks.blocks_in(language).collect();
+        assert_eq!(shown, [tested], "docs/webhooks.md differs from {file}");
+    }
+}
+
+#[test]
+fn every_alert_has_a_runbook() {
+    let rules = fs::read_to_string(root().join("deploy/monitoring/alerts.yml")).unwrap();
+    let runbooks = Page::read("docs/alerts.md");
+    let values = |key: &str| -> Vec<String> {
+        let lines = rules
+            .lines()
+            .map(|line| line.trim_start().trim_start_matches("- "));
+        lines
+            .filter_map(|line| Some(line.strip_prefix(key)?.to_owned()))
+            .collect()
+    };
+    let alerts = values("alert: ");
+    assert!(alerts.len() > 15, "{alerts:?}");
+    let urls: Vec<String> = alerts
+        .iter()
+        .map(|alert| format!("docs/alerts.md#{}", alert.to_lowercase()))
+        .collect();
+    assert_eq!(values("runbook_url: "), urls);
+    for alert in alerts {
+        assert!(
+            runbooks.text.contains(&format!("\n### {alert}\n")),
+            "{alert} has no section"
+        );
+        assert!(
+            runbooks.text.contains(&format!("| [`{alert}`]")),
+            "{alert} is not in the table"
+        );
+    }
+}
+
+#[test]
+fn every_chapter_is_in_the_summary() {
+    let listed: BTreeSet<String> = Page::read("docs/SUMMARY.md")
+        .links
+        .iter()
+        .map(|link| format!("docs/{link}"))
+        .collect();
+    let chapters: BTreeSet<String> = chapters()
+        .into_iter()
+        .map(|page| page.path)
+        .filter(|path| path != "docs/SUMMARY.md")
+        .collect();
+    assert_eq!(listed, chapters);
+}
+
+/// The path without `.` and `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => assert!(normal.pop(), "{}", path.display()),
+            Component::CurDir => {}
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut problems = Vec::new();
+    for page in pages() {
+        let folder = Path::new(&page.path).parent().unwrap();
+        for link in &page.links {
+            if let Some(address) = link.split_once("://") {
+                let is_address = address.0.starts_with("http") && link.parse::<reqwest::Url>().is_ok();
+                if !is_address {
+                    problems.push(format!("{}: {link} is not an address", page.path));
+                }
+                continue;
             }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => PathBuf::from(&page.path),
+                file => normal(&folder.join(file)),
+            };
+            if !root().join(&target).exists() {
+                problems.push(format!("{}: {link} does not exist", page.path));
+            } else if page.is_chapter() && !target.starts_with("docs") {
+                problems.push(format!("{}: {link} is not a part of the book", page.path));
+            } else if !heading.is_empty() && !Page::read(target.to_str().unwrap()).anchors.contains(heading) {
+                problems.push(format!("{}: {link} names no heading", page.path));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+#[test]
+fn every_file_in_the_documentation_exists() {
+    let folders = [
+        "benches/",
+        "config/",
+        "deploy/",
+        "docs/",
+        "examples/",
+        "fuzz/",
+        "src/",
+        "tests/",
+    ];
+    for page in user_pages() {
+        for name in &page.names {
+            let is_file = folders.iter().any(|folder| name.starts_with(folder));
+            let is_file = is_file && !name.contains([' ', '*', '…', '{']);
+            // Made by following the text.
+            let is_made = name.starts_with("fuzz/corpus") || name.starts_with("deploy/container/secrets");
+            let file = name.split(['#', ':']).next().unwrap();
+            assert!(
+                !is_file || is_made || root().join(file).exists(),
+                "{}: there is no {name}",
+                page.path
+            );
         }
     }
 }
