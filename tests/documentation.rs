@@ -369,16 +369,34 @@ fn the_examples_of_an_event_are_right() {
 
 #[test]
 fn every_message_in_troubleshooting_is_in_the_program() {
-    // A string that continues on the next line of the source is one line of text.
-    let source: String = source().split("\\\n").map(str::trim_start).collect();
+    // `tests/source` checks that this list is complete.
+    let list = fs::read_to_string(root().join("tests/messages.txt")).unwrap();
     let section = section("docs/troubleshooting.md", "By message");
     let messages = first_cells(&section);
     assert!(messages.len() > 20, "{messages:?}");
     let missing: Vec<&&str> = messages
         .iter()
-        .filter(|message| !source.contains(**message))
+        .filter(|message| !list.contains(**message))
         .collect();
     assert!(missing.is_empty(), "the program has no message {missing:?}");
+}
+
+#[test]
+fn the_problems_of_the_example_are_what_check_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    let settings = "watchlist = \"watch.list\"\n[poll]\nmax_interval = \"1 fortnight\"\n";
+    fs::write(&file, settings).unwrap();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_backfill-watch"));
+    check.env_clear().arg("check").arg("--config").arg(&file);
+    let output = check.assert().code(2).get_output().clone();
+    let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let printed = printed.replace(&file.display().to_string(), "/etc/backfill-watch/config.toml");
+    let configuration = Page::read("docs/configuration.md");
+    let shown = configuration.blocks_in("text").next().unwrap();
+    for line in shown.lines() {
+        assert!(printed.contains(line), "{line:?} is not in\n{printed}");
+    }
 }
 
 #[test]
