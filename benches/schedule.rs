@@ -290,7 +290,7 @@ fn every_five_seconds() -> ScheduleSettings {
 
 fn replay(
     corpus: &[Backfill],
-    pace: &ScheduleSettings,
+    schedule: &ScheduleSettings,
     listed_within: f64,
     seed: u64,
 ) -> anyhow::Result<Vec<Outcome>> {
@@ -301,7 +301,7 @@ fn replay(
         .map(|(backfill, number)| {
             // Other numbers than the corpus was drawn from, and the same for each schedule.
             let random = SeededRandom::new(!seed ^ (number << 32));
-            watch(backfill, pace, listed_within, &random, &mut kinds)
+            watch(backfill, schedule, listed_within, &random, &mut kinds)
         })
         .collect()
 }
@@ -309,7 +309,7 @@ fn replay(
 /// Watches one backfill from its first seconds to its end.
 fn watch(
     backfill: &Backfill,
-    pace: &ScheduleSettings,
+    schedule: &ScheduleSettings,
     listed_within: f64,
     random: &SeededRandom,
     kinds: &mut OperationKinds,
@@ -320,7 +320,7 @@ fn watch(
         operation: Arc::from(operation.id.as_str()),
     };
     let labels = Labels::default();
-    let rules = WatchSettings {
+    let settings = WatchSettings {
         stalled_after: Duration::from_mins(30),
         silent_after: Some(Duration::from_hours(6)),
         unreachable_after: Duration::from_mins(5),
@@ -339,16 +339,16 @@ fn watch(
         let cx = WatchContext {
             key: &key,
             labels: &labels,
-            rules: &rules,
-            pace,
+            settings: &settings,
+            schedule,
             kinds,
             now: created.checked_add(elapsed)?,
             elapsed: elapsed - before,
-            held: Duration::ZERO,
+            blocked: Duration::ZERO,
             chance: random.next_f64(),
             project_proven: Some(Duration::ZERO),
             project_answered: Some(Duration::ZERO),
-            others_refused: false,
+            all_others_refused: false,
         };
         match watch.observe(&answer, &cx).next {
             NextStep::Finished => break,

@@ -7,11 +7,12 @@ use axum::http;
 use backfill_watch::ampersand::{ApiError, ApiKey, ApiResponse, ResponseContext};
 use backfill_watch::core::answer::Answer;
 use backfill_watch::core::event::{Event, MAX_BODY, MAX_LOG_LINE};
+use backfill_watch::core::gate::Pass;
 use backfill_watch::core::installation::Installation;
 use backfill_watch::core::operation::Operation;
 use backfill_watch::core::operation_kind::OperationKinds;
 use backfill_watch::core::operation_log::{OperationLogLine, last_warnings};
-use backfill_watch::core::project_health::{Moment, ProjectContext, ProjectHealth};
+use backfill_watch::core::project_health::{AnsweredPoll, Moment, ProjectContext, ProjectHealth};
 use backfill_watch::core::schedule::ScheduleSettings;
 use backfill_watch::core::watch::{NextStep, Watch, WatchContext, WatchSettings};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
@@ -196,13 +197,21 @@ fn conclude(answer: &Answer, now: Timestamp) {
         let now = now.checked_add(steady).expect("not far off");
         let context = ProjectContext {
             name: "project",
-            pace: &ScheduleSettings::DEFAULT,
+            schedule: &ScheduleSettings::DEFAULT,
             unreachable_after: rules.unreachable_after,
             max_retry_after: Duration::from_mins(15),
             watches: 1,
             now: Moment { wall: now, steady },
         };
-        let (_, events) = project.observe(ID, answer, false, false, &context);
+        let (_, events) = project.observe(
+            AnsweredPoll {
+                operation: ID,
+                pass: Pass::Turn,
+                is_forbidden: false,
+            },
+            answer,
+            &context,
+        );
         check_events(&events);
         if let Some(until) = project.restriction().paused_until {
             assert!(until <= steady + Duration::from_mins(15), "{until:?}");
@@ -215,16 +224,16 @@ fn conclude(answer: &Answer, now: Timestamp) {
             &WatchContext {
                 key: &key,
                 labels: &labels,
-                rules: &rules,
-                pace: &ScheduleSettings::DEFAULT,
+                settings: &rules,
+                schedule: &ScheduleSettings::DEFAULT,
                 kinds: &OperationKinds::default(),
                 now,
                 elapsed,
-                held: Duration::ZERO,
+                blocked: Duration::ZERO,
                 chance: 0.5,
                 project_proven: Some(Duration::ZERO),
                 project_answered: None,
-                others_refused: false,
+                all_others_refused: false,
             },
         );
         check_events(&step.events);

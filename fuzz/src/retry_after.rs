@@ -6,7 +6,8 @@ use backfill_watch::core::answer::Answer;
 use backfill_watch::core::delivery::{
     AttemptKind, AttemptOutcome, AttemptedEvent, DeliveryDecision, EndpointHealth, SendPermit,
 };
-use backfill_watch::core::project_health::{Moment, ProjectContext, ProjectHealth};
+use backfill_watch::core::gate::Pass;
+use backfill_watch::core::project_health::{AnsweredPoll, Moment, ProjectContext, ProjectHealth};
 use backfill_watch::core::retry_after;
 use backfill_watch::core::schedule::ScheduleSettings;
 use jiff::Timestamp;
@@ -42,7 +43,7 @@ fn pause_a_project(wait: Option<Duration>, now: Timestamp) {
     let steady = Duration::from_secs(7);
     let context = ProjectContext {
         name: "project",
-        pace: &ScheduleSettings::DEFAULT,
+        schedule: &ScheduleSettings::DEFAULT,
         unreachable_after: Duration::from_mins(5),
         max_retry_after: CAP,
         watches: 2,
@@ -53,7 +54,15 @@ fn pause_a_project(wait: Option<Duration>, now: Timestamp) {
         wait,
         reason: String::new(),
     };
-    let (_, events) = project.observe("operation", &answer, false, false, &context);
+    let (_, events) = project.observe(
+        AnsweredPoll {
+            operation: "operation",
+            pass: Pass::Turn,
+            is_forbidden: false,
+        },
+        &answer,
+        &context,
+    );
     assert!(events.is_empty());
     let until = project.restriction().paused_until.expect("a pause");
     assert!(

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use backfill_watch::core::answer::{Answer, Failure, FailureClass};
 use backfill_watch::core::event::{ApiData, Event, EventType, MAX_BODY};
+use backfill_watch::core::gate::Pass;
 use backfill_watch::core::operation::{Metadata, Operation, Progress, Status};
 use backfill_watch::core::operation_kind::OperationKinds;
-use backfill_watch::core::project_health::{Moment, ProjectContext, ProjectHealth};
+use backfill_watch::core::project_health::{AnsweredPoll, Moment, ProjectContext, ProjectHealth};
 use backfill_watch::core::schedule::ScheduleSettings;
 use backfill_watch::core::watch::{NextStep, Watch, WatchContext, WatchSettings};
 use backfill_watch::core::watch_list::{Labels, WatchKey};
@@ -212,7 +213,7 @@ impl State {
                 let elapsed = Duration::from_mins(10 * turn);
                 let context = ProjectContext {
                     name: "project",
-                    pace: &ScheduleSettings::DEFAULT,
+                    schedule: &ScheduleSettings::DEFAULT,
                     unreachable_after: Duration::from_mins(5),
                     max_retry_after: Duration::from_mins(15),
                     watches: 2,
@@ -221,7 +222,15 @@ impl State {
                         steady: elapsed,
                     },
                 };
-                let (_, events) = project.observe("op", &answer, true, false, &context);
+                let (_, events) = project.observe(
+                    AnsweredPoll {
+                        operation: "op",
+                        pass: Pass::Probe,
+                        is_forbidden: false,
+                    },
+                    &answer,
+                    &context,
+                );
                 events.iter().for_each(check_event);
             }
         }
@@ -341,16 +350,16 @@ fn go_on(mut watch: Watch, answer: &Answer) {
         let context = WatchContext {
             key: &key,
             labels: &Labels::new(),
-            rules: &rules,
-            pace: &ScheduleSettings::DEFAULT,
+            settings: &rules,
+            schedule: &ScheduleSettings::DEFAULT,
             kinds: &OperationKinds::default(),
             now: wall() + Duration::from_mins(turn),
             elapsed: Duration::from_mins(1),
-            held: Duration::ZERO,
+            blocked: Duration::ZERO,
             chance: 0.5,
             project_proven: Some(Duration::ZERO),
             project_answered: Some(Duration::ZERO),
-            others_refused: false,
+            all_others_refused: false,
         };
         let step = watch.observe(answer, &context);
         for event in &step.events {

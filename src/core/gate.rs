@@ -4,15 +4,33 @@
 //! Times are steady: since a start that the caller chose, by a clock that never steps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::compact_duration::CompactDuration;
-use super::project_health::Restriction;
 
 /// A timer may fire this much too late on a busy machine. The requests behind it catch up instead of being late, too.
 const TIMER_DELAY: Duration = Duration::from_millis(50);
 /// The longest time between two requests, for rates next to zero.
 const LONGEST_SPACING: f64 = 3600.0;
+
+/// What holds the project's polls back.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Restriction {
+    /// Nobody polls before this (steady time).
+    pub paused_until: Option<Duration>,
+    /// One poll at a time goes out, to learn whether the credentials are good.
+    pub probing: Option<CredentialsProbe>,
+}
+
+/// How the credentials are probed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CredentialsProbe {
+    /// The next probe does not go out before this (steady time).
+    pub not_before: Duration,
+    /// The operation whose answer raised the doubt; another one is the probe.
+    pub doubted_by: Option<Arc<str>>,
+}
 
 /// How much a project may ask of the API.
 #[derive(Debug, Clone, Copy, PartialEq)]

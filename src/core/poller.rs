@@ -81,7 +81,7 @@ pub struct PendingDecision {
     /// The watch as it is then.
     pub watch: Watch,
     /// What follows.
-    pub step: Decision,
+    pub decision: Decision,
     /// When it was decided.
     pub observed: Duration,
 }
@@ -110,7 +110,7 @@ impl PendingDecision {
     }
 
     fn has(&self, event_type: EventType) -> bool {
-        self.step
+        self.decision
             .events
             .iter()
             .any(|event| event.event_type == event_type)
@@ -310,8 +310,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::gate::{Admission, Gate, Pass, RequestLimits};
-    use crate::core::project_health::Restriction;
+    use crate::core::gate::{Admission, Gate, Pass, RequestLimits, Restriction};
     use crate::core::watch::NextStep;
 
     /// What may happen to a poller, in the terms of the project task.
@@ -368,7 +367,7 @@ mod tests {
         fn decide(&mut self, records: bool, fails: bool) -> Poller {
             let decided = Box::new(PendingDecision {
                 watch: Watch::default(),
-                step: Decision {
+                decision: Decision {
                     events: Vec::new(),
                     next: NextStep::Finished,
                     doubts_project: false,

@@ -114,7 +114,7 @@ pub struct ProgressContext<'a> {
     /// Whether it was retried.
     pub attempt: RetryAttempt,
     /// What is reported and when.
-    pub rules: &'a WatchSettings,
+    pub settings: &'a WatchSettings,
 }
 
 impl ProgressTracker {
@@ -151,21 +151,21 @@ impl ProgressTracker {
     }
 
     /// Takes in the counts of an answer.
-    pub fn look(
+    pub fn observe(
         &mut self,
         progress: Option<&operation::Progress>,
-        sight: &ProgressContext<'_>,
+        context: &ProgressContext<'_>,
     ) -> CountChange {
-        self.doubts.was_retried |= sight.attempt == RetryAttempt::New && self.processed.is_some();
+        self.doubts.was_retried |= context.attempt == RetryAttempt::New && self.processed.is_some();
         let Some(count) = progress.and_then(|progress| progress.records_processed) else {
-            self.unchanged.extend(sight.seen_for);
+            self.unchanged.extend(context.seen_for);
             return CountChange::None;
         };
-        self.adopt_old_steps(sight.rules.progress_step);
+        self.adopt_old_steps(context.settings.progress_step);
         self.take_total(progress.and_then(|progress| progress.records_estimated_total));
         let Some(highest) = self.processed else {
             self.processed = Some(count);
-            self.change(sight.now);
+            self.change(context.now);
             self.reported_ago = CompactDuration::ZERO;
             self.reported_count = count;
             self.measured_ago = Some(CompactDuration::ZERO);
@@ -173,14 +173,14 @@ impl ProgressTracker {
         };
         let is_far_below = u128::from(count) * 10 < u128::from(highest) * 9;
         if self.doubts.was_retried || (is_far_below && self.doubts.count_fell) {
-            return self.restart(highest, count, sight);
+            return self.restart(highest, count, context);
         }
         self.doubts.count_fell = is_far_below;
         if let Some(before) = self.percent() {
-            self.steps.mind_estimate(before, sight.rules.progress_step);
+            self.steps.mind_estimate(before, context.settings.progress_step);
         }
         if is_far_below {
-            self.unchanged.extend(sight.seen_for);
+            self.unchanged.extend(context.seen_for);
             return CountChange::Same;
         }
         // A smaller dip is a replica that lags behind.
@@ -192,16 +192,16 @@ impl ProgressTracker {
             self.trend.rise(risen, ago);
         }
         if risen == 0 {
-            self.unchanged.extend(sight.seen_for);
+            self.unchanged.extend(context.seen_for);
             return CountChange::Same;
         }
         self.processed = Some(count);
-        self.change(sight.now);
+        self.change(context.now);
         CountChange::Rose
     }
 
     /// Rate, end and steps start again from `count`.
-    fn restart(&mut self, highest: u64, count: u64, sight: &ProgressContext<'_>) -> CountChange {
+    fn restart(&mut self, highest: u64, count: u64, context: &ProgressContext<'_>) -> CountChange {
         *self = Self {
             processed: Some(count),
             total: self.total,
@@ -221,16 +221,16 @@ impl ProgressTracker {
         };
         match count.cmp(&highest) {
             std::cmp::Ordering::Less => {
-                self.change(sight.now);
+                self.change(context.now);
                 CountChange::Restarted
             }
             std::cmp::Ordering::Equal => {
                 // A new attempt that counts nothing yet may be as stuck as the one before.
-                self.unchanged.extend(sight.seen_for);
+                self.unchanged.extend(context.seen_for);
                 CountChange::Same
             }
             std::cmp::Ordering::Greater => {
-                self.change(sight.now);
+                self.change(context.now);
                 CountChange::Rose
             }
         }
@@ -300,10 +300,10 @@ impl ProgressTracker {
 
     /// Whether progress is to be reported now, and what distinguishes this report from others: when a further step of
     /// the percentage was reached; or, without a usable estimate, when the count rose and the interval has passed.
-    pub fn report(&mut self, rules: &WatchSettings) -> Option<String> {
+    pub fn report(&mut self, settings: &WatchSettings) -> Option<String> {
         let count = self.processed?;
         let percent = self.percent();
-        let step = percent.and_then(|percent| self.steps.cross(percent, rules.progress_step));
+        let step = percent.and_then(|percent| self.steps.cross(percent, settings.progress_step));
         let occurrence = if let Some(step) = step {
             match self.steps.lowered() {
                 0 => format!("restart {} percent {step}", self.restarts),
@@ -311,7 +311,9 @@ impl ProgressTracker {
             }
         } else {
             let is_usable = percent.is_some() && !self.is_exceeded();
-            if is_usable || count <= self.reported_count || self.reported_ago.get() < rules.progress_interval
+            if is_usable
+                || count <= self.reported_count
+                || self.reported_ago.get() < settings.progress_interval
             {
                 return None;
             }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, ProjectAnswer};
 use super::event::{ApiData, Event, EventType};
+use super::gate::{CredentialsProbe, Pass, Restriction};
 use super::schedule::ScheduleSettings;
 
 /// How often the API may be asked whether a project exists.
@@ -28,7 +29,7 @@ pub struct ProjectContext<'a> {
     /// The project's name.
     pub name: &'a str,
     /// The backoff that probes and pauses follow.
-    pub pace: &'a ScheduleSettings,
+    pub schedule: &'a ScheduleSettings,
     /// How long nothing may succeed before the API is told unreachable.
     pub unreachable_after: Duration,
     /// No pause is longer than this.
@@ -71,22 +72,15 @@ pub struct ProjectHealth {
     throttled: Option<Moment>,
 }
 
-/// What holds the project's polls back.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Restriction {
-    /// Nobody polls before this (steady time).
-    pub paused_until: Option<Duration>,
-    /// One poll at a time goes out, to learn whether the credentials are good.
-    pub probing: Option<CredentialsProbe>,
-}
-
-/// How the credentials are probed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CredentialsProbe {
-    /// The next probe does not go out before this (steady time).
-    pub not_before: Duration,
-    /// The operation whose answer raised the doubt; another one is the probe.
-    pub doubted_by: Option<Arc<str>>,
+/// The poll that an answer belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct AnsweredPoll<'a> {
+    /// The operation ID.
+    pub operation: &'a str,
+    /// How the request passed the gate.
+    pub pass: Pass,
+    /// Whether this operation was answered with 403 since it was last answered with 200.
+    pub is_forbidden: bool,
 }
 
 /// Whom an answer concerns.
@@ -117,37 +111,34 @@ impl ProjectHealth {
     /// operation is known to be refused while others are not.
     pub fn observe(
         &mut self,
-        operation: &str,
+        poll: AnsweredPoll<'_>,
         answer: &Answer,
-        probe: bool,
-        refused_before: bool,
         cx: &ProjectContext<'_>,
     ) -> (AnswerScope, Vec<Event>) {
         let mut events = Vec::new();
+        let pass = poll.pass;
         let concerns = match answer {
             Answer::Operation(_) => {
-                self.succeed(probe, cx, &mut events);
+                self.succeed(pass, cx, &mut events);
                 AnswerScope::Watch
             }
             Answer::NotFound(_) | Answer::Refused(_) => {
                 if self.doubted_by.is_some() {
                     // It says nothing of the key for operations that exist.
-                    self.put_off_probe(probe, cx);
+                    self.put_off_probe(pass, cx);
                 } else {
-                    self.accept(probe, cx, &mut events);
+                    self.accept(pass, cx, &mut events);
                 }
                 AnswerScope::Watch
             }
             Answer::Unauthorized(reason) => {
-                self.reject(probe, reason, cx, &mut events);
+                self.reject(pass, reason, cx, &mut events);
                 AnswerScope::Project
             }
-            Answer::Forbidden(reason) => {
-                self.forbid(operation, probe, refused_before, reason, cx, &mut events)
-            }
+            Answer::Forbidden(reason) => self.forbid(poll, reason, cx, &mut events),
             Answer::Throttled { wait, reason } => {
                 self.pause(*wait, cx);
-                self.put_off_probe(probe, cx);
+                self.put_off_probe(pass, cx);
                 let since = *self.throttled.get_or_insert(cx.now);
                 if cx.now.steady.saturating_sub(since.steady) >= cx.max_retry_after {
                     self.tell_unreachable(since.wall, reason, cx, &mut events);
@@ -155,7 +146,7 @@ impl ProjectHealth {
                 AnswerScope::Project
             }
             Answer::Failed(failure) | Answer::Unprocessed(failure) => {
-                self.put_off_probe(probe, cx);
+                self.put_off_probe(pass, cx);
                 let since = *self.failing.get_or_insert(cx.now);
                 if cx.now.steady.saturating_sub(since.steady) >= cx.unreachable_after {
                     self.tell_unreachable(since.wall, &failure.reason, cx, &mut events);
@@ -309,23 +300,25 @@ impl ProjectHealth {
         }
     }
 
-    fn succeed(&mut self, probe: bool, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
+    fn succeed(&mut self, pass: Pass, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
         self.proven = Some(cx.now.steady);
         self.failing = None;
         self.throttles = 0;
         self.throttled = None;
         self.answered = Some(cx.now.steady);
-        self.accept(probe, cx, events);
+        self.accept(pass, cx, events);
         if let Some(since) = self.unreachable.take() {
             events.push(api(EventType::ApiReachable, since, "polls succeed again", cx));
         }
     }
 
     /// The API let a request pass: the credentials are good.
-    fn accept(&mut self, probe: bool, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
+    fn accept(&mut self, pass: Pass, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
         self.doubted_by = None;
         // An answer to a request from before the rejection says nothing of the credentials now.
-        if probe && let Some(since) = self.rejected.take() {
+        if pass == Pass::Probe
+            && let Some(since) = self.rejected.take()
+        {
             self.probes = 0;
             events.push(api(
                 EventType::CredentialsAccepted,
@@ -336,36 +329,34 @@ impl ProjectHealth {
         }
     }
 
-    fn reject(&mut self, probe: bool, reason: &str, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
+    fn reject(&mut self, pass: Pass, reason: &str, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
         self.doubted_by = None;
         if self.rejected.is_none() {
             self.rejected = Some(cx.now.wall);
             self.probes = 0;
             events.push(api(EventType::CredentialsRejected, cx.now.wall, reason, cx));
-            self.put_off_probe(true, cx);
+            self.put_off_probe(Pass::Probe, cx);
         } else {
-            self.put_off_probe(probe, cx);
+            self.put_off_probe(pass, cx);
         }
     }
 
     fn forbid(
         &mut self,
-        operation: &str,
-        probe: bool,
-        refused_before: bool,
+        poll: AnsweredPoll<'_>,
         reason: &str,
         cx: &ProjectContext<'_>,
         events: &mut Vec<Event>,
     ) -> AnswerScope {
         let doubted = self.doubted_by.as_deref();
-        if self.rejected.is_some() || cx.watches <= 1 || doubted.is_some_and(|by| by != operation) {
-            self.reject(probe, reason, cx, events);
+        if self.rejected.is_some() || cx.watches <= 1 || doubted.is_some_and(|by| by != poll.operation) {
+            self.reject(poll.pass, reason, cx, events);
             AnswerScope::Project
-        } else if refused_before {
+        } else if poll.is_forbidden {
             AnswerScope::Watch
         } else {
             if doubted.is_none() {
-                self.doubted_by = Some(Arc::from(operation));
+                self.doubted_by = Some(Arc::from(poll.operation));
                 self.probes = 0;
                 self.next_probe = cx.now.steady;
             }
@@ -373,10 +364,13 @@ impl ProjectHealth {
         }
     }
 
-    fn put_off_probe(&mut self, probe: bool, cx: &ProjectContext<'_>) {
-        if probe {
+    fn put_off_probe(&mut self, pass: Pass, cx: &ProjectContext<'_>) {
+        if pass == Pass::Probe {
             self.probes = self.probes.saturating_add(1);
-            self.next_probe = cx.now.steady.saturating_add(cx.pace.after_attempts(self.probes));
+            self.next_probe = cx
+                .now
+                .steady
+                .saturating_add(cx.schedule.after_attempts(self.probes));
         }
     }
 
@@ -388,12 +382,12 @@ impl ProjectHealth {
         let paused = self.paused_until.is_some_and(|until| until > cx.now.steady);
         let wait = match wait.filter(|wait| !wait.is_zero()) {
             // Whoever met it polls again when the pause is over: not faster than ever.
-            Some(wait) => wait.min(cx.max_retry_after).max(cx.pace.shortest()),
+            Some(wait) => wait.min(cx.max_retry_after).max(cx.schedule.shortest()),
             // Polls in flight meet the same pause; they do not make it longer.
             None if paused => return,
             None => {
                 self.throttles = self.throttles.saturating_add(1);
-                cx.pace.after_attempts(self.throttles)
+                cx.schedule.after_attempts(self.throttles)
             }
         };
         let until = cx.now.steady.saturating_add(wait);
@@ -452,7 +446,7 @@ mod tests {
         fn context(&self) -> ProjectContext<'_> {
             ProjectContext {
                 name: "p",
-                pace: &self.pace,
+                schedule: &self.pace,
                 unreachable_after: Duration::from_mins(5),
                 max_retry_after: Duration::from_mins(15),
                 watches: self.watches,
@@ -466,14 +460,9 @@ mod tests {
             self.now.wall = self.now.wall.checked_add(elapsed).unwrap();
         }
 
-        fn meet(
-            &mut self,
-            operation: &str,
-            answer: &Answer,
-            probe: bool,
-        ) -> (AnswerScope, Vec<&'static str>) {
+        fn meet(&mut self, operation: &str, answer: &Answer, pass: Pass) -> (AnswerScope, Vec<&'static str>) {
             let mut project = self.project.clone();
-            let (concerns, events) = project.observe(operation, answer, probe, false, &self.context());
+            let (concerns, events) = project.observe(poll(operation, pass), answer, &self.context());
             self.project = project;
             (
                 concerns,
@@ -491,6 +480,14 @@ mod tests {
                 .restriction()
                 .paused_until
                 .map(|until| until.saturating_sub(self.now.steady).as_secs())
+        }
+    }
+
+    fn poll(operation: &str, pass: Pass) -> AnsweredPoll<'_> {
+        AnsweredPoll {
+            operation,
+            pass,
+            is_forbidden: false,
         }
     }
 
@@ -526,29 +523,29 @@ mod tests {
     fn an_outage_is_told_once_and_its_end_once() {
         let mut bench = Bench::new();
         assert_eq!(
-            bench.meet("a", &failed(), false),
+            bench.meet("a", &failed(), Pass::Turn),
             (AnswerScope::Watch, NOTHING.to_vec())
         );
         bench.pass(299);
-        assert_eq!(bench.meet("b", &failed(), false).1, NOTHING);
+        assert_eq!(bench.meet("b", &failed(), Pass::Turn).1, NOTHING);
         bench.pass(1);
-        assert_eq!(bench.meet("c", &failed(), false).1, ["api.unreachable"]);
-        assert_eq!(bench.meet("a", &failed(), false).1, NOTHING);
-        assert_eq!(bench.meet("a", &found(), false).1, ["api.reachable"]);
-        assert_eq!(bench.meet("a", &found(), false).1, NOTHING);
+        assert_eq!(bench.meet("c", &failed(), Pass::Turn).1, ["api.unreachable"]);
+        assert_eq!(bench.meet("a", &failed(), Pass::Turn).1, NOTHING);
+        assert_eq!(bench.meet("a", &found(), Pass::Turn).1, ["api.reachable"]);
+        assert_eq!(bench.meet("a", &found(), Pass::Turn).1, NOTHING);
     }
 
     #[test]
     fn a_success_or_a_429_in_between_is_no_outage() {
         for answer in [found(), throttled(Some(1))] {
             let mut bench = Bench::new();
-            let _ = bench.meet("a", &failed(), false);
+            let _ = bench.meet("a", &failed(), Pass::Turn);
             bench.pass(200);
-            let _ = bench.meet("b", &answer, false);
+            let _ = bench.meet("b", &answer, Pass::Turn);
             bench.pass(200);
-            assert_eq!(bench.meet("a", &failed(), false).1, NOTHING);
+            assert_eq!(bench.meet("a", &failed(), Pass::Turn).1, NOTHING);
             bench.pass(300);
-            assert_eq!(bench.meet("a", &failed(), false).1, ["api.unreachable"]);
+            assert_eq!(bench.meet("a", &failed(), Pass::Turn).1, ["api.unreachable"]);
         }
     }
 
@@ -556,29 +553,29 @@ mod tests {
     fn bad_credentials_are_told_once_and_probed_on_the_backoff_schedule() {
         let mut bench = Bench::new();
         assert_eq!(
-            bench.meet("a", &unauthorized(), false),
+            bench.meet("a", &unauthorized(), Pass::Turn),
             (AnswerScope::Project, vec!["api.credentials_rejected"])
         );
         assert_eq!(
-            bench.meet("b", &unauthorized(), false),
+            bench.meet("b", &unauthorized(), Pass::Turn),
             (AnswerScope::Project, NOTHING.to_vec())
         );
         assert_eq!(bench.probe_in(), Some(2));
         bench.pass(2);
-        assert_eq!(bench.meet("b", &unauthorized(), true).1, NOTHING);
+        assert_eq!(bench.meet("b", &unauthorized(), Pass::Probe).1, NOTHING);
         assert_eq!(bench.probe_in(), Some(3));
         bench.pass(3);
-        let _ = bench.meet("c", &failed(), true);
+        let _ = bench.meet("c", &failed(), Pass::Probe);
         assert_eq!(bench.probe_in(), Some(4));
         assert_eq!(
-            bench.meet("a", &found(), false).1,
+            bench.meet("a", &found(), Pass::Turn).1,
             NOTHING,
             "an answer from before the rejection lifts nothing"
         );
         bench.project.replace_key(bench.now);
         assert_eq!(bench.probe_in(), Some(0));
         assert_eq!(
-            bench.meet("a", &Answer::NotFound("404".into()), true).1,
+            bench.meet("a", &Answer::NotFound("404".into()), Pass::Probe).1,
             ["api.credentials_accepted"]
         );
         assert_eq!(bench.probe_in(), None);
@@ -588,7 +585,7 @@ mod tests {
     fn a_403_is_the_operations_own_if_another_watch_is_answered() {
         let mut bench = Bench::new();
         assert_eq!(
-            bench.meet("a", &forbidden(), false),
+            bench.meet("a", &forbidden(), Pass::Turn),
             (AnswerScope::Unclear, NOTHING.to_vec())
         );
         assert_eq!(
@@ -596,10 +593,10 @@ mod tests {
             Some("a")
         );
         assert_eq!(bench.probe_in(), Some(0));
-        assert_eq!(bench.meet("b", &failed(), true).1, NOTHING);
+        assert_eq!(bench.meet("b", &failed(), Pass::Probe).1, NOTHING);
         assert_eq!(bench.probe_in(), Some(2), "a failed probe is no answer");
         assert_eq!(
-            bench.meet("b", &found(), true),
+            bench.meet("b", &found(), Pass::Probe),
             (AnswerScope::Watch, NOTHING.to_vec())
         );
         assert_eq!(bench.probe_in(), None);
@@ -608,17 +605,20 @@ mod tests {
     #[test]
     fn a_403_is_the_projects_if_another_watch_is_refused_too_or_there_is_no_other() {
         let mut bench = Bench::new();
-        let _ = bench.meet("a", &forbidden(), false);
+        let _ = bench.meet("a", &forbidden(), Pass::Turn);
         assert_eq!(
-            bench.meet("b", &forbidden(), true),
+            bench.meet("b", &forbidden(), Pass::Probe),
             (AnswerScope::Project, vec!["api.credentials_rejected"])
         );
-        assert_eq!(bench.meet("b", &found(), true).1, ["api.credentials_accepted"]);
+        assert_eq!(
+            bench.meet("b", &found(), Pass::Probe).1,
+            ["api.credentials_accepted"]
+        );
 
         let mut bench = Bench::new();
         bench.watches = 1;
         assert_eq!(
-            bench.meet("a", &forbidden(), false),
+            bench.meet("a", &forbidden(), Pass::Turn),
             (AnswerScope::Project, vec!["api.credentials_rejected"])
         );
     }
@@ -627,7 +627,14 @@ mod tests {
     fn an_operation_known_to_be_refused_raises_no_doubt_again() {
         let mut bench = Bench::new();
         let mut project = bench.project.clone();
-        let (concerns, _) = project.observe("a", &forbidden(), false, true, &bench.context());
+        let (concerns, _) = project.observe(
+            AnsweredPoll {
+                is_forbidden: true,
+                ..poll("a", Pass::Turn)
+            },
+            &forbidden(),
+            &bench.context(),
+        );
         bench.project = project;
         assert_eq!((concerns, bench.probe_in()), (AnswerScope::Watch, None));
     }
@@ -636,52 +643,52 @@ mod tests {
     fn a_pause_lasts_as_long_as_asked_but_not_longer_than_the_cap() {
         let mut bench = Bench::new();
         assert_eq!(
-            bench.meet("a", &throttled(Some(30)), false),
+            bench.meet("a", &throttled(Some(30)), Pass::Turn),
             (AnswerScope::Project, NOTHING.to_vec())
         );
         assert_eq!(bench.paused_for(), Some(30));
-        let _ = bench.meet("b", &throttled(Some(10)), false);
+        let _ = bench.meet("b", &throttled(Some(10)), Pass::Turn);
         assert_eq!(
             bench.paused_for(),
             Some(30),
             "a shorter wait does not cut a longer one"
         );
-        let _ = bench.meet("b", &throttled(Some(100_000)), false);
+        let _ = bench.meet("b", &throttled(Some(100_000)), Pass::Turn);
         assert_eq!(bench.paused_for(), Some(900));
     }
 
     #[test]
     fn a_pause_is_not_shorter_than_the_shortest_interval() {
         let mut bench = Bench::new();
-        let _ = bench.meet("a", &throttled(Some(1)), false);
+        let _ = bench.meet("a", &throttled(Some(1)), Pass::Turn);
         assert_eq!(bench.paused_for(), Some(2));
     }
 
     #[test]
     fn an_answer_that_could_not_be_recorded_was_an_answer_all_the_same() {
         let mut bench = Bench::new();
-        let _ = bench.meet("a", &failed(), false);
+        let _ = bench.meet("a", &failed(), Pass::Turn);
         bench.pass(299);
         let mut unrecorded = bench.project.clone();
-        let _ = unrecorded.observe("a", &found(), false, false, &bench.context());
+        let _ = unrecorded.observe(poll("a", Pass::Turn), &found(), &bench.context());
         bench.project.keep_reachability(&unrecorded);
         bench.pass(1);
-        assert_eq!(bench.meet("a", &failed(), false).1, NOTHING);
+        assert_eq!(bench.meet("a", &failed(), Pass::Turn).1, NOTHING);
     }
 
     #[test]
     fn a_pause_is_kept_though_the_outage_that_it_became_could_not_be_recorded() {
         let mut bench = Bench::new();
-        let _ = bench.meet("a", &throttled(Some(120)), false);
+        let _ = bench.meet("a", &throttled(Some(120)), Pass::Turn);
         bench.pass(900);
         let mut unrecorded = bench.project.clone();
-        let (_, events) = unrecorded.observe("a", &throttled(Some(120)), false, false, &bench.context());
+        let (_, events) = unrecorded.observe(poll("a", Pass::Turn), &throttled(Some(120)), &bench.context());
         assert_eq!(events.len(), 1);
         bench.project.keep_reachability(&unrecorded);
         assert_eq!(bench.paused_for(), Some(120));
         bench.pass(120);
         assert_eq!(
-            bench.meet("a", &throttled(Some(120)), false).1,
+            bench.meet("a", &throttled(Some(120)), Pass::Turn).1,
             ["api.unreachable"]
         );
     }
@@ -690,27 +697,30 @@ mod tests {
     fn a_429_without_a_time_pauses_on_the_backoff_schedule() {
         let mut bench = Bench::new();
         for seconds in [2, 3, 4] {
-            let _ = bench.meet("a", &throttled(None), false);
-            let _ = bench.meet("b", &throttled(Some(0)), false);
+            let _ = bench.meet("a", &throttled(None), Pass::Turn);
+            let _ = bench.meet("b", &throttled(Some(0)), Pass::Turn);
             assert_eq!(bench.paused_for(), Some(seconds));
             bench.pass(5);
         }
-        let _ = bench.meet("a", &found(), false);
-        let _ = bench.meet("a", &throttled(None), false);
+        let _ = bench.meet("a", &found(), Pass::Turn);
+        let _ = bench.meet("a", &throttled(None), Pass::Turn);
         assert_eq!(bench.paused_for(), Some(2));
     }
 
     #[test]
     fn a_probe_that_finds_nothing_leaves_the_doubt_and_is_repeated_with_backoff() {
         let mut bench = Bench::new();
-        let _ = bench.meet("a", &forbidden(), false);
+        let _ = bench.meet("a", &forbidden(), Pass::Turn);
         for seconds in [2, 3] {
-            assert_eq!(bench.meet("b", &Answer::NotFound("404".into()), true).1, NOTHING);
+            assert_eq!(
+                bench.meet("b", &Answer::NotFound("404".into()), Pass::Probe).1,
+                NOTHING
+            );
             assert!(bench.project.is_in_doubt());
             assert_eq!(bench.probe_in(), Some(seconds));
             bench.pass(seconds);
         }
-        let _ = bench.meet("b", &found(), true);
+        let _ = bench.meet("b", &found(), Pass::Probe);
         assert!(!bench.project.is_in_doubt());
     }
 
@@ -718,25 +728,25 @@ mod tests {
     fn pauses_without_a_success_for_as_long_as_the_longest_may_last_are_an_outage() {
         let mut bench = Bench::new();
         for _ in 0..3 {
-            assert_eq!(bench.meet("a", &throttled(Some(299)), false).1, NOTHING);
+            assert_eq!(bench.meet("a", &throttled(Some(299)), Pass::Turn).1, NOTHING);
             bench.pass(299);
         }
         bench.pass(3);
         assert_eq!(
-            bench.meet("a", &throttled(Some(299)), false).1,
+            bench.meet("a", &throttled(Some(299)), Pass::Turn).1,
             ["api.unreachable"]
         );
-        assert_eq!(bench.meet("a", &throttled(Some(299)), false).1, NOTHING);
-        assert_eq!(bench.meet("a", &found(), false).1, ["api.reachable"]);
-        assert_eq!(bench.meet("a", &throttled(Some(299)), false).1, NOTHING);
+        assert_eq!(bench.meet("a", &throttled(Some(299)), Pass::Turn).1, NOTHING);
+        assert_eq!(bench.meet("a", &found(), Pass::Turn).1, ["api.reachable"]);
+        assert_eq!(bench.meet("a", &throttled(Some(299)), Pass::Turn).1, NOTHING);
     }
 
     #[test]
     fn an_outage_ends_with_the_last_operation_that_is_polled() {
         let mut bench = Bench::new();
-        let _ = bench.meet("a", &failed(), false);
+        let _ = bench.meet("a", &failed(), Pass::Turn);
         bench.pass(300);
-        assert_eq!(bench.meet("a", &failed(), false).1, ["api.unreachable"]);
+        assert_eq!(bench.meet("a", &failed(), Pass::Turn).1, ["api.unreachable"]);
         let mut project = bench.project.clone();
         let events = project.observe_no_watches(&bench.context());
         assert_eq!(events[0].event_type, EventType::ApiReachable);
@@ -755,7 +765,7 @@ mod tests {
         assert_eq!(project.observe_project(&missing, &bench.context()).len(), 0);
         assert_eq!(project.time_since_proof(bench.now), None);
         bench.project = project;
-        assert_eq!(bench.meet("a", &found(), false).1, ["api.reachable"]);
+        assert_eq!(bench.meet("a", &found(), Pass::Turn).1, ["api.reachable"]);
         assert_eq!(bench.project.time_since_proof(bench.now), Some(Duration::ZERO));
         bench.pass(60);
         assert!(bench.project.may_check_existence(bench.now));
@@ -781,9 +791,12 @@ mod tests {
     #[test]
     fn what_was_told_survives_being_written_down() {
         let mut bench = Bench::new();
-        let _ = bench.meet("a", &unauthorized(), false);
+        let _ = bench.meet("a", &unauthorized(), Pass::Turn);
         bench.project = serde_json::from_str(&serde_json::to_string(&bench.project).unwrap()).unwrap();
-        assert_eq!(bench.meet("a", &unauthorized(), true).1, NOTHING);
-        assert_eq!(bench.meet("a", &found(), true).1, ["api.credentials_accepted"]);
+        assert_eq!(bench.meet("a", &unauthorized(), Pass::Probe).1, NOTHING);
+        assert_eq!(
+            bench.meet("a", &found(), Pass::Probe).1,
+            ["api.credentials_accepted"]
+        );
     }
 }

@@ -84,13 +84,15 @@ pub struct Watch {
     next_poll: WallTime,
     last_error: Option<Box<str>>,
     /// Shared with the copies that polls decide on: it hardly ever changes.
-    facts: Option<Arc<OperationDetails>>,
+    #[serde(rename = "facts")]
+    details: Option<Arc<OperationDetails>>,
     attempts: u64,
     progress: ProgressTracker,
     schedule: Schedule,
     /// Boxed, as most watches have no trouble.
     missing: Option<Box<PollStreak>>,
-    trouble: Option<Box<PollStreak>>,
+    #[serde(rename = "trouble")]
+    failing: Option<Box<PollStreak>>,
     /// Remembered until it is answered with the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<Box<PollStreak>>,
@@ -107,7 +109,7 @@ pub struct Watch {
     unanswered: u8,
     /// Whether the last poll showed the operation: only time between two such polls counts as seen.
     #[serde(skip)]
-    in_sight: bool,
+    last_poll_succeeded: bool,
 }
 
 /// What surrounds an observation.
@@ -118,9 +120,9 @@ pub struct WatchContext<'a> {
     /// Its labels as the list has them now.
     pub labels: &'a Labels,
     /// What is told and when.
-    pub rules: &'a WatchSettings,
+    pub settings: &'a WatchSettings,
     /// How often to poll.
-    pub pace: &'a ScheduleSettings,
+    pub schedule: &'a ScheduleSettings,
     /// What the operations that are watched have in common.
     pub kinds: &'a OperationKinds,
     /// The time on the wall.
@@ -128,7 +130,7 @@ pub struct WatchContext<'a> {
     /// Time since the observation before (or since the watch began), by a clock that never steps.
     pub elapsed: Duration,
     /// How much of that the whole project was held back by a pause or by bad credentials.
-    pub held: Duration,
+    pub blocked: Duration,
     /// A number between 0 and 1, drawn anew.
     pub chance: f64,
     /// How long ago the API last proved that the project exists: then a 404 speaks of the operation.
@@ -136,7 +138,7 @@ pub struct WatchContext<'a> {
     /// How long ago any watch of the project was answered with an operation.
     pub project_answered: Option<Duration>,
     /// Whether all other unfinished watches of the project, at least one, are refused too: then the project reports it.
-    pub others_refused: bool,
+    pub all_others_refused: bool,
 }
 
 /// Why a watch is stalled.
@@ -183,18 +185,18 @@ impl Default for Watch {
             last_answer: WallTime::NONE,
             next_poll: WallTime::NONE,
             last_error: None,
-            facts: None,
+            details: None,
             attempts: 0,
             progress: ProgressTracker::default(),
             schedule: Schedule::default(),
             missing: None,
-            trouble: None,
+            failing: None,
             refused: None,
             unreachable: WallTime::NONE,
             is_reachable_again: false,
             is_forbidden: false,
             unanswered: 0,
-            in_sight: false,
+            last_poll_succeeded: false,
         }
     }
 }
@@ -265,8 +267,8 @@ impl Watch {
 
     /// How long until the watch expires.
     #[must_use]
-    pub fn expires_in(&self, rules: &WatchSettings) -> Option<Duration> {
-        rules
+    pub fn expires_in(&self, settings: &WatchSettings) -> Option<Duration> {
+        settings
             .give_up_after
             .map(|limit| limit.saturating_sub(self.watched.get()))
     }
@@ -274,13 +276,13 @@ impl Watch {
     /// Goes on after `downtime` in which nobody watched: it counts towards giving up, and towards nothing else.
     pub fn resume(&mut self, downtime: Duration) {
         self.watched.extend(downtime);
-        self.in_sight = false;
+        self.last_poll_succeeded = false;
     }
 
     /// The ID of the installation, where it is known.
     #[must_use]
     pub fn installation(&self) -> Option<&str> {
-        let installation = self.facts.as_deref().map(|facts| &*facts.installation_id);
+        let installation = self.details.as_deref().map(|details| &*details.installation_id);
         installation.filter(|id| !id.is_empty())
     }
 
@@ -288,7 +290,7 @@ impl Watch {
     #[must_use]
     pub fn installation_path(&self) -> Option<InstallationPath> {
         let installation = self.installation()?.to_owned();
-        let integration = self.facts.as_deref()?.kind.integration_id.clone();
+        let integration = self.details.as_deref()?.kind.integration_id.clone();
         (!integration.is_empty()).then_some(InstallationPath {
             integration,
             installation,
@@ -304,14 +306,14 @@ impl Watch {
     /// Whether the last poll showed the operation.
     #[must_use]
     pub fn last_poll_succeeded(&self) -> bool {
-        self.in_sight
+        self.last_poll_succeeded
     }
 
     /// The operation was seen, though what it showed could not be recorded and is to be found again: it is neither
     /// missing nor in trouble.
     pub fn clear_failures(&mut self) {
         self.missing = None;
-        self.trouble = None;
+        self.failing = None;
         self.refused = None;
         self.is_forbidden = false;
         self.unanswered = 0;
@@ -319,18 +321,18 @@ impl Watch {
 
     /// Shares what it has in common with others, unless it does since `before`.
     pub fn share(&mut self, before: Option<&Self>, kinds: &mut OperationKinds) {
-        let shared = before.and_then(|before| before.facts.as_ref());
-        if let Some(facts) = &mut self.facts
-            && !shared.is_some_and(|shared| Arc::ptr_eq(shared, facts))
+        let shared = before.and_then(|before| before.details.as_ref());
+        if let Some(details) = &mut self.details
+            && !shared.is_some_and(|shared| Arc::ptr_eq(shared, details))
         {
-            kinds.share(&mut Arc::make_mut(facts).kind);
+            kinds.share(&mut Arc::make_mut(details).kind);
         }
     }
 
     /// Lets others of its kind learn from it, once it has succeeded: that is what they are expected to do.
     pub fn add_to_history(&self, kinds: &mut OperationKinds) {
         // What was read back from the state is not in sight: others may have spent its savings already.
-        if self.in_sight && self.phase.is_finished() {
+        if self.last_poll_succeeded && self.phase.is_finished() {
             kinds.add_saved_polls(self.schedule.unused());
         }
         if let Some((kind, sample)) = self.history_sample() {
@@ -341,13 +343,13 @@ impl Watch {
     /// What others of its kind can learn from it, once it has succeeded.
     #[must_use]
     pub fn history_sample(&self) -> Option<(&Arc<OperationKind>, HistorySample)> {
-        match (self.phase, &self.facts, self.lasted) {
-            (Phase::Succeeded, Some(facts), Some(lasted)) => {
+        match (self.phase, &self.details, self.lasted) {
+            (Phase::Succeeded, Some(details), Some(lasted)) => {
                 let sample = HistorySample {
                     lasted: lasted.get(),
                     records: self.progress.records(),
                 };
-                Some((&facts.kind, sample))
+                Some((&details.kind, sample))
             }
             _ => None,
         }
@@ -356,20 +358,20 @@ impl Watch {
     /// When to poll again after an answer that showed the operation running.
     fn sleep(&mut self, cx: &WatchContext<'_>) -> Duration {
         let statistics = self
-            .facts
+            .details
             .as_deref()
-            .map(|facts| cx.kinds.statistics(&facts.kind));
+            .map(|details| cx.kinds.statistics(&details.kind));
         let outlook = self
             .progress
             .outlook(self.age(cx.now), &statistics.unwrap_or_default());
         cx.kinds
-            .with_saved_polls(|saved| self.schedule.after_answer(cx.pace, outlook, cx.chance, saved))
+            .with_saved_polls(|saved| self.schedule.after_answer(cx.schedule, outlook, cx.chance, saved))
     }
 
     /// When to poll again after an answer that says nothing of the operation.
     fn sleep_plainly(&mut self, cx: &WatchContext<'_>) -> Duration {
         self.schedule.after_answer(
-            cx.pace,
+            cx.schedule,
             EndForecast::UNKNOWN,
             cx.chance,
             &mut SavedPolls::default(),
@@ -378,7 +380,7 @@ impl Watch {
 
     /// For how long it has run: since it was created, as far as clocks agree, else since it was first watched.
     fn age(&self, now: Timestamp) -> Duration {
-        let created = self.facts.as_deref().and_then(|facts| facts.create_time);
+        let created = self.details.as_deref().and_then(|details| details.create_time);
         let since = created.and_then(|created| Duration::try_from(now.duration_since(created)).ok());
         since.unwrap_or_default().max(self.watched.get())
     }
@@ -386,7 +388,7 @@ impl Watch {
     /// Whether the API ever answered with the operation.
     #[must_use]
     pub fn was_seen(&self) -> bool {
-        self.facts.is_some()
+        self.details.is_some()
     }
 
     /// Starts again after an end that may not have been one; events go on with the next number.
@@ -432,17 +434,17 @@ impl Watch {
             }
             Answer::Unauthorized(reason) | Answer::Throttled { reason, .. } => {
                 self.last_error = Some(reason.as_str().into());
-                self.in_sight = false;
-                Some(self.schedule.after_failure(cx.pace, cx.chance))
+                self.last_poll_succeeded = false;
+                Some(self.schedule.after_failure(cx.schedule, cx.chance))
             }
             Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                 self.last_error = Some(failure.reason.as_str().into());
                 self.fail(failure, cx, &mut events);
-                Some(self.schedule.after_failure(cx.pace, cx.chance))
+                Some(self.schedule.after_failure(cx.schedule, cx.chance))
             }
         };
         let next = match next {
-            Some(_) if self.expires_in(cx.rules).is_some_and(|left| left.is_zero()) => {
+            Some(_) if self.expires_in(cx.settings).is_some_and(|left| left.is_zero()) => {
                 self.expire(cx, &mut events);
                 NextStep::Finished
             }
@@ -461,10 +463,10 @@ impl Watch {
     }
 
     /// Takes in that the time to give up has come, without a poll.
-    pub fn give_up(&mut self, cx: &WatchContext<'_>) -> Decision {
+    pub fn expire_if_due(&mut self, cx: &WatchContext<'_>) -> Decision {
         self.pass(cx);
         let mut events = Vec::new();
-        let left = self.expires_in(cx.rules).unwrap_or(Duration::MAX);
+        let left = self.expires_in(cx.settings).unwrap_or(Duration::MAX);
         if !left.is_zero() {
             return Decision {
                 events,
@@ -495,33 +497,33 @@ impl Watch {
     /// What is known of the operation as of the last poll, which was at `now`: for events, pages and the daemon's API.
     #[must_use]
     pub fn data(&self, key: &WatchKey, labels: &Labels, now: Timestamp) -> OperationData {
-        let facts = self.facts.as_deref();
-        let traits = facts.map(|facts| &facts.kind);
+        let details = self.details.as_deref();
+        let traits = details.map(|details| &details.kind);
         OperationData {
             project: key.project.to_string(),
             project_id: traits
                 .map(|traits| traits.project_id.clone())
                 .filter(|id| !id.is_empty()),
             operation_id: key.operation.to_string(),
-            installation_id: facts
-                .map(|facts| facts.installation_id.to_string())
+            installation_id: details
+                .map(|details| details.installation_id.to_string())
                 .filter(|id| !id.is_empty()),
             integration_id: traits
                 .map(|traits| traits.integration_id.clone())
                 .filter(|id| !id.is_empty()),
             objects: traits.map(|traits| traits.objects.clone()).unwrap_or_default(),
-            status: facts.map(|facts| facts.status.as_str().to_owned()),
+            status: details.map(|details| details.status.as_str().to_owned()),
             previous_status: None,
             phase: self.phase.as_str(),
             sequence: self.sequence,
             progress: self.progress(now),
             labels: Event::labels(labels),
-            create_time: facts.and_then(|facts| facts.create_time),
+            create_time: details.and_then(|details| details.create_time),
             observed_time: self.last_answer(),
             retry: None,
             since: None,
             reason: None,
-            result: facts.and_then(|facts| facts.result.as_deref().map(str::to_owned)),
+            result: details.and_then(|details| details.result.as_deref().map(str::to_owned)),
             duration_seconds: None,
             logs: Vec::new(),
             health_status: None,
@@ -535,31 +537,35 @@ impl Watch {
         self.schedule.pass(cx.elapsed);
         PollStreak::pass(&mut self.missing, cx.elapsed);
         // While the whole project waits, nothing is tried, and what is not tried has not failed.
-        let tried = cx.elapsed.saturating_sub(cx.held);
-        PollStreak::pass(&mut self.trouble, tried);
+        let tried = cx.elapsed.saturating_sub(cx.blocked);
+        PollStreak::pass(&mut self.failing, tried);
         PollStreak::pass(&mut self.refused, tried);
     }
 
     /// The API answered with the operation.
     fn see(&mut self, operation: &Operation, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
         let previous = self.status();
-        let seen_for = if self.in_sight {
-            cx.elapsed.saturating_sub(cx.held)
+        let seen_for = if self.last_poll_succeeded {
+            cx.elapsed.saturating_sub(cx.blocked)
         } else {
             Duration::ZERO
         };
-        let was_in_sight = std::mem::replace(&mut self.in_sight, true);
+        let previous_poll_succeeded = std::mem::replace(&mut self.last_poll_succeeded, true);
         self.unanswered = 0;
         self.last_answer = cx.now.into();
         if self.first_seen == WallTime::NONE {
             self.first_seen = cx.now.into();
         }
         self.missing = None;
-        self.trouble = None;
+        self.failing = None;
         self.refused = None;
         self.is_forbidden = false;
-        if !self.facts.as_deref().is_some_and(|facts| facts.are_of(operation)) {
-            self.facts = Some(Arc::new(OperationDetails::of(operation)));
+        if !self
+            .details
+            .as_deref()
+            .is_some_and(|details| details.are_of(operation))
+        {
+            self.details = Some(Arc::new(OperationDetails::of(operation)));
         }
         let metadata = operation.metadata.as_ref();
         let attempts = metadata
@@ -572,7 +578,7 @@ impl Watch {
         self.attempts = attempts.unwrap_or(self.attempts);
         // What was retried before the operation was first seen is no news.
         let retried = attempts.filter(|_| self.phase != Phase::Pending);
-        let sight = ProgressContext {
+        let context = ProgressContext {
             now: cx.now,
             seen_for,
             attempt: if retried.is_some() {
@@ -580,11 +586,11 @@ impl Watch {
             } else {
                 RetryAttempt::Same
             },
-            rules: cx.rules,
+            settings: cx.settings,
         };
         let change = self
             .progress
-            .look(metadata.and_then(|metadata| metadata.progress.as_ref()), &sight);
+            .observe(metadata.and_then(|metadata| metadata.progress.as_ref()), &context);
         let mut reporter = Reporter {
             events,
             previous: previous.as_ref(),
@@ -607,13 +613,14 @@ impl Watch {
             Status::Success => Some((EventType::Succeeded, Phase::Succeeded)),
             Status::Failure => Some((EventType::Failed, Phase::Failed)),
             Status::InProgress => None,
-            Status::Other(status) if cx.rules.active_statuses.contains(status) => None,
+            Status::Other(status) if cx.settings.active_statuses.contains(status) => None,
             Status::Other(_) => Some((EventType::Ended, Phase::Ended)),
         };
         if let Some((event_type, phase)) = ending {
             self.phase = phase;
             // It ended between the last two polls.
-            self.lasted = was_in_sight.then(|| self.age(cx.now).saturating_sub(cx.elapsed / 2).into());
+            self.lasted =
+                previous_poll_succeeded.then(|| self.age(cx.now).saturating_sub(cx.elapsed / 2).into());
             let occurrence = self.occurrence();
             reporter.report(self, event_type, &occurrence, |_| ());
             return;
@@ -629,7 +636,7 @@ impl Watch {
             // Which stall it was: the last one reported.
             let occurrence = self.stall_occurrence();
             reporter.report(self, EventType::Resumed, &occurrence, |_| ());
-        } else if self.phase == Phase::Running && self.stands_still(cx.rules) {
+        } else if self.phase == Phase::Running && self.stands_still(cx.settings) {
             self.phase = Phase::Stalled;
             self.progress.mark_stall();
             let occurrence = self.stall_occurrence();
@@ -640,7 +647,7 @@ impl Watch {
             });
         }
         if self.phase == Phase::Running
-            && let Some(occurrence) = self.progress.report(cx.rules)
+            && let Some(occurrence) = self.progress.report(cx.settings)
         {
             let occurrence = format!("{} {occurrence}", self.occurrence());
             reporter.report(self, EventType::Progress, &occurrence, |_| ());
@@ -648,23 +655,23 @@ impl Watch {
     }
 
     /// Whether the count has not risen, or none was shown, for as long as that may be.
-    fn stands_still(&self, rules: &WatchSettings) -> bool {
+    fn stands_still(&self, settings: &WatchSettings) -> bool {
         let limit = if self.progress.has_count() {
-            Some(rules.stalled_after)
+            Some(settings.stalled_after)
         } else {
-            rules.silent_after
+            settings.silent_after
         };
         limit.is_some_and(|limit| self.progress.unchanged() >= limit)
     }
 
     /// The API does not know the operation. True if that would be its end, were it not for doubts about the project.
     fn miss(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) -> bool {
-        self.in_sight = false;
+        self.last_poll_succeeded = false;
         self.last_answer = cx.now.into();
-        self.trouble = None;
+        self.failing = None;
         PollStreak::interrupt(&mut self.refused);
         let missing = PollStreak::meet(&mut self.missing, cx.now);
-        if missing.polls < ENOUGH || missing.lasted < cx.rules.not_found_grace {
+        if missing.polls < ENOUGH || missing.lasted < cx.settings.not_found_grace {
             return false;
         }
         if cx.project_proven.is_none_or(|ago| ago >= missing.lasted) {
@@ -689,7 +696,7 @@ impl Watch {
         self.phase = Phase::Expired;
         let occurrence = self.occurrence();
         let since = cx.now.checked_sub(self.watched.get()).ok();
-        let limit = SignedDuration::try_from(cx.rules.give_up_after.unwrap_or_default());
+        let limit = SignedDuration::try_from(cx.settings.give_up_after.unwrap_or_default());
         let limit = limit.unwrap_or(SignedDuration::MAX);
         let mut reason = format!("the operation did not finish within poll.give_up_after ({limit:#})");
         if let Some(error) = self.last_error.as_deref() {
@@ -708,7 +715,7 @@ impl Watch {
 
     /// Seconds from its creation to `now`; where that is not known, from when it was first seen, or first watched.
     fn duration_seconds(&self, now: Timestamp) -> f64 {
-        let created = self.facts.as_deref().and_then(|facts| facts.create_time);
+        let created = self.details.as_deref().and_then(|details| details.create_time);
         let seconds = match created.or(self.first_seen.get()) {
             Some(begin) => now.duration_since(begin).as_secs_f64(),
             None => self.watched.get().as_secs_f64(),
@@ -718,7 +725,7 @@ impl Watch {
 
     /// The API's status as last seen.
     fn status(&self) -> Option<Status> {
-        self.facts.as_ref().map(|facts| facts.status.clone())
+        self.details.as_ref().map(|details| details.status.clone())
     }
 
     /// What distinguishes the one start and the one end of this generation from those of others.

@@ -63,7 +63,7 @@ impl<F: Fetch> ProjectTask<F> {
         match answer {
             AdditionAnswer::Found(found) => {
                 if let Some(gathering) = self.gathering(number) {
-                    let events = gathering.decided.step.events.iter_mut();
+                    let events = gathering.decided.decision.events.iter_mut();
                     events.for_each(|event| attach(event, &found));
                 }
                 self.request_next_addition(number);

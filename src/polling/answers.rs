@@ -16,7 +16,7 @@ use crate::clock;
 use crate::core::answer::Answer;
 use crate::core::gate::Pass;
 use crate::core::poller::{Addition, DoubtedAnswer, LeavingStep, PendingDecision, PendingPoll, Poller};
-use crate::core::project_health::{AnswerScope, ProjectHealth};
+use crate::core::project_health::{AnswerScope, AnsweredPoll, ProjectHealth};
 use crate::core::watch_list::WatchKey;
 use crate::store::CommitError;
 
@@ -185,13 +185,14 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get(result.number) else {
             return;
         };
-        let is_refused = slot.watched.watch.is_forbidden();
         let mut health = self.health.clone();
         let (concerns, events) = health.observe(
-            &slot.watched.id,
+            AnsweredPoll {
+                operation: &slot.watched.id,
+                pass: result.pass,
+                is_forbidden: slot.watched.watch.is_forbidden(),
+            },
             &result.answer,
-            result.pass == Pass::Probe,
-            is_refused,
             &self.context(),
         );
         self.report_failing(&health, &result.answer);

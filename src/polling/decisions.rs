@@ -36,7 +36,7 @@ impl<F: Fetch> ProjectTask<F> {
         let watched = &*slot.watched;
         let key = self.key(&watched.id);
         let poll = &self.settings.poll;
-        let held = match &observation {
+        let blocked = match &observation {
             Observation::Answer(_, poll) => self
                 .gate
                 .blocked_time(now)
@@ -46,36 +46,36 @@ impl<F: Fetch> ProjectTask<F> {
         let cx = WatchContext {
             key: &key,
             labels: &watched.labels,
-            rules: &poll.watch,
-            pace: &poll.schedule,
+            settings: &poll.watch,
+            schedule: &poll.schedule,
             kinds: &self.kinds,
             now: self.services.recorder.now(),
             elapsed: now.saturating_sub(slot.observed.get()),
-            held,
+            blocked,
             chance: self.services.random.fraction(),
-            others_refused: self.watches.are_others_refused(number),
+            all_others_refused: self.watches.are_others_refused(number),
             project_proven: self.health.time_since_proof(self.moment()),
             project_answered: self.health.time_since_answer(self.moment()),
         };
         let decided = catch_unwind(AssertUnwindSafe(|| {
             let mut watch = watched.watch.clone();
-            let step = match &observation {
+            let decision = match &observation {
                 Observation::Answer(answer, _) => watch.observe(answer, &cx),
-                Observation::Expiry => watch.give_up(&cx),
+                Observation::Expiry => watch.expire_if_due(&cx),
             };
-            (watch, step)
+            (watch, decision)
         }));
-        let (mut watch, step) = match decided {
+        let (mut watch, decision) = match decided {
             Ok(decided) => decided,
             Err(panic) => return self.panicked(number, &panic_message(&*panic)),
         };
         watch.share(Some(&watched.watch), &mut self.kinds);
-        if step.events.is_empty() {
-            return self.advance(number, watch, &step, now, true);
+        if decision.events.is_empty() {
+            return self.advance(number, watch, &decision, now, true);
         }
         let decided = Box::new(PendingDecision {
             watch,
-            step,
+            decision,
             observed: now,
         });
         match decided.first_addition() {
@@ -94,7 +94,7 @@ impl<F: Fetch> ProjectTask<F> {
             let watch = Box::new(std::mem::take(&mut decided.watch));
             let change = StateChange {
                 subject: Subject::Watch(key, watch),
-                events: std::mem::take(&mut decided.step.events),
+                events: std::mem::take(&mut decided.decision.events),
             };
             let result = recorder.record(&change).await;
             if let Subject::Watch(_, watch) = change.subject {
@@ -129,10 +129,10 @@ impl<F: Fetch> ProjectTask<F> {
             Ok(()) => {
                 let PendingDecision {
                     watch,
-                    step,
+                    decision,
                     observed,
                 } = decided;
-                self.advance(number, watch, &step, observed, false);
+                self.advance(number, watch, &decision, observed, false);
             }
             Err(error) => {
                 if decided.watch.last_poll_succeeded() {
@@ -148,7 +148,7 @@ impl<F: Fetch> ProjectTask<F> {
         &mut self,
         number: WatchNumber,
         watch: Watch,
-        step: &Decision,
+        decision: &Decision,
         observed: Duration,
         is_unrecorded: bool,
     ) {
@@ -156,12 +156,12 @@ impl<F: Fetch> ProjectTask<F> {
             slot.observed = observed.into();
             slot.failures = 0;
         }
-        if step.next == NextStep::Finished {
+        if decision.next == NextStep::Finished {
             watch.add_to_history(&mut self.kinds);
         }
         self.watches.replace_watch(number, watch, is_unrecorded);
         self.note_change(number);
-        match step.next {
+        match decision.next {
             NextStep::PollAfter(wait) => self.sleep(number, observed.saturating_add(wait)),
             NextStep::Finished => {
                 if let Some(slot) = self.watches.get_mut(number) {
@@ -174,7 +174,7 @@ impl<F: Fetch> ProjectTask<F> {
         if self.watches.are_all_refused() {
             self.change_project(ProjectChange::AllRefused);
         }
-        if step.doubts_project {
+        if decision.doubts_project {
             self.check_project_exists();
         }
     }

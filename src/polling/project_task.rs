@@ -266,7 +266,7 @@ impl<F: Fetch> ProjectTask<F> {
         let poll = &self.settings.poll;
         ProjectContext {
             name: &self.name,
-            pace: &poll.schedule,
+            schedule: &poll.schedule,
             unreachable_after: poll.watch.unreachable_after,
             max_retry_after: poll.max_retry_after,
             watches: self.watches.polled(),

@@ -27,16 +27,16 @@ fn look_at(
 ) -> CountChange {
     let seen_for = Duration::from_secs(seconds);
     tracker.pass(seen_for);
-    let sight = ProgressContext {
+    let context = ProgressContext {
         now: Timestamp::UNIX_EPOCH,
         seen_for,
         attempt,
-        rules: &RULES,
+        settings: &RULES,
     };
-    tracker.look(Some(progress), &sight)
+    tracker.observe(Some(progress), &context)
 }
 
-fn look(tracker: &mut ProgressTracker, seconds: u64, processed: u64, total: Option<u64>) -> CountChange {
+fn observe(tracker: &mut ProgressTracker, seconds: u64, processed: u64, total: Option<u64>) -> CountChange {
     look_at(
         tracker,
         seconds,
@@ -64,7 +64,7 @@ fn percent_has_one_decimal_and_stays_below_100_until_success() {
         (5000, 99.9),
         (6000, 99.9),
     ] {
-        let _ = look(&mut tracker, 10, count, Some(5000));
+        let _ = observe(&mut tracker, 10, count, Some(5000));
         let data = data(&tracker, Phase::Running);
         assert_eq!(data.percent, Some(percent), "{count}");
         assert_eq!(data.estimate_exceeded, count > 5000);
@@ -76,7 +76,7 @@ fn percent_has_one_decimal_and_stays_below_100_until_success() {
 fn a_steady_count_gives_its_rate_and_its_end() {
     let mut tracker = ProgressTracker::default();
     for poll in 0..10 {
-        let _ = look(&mut tracker, 10, poll * 100, Some(2000));
+        let _ = observe(&mut tracker, 10, poll * 100, Some(2000));
     }
     let data = data(&tracker, Phase::Running);
     assert_eq!(data.records_per_second, Some(10.0));
@@ -91,8 +91,8 @@ fn a_steady_count_gives_its_rate_and_its_end() {
 #[test]
 fn a_poll_without_the_operation_does_not_move_the_end() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 0, Some(2000));
-    let _ = look(&mut tracker, 10, 100, Some(2000));
+    let _ = observe(&mut tracker, 10, 0, Some(2000));
+    let _ = observe(&mut tracker, 10, 100, Some(2000));
     let end = data(&tracker, Phase::Running).estimated_end_time;
     tracker.pass(Duration::from_secs(30));
     let later = tracker.data(Timestamp::from_second(30).unwrap(), Phase::Running);
@@ -102,8 +102,8 @@ fn a_poll_without_the_operation_does_not_move_the_end() {
 #[test]
 fn without_an_estimate_there_is_a_count_and_a_rate_and_no_percent() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 0, None);
-    let _ = look(&mut tracker, 10, 50, Some(0));
+    let _ = observe(&mut tracker, 10, 0, None);
+    let _ = observe(&mut tracker, 10, 50, Some(0));
     let data = data(&tracker, Phase::Running);
     assert_eq!((data.percent, data.estimated_end_time), (None, None));
     assert_eq!(data.records_per_second, Some(5.0));
@@ -112,26 +112,26 @@ fn without_an_estimate_there_is_a_count_and_a_rate_and_no_percent() {
 #[test]
 fn two_counts_far_below_the_highest_are_a_restart() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 0, Some(100));
-    let _ = look(&mut tracker, 10, 90, Some(100));
+    let _ = observe(&mut tracker, 10, 0, Some(100));
+    let _ = observe(&mut tracker, 10, 90, Some(100));
     assert!(report(&mut tracker).is_some());
-    assert_eq!(look(&mut tracker, 10, 5, Some(100)), CountChange::Same);
+    assert_eq!(observe(&mut tracker, 10, 5, Some(100)), CountChange::Same);
     assert_eq!(data(&tracker, Phase::Running).records_processed, 90);
-    assert_eq!(look(&mut tracker, 10, 8, Some(100)), CountChange::Restarted);
+    assert_eq!(observe(&mut tracker, 10, 8, Some(100)), CountChange::Restarted);
     let shown = data(&tracker, Phase::Running);
     assert_eq!((shown.records_processed, shown.records_per_second), (8, None));
-    let _ = look(&mut tracker, 10, 25, Some(100));
+    let _ = observe(&mut tracker, 10, 25, Some(100));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 1 percent 20"));
 }
 
 #[test]
 fn one_count_far_below_the_highest_is_not() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 50, Some(100));
+    let _ = observe(&mut tracker, 10, 50, Some(100));
     assert!(report(&mut tracker).is_some());
     for _ in 0..3 {
-        assert_eq!(look(&mut tracker, 10, 0, Some(100)), CountChange::Same);
-        assert_eq!(look(&mut tracker, 10, 50, Some(100)), CountChange::Same);
+        assert_eq!(observe(&mut tracker, 10, 0, Some(100)), CountChange::Same);
+        assert_eq!(observe(&mut tracker, 10, 50, Some(100)), CountChange::Same);
         assert_eq!(report(&mut tracker), None);
     }
     assert_eq!(tracker.unchanged(), Duration::from_secs(60));
@@ -140,25 +140,25 @@ fn one_count_far_below_the_highest_is_not() {
 #[test]
 fn a_count_that_lags_by_up_to_a_tenth_changes_nothing() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 1000, Some(2000));
+    let _ = observe(&mut tracker, 10, 1000, Some(2000));
     for count in [999, 900, 950, 900, 900, 1000] {
         assert_eq!(
-            look(&mut tracker, 10, count, Some(2000)),
+            observe(&mut tracker, 10, count, Some(2000)),
             CountChange::Same,
             "{count}"
         );
         assert_eq!(data(&tracker, Phase::Running).records_processed, 1000);
     }
     assert_eq!(tracker.unchanged(), Duration::from_mins(1));
-    assert_eq!(look(&mut tracker, 10, 1001, Some(2000)), CountChange::Rose);
+    assert_eq!(observe(&mut tracker, 10, 1001, Some(2000)), CountChange::Rose);
 }
 
 #[test]
 fn a_new_attempt_restarts_the_count_at_once_and_does_not_end_a_standstill() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 50, Some(100));
+    let _ = observe(&mut tracker, 10, 50, Some(100));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 50"));
-    let _ = look(&mut tracker, 10, 50, Some(100));
+    let _ = observe(&mut tracker, 10, 50, Some(100));
     let same = look_at(&mut tracker, 10, &counts(Some(50), Some(100)), RetryAttempt::New);
     assert_eq!(
         (same, tracker.unchanged()),
@@ -175,21 +175,21 @@ fn a_new_attempt_restarts_the_count_at_once_and_does_not_end_a_standstill() {
 #[test]
 fn a_new_attempt_whose_count_comes_later_is_one_restart() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 90, Some(100));
+    let _ = observe(&mut tracker, 10, 90, Some(100));
     assert_eq!(
         look_at(&mut tracker, 10, &counts(None, None), RetryAttempt::New),
         CountChange::None
     );
-    assert_eq!(look(&mut tracker, 10, 30, Some(100)), CountChange::Restarted);
+    assert_eq!(observe(&mut tracker, 10, 30, Some(100)), CountChange::Restarted);
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 1 percent 30"));
-    let _ = look(&mut tracker, 10, 40, Some(100));
+    let _ = observe(&mut tracker, 10, 40, Some(100));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 1 percent 40"));
 }
 
 #[test]
 fn a_count_that_is_missing_stands_still() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 50, Some(100));
+    let _ = observe(&mut tracker, 10, 50, Some(100));
     for _ in 0..3 {
         assert_eq!(
             look_at(&mut tracker, 10, &counts(None, None), RetryAttempt::Same),
@@ -198,46 +198,46 @@ fn a_count_that_is_missing_stands_still() {
     }
     assert_eq!(tracker.unchanged(), Duration::from_secs(30));
     assert_eq!(data(&tracker, Phase::Running).percent, Some(50.0));
-    assert_eq!(look(&mut tracker, 10, 50, Some(100)), CountChange::Same);
+    assert_eq!(observe(&mut tracker, 10, 50, Some(100)), CountChange::Same);
 }
 
 #[test]
 fn one_step_is_reported_once_and_the_highest_only() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 45, Some(100));
+    let _ = observe(&mut tracker, 10, 45, Some(100));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 40"));
     assert_eq!(report(&mut tracker), None);
-    let _ = look(&mut tracker, 10, 49, Some(100));
+    let _ = observe(&mut tracker, 10, 49, Some(100));
     assert_eq!(report(&mut tracker), None);
 }
 
 #[test]
 fn without_an_estimate_progress_is_reported_once_an_interval_when_it_rose() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 45, None);
+    let _ = observe(&mut tracker, 10, 45, None);
     assert_eq!(report(&mut tracker), None);
-    let _ = look(&mut tracker, 59, 46, None);
+    let _ = observe(&mut tracker, 59, 46, None);
     assert_eq!(report(&mut tracker), None);
-    let _ = look(&mut tracker, 1, 46, None);
+    let _ = observe(&mut tracker, 1, 46, None);
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 count 46"));
-    let _ = look(&mut tracker, 90, 46, None);
+    let _ = observe(&mut tracker, 90, 46, None);
     assert_eq!(report(&mut tracker), None);
 }
 
 #[test]
 fn beyond_its_estimate_progress_is_reported_once_an_interval() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 850, Some(1000));
+    let _ = observe(&mut tracker, 10, 850, Some(1000));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 80"));
-    let _ = look(&mut tracker, 10, 1001, Some(1000));
+    let _ = observe(&mut tracker, 10, 1001, Some(1000));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 90"));
-    let _ = look(&mut tracker, 59, 1002, Some(1000));
+    let _ = observe(&mut tracker, 59, 1002, Some(1000));
     assert_eq!(report(&mut tracker), None);
-    let _ = look(&mut tracker, 1, 1003, Some(1000));
+    let _ = observe(&mut tracker, 1, 1003, Some(1000));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 count 1003"));
     // A better estimate makes the percentage usable again, from what it is now.
     for count in [1100, 2500] {
-        let _ = look(&mut tracker, 60, count, Some(10_000));
+        let _ = observe(&mut tracker, 60, count, Some(10_000));
     }
     assert_eq!(
         report(&mut tracker).as_deref(),
@@ -248,16 +248,16 @@ fn beyond_its_estimate_progress_is_reported_once_an_interval() {
 #[test]
 fn a_corrected_estimate_continues_from_the_lower_percentage() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 900, Some(1000));
+    let _ = observe(&mut tracker, 10, 900, Some(1000));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 90"));
-    let _ = look(&mut tracker, 10, 900, Some(10_000));
+    let _ = observe(&mut tracker, 10, 900, Some(10_000));
     assert_eq!(report(&mut tracker), None);
-    let _ = look(&mut tracker, 10, 1500, Some(10_000));
+    let _ = observe(&mut tracker, 10, 1500, Some(10_000));
     assert_eq!(
         report(&mut tracker).as_deref(),
         Some("restart 0 lowered 1 percent 10")
     );
-    let _ = look(&mut tracker, 10, 9500, Some(10_000));
+    let _ = observe(&mut tracker, 10, 9500, Some(10_000));
     assert_eq!(
         report(&mut tracker).as_deref(),
         Some("restart 0 lowered 1 percent 90")
@@ -267,11 +267,11 @@ fn a_corrected_estimate_continues_from_the_lower_percentage() {
 #[test]
 fn an_estimate_that_alternates_reports_each_step_once() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 500, Some(1000));
+    let _ = observe(&mut tracker, 10, 500, Some(1000));
     let mut reports: Vec<String> = report(&mut tracker).into_iter().collect();
     for poll in 0..20 {
         let total = if poll % 2 == 0 { 10_000 } else { 1000 };
-        let _ = look(&mut tracker, 10, 500, Some(total));
+        let _ = observe(&mut tracker, 10, 500, Some(total));
         reports.extend(report(&mut tracker));
     }
     assert_eq!(reports, ["restart 0 percent 50"]);
@@ -280,19 +280,19 @@ fn an_estimate_that_alternates_reports_each_step_once() {
 #[test]
 fn an_estimate_that_is_missing_once_is_kept_and_one_that_left_is_not() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 50, Some(100));
+    let _ = observe(&mut tracker, 10, 50, Some(100));
     let _ = report(&mut tracker);
     for count in [51, 52, 53] {
-        let _ = look(&mut tracker, 60, count, None);
-        let _ = look(&mut tracker, 60, count, Some(100));
+        let _ = observe(&mut tracker, 60, count, None);
+        let _ = observe(&mut tracker, 60, count, Some(100));
         assert_eq!(report(&mut tracker), None);
         assert_eq!(
             data(&tracker, Phase::Running).percent,
             Some(f64::from(count as u32))
         );
     }
-    let _ = look(&mut tracker, 60, 54, None);
-    let _ = look(&mut tracker, 60, 55, None);
+    let _ = observe(&mut tracker, 60, 54, None);
+    let _ = observe(&mut tracker, 60, 55, None);
     assert_eq!(data(&tracker, Phase::Running).percent, None);
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 count 55"));
 }
@@ -300,10 +300,10 @@ fn an_estimate_that_is_missing_once_is_kept_and_one_that_left_is_not() {
 #[test]
 fn a_rate_never_spans_a_restart_of_the_daemon() {
     let mut tracker = ProgressTracker::default();
-    let _ = look(&mut tracker, 10, 0, Some(100));
+    let _ = observe(&mut tracker, 10, 0, Some(100));
     let json = serde_json::to_string(&tracker).unwrap();
     let mut restored: ProgressTracker = serde_json::from_str(&json).unwrap();
-    let _ = look(&mut restored, 1, 90, Some(100));
+    let _ = observe(&mut restored, 1, 90, Some(100));
     let motion = restored
         .outlook(Duration::ZERO, &HistoryStatistics::NONE)
         .motion
@@ -316,7 +316,7 @@ fn the_numbers_at_the_edges_overflow_nothing() {
     let mut tracker = ProgressTracker::default();
     for (count, total) in [(u64::MAX, Some(1)), (0, Some(u64::MAX)), (u64::MAX - 1, None)] {
         for _ in 0..3 {
-            let _ = look(&mut tracker, 1, count, total);
+            let _ = observe(&mut tracker, 1, count, total);
             let _ = report(&mut tracker);
         }
     }

@@ -46,11 +46,11 @@ impl Watch {
 
     /// The API refuses this operation, and may refuse it again.
     pub(super) fn refuse(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
-        self.in_sight = false;
+        self.last_poll_succeeded = false;
         self.last_answer = cx.now.into();
-        self.trouble = None;
+        self.failing = None;
         let refused = PollStreak::meet(&mut self.refused, cx.now);
-        if refused.polls >= ENOUGH && !cx.others_refused {
+        if refused.polls >= ENOUGH && !cx.all_others_refused {
             let since = refused.since;
             self.report_unreachable(since, reason, cx, events);
         }
@@ -58,10 +58,10 @@ impl Watch {
 
     /// A poll failed.
     pub(super) fn fail(&mut self, failure: &Failure, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
-        self.in_sight = false;
-        let trouble = PollStreak::meet(&mut self.trouble, cx.now);
+        self.last_poll_succeeded = false;
+        let trouble = PollStreak::meet(&mut self.failing, cx.now);
         let others_are_answered = cx.project_answered.is_some_and(|ago| ago < trouble.lasted);
-        if trouble.polls >= ENOUGH && trouble.lasted >= cx.rules.unreachable_after && others_are_answered {
+        if trouble.polls >= ENOUGH && trouble.lasted >= cx.settings.unreachable_after && others_are_answered {
             let since = trouble.since;
             self.report_unreachable(since, &failure.reason, cx, events);
         }

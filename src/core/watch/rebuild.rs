@@ -24,13 +24,13 @@ const MAX_GENERATION: u32 = 10_000;
 const REBUILT_RESTARTS: u32 = 1_000_000;
 
 #[derive(Deserialize)]
-struct Body {
-    data: Data,
+struct EventBody {
+    data: OperationFields,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Data {
+struct OperationFields {
     sequence: u64,
     phase: Phase,
     project_id: Option<String>,
@@ -59,9 +59,9 @@ struct Retry {
     attempts: u64,
 }
 
-struct Fact<'a> {
+struct LoggedEvent<'a> {
     event: &'a PastEvent,
-    data: Data,
+    data: OperationFields,
 }
 
 impl Watch {
@@ -71,25 +71,25 @@ impl Watch {
     /// What no event shows starts again: the stall clock, the rate, the schedule. `None` without a readable event.
     #[must_use]
     pub fn rebuild(key: &WatchKey, events: &[PastEvent], lost: u64) -> Option<Self> {
-        let facts: Vec<Fact<'_>> = events
+        let log: Vec<LoggedEvent<'_>> = events
             .iter()
             .filter_map(|event| {
-                let body: Body = serde_json::from_str(&event.body).ok()?;
-                Some(Fact {
+                let body: EventBody = serde_json::from_str(&event.body).ok()?;
+                Some(LoggedEvent {
                     event,
                     data: body.data,
                 })
             })
             .collect();
-        let last = facts.last()?;
-        let generation = generation(key, &facts);
-        let start = facts.len() - since_last_end(&facts);
-        let current = &facts[start..];
+        let last = log.last()?;
+        let generation = generation(key, &log);
+        let start = log.len() - since_last_end(&log);
+        let current = &log[start..];
         let phase = last.data.phase;
         let sequence = last.data.sequence.saturating_add(lost);
         let first_seen = current
             .iter()
-            .find(|fact| fact.event.event_type == EventType::Started);
+            .find(|logged| logged.event.event_type == EventType::Started);
         let begin = current.first().unwrap_or(last).event.recorded;
         Some(Self {
             phase,
@@ -98,11 +98,11 @@ impl Watch {
             watched: Duration::try_from(last.event.recorded.duration_since(begin))
                 .unwrap_or_default()
                 .into(),
-            first_seen: first_seen.map(|fact| fact.event.recorded).into(),
-            facts: facts_of(&last.data),
+            first_seen: first_seen.map(|logged| logged.event.recorded).into(),
+            details: details_of(&last.data),
             attempts: current
                 .iter()
-                .filter_map(|fact| fact.data.retry.as_ref())
+                .filter_map(|logged| logged.data.retry.as_ref())
                 .map(|retry| retry.attempts)
                 .max()
                 .unwrap_or(UNKNOWN_ATTEMPTS),
@@ -115,22 +115,22 @@ impl Watch {
 }
 
 /// How many of the last facts belong to the current generation: those after the last end, or that end with what led to it.
-fn since_last_end(facts: &[Fact<'_>]) -> usize {
-    let is_end = |fact: &Fact<'_>| fact.event.event_type.is_ending();
-    let of_current = |facts: &[Fact<'_>]| facts.iter().rev().take_while(|fact| !is_end(fact)).count();
-    match facts.split_last() {
+fn since_last_end(log: &[LoggedEvent<'_>]) -> usize {
+    let is_end = |logged: &LoggedEvent<'_>| logged.event.event_type.is_ending();
+    let of_current = |log: &[LoggedEvent<'_>]| log.iter().rev().take_while(|logged| !is_end(logged)).count();
+    match log.split_last() {
         Some((last, before)) if is_end(last) => of_current(before) + 1,
-        _ => of_current(facts),
+        _ => of_current(log),
     }
 }
 
 /// The generation: the ID of a start or an end is derived from it.
-fn generation(key: &WatchKey, facts: &[Fact<'_>]) -> u32 {
+fn generation(key: &WatchKey, log: &[LoggedEvent<'_>]) -> u32 {
     let names_it = |event_type: EventType| event_type == EventType::Started || event_type.is_ending();
-    let Some(index) = facts.iter().rposition(|fact| names_it(fact.event.event_type)) else {
+    let Some(index) = log.iter().rposition(|logged| names_it(logged.event.event_type)) else {
         return 0;
     };
-    let event = facts[index].event;
+    let event = log[index].event;
     let is_of = |generation: u32| {
         let occurrence = super::occurrence_of(generation);
         let id = EventId::derive(&key.project, Some(&key.operation), event.event_type, &occurrence);
@@ -138,11 +138,11 @@ fn generation(key: &WatchKey, facts: &[Fact<'_>]) -> u32 {
     };
     let named = (0..=MAX_GENERATION).find(|generation| is_of(*generation));
     // An end that something follows: the watch was started again after it.
-    let again = u32::from(event.event_type.is_ending() && index + 1 < facts.len());
+    let again = u32::from(event.event_type.is_ending() && index + 1 < log.len());
     named.unwrap_or(0) + again
 }
 
-fn facts_of(data: &Data) -> Option<Arc<OperationDetails>> {
+fn details_of(data: &OperationFields) -> Option<Arc<OperationDetails>> {
     let status = data.status.clone().map(Status::from)?;
     Some(Arc::new(OperationDetails {
         kind: Arc::new(OperationKind {
@@ -157,20 +157,25 @@ fn facts_of(data: &Data) -> Option<Arc<OperationDetails>> {
     }))
 }
 
-fn progress(current: &[Fact<'_>], sequence: u64) -> ProgressTracker {
-    let count = |fact: &Fact<'_>| {
-        fact.data
+fn progress(current: &[LoggedEvent<'_>], sequence: u64) -> ProgressTracker {
+    let count = |logged: &LoggedEvent<'_>| {
+        logged
+            .data
             .progress
             .as_ref()
             .map(|progress| progress.records_processed)
     };
-    let Some(last) = current.iter().rev().find_map(|fact| fact.data.progress.as_ref()) else {
+    let Some(last) = current
+        .iter()
+        .rev()
+        .find_map(|logged| logged.data.progress.as_ref())
+    else {
         return ProgressTracker::default();
     };
     let stalled = current
         .iter()
         .rev()
-        .find(|fact| fact.event.event_type == EventType::Stalled);
+        .find(|logged| logged.event.event_type == EventType::Stalled);
     let restarts =
         u32::try_from(sequence).map_or(u32::MAX, |sequence| REBUILT_RESTARTS.saturating_add(sequence));
     ProgressTracker::rebuilt(
@@ -178,15 +183,15 @@ fn progress(current: &[Fact<'_>], sequence: u64) -> ProgressTracker {
         last.records_estimated_total,
         restarts,
         stalled.and_then(count),
-        stalled.is_some_and(|fact| count(fact).is_none()),
+        stalled.is_some_and(|logged| count(logged).is_none()),
     )
 }
 
 /// Since when the operation is reported as unreachable, if it is.
-fn outage(current: &[Fact<'_>]) -> Option<Timestamp> {
-    let is_outage = |fact: &&Fact<'_>| {
+fn outage(current: &[LoggedEvent<'_>]) -> Option<Timestamp> {
+    let is_outage = |logged: &&LoggedEvent<'_>| {
         matches!(
-            fact.event.event_type,
+            logged.event.event_type,
             EventType::Unreachable | EventType::Reachable
         )
     };

@@ -15,14 +15,14 @@ struct Bench {
     watch: Watch,
     key: WatchKey,
     labels: Labels,
-    rules: WatchSettings,
+    settings: WatchSettings,
     pace: ScheduleSettings,
     kinds: OperationKinds,
     now: Timestamp,
     project_proven: Option<Duration>,
     project_answered: Option<Duration>,
-    held: Duration,
-    others_refused: bool,
+    blocked: Duration,
+    all_others_refused: bool,
 }
 
 impl Bench {
@@ -34,7 +34,7 @@ impl Bench {
                 operation: Arc::from("op"),
             },
             labels: vec![("customer".into(), "acme".into())],
-            rules: WatchSettings {
+            settings: WatchSettings {
                 stalled_after: Duration::from_mins(30),
                 silent_after: Some(Duration::from_hours(6)),
                 unreachable_after: Duration::from_mins(5),
@@ -49,8 +49,8 @@ impl Bench {
             now: "2026-11-23T11:48:35Z".parse().unwrap(),
             project_proven: Some(Duration::ZERO),
             project_answered: Some(Duration::ZERO),
-            held: Duration::ZERO,
-            others_refused: false,
+            blocked: Duration::ZERO,
+            all_others_refused: false,
         }
     }
 
@@ -59,20 +59,20 @@ impl Bench {
         let cx = WatchContext {
             key: &self.key,
             labels: &self.labels,
-            rules: &self.rules,
-            pace: &self.pace,
+            settings: &self.settings,
+            schedule: &self.pace,
             kinds: &self.kinds,
             now: self.now,
             elapsed: after,
-            held: self.held,
+            blocked: self.blocked,
             chance: 0.5,
             project_proven: self.project_proven,
             project_answered: self.project_answered,
-            others_refused: self.others_refused,
+            all_others_refused: self.all_others_refused,
         };
         match answer {
             Some(answer) => self.watch.observe(answer, &cx),
-            None => self.watch.give_up(&cx),
+            None => self.watch.expire_if_due(&cx),
         }
     }
 
@@ -200,7 +200,7 @@ fn an_operation_first_seen_after_its_end_gets_its_ending_event_alone() {
 #[test]
 fn an_active_status_counts_as_running() {
     let mut bench = Bench::new();
-    bench.rules.active_statuses = vec!["queued".into()];
+    bench.settings.active_statuses = vec!["queued".into()];
     assert_eq!(
         bench.after(0, &operation("queued", None, None)),
         ["operation.started"]
@@ -235,7 +235,7 @@ fn only_what_runs_has_an_estimated_end() {
 #[test]
 fn a_count_that_stands_still_stalls_and_the_next_rise_resumes() {
     let mut bench = Bench::new();
-    bench.rules.stalled_after = Duration::from_secs(60);
+    bench.settings.stalled_after = Duration::from_secs(60);
     let _ = bench.step(Duration::ZERO, Some(&running(10)));
     assert_eq!(bench.after(59, &running(10)), [""; 0]);
     assert_eq!(bench.after(1, &running(10)), ["operation.stalled"]);
@@ -248,13 +248,13 @@ fn a_count_that_stands_still_stalls_and_the_next_rise_resumes() {
 #[test]
 fn time_out_of_sight_does_not_count_towards_a_stall() {
     let mut bench = Bench::new();
-    bench.rules.stalled_after = Duration::from_secs(60);
+    bench.settings.stalled_after = Duration::from_secs(60);
     let _ = bench.step(Duration::ZERO, Some(&running(10)));
     let _ = bench.step(Duration::from_secs(100), Some(&failed()));
     assert_eq!(bench.after(100, &running(10)), [""; 0]);
-    bench.held = Duration::from_secs(50);
+    bench.blocked = Duration::from_secs(50);
     assert_eq!(bench.after(100, &running(10)), [""; 0]);
-    bench.held = Duration::ZERO;
+    bench.blocked = Duration::ZERO;
     bench.watch.resume(Duration::from_hours(1));
     assert_eq!(bench.after(9, &running(10)), [""; 0]);
     assert_eq!(bench.after(10, &running(10)), ["operation.stalled"]);
@@ -317,7 +317,7 @@ fn an_operation_without_a_count_stalls_and_its_first_count_resumes_it() {
     assert_eq!(bench.watch.stall().unwrap().reason, "count unchanged");
 
     let mut off = Bench::new();
-    off.rules.silent_after = None;
+    off.settings.silent_after = None;
     let _ = off.step(Duration::ZERO, Some(&silent));
     assert_eq!(off.after(100_000_000, &silent), [""; 0]);
 }
@@ -433,12 +433,12 @@ fn an_operation_that_is_refused_three_times_is_unreachable_until_it_is_answered(
 fn while_all_others_are_refused_too_the_project_reports_it() {
     let mut bench = Bench::new();
     let refused = Answer::Refused("400 Bad Request".into());
-    bench.others_refused = true;
+    bench.all_others_refused = true;
     for _ in 0..5 {
         assert_eq!(bench.after(10, &refused), [""; 0]);
     }
     assert_eq!(bench.watch.refusals(), 5);
-    bench.others_refused = false;
+    bench.all_others_refused = false;
     assert_eq!(bench.after(10, &refused), ["operation.unreachable"]);
 }
 
@@ -548,7 +548,7 @@ fn an_operation_whose_polls_fail_while_others_are_answered_is_unreachable() {
 
     bench.watch = before;
     bench.project_answered = Some(Duration::from_secs(1));
-    bench.held = Duration::from_secs(1);
+    bench.blocked = Duration::from_secs(1);
     assert_eq!(
         bench.after(150, &failed()),
         [""; 0],
@@ -559,7 +559,7 @@ fn an_operation_whose_polls_fail_while_others_are_answered_is_unreachable() {
 #[test]
 fn a_watch_expires_in_whatever_phase() {
     let mut bench = Bench::new();
-    bench.rules.give_up_after = Some(Duration::from_secs(60));
+    bench.settings.give_up_after = Some(Duration::from_secs(60));
     let _ = bench.step(Duration::from_secs(1), Some(&failed()));
     let early = bench.step(Duration::from_secs(58), None);
     assert_eq!(early.next, NextStep::PollAfter(Duration::from_secs(1)));
@@ -600,7 +600,7 @@ fn every_ending_has_a_duration() {
     assert_eq!(duration(&step), Some(185.0));
     // Never seen: since it is watched.
     let mut expired = Bench::new();
-    expired.rules.give_up_after = Some(Duration::from_mins(1));
+    expired.settings.give_up_after = Some(Duration::from_mins(1));
     let begin = expired.now;
     let _ = expired.after(10, &failed());
     let step = expired.step(Duration::from_secs(50), None);
@@ -616,7 +616,7 @@ fn every_ending_has_a_duration() {
 #[test]
 fn a_stalled_watch_expires_too() {
     let mut bench = Bench::new();
-    bench.rules.give_up_after = Some(Duration::from_hours(1));
+    bench.settings.give_up_after = Some(Duration::from_hours(1));
     let _ = bench.after(0, &running(1));
     assert_eq!(bench.after(1800, &running(1)), ["operation.stalled"]);
     assert_eq!(bench.after(1800, &running(1)), ["operation.expired"]);
@@ -743,10 +743,10 @@ proptest! {
     #[test]
     fn any_sequence_of_answers_tells_a_consistent_story(
         steps in prop::collection::vec((any_answer(), 0..2000_u64, any::<bool>()), 1..80),
-        give_up in prop::option::of(1..50_000_u64),
+        expire_if_due in prop::option::of(1..50_000_u64),
     ) {
         let mut bench = Bench::new();
-        bench.rules.give_up_after = give_up.map(Duration::from_secs);
+        bench.settings.give_up_after = expire_if_due.map(Duration::from_secs);
         let (mut sequence, mut endings) = (0, 0);
         let mut ids = HashMap::new();
         for (answer, seconds, project_known) in steps {
@@ -812,7 +812,7 @@ fn taught(bench: &Bench) -> Option<f64> {
     for _ in 0..3 {
         bench.watch.add_to_history(&mut kinds);
     }
-    let facts = bench.watch.facts.as_ref().unwrap();
+    let facts = bench.watch.details.as_ref().unwrap();
     let statistics = kinds.statistics(&facts.kind);
     statistics.durations.map(|durations| durations.middle().round())
 }
@@ -852,7 +852,7 @@ fn what_is_read_back_shares_its_kind_with_the_others() {
     let _ = bench.after(10, &running(1));
     let stored = serde_json::to_string(&bench.watch).unwrap();
     let mut back: Watch = serde_json::from_str(&stored).unwrap();
-    let kind = |watch: &Watch| Arc::clone(&watch.facts.as_ref().unwrap().kind);
+    let kind = |watch: &Watch| Arc::clone(&watch.details.as_ref().unwrap().kind);
     assert!(!Arc::ptr_eq(&kind(&back), &kind(&bench.watch)));
     let mut kinds = OperationKinds::default();
     bench.watch.share(None, &mut kinds);

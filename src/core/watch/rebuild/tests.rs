@@ -13,7 +13,7 @@ use crate::core::watch::{WatchContext, WatchSettings};
 struct Bench {
     watch: Watch,
     key: WatchKey,
-    rules: WatchSettings,
+    settings: WatchSettings,
     now: Timestamp,
     log: Vec<PastEvent>,
 }
@@ -26,7 +26,7 @@ impl Bench {
                 project: "p".into(),
                 operation: "op".into(),
             },
-            rules: WatchSettings {
+            settings: WatchSettings {
                 stalled_after: Duration::from_mins(30),
                 silent_after: None,
                 unreachable_after: Duration::from_mins(5),
@@ -50,14 +50,14 @@ impl Bench {
             &WatchContext {
                 key: &self.key,
                 labels: &Vec::new(),
-                rules: &self.rules,
-                pace: &ScheduleSettings::DEFAULT,
+                settings: &self.settings,
+                schedule: &ScheduleSettings::DEFAULT,
                 kinds: &OperationKinds::default(),
                 now: self.now,
                 elapsed,
-                held: Duration::ZERO,
+                blocked: Duration::ZERO,
                 chance: 0.5,
-                others_refused: false,
+                all_others_refused: false,
                 project_proven: Some(Duration::ZERO),
                 project_answered: Some(Duration::ZERO),
             },
@@ -91,7 +91,7 @@ impl Bench {
         ids.dedup();
         assert_eq!(ids.len(), self.log.len(), "an ID came twice: {:#?}", self.log);
         for (event, sequence) in self.log.iter().zip(1..) {
-            let body: Body = serde_json::from_str(&event.body).unwrap();
+            let body: EventBody = serde_json::from_str(&event.body).unwrap();
             assert_eq!(body.data.sequence, sequence);
         }
     }

@@ -120,13 +120,13 @@ fn a_changed_step_compares_with_the_last_percentage_reported() {
     let mut bench = Bench::new();
     let _ = bench.after(0, &running(0));
     assert_eq!(bench.after(10, &running(2525)), ["operation.progress"]);
-    bench.rules.progress_step = 1.0;
+    bench.settings.progress_step = 1.0;
     assert_eq!(bench.after(10, &running(2530)), [""; 0]);
     has_ids(
         &bench.step(seconds(10), Some(&running(2600))),
         &[(EventType::Progress, "generation 0 restart 0 percent 52")],
     );
-    bench.rules.progress_step = 25.0;
+    bench.settings.progress_step = 25.0;
     for count in [3000, 3500, 3700] {
         assert_eq!(bench.after(10, &running(count)), [""; 0], "{count}");
     }
@@ -278,19 +278,19 @@ proptest! {
             let answer = match act {
                 Act::Answer(answer) => answer,
                 Act::Decision(step) => {
-                    bench.rules.progress_step = step;
+                    bench.settings.progress_step = step;
                     continue;
                 }
                 Act::Interval(interval) => {
-                    bench.rules.progress_interval = seconds(interval);
+                    bench.settings.progress_interval = seconds(interval);
                     continue;
                 }
                 Act::StalledAfter(limit) => {
-                    bench.rules.stalled_after = seconds(limit);
+                    bench.settings.stalled_after = seconds(limit);
                     continue;
                 }
                 Act::SilentAfter(limit) => {
-                    bench.rules.silent_after = limit.map(seconds);
+                    bench.settings.silent_after = limit.map(seconds);
                     continue;
                 }
                 Act::Remove | Act::Restart => {
@@ -319,7 +319,7 @@ proptest! {
             let metadata = operation.metadata.as_ref().unwrap();
             let progress = metadata.progress.as_ref().unwrap();
             let attempts = metadata.retry.as_ref().and_then(|retry| retry.attempts).unwrap_or(0);
-            let size = bench.rules.progress_step;
+            let size = bench.settings.progress_step;
             expected.see(progress.records_processed, progress.records_estimated_total, attempts, is_new, size);
             if bench.watch.phase() != Phase::Running {
                 continue;
@@ -367,7 +367,7 @@ fn continued(row: &str) -> Bench {
 fn a_row_of_version_0_1_continues_with_the_next_step() {
     for step in [0.1, 1.0, 10.0, 25.0] {
         let mut bench = continued(AT_55_PERCENT);
-        bench.rules.progress_step = step;
+        bench.settings.progress_step = step;
         for _ in 0..2 {
             assert_eq!(bench.after(10, &running(2750)), [""; 0], "a step of {step}");
         }
