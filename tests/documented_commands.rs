@@ -122,7 +122,7 @@ impl Workplace {
             .replace("/usr/share/", &format!("{folder}/share/"))
             .replace(
                 "\nbackfill-watch run\n",
-                "\ntimeout --preserve-status 2 backfill-watch run\n",
+                "\ntimeout --foreground --preserve-status 5 backfill-watch run\n",
             )
     }
 
