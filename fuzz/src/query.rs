@@ -43,7 +43,7 @@ thread_local! {
 
 struct HttpServer {
     runtime: Runtime,
-    site: Arc<HttpService>,
+    service: Arc<HttpService>,
     access: Arc<Access>,
 }
 
@@ -89,7 +89,7 @@ impl HttpServer {
             store.clone(),
             metrics.clone(),
         );
-        let sources = ServedData {
+        let data = ServedData {
             attention: Arc::new(attention),
             health: Arc::new(Health::new(Arc::clone(&board), Duration::from_secs(1))),
             board,
@@ -104,7 +104,7 @@ impl HttpServer {
         let closing = CancellationToken::new();
         closing.cancel();
         Self {
-            site: HttpService::new(sources, closing),
+            service: HttpService::new(data, closing),
             access,
             runtime,
         }
@@ -112,7 +112,7 @@ impl HttpServer {
 
     async fn ask(&self, request: Request<Body>) {
         let path = request.uri().path().to_owned();
-        let service = TowerToHyperService::new(self.site.on_network(Arc::clone(&self.access), 0));
+        let service = TowerToHyperService::new(self.service.network_routes(Arc::clone(&self.access), 0));
         let response = service.call(request).await.expect("never fails");
         let status = response.status();
         let media_type = response.headers().get(header::CONTENT_TYPE).cloned();

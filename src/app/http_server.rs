@@ -110,7 +110,7 @@ impl HttpServer {
         list: &watch::Receiver<Arc<WatchListSnapshot>>,
         attention: &Arc<AttentionList>,
         polling: &Handle,
-        orders: ControlSender,
+        control_requests: ControlSender,
     ) {
         let closing = self.closing.clone();
         let telling =
@@ -125,7 +125,7 @@ impl HttpServer {
         if self.listens.is_none() && self.control.is_none() {
             return;
         }
-        let sources = ServedData {
+        let data = ServedData {
             attention: Arc::clone(attention),
             board: Arc::clone(board),
             health: Arc::clone(&self.health),
@@ -135,15 +135,16 @@ impl HttpServer {
             polling: polling.clone(),
             per_operation: Arc::clone(&self.per_operation),
         };
-        let site = HttpService::new(sources, closing);
+        let service = HttpService::new(data, closing);
         if let (Some((address, max_streams)), Some(access)) = (self.listens, &self.access) {
             report_pages(address, access.audience());
-            self.server.set(site.on_network(Arc::clone(access), max_streams));
+            self.server
+                .set(service.network_routes(Arc::clone(access), max_streams));
         }
         if let Some(control) = &self.control {
-            control.server.set(site.on_control_socket(orders));
+            control.server.set(service.control_routes(control_requests));
         }
-        self.tasks.spawn(site.feed());
+        self.tasks.spawn(service.feed_streams());
     }
 
     /// Reads who may see the pages by other settings.

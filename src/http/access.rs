@@ -1,4 +1,4 @@
-//! Who may see which page.
+//! Decides which requests are answered: checks the `Host` header and the token.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{PoisonError, RwLock};
@@ -14,38 +14,38 @@ use super::problem::Problem;
 use crate::config::{HttpSettings, SecretError, SecretSource, Unauthenticated};
 use crate::error::chain;
 
-/// What probes ask for: never behind the token.
-const PROBES: [&str; 2] = ["/livez", "/readyz"];
-/// What is answered to the outside without a token.
-pub(super) const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+/// Health probes, which never need a token.
+const PROBE_PATHS: [&str; 2] = ["/livez", "/readyz"];
+/// Paths that are answered beyond loopback without a token.
+pub(super) const OPEN_PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
-/// Who sees the status page over the network.
+/// Who can open the status page over the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusPageAccess {
-    /// Every client, with the token where one is set.
+    /// Every client; with the token where one is set.
     All,
-    /// No client: it would need a token, and none is set.
+    /// No client: a token is required and none is configured.
     Nobody,
 }
 
-/// Who may see which page.
+/// Access control of the HTTP listener.
 #[derive(Debug)]
 pub struct Access {
-    /// Whether only programs of this host reach the pages.
+    /// Whether the listener accepts connections from this host only.
     is_loopback: bool,
     rules: RwLock<AccessRules>,
 }
 
-/// The rules of who may see what, as the settings give them.
+/// The access rules from the settings.
 #[derive(Debug, Clone)]
 pub struct AccessRules {
     source: Option<SecretSource>,
-    /// The hash of the token, if one is wanted: of equal length always, so that comparing tells nothing of it.
+    /// SHA-256 of the token, if one is configured. Hashes have equal length, so comparing them reveals nothing.
     token: Option<[u8; 32]>,
     unauthenticated: Unauthenticated,
 }
 
-/// Why a page is not shown.
+/// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AccessDenied {
     NoHost,
@@ -55,10 +55,10 @@ pub(super) enum AccessDenied {
 }
 
 impl Access {
-    /// The rules for pages at `address`. Reads the token; a small file, so it may block for a moment.
+    /// Access control for a listener on `address`. Reads the token file, so it may block briefly.
     ///
     /// # Errors
-    /// When there is no token where one is configured.
+    /// When a token is configured and cannot be read.
     pub fn new(settings: &HttpSettings, address: SocketAddr) -> Result<Self, SecretError> {
         Ok(Self {
             is_loopback: address.ip().is_loopback(),
@@ -66,12 +66,12 @@ impl Access {
         })
     }
 
-    /// Whether everything is answered without a token.
+    /// Whether every path is answered without a token.
     fn is_open(&self, rules: &AccessRules) -> bool {
         self.is_loopback || rules.unauthenticated == Unauthenticated::Everything
     }
 
-    /// Who sees the status page by the present rules.
+    /// Who can open the status page under the current rules.
     #[must_use]
     pub fn audience(&self) -> StatusPageAccess {
         let rules = self.rules();
@@ -81,12 +81,12 @@ impl Access {
         }
     }
 
-    /// These rules apply from now on.
+    /// Replaces the rules.
     pub fn set(&self, rules: AccessRules) {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
-    /// Reads the token anew; the present one holds where that fails. May block for a moment.
+    /// Reads the token again and keeps the current one if that fails. May block briefly.
     pub fn refresh(&self) {
         let before = self.rules();
         let Some(source) = &before.source else { return };
@@ -95,35 +95,35 @@ impl Access {
                 let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
                 rules.token = Some(token);
                 drop(rules);
-                tracing::info!("a new token for the daemon's own pages is in place");
+                tracing::info!("the HTTP token was replaced");
             }
             Ok(_) => {}
             Err(error) => {
                 tracing::debug!(
                     error = chain(&error),
-                    "the token of the daemon's own pages cannot be read; the one before holds"
+                    "the HTTP token cannot be read; the previous one stays valid"
                 );
             }
         }
     }
 
-    /// Whether a request may be answered.
+    /// Checks whether a request may be answered.
     pub(super) fn judge<B>(&self, request: &Request<B>) -> Result<(), AccessDenied> {
         let host = named_host(request.version(), request.headers())?;
         if self.is_loopback {
-            // Else a page from elsewhere could reach us through a name of its own that leads to this host.
+            // Against DNS rebinding: a foreign page must not reach this port through a name that resolves to loopback.
             hosts_are_local(request.uri(), host)?;
         }
         let (path, headers) = (request.uri().path(), request.headers());
         let rules = self.rules();
-        if PROBES.contains(&path) {
+        if PROBE_PATHS.contains(&path) {
             return Ok(());
         }
         match rules.token {
-            Some(token) if shows(headers, &token) => Ok(()),
+            Some(token) if has_token(headers, &token) => Ok(()),
             Some(_) => Err(AccessDenied::NoToken),
             None if self.is_open(&rules) => Ok(()),
-            None if OPEN.contains(&path) && request.method().is_safe() => Ok(()),
+            None if OPEN_PATHS.contains(&path) && request.method().is_safe() => Ok(()),
             None => Err(AccessDenied::NeedsTokenFile),
         }
     }
@@ -134,10 +134,10 @@ impl Access {
 }
 
 impl AccessRules {
-    /// Reads the token; a small file, so it may block for a moment.
+    /// Reads the rules and the token file, so it may block briefly.
     ///
     /// # Errors
-    /// When there is no token where one is configured.
+    /// When a token is configured and cannot be read.
     pub fn read(settings: &HttpSettings) -> Result<Self, SecretError> {
         Ok(Self {
             source: settings.token.clone(),
@@ -152,8 +152,8 @@ fn read_token(source: &SecretSource) -> Result<[u8; 32], SecretError> {
     Ok(Sha256::digest(token.expose_secret()).into())
 }
 
-/// Whether the request shows the token, as `Bearer` or as the password of `Basic`.
-fn shows(headers: &HeaderMap, token: &[u8; 32]) -> bool {
+/// Whether the request carries the token, as `Bearer` or as the password of `Basic`.
+fn has_token(headers: &HeaderMap, token: &[u8; 32]) -> bool {
     let Some(value) = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -183,7 +183,7 @@ fn password(credentials: &str) -> Option<SecretString> {
         .map(|(_, password)| SecretString::from(password))
 }
 
-/// The `Host` header. HTTP/1.0 does not need one, as probes without a name for the host use it.
+/// The `Host` header. HTTP/1.0 does not require one.
 fn named_host(version: Version, headers: &HeaderMap) -> Result<Option<&HeaderValue>, AccessDenied> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -198,16 +198,12 @@ fn hosts_are_local(uri: &Uri, host: Option<&HeaderValue>) -> Result<(), AccessDe
         let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
         authority.is_some_and(|authority| is_local(authority.host()) && !authority.as_str().contains('@'))
     });
-    // A target with a host of its own takes the header's place, so it has to be local as well.
-    if is_local_header && uri.host().is_none_or(is_local_name) {
+    // An absolute request target overrides the header, so its host must be local, too.
+    if is_local_header && uri.host().is_none_or(is_local) {
         Ok(())
     } else {
         Err(AccessDenied::ForeignHost)
     }
-}
-
-fn is_local_name(host: &str) -> bool {
-    is_local(host)
 }
 
 fn is_local(host: &str) -> bool {
@@ -222,10 +218,13 @@ fn is_local(host: &str) -> bool {
 impl IntoResponse for AccessDenied {
     fn into_response(self) -> Response {
         let (status, detail) = match self {
-            Self::NoHost => (StatusCode::BAD_REQUEST, "send one `Host` header"),
+            Self::NoHost => (
+                StatusCode::BAD_REQUEST,
+                "the request must have exactly one `Host` header",
+            ),
             Self::ForeignHost => (
                 StatusCode::FORBIDDEN,
-                "this address answers to loopback names alone, such as localhost or 127.0.0.1",
+                "this port answers only to loopback host names; use localhost or 127.0.0.1",
             ),
             Self::NoToken => (
                 StatusCode::UNAUTHORIZED,
@@ -343,7 +342,7 @@ mod tests {
             let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
             assert_eq!(judge(target, &headers), Err(refusal), "{target} {hosts:?}");
         }
-        // Beyond loopback, too, HTTP/1.1 wants exactly one.
+        // Beyond loopback, too, HTTP/1.1 requires exactly one.
         let outside = access("0.0.0.0", None, Unauthenticated::Everything);
         let judge = |version, headers: &[_]| judge_version(&outside, version, "/", headers);
         assert_eq!(judge(Version::HTTP_11, &[]), Err(AccessDenied::NoHost));

@@ -1,129 +1,76 @@
-//! Answers that are made part by part, each when the connection can take it.
+//! Response bodies that are produced chunk by chunk, each when the connection can take it.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::BoxError;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
-use hyper::body::Frame;
+use futures_util::stream;
 
 use crate::error::chain;
 
-/// About how many bytes a part has. It is what a client that does not read keeps in memory.
+/// The approximate size of a chunk in bytes: what a client that does not read costs in memory.
 pub(super) const CHUNK_SIZE: usize = 8 * 1024;
-/// How long a part may take to make: the disk may be slow. What comes later would keep the connection busy for nothing.
+/// The time limit for one chunk; the disk may be slow.
 pub(super) const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What makes an answer, part by part.
+/// Produces a response body chunk by chunk.
 pub(super) trait ChunkSource: Send + 'static {
-    /// Why a part cannot be made.
+    /// Why a chunk cannot be produced.
     type Error: Into<BoxError> + Send;
 
-    /// The next part, of about [`CHUNK_SIZE`] bytes; `None` at the end.
-    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Self::Error>> + Send;
+    /// The next chunk, of about [`CHUNK_SIZE`] bytes; `None` at the end.
+    fn next_chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Self::Error>> + Send;
 
-    /// Whether nothing follows, as far as is known.
+    /// Whether the last chunk was returned. `false` if that is not known.
     fn is_finished(&self) -> bool {
         false
     }
 }
 
-/// An answer of these parts. The first one is made before the answer begins, so that its failure has a status. A later
-/// failure breaks the connection off, so that nobody takes the beginning for the whole.
-pub(super) async fn respond<P: ChunkSource>(
+/// Responds with these chunks. The first one is produced before the response begins, so that its failure has a status.
+/// A later failure closes the connection, so that no client takes a part for the whole.
+pub(super) async fn respond<S: ChunkSource>(
     content_type: &'static str,
-    mut parts: P,
-) -> Result<Response, P::Error> {
-    let first = parts.next().await?;
-    let body = match first {
+    mut source: S,
+) -> Result<Response, S::Error> {
+    let body = match source.next_chunk().await? {
         None => Body::empty(),
-        // Complete, so that the answer has a length.
-        Some(first) if parts.is_finished() => Body::from(first),
-        Some(first) => {
-            let timely = TimeLimited(parts);
-            Body::new(ChunkedBody {
-                first: Some(first),
-                next: Some(next_of(timely)),
-            })
-        }
+        // Complete, so the response has a length.
+        Some(first) if source.is_finished() => Body::from(first),
+        Some(first) => body(Some(first), TimeLimited(source)),
     };
     Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
 }
 
-/// A body of these parts, without a limit on how long each takes.
-pub(super) fn unlimited<P: ChunkSource>(parts: P) -> Body {
-    Body::new(ChunkedBody {
-        first: None,
-        next: Some(next_of(parts)),
-    })
+/// A body of these chunks, without a time limit for each.
+pub(super) fn unlimited(source: impl ChunkSource) -> Body {
+    body(None, source)
 }
 
-/// ChunkSource that must come in time.
-struct TimeLimited<P>(P);
+fn body(first: Option<Bytes>, source: impl ChunkSource) -> Body {
+    Body::from_stream(stream::try_unfold((first, source), |(first, mut source)| async {
+        let chunk = match first {
+            Some(first) => Ok(Some(first)),
+            None => source.next_chunk().await.map_err(Into::into),
+        };
+        chunk
+            .map(|chunk| Some((chunk?, (None, source))))
+            .inspect_err(|error: &BoxError| {
+                tracing::debug!(error = chain(&**error), "a response was cut off")
+            })
+    }))
+}
 
-impl<P: ChunkSource> ChunkSource for TimeLimited<P> {
+/// Limits each chunk to [`CHUNK_TIMEOUT`].
+struct TimeLimited<S>(S);
+
+impl<S: ChunkSource> ChunkSource for TimeLimited<S> {
     type Error = BoxError;
 
-    async fn next(&mut self) -> Result<Option<Bytes>, BoxError> {
-        match tokio::time::timeout(CHUNK_TIMEOUT, self.0.next()).await {
-            Ok(part) => part.map_err(Into::into),
-            Err(elapsed) => Err(elapsed.into()),
-        }
-    }
-}
-
-type Next<P> = Pin<Box<dyn Future<Output = Result<Option<(Bytes, P)>, BoxError>> + Send>>;
-
-fn next_of<P: ChunkSource>(mut parts: P) -> Next<P> {
-    Box::pin(async move {
-        let part = parts.next().await.map_err(Into::into)?;
-        Ok(part.map(|part| (part, parts)))
-    })
-}
-
-struct ChunkedBody<P> {
-    first: Option<Bytes>,
-    /// `None` after the end.
-    next: Option<Next<P>>,
-}
-
-impl<P: ChunkSource> HttpBody for ChunkedBody<P> {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
-        }
-        let Some(next) = &mut self.next else {
-            return Poll::Ready(None);
-        };
-        let part = match next.as_mut().poll(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(part) => part,
-        };
-        self.next = None;
-        Poll::Ready(match part {
-            Ok(None) => None,
-            Ok(Some((part, parts))) => {
-                // The future of the next part does not run before it is polled.
-                self.next = Some(next_of(parts));
-                Some(Ok(Frame::data(part)))
-            }
-            Err(error) => {
-                tracing::debug!(error = chain(&*error), "an answer broke off");
-                Some(Err(error))
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.next.is_none()
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, BoxError> {
+        let chunk = tokio::time::timeout(CHUNK_TIMEOUT, self.0.next_chunk()).await?;
+        chunk.map_err(Into::into)
     }
 }

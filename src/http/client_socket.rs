@@ -1,5 +1,4 @@
-//! The socket of one connection: disconnected when the client stops reading, and closed so that what was sent last
-//! arrives.
+//! The socket of one connection. It disconnects a client that stops reading, and closes so that the last bytes arrive.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,31 +15,31 @@ use tokio::time::{Sleep, sleep};
 use super::pacing::ResponsePacing;
 use super::problem;
 
-/// How long, and how much, is read of what the client still sends after the last answer. Closing a socket with unread
-/// bytes resets the connection, and the client may lose the answer.
+/// Limits for reading what the client still sends after the last response. Closing a socket with unread bytes resets
+/// the connection, and the client may lose the response.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER_BYTES: usize = 2 * 1024 * 1024;
 
-/// What a connection is made of.
+/// A connected socket.
 pub(super) trait ClientStream: AsyncRead + AsyncWrite + Unpin {
-    /// Drops what is unsent when it is closed.
+    /// Makes `close` drop unsent bytes.
     fn discard_unsent(&self);
 }
 
 impl ClientStream for TcpStream {
     fn discard_unsent(&self) {
-        // Without this the kernel would keep the unsent bytes for minutes. Best effort: it is closed in any case.
+        // Otherwise the kernel keeps the unsent bytes for minutes. Best effort: the socket is closed in any case.
         let _ = self.set_zero_linger();
     }
 }
 
 impl ClientStream for UnixStream {
     fn discard_unsent(&self) {
-        // What is written to a Unix socket is in the queue of its reader, and goes with it.
+        // Written bytes are in the reader's queue and are freed with it.
     }
 }
 
-/// The socket as hyper sees it.
+/// The socket that hyper writes to.
 #[derive(Debug)]
 pub(super) struct ClientSocket<S> {
     stream: S,
@@ -49,9 +48,9 @@ pub(super) struct ClientSocket<S> {
     patience: Duration,
     /// Runs while a write waits.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// What is sent instead of hyper's own answer, which has no body.
+    /// Sent instead of hyper's own error response, which has no body.
     refusal: Option<Bytes>,
-    /// Runs from the end of writing on.
+    /// Set once writing has ended.
     lingering: Option<Lingering>,
 }
 
@@ -85,7 +84,7 @@ impl<S: ClientStream> ClientSocket<S> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Sends problem details in place of `answer`, with which hyper refuses a malformed request.
+    /// Sends problem details instead of `answer`, hyper's response to a malformed request.
     fn poll_refuse(&mut self, cx: &mut Context<'_>, answer: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let mut refusal = match self.refusal.take() {
             Some(refusal) => refusal,
@@ -107,17 +106,17 @@ impl<S: ClientStream> ClientSocket<S> {
     }
 }
 
-/// The answer to a request that hyper could not parse, from the status line that it chose.
+/// The response to a request that hyper could not parse, with the status that hyper chose.
 fn refusal_of(answer: &[IoSlice<'_>]) -> Bytes {
     let code = answer.first().and_then(|line| line.get(9..12));
     let status = code.and_then(|code| StatusCode::from_bytes(code).ok());
     let (status, detail) = match status {
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => (
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "request line and headers have more than 32 KiB",
+            "the request line and headers are over 32 KiB",
         ),
         Some(StatusCode::URI_TOO_LONG) => (StatusCode::URI_TOO_LONG, "the path and query are too long"),
-        _ => (StatusCode::BAD_REQUEST, "this is not an HTTP/1 request"),
+        _ => (StatusCode::BAD_REQUEST, "this is not a valid HTTP/1 request"),
     };
     problem::bare_answer(status, detail)
 }
@@ -157,7 +156,7 @@ impl<S: ClientStream> AsyncWrite for ClientSocket<S> {
         self.stream.is_write_vectored()
     }
 
-    /// Called when hyper has nothing left to write.
+    /// hyper calls this when it has nothing left to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.pace.sent();
@@ -183,7 +182,7 @@ impl<S: ClientStream> AsyncWrite for ClientSocket<S> {
             let mut buffer = ReadBuf::new(&mut space);
             match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => lingering.read += buffer.filled().len(),
-                // The client has closed its side, or is gone.
+                // The client closed its side or is gone.
                 Ok(()) | Err(_) => break,
             }
         }
@@ -248,7 +247,7 @@ mod tests {
         let reading = async {
             let mut answer = String::new();
             theirs.read_to_string(&mut answer).await.unwrap();
-            // The client goes on sending for a while.
+            // The client keeps sending for a while.
             theirs.write_all(&[b'x'; 100]).await.unwrap();
             drop(theirs);
             answer

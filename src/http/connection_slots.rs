@@ -1,4 +1,4 @@
-//! The connections of a listener: each has a place, and can be closed for a new one.
+//! The connections of a listener. Each occupies a slot and can be closed in favour of a new one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,25 +7,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::connections::{ConnectionClass, ConnectionId, ConnectionLimits, Connections};
 
-/// All places of a listener.
+/// All connection slots of a listener.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionSlots(Arc<Mutex<SlotState>>);
 
 #[derive(Debug)]
 struct SlotState {
     connections: Connections,
-    /// Closes a connection that lost its place.
+    /// Cancelled to close a connection that lost its slot.
     closers: HashMap<ConnectionId, CancellationToken>,
 }
 
-/// The place of one connection. Dropping it frees the place.
+/// The slot of one connection. Dropping it frees the slot.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     id: ConnectionId,
-    places: ConnectionSlots,
-    /// What this connection may ask for.
-    pub(super) place: ConnectionClass,
-    /// Cancelled when another connection got the place.
+    slots: ConnectionSlots,
+    /// Which paths this connection may request.
+    pub(super) class: ConnectionClass,
+    /// Cancelled when a new connection takes the slot.
     pub(super) displaced: CancellationToken,
 }
 
@@ -37,7 +37,7 @@ impl ConnectionSlots {
         })))
     }
 
-    /// A place for a new connection, if need be that of the oldest idle one. `None` when all are busy.
+    /// Takes a slot for a new connection, if necessary from the oldest idle one. `None` when all are busy.
     pub(super) fn admit(&self) -> Option<ConnectionSlot> {
         let mut inner = self.lock();
         let admission = inner.connections.admit()?;
@@ -48,8 +48,8 @@ impl ConnectionSlots {
         inner.closers.insert(admission.id, displaced.clone());
         Some(ConnectionSlot {
             id: admission.id,
-            places: self.clone(),
-            place: admission.class,
+            slots: self.clone(),
+            class: admission.class,
             displaced,
         })
     }
@@ -61,17 +61,17 @@ impl ConnectionSlots {
 
 impl ConnectionSlot {
     pub(super) fn begin_request(&self) {
-        self.places.lock().connections.begin_request(self.id);
+        self.slots.lock().connections.begin_request(self.id);
     }
 
     pub(super) fn end_request(&self) {
-        self.places.lock().connections.end_request(self.id);
+        self.slots.lock().connections.end_request(self.id);
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut inner = self.places.lock();
+        let mut inner = self.slots.lock();
         inner.connections.remove(self.id);
         inner.closers.remove(&self.id);
     }

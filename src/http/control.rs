@@ -1,4 +1,4 @@
-//! What exists on the control socket only: reloads, and what `check` asks.
+//! Requests that exist on the control socket only: reload and check.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,57 +19,57 @@ use super::problem::{Problem, json};
 use crate::config::{ConfigErrors, ConfigProblem};
 use crate::watch_list::WatchListSnapshot;
 
-/// How long the daemon may take for what was asked of it. Others give up on a connection after as long.
+/// How long the daemon may take for a request. Clients time out later.
 const TIMEOUT: Duration = Duration::from_secs(25);
-/// The most lines of the watch list that an answer names.
+/// The most rejected lines in a response.
 const MAX_LINES: usize = 100;
 
-/// What the control socket asks of the daemon.
+/// A request of the control socket to the daemon.
 #[derive(Debug)]
 pub enum ControlRequest {
-    /// To read settings, secrets and the watch list again.
+    /// Reads settings, secrets and the watch list again.
     Reload(oneshot::Sender<Result<ReloadReport, ReloadRefusal>>),
-    /// To check its settings without applying them.
+    /// Checks the settings without applying them.
     Check(oneshot::Sender<CheckReport>),
 }
 
-/// Where orders go.
+/// Sends requests to the daemon.
 pub type ControlSender = mpsc::Sender<ControlRequest>;
 
 /// What a reload applied.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReloadReport {
-    /// The keys whose values were changed and apply now.
+    /// Keys whose changed values apply now.
     pub applied: Vec<String>,
-    /// The keys whose values need a restart; the running ones were kept.
+    /// Keys whose changed values need a restart; the running values are kept.
     pub kept: Vec<&'static str>,
-    /// The projects with a new API key.
+    /// Projects with a new API key.
     pub new_api_keys: Vec<Arc<str>>,
-    /// What is doubtful about the settings.
+    /// Warnings about the settings.
     pub warnings: Vec<SettingsProblem>,
     /// The watch list.
     pub watch_list: WatchListReport,
 }
 
-/// Why a reload was refused. The running settings stay.
+/// Why a reload was refused. The running settings stay active.
 #[derive(Debug, Clone)]
 pub struct ReloadRefusal {
-    /// Why, in one line.
+    /// The reason, in one line.
     pub reason: String,
-    /// Everything that is wrong with the settings.
+    /// All problems of the settings.
     pub problems: Vec<SettingsProblem>,
 }
 
-/// What the daemon found when it checked its settings.
+/// The result of checking the settings.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckReport {
-    /// The settings file that it reads, as text.
+    /// The path of the settings file.
     pub file: String,
-    /// What is wrong with the settings as they are now.
+    /// The errors in the settings.
     pub errors: Vec<SettingsProblem>,
-    /// The watch list as it was last read.
+    /// The watch list as last read.
     pub watch_list: WatchListReport,
 }
 
@@ -87,22 +87,22 @@ pub struct SettingsProblem {
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WatchListReport {
-    /// The file, as text.
+    /// The path of the file.
     pub path: String,
-    /// Whether the file was read since this was asked for; a file system may be slow.
+    /// Whether the file was read since the request; a file system may be slow.
     pub is_read: bool,
-    /// The operations that are watched.
+    /// The number of entries.
     pub entries: usize,
-    /// How many lines were rejected.
+    /// The number of rejected lines.
     pub rejected_lines: usize,
-    /// The first of them.
+    /// The first rejected lines.
     pub rejected: Vec<RejectedLine>,
     /// Why the file cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 
-/// A line that was rejected.
+/// A rejected line.
 #[derive(Debug, Clone, Serialize)]
 pub struct RejectedLine {
     line: u32,
@@ -122,7 +122,7 @@ impl From<&ConfigProblem> for SettingsProblem {
 }
 
 impl SettingsProblem {
-    /// A problem of no setting in particular.
+    /// A problem that belongs to no single setting.
     #[must_use]
     pub fn other(detail: String) -> Self {
         Self {
@@ -141,7 +141,7 @@ impl SettingsProblem {
 }
 
 impl WatchListReport {
-    /// The list of `snapshot`, read from `path`.
+    /// The report of `snapshot`, read from `path`.
     #[must_use]
     pub fn new(path: &Path, snapshot: &WatchListSnapshot, is_read: bool) -> Self {
         let file = snapshot.file();
@@ -167,19 +167,19 @@ impl WatchListReport {
     }
 }
 
-/// The routes of the control socket.
-pub(super) fn routes(orders: ControlSender) -> Router<Arc<HttpService>> {
-    let to_check = orders.clone();
+/// The routes that exist on the control socket only.
+pub(super) fn routes(control: ControlSender) -> Router<Arc<HttpService>> {
+    let to_check = control.clone();
     Router::new()
-        .route("/api/reload", post(move || reload(orders)))
+        .route("/api/reload", post(move || reload(control)))
         .route(
             "/api/check",
-            post(move |site, query| check(site, query, to_check)),
+            post(move |service, query| check(service, query, to_check)),
         )
 }
 
-async fn reload(orders: ControlSender) -> Result<Response, Problem> {
-    match ask(&orders, "reload", ControlRequest::Reload).await? {
+async fn reload(control: ControlSender) -> Result<Response, Problem> {
+    match send_request(&control, "reload", ControlRequest::Reload).await? {
         Ok(applied) => Ok(json(&applied)),
         Err(refused) => {
             let errors = refused
@@ -192,30 +192,30 @@ async fn reload(orders: ControlSender) -> Result<Response, Problem> {
 }
 
 async fn check(
-    State(site): State<Arc<HttpService>>,
+    State(service): State<Arc<HttpService>>,
     RawQuery(query): RawQuery,
-    orders: ControlSender,
+    control: ControlSender,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["live"])?;
     let is_live = params.parsed::<bool>("live", "true or false")?.unwrap_or(false);
-    let checked = ask(&orders, "check", ControlRequest::Check).await?;
+    let checked = send_request(&control, "check", ControlRequest::Check).await?;
     let mut answer = serde_json::to_value(&checked)
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     if is_live {
-        answer["keys"] = serde_json::json!(check_keys(&site.sources.board).await);
+        answer["keys"] = serde_json::json!(check_keys(&service.data.board).await);
     }
     Ok(json(&answer))
 }
 
-async fn ask<T>(
-    orders: &ControlSender,
+async fn send_request<T>(
+    control: &ControlSender,
     what: &str,
     order: impl FnOnce(oneshot::Sender<T>) -> ControlRequest,
 ) -> Result<T, Problem> {
     let (sender, answer) = oneshot::channel();
     let asking = async {
         // Either fails only at a stop.
-        orders.send(order(sender)).await.ok()?;
+        control.send(order(sender)).await.ok()?;
         answer.await.ok()
     };
     let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
@@ -223,7 +223,7 @@ async fn ask<T>(
         Ok(Some(answer)) => Ok(answer),
         Ok(None) => Err(unavailable("the daemon is stopping".to_owned())),
         Err(_) => Err(unavailable(format!(
-            "the {what} has not ended after {} s: is a file system slow? It goes on; see the log",
+            "the {what} did not finish within {} s; it continues in the background, see the log. Is a file system slow?",
             TIMEOUT.as_secs()
         ))),
     }

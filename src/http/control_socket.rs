@@ -1,4 +1,4 @@
-//! The control socket: a file that only its owner and root can connect to, so that no token is needed.
+//! The control socket: a Unix socket that only its owner and root can connect to, so it needs no token.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -19,23 +19,23 @@ use crate::core::connections::ConnectionLimits;
 use crate::error::chain;
 use crate::open_files;
 
-/// The name of the file.
+/// The file name of the socket.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
-/// The longest path that the address of a socket has room for, in bytes.
+/// The longest path of a Unix socket, in bytes.
 const MAX_PATH: usize = 107;
-/// What the kernel keeps of an answer that its client does not read, in bytes.
+/// The kernel's send buffer for a client that does not read, in bytes.
 const SEND_BUFFER: usize = 32 * 1024;
-/// Tries to lock the folder, and the pause between them. Another daemon keeps the lock for milliseconds.
+/// Attempts to lock the folder, and the pause between them. Another daemon keeps the lock for milliseconds.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// The path does not fit into the address of a socket.
+    /// The path is too long for a socket address.
     #[error(
-        "the path {path} has {length} bytes, and a socket's path has at most {MAX_PATH}; use a shorter folder"
+        "the path {path} has {length} bytes, but a socket path has at most {MAX_PATH}; use a shorter folder"
     )]
     TooLong {
         /// The path.
@@ -44,35 +44,35 @@ pub enum ControlError {
         length: usize,
     },
     /// The folder is missing and cannot be created, or cannot be opened.
-    #[error("cannot use the folder {folder}")]
+    #[error("cannot use the folder {folder}; check that it exists and is writable")]
     Folder {
         /// The folder.
         folder: PathBuf,
         /// The system's error.
         source: io::Error,
     },
-    /// Another daemon serves it.
-    #[error("another process serves {path}; give each daemon a folder of its own")]
+    /// Another process listens on it.
+    #[error("another process is using {path}; give each daemon its own folder")]
     InUse {
         /// The path.
         path: PathBuf,
     },
-    /// Something else has the name.
+    /// The path is something other than a socket.
     #[error("{path} is not a socket; move it away")]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// It is not known whether another daemon serves it.
-    #[error("cannot find out whether another process serves {path}; if none does, remove the file")]
+    /// The existing socket cannot be checked.
+    #[error("cannot check whether another process is using {path}; if none is, remove the file")]
     Unknown {
         /// The path.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
-    /// The system refuses the socket.
-    #[error("cannot create {path}")]
+    /// The socket cannot be created.
+    #[error("cannot create the socket {path}; check the permissions and the file system of its folder")]
     Create {
         /// The path.
         path: PathBuf,
@@ -81,7 +81,7 @@ pub enum ControlError {
     },
 }
 
-/// The control socket, and its file.
+/// The control socket and its file.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: UnixListener,
@@ -95,16 +95,16 @@ pub struct ControlFile {
     identity: (u64, u64),
 }
 
-/// Serves the clients of a control socket.
+/// Accepts the clients of a control socket.
 #[derive(Debug)]
 pub struct ControlListener(UnixListener);
 
 impl ControlSocket {
-    /// Listens on the control socket in `folder`, which is created with mode 0700 if it is missing. A file that no process
-    /// serves any more is replaced. It blocks for a moment; call it within the runtime.
+    /// Listens on the control socket in `folder`, which is created with mode 0700 if it is missing. A socket file that no
+    /// process listens on is replaced. Blocks briefly; must be called within the runtime.
     ///
     /// # Errors
-    /// [`ControlError`]; whatever has the name is left as it is.
+    /// [`ControlError`]; an existing file is then left in place.
     pub fn bind(folder: &Path) -> Result<Self, ControlError> {
         let path = folder.join(CONTROL_SOCKET);
         let length = path.as_os_str().len();
@@ -120,7 +120,7 @@ impl ControlSocket {
             .mode(0o700)
             .create(folder)
             .map_err(unusable)?;
-        // Between the look at the old file and its replacement no other daemon may do the same.
+        // No other daemon may check the old file between this check and the replacement.
         let _lock = lock(folder).map_err(unusable)?;
         remove_stale(&path)?;
         let failed = |source| ControlError::Create {
@@ -133,8 +133,7 @@ impl ControlSocket {
         Ok(Self { listener, file })
     }
 
-    /// The socket and its file. The file is removed before the socket is closed, so that a new daemon finds either a
-    /// socket that is served or none.
+    /// The listener and the file. Drop the file first: a new daemon then finds either a live socket or none.
     #[must_use]
     pub fn split(self) -> (ControlListener, ControlFile) {
         (ControlListener(self.listener), self.file)
@@ -142,7 +141,7 @@ impl ControlSocket {
 }
 
 impl ControlListener {
-    /// How many event streams may be open at a time.
+    /// The most event streams at a time.
     #[must_use]
     pub fn max_streams() -> usize {
         limits().regular.div_ceil(2)
@@ -160,7 +159,7 @@ impl Accept for UnixListener {
 
     async fn accept(&self) -> io::Result<UnixStream> {
         let (stream, _) = UnixListener::accept(self).await?;
-        // A connection does not inherit it. Without it the answer is the same, and takes more memory.
+        // Connections do not inherit it. Best effort: without it, responses take more memory.
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         Ok(stream)
     }
@@ -174,7 +173,7 @@ impl ControlFile {
         })
     }
 
-    /// Where it is.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -183,7 +182,7 @@ impl ControlFile {
     fn remove(&self) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         let _lock = lock(folder)?;
-        // Another daemon's file is left where it is.
+        // The file may belong to another daemon by now.
         if identity(&self.path)? == self.identity {
             fs::remove_file(&self.path)?;
         }
@@ -199,7 +198,7 @@ impl Drop for ControlFile {
             Err(error) => tracing::debug!(
                 path = %self.path.display(),
                 error = chain(&error),
-                "the file of the control socket cannot be removed; the next start replaces it"
+                "the control socket file cannot be removed; the next start replaces it"
             ),
         }
     }
@@ -214,7 +213,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Locks the folder against other daemons until the file is dropped. A file system without locks has none.
+/// Locks the folder against other daemons until the file is dropped. `None` on a file system without locks.
 fn lock(folder: &Path) -> io::Result<Option<File>> {
     let folder = File::open(folder)?;
     for _ in 0..LOCK_TRIES {
@@ -226,11 +225,11 @@ fn lock(folder: &Path) -> io::Result<Option<File>> {
     }
     Err(io::Error::new(
         io::ErrorKind::WouldBlock,
-        "another process keeps it locked",
+        "another process keeps the folder locked",
     ))
 }
 
-/// Removes the socket file of a daemon that has ended without removing it.
+/// Removes the socket file of a daemon that ended without removing it.
 fn remove_stale(path: &Path) -> Result<(), ControlError> {
     let unknown = |source| ControlError::Unknown {
         path: path.to_owned(),
@@ -250,7 +249,7 @@ fn remove_stale(path: &Path) -> Result<(), ControlError> {
         Ok(()) => Err(ControlError::InUse {
             path: path.to_owned(),
         }),
-        // Its queue is full, but somebody listens.
+        // Its queue is full, so a process listens.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ControlError::InUse {
             path: path.to_owned(),
         }),
@@ -276,16 +275,16 @@ fn connect(path: &Path) -> io::Result<()> {
 fn listen(path: &Path) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    // Linux gives the file the mode of the socket, less the umask.
+    // Linux gives the file the mode of the socket, minus the umask.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let ready = || {
-        // Where the umask takes rights away from the owner, too.
+        // The umask may also remove rights of the owner.
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         socket.listen(BACKLOG)
     };
     if let Err(error) = ready() {
-        // Nobody can have connected, so that it is of no use to anybody.
+        // No client can have connected yet.
         let _ = fs::remove_file(path);
         return Err(error);
     }

@@ -1,4 +1,4 @@
-//! `/api/webhooks`: how the webhook endpoints fare.
+//! `/api/webhooks`: the state and backlog of each webhook endpoint.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ struct EndpointList {
 #[serde(rename_all = "camelCase")]
 struct EndpointView {
     name: String,
-    /// Whether it is sent what is due; not known of one that was taken out of the settings.
+    /// Absent for an endpoint that was removed from the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
-    /// Deliveries that wait.
+    /// Waiting deliveries.
     backlog: u64,
-    /// Deliveries given up.
+    /// Deliveries that became dead letters.
     dead_letters: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_pending_time: Option<String>,
@@ -53,13 +53,13 @@ impl EndpointView {
     }
 }
 
-pub(super) async fn list(State(site): State<Arc<HttpService>>) -> Result<Response, Problem> {
-    let stats = site.sources.store.endpoint_stats().await;
+pub(super) async fn list(State(service): State<Arc<HttpService>>) -> Result<Response, Problem> {
+    let stats = service.data.store.endpoint_stats().await;
     let mut endpoints: Vec<EndpointView> = stats
         .map_err(|error| Problem::unreadable(&error))?
         .into_iter()
         .map(|stats| {
-            let state = site.sources.metrics.endpoint_state(&stats.name);
+            let state = service.data.metrics.endpoint_state(&stats.name);
             EndpointView::new(stats, state)
         })
         .collect();

@@ -16,14 +16,14 @@ use super::events::{cursor, refuse};
 use super::log_reader::LogReader;
 use super::params::Params;
 use super::problem::Problem;
-use super::stream_fanout::{LiveEvent, StreamLimit, StreamSubscription, event_message, snapshot};
+use super::stream_fanout::{LiveEvent, StreamLimit, StreamSubscription, event_message, snapshot_message};
 use crate::store::{Cursor, EventLogFilter, EventPage, Store};
 
-/// How long a browser waits before it connects again.
+/// How long a browser waits before it reconnects.
 const RETRY: &str = "retry: 1000\n";
 
 pub(super) async fn stream(
-    State(site): State<Arc<HttpService>>,
+    State(service): State<Arc<HttpService>>,
     Extension(streams): Extension<Arc<StreamLimit>>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
@@ -31,42 +31,42 @@ pub(super) async fn stream(
     let params = Params::parse(query.as_deref(), &["after"])?;
     let last_id = headers
         .get("last-event-id")
-        .map(|id| id.to_str().unwrap_or("no cursor"))
+        .map(|id| id.to_str().unwrap_or("not a cursor"))
         .filter(|id| !id.is_empty());
     let after = cursor(last_id.or(params.last("after")))?;
-    // Seated before the log is read: what is recorded from here on comes by way of the seat.
-    let Some(seat) = site.hub.sit(&streams) else {
-        let detail = "there are too many event streams; close some, or read /api/events instead";
+    // Subscribed before the log is read, so that no event is missed in between.
+    let Some(subscription) = service.fanout.subscribe(&streams) else {
+        let detail = "there are too many event streams; close some, or poll /api/events instead";
         let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         return Ok(response);
     };
-    // From here on changes are noted; the reader reads the whole after this.
-    site.sources.board.start_changes().await;
-    let store = site.sources.store.clone();
-    // Without a cursor it begins here: what the client gets first names this place, so that it can come back to it.
+    // Changes are recorded from here on; the client reads the full list after this.
+    service.data.board.start_changes().await;
+    let store = service.data.store.clone();
+    // Without a cursor the stream starts here. The first message carries this position, so the client can resume.
     let begin = match &after {
         Some(after) => after.clone(),
         None => end_of_log(&store).await?,
     };
     let mut log = LogReader::new(store, Some(begin.clone()), EventLogFilter::default());
-    // A cursor that is not valid is answered by the status, which must be known before the first message.
+    // An invalid cursor must be known before the response begins, since it sets the status.
     let page = log.read(usize::MAX).await.map_err(|error| refuse(&error))?;
     let mut first = format!("{RETRY}id: {begin}\n\n").into_bytes();
-    first.extend_from_slice(&snapshot(&site.sources, Vec::new(), Vec::new()));
+    first.extend_from_slice(&snapshot_message(&service.data, Vec::new(), Vec::new()));
     let body = unlimited(StreamReader {
         log,
-        seat,
-        closing: site.closing.clone(),
+        subscription,
+        closing: service.closing.clone(),
         first: Some(first.into()),
-        missed: Some(page),
+        unsent: Some(page),
         is_behind: false,
     });
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
-        // For proxies, which would keep messages back until there are enough of them.
+        // Otherwise proxies may buffer messages.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((headers, body).into_response())
@@ -79,22 +79,22 @@ async fn end_of_log(store: &Store) -> Result<Cursor, Problem> {
 
 /// One reader of the stream.
 struct StreamReader {
-    /// Stands where the client is.
+    /// The position of the client.
     log: LogReader,
-    seat: StreamSubscription,
+    subscription: StreamSubscription,
     closing: CancellationToken,
     first: Option<Bytes>,
-    /// What was read of the log and is not sent.
-    missed: Option<EventPage>,
-    /// Whether the log has more that the client lacks.
+    /// Events that were read from the log and not sent yet.
+    unsent: Option<EventPage>,
+    /// Whether the log has more events that the client has not seen.
     is_behind: bool,
 }
 
 impl ChunkSource for StreamReader {
     type Error = BoxError;
 
-    /// The next messages; `None` at the end, when the daemon stops or the reader lacks a snapshot.
-    async fn next(&mut self) -> Result<Option<Bytes>, BoxError> {
+    /// The next messages; `None` when the daemon stops or the client missed a snapshot.
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, BoxError> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
@@ -107,7 +107,7 @@ impl ChunkSource for StreamReader {
 impl StreamReader {
     async fn messages(&mut self) -> Result<Option<Bytes>, BoxError> {
         loop {
-            if let Some(page) = self.missed.take() {
+            if let Some(page) = self.unsent.take() {
                 self.is_behind = page.more;
                 if !page.events.is_empty() {
                     return Ok(Some(page.events.iter().flat_map(event_message).collect()));
@@ -115,12 +115,12 @@ impl StreamReader {
             }
             if self.is_behind {
                 let page = tokio::time::timeout(CHUNK_TIMEOUT, self.log.read(usize::MAX)).await??;
-                self.missed = Some(page);
+                self.unsent = Some(page);
                 continue;
             }
             let live = tokio::select! {
-                live = self.seat.events.recv() => live,
-                snapshot = self.seat.snapshots.recv() => return Ok(snapshot.ok()),
+                live = self.subscription.events.recv() => live,
+                snapshot = self.subscription.snapshots.recv() => return Ok(snapshot.ok()),
             };
             match live {
                 Ok(live) => match live_position(self.log.after(), &live) {
@@ -142,11 +142,11 @@ impl StreamReader {
 
 #[derive(Debug, PartialEq, Eq)]
 enum LivePosition {
-    /// It was read from the log already.
+    /// The event was read from the log already.
     Sent,
-    /// It follows what was sent.
+    /// The event follows what was sent.
     Next,
-    /// Something between the two is only in the log.
+    /// Events between the two are only in the log.
     Gap,
 }
 
@@ -180,7 +180,7 @@ mod tests {
             live_position(at(5).as_ref(), &live(5, 6, "e")),
             LivePosition::Next
         );
-        // Rows between them were removed.
+        // Rows between them were pruned.
         assert_eq!(
             live_position(at(5).as_ref(), &live(3, 6, "e")),
             LivePosition::Next
@@ -195,7 +195,7 @@ mod tests {
         );
         assert_eq!(live_position(at(4).as_ref(), &live(5, 6, "e")), LivePosition::Gap);
         assert_eq!(live_position(None, &live(5, 6, "e")), LivePosition::Gap);
-        // The stream goes on at another place.
+        // The stream continues at another position.
         assert_eq!(live_position(at(4).as_ref(), &live(5, 5, "")), LivePosition::Gap);
         assert_eq!(live_position(at(5).as_ref(), &live(5, 5, "")), LivePosition::Sent);
     }

@@ -15,20 +15,20 @@ use super::params::Params;
 use super::problem::Problem;
 use crate::store::{Cursor, EventLogFilter, EventsError};
 
-/// The most events of one answer; each has at most 20 kB.
+/// The most events of one response; each has at most 20 kB.
 const MAX: usize = 1_000;
 
 pub(super) async fn page(
-    State(site): State<Arc<HttpService>>,
+    State(service): State<Arc<HttpService>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["after", "limit"])?;
     let limit = params.limit(MAX)?;
     let after = cursor(params.last("after"))?;
-    let store = site.sources.store.clone();
+    let store = service.data.store.clone();
     let page = EventListing {
         log: LogReader::new(store, after, EventLogFilter::default()),
-        wanted: limit,
+        left: limit,
         list: JsonList::new("events"),
     };
     respond("application/json", page)
@@ -36,7 +36,7 @@ pub(super) async fn page(
         .map_err(|error| refuse(&error))
 }
 
-/// The cursor that a request names, if any.
+/// Parses the cursor of a request, if any.
 pub(super) fn cursor(text: Option<&str>) -> Result<Option<Cursor>, Problem> {
     text.map(|text| {
         text.parse()
@@ -52,42 +52,42 @@ pub(super) fn refuse(error: &EventsError) -> Problem {
     }
 }
 
-/// A page of the log, in parts.
+/// A page of the event log, produced in chunks.
 struct EventListing {
     log: LogReader,
-    /// How many events are still wanted.
-    wanted: usize,
+    /// How many events are still to be written.
+    left: usize,
     list: JsonList,
 }
 
 impl ChunkSource for EventListing {
     type Error = EventsError;
 
-    async fn next(&mut self) -> Result<Option<Bytes>, EventsError> {
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, EventsError> {
         if self.is_finished() {
             return Ok(None);
         }
-        let (events, next, more) = match self.log.read(self.wanted).await {
+        let (events, next, more) = match self.log.read(self.left).await {
             Ok(step) => (step.events, Some(step.next), step.more),
-            // What came next was removed while the page was read: the page ends, and its cursor reports the gap.
+            // The next events were pruned during the response. The page ends here; the next request reports the gap.
             Err(EventsError::Expired) if self.list.has_begun() => {
                 (Vec::new(), self.log.after().cloned(), false)
             }
             Err(error) => return Err(error),
         };
-        let part = self.list.part().map(|mut part| {
+        let chunk = self.list.next_chunk().map(|mut chunk| {
             for event in &events {
-                part.push(event.to_json().as_bytes());
+                chunk.push(event.to_json().as_bytes());
             }
-            self.wanted -= events.len();
-            if self.wanted == 0 || events.is_empty() || !more {
+            self.left -= events.len();
+            if self.left == 0 || events.is_empty() || !more {
                 // A cursor has no characters that JSON escapes.
                 let next = next.map_or_else(|| "null".to_owned(), |cursor| format!("\"{cursor}\""));
-                part.finish(next.as_bytes());
+                chunk.finish(next.as_bytes());
             }
-            part.into_bytes()
+            chunk.into_bytes()
         });
-        Ok(part)
+        Ok(chunk)
     }
 
     fn is_finished(&self) -> bool {
@@ -126,18 +126,18 @@ mod tests {
         }
         let mut page = EventListing {
             log: LogReader::new(store.clone(), None, EventLogFilter::default()),
-            wanted: 20,
+            left: 20,
             list: JsonList::new("events"),
         };
-        let mut text = page.next().await.unwrap().unwrap().to_vec();
+        let mut text = page.next_chunk().await.unwrap().unwrap().to_vec();
         assert!(!page.is_finished());
         store.set_unlisted(keys, now).await.unwrap();
         store
             .prune(now + Duration::from_hours(1), Duration::ZERO)
             .await
             .unwrap();
-        while let Some(part) = page.next().await.unwrap() {
-            text.extend_from_slice(&part);
+        while let Some(chunk) = page.next_chunk().await.unwrap() {
+            text.extend_from_slice(&chunk);
         }
         let page: serde_json::Value = serde_json::from_slice(&text).unwrap();
         assert!(

@@ -1,10 +1,10 @@
-//! The JSON of a list that is made part by part: `{"NAME":[…],"next":…}`.
+//! A JSON list that is written in chunks: `{"NAME":[…],"next":…}`.
 
 use axum::body::Bytes;
 
 use super::chunked_body::CHUNK_SIZE;
 
-/// How far a list is written.
+/// The state of a partly written list.
 #[derive(Debug)]
 pub(super) struct JsonList {
     name: &'static str,
@@ -14,21 +14,21 @@ pub(super) struct JsonList {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Beginning,
-    /// No item is written.
+    /// No item is written yet.
     Empty,
     Middle,
     End,
 }
 
-/// A part of the list that is being written.
+/// The chunk that is being written.
 #[derive(Debug)]
-pub(super) struct ListPart<'a> {
+pub(super) struct ListChunk<'a> {
     list: &'a mut JsonList,
     text: Vec<u8>,
 }
 
 impl JsonList {
-    /// The list of that name.
+    /// An empty list with this member name.
     pub(super) fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -40,13 +40,13 @@ impl JsonList {
         self.progress == Progress::End
     }
 
-    /// Whether a part of it is made.
+    /// Whether a chunk was started.
     pub(super) fn has_begun(&self) -> bool {
         self.progress != Progress::Beginning
     }
 
-    /// The next part; `None` after the end.
-    pub(super) fn part(&mut self) -> Option<ListPart<'_>> {
+    /// Starts the next chunk; `None` after the end.
+    pub(super) fn next_chunk(&mut self) -> Option<ListChunk<'_>> {
         if self.is_finished() {
             return None;
         }
@@ -55,17 +55,17 @@ impl JsonList {
             text.extend_from_slice(format!("{{\"{}\":[", self.name).as_bytes());
             self.progress = Progress::Empty;
         }
-        Some(ListPart { list: self, text })
+        Some(ListChunk { list: self, text })
     }
 }
 
-impl ListPart<'_> {
-    /// Whether the part is large enough.
+impl ListChunk<'_> {
+    /// Whether the chunk has its target size.
     pub(super) fn is_full(&self) -> bool {
         self.text.len() >= CHUNK_SIZE
     }
 
-    /// Writes an item.
+    /// Appends an item.
     pub(super) fn push(&mut self, json: &[u8]) {
         if self.list.progress == Progress::Middle {
             self.text.push(b',');
@@ -74,7 +74,7 @@ impl ListPart<'_> {
         self.text.extend_from_slice(json);
     }
 
-    /// Ends the list; `next` is where to go on, as JSON.
+    /// Ends the list; `next` is the JSON of the next cursor.
     pub(super) fn finish(&mut self, next: &[u8]) {
         self.text.extend_from_slice(b"],\"next\":");
         self.text.extend_from_slice(next);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn parts_make_one_document() {
-        for (parts, wanted) in [
+        for (chunks, wanted) in [
             (vec![vec![]], r#"{"items":[],"next":null}"#),
             (
                 vec![vec!["1", "2"], vec![], vec!["3"]],
@@ -104,19 +104,19 @@ mod tests {
         ] {
             let mut list = JsonList::new("items");
             let mut text = Vec::new();
-            let last = parts.len() - 1;
-            for (index, items) in parts.iter().enumerate() {
-                let mut part = list.part().unwrap();
+            let last = chunks.len() - 1;
+            for (index, items) in chunks.iter().enumerate() {
+                let mut chunk = list.next_chunk().unwrap();
                 for item in items {
-                    part.push(item.as_bytes());
+                    chunk.push(item.as_bytes());
                 }
                 if index == last {
-                    part.finish(b"null");
+                    chunk.finish(b"null");
                 }
-                text.extend_from_slice(&part.into_bytes());
+                text.extend_from_slice(&chunk.into_bytes());
             }
             assert_eq!(String::from_utf8(text).unwrap(), wanted);
-            assert!(list.is_finished() && list.part().is_none());
+            assert!(list.is_finished() && list.next_chunk().is_none());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the API accepts the daemon's keys, asked for `check --live`.
+//! Checks the API keys of all projects, for `check --live`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::board::{Board, ProjectView};
 use crate::core::key_verdict::KeyVerdict;
 
-/// How long a request may wait at the gate and be in flight.
+/// The time limit for the gate and the request together.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The key of one project.
+/// The result for one project.
 #[derive(Debug, Serialize)]
 pub(super) struct KeyCheck {
     project: Arc<str>,
@@ -19,7 +19,7 @@ pub(super) struct KeyCheck {
     verdict: KeyVerdict,
 }
 
-/// Asks the API for each project.
+/// Asks the API about each project's key.
 pub(super) async fn check_keys(board: &Board) -> Vec<KeyCheck> {
     let mut asking = tokio::task::JoinSet::new();
     let mut checks = Vec::new();
@@ -36,7 +36,7 @@ pub(super) async fn check_keys(board: &Board) -> Vec<KeyCheck> {
                         Ok(Ok(verdict)) => verdict,
                         Ok(Err(unavailable)) => KeyVerdict::Unknown(unavailable.to_string()),
                         Err(_) => KeyVerdict::Unknown(format!(
-                            "no answer within {} s; other requests of the project may be before this one",
+                            "no answer within {} s; other requests of the project may be queued before this one",
                             TIMEOUT.as_secs()
                         )),
                     };
@@ -53,7 +53,7 @@ pub(super) async fn check_keys(board: &Board) -> Vec<KeyCheck> {
     checks
 }
 
-/// What is known without a request: while one of these lasts, the gate lets nothing else through.
+/// A verdict that needs no request: while the key is rejected or the project paused, the gate stays closed.
 fn known(view: &ProjectView) -> Option<KeyVerdict> {
     let reason = || view.api.last_failure.as_deref().unwrap_or_default().to_owned();
     if view.api.rejected.is_some() {

@@ -1,7 +1,7 @@
-//! Connections: how many there may be, how long they may take for what.
+//! Accepts connections and limits their number, sizes and times.
 //!
-//! It drives hyper itself instead of calling `axum::serve`, which has no limits on headers and time, and leaves its
-//! connections to themselves when it ends. TCP and the control socket are served by the same code.
+//! It drives hyper directly because `axum::serve` has no limits on headers and time and does not join its connections.
+//! TCP and the control socket share this code.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,36 +28,36 @@ use crate::core::connections::{ConnectionClass, ConnectionLimits};
 use crate::error::chain;
 use crate::open_files;
 
-/// Request line and headers: a token and what a browser adds fit in many times over.
+/// The size limit of request line and headers, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
-/// As many as a head of that size can have, so that their number does not matter: the shortest is `a:` with its line end.
+/// As many headers as fit into that size, so that their number does not matter: the shortest is `a:` and a line end.
 const MAX_HEADERS: usize = MAX_HEAD / 4;
-/// What the kernel keeps of an answer that is on its way to a client, in bytes: enough for a fast download from afar.
+/// The kernel's send buffer, in bytes: enough for a fast download over a long distance.
 const SEND_BUFFER: usize = 64 * 1024;
 /// What the kernel keeps for a client that does not read, in bytes.
 const UNSENT: u32 = 8 * 1024;
-/// Connections that wait to be accepted: as many as a burst of probes, scrapes and pages may bring.
+/// The accept queue: enough for a burst of probes, scrapes and pages.
 pub(super) const BACKLOG: i32 = 1_024;
-/// Connections that lost their place and have yet to end, at most.
+/// The most connections that lost their slot and have not ended yet.
 const LEAVING: usize = 16;
-/// What answers under way get when the daemon stops.
+/// How long running responses may take when the daemon stops.
 const CLOSING: Duration = Duration::from_secs(1);
-/// After a connection could not be accepted, for want of file descriptors most likely.
+/// The pause after a failed accept, most likely because file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a client may take.
+/// Time limits of a client.
 struct ClientTimeouts {
-    /// For the head of a request, from the end of the answer before on.
+    /// For the head of a request, from the end of the previous response.
     head: Duration,
-    /// Without reading anything of what is sent to it.
+    /// For reading any part of the response.
     reading: Duration,
 }
 
 impl ClientTimeouts {
-    fn with(place: ConnectionClass) -> Self {
-        let seconds = match place {
+    fn with(class: ConnectionClass) -> Self {
+        let seconds = match class {
             ConnectionClass::Regular => 30,
-            // Others may wait for this place.
+            // New connections may need this slot.
             ConnectionClass::Reserved => 1,
         };
         Self {
@@ -75,7 +75,7 @@ pub struct BindError {
     source: io::Error,
 }
 
-/// A socket that waits for connections.
+/// A listening TCP socket.
 #[derive(Debug)]
 pub struct HttpListener {
     socket: TcpListener,
@@ -87,7 +87,7 @@ impl HttpListener {
     /// Listens on `address`.
     ///
     /// # Errors
-    /// When the address is taken or not of this host.
+    /// When the address is in use or does not belong to this host.
     pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
         let socket = listen(address).map_err(failed)?;
@@ -99,13 +99,13 @@ impl HttpListener {
         })
     }
 
-    /// Where it listens; with the port that was chosen if any was good.
+    /// The bound address, with the actual port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many event streams may be open at a time: others need connections, too.
+    /// The most event streams at a time; the other half of the connections stays free.
     #[must_use]
     pub fn max_streams(&self) -> usize {
         self.limits.regular.div_ceil(2)
@@ -120,11 +120,11 @@ impl Serve for HttpListener {
 
 /// A socket whose connections can be served.
 pub trait Serve: Send {
-    /// Serves `pages` until `closing`, then gives the answers under way a moment.
+    /// Serves `pages` until `closing`, then lets running responses end within a second.
     fn serve(self, pages: Router, closing: CancellationToken) -> impl Future<Output = ()> + Send;
 }
 
-/// What connections come from.
+/// A source of connections.
 pub(super) trait Accept {
     /// A connection.
     type Stream: ClientStream + Send + 'static;
@@ -142,7 +142,7 @@ impl Accept for TcpListener {
     }
 }
 
-/// Serves `pages` to the clients of `socket` until `closing`, then gives the answers under way a moment.
+/// Serves `pages` to the clients of `socket` until `closing`, then lets running responses end within a second.
 pub(super) async fn serve<A: Accept>(
     socket: A,
     limits: ConnectionLimits,
@@ -150,7 +150,7 @@ pub(super) async fn serve<A: Accept>(
     closing: CancellationToken,
 ) {
     let pages = TowerToHyperService::new(pages);
-    let places = ConnectionSlots::new(limits);
+    let slots = ConnectionSlots::new(limits);
     let max = limits.regular + limits.reserved + LEAVING;
     let mut connections = JoinSet::new();
     loop {
@@ -159,16 +159,16 @@ pub(super) async fn serve<A: Accept>(
             Some(_) = connections.join_next() => {}
             accepted = socket.accept(), if connections.len() < max => match accepted {
                 Ok(stream) => {
-                    let ticket = admit(&places, &mut connections).await;
-                    let is_crowded = ticket.place == ConnectionClass::Reserved;
-                    connections.spawn(serve_one(stream, pages.clone(), ticket, closing.clone()));
+                    let slot = admit(&slots, &mut connections).await;
+                    let is_crowded = slot.class == ConnectionClass::Reserved;
+                    connections.spawn(serve_one(stream, pages.clone(), slot, closing.clone()));
                     if is_crowded {
-                        // So that a request that has come with its connection is seen before the next connection.
+                        // Lets the request of this connection be read before the next connection is accepted.
                         tokio::task::yield_now().await;
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(error = chain(&error), "a connection could not be accepted");
+                    tracing::debug!(error = chain(&error), "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -181,11 +181,11 @@ pub(super) async fn serve<A: Accept>(
     }
 }
 
-/// A place for a new connection. Waits while all are busy: those of the reserved places are busy for a second at most.
-async fn admit(places: &ConnectionSlots, connections: &mut JoinSet<()>) -> ConnectionSlot {
+/// Takes a slot for a new connection. Waits while all are busy; reserved ones are busy for a second at most.
+async fn admit(slots: &ConnectionSlots, connections: &mut JoinSet<()>) -> ConnectionSlot {
     loop {
-        if let Some(ticket) = places.admit() {
-            return ticket;
+        if let Some(slot) = slots.admit() {
+            return slot;
         }
         connections.join_next().await;
     }
@@ -194,15 +194,15 @@ async fn admit(places: &ConnectionSlots, connections: &mut JoinSet<()>) -> Conne
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    // Where connections of the daemon before still wait for their end.
+    // Connections of the previous process may be in TIME_WAIT.
     socket.set_reuse_address(true)?;
     // Connections inherit the options of their listener.
     socket.set_send_buffer_size(SEND_BUFFER)?;
     if socket.set_tcp_notsent_lowat(UNSENT).is_err() {
-        // An old kernel: slower downloads rather than more memory.
+        // An old kernel: downloads are slower, but memory stays bounded.
         socket.set_send_buffer_size(UNSENT as usize)?;
     }
-    // Without this, small answers may wait for the client's delayed acknowledgement.
+    // Otherwise small responses may wait for the client's delayed acknowledgement.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -212,17 +212,17 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 async fn serve_one<S: ClientStream>(
     stream: S,
     pages: TowerToHyperService<Router>,
-    ticket: ConnectionSlot,
+    slot: ConnectionSlot,
     closing: CancellationToken,
 ) {
-    let place = ticket.place;
-    let patience = ClientTimeouts::with(place);
-    let pace = ResponsePacing::new(ticket);
+    let class = slot.class;
+    let patience = ClientTimeouts::with(class);
+    let pace = ResponsePacing::new(slot);
     let service = service_fn(|mut request: Request<Incoming>| {
         let (pages, pace) = (pages.clone(), Arc::clone(&pace));
         async move {
             pace.begin_request().await;
-            request.extensions_mut().insert(place);
+            request.extensions_mut().insert(class);
             let response = pages.call(request).await?;
             Ok::<_, Infallible>(response.map(|body| PacedBody::new(body, pace)))
         }
@@ -234,15 +234,15 @@ async fn serve_one<S: ClientStream>(
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_HEAD)
-        .keep_alive(place == ConnectionClass::Regular)
+        .keep_alive(class == ConnectionClass::Regular)
         .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let mut is_closing = false;
     loop {
         tokio::select! {
-            // What a client does wrong is answered by hyper, and none of the daemon's business.
+            // hyper answers protocol errors itself.
             _ = &mut connection => return,
-            () = pace.ticket().displaced.cancelled() => return,
+            () = pace.slot().displaced.cancelled() => return,
             () = closing.cancelled(), if !is_closing => {
                 is_closing = true;
                 connection.as_mut().graceful_shutdown();

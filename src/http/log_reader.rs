@@ -1,19 +1,19 @@
-//! Reads the event log in steps that fit into one part of an answer.
+//! Reads the event log in steps that fit into one chunk of a response.
 
 use super::chunked_body::CHUNK_SIZE;
 use crate::store::{Cursor, EventLogFilter, EventPage, EventsError, Store};
 
-/// Events that the first step asks for; an event has at most 20 kB.
+/// The size of the first step; an event has at most 20 kB.
 const FIRST_STEP: usize = 4;
-/// The most events of a step: more small ones would not be read faster.
+/// The largest step; more small events would not be read faster.
 const MAX_STEP: usize = 64;
 
-/// A place in the event log, and how to go on from there.
+/// A position in the event log.
 #[derive(Debug)]
 pub(super) struct LogReader {
     store: Store,
     filter: EventLogFilter,
-    /// What is next comes after this; `None` for the beginning.
+    /// The cursor of the last event that was read; `None` at the beginning.
     after: Option<Cursor>,
     step: usize,
 }
@@ -28,18 +28,18 @@ impl LogReader {
         }
     }
 
-    /// The place after what was read.
+    /// The cursor after the events that were read.
     pub(super) fn after(&self) -> Option<&Cursor> {
         self.after.as_ref()
     }
 
-    /// Skips what comes before this place.
+    /// Skips events up to this cursor.
     pub(super) fn set_after(&mut self, cursor: Cursor) {
         self.after = Some(cursor);
     }
 
-    /// The next events, at most `most`, of about one part together. No event and `more` means that the filter let
-    /// nothing pass for long.
+    /// The next events: at most `most`, and about one chunk together. An empty page with `more` means that the filter
+    /// matched nothing for a long stretch.
     pub(super) async fn read(&mut self, most: usize) -> Result<EventPage, EventsError> {
         let limit = self.step.min(most);
         let page = self
@@ -53,7 +53,7 @@ impl LogReader {
     }
 }
 
-/// Leaves the events that fit into one part, at least one, and their size.
+/// Keeps the events that fit into one chunk, at least one. Returns them with their size.
 fn cut(mut page: EventPage) -> (EventPage, usize) {
     let mut size = 0;
     let mut fitting = 0;
@@ -66,7 +66,7 @@ fn cut(mut page: EventPage) -> (EventPage, usize) {
     }
     if fitting < page.events.len() {
         page.events.truncate(fitting);
-        // `truncate` keeps the memory of what it removes.
+        // `truncate` does not free memory.
         page.events.shrink_to_fit();
         page.more = true;
         if let Some(last) = page.events.last() {
@@ -76,11 +76,11 @@ fn cut(mut page: EventPage) -> (EventPage, usize) {
     (page, size)
 }
 
-/// How many events the next step asks for: about as many as fit.
+/// The size of the next step: about as many events as fit into a chunk.
 fn next_step(step: usize, page: &EventPage, size: usize) -> usize {
     let count = page.events.len();
     match size.checked_div(count) {
-        // So few events filled a part.
+        // The average size of these events.
         Some(each) => (CHUNK_SIZE / each.max(1)).clamp(1, (step * 2).min(MAX_STEP)),
         None => step,
     }

@@ -1,4 +1,4 @@
-//! `/metrics`: what is fixed in number at once, the series of each operation part by part.
+//! `/metrics`: the fixed series in one piece, the series of each operation chunk by chunk.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,47 +20,47 @@ use crate::core::watch_list::WatchKey;
 use crate::error::chain;
 use crate::report::metrics::{CONTENT_TYPE, OperationSeries, Scrape};
 
-/// How long the outbox may take to be counted: scrapes time out after 10 s by default.
+/// The time limit for counting the outbox; scrapes time out after 10 s by default.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same where the answer must come within a second.
+/// The same on a reserved connection, where the response must come within a second.
 const STORE_TIMEOUT_RESERVED: Duration = Duration::from_millis(500);
 
 pub(super) async fn metrics(
-    State(site): State<Arc<HttpService>>,
-    place: Option<Extension<ConnectionClass>>,
+    State(service): State<Arc<HttpService>>,
+    class: Option<Extension<ConnectionClass>>,
 ) -> Result<Response, Problem> {
-    let sources = &site.sources;
-    let is_reserved = place.is_some_and(|Extension(place)| place == ConnectionClass::Reserved);
+    let data = &service.data;
+    let is_reserved = class.is_some_and(|Extension(class)| class == ConnectionClass::Reserved);
     let scrape = Scrape {
-        board: &sources.board,
-        attention: sources.attention.entries().await,
-        list: sources.list.borrow().clone(),
-        store: &sources.store,
-        polling: &sources.polling,
+        board: &data.board,
+        attention: data.attention.entries().await,
+        list: data.list.borrow().clone(),
+        store: &data.store,
+        polling: &data.polling,
         store_timeout: if is_reserved {
             STORE_TIMEOUT_RESERVED
         } else {
             STORE_TIMEOUT
         },
     };
-    let fixed = sources.metrics.render(&scrape).await.map_err(|error| {
+    let fixed = data.metrics.render(&scrape).await.map_err(|error| {
         tracing::error!(
             error = chain(&error),
-            "the metrics cannot be written: this is a bug, please report it"
+            "the metrics cannot be rendered: this is a bug, please report it"
         );
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "the metrics cannot be written; see the log",
+            "the metrics cannot be rendered; see the log",
         )
     })?;
-    let series: &[OperationSeries] = if sources.per_operation.load(Ordering::Relaxed) {
+    let series: &[OperationSeries] = if data.per_operation.load(Ordering::Relaxed) {
         &OperationSeries::ALL
     } else {
         &[]
     };
     let text = MetricsText {
         fixed: Some(fixed.into()),
-        board: Arc::clone(&sources.board),
+        board: Arc::clone(&data.board),
         every: Arc::default(),
         series,
         is_begun: false,
@@ -70,16 +70,16 @@ pub(super) async fn metrics(
     answer.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))
 }
 
-/// This many are copied at a time: what a reader that does not read keeps in memory.
+/// How many watches are copied at a time: what a client that does not read keeps in memory.
 const COPIES: usize = 64;
 
 struct MetricsText {
     fixed: Option<Bytes>,
     board: Arc<Board>,
     every: Arc<WatchFilter>,
-    /// Those that are not complete.
+    /// The series that are not complete yet.
     series: &'static [OperationSeries],
-    /// Whether the first of them is begun, and after which watch it continues.
+    /// Whether the first of them was started, and the watch after which it continues.
     is_begun: bool,
     after: Option<WatchKey>,
 }
@@ -87,7 +87,7 @@ struct MetricsText {
 impl ChunkSource for MetricsText {
     type Error = ProjectUnavailable;
 
-    async fn next(&mut self) -> Result<Option<Bytes>, ProjectUnavailable> {
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, ProjectUnavailable> {
         if let Some(fixed) = self.fixed.take() {
             return Ok(Some(fixed));
         }

@@ -1,7 +1,7 @@
-//! The daemon's own pages: health, metrics, JSON, the event stream, the status page.
+//! The HTTP interface: health, metrics, JSON API, event stream, status page.
 //!
-//! Over TCP everything is read-only. No page takes a request body. Who may see what is decided in one place (`access`),
-//! before any page is searched. The same pages are on the control socket, without tokens, with what exists there only.
+//! Over TCP everything is read-only and no request has a body. `access` decides which requests are answered, before
+//! routing. The control socket serves the same routes without tokens, plus its own.
 
 mod access;
 mod chunked_body;
@@ -60,67 +60,67 @@ pub use startup::StartupRouter;
 use problem::Problem;
 use stream_fanout::{StreamFanout, StreamLimit};
 
-/// How long an answer of the control socket may take to begin: a check reads files, then asks the API.
+/// How long a response on the control socket may take to begin: a check reads files, then asks the API.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(50);
-/// How long an answer may take to begin where other clients wait for the place.
+/// How long a response on a reserved connection may take to begin.
 const RESERVED_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// What the pages show.
+/// The data that the routes serve.
 #[derive(Debug)]
 pub struct ServedData {
-    /// Every listed watch.
+    /// The read model of all watches.
     pub board: Arc<Board>,
-    /// What probes are told.
+    /// The state that health probes report.
     pub health: Arc<Health>,
-    /// What is measured.
+    /// The metrics.
     pub metrics: Metrics,
     /// The event log and the outbox.
     pub store: Store,
-    /// What is wrong now.
+    /// The attention list.
     pub attention: Arc<AttentionList>,
     /// The watch list.
     pub list: watch::Receiver<Arc<WatchListSnapshot>>,
-    /// The runtime that polls.
+    /// The runtime of the pollers.
     pub polling: Handle,
-    /// Whether each operation gets metrics of its own; a reload may change it.
+    /// Whether each operation has series of its own; a reload may change it.
     pub per_operation: Arc<AtomicBool>,
 }
 
-/// The pages.
+/// Serves the routes.
 #[derive(Debug)]
 pub struct HttpService {
-    sources: ServedData,
-    hub: StreamFanout,
+    data: ServedData,
+    fanout: StreamFanout,
     /// Ends the event streams.
     closing: CancellationToken,
 }
 
 impl HttpService {
-    /// The pages of `sources`; event streams end when `closing` is cancelled.
+    /// A service for `data`; event streams end when `closing` is cancelled.
     #[must_use]
-    pub fn new(sources: ServedData, closing: CancellationToken) -> Arc<Self> {
+    pub fn new(data: ServedData, closing: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
-            hub: StreamFanout::new(),
-            sources,
+            fanout: StreamFanout::new(),
+            data,
             closing,
         })
     }
 
     /// Feeds the event streams until they close.
-    pub async fn feed(self: Arc<Self>) {
+    pub async fn feed_streams(self: Arc<Self>) {
         let closing = self.closing.clone();
-        closing.run_until_cancelled(self.hub.feed(&self.sources)).await;
+        closing.run_until_cancelled(self.fanout.run(&self.data)).await;
     }
 
-    /// What answers requests over the network, by the rules of `access`, with at most `max_streams` event streams.
-    pub fn on_network(self: &Arc<Self>, access: Arc<Access>, max_streams: usize) -> Router {
-        let pages = pages(Router::new(), READ_ONLY);
+    /// The routes of the network listener, with access control and at most `max_streams` event streams.
+    pub fn network_routes(self: &Arc<Self>, access: Arc<Access>, max_streams: usize) -> Router {
+        let pages = routes(Router::new(), READ_ONLY);
         with_guard(pages, self, RequestOrigin::Network(access), max_streams)
     }
 
-    /// What answers requests over the control socket; reloads and checks go to `orders`.
-    pub fn on_control_socket(self: &Arc<Self>, orders: ControlSender) -> Router {
-        let pages = pages(control::routes(orders), CONTROL_METHODS);
+    /// The routes of the control socket; reloads and checks are sent to `control`.
+    pub fn control_routes(self: &Arc<Self>, control: ControlSender) -> Router {
+        let pages = routes(control::routes(control), CONTROL_METHODS);
         with_guard(
             pages,
             self,
@@ -130,32 +130,32 @@ impl HttpService {
     }
 }
 
-/// Says which methods there are.
-const READ_ONLY: &str = "everything here is read-only: use GET";
+/// Details of a 405.
+const READ_ONLY: &str = "everything here is read-only; use GET";
 const CONTROL_METHODS: &str = "use POST for /api/reload and /api/check, and GET for everything else";
 
-/// The way that a request came.
+/// Where a request came from.
 #[derive(Debug, Clone)]
 enum RequestOrigin {
-    /// Over TCP, where rules decide who may see what.
+    /// TCP, with access control.
     Network(Arc<Access>),
-    /// Over the control socket, where the mode of the file has decided.
+    /// The control socket, whose file mode is the access control.
     Control,
 }
 
 fn with_guard(
     pages: Router<Arc<HttpService>>,
-    site: &Arc<HttpService>,
-    door: RequestOrigin,
+    service: &Arc<HttpService>,
+    origin: RequestOrigin,
     max_streams: usize,
 ) -> Router {
     pages
         .layer(Extension(Arc::new(StreamLimit::new(max_streams))))
-        .layer(middleware::from_fn_with_state(door, guard))
-        .with_state(Arc::clone(site))
+        .layer(middleware::from_fn_with_state(origin, guard))
+        .with_state(Arc::clone(service))
 }
 
-fn pages(more: Router<Arc<HttpService>>, methods: &'static str) -> Router<Arc<HttpService>> {
+fn routes(more: Router<Arc<HttpService>>, methods: &'static str) -> Router<Arc<HttpService>> {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -168,31 +168,37 @@ fn pages(more: Router<Arc<HttpService>>, methods: &'static str) -> Router<Arc<Ht
         .route("/api/webhooks", get(endpoints::list))
         .merge(status_page::routes())
         .merge(more)
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such page"))
+        .fallback(async || {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "there is nothing at this path; see the documentation of the HTTP API",
+            )
+        })
         .method_not_allowed_fallback(async move || Problem::new(StatusCode::METHOD_NOT_ALLOWED, methods))
 }
 
-/// What every request passes and every answer gets.
-async fn guard(State(door): State<RequestOrigin>, request: Request, next: Next) -> Response {
-    // A request that did not come over a listener has no place: nobody waits for it.
-    let place = request
+/// Wraps every request and response: bodies, access, time limits, headers.
+async fn guard(State(origin): State<RequestOrigin>, request: Request, next: Next) -> Response {
+    // Requests that did not come over a listener have no slot (tests).
+    let class = request
         .extensions()
         .get()
         .copied()
         .unwrap_or(ConnectionClass::Regular);
     let mut response = if has_body(request.headers()) {
-        // The body is never read, so the connection cannot go on: what follows might be taken for a request.
-        let detail = "nothing here takes a request body; leave it out";
+        // The body is not read, so the connection must close: its bytes could be taken for a request.
+        let detail = "requests here have no body; leave it out";
         close(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
-    } else if place == ConnectionClass::Reserved && !access::OPEN.contains(&request.uri().path()) {
-        let detail = "all connections are in use; only /livez, /readyz and /metrics are answered now";
+    } else if class == ConnectionClass::Reserved && !access::OPEN_PATHS.contains(&request.uri().path()) {
+        let detail =
+            "all connections are in use; only /livez, /readyz and /metrics are answered now; try again later";
         close(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
     } else {
-        let (judged, limit) = match &door {
+        let (judged, limit) = match &origin {
             RequestOrigin::Network(access) => (access.judge(&request), chunked_body::CHUNK_TIMEOUT),
             RequestOrigin::Control => (Ok(()), CONTROL_TIMEOUT),
         };
-        match (judged, place) {
+        match (judged, class) {
             (Err(refusal), _) => refusal.into_response(),
             (Ok(()), ConnectionClass::Regular) => answer(request, next, limit).await,
             (Ok(()), ConnectionClass::Reserved) => answer(request, next, RESERVED_TIMEOUT).await,
@@ -213,13 +219,13 @@ async fn answer(request: Request, next: Next, limit: Duration) -> Response {
         Ok(response) => response,
         Err(_) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the answer took too long: is the disk with the state slow?",
+            "the response took too long; is the disk with the state slow?",
         )
         .into_response(),
     }
 }
 
-/// The answer after which the connection is closed.
+/// A response after which the connection is closed.
 fn close(problem: Problem) -> Response {
     let mut response = problem.into_response();
     response
@@ -256,27 +262,27 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     ),
 ];
 
-async fn attention(State(site): State<Arc<HttpService>>) -> Response {
-    let entries = site.sources.attention.entries().await;
+async fn attention(State(service): State<Arc<HttpService>>) -> Response {
+    let entries = service.data.attention.entries().await;
     problem::json(&serde_json::json!({ "attention": entries }))
 }
 
-async fn livez(State(site): State<Arc<HttpService>>) -> Response {
-    match site.sources.health.check_patiently().await {
+async fn livez(State(service): State<Arc<HttpService>>) -> Response {
+    match service.data.health.check_patiently().await {
         Ok(()) => plain("alive\n"),
-        // Which poll it is stands in the log and behind the token, not here.
+        // Details are in the log and in the API, which needs a token.
         Err(_) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "polls that are due are not started or not finished",
+            "due polls do not start or do not finish; see the log",
         )
         .into_response(),
     }
 }
 
-async fn readyz(State(site): State<Arc<HttpService>>) -> Response {
-    let detail = match site.sources.health.stage() {
+async fn readyz(State(service): State<Arc<HttpService>>) -> Response {
+    let detail = match service.data.health.stage() {
         Stage::Ready => return plain("ready\n"),
-        Stage::Starting => "starting: the watch list was not looked at yet",
+        Stage::Starting => "starting: the watch list was not read yet",
         Stage::Stopping => "stopping",
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()

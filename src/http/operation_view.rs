@@ -1,4 +1,4 @@
-//! One operation as the pages tell it.
+//! The JSON of one operation.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::board::WatchView;
 use crate::clock;
 use crate::core::event::{OperationData, millis};
 
-/// An operation: as events tell it, and what its poller does.
+/// An operation as in events, with the state of its poller.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OperationView {
@@ -24,10 +24,10 @@ pub(super) struct OperationView {
 }
 
 impl OperationView {
-    /// The operation as it was seen last.
+    /// The operation as of its last poll.
     pub(super) fn of(view: &WatchView) -> Self {
         let WatchView { key, labels, watch } = view;
-        // As of the last poll: an end that was estimated then does not move because somebody reads it.
+        // An estimated end must not move because a client reads it.
         let seen = watch.last_poll().unwrap_or_else(clock::wall);
         Self {
             data: watch.data(key, labels, seen),

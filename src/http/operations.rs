@@ -1,4 +1,4 @@
-//! `/api/operations`.
+//! `/api/operations`: lists watches and shows one.
 
 use std::sync::Arc;
 
@@ -18,19 +18,19 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 
-/// The most operations of one answer.
+/// The most operations of one response.
 const MAX: usize = 1_000;
 
-/// This many are copied at a time: what a reader that does not read keeps in memory.
+/// How many watches are copied at a time: what a client that does not read keeps in memory.
 const COPIES: usize = 4;
 
-/// A page, in parts: each operation is read when its part is made.
+/// A page in chunks; each watch is read when its chunk is produced.
 struct OperationListing {
     board: Arc<Board>,
     after: Option<WatchKey>,
     projects: Vec<String>,
     watches: Arc<WatchFilter>,
-    /// How many more there may be.
+    /// How many more operations may follow.
     left: usize,
     list: JsonList,
 }
@@ -38,28 +38,28 @@ struct OperationListing {
 impl ChunkSource for OperationListing {
     type Error = ProjectUnavailable;
 
-    async fn next(&mut self) -> Result<Option<Bytes>, ProjectUnavailable> {
-        let Some(mut part) = self.list.part() else {
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, ProjectUnavailable> {
+        let Some(mut chunk) = self.list.next_chunk() else {
             return Ok(None);
         };
-        while !part.is_full() {
+        while !chunk.is_full() {
             let limit = COPIES.min(self.left);
             let page = self
                 .board
                 .page(self.after.as_ref(), &self.projects, &self.watches, limit);
             let (views, next) = page.await?;
             for view in &views {
-                part.push(&text(&OperationView::of(view)));
+                chunk.push(&text(&OperationView::of(view)));
             }
             self.left -= views.len();
             self.after = next;
             if self.left == 0 || self.after.is_none() {
                 // `null` at the end.
-                part.finish(&text(&self.after.as_ref().map(encode)));
+                chunk.finish(&text(&self.after.as_ref().map(encode)));
                 break;
             }
         }
-        Ok(Some(part.into_bytes()))
+        Ok(Some(chunk.into_bytes()))
     }
 
     fn is_finished(&self) -> bool {
@@ -67,7 +67,7 @@ impl ChunkSource for OperationListing {
     }
 }
 
-/// Which operations are wanted.
+/// The query of a list request.
 struct OperationFilter {
     after: Option<WatchKey>,
     projects: Vec<String>,
@@ -80,7 +80,7 @@ impl OperationFilter {
             .last("after")
             .map(|cursor| {
                 decode(cursor).ok_or_else(|| {
-                    Problem::bad_request("`after` is no cursor: take the `next` of the answer before")
+                    Problem::bad_request("`after` is not a cursor; use `next` of the previous page")
                 })
             })
             .transpose()?;
@@ -103,7 +103,7 @@ impl OperationFilter {
     }
 }
 
-/// Values that may be repeated, or parted by commas.
+/// Values that may be repeated or separated by commas.
 fn listed<'a>(params: &'a Params, name: &'a str) -> impl Iterator<Item = &'a str> {
     params
         .all(name)
@@ -117,21 +117,21 @@ fn phase(name: &str) -> Result<Phase, Problem> {
         .find(|phase| phase.as_str() == name)
         .ok_or_else(|| {
             Problem::bad_request(format!(
-                "there is no such phase; those there are: {}",
+                "unknown phase; the phases are: {}",
                 Phase::ALL.map(Phase::as_str).join(", ")
             ))
         })
 }
 
 pub(super) async fn list(
-    State(site): State<Arc<HttpService>>,
+    State(service): State<Arc<HttpService>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["limit", "after", "phase", "project", "label"])?;
     let limit = params.limit(MAX)?;
     let filter = OperationFilter::parse(&params)?;
     let page = OperationListing {
-        board: Arc::clone(&site.sources.board),
+        board: Arc::clone(&service.data.board),
         after: filter.after,
         projects: filter.projects,
         watches: filter.watches,
@@ -146,18 +146,18 @@ fn unavailable(error: ProjectUnavailable) -> Problem {
 }
 
 pub(super) async fn one(
-    State(site): State<Arc<HttpService>>,
+    State(service): State<Arc<HttpService>>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     let params = Params::parse(query.as_deref(), &["project"])?;
     let project = params.last("project");
-    let found = site.sources.board.find(&id, project).await.map_err(unavailable)?;
+    let found = service.data.board.find(&id, project).await.map_err(unavailable)?;
     match found.as_slice() {
         [] => Err(Problem::new(
             StatusCode::NOT_FOUND,
-            "no such operation is on the watch list",
+            "no such operation is watched; check the ID and the project",
         )),
         [view] => Ok(json(&OperationView::of(view))),
         several => {
@@ -165,7 +165,7 @@ pub(super) async fn one(
             Err(Problem::new(
                 StatusCode::CONFLICT,
                 format!(
-                    "several projects have an operation of this ID; add ?project= and one of {}",
+                    "several projects watch an operation with this ID; add ?project= and one of {}",
                     projects.join(", ")
                 ),
             ))

@@ -1,5 +1,5 @@
-//! Answers are made at the pace at which they are read: the next part is made when the one before has left for the
-//! kernel. So a client that does not read costs one part, whatever the size of the answer.
+//! Produces the next chunk of a response only when the kernel has taken the previous one. A client that does not read
+//! costs one chunk, whatever the size of the response.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,74 +10,74 @@ use hyper::body::{Frame, SizeHint};
 
 use super::connection_slots::ConnectionSlot;
 
-/// What the answers and the socket of one connection know about each other.
+/// State shared by the responses and the socket of one connection.
 #[derive(Debug)]
 pub(super) struct ResponsePacing {
-    ticket: ConnectionSlot,
+    slot: ConnectionSlot,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    answer: Answer,
-    /// Whether hyper may have a part of the answer that the kernel does not.
+    answer: ResponseState,
+    /// Whether hyper may buffer a chunk that the kernel has not taken.
     has_unsent: bool,
-    /// The connection's task, while it waits for the socket. Service, body and socket all run in it.
+    /// Wakes the connection's task, which runs service, body and socket.
     waiting: Option<Waker>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    /// There is no request in progress.
+enum ResponseState {
+    /// No request is in progress.
     None,
     InProgress,
-    /// All of it is made, and some of it may not be sent.
+    /// The body is complete, but may not be sent yet.
     Made,
 }
 
 impl ResponsePacing {
-    pub(super) fn new(ticket: ConnectionSlot) -> Arc<Self> {
+    pub(super) fn new(slot: ConnectionSlot) -> Arc<Self> {
         Arc::new(Self {
-            ticket,
+            slot,
             state: Mutex::new(State {
-                answer: Answer::None,
+                answer: ResponseState::None,
                 has_unsent: false,
                 waiting: None,
             }),
         })
     }
 
-    pub(super) fn ticket(&self) -> &ConnectionSlot {
-        &self.ticket
+    pub(super) fn slot(&self) -> &ConnectionSlot {
+        &self.slot
     }
 
-    /// Begins a request once the answer before it has left: answers to pipelined requests do not pile up.
+    /// Starts a request once the previous response is sent, so that responses to pipelined requests do not pile up.
     pub(super) async fn begin_request(&self) {
         std::future::poll_fn(|cx| {
             let mut state = self.lock();
-            if state.answer != Answer::None {
+            if state.answer != ResponseState::None {
                 state.waiting = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            state.answer = Answer::InProgress;
+            state.answer = ResponseState::InProgress;
             Poll::Ready(())
         })
         .await;
-        self.ticket.begin_request();
+        self.slot.begin_request();
     }
 
-    /// Whether a request is in progress, or its answer on the way.
+    /// Whether a request is in progress or its response not sent yet.
     pub(super) fn is_answering(&self) -> bool {
-        self.lock().answer != Answer::None
+        self.lock().answer != ResponseState::None
     }
 
-    /// The kernel has everything that was made.
+    /// The kernel has taken everything.
     pub(super) fn sent(&self) {
         let mut state = self.lock();
         state.has_unsent = false;
-        if state.answer == Answer::Made {
-            state.answer = Answer::None;
-            self.ticket.end_request();
+        if state.answer == ResponseState::Made {
+            state.answer = ResponseState::None;
+            self.slot.end_request();
         }
         if let Some(waker) = state.waiting.take() {
             waker.wake();
@@ -98,7 +98,7 @@ impl ResponsePacing {
     }
 }
 
-/// The body of an answer, made at the pace of its connection.
+/// A response body that waits for the socket.
 #[derive(Debug)]
 pub(super) struct PacedBody {
     body: Body,
@@ -113,7 +113,7 @@ impl PacedBody {
 
 impl Drop for PacedBody {
     fn drop(&mut self) {
-        self.pace.lock().answer = Answer::Made;
+        self.pace.lock().answer = ResponseState::Made;
     }
 }
 

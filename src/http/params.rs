@@ -1,29 +1,31 @@
-//! The query of a request, taken apart; what is not known is an error, so that a misspelt filter does not pass for none.
+//! Query parameters. An unknown name is an error, so that a misspelt filter is not ignored.
 
 use std::str::FromStr;
 
 use super::problem::Problem;
 
-/// The most query parameters that make sense.
+/// The most query parameters of a request.
 const MAX: usize = 100;
 
-/// The parameters of a query, in their order.
+/// The parameters in their order.
 #[derive(Debug)]
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Takes `query` apart; only `known` names may occur.
+    /// Parses `query`; only `known` names are accepted.
     pub(super) fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
         let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
             .into_owned()
             .take(MAX + 1)
             .collect();
         if pairs.len() > MAX {
-            return Err(Problem::bad_request("there are too many query parameters"));
+            return Err(Problem::bad_request(format!(
+                "there are more than {MAX} query parameters"
+            )));
         }
         match pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             Some((name, _)) => Err(Problem::bad_request(format!(
-                "there is no query parameter `{}`; those there are: {}",
+                "unknown query parameter `{}`; the known ones are: {}",
                 crate::core::text::one_line(name, 100),
                 known.join(", ")
             ))),
@@ -31,7 +33,7 @@ impl Params {
         }
     }
 
-    /// Every value of that name.
+    /// All values of a name.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()
@@ -39,7 +41,7 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The last value of that name that is not empty.
+    /// The last non-empty value of a name.
     pub(super) fn last(&self, name: &str) -> Option<&str> {
         let mut values = self.0.iter().rev().filter(|(of, _)| of == name);
         values
@@ -47,23 +49,23 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The value of that name, if there is one.
-    pub(super) fn parsed<T: FromStr>(&self, name: &str, wanted: &str) -> Result<Option<T>, Problem> {
+    /// The parsed value of a name, if present; `expected` describes valid values.
+    pub(super) fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>, Problem> {
         self.last(name)
             .map(|value| {
                 value
                     .parse()
-                    .map_err(|_| Problem::bad_request(format!("`{name}` must be {wanted}")))
+                    .map_err(|_| Problem::bad_request(format!("`{name}` must be {expected}")))
             })
             .transpose()
     }
 
-    /// How many entries are wanted: `most` unless fewer are.
+    /// The requested number of entries, at most `most`.
     pub(super) fn limit(&self, most: usize) -> Result<usize, Problem> {
-        let wanted = "a whole number from 1 on";
-        match self.parsed::<u64>("limit", wanted)? {
+        let expected = "a whole number of at least 1";
+        match self.parsed::<u64>("limit", expected)? {
             None => Ok(most),
-            Some(0) => Err(Problem::bad_request(format!("`limit` must be {wanted}"))),
+            Some(0) => Err(Problem::bad_request(format!("`limit` must be {expected}"))),
             Some(limit) => Ok(usize::try_from(limit).unwrap_or(most).min(most)),
         }
     }

@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 has them.
+//! Problem details (RFC 9457) of our own errors.
 
 use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const MEDIA_TYPE: &str = "application/problem+json";
 
-/// What is wrong with a request, or in the way of its answer.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -26,7 +26,7 @@ struct Body<'a> {
 }
 
 impl Problem {
-    /// A problem of that status; `detail` says what to do.
+    /// A problem with this status; `detail` ends with what to do.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -35,21 +35,21 @@ impl Problem {
         }
     }
 
-    /// The same, with each of several things that are wrong.
+    /// Adds a list of single errors.
     pub(super) fn with_errors(self, errors: Vec<Value>) -> Self {
         Self { errors, ..self }
     }
 
-    /// A request that makes no sense.
+    /// 400.
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// The state cannot be read.
+    /// 503 because the state cannot be read.
     pub(super) fn unreadable(error: &dyn std::error::Error) -> Self {
         let error = crate::error::chain(error);
-        tracing::debug!(error = error.as_str(), "a page could not be made");
-        let detail = format!("the state cannot be read: {error}");
+        tracing::debug!(error = error.as_str(), "a request cannot be answered");
+        let detail = format!("the state cannot be read: {error}; check the file system of state_dir");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 }
@@ -69,7 +69,7 @@ fn title(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("Error")
 }
 
-/// A whole answer with problem details, for requests that cannot be parsed. The connection is closed after it.
+/// A complete HTTP response for requests that cannot be parsed. The connection is closed after it.
 pub(super) fn bare_answer(status: StatusCode, detail: &str) -> Bytes {
     let body = text(&Body::new(status, detail, &[]));
     let mut answer = format!(
@@ -95,12 +95,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// `body` as JSON.
+/// `body` as a JSON response.
 pub(super) fn json(body: &impl Serialize) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text(body)).into_response()
 }
 
-/// `body` as the text of JSON.
+/// `body` as JSON text.
 pub(super) fn text(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("strings and numbers always serialize")
 }

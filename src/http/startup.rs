@@ -1,4 +1,4 @@
-//! What is served from the first moment on: probes while the daemon starts, then the pages.
+//! Answers health probes while the daemon starts, then hands requests to the real routes.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,14 +13,14 @@ use super::listener::Serve;
 use super::plain;
 use super::problem::Problem;
 
-/// Serves probes until there are pages. Clones share the pages.
+/// Answers probes until the routes are set. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct StartupRouter {
     pages: Arc<OnceLock<Router>>,
 }
 
 impl StartupRouter {
-    /// Serves until `closing`, then gives the answers under way a moment.
+    /// Serves until `closing`, then lets running responses end within a second.
     pub async fn serve(self, listener: impl Serve, closing: CancellationToken) {
         let pages = self.pages;
         let router = Router::new().fallback(move |request: Request| {
@@ -35,18 +35,18 @@ impl StartupRouter {
         listener.serve(router, closing).await;
     }
 
-    /// The pages are there.
+    /// Sets the routes.
     pub fn set(&self, pages: Router) {
-        // They are set once, by the start.
+        // Set once, at the start.
         let _ = self.pages.set(pages);
     }
 }
 
-/// The state may take long to check, and the process lives meanwhile.
+/// The process is alive while it reads the state, which may take long.
 fn starting(request: &Request) -> Response {
     if request.uri().path() == "/livez" && request.method().is_safe() {
         return plain("alive\n");
     }
-    let detail = "starting: the state is being read; try again in some seconds";
+    let detail = "starting: the state is being read; try again in a few seconds";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
 }

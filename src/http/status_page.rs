@@ -1,4 +1,4 @@
-//! The status page, embedded whole: no other host is asked for anything.
+//! The status page, embedded so that it loads nothing from other hosts.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,7 +12,7 @@ use super::HttpService;
 static PAGE: LazyLock<String> =
     LazyLock::new(|| include_str!("status_page/page.html").replace("{{version}}", env!("CARGO_PKG_VERSION")));
 
-/// The page and what belongs to it.
+/// The page and its assets.
 pub(super) fn routes() -> Router<Arc<HttpService>> {
     Router::new()
         .route("/", get(async || Html(PAGE.as_str())))

@@ -1,7 +1,7 @@
-//! What all event streams have in common, made once for all of them: the events as they are recorded, and once a
-//! second a snapshot of what changed.
+//! Prepares the messages of all event streams once: recorded events, and once a second a snapshot of changes.
 //!
-//! Readers are never waited for: each holds a bounded number of messages, and who falls behind is dropped.
+//! Readers are never awaited. Each may lag by a bounded number of messages; beyond that it is disconnected. Readers
+//! share the bytes of a message. axum's `Sse` cannot do this, since each of its events owns its bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,29 +21,29 @@ use crate::core::watch_list::WatchKey;
 use crate::error::chain;
 use crate::store::{Cursor, EventLogFilter, EventsError, StoredEvent};
 
-/// How often what changed is told.
-const SNAPSHOTS: Duration = Duration::from_secs(1);
-/// A snapshot is told at least this often, changed or not, so that readers know that the connection stands.
-const HEARTBEAT: u32 = 10;
-/// The most operations of one snapshot, of up to some kB each; the rest comes with the next.
+/// The interval of snapshots.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+/// A snapshot without changes is sent after this many intervals, so that readers notice a dead connection.
+const HEARTBEAT_INTERVALS: u32 = 10;
+/// The most operations of one snapshot, of a few kB each; the rest follows with the next.
 const MAX_CHANGES: usize = 1_000;
-/// Snapshots that a reader may be behind: each may be large, and the next tells anew what matters.
-const SNAPSHOTS_BEHIND: usize = 8;
-/// Events that a reader may be behind, of up to 20 kB each; it reads what it missed from the log.
-const EVENTS_BEHIND: usize = 1_024;
-/// Events that are read at a time.
-const PAGE: usize = 100;
-/// How long to wait before the event log that could not be read is read again.
+/// Snapshots that a reader may lag behind; each may be large.
+const MAX_SNAPSHOT_LAG: usize = 8;
+/// Events that a reader may lag behind, of up to 20 kB each; beyond that it reads the log.
+const MAX_EVENT_LAG: usize = 1_024;
+/// Events that are read from the log at a time.
+const EVENT_PAGE: usize = 100;
+/// The wait before the event log is read again after an error.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// An event as streams send it.
+/// An event as sent to streams.
 #[derive(Debug, Clone)]
 pub(super) struct LiveEvent {
-    /// The place before it: a reader that is not there yet has missed something.
+    /// The position before it. A reader that has not reached it has missed events.
     pub(super) before: Cursor,
-    /// The place after it.
+    /// The position after it.
     pub(super) cursor: Cursor,
-    /// The whole message; `None` where the stream goes on at another place.
+    /// The whole message; `None` where the stream continues at another position.
     pub(super) message: Option<Bytes>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct StreamFanout {
     events: broadcast::Sender<LiveEvent>,
 }
 
-/// The event streams of one listener; there are only so many, so that they leave room for other clients.
+/// Limits the event streams of one listener, so that other clients can connect.
 #[derive(Debug)]
 pub(super) struct StreamLimit {
     open: AtomicUsize,
@@ -70,7 +70,7 @@ impl StreamLimit {
     }
 }
 
-/// A reader's seat.
+/// The subscription of one reader.
 #[derive(Debug)]
 pub(super) struct StreamSubscription {
     streams: Arc<StreamLimit>,
@@ -86,22 +86,22 @@ impl Drop for StreamSubscription {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Snapshot {
+struct SnapshotMessage {
     /// When it was made.
     time: String,
-    /// How many listed operations stand in each phase.
+    /// The number of operations in each phase.
     phases: serde_json::Map<String, serde_json::Value>,
-    projects: Vec<Project>,
-    watch_list: WatchList,
-    /// What is new or changed.
+    projects: Vec<ProjectState>,
+    watch_list: WatchListState,
+    /// New and changed operations.
     operations: Vec<OperationView>,
-    /// What is not listed any more.
-    removed: Vec<Removed>,
+    /// Operations that are no longer listed.
+    removed: Vec<RemovedOperation>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Project {
+struct ProjectState {
     name: Arc<str>,
     /// Whether its polls succeed.
     reachable: bool,
@@ -109,7 +109,7 @@ struct Project {
     credentials_valid: bool,
 }
 
-impl Project {
+impl ProjectState {
     fn of(view: &ProjectView) -> Self {
         Self {
             name: Arc::clone(&view.name),
@@ -121,21 +121,21 @@ impl Project {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WatchList {
-    /// Whether there is a list, and its file could be read last time.
+struct WatchListState {
+    /// Whether the file was read without an error last time.
     readable: bool,
-    /// Lines that are skipped.
+    /// The number of rejected lines.
     rejected_lines: usize,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Removed {
+struct RemovedOperation {
     project: String,
     operation_id: String,
 }
 
-impl From<WatchKey> for Removed {
+impl From<WatchKey> for RemovedOperation {
     fn from(key: WatchKey) -> Self {
         Self {
             project: key.project.to_string(),
@@ -147,13 +147,13 @@ impl From<WatchKey> for Removed {
 impl StreamFanout {
     pub(super) fn new() -> Self {
         Self {
-            snapshots: broadcast::Sender::new(SNAPSHOTS_BEHIND),
-            events: broadcast::Sender::new(EVENTS_BEHIND),
+            snapshots: broadcast::Sender::new(MAX_SNAPSHOT_LAG),
+            events: broadcast::Sender::new(MAX_EVENT_LAG),
         }
     }
 
-    /// A seat, if one of `streams` is free. It receives what is sent from now on.
-    pub(super) fn sit(&self, streams: &Arc<StreamLimit>) -> Option<StreamSubscription> {
+    /// Subscribes to all messages from now on. `None` when `limit` is reached.
+    pub(super) fn subscribe(&self, streams: &Arc<StreamLimit>) -> Option<StreamSubscription> {
         let taken = streams
             .open
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
@@ -167,92 +167,91 @@ impl StreamFanout {
         })
     }
 
-    /// Tells readers what happens, for ever.
-    pub(super) async fn feed(&self, sources: &ServedData) {
-        tokio::join!(self.tell_snapshots(sources), self.tell_events(sources));
+    /// Sends messages to the readers; never returns.
+    pub(super) async fn run(&self, data: &ServedData) {
+        tokio::join!(self.send_snapshots(data), self.send_events(data));
     }
 
-    async fn tell_snapshots(&self, sources: &ServedData) {
-        let mut ticks = interval(SNAPSHOTS);
+    async fn send_snapshots(&self, data: &ServedData) {
+        let mut ticks = interval(SNAPSHOT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silent = 0;
+        let mut unsent_intervals = 0;
         let mut has_readers = false;
         loop {
             ticks.tick().await;
             if self.snapshots.receiver_count() == 0 {
                 if std::mem::take(&mut has_readers) {
-                    sources.board.stop_changes();
+                    data.board.stop_changes();
                 }
                 continue;
             }
             has_readers = true;
-            let changes = sources.board.changes(MAX_CHANGES).await;
+            let changes = data.board.changes(MAX_CHANGES).await;
             if changes.changed.is_empty() && changes.removed.is_empty() {
-                silent += 1;
-                if silent < HEARTBEAT {
+                unsent_intervals += 1;
+                if unsent_intervals < HEARTBEAT_INTERVALS {
                     continue;
                 }
             }
-            silent = 0;
+            unsent_intervals = 0;
             let operations = changes.changed.iter().map(OperationView::of).collect();
-            let message = snapshot(sources, operations, changes.removed);
-            // Fails only if the last reader has just left.
+            let message = snapshot_message(data, operations, changes.removed);
+            // Fails only if the last reader has just disconnected.
             let _ = self.snapshots.send(message);
         }
     }
 
-    async fn tell_events(&self, sources: &ServedData) {
-        let store = &sources.store;
+    async fn send_events(&self, data: &ServedData) {
+        let store = &data.store;
         let mut changed = store.changed();
-        let mut told: Option<Cursor> = None;
+        let mut sent: Option<Cursor> = None;
         loop {
-            // Marked as seen before the log is read, so that what is recorded meanwhile is met by `changed`.
+            // Marked as seen before the log is read: events recorded during the read wake `changed` again.
             changed.borrow_and_update();
-            if let Err(error) = self.tell_new(sources, &mut told).await {
-                tracing::debug!(error = chain(&error), "the event log could not be read");
+            if let Err(error) = self.send_new_events(data, &mut sent).await {
+                tracing::debug!(error = chain(&error), "cannot read the event log");
                 if !matches!(error, EventsError::Read(_)) {
-                    told = None;
+                    sent = None;
                 }
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
             if changed.changed().await.is_err() {
-                // The store is gone, which happens only at a stop.
+                // The store is closed, which happens only at a stop.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    async fn tell_new(&self, sources: &ServedData, told: &mut Option<Cursor>) -> Result<(), EventsError> {
-        let store = &sources.store;
+    async fn send_new_events(&self, data: &ServedData, sent: &mut Option<Cursor>) -> Result<(), EventsError> {
+        let store = &data.store;
         loop {
-            if told.is_none() || self.events.receiver_count() == 0 {
+            if sent.is_none() || self.events.receiver_count() == 0 {
                 let end = store.end_of_log().await?;
-                // A reader that came in between, and read the log before its end was looked up, lacks what is between
-                // the two: then the log is read from where it was told before.
-                if told.is_none() || self.events.receiver_count() == 0 {
-                    // Readers that are there already may have begun before this place.
+                // A reader that subscribed during this lookup needs the events since `sent`: then read them instead.
+                if sent.is_none() || self.events.receiver_count() == 0 {
+                    // Readers may have started before this position.
                     let _ = self.events.send(LiveEvent {
                         before: end.clone(),
                         cursor: end.clone(),
                         message: None,
                     });
-                    *told = Some(end);
+                    *sent = Some(end);
                     return Ok(());
                 }
             }
             let page = store
-                .events_after(told.clone(), PAGE, EventLogFilter::default())
+                .events_after(sent.clone(), EVENT_PAGE, EventLogFilter::default())
                 .await?;
             for event in &page.events {
-                let before = told.replace(event.cursor.clone());
+                let before = sent.replace(event.cursor.clone());
                 let _ = self.events.send(LiveEvent {
                     before: before.unwrap_or_else(|| event.cursor.clone()),
                     cursor: event.cursor.clone(),
                     message: Some(event_message(event)),
                 });
             }
-            *told = Some(page.next);
+            *sent = Some(page.next);
             if !page.more {
                 return Ok(());
             }
@@ -272,27 +271,27 @@ pub(super) fn event_message(event: &StoredEvent) -> Bytes {
 }
 
 /// The message of a snapshot.
-pub(super) fn snapshot(
-    sources: &ServedData,
+pub(super) fn snapshot_message(
+    data: &ServedData,
     operations: Vec<OperationView>,
     removed: Vec<WatchKey>,
 ) -> Bytes {
-    let list = sources.list.borrow().clone();
-    let snapshot = Snapshot {
+    let list = data.list.borrow().clone();
+    let snapshot = SnapshotMessage {
         time: millis(clock::wall()),
-        phases: sources
+        phases: data
             .board
             .phases()
             .iter()
             .map(|(phase, count)| (phase.as_str().to_owned(), count.into()))
             .collect(),
-        projects: sources.board.projects().iter().map(Project::of).collect(),
-        watch_list: WatchList {
+        projects: data.board.projects().iter().map(ProjectState::of).collect(),
+        watch_list: WatchListState {
             readable: list.list.is_some() && list.problem.is_none(),
             rejected_lines: list.file().map_or(0, |list| list.rejected_total),
         },
         operations,
-        removed: removed.into_iter().map(Removed::from).collect(),
+        removed: removed.into_iter().map(RemovedOperation::from).collect(),
     };
     let json = serde_json::to_string(&snapshot).expect("strings and numbers always serialize");
     Bytes::from(format!("event: snapshot\ndata: {json}\n\n"))
