@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::io;
 
+/// The help for a file or socket that only another user can open.
+pub const RUN_AS_ROOT: &str = "run this as root, for example with sudo";
+
 /// An error and its sources on one line.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {

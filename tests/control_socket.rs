@@ -241,7 +241,7 @@ async fn a_reload_says_what_it_did() {
 
     let same = reload(&daemon).await;
     assert_eq!(same.status.code(), Some(0), "{same:?}");
-    assert!(text(&same.stdout).contains("no value was changed"), "{same:?}");
+    assert!(text(&same.stdout).contains("settings: no changes"), "{same:?}");
     assert!(
         text(&same.stdout).contains("watch list applied: 1 operation in"),
         "{same:?}"
@@ -267,13 +267,13 @@ async fn a_reload_says_what_it_did() {
         "{printed}"
     );
     assert!(
-        text(&reloaded.stderr).contains("lines that are rejected: 1"),
+        text(&reloaded.stderr).contains("rejected lines: 1"),
         "{reloaded:?}"
     );
     // What was kept is kept until a restart, and named each time.
     let again = reload(&daemon).await;
     let printed = text(&again.stdout);
-    assert!(printed.contains("no value was changed"), "{printed}");
+    assert!(printed.contains("settings: no changes"), "{printed}");
     assert!(
         printed.contains("until a restart: http.listen, log.format\n"),
         "{printed}"
@@ -401,7 +401,7 @@ async fn a_replaced_key_is_named() {
     fs::write(&key, "\"simulated-key-2\"\n").unwrap();
     let printed = reload(&daemon).await;
     assert!(
-        text(&printed.stdout).contains("new API key of project: my-project"),
+        text(&printed.stdout).contains("new API key for project: my-project"),
         "{printed:?}"
     );
     daemon.stop().await;

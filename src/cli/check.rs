@@ -1,4 +1,4 @@
-//! `backfill-watch check`: settings and watch list, every problem with its place.
+//! `backfill-watch check`: checks settings and watch list.
 
 mod daemon_check;
 
@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use daemon_check::DaemonCheck;
 
-use super::daemon::DaemonArgs;
 use super::output::{self, Output, OutputError};
-use super::{Failure, SettingsArgs, exit};
+use super::problems::{line_problem, more_lines};
+use super::{DaemonArgs, Failure, SettingsArgs, exit, format};
 use crate::app;
 use crate::config::{ConfigProblem, Settings, SettingsCheck};
 use crate::core::key_verdict::KeyVerdict;
@@ -21,51 +21,51 @@ Examples:
   backfill-watch check
   backfill-watch check --live --config ./config.toml --watch-list ./watch.list
 
-Exit codes: 0 nothing is wrong; 2 settings or watch list are wrong; with --live also 3 the API could not be
-reached and 4 an API key is rejected.";
+Exit codes: 0 no problems; 2 settings or watch list have errors; with --live also 3 the API could not be reached
+and 4 an API key is rejected.";
 
-/// Check settings and watch list, and print every problem with its place
+/// Check settings and watch list, and print all problems
 ///
-/// What only the running daemon may read, such as the credentials of its unit, is asked of the daemon.
+/// Files that only the running daemon can read, such as the credentials of its unit, are checked by the daemon.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct CheckArgs {
     #[command(flatten)]
     settings: SettingsArgs,
 
-    /// Also ask the API whether each project's key is good; nothing is changed there
+    /// Also check each API key with a request to the API
     #[arg(long)]
     live: bool,
 }
 
-/// Checks, and says what was found: what is well on standard output, what is not on standard error.
+/// Prints valid parts to standard output and problems to standard error.
 ///
 /// # Errors
 /// When settings are wrong.
 pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let daemon = args.settings.daemon();
-    let checkable = args.settings.source().check();
-    for warning in &checkable.warnings {
+    let checked = args.settings.source().check();
+    for warning in &checked.warnings {
         output::notice(&format!("warning: {warning}"));
     }
-    let asked = match checkable.unread.is_empty() {
+    let by_daemon = match checked.unread.is_empty() {
         true => None,
-        false => Some(DaemonCheck::ask(&daemon, args.live, &checkable.file).await),
+        false => Some(DaemonCheck::request(&daemon, args.live, &checked.file).await),
     };
-    let by = match judge(&checkable, asked.as_ref())? {
+    let note = match verdict(&checked, by_daemon.as_ref())? {
         Reader::Command => "",
-        Reader::Daemon => "; secrets as the daemon reads them",
+        Reader::Daemon => "; secrets checked by the daemon",
     };
-    let settings = &checkable.settings;
-    // What is wrong with a certificate shows only when it is used.
+    let settings = &checked.settings;
+    // Building a client checks the certificates.
     app::client(&settings.ampersand).await?;
     let mut out = Output::stdout();
-    out.line(&format!("settings: good ({}{by})", summary(settings)))?;
-    let mut code = check_list(&checkable, &daemon, &mut out).await?;
+    out.line(&format!("settings: good ({}{note})", summary(settings)))?;
+    let mut code = check_list(&checked, &daemon, &mut out).await?;
     out.flush()?;
     if args.live {
-        let asked = asked.as_ref().and_then(|asked| asked.as_ref().ok());
-        code = check_keys(settings, asked, &mut out).await?.or(code);
+        let by_daemon = by_daemon.as_ref().and_then(|check| check.as_ref().ok());
+        code = check_keys(settings, by_daemon, &mut out).await?.or(code);
     }
     out.flush()?;
     Ok(ExitCode::from(code.unwrap_or(0)))
@@ -77,26 +77,27 @@ enum Reader {
     Daemon,
 }
 
-/// Whether the settings are good; the daemon's word counts for the secrets that cannot be read here.
-fn judge(checkable: &SettingsCheck, asked: Option<&anyhow::Result<DaemonCheck>>) -> anyhow::Result<Reader> {
-    let Some(asked) = asked else {
-        return match &checkable.errors {
+/// Whether the settings are valid. The daemon's check counts for secrets that this user cannot read.
+fn verdict(
+    checked: &SettingsCheck,
+    by_daemon: Option<&anyhow::Result<DaemonCheck>>,
+) -> anyhow::Result<Reader> {
+    let Some(by_daemon) = by_daemon else {
+        return match &checked.errors {
             Some(errors) => Err(errors.clone().into()),
             None => Ok(Reader::Command),
         };
     };
-    let mut lines: Vec<String> = checkable.errors.iter().map(ToString::to_string).collect();
-    match asked {
-        Ok(asked) => {
-            // It reads the same file, so that most of what is wrong is known already.
+    let mut lines: Vec<String> = checked.errors.iter().map(ToString::to_string).collect();
+    match by_daemon {
+        Ok(check) => {
+            // It reads the same file, so most errors are known already.
             let known = lines.concat();
-            lines.extend(asked.errors().into_iter().filter(|line| !known.contains(&**line)));
+            lines.extend(check.errors().into_iter().filter(|line| !known.contains(&**line)));
         }
         Err(why) => {
-            lines.extend(checkable.unread.iter().map(ConfigProblem::to_string));
-            lines.push(format!(
-                "the daemon cannot be asked for what only it can read: {why:#}"
-            ));
+            lines.extend(checked.unread.iter().map(ConfigProblem::to_string));
+            lines.push(format!("the daemon cannot check them either: {why:#}"));
         }
     }
     if lines.is_empty() {
@@ -127,47 +128,46 @@ fn summary(settings: &Settings) -> String {
 }
 
 async fn check_list(
-    checkable: &SettingsCheck,
+    checked: &SettingsCheck,
     daemon: &DaemonArgs,
     out: &mut Output,
 ) -> Result<Option<u8>, OutputError> {
-    let settings = &checkable.settings;
+    let settings = &checked.settings;
     let path = &settings.watch_list;
     let projects = app::project_names(&settings.ampersand);
     let bytes = match read(path) {
         Ok(bytes) => bytes,
         Err(WatchListError::Missing) => {
             output::notice(&format!(
-                "warning: watch list {} is not there; the daemon waits for it. Create it, one operation ID per line",
+                "warning: watch list {} does not exist; the daemon waits for it; create it with one operation ID per line",
                 path.display()
             ));
             return Ok(None);
         }
         Err(error) => {
-            let mut words = crate::error::chain(&error);
+            let mut reason = crate::error::chain(&error);
             if matches!(&error, WatchListError::Refused { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
             {
-                match DaemonCheck::ask(daemon, false, &checkable.file).await {
-                    Ok(asked) if asked.list_path() == path.display().to_string() => {
-                        return list_of_daemon(&asked, out);
+                match DaemonCheck::request(daemon, false, &checked.file).await {
+                    Ok(check) if check.watch_list().path() == path.display().to_string() => {
+                        return print_list_of_daemon(&check, out);
                     }
-                    Ok(asked) => {
-                        let other = asked.list_path();
-                        words = format!("{words}; and the daemon has another list, {other}");
+                    Ok(check) => {
+                        let other = check.watch_list().path().to_owned();
+                        reason = format!("{reason}; the daemon uses another watch list: {other}");
                     }
                     Err(why) => {
-                        words = format!("{words}; and the daemon cannot be asked: {why:#}");
+                        reason = format!("{reason}; the daemon cannot check it either: {why:#}");
                     }
                 }
             }
-            output::error(&format!("watch list {}: {words}", path.display()));
+            output::error(&format!("watch list {}: {reason}", path.display()));
             return Ok(Some(exit::USAGE));
         }
     };
     let list = watch_list::parse(&bytes, &projects);
-    print_remarks(&path.display().to_string(), &list);
-    let count = list.entries.len();
-    let found = format!("{count} operation{}", if count == 1 { "" } else { "s" });
+    print_line_problems(&path.display().to_string(), &list);
+    let found = format::operations(list.entries.len());
     if list.rejected_total == 0 {
         out.line(&format!("watch list: good ({found} in {})", path.display()))?;
         return Ok(None);
@@ -175,20 +175,19 @@ async fn check_list(
     let rejected = list.rejected_total;
     let effect = match list.unusable() {
         None => format!("they would be skipped ({found} would be watched)"),
-        Some(UnusableList::NoLineParses) => {
-            "no other line has an operation, so the list would not be used".to_owned()
-        }
+        Some(UnusableList::NoLineParses) => "no line is valid, so the list would not be used".to_owned(),
         Some(UnusableList::NotText) => {
-            "most have characters that no text has, so the list would not be used; save it as UTF-8"
-                .to_owned()
+            "the file is not text, so the list would not be used; save it as UTF-8".to_owned()
         }
     };
-    output::error(&format!("{rejected} lines of the watch list are wrong; {effect}"));
+    output::error(&format!(
+        "{rejected} lines of the watch list are rejected; {effect}"
+    ));
     Ok(Some(exit::USAGE))
 }
 
-/// Prints what concerns single lines, each with its place.
-fn print_remarks(file: &str, list: &WatchList) {
+/// Prints the problems of single lines, each with its place.
+fn print_line_problems(file: &str, list: &WatchList) {
     let kinds: [(&str, &[LineError], usize); 3] = [
         ("", &list.rejected, list.rejected_total),
         ("warning: ", &list.without_deadline, list.without_deadline_total),
@@ -201,43 +200,50 @@ fn print_remarks(file: &str, list: &WatchList) {
             problem,
         } in lines
         {
-            output::notice(&format!("{file}:{line}:{column}: {kind}{problem}"));
+            let problem = problem.to_string();
+            output::notice(&line_problem(
+                file,
+                (*line).into(),
+                (*column).into(),
+                kind,
+                &problem,
+            ));
         }
-        if total > lines.len() {
-            let more = total - lines.len();
-            output::notice(&format!("{file}: {kind}{more} more lines likewise"));
+        if let Some(more) = more_lines(file, kind, lines.len(), total) {
+            output::notice(&more);
         }
     }
 }
 
-/// Prints what the daemon found in its watch list.
-fn list_of_daemon(asked: &DaemonCheck, out: &mut Output) -> Result<Option<u8>, OutputError> {
-    let (path, remarks) = (asked.list_path(), asked.list_problems());
-    if remarks.is_empty() {
-        out.line(&format!("watch list: good (as the daemon reads it, in {path})"))?;
+/// Prints the daemon's check of its watch list.
+fn print_list_of_daemon(check: &DaemonCheck, out: &mut Output) -> Result<Option<u8>, OutputError> {
+    let list = check.watch_list();
+    let (path, problems) = (list.path(), list.problems());
+    if problems.is_empty() {
+        out.line(&format!("watch list: good (checked by the daemon, in {path})"))?;
         return Ok(None);
     }
-    for remark in &remarks {
-        output::notice(remark);
+    for problem in &problems {
+        output::notice(problem);
     }
-    output::error(&format!("lines of the watch list {path} are wrong"));
+    output::error(&format!("the watch list {path} has errors"));
     Ok(Some(exit::USAGE))
 }
 
 async fn check_keys(
     settings: &Settings,
-    asked: Option<&DaemonCheck>,
+    by_daemon: Option<&DaemonCheck>,
     out: &mut Output,
 ) -> anyhow::Result<Option<u8>> {
     let ampersand = &settings.ampersand;
     let client = app::client(ampersand).await?;
-    // The gravest wins: credentials over an API that cannot be reached.
+    // A rejected key wins over an unreachable API.
     let mut code = None;
     for project in &ampersand.projects {
         let name = &project.name;
-        let verdict = match (project.api_key.read_line(), asked) {
+        let verdict = match (project.api_key.read_line(), by_daemon) {
             (Ok(key), _) => client.probe(name, &key.into()).await.into(),
-            (Err(_), Some(asked)) => asked.key(name),
+            (Err(_), Some(check)) => check.key(name),
             (Err(error), None) => return Err(error.into()),
         };
         match verdict {
@@ -248,19 +254,19 @@ async fn check_keys(
             KeyVerdict::Rejected(reason) => {
                 code = Some(exit::CREDENTIALS);
                 output::error(&format!(
-                    "API key of project {name}: rejected ({reason}); is it the key of this project, and still active?"
+                    "API key of project {name}: rejected ({reason}); replace it with an active key of this project"
                 ));
             }
             KeyVerdict::Unknown(reason) => {
                 code = code.or(Some(exit::UNREACHABLE));
                 output::error(&format!(
-                    "API key of project {name}: not known ({reason}); try again later"
+                    "API key of project {name}: unknown ({reason}); try again later"
                 ));
             }
             KeyVerdict::Unreachable(reason) => {
                 code = code.or(Some(exit::UNREACHABLE));
                 output::error(&format!(
-                    "API key of project {name}: the API cannot be asked at {}: {reason}",
+                    "API key of project {name}: no answer from the API at {}: {reason}",
                     ampersand.base_url
                 ));
             }

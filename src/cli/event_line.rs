@@ -1,4 +1,4 @@
-//! An event on one line, as `events` and `watch` tell it where nothing can be drawn.
+//! An event on one line, for `events` and for `watch` without a terminal.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,10 @@ use crate::core::event::{EventType, millis};
 use crate::core::text::one_line;
 use crate::core::watch_list::label_text;
 
-/// The longest text of somebody else's that a line repeats, in bytes.
+/// The longest text from outside in a line, in bytes.
 const MAX_TEXT: usize = 300;
 
-/// Time, type, operation (or project), and what else `data`, the member of the event's body, tells.
+/// Time, type, operation or project, and the main members of the event's `data`.
 #[must_use]
 pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> String {
     let member = |name: &str| data[name].as_str();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_tells_what_is_known() {
+    fn a_line_shows_what_is_known() {
         let data = json!({
             "operationId": "op-1", "phase": "running", "labels": {"customer": "acme"},
             "progress": {"percent": 25, "recordsProcessed": 1250, "recordsEstimatedTotal": 5000, "recordsPerSecond": 41.66},

@@ -1,4 +1,4 @@
-//! `backfill-watch events`: the event log, read from the state directory.
+//! `backfill-watch events`: the event log, read from the state folder.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
-use super::StateArgs;
+use super::DaemonArgs;
 use super::event_line::event_line;
 use super::output::{self, Output};
 use crate::clock;
@@ -19,45 +19,45 @@ use crate::store::{Cursor, EventLogFilter, StateReader, StoredEvent};
 
 const AFTER_HELP: &str = "\
 Examples:
-  What happened to one operation:
+  The events of one operation:
     backfill-watch events --operation 3efc0f0f-4bb9-498f-996c-9893d98ca4b5
 
-  Failures as they come, for a program:
+  New failures, for a program:
     backfill-watch events --follow --type operation.failed --json";
 
-/// Events read at a time.
+/// Events read at once.
 const PAGE: usize = 500;
 
-/// How often `--follow` looks for more.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often `--follow` reads new events.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a state that is replaced may be away.
-const REPLACEMENT: Duration = Duration::from_secs(10);
+/// How long the state may be missing while it is replaced.
+const REPLACEMENT_TIME: Duration = Duration::from_secs(10);
 
-/// Show the event log of the daemon, running or not
+/// Show the event log; the daemon need not run
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct EventsArgs {
-    /// Begin after this cursor (`--json` tells them) instead of with the oldest event
+    /// Start after this cursor (from `--json`) instead of with the oldest event
     #[arg(long, value_name = "CURSOR")]
     after: Option<Cursor>,
-    /// Go on with new events as they come
+    /// Wait for new events and print them
     #[arg(long, short)]
     follow: bool,
-    /// Events of the operation of this ID alone
+    /// Only events of the operation with this ID
     #[arg(long, value_name = "ID")]
     operation: Option<String>,
-    /// Events of this type alone; `*` stands for any text; may be repeated
+    /// Only events of this type; `*` matches any text; repeatable
     #[arg(long = "type", value_name = "GLOB", value_parser = types)]
     types: Vec<Types>,
-    /// One JSON object a line: `id`, `cursor`, `type`, `timestamp`, `data`
+    /// Print one JSON object per line: `id`, `cursor`, `type`, `timestamp`, `data`
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    state: StateArgs,
+    state: DaemonArgs,
 }
 
-/// The types that one glob stands for.
+/// The event types that a glob matches.
 #[derive(Debug, Clone)]
 struct Types(Vec<EventType>);
 
@@ -72,10 +72,10 @@ fn types(text: &str) -> Result<Types, String> {
     ))
 }
 
-/// Shows the events.
+/// Prints the events.
 ///
 /// # Errors
-/// When there is no state to read, or the cursor is not of it.
+/// When the state cannot be read, or the cursor is not of this state.
 pub async fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
     let dir = args.state.state_dir()?;
     tokio::task::spawn_blocking(move || show(args, &dir).map(|()| ExitCode::SUCCESS)).await?
@@ -88,13 +88,13 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
         types: (!args.types.is_empty()).then(|| args.types.into_iter().flat_map(|types| types.0).collect()),
     };
     let mut out = Output::stdout();
-    // The operation, until an event of it was shown or its absence was reported.
-    let mut sought = filter.operation.clone();
+    // The operation, until an event of it was printed or their absence was reported.
+    let mut expected = filter.operation.clone();
     let mut after = args.after;
     loop {
         let page = state.events_after(after.as_ref(), PAGE, &filter)?;
         if !page.events.is_empty() {
-            sought = None;
+            expected = None;
         }
         for event in &page.events {
             if args.json {
@@ -108,25 +108,25 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
             continue;
         }
         out.flush()?;
-        if let Some(operation) = sought.take()
+        if let Some(operation) = expected.take()
             && !has_events(&state, operation.clone())?
         {
             output::notice(&format!(
-                "there is no event of an operation `{operation}` in {}; is this its ID?",
+                "no events of operation `{operation}` in {}; check the ID",
                 dir.display()
             ));
         }
         if !args.follow || out.is_closed() {
             return Ok(());
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
         if !state.is_current() {
             state = reopen(dir)?;
         }
     }
 }
 
-/// Whether any event of the operation is kept, whatever its type.
+/// Whether the log has an event of the operation, of any type.
 fn has_events(state: &StateReader, operation: String) -> anyhow::Result<bool> {
     let filter = EventLogFilter {
         operation: Some(operation),
@@ -143,14 +143,14 @@ fn has_events(state: &StateReader, operation: String) -> anyhow::Result<bool> {
     }
 }
 
-/// The state that took the place of the one that was read. While a backup is put there, it may be away.
+/// Opens the state that replaced the previous one. It may be missing while a backup is restored.
 fn reopen(dir: &Path) -> anyhow::Result<StateReader> {
     let begin = clock::instant();
     loop {
         match StateReader::open(dir) {
-            Err(_) if begin.elapsed() < REPLACEMENT => thread::sleep(LOOK),
+            Err(_) if begin.elapsed() < REPLACEMENT_TIME => thread::sleep(POLL_INTERVAL),
             opened => {
-                return opened.context("the state that was followed was removed or replaced");
+                return opened.context("the state was removed or replaced");
             }
         }
     }

@@ -1,7 +1,7 @@
-//! `backfill-watch list`: an installation's operations, as the API lists them.
+//! `backfill-watch list`: the operations of an installation, from the API.
 
 mod pages;
-mod table;
+mod row;
 
 use std::process::ExitCode;
 
@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use console::Term;
 
 use self::pages::{PageError, Pages};
-use self::table::Table;
 use super::output::{self, Output, OutputError};
+use super::table::Table;
 use super::terminal::TerminalStyle;
 use super::{Failure, RequestArgs, exit};
 use crate::ampersand::ApiError;
@@ -23,34 +23,34 @@ use crate::core::watch_list::accepts_id;
 
 const AFTER_HELP: &str = "\
 Examples:
-  What runs for a customer:
+  The running operations of a customer:
     backfill-watch list --project my-project --integration ID --installation ID --status in_progress
 
-  Watch all of it to the end:
+  Watch them until they are finished:
     backfill-watch list --integration ID --installation ID --status in_progress --output ids \\
         | backfill-watch watch -
 
-Exit codes: 0 all was listed, be it nothing; 1 the API refused, its list has no end, or an ID is not for a watch \
-list (with --output ids); 2 usage or settings; 3 the API could not be reached; 4 the API key was rejected; 141 \
-standard output was closed.";
+Exit codes: 0 the list is complete, perhaps empty; 1 the API refused, its list does not end, or a watch list does \
+not accept an ID (with --output ids); 2 usage or settings; 3 the API could not be reached; 4 the API key was \
+rejected; 141 standard output was closed.";
 
-/// List an installation's operations
+/// List the operations of an installation
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ListArgs {
-    /// The integration, by ID
+    /// ID of the integration
     #[arg(long, value_name = "ID", value_parser = id)]
     integration: String,
 
-    /// The installation (one customer's instance of the integration), by ID
+    /// ID of the installation (one customer's use of the integration)
     #[arg(long, value_name = "ID", value_parser = id)]
     installation: String,
 
-    /// Only operations with this status: in_progress, success, failure
+    /// Only operations with this status: in_progress, success or failure
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
 
-    /// How to print them: a table for people, IDs for `watch -`, or all that the API tells as a JSON array
+    /// Output format: a table, IDs for `watch -`, or a JSON array with all members
     #[arg(long, short, value_enum, default_value = "table")]
     output: OutputFormat,
 
@@ -67,21 +67,20 @@ enum OutputFormat {
 
 fn id(text: &str) -> Result<String, String> {
     match text {
-        "" | "." | ".." => Err("this is no ID".to_owned()),
+        "" | "." | ".." => Err("not an ID".to_owned()),
         _ => Ok(text.to_owned()),
     }
 }
 
-/// Lists.
+/// Prints the operations.
 ///
 /// # Errors
-/// When settings are wrong, or the API gives no list.
+/// When settings are wrong, or the API does not return the list.
 pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
     let settings = args.ask.load()?;
     let ampersand = &settings.ampersand;
-    // There is one at least; the first is the default.
     let Some(project) = ampersand.projects.first() else {
-        anyhow::bail!("no project is configured; give --project NAME");
+        anyhow::bail!("no project is configured; use --project NAME");
     };
     let mut pages = Pages::new(
         app::client(ampersand).await?,
@@ -97,17 +96,17 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         .await
         .map_err(|error| failure(error, project, ampersand))?
     {
-        let wanted = page.into_iter().filter(|operation| {
+        let matching = page.into_iter().filter(|operation| {
             args.status
                 .as_deref()
                 .is_none_or(|status| operation.status.as_str() == status)
         });
-        printer.print(wanted)?;
+        printer.print(matching)?;
     }
     let Printed { matched, refused } = printer.finish()?;
     if refused > 0 {
         let message = format!(
-            "{refused} of {matched} operations were not printed, since a watch list does not accept their IDs; use \
+            "{refused} of {matched} operations were not printed because a watch list does not accept their IDs; use \
              --output json to see all"
         );
         return Err(Failure {
@@ -117,24 +116,23 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         .into());
     }
     if matched == 0 {
-        output::notice(&nothing(pages.seen(), args.status.as_deref()));
+        output::notice(&explain_empty(pages.total(), args.status.as_deref()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Why the list is empty.
-fn nothing(seen: usize, status: Option<&str>) -> String {
+fn explain_empty(total: usize, status: Option<&str>) -> String {
     match status {
-        Some(status) if seen > 0 => {
+        Some(status) if total > 0 => {
             let known = ["in_progress", "success", "failure"];
-            let meant = known.iter().find(|known| {
+            let similar = known.iter().find(|known| {
                 **known != status && strsim::damerau_levenshtein(&status.to_lowercase(), known) <= 3
             });
-            let hint = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
-            format!("none of the installation's {seen} operations has the status {status:?}{hint}")
+            let hint = similar.map_or_else(String::new, |known| format!("; did you mean {known}?"));
+            format!("none of the installation's {total} operations has the status {status:?}{hint}")
         }
-        _ => "the installation has no operations; if it should, check --integration and --installation"
-            .to_owned(),
+        _ => "the installation has no operations; check --integration and --installation".to_owned(),
     }
 }
 
@@ -143,8 +141,8 @@ fn failure(error: PageError, project: &ProjectSettings, ampersand: &AmpersandSet
         PageError::Api(error) => error,
         PageError::Paging(paging) => {
             let message = format!(
-                "the list is not complete, because the API gives it no end: {paging}; try again later, and report it to \
-                 Ampersand if it stays so"
+                "the list is incomplete because the API does not end it: {paging}; try again later, and report it to \
+                 Ampersand if it happens again"
             );
             return Failure {
                 message,
@@ -156,24 +154,23 @@ fn failure(error: PageError, project: &ProjectSettings, ampersand: &AmpersandSet
         ApiError::Unauthorized(reason) | ApiError::Forbidden(reason) => (
             exit::CREDENTIALS,
             format!(
-                "the API key of project {}, from {}, is rejected: {reason}\nPut the key of this project there, and check \
-                 at Ampersand that it is active.",
+                "the API rejected the key of project {} from {}: {reason}\nReplace it with an active key of this project.",
                 project.name, project.api_key
             ),
         ),
         ApiError::NotFound(reason) => (
             exit::FAILED,
-            format!("there is no such list; check --project, --integration and --installation: {reason}"),
+            format!("not found: {reason}; check --project, --integration and --installation"),
         ),
-        ApiError::Refused(reason) => (exit::FAILED, format!("the API refuses to list: {reason}")),
+        ApiError::Refused(reason) => (exit::FAILED, format!("the API refused the list: {reason}")),
         ApiError::Throttled { reason, .. } => (
             exit::UNREACHABLE,
-            format!("the API asks to be left alone for longer; try again later: {reason}"),
+            format!("the API asks for a longer pause: {reason}; try again later"),
         ),
         ApiError::Failed(failure) | ApiError::Unprocessed(failure) => (
             exit::UNREACHABLE,
             format!(
-                "the API at {} gives no list: {}",
+                "no list from the API at {}: {}",
                 ampersand.base_url, failure.reason
             ),
         ),
@@ -181,14 +178,14 @@ fn failure(error: PageError, project: &ProjectSettings, ampersand: &AmpersandSet
     Failure { message, code }
 }
 
-/// How many operations of a table are kept until they are printed. Their columns are aligned.
+/// How many rows of a table are printed together, with aligned columns.
 const TABLE_ROWS: usize = 1_000;
-/// How many IDs that are not printed are named.
+/// How many of the IDs that are not printed are named.
 const MAX_IDS_NAMED: usize = 20;
-/// The longest such ID in bytes.
+/// The longest such ID, in bytes.
 const MAX_ID_SHOWN: usize = 200;
 
-/// Prints operations as they come, a table in parts.
+/// Prints operations page by page, a table in parts.
 struct Printer {
     out: Output,
     format: OutputFormat,
@@ -199,9 +196,9 @@ struct Printer {
 /// What was printed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Printed {
-    /// How many operations were to be printed.
+    /// The operations to print.
     matched: usize,
-    /// How many of them were not, because a watch list does not accept their IDs.
+    /// Those of them whose IDs a watch list does not accept.
     refused: usize,
 }
 
@@ -210,7 +207,7 @@ impl Printer {
         Self {
             out: Output::stdout(),
             format,
-            table: Table::new(TerminalStyle::stdout(), columns()),
+            table: Table::new(&row::HEADER, TerminalStyle::stdout(), columns()),
             printed: Printed::default(),
         }
     }
@@ -221,7 +218,7 @@ impl Printer {
                 OutputFormat::Ids if accepts_id(&operation.id) => self.out.line(&operation.id)?,
                 OutputFormat::Ids => self.refuse(&operation.id),
                 OutputFormat::Table => {
-                    self.table.add(&operation, clock::wall());
+                    self.table.add(row::row(&operation, clock::wall()));
                     if self.table.rows() == TABLE_ROWS {
                         self.write_table()?;
                     }
@@ -248,13 +245,13 @@ impl Printer {
         Ok(self.printed)
     }
 
-    /// An ID with other characters could be another line of a watch list, or several.
+    /// Reports an ID that would be read as something else in a watch list.
     fn refuse(&mut self, id: &str) {
         self.printed.refused += 1;
         if self.printed.refused <= MAX_IDS_NAMED {
             let id = text::cut(id, MAX_ID_SHOWN);
             output::notice(&format!(
-                "not printed: {id:?}, which is not an operation ID that a watch list accepts"
+                "not printed: {id:?} is not an operation ID that a watch list accepts"
             ));
         }
     }
@@ -276,12 +273,12 @@ mod tests {
 
     #[test]
     fn an_empty_list_is_explained() {
-        assert!(nothing(0, None).contains("check --integration"));
-        assert!(nothing(0, Some("success")).contains("check --integration"));
+        assert!(explain_empty(0, None).contains("check --integration"));
+        assert!(explain_empty(0, Some("success")).contains("check --integration"));
         assert_eq!(
-            nothing(3, Some("in-progress")),
+            explain_empty(3, Some("in-progress")),
             "none of the installation's 3 operations has the status \"in-progress\"; did you mean in_progress?"
         );
-        assert!(nothing(3, Some("failure")).ends_with("\"failure\""));
+        assert!(explain_empty(3, Some("failure")).ends_with("\"failure\""));
     }
 }

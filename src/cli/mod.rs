@@ -10,12 +10,14 @@ pub mod format;
 pub mod generate;
 pub mod list;
 pub mod output;
+pub mod problems;
 pub mod progress_bars;
 pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod simulate;
 pub mod status;
+pub mod table;
 pub mod terminal;
 pub mod watch;
 
@@ -33,34 +35,34 @@ use crate::store::OpenError;
 pub mod exit {
     /// An operation failed, ended otherwise, is gone or expired; or an internal error.
     pub const FAILED: u8 = 1;
-    /// Wrong usage or settings, or a state that cannot be used.
+    /// Wrong usage or settings, or an unusable state.
     pub const USAGE: u8 = 2;
     /// The API could not be reached.
     pub const UNREACHABLE: u8 = 3;
     /// The API key was rejected.
     pub const CREDENTIALS: u8 = 4;
-    /// The time that was allowed passed while operations still ran.
+    /// `--timeout` passed while operations were still running.
     pub const TIMED_OUT: u8 = 8;
-    /// Nobody reads standard output any more: as a process that `SIGPIPE` ended.
+    /// Standard output is closed: the code of a process ended by `SIGPIPE`.
     pub const BROKEN_PIPE: u8 = 141;
 }
 
 const AFTER_HELP: &str = "\
-See it work, without an account:
+Try it without an account:
   backfill-watch demo
 
-Watch one operation from here, without a settings file:
+Watch one operation without a settings file:
   export AMPERSAND_API_KEY=… BACKFILL_WATCH_AMPERSAND__PROJECT=my-project
   backfill-watch watch 3efc0f0f-4bb9-498f-996c-9893d98ca4b5
 
-Watch whatever a file lists, as a service does:
+Watch the operations in a file, as a service does:
   backfill-watch run --watch-list watch.list --state-dir ./state
 
 Exit codes: 0 all succeeded; 1 an operation failed, ended otherwise, is gone or expired; 2 usage or \
-settings; 3 the API could not be reached; 4 the API key was rejected; 8 the time allowed has passed; 130 \
-and 143 ended by SIGINT and SIGTERM.";
+settings; 3 the API could not be reached; 4 the API key was rejected; 8 --timeout passed; 130 and 143 stopped \
+by SIGINT and SIGTERM.";
 
-/// Watches backfill operations of the Ampersand API until they end, and tells people and programs what it sees.
+/// Watches backfill operations of the Ampersand API until they end, and reports progress, stalls, success and failure
 #[derive(Debug, Parser)]
 #[command(name = "backfill-watch", version, after_help = AFTER_HELP, max_term_width = 110)]
 pub struct Cli {
@@ -86,10 +88,10 @@ enum Command {
 }
 
 impl Cli {
-    /// Carries out the command and tells the exit code.
+    /// Runs the command and returns its exit code.
     ///
     /// # Errors
-    /// What keeps the command from being carried out, in words for people.
+    /// Any failure of the command, as it is printed.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(args) => run::run(args).await,
@@ -109,37 +111,37 @@ impl Cli {
     }
 }
 
-/// Where settings come from, for every command that reads them.
+/// The sources of settings.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SettingsArgs {
     /// Read settings from this file instead of /etc/backfill-watch/config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The file that lists the operations to watch
+    /// The watch list
     #[arg(long, value_name = "FILE")]
     watch_list: Option<PathBuf>,
 
-    /// The folder that keeps the state
+    /// The folder for the state
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
 
-    /// Where to serve the status page, health and metrics; "off" for nowhere
+    /// Address of the status page, health, metrics and HTTP API, or "off"
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 }
 
 impl SettingsArgs {
-    /// The daemon that these settings are of.
+    /// The daemon with these settings.
     #[must_use]
-    pub fn daemon(&self) -> daemon::DaemonArgs {
-        daemon::DaemonArgs {
+    pub fn daemon(&self) -> DaemonArgs {
+        DaemonArgs {
             config: self.config.clone(),
             state_dir: self.state_dir.clone(),
         }
     }
 
-    /// The sources of settings, the environment as it is now.
+    /// The sources of settings, with the current environment.
     #[must_use]
     pub fn source(self) -> SettingsSource {
         SettingsSource {
@@ -155,10 +157,10 @@ impl SettingsArgs {
     }
 }
 
-/// Where settings come from, for commands that ask the API themselves.
+/// The sources of settings for commands that send requests to the API.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RequestArgs {
-    /// The project at Ampersand, by name or ID; by default the first of the settings
+    /// Name or ID of the project at Ampersand; by default the first one in the settings
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
 
@@ -168,7 +170,7 @@ pub struct RequestArgs {
 }
 
 impl RequestArgs {
-    /// Reads the settings, and tells on standard error what is doubtful about them.
+    /// Loads the settings, and prints warnings to standard error.
     ///
     /// # Errors
     /// When they are wrong.
@@ -186,20 +188,20 @@ impl RequestArgs {
     }
 }
 
-/// Where the state is, for commands that look at it beside the daemon.
-#[derive(Debug, Clone, clap::Args)]
-pub struct StateArgs {
+/// Which daemon, or which state, a command is for.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct DaemonArgs {
     /// Read settings from this file instead of /etc/backfill-watch/config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The folder that keeps the daemon's state; by default as the settings say
+    /// The state folder of the daemon; by default from the settings
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
 }
 
-impl StateArgs {
-    /// The folder that keeps the state.
+impl DaemonArgs {
+    /// The state folder.
     ///
     /// # Errors
     /// When the settings are wrong.
@@ -213,18 +215,17 @@ impl StateArgs {
     }
 }
 
-/// Why a command failed, where that has an exit code of its own.
+/// A failure with its own exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// What happened and what to do.
+    /// The failure and what to do.
     pub message: String,
-    /// How to exit.
+    /// The exit code.
     pub code: u8,
 }
 
-/// How to exit after `error`: 2 for settings that are wrong and a state that cannot be used, the code of a [`Failure`],
-/// else 1.
+/// The exit code of an error: 2 for wrong settings and an unusable state, that of a [`Failure`], otherwise 1.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<ConfigErrors>() || error.is::<ClientError>() || error.is::<OpenError>() {

@@ -1,16 +1,17 @@
-//! `backfill-watch reload`: the running daemon reads settings, secrets and the watch list again.
+//! `backfill-watch reload`: reloads the running daemon.
 
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::daemon::{Daemon, DaemonArgs, problem_lines};
+use super::daemon::Daemon;
 use super::output::{self, Output};
-use super::{Failure, exit};
+use super::problems::{DaemonWatchList, settings_problems};
+use super::{DaemonArgs, Failure, exit, format};
 
 const AFTER_HELP: &str = "\
 Examples:
-  After a change of the settings, to see what it did:
+  After a change of the settings:
     backfill-watch check && backfill-watch reload
 
   In a systemd unit:
@@ -18,12 +19,12 @@ Examples:
 
 Exit codes: 0 reloaded; 2 refused, and the previous settings stay active; 3 no daemon answers.";
 
-/// The status of an order that the daemon refuses.
+/// The status of a refused reload.
 const REFUSED: u16 = 422;
 
-/// Reload the running daemon, and show what was applied, kept or refused
+/// Reload the running daemon, and print what was applied, kept or refused
 ///
-/// The daemon reads settings, secrets and the watch list again. Settings apply as a whole or not at all. Those that need a
+/// The daemon reads settings, secrets and the watch list again. Settings apply as a whole or not at all. Settings that need a
 /// restart keep their value and are named.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -32,41 +33,41 @@ pub struct ReloadArgs {
     daemon: DaemonArgs,
 }
 
-/// Reloads, and shows what that did.
+/// Reloads the daemon, and prints the result.
 ///
 /// # Errors
 /// When no daemon answers, or it refuses.
 pub async fn run(args: ReloadArgs) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::by_socket(&args.daemon).await?;
-    let reply = daemon.post("/api/reload").await?;
-    if reply.status == REFUSED {
-        for line in problem_lines(&reply.body["errors"]) {
+    let answer = daemon.post("/api/reload").await?;
+    if answer.status == REFUSED {
+        for line in settings_problems(&answer.body["errors"]) {
             output::notice(&line);
         }
         return Err(Failure {
-            message: reply.detail().to_owned(),
+            message: answer.detail().to_owned(),
             code: exit::USAGE,
         }
         .into());
     }
-    if !reply.is_ok() {
-        return Err(daemon.refused(&reply));
+    if !answer.is_ok() {
+        return Err(daemon.refusal(&answer));
     }
-    for line in problem_lines(&reply.body["warnings"]) {
+    for line in settings_problems(&answer.body["warnings"]) {
         output::notice(&format!("warning: {line}"));
     }
-    for line in doubts(&reply.body["watchList"]) {
+    for line in list_warnings(&DaemonWatchList(&answer.body["watchList"])) {
         output::notice(&format!("warning: {line}"));
     }
     let mut out = Output::stdout();
-    for line in applied(&reply.body) {
+    for line in applied(&answer.body) {
         out.line(&line)?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the reload did, a line each.
+/// What was applied and kept, one line each.
 fn applied(body: &Value) -> Vec<String> {
     let names = |key: &str| {
         let names = body[key].as_array().into_iter().flatten();
@@ -74,42 +75,41 @@ fn applied(body: &Value) -> Vec<String> {
     };
     let (changed, kept, keys) = (names("applied"), names("kept"), names("newApiKeys"));
     let mut lines = vec![match &*changed {
-        "" => "settings: no value was changed that applies now".to_owned(),
+        "" => "settings: no changes".to_owned(),
         changed => format!("settings applied: {changed}"),
     }];
     if !kept.is_empty() {
         lines.push(format!("settings kept until a restart: {kept}"));
     }
     if !keys.is_empty() {
-        lines.push(format!("new API key of project: {keys}"));
+        lines.push(format!("new API key for project: {keys}"));
     }
-    let list = &body["watchList"];
-    if list["isRead"] == true && list["problem"].is_null() {
-        let entries = list["entries"].as_u64().unwrap_or(0);
+    let list = DaemonWatchList(&body["watchList"]);
+    if list.is_read() && list.problem().is_none() {
         lines.push(format!(
-            "watch list applied: {entries} operation{} in {}",
-            if entries == 1 { "" } else { "s" },
-            list["path"].as_str().unwrap_or_default()
+            "watch list applied: {} in {}",
+            format::operations(list.entries()),
+            list.path()
         ));
     }
     lines
 }
 
-/// What is wrong with the watch list, which refuses no reload.
-fn doubts(list: &Value) -> Vec<String> {
-    let path = list["path"].as_str().unwrap_or_default();
+/// Problems of the watch list, which do not refuse a reload.
+fn list_warnings(list: &DaemonWatchList<'_>) -> Vec<String> {
+    let path = list.path();
     let mut lines = Vec::new();
-    if list["isRead"] != true {
-        lines.push(format!("watch list {path}: it is still being read"));
-    } else if let Some(problem) = list["problem"].as_str() {
+    if !list.is_read() {
+        lines.push(format!("watch list {path}: not read yet"));
+    } else if let Some(problem) = list.problem() {
         lines.push(format!(
-            "watch list {path}: {problem}; the list before stays active"
+            "watch list {path}: {problem}; the previous list stays active"
         ));
     }
-    let rejected = list["rejectedLines"].as_u64().unwrap_or(0);
+    let rejected = list.rejected_lines();
     if rejected > 0 {
         lines.push(format!(
-            "watch list {path}: lines that are rejected: {rejected}; `backfill-watch check` names them"
+            "watch list {path}: rejected lines: {rejected}; `backfill-watch check` prints them"
         ));
     }
     lines
@@ -130,17 +130,14 @@ mod tests {
             [
                 "settings applied: poll.max_interval, webhook.url",
                 "settings kept until a restart: http.listen",
-                "new API key of project: p",
+                "new API key for project: p",
                 "watch list applied: 1 operation in /l",
             ]
         );
-        assert!(doubts(&body["watchList"]).is_empty());
+        assert!(list_warnings(&DaemonWatchList(&body["watchList"])).is_empty());
         let list = serde_json::json!({"path": "/l", "isRead": true, "problem": "gone", "rejectedLines": 2});
-        assert_eq!(doubts(&list).len(), 2);
+        assert_eq!(list_warnings(&DaemonWatchList(&list)).len(), 2);
         let body = serde_json::json!({"applied": [], "watchList": list});
-        assert_eq!(
-            applied(&body),
-            ["settings: no value was changed that applies now"]
-        );
+        assert_eq!(applied(&body), ["settings: no changes"]);
     }
 }

@@ -1,54 +1,54 @@
-//! `backfill-watch replay`: deliver again what was delivered, or given up, before.
+//! `backfill-watch replay`: delivers recorded events again.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::StateArgs;
+use super::DaemonArgs;
 use super::output::{self, Output};
 use crate::clock;
 use crate::store::{ReplaySelection, StateReader};
 
 const AFTER_HELP: &str = "\
 Examples:
-  Once a broken receiver works again:
+  The dead letters of an endpoint, after its receiver works again:
     backfill-watch replay --dead-letters --endpoint crm-sync
 
-  Everything about one operation:
+  All events of one operation:
     backfill-watch replay --operation 3efc0f0f-4bb9-498f-996c-9893d98ca4b5";
 
 /// Deliver events to webhooks again
 ///
-/// Marks deliveries in the state directory: a running daemon sends them within a second, a stopped one when it starts.
-/// Receivers get the same ID and the same body again. An endpoint gets only types of events that it subscribes to.
+/// Marks deliveries in the state. A running daemon sends them within a second, a stopped one when it starts. Receivers get
+/// the same ID and body again. An endpoint gets only the event types that it subscribes to.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ReplayArgs {
     #[command(flatten)]
-    what: What,
-    /// Deliver to the webhook of this name alone, instead of all
+    selection: SelectionArgs,
+    /// Only to the webhook with this name
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
     #[command(flatten)]
-    state: StateArgs,
+    state: DaemonArgs,
 }
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct What {
-    /// The event of this ID
+struct SelectionArgs {
+    /// The event with this ID
     #[arg(long, value_name = "ID")]
     event: Option<String>,
-    /// All events of the operation of this ID, in their order
+    /// All events of the operation with this ID, in order
     #[arg(long, value_name = "ID")]
     operation: Option<String>,
-    /// Whatever was given up
+    /// All dead letters
     #[arg(long)]
     dead_letters: bool,
 }
 
-impl What {
+impl SelectionArgs {
     fn selection(self) -> ReplaySelection {
         match (self.event, self.operation) {
             (Some(id), _) => ReplaySelection::Event(id),
@@ -61,7 +61,7 @@ impl What {
 /// Marks the deliveries.
 ///
 /// # Errors
-/// When there is no state, or it cannot be written.
+/// When the state cannot be read or written.
 pub async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let dir = args.state.state_dir()?;
     tokio::task::spawn_blocking(move || replay(args, &dir)).await?
@@ -74,24 +74,24 @@ fn replay(args: ReplayArgs, dir: &Path) -> anyhow::Result<ExitCode> {
         && !endpoints.contains(name)
     {
         output::notice(&format!(
-            "there is no webhook named `{name}`; those the daemon knows: {}",
+            "unknown webhook `{name}`; the daemon has: {}",
             list(&endpoints)
         ));
         return Ok(ExitCode::FAILURE);
     }
-    let selection = args.what.selection();
+    let selection = args.selection.selection();
     let replayed = state.request_replay(&selection, args.endpoint.as_deref(), clock::wall())?;
     let marked = replayed.marked;
     if replayed.left_out > 0 {
         output::notice(&format!(
-            "{} left out because the backlog is full (`max_backlog`); when it has shrunk, run this again",
+            "{} not marked because the backlog is full (`max_backlog`); run this again when it is smaller",
             replayed.left_out
         ));
         if marked == 0 {
             return Ok(ExitCode::FAILURE);
         }
     } else if marked == 0 {
-        output::notice(&nothing(&selection, &endpoints));
+        output::notice(&explain_nothing(&selection, &endpoints));
         return Ok(ExitCode::SUCCESS);
     }
     let plural = if marked == 1 { "delivery" } else { "deliveries" };
@@ -101,16 +101,17 @@ fn replay(args: ReplayArgs, dir: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn nothing(selection: &ReplaySelection, endpoints: &[String]) -> String {
+/// Why nothing was marked.
+fn explain_nothing(selection: &ReplaySelection, endpoints: &[String]) -> String {
     if endpoints.is_empty() {
         return "nothing to deliver: the daemon has no webhooks".to_owned();
     }
     match selection {
         ReplaySelection::Event(id) => format!(
-            "nothing to deliver: no webhook wants an event `{id}`, or it waits to be delivered already; `backfill-watch events` lists what is kept"
+            "nothing to deliver: event `{id}` is unknown, not subscribed by any webhook, or waits already; `backfill-watch events` lists all events"
         ),
         ReplaySelection::Operation(id) => format!(
-            "nothing to deliver: no webhook wants an event of an operation `{id}`, or all wait to be delivered already; `backfill-watch events` lists what is kept"
+            "nothing to deliver: operation `{id}` has no events, none that a webhook subscribes to, or all wait already; `backfill-watch events` lists all events"
         ),
         ReplaySelection::DeadLetters => "nothing to deliver: there are no dead letters".to_owned(),
     }
@@ -132,11 +133,11 @@ mod tests {
     fn parse(arguments: &[&str]) -> Option<ReplaySelection> {
         let command = ReplayArgs::augment_args(Command::new("replay").no_binary_name(true));
         let matches = command.try_get_matches_from(arguments).ok()?;
-        Some(ReplayArgs::from_arg_matches(&matches).ok()?.what.selection())
+        Some(ReplayArgs::from_arg_matches(&matches).ok()?.selection.selection())
     }
 
     #[test]
-    fn exactly_one_selection_is_wanted() {
+    fn exactly_one_selection_is_required() {
         assert_eq!(parse(&["--event", "x"]), Some(ReplaySelection::Event("x".into())));
         assert_eq!(
             parse(&["--operation", "x", "--endpoint", "e"]),
@@ -148,18 +149,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_to_deliver_and_no_state_are_told_apart() {
+    async fn nothing_to_deliver_is_not_an_error_but_a_missing_state_is() {
         let dir = tempfile::tempdir().unwrap();
         let run_it = async || {
-            let what = What {
+            let selection = SelectionArgs {
                 event: None,
                 operation: None,
                 dead_letters: true,
             };
             let args = ReplayArgs {
-                what,
+                selection,
                 endpoint: None,
-                state: StateArgs {
+                state: DaemonArgs {
                     config: None,
                     state_dir: Some(dir.path().to_owned()),
                 },

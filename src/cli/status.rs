@@ -1,4 +1,4 @@
-//! `backfill-watch status`: what the running daemon watches.
+//! `backfill-watch status`: attention and operations of the running daemon.
 
 mod attention;
 mod table;
@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::daemon::{Daemon, DaemonArgs};
-use super::exit;
+use super::daemon::Daemon;
 use super::output::Output;
+use super::{DaemonArgs, exit};
 use crate::clock;
 
 const AFTER_HELP: &str = "\
@@ -20,36 +20,36 @@ Examples:
 In a Dockerfile:
   HEALTHCHECK CMD [\"backfill-watch\", \"status\", \"--check\"]
 
-Exit codes: 0 all is well; 1 something is wrong (with --strict, or anything needs attention), or with --check the daemon \
-is not alive; 2 usage or settings; 3 no daemon answers.";
+Exit codes: 0 no errors; 1 attention has an error, with --strict any entry, or with --check the daemon is not alive; \
+2 usage or settings; 3 no daemon answers.";
 
-/// Show what the running daemon watches
+/// Show attention and operations of the running daemon
 ///
-/// Asks the daemon over its control socket, otherwise over HTTP. The settings may be broken.
+/// Uses the control socket, otherwise HTTP. The settings may have errors.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct StatusArgs {
     #[command(flatten)]
     daemon: DaemonArgs,
 
-    /// Ask over HTTP at this address, where the daemon serves its pages
+    /// Use HTTP at this address
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 
-    /// One JSON object with what /api/attention and /api/operations answer
+    /// Print one JSON object with the content of /api/attention and /api/operations
     #[arg(long)]
     json: bool,
 
-    /// Exit with 1 if anything needs attention, not only errors
+    /// Exit with 1 for any attention entry, not only for errors
     #[arg(long)]
     strict: bool,
 
-    /// Only tell by the exit code whether the daemon is alive: 0 or 1, no output
+    /// Only check that the daemon is alive: exit code 0 or 1, no output
     #[arg(long, conflicts_with_all = ["json", "strict"])]
     check: bool,
 }
 
-/// Asks the daemon, and shows what it says.
+/// Prints the status.
 ///
 /// # Errors
 /// When settings are wrong, or no daemon answers.

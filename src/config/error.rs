@@ -54,14 +54,30 @@ pub struct ConfigProblem {
 
 impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.place {
-            write!(f, "{place}: ")?;
-        }
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        write!(f, "{}\n    help: {}", self.problem, self.help)
+        f.write_str(&problem_text(
+            self.place.as_ref(),
+            &self.key,
+            &self.problem,
+            &self.help,
+        ))
     }
+}
+
+/// A problem of a setting with its place, and the help on a second line. `key` and `help` may be empty.
+#[must_use]
+pub fn problem_text(place: Option<impl fmt::Display>, key: &str, problem: &str, help: &str) -> String {
+    let mut text = String::new();
+    if let Some(place) = place {
+        text.push_str(&format!("{place}: "));
+    }
+    if !key.is_empty() {
+        text.push_str(&format!("{key}: "));
+    }
+    text.push_str(problem);
+    if !help.is_empty() {
+        text.push_str(&format!("\n    help: {help}"));
+    }
+    text
 }
 
 /// All errors of the settings. Displays one block for each.

@@ -10,11 +10,8 @@ use super::environment::Environment;
 use super::error::{Place, Problems};
 use super::file::{FileError, read_text};
 use super::reader::Purpose;
-use crate::error::chain;
+use crate::error::{RUN_AS_ROOT, chain};
 
-/// Help for a command that cannot read the settings of an installed unit.
-const RUN_AS_ROOT_OR_CONFIG: &str =
-    "run this as root, for example with sudo, or use another file with --config";
 /// The folder beside the default settings file whose files are merged into it.
 const FOLDER: &str = "conf.d";
 /// The largest settings file, in bytes.
@@ -70,10 +67,10 @@ pub(super) fn read_files(
         refused = true;
         let problem = format!("cannot read the settings: {}", chain(error));
         let help = match is_unreadable && purpose.is_command() {
-            true => RUN_AS_ROOT_OR_CONFIG,
-            false => error.help(),
+            true => format!("{RUN_AS_ROOT}, or use another file with --config"),
+            false => error.help().to_owned(),
         };
-        problems.error("", place, problem, help.to_owned());
+        problems.error("", place, problem, help);
     };
     let mut paths = vec![choice.path().to_owned()];
     if is_default {

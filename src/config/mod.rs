@@ -31,7 +31,7 @@ mod tests;
 pub use ampersand::{AmpersandSettings, ProjectSettings};
 pub use effective::{EffectiveSettings, SettingValue};
 pub use environment::Environment;
-pub use error::{ConfigErrors, ConfigProblem, Place};
+pub use error::{ConfigErrors, ConfigProblem, Place, problem_text};
 pub use event_filter::{EventGlob, WebhookEventFilter};
 pub use file::FileError;
 pub use http::{HttpSettings, Unauthenticated};

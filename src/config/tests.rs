@@ -152,24 +152,24 @@ filter = "backfill_watch=verbose"
     insta::assert_snapshot!(case.errors(), @r#"
     config.toml:1:13: retention: expected a duration, found the whole number 30
         help: add the unit, as in "30s"
-    config.toml:2:1: watch_lists: there is no such setting
-        help: did you mean watch_list? It stands at the top of the file, before the first [table]
+    config.toml:2:1: watch_lists: unknown setting
+        help: did you mean watch_list? It belongs at the top of the file, before the first [table]
     config.toml:5:12: ampersand.base_url: has the unsupported scheme "ftp"
         help: use a full URL, such as https://www.example.com/path
     config.toml:6:16: ampersand.api_key_file: cannot read missing-key: there is no such file
         help: create the file, or correct the path
-    config.toml:7:11: ampersand.project: "a b" is no valid name
+    config.toml:7:11: ampersand.project: "a b" is not a valid name
         help: use 1 to 128 characters of A-Z a-z 0-9 . _ ~ -
     config.toml:11:16: poll.min_interval: "0s" is too short
-        help: give at least 1ms and at most 10 years
+        help: use at least 1ms and at most 10 years
     config.toml:12:16: poll.max_interval: "1s" is below poll.initial_interval (5s)
         help: raise poll.max_interval to at least 5s, or lower poll.initial_interval
     config.toml:13:14: poll.multiplier: expected a number, found the text "1.5"
-        help: give a number from 1 to 100, without quotation marks
+        help: use a number from 1 to 100, without quotation marks
     config.toml:14:17: poll.stalled_after: "30 parsecs" is not a duration
         help: write numbers with units, such as "250ms", "30s", "5m" or "1h 30m"
     config.toml:15:17: poll.randomization: 1.5 is out of range
-        help: give a number from 0 to 1
+        help: use a number from 0 to 1
     config.toml:16:12: poll.adaptive: expected true or false, found the whole number 1
         help: write true or false, without quotation marks
     config.toml:18:1: webhooks[0].name: is missing
@@ -184,7 +184,7 @@ filter = "backfill_watch=verbose"
         help: write it in quotation marks
     config.toml:25:10: log.filter: "backfill_watch=verbose" is not a valid filter
         help: use error, warn, info, debug, trace, or a list such as info,backfill_watch=debug
-    environment variable BACKFILL_WATCH_HTTP__LISTEN: http.listen: "localhost" is no address with a port
+    environment variable BACKFILL_WATCH_HTTP__LISTEN: http.listen: "localhost" is not an address with a port
         help: use an IP address and a port, such as 127.0.0.1:8464, [::1]:8464 or 0.0.0.0:8464, or off
     "#);
 }

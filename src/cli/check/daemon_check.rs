@@ -1,65 +1,46 @@
-//! What the running daemon says when it is asked to check what only it can read.
+//! The check that the running daemon makes, with its own rights and credentials.
 
 use std::path::Path;
 
 use anyhow::bail;
 use serde_json::Value;
 
-use crate::cli::daemon::{Daemon, DaemonArgs, problem_lines};
+use crate::cli::DaemonArgs;
+use crate::cli::daemon::Daemon;
+use crate::cli::problems::{DaemonWatchList, settings_problems};
 use crate::core::key_verdict::KeyVerdict;
 
 /// The daemon's answer.
 pub(super) struct DaemonCheck(Value);
 
 impl DaemonCheck {
-    /// Asks the daemon; with `live` it asks the API, too. `file` is the settings file that is checked.
-    pub(super) async fn ask(daemon: &DaemonArgs, live: bool, file: &Path) -> anyhow::Result<Self> {
+    /// Requests the check. With `live` the daemon also checks its API keys. `file` is the settings file that is checked.
+    pub(super) async fn request(daemon: &DaemonArgs, live: bool, file: &Path) -> anyhow::Result<Self> {
         let daemon = Daemon::by_socket(daemon).await?;
-        let reply = daemon.post(&format!("/api/check?live={live}")).await?;
-        if !reply.is_ok() {
-            return Err(daemon.refused(&reply));
+        let answer = daemon.post(&format!("/api/check?live={live}")).await?;
+        if !answer.is_ok() {
+            return Err(daemon.refusal(&answer));
         }
-        let of_daemon = reply.body["file"].as_str().unwrap_or_default();
+        let of_daemon = answer.body["file"].as_str().unwrap_or_default();
         // One file may have several names.
         let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if canonical(Path::new(of_daemon)) != canonical(file) {
-            bail!("the daemon reads another settings file: {of_daemon}");
+            bail!("the daemon uses another settings file: {of_daemon}");
         }
-        Ok(Self(reply.body))
+        Ok(Self(answer.body))
     }
 
-    /// What is wrong with its settings.
+    /// The errors of its settings.
     pub(super) fn errors(&self) -> Vec<String> {
-        problem_lines(&self.0["errors"])
+        settings_problems(&self.0["errors"])
     }
 
-    /// The path of its watch list.
-    pub(super) fn list_path(&self) -> &str {
-        self.0["watchList"]["path"].as_str().unwrap_or_default()
+    /// Its watch list.
+    pub(super) fn watch_list(&self) -> DaemonWatchList<'_> {
+        DaemonWatchList(&self.0["watchList"])
     }
 
-    /// What is wrong with its watch list.
-    pub(super) fn list_problems(&self) -> Vec<String> {
-        let (list, path) = (&self.0["watchList"], self.list_path());
-        let mut problems: Vec<String> = list["problem"]
-            .as_str()
-            .map(|problem| format!("watch list {path}: {problem}"))
-            .into_iter()
-            .collect();
-        let rejected = list["rejected"].as_array().into_iter().flatten();
-        problems.extend(rejected.map(|line| {
-            let detail = line["detail"].as_str().unwrap_or_default();
-            format!("{path}:{}:{}: {detail}", line["line"], line["column"])
-        }));
-        let listed = list["rejected"].as_array().map_or(0, Vec::len) as u64;
-        let more = list["rejectedLines"].as_u64().unwrap_or(0).saturating_sub(listed);
-        if more > 0 {
-            problems.push(format!("{path}: {more} more lines likewise"));
-        }
-        problems
-    }
-
-    /// Whether the API accepts the key of that project.
+    /// Whether the API accepts the key of this project.
     pub(super) fn key(&self, project: &str) -> KeyVerdict {
         let keys = self.0["keys"].as_array().into_iter().flatten();
         let mut of_project = keys.filter(|key| key["project"] == project);
@@ -76,25 +57,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_daemon_says_is_read() {
-        let asked = DaemonCheck(serde_json::json!({
+    fn the_answer_is_parsed() {
+        let check = DaemonCheck(serde_json::json!({
             "errors": [{"key": "k", "detail": "is odd", "help": ""}],
-            "watchList": {"path": "/l", "problem": "gone", "rejectedLines": 3,
-                "rejected": [{"line": 2, "column": 1, "detail": "no ID"}]},
+            "watchList": {"path": "/l", "rejectedLines": 0, "rejected": []},
             "keys": [{"project": "p", "verdict": "rejected", "reason": "why"}, {"project": "q", "verdict": "good"}],
         }));
-        assert_eq!(asked.errors(), ["k: is odd"]);
-        assert_eq!(asked.list_path(), "/l");
-        assert_eq!(
-            asked.list_problems(),
-            [
-                "watch list /l: gone",
-                "/l:2:1: no ID",
-                "/l: 2 more lines likewise"
-            ]
-        );
-        assert_eq!(asked.key("p"), KeyVerdict::Rejected("why".to_owned()));
-        assert_eq!(asked.key("q"), KeyVerdict::Good);
-        assert!(matches!(asked.key("r"), KeyVerdict::Unknown(_)));
+        assert_eq!(check.errors(), ["k: is odd"]);
+        assert_eq!(check.watch_list().path(), "/l");
+        assert_eq!(check.key("p"), KeyVerdict::Rejected("why".to_owned()));
+        assert_eq!(check.key("q"), KeyVerdict::Good);
+        assert!(matches!(check.key("r"), KeyVerdict::Unknown(_)));
     }
 }

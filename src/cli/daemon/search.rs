@@ -6,53 +6,49 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixStream;
 
-use super::{DaemonArgs, TIMEOUT};
-use crate::cli::{Failure, exit};
+use super::TIMEOUT;
+use crate::cli::{DaemonArgs, Failure, exit};
 use crate::config::{
     DEFAULT_PATH, DaemonLocation, DaemonTarget, Environment, Overrides, Settings, control_folders,
 };
+use crate::error::RUN_AS_ROOT;
 use crate::http::CONTROL_SOCKET;
 
-/// A control socket that is there and cannot be opened.
+/// A control socket that cannot be opened.
 #[derive(Debug)]
-pub(super) struct Unusable {
+pub(super) struct UnusableSocket {
     path: PathBuf,
     error: io::Error,
 }
 
-impl Unusable {
-    fn explain(&self) -> String {
+impl UnusableSocket {
+    pub(super) fn failure(&self) -> Failure {
         let owner = match self.path.symlink_metadata() {
             Ok(metadata) if metadata.uid() != 0 => format!(" or as user {}", metadata.uid()),
             _ => String::new(),
         };
-        format!(
-            "cannot open the control socket {}: {}; run this as root, for example with sudo,{owner} or name another \
-             daemon with --state-dir",
-            self.path.display(),
-            self.error
-        )
-    }
-
-    pub(super) fn failure(&self) -> Failure {
         Failure {
-            message: self.explain(),
+            message: format!(
+                "cannot open the control socket {}: {}; {RUN_AS_ROOT},{owner} or use --state-dir of another daemon",
+                self.path.display(),
+                self.error
+            ),
             code: exit::USAGE,
         }
     }
 }
 
-/// What the search for a control socket found.
+/// The result of the search for a control socket.
 pub(super) struct Search {
-    /// The socket.
+    /// A socket that is served.
     pub(super) found: Option<PathBuf>,
-    /// One that is there and cannot be opened.
-    pub(super) unusable: Option<Unusable>,
-    /// Where it was looked for.
+    /// The first one that cannot be opened.
+    pub(super) unusable: Option<UnusableSocket>,
+    /// The folders that were searched.
     pub(super) folders: Vec<PathBuf>,
 }
 
-/// Finds the first control socket that is served. An explicit `listen` wins, so that none is looked for.
+/// Finds the first control socket that is served. With an explicit `listen` none is searched.
 pub(super) async fn search(args: &DaemonArgs, listen: Option<&str>) -> (Search, DaemonLocation) {
     let environment = Environment::capture();
     let overrides = Overrides {
@@ -70,11 +66,11 @@ pub(super) async fn search(args: &DaemonArgs, listen: Option<&str>) -> (Search, 
         return (search, located);
     }
     let is_other = |file: &Path| environment.absolute(file) != Path::new(DEFAULT_PATH);
-    let meant = match args.state_dir.is_some() || args.config.as_deref().is_some_and(is_other) {
+    let target = match args.state_dir.is_some() || args.config.as_deref().is_some_and(is_other) {
         true => DaemonTarget::Named,
         false => DaemonTarget::Default,
     };
-    search.folders = control_folders(&environment, meant, &located.state_dir);
+    search.folders = control_folders(&environment, target, &located.state_dir);
     for folder in &search.folders {
         let path = folder.join(CONTROL_SOCKET);
         let error = match tokio::time::timeout(TIMEOUT, UnixStream::connect(&path)).await {
@@ -86,35 +82,36 @@ pub(super) async fn search(args: &DaemonArgs, listen: Option<&str>) -> (Search, 
             Err(elapsed) => elapsed.into(),
         };
         match error.kind() {
-            // Its queue is full.
+            // The queue of a served socket is full.
             io::ErrorKind::WouldBlock => {
                 search.found = Some(path);
                 break;
             }
-            // There is none, it is left over, or its path is too long for one.
+            // It does not exist, is left over, or its path is too long.
             io::ErrorKind::NotFound
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::InvalidInput => {}
-            _ if search.unusable.is_none() => search.unusable = Some(Unusable { path, error }),
+            _ if search.unusable.is_none() => search.unusable = Some(UnusableSocket { path, error }),
             _ => {}
         }
     }
     (search, located)
 }
 
-pub(super) fn searched(folders: &[PathBuf]) -> String {
+/// The folders without a control socket, for errors.
+pub(super) fn describe_folders(folders: &[PathBuf]) -> String {
     let folders: Vec<_> = folders
         .iter()
         .map(|folder| folder.display().to_string())
         .collect();
-    format!("no {CONTROL_SOCKET} is served in {}", folders.join(", "))
+    format!("no {CONTROL_SOCKET} in {}", folders.join(", "))
 }
 
-/// What makes the search doubtful.
-pub(super) fn remark(located: &DaemonLocation) -> &'static str {
+/// A note for errors if the settings that guided the search have errors.
+pub(super) fn error_note(located: &DaemonLocation) -> &'static str {
     match &located.errors {
-        Some(_) => "; the settings have errors, which `backfill-watch check` shows",
+        Some(_) => "; the settings have errors, see `backfill-watch check`",
         None => "",
     }
 }

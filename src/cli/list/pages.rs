@@ -1,4 +1,4 @@
-//! The pages of a list, one by one, patiently.
+//! The pages of a list, each with retries.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use crate::clock;
 use crate::core::operation::Operation;
 use crate::core::paging::{PageSequence, PagingError};
 
-/// Operations a page: few requests, each far from the largest answer that is taken.
+/// Operations per page.
 const PAGE_SIZE: u16 = 500;
-/// How often a page is asked for, when the API does not give it.
+/// How often a page is requested.
 const ATTEMPTS: u32 = 4;
-/// The wait before the second attempt; it doubles from attempt to attempt.
+/// The wait before the second attempt. It doubles with each attempt.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// Whoever waits at a terminal is told rather than made to wait for longer.
+/// A longer wait is an error instead, because a user waits at the terminal.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// The longest time between two requests, however low the limit is.
+/// The longest time between two requests, for very low limits.
 const LONGEST_SPACING: Duration = Duration::from_hours(1);
 
-/// Why there is no next page.
+/// Why a page is missing.
 #[derive(Debug)]
 pub(super) enum PageError {
-    /// The API does not give it.
+    /// The API did not return it.
     Api(ApiError),
-    /// The list has no end.
+    /// The list does not end.
     Paging(PagingError),
 }
 
-/// The pages of one installation's list.
+/// The pages of the list of one installation.
 #[derive(Debug)]
 pub(super) struct Pages<'a> {
     client: Client,
@@ -41,11 +41,11 @@ pub(super) struct Pages<'a> {
     api_key: ApiKey,
     token: Token,
     sequence: PageSequence,
-    /// Between two requests at least.
+    /// The shortest time between two requests.
     spacing: Duration,
-    /// When the next request may go out.
-    turn: Instant,
-    seen: usize,
+    /// The earliest time of the next request.
+    next_request: Instant,
+    total: usize,
 }
 
 #[derive(Debug)]
@@ -74,20 +74,20 @@ impl<'a> Pages<'a> {
             token: Token::First,
             sequence: PageSequence::default(),
             spacing: spacing.map_or(LONGEST_SPACING, |spacing| spacing.min(LONGEST_SPACING)),
-            turn: clock::instant(),
-            seen: 0,
+            next_request: clock::instant(),
+            total: 0,
         }
     }
 
-    /// How many operations there were so far.
-    pub(super) fn seen(&self) -> usize {
-        self.seen
+    /// How many operations were returned so far.
+    pub(super) fn total(&self) -> usize {
+        self.total
     }
 
     /// The next page; `None` after the last.
     ///
     /// # Errors
-    /// When the API does not give it, several attempts included, or when the list has no end.
+    /// When all attempts failed, or the list does not end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Operation>>, PageError> {
         let token = match &self.token {
             Token::First => None,
@@ -96,9 +96,9 @@ impl<'a> Pages<'a> {
         };
         let mut attempt = 1;
         let page = loop {
-            sleep_until(self.turn).await;
-            self.turn = clock::instant() + self.spacing;
-            let asked = self.client.list_operations(
+            sleep_until(self.next_request).await;
+            self.next_request = clock::instant() + self.spacing;
+            let request = self.client.list_operations(
                 self.project,
                 self.integration,
                 self.installation,
@@ -106,7 +106,7 @@ impl<'a> Pages<'a> {
                 PAGE_SIZE,
                 token,
             );
-            match asked.await {
+            match request.await {
                 Ok(page) => break page,
                 Err(error) => {
                     let Some(wait) = wait(&error, attempt) else {
@@ -114,7 +114,7 @@ impl<'a> Pages<'a> {
                     };
                     if !wait.is_zero() {
                         output::notice(&format!(
-                            "no list yet, trying again in {}: {error}",
+                            "cannot read the list, retrying in {}: {error}",
                             format::time(wait)
                         ));
                     }
@@ -123,7 +123,7 @@ impl<'a> Pages<'a> {
                 }
             }
         };
-        self.seen += page.operations.len();
+        self.total += page.operations.len();
         self.sequence
             .follow(page.operations.len(), page.next_page_token.as_deref())
             .map_err(PageError::Paging)?;
@@ -132,11 +132,11 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// How long to wait before the attempt after `attempt`; `None` if there is no use in one.
+/// The wait after attempt `attempt`, counted from 1; `None` if another one is useless.
 fn wait(error: &ApiError, attempt: u32) -> Option<Duration> {
     let doubled = FIRST_WAIT * 2_u32.pow(attempt.min(5) - 1);
     let wait = match error {
-        // It was not processed: the first repetition is no retry.
+        // The API did not process it, so it is repeated at once.
         ApiError::Unprocessed(_) if attempt == 1 => Duration::ZERO,
         ApiError::Failed(_) | ApiError::Unprocessed(_) => doubled,
         ApiError::Throttled { wait, .. } => wait.unwrap_or(doubled).max(doubled),
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_is_tried_again_and_not_for_ever() {
+    fn only_temporary_failures_are_retried_a_few_times() {
         let throttled = |seconds: Option<u64>| ApiError::Throttled {
             wait: seconds.map(Duration::from_secs),
             reason: String::new(),

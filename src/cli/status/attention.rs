@@ -1,4 +1,4 @@
-//! What is wrong now, for people: before everything else, with what to do.
+//! The attention entries, each with what to do.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -6,19 +6,19 @@ use serde_json::Value;
 use crate::cli::format;
 use crate::clock;
 
-/// A paragraph for each entry; nothing when all is well.
+/// A paragraph for each entry, or nothing.
 pub(super) fn render(entries: &[Value], now: Timestamp) -> String {
     let mut text = String::new();
     for entry in entries {
         let member = |name: &str| entry[name].as_str();
         let severity = member("severity").unwrap_or("error").to_uppercase();
-        let whose = member("project").map_or_else(String::new, |project| format!("project {project}: "));
+        let project = member("project").map_or_else(String::new, |project| format!("project {project}: "));
         let message = member("message").unwrap_or_default();
         let since = member("since").and_then(|since| since.parse::<Timestamp>().ok());
         let since = since.map_or_else(String::new, |since| {
             format!(" (for {})", format::time(clock::between(since, now)))
         });
-        text.push_str(&format!("{severity:<8} {whose}{message}{since}\n"));
+        text.push_str(&format!("{severity:<8} {project}{message}{since}\n"));
         if let Some(action) = member("action") {
             text.push_str(&format!("         To do: {action}.\n"));
         }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_shows_what_is_wrong_since_when_and_what_to_do() {
+    fn an_entry_shows_message_age_and_action() {
         let entries = [serde_json::json!({
             "kind": "api_unreachable", "severity": "error", "project": "p", "since": "2026-11-23T11:55:00Z",
             "message": "the API is unreachable: connection refused", "action": "check the network",

@@ -1,68 +1,55 @@
-//! The operations as a table for people.
+//! The operations as a table.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::format;
+use crate::cli::table::Table;
+use crate::cli::terminal::TerminalStyle;
 use crate::clock;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
 use crate::core::watch_list::label_text;
 
-/// Longer cells are cut: what is whole stands in the JSON.
+/// The longest text of a cell, in bytes. `--json` has all of it.
 const MAX_CELL: usize = 60;
 
-/// The table of `operations`, and a line that sums up.
+const HEADER: [&str; 7] = [
+    "OPERATION",
+    "PROJECT",
+    "PHASE",
+    "PROGRESS",
+    "RATE",
+    "END",
+    "LABELS",
+];
+/// The column that is omitted if all operations are of one project.
+const PROJECT: usize = 1;
+
+/// The table of `operations`, and a summary line.
 pub(super) fn render(operations: &[Value], now: Timestamp) -> String {
-    if operations.is_empty() {
-        return "The daemon runs and watches no operation: its watch list is empty or missing.\n".to_owned();
-    }
+    let Some(first) = operations.first() else {
+        return "The daemon watches no operation: its watch list is empty or missing.\n".to_owned();
+    };
     let has_projects = operations
         .iter()
-        .any(|operation| operation["project"] != operations[0]["project"]);
-    let mut header = vec![
-        "OPERATION",
-        "PROJECT",
-        "PHASE",
-        "PROGRESS",
-        "RATE",
-        "END",
-        "LABELS",
-    ];
-    if !has_projects {
-        header.remove(1);
-    }
-    let mut rows = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+        .any(|operation| operation["project"] != first["project"]);
+    let is_shown = |column: &usize| has_projects || *column != PROJECT;
+    let shown: Vec<usize> = (0..HEADER.len()).filter(is_shown).collect();
+    let header: Vec<&str> = shown.iter().map(|column| HEADER[*column]).collect();
+    let plain = TerminalStyle {
+        colour: false,
+        unicode: true,
+    };
+    let mut table = Table::new(&header, plain, None);
     for operation in operations {
-        let mut row = cells(operation, now);
-        if !has_projects {
-            row.remove(1);
-        }
-        rows.push(row);
+        let cells = cells(operation, now);
+        table.add(shown.iter().map(|column| cells[*column].clone().into()).collect());
     }
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for row in &rows {
-        let line: String = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}  "))
-            .collect();
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text.push_str(&summary(operations));
-    text
+    format!("{}{}", table.take(), summary(operations))
 }
 
-fn cells(operation: &Value, now: Timestamp) -> Vec<String> {
+fn cells(operation: &Value, now: Timestamp) -> [String; HEADER.len()] {
     let member = |name: &str| one_line(operation[name].as_str().unwrap_or_default(), MAX_CELL);
     let progress = &operation["progress"];
     let labels: Vec<String> = operation["labels"]
@@ -73,15 +60,15 @@ fn cells(operation: &Value, now: Timestamp) -> Vec<String> {
         .collect();
     let is_running = operation["phase"] == Phase::Running.as_str();
     let rate = progress["recordsPerSecond"].as_f64().filter(|_| is_running);
-    vec![
-        // Whole, so that it can be copied.
+    [
+        // Not cut, so that it can be copied.
         operation["operationId"].as_str().unwrap_or_default().to_owned(),
         member("project"),
         member("phase"),
-        progress_words(progress),
+        progress_text(progress),
         rate.map(format::rate).unwrap_or_default(),
         if is_running {
-            end_words(progress, now)
+            end_text(progress, now)
         } else {
             String::new()
         },
@@ -89,7 +76,7 @@ fn cells(operation: &Value, now: Timestamp) -> Vec<String> {
     ]
 }
 
-fn progress_words(progress: &Value) -> String {
+fn progress_text(progress: &Value) -> String {
     let Some(processed) = progress["recordsProcessed"].as_u64() else {
         return String::new();
     };
@@ -103,13 +90,13 @@ fn progress_words(progress: &Value) -> String {
     }
 }
 
-fn end_words(progress: &Value, now: Timestamp) -> String {
+fn end_text(progress: &Value, now: Timestamp) -> String {
     let end: Option<Timestamp> = progress["estimatedEndTime"]
         .as_str()
         .and_then(|text| text.parse().ok());
     match end {
         Some(end) if end > now => format!("in {}", format::time(clock::between(now, end))),
-        Some(_) => "any moment".to_owned(),
+        Some(_) => "soon".to_owned(),
         None => String::new(),
     }
 }
@@ -137,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_and_hostile_text_stays_on_its_line() {
+    fn columns_are_aligned_and_control_characters_escaped() {
         let operations = serde_json::json!([
             {"operationId": "op-1", "project": "p", "phase": "running", "labels": {"customer": "a\u{1b}[2J\nb"},
              "progress": {"recordsProcessed": 1250, "recordsEstimatedTotal": 5000, "percent": 25.0,

@@ -37,7 +37,7 @@ fn the_key_of_a_single_project() {
 }
 
 #[test]
-fn relative_files_are_looked_for_among_the_credentials_else_beside_the_settings() {
+fn relative_files_are_searched_in_the_credentials_then_beside_the_settings() {
     let toml = "[ampersand]\nproject = 'p'\napi_key_file = 'k'\n";
     let case = Case::bare(toml).file("k", "beside");
     assert_eq!(key(&case), "beside");
@@ -160,10 +160,10 @@ fn base_urls() {
     assert_eq!(base_url("http://127.0.0.1:8080"), "http://127.0.0.1:8080/");
     for (wrong, problem) in [
         ("api.example.com", "is not a valid URL"),
-        ("ftp://example.com", "\"ftp\" is not a scheme"),
+        ("ftp://example.com", "has the unsupported scheme \"ftp\""),
         ("https://example.com/?a=b", "has a query or a fragment"),
         ("https://example.com/#a", "has a query or a fragment"),
-        ("https://u@example.com/", "has a user name or password"),
+        ("https://u@example.com/", "contains a user name or password"),
         ("", "is empty"),
     ] {
         let text = load(wrong).errors();
