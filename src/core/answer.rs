@@ -1,4 +1,4 @@
-//! What one poll met, before anybody draws conclusions from it.
+//! The outcome of a request, before any decision.
 
 use std::time::Duration;
 
@@ -8,36 +8,36 @@ use super::operation_log::OperationLogLine;
 
 /// The outcome of one `GET` of one operation.
 ///
-/// What follows from each is decided in two places: [`watch`](super::watch) for the operation,
-/// [`project`](super::project_health) for the project it belongs to.
+/// [`watch`](super::watch) decides what it means for the operation, [`project_health`](super::project_health) what it
+/// means for the project.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub enum Answer {
     /// 200 with an operation.
     Operation(Box<Operation>),
-    /// 404 or 410 with problem details: the API knows no such operation.
+    /// 404 or 410 with problem details: the API does not know the operation.
     NotFound(String),
-    /// Any other 4xx with problem details: this request is refused, and would be again.
+    /// Any other 4xx with problem details: the request is refused, and would be again.
     Refused(String),
-    /// 401 with a JSON body: the project's credentials are bad.
+    /// 401 with a JSON body: the project's credentials are rejected.
     Unauthorized(String),
-    /// 403 with a JSON body: the credentials are bad, or are not good for this operation.
+    /// 403 with a JSON body: the credentials are rejected, at least for this operation.
     Forbidden(String),
     /// 429, or 503 with a time to wait.
     Throttled {
-        /// How long the API asks to be left alone, not yet capped; `None` if it gave no time.
+        /// The wait that the API asks for, not yet capped; `None` without a time.
         wait: Option<Duration>,
-        /// What the API said, in one line.
+        /// The API's reason, in one line.
         reason: String,
     },
-    /// The request was not processed: it is repeated once, in the gate's next slot, and is no failed poll.
+    /// The request was not processed. It is repeated once, in the gate's next slot, and is not a failed poll.
     Unprocessed(Failure),
-    /// Nothing was learned: see [`Failure`].
+    /// A failed poll: see [`Failure`].
     Failed(Failure),
 }
 
 impl Answer {
-    /// What it means when the request was repeated already: a second one that was not processed is a failed poll.
+    /// The meaning for a request that was already repeated: `Unprocessed` is a failed poll then.
     pub fn of_repeated(self) -> Self {
         match self {
             Self::Unprocessed(failure) => Self::Failed(failure),
@@ -45,13 +45,13 @@ impl Answer {
         }
     }
 
-    /// Whether it shows the operation.
+    /// Whether it contains the operation.
     #[must_use]
     pub fn is_operation(&self) -> bool {
         matches!(self, Self::Operation(_))
     }
 
-    /// The name under which polls of this outcome are counted (`polls_total{outcome}`) and logged.
+    /// Its name in `polls_total{outcome}` and logs.
     #[must_use]
     pub fn outcome(&self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl Answer {
         }
     }
 
-    /// Every name that [`outcome`](Self::outcome) gives.
+    /// Every name that [`outcome`](Self::outcome) returns.
     pub const OUTCOMES: [&'static str; 15] = [
         "operation",
         "not_found",
@@ -86,24 +86,24 @@ impl Answer {
     ];
 }
 
-/// The outcome of one request for what an event adds. It counts for pauses, and for nothing else.
+/// The outcome of one request for additional data of an event. Only its pauses count for the project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum AdditionAnswer<T> {
-    /// What was asked for.
+    /// The data.
     Found(T),
-    /// 429, or 503 with a time to wait: how long the API asks to be left alone, not yet capped; `None` if it gave no time.
+    /// 429, or 503 with a time to wait: the wait, not yet capped; `None` without a time.
     Throttled(Option<Duration>),
     /// The request was not processed, and may be repeated once.
     Unprocessed,
-    /// It cannot be had.
+    /// Any other failure.
     Failed,
 }
 
-/// The last lines of a log.
+/// The last lines of an operation's log.
 pub type LogAnswer = AdditionAnswer<Vec<OperationLogLine>>;
 
-/// The state of an installation.
+/// The status of an installation.
 pub type InstallationAnswer = AdditionAnswer<Installation>;
 
 /// The outcome of one request that asks whether a project exists.
@@ -116,9 +116,9 @@ pub enum ProjectAnswer {
     Missing(String),
     /// 429, or 503 with a time to wait, as in [`Answer::Throttled`].
     Throttled {
-        /// How long the API asks to be left alone, not yet capped; `None` if it gave no time.
+        /// The wait that the API asks for, not yet capped; `None` without a time.
         wait: Option<Duration>,
-        /// What the API said, in one line.
+        /// The API's reason, in one line.
         reason: String,
     },
     /// The request was not processed, and may be repeated once.
@@ -127,38 +127,39 @@ pub enum ProjectAnswer {
     Unknown(String),
 }
 
-/// A poll that taught nothing about its operation. It never ends a watch.
+/// A poll without information about its operation. It never finishes a watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind of failure it was.
+    /// The class of the failure.
     pub class: FailureClass,
-    /// What happened, in one line of at most about 500 bytes, for people; without secrets.
+    /// The reason in one line of about 500 bytes at most, without secrets.
     pub reason: String,
 }
 
-/// The kinds of failed polls.
+/// The classes of failed polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureClass {
     /// A 5xx status (503 without a time to wait included), 408, 425, or a 4xx that may be retried.
     ServerError,
-    /// No connection: refused, unreachable, name not resolved, proxy failed.
+    /// No connection: refused, unreachable, name not resolved, proxy error.
     Connect,
     /// The TLS handshake failed, or the certificate is not trusted.
     Tls,
-    /// No complete answer within the request's time limit.
+    /// No complete answer within the request timeout.
     Timeout,
-    /// The connection broke in the middle of the exchange: reset, closed early, truncated body.
+    /// The connection ended during the exchange: reset, closed early, truncated body.
     Interrupted,
-    /// The answer is not the API's: content type, content coding, JSON, `id` and `status`, a 4xx without problem details.
+    /// Not an answer of the API: content type, content coding, JSON, `id` and `status`, a 4xx without problem
+    /// details.
     Malformed,
-    /// The body or the headers are larger than is read.
+    /// The body or the headers exceed the limit.
     TooLarge,
     /// A 3xx status; redirects are not followed.
     Redirect,
 }
 
 impl FailureClass {
-    /// The class's name in logs and metrics.
+    /// Its name in logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,21 +1,21 @@
-//! What is wrong now, and what to do about it: one list that every view shows.
+//! The attention list: everything that is wrong now, and what to do. Every view shows this list.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// How much an entry matters.
+/// Severity of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Nothing works as it should for a project, an endpoint or the state.
+    /// A project, an endpoint or the state does not work.
     Error,
-    /// One thing needs a person.
+    /// One thing needs an operator.
     Warning,
 }
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident => $name:literal, $severity:ident;)*) => {
-        /// What may be wrong.
+        /// Kinds of entries.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
         pub enum AttentionKind { $($(#[$doc])* #[serde(rename = $name)] $variant,)* }
 
@@ -29,7 +29,7 @@ macro_rules! kinds {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// Its severity.
+            /// The severity of its entries.
             #[must_use]
             pub fn severity(self) -> Severity {
                 match self { $(Self::$variant => Severity::$severity,)* }
@@ -45,11 +45,11 @@ kinds! {
     CredentialsRejected => "credentials_rejected", Error;
     /// An endpoint failed five times in a row.
     EndpointFailing => "endpoint_failing", Error;
-    /// An endpoint answered that it is gone.
+    /// An endpoint answered 410 Gone.
     EndpointDisabled => "endpoint_disabled", Error;
     /// An endpoint has no secret to sign with.
     EndpointWithoutSecret => "endpoint_without_secret", Error;
-    /// Events were given up for an endpoint.
+    /// Events are dead letters of an endpoint.
     DeadLetters => "dead_letters", Error;
     /// The watch list cannot be used.
     WatchListUnreadable => "watch_list_unreadable", Error;
@@ -57,7 +57,7 @@ kinds! {
     WatchListRejectedLines => "watch_list_rejected_lines", Warning;
     /// The watch list lost nearly all of its entries.
     WatchListShrunk => "watch_list_shrunk", Warning;
-    /// A reload found broken settings.
+    /// A reload found errors in the settings.
     SettingsRejected => "settings_rejected", Error;
     /// The state cannot be written.
     StateNotWritable => "state_not_writable", Error;
@@ -67,20 +67,20 @@ kinds! {
     StateDamaged => "state_damaged", Error;
 }
 
-/// One thing that is wrong now.
+/// One entry of the attention list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Attention {
-    /// What is wrong.
+    /// Its kind.
     pub kind: AttentionKind,
-    /// How much it matters.
+    /// Its severity.
     pub severity: Severity,
-    /// The project that it concerns.
+    /// The project, if it concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
-    /// The operation, endpoint or file that it concerns.
+    /// The operation, endpoint or file, if it concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Since when.
+    /// When it began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// What is wrong, in one sentence or two.
@@ -90,7 +90,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// An entry that concerns nothing in particular.
+    /// An entry without project, subject and time.
     #[must_use]
     pub fn new(kind: AttentionKind, message: String, action: &str) -> Self {
         Self {
@@ -104,21 +104,21 @@ impl Attention {
         }
     }
 
-    /// It concerns this project.
+    /// Sets the project.
     #[must_use]
     pub fn of_project(mut self, project: &str) -> Self {
         self.project = Some(project.to_owned());
         self
     }
 
-    /// It concerns this operation, endpoint or file.
+    /// Sets the operation, endpoint or file.
     #[must_use]
     pub fn of_subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
     }
 
-    /// It has been so since then.
+    /// Sets when it began.
     #[must_use]
     pub fn since(mut self, since: Option<Timestamp>) -> Self {
         self.since = since;
@@ -138,7 +138,7 @@ pub fn sort(entries: &mut [Attention]) {
     });
 }
 
-/// A project whose API cannot be reached, with what its last request met.
+/// The entry for an unreachable API, with the error of the last request.
 #[must_use]
 pub fn api_unreachable(project: &str, since: Timestamp, trouble: Option<&str>) -> Attention {
     let reason = trouble.unwrap_or("no poll succeeds");
@@ -149,7 +149,7 @@ pub fn api_unreachable(project: &str, since: Timestamp, trouble: Option<&str>) -
         .since(Some(since))
 }
 
-/// A project whose key is rejected, with what the API said.
+/// The entry for a rejected API key, with the API's reason.
 #[must_use]
 pub fn credentials_rejected(project: &str, since: Timestamp, trouble: Option<&str>) -> Attention {
     let reason = trouble.unwrap_or("the API refuses the key");

@@ -1,31 +1,31 @@
-//! Which connections a server keeps, and which one it closes for a new one.
+//! Decides which connections a server keeps, and which one it closes for a new one.
 
 use std::collections::BTreeMap;
 
-/// One admitted connection.
+/// The ID of an admitted connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);
 
-/// What a connection may ask for.
+/// The requests that a connection may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionClass {
     /// Everything.
     Regular,
-    /// Health and metrics only: all other places are in use.
+    /// Health and metrics only, since all regular connections are busy.
     Reserved,
 }
 
-/// How many connections there may be.
+/// Maximum numbers of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Regular places.
+    /// Regular connections.
     pub regular: usize,
-    /// Places that are used only while all regular ones are busy.
+    /// Additional connections while all regular ones are busy.
     pub reserved: usize,
 }
 
 impl ConnectionLimits {
-    /// At most 1,024 connections and 32 reserved ones, and together at most half of the files that may be open: polls,
+    /// At most 1,024 regular and 32 reserved connections, and together at most half of the open files: polls,
     /// deliveries and the state need the other half.
     #[must_use]
     pub fn within(open_files: u64) -> Self {
@@ -37,7 +37,7 @@ impl ConnectionLimits {
         }
     }
 
-    /// The places of the control socket. They are its own, so that clients of the network keep no operator out.
+    /// The limits of the control socket, which network clients cannot use up.
     #[must_use]
     pub fn of_control(open_files: u64) -> Self {
         let part = usize::try_from(open_files / 32).unwrap_or(usize::MAX).max(1);
@@ -59,9 +59,9 @@ const MAX_CONTROL_RESERVED: usize = 8;
 pub struct AdmittedConnection {
     /// The new connection. It is idle until its first request.
     pub id: ConnectionId,
-    /// What it may ask for.
+    /// The requests that it may make.
     pub class: ConnectionClass,
-    /// The connection to close for it. It has lost its place.
+    /// The connection to close for it. It is no longer counted.
     pub displaced: Option<ConnectionId>,
 }
 
@@ -70,16 +70,16 @@ pub struct AdmittedConnection {
 pub struct Connections {
     regular: Pool,
     reserved: Pool,
-    /// Numbers admissions and ends of requests: a smaller number is longer ago.
+    /// Numbers admissions and ends of requests; lower numbers are older.
     next: u64,
 }
 
 #[derive(Debug)]
 struct Pool {
     max: usize,
-    /// Since when each connection is idle; `None` while it has a request in progress.
+    /// When each connection became idle; `None` while a request is in progress.
     members: BTreeMap<ConnectionId, Option<u64>>,
-    /// The idle ones, oldest first.
+    /// Idle connections, oldest first.
     idle: BTreeMap<u64, ConnectionId>,
 }
 
@@ -94,7 +94,7 @@ impl Connections {
         }
     }
 
-    /// Finds a place for a new connection; `None` when even the reserved places are busy.
+    /// Admits a new connection; `None` if even the reserved ones are busy.
     pub fn admit(&mut self) -> Option<AdmittedConnection> {
         let id = ConnectionId(self.number());
         let now = self.number();
@@ -106,14 +106,14 @@ impl Connections {
         Some(admitted(ConnectionClass::Reserved, displaced))
     }
 
-    /// Notes that a request of this connection is in progress.
+    /// A request of this connection is in progress.
     pub fn begin_request(&mut self, id: ConnectionId) {
         for pool in [&mut self.regular, &mut self.reserved] {
             pool.set_idle(id, None);
         }
     }
 
-    /// Notes that the answer has left, so that the connection is idle.
+    /// The answer was sent, so the connection is idle.
     pub fn end_request(&mut self, id: ConnectionId) {
         let now = self.number();
         for pool in [&mut self.regular, &mut self.reserved] {
@@ -121,7 +121,7 @@ impl Connections {
         }
     }
 
-    /// Frees the place of a connection that has ended, if it still has one.
+    /// Removes a connection that has ended, if it still counts.
     pub fn remove(&mut self, id: ConnectionId) {
         for pool in [&mut self.regular, &mut self.reserved] {
             pool.remove(id);
@@ -143,7 +143,7 @@ impl Pool {
         }
     }
 
-    /// The connection that was displaced, if one had to be; the outer `None` when all are busy.
+    /// The displaced connection, if there is one; the outer `None` if all are busy.
     fn admit(&mut self, id: ConnectionId, now: u64) -> Option<Option<ConnectionId>> {
         let displaced = if self.members.len() < self.max {
             None
@@ -218,7 +218,7 @@ mod tests {
         }
         let d = connections.admit().unwrap();
         assert_eq!((d.class, d.displaced), (ConnectionClass::Regular, Some(b)));
-        // The displaced connection ends later, and frees no second place.
+        // The displaced connection ends later, and must not be counted twice.
         connections.remove(b);
         let e = connections.admit().unwrap();
         assert_eq!((e.class, e.displaced), (ConnectionClass::Regular, Some(a)));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, no limit is exceeded, and nothing busy is displaced.
+        /// No limit is exceeded, and no busy connection is displaced.
         #[test]
         fn limits_are_kept(steps in prop::collection::vec((0..4_u8, any::<prop::sample::Index>()), 1..200)) {
             let limits = ConnectionLimits { regular: 4, reserved: 2 };

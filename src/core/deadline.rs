@@ -1,23 +1,23 @@
-//! By when an operation should be finished.
+//! Deadlines of operations.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The longest time after the start: ten years, as for settings.
+/// The longest deadline after the start: ten years, as for settings.
 const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
 
-/// By when an operation should be finished.
+/// When an operation should be finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deadline {
     /// At this time.
     At(Timestamp),
-    /// So long after the operation's start.
+    /// This long after the operation's start.
     After(Duration),
 }
 
 impl Deadline {
-    /// Reads an RFC 3339 time, or a duration such as `1h30m`; `None` for anything else.
+    /// Parses an RFC 3339 time, or a duration such as `1h30m`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(duration) = humantime::parse_duration(text) {

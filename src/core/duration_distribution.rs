@@ -1,25 +1,25 @@
-//! How long operations of one kind last, from those that have ended: as many groups as they form, and one more for what none of
-//! them foretold.
+//! The distribution of the durations of one kind of operation: a kernel density estimate with one t-distribution per
+//! sample, and one more for durations unlike all samples.
 
 use super::t_distribution::TDistribution;
 
-/// The last so many are remembered.
+/// Maximum number of samples.
 pub const MEMORY: usize = 31;
-/// So many operations must have ended before others are expected to do the same.
+/// Minimum number of samples.
 const ENOUGH: usize = 3;
-/// An operation unlike all before it is as likely as one that is like so many certain ones of them.
+/// Weight of an unlike duration, in samples.
 const UNLIKE: f64 = 1.0;
-/// How far from the others that one may lie, in the logarithm of the duration.
+/// Width of the distribution of unlike durations, in the logarithm of the duration.
 const UNLIKE_WIDTH: f64 = 1.5;
-/// How far operations may lie from one before them: the narrowest that is tried, and by what factor the next is wider.
+/// Kernel widths that are tried: the narrowest, and the factor from one to the next.
 const WIDTHS: (f64, f64) = (0.01, 1.5);
-/// How many widths are tried: up to 3, twenty-fold durations.
+/// How many widths are tried: up to 3, a factor of 20 in duration.
 const TRIED: i32 = 15;
-/// Before any was seen: the width that is thought likeliest, and by how much its logarithm is thought to be off.
+/// The prior of the width: its most likely value, and the standard deviation of its logarithm.
 const GUESS: (f64, f64) = (0.15, 1.5);
 
-/// Where the logarithms of durations lie: about each of those seen, as far apart as predicts each of them best from the
-/// others.
+/// The distribution of the logarithms of durations. The kernel width is the one that predicts each sample best from
+/// the others.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DurationDistribution {
     seen: [f32; MEMORY],
@@ -29,7 +29,7 @@ pub struct DurationDistribution {
 }
 
 impl DurationDistribution {
-    /// What these logarithms of seconds foretell. `None` of too few.
+    /// Fits the distribution to the logarithms of durations in seconds. `None` if there are too few.
     #[must_use]
     pub fn learned(samples: impl Iterator<Item = f32>) -> Option<Self> {
         let mut seen = [0.0; MEMORY];
@@ -56,13 +56,13 @@ impl DurationDistribution {
             .map(|(_, best)| best)
     }
 
-    /// The middle of those seen, in seconds.
+    /// The geometric mean of the samples, in seconds.
     #[must_use]
     pub fn middle(&self) -> f64 {
         self.middle.exp()
     }
 
-    /// The part of all operations that last longer than so many seconds, given as their logarithm.
+    /// The fraction of operations that last longer than `value`, the logarithm of seconds.
     #[must_use]
     pub fn beyond(&self, value: f64) -> f64 {
         let like: f64 = self
@@ -72,7 +72,7 @@ impl DurationDistribution {
         (like + UNLIKE * self.unlike().beyond(value, 0.0)) / (self.count as f64 + UNLIKE)
     }
 
-    /// How well each is predicted from the others, as a logarithm, and how likely the width was before.
+    /// The logarithm of the posterior of the width: leave-one-out likelihood of the samples, and the prior.
     fn likelihood(&self) -> f64 {
         let (guess, error) = GUESS;
         let before = ((self.width / guess).ln() / error).powi(2) / -2.0;
@@ -112,7 +112,7 @@ mod tests {
         DurationDistribution::learned(seconds.map(f32::ln)).unwrap()
     }
 
-    /// Which part ends between these seconds, of those that last longer than the first.
+    /// The fraction that ends between these seconds, of those that last longer than `from`.
     fn ends_between(lifetimes: &DurationDistribution, from: f64, to: f64) -> f64 {
         1.0 - lifetimes.beyond(to.ln()) / lifetimes.beyond(from.ln())
     }

@@ -1,54 +1,53 @@
-//! How likely an operation ends how soon, as far as its count and its age tell.
+//! How likely an operation is to end soon, given its count, its age and the history of its kind.
 
 use super::duration_distribution::DurationDistribution;
 use super::t_distribution::TDistribution;
 
-/// How soon operations end whatever their count says: of those that ran for a time t, the part (t / (t + s))^c still runs a
-/// time s later. This is c once the count moves.
+/// Operations may end at any count: of those that have run for t, the fraction (t / (t + s))^c still runs s later.
+/// This is c once the count has risen.
 const ENDS_EARLY: f64 = 0.01;
-/// And this before it moves: many an operation has nothing to do.
+/// The same before the count has risen: many operations have nothing to do.
 const ENDS_AT_ONCE: f64 = 0.03;
-/// An operation is taken to be this old at least, in seconds.
+/// Minimum age, in seconds.
 const MIN_AGE: f64 = 0.01;
 
-/// A course whose rate fades to nothing within a time, were the fall to go on straight, ends between these parts
-/// of that time: early or late, the course bends.
+/// A count whose rate falls to zero within a time, extrapolated linearly, ends between these fractions of that time.
 const FADE: (f64, f64) = (0.5, 5.0);
-/// How often a fading course ends at all where it points to.
+/// How often a falling rate means the end.
 const FADES_OUT: f64 = 0.25;
-/// Before this part of the estimated total a slower course is just slower.
+/// Below this fraction of the estimate a falling rate is only a slower rate.
 const FADES_FROM: f64 = 0.8;
 
-/// What is known of an operation's end.
+/// What is known about an operation's end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EndForecast {
-    /// How the count moves towards the estimated total, where there is one.
+    /// The count compared with the estimate, if there is one.
     pub motion: Option<CountForecast>,
-    /// In how many seconds the rate would fade to nothing, if it does fade.
+    /// Seconds until the rate is zero, if it keeps falling.
     pub fades_in: Option<f64>,
-    /// The logarithm of the seconds that operations of its kind last, where that is known.
+    /// Durations of its kind, if known.
     pub durations: Option<DurationDistribution>,
-    /// For how many seconds the operation has run.
+    /// Seconds since the operation started.
     pub age: f64,
 }
 
-/// How a count moves, the estimated total being 1.
+/// A count as a fraction of its estimate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CountForecast {
-    /// How much is processed.
+    /// The processed fraction.
     pub part: f64,
-    /// By how much that rises a second; 0 before it has risen.
+    /// Its increase per second; 0 before the first.
     pub speed: f64,
-    /// By how much the speed rises a second.
+    /// The increase of `speed` per second.
     pub gain: f64,
-    /// How much one record is.
+    /// The fraction of one record.
     pub record: f64,
-    /// How far beyond the estimated total operations of its kind go on.
+    /// Estimation errors of its kind.
     pub errors: TDistribution,
 }
 
 impl EndForecast {
-    /// Nothing to go by.
+    /// Nothing is known.
     pub const UNKNOWN: Self = Self {
         motion: None,
         fades_in: None,
@@ -56,7 +55,7 @@ impl EndForecast {
         age: 0.0,
     };
 
-    /// How likely, from 0 to 1, the operation that runs now has ended in so many seconds.
+    /// The probability that the running operation ends within `seconds`.
     #[must_use]
     pub fn ends_within(&self, seconds: f64) -> f64 {
         let runs_on = match self.motion {
@@ -78,7 +77,7 @@ impl EndForecast {
         self.fades_in.is_none() && self.motion.is_some_and(|motion| motion.speed <= 0.0)
     }
 
-    /// Which part of the operations of its kind that have lasted as long last so many seconds longer.
+    /// Of the operations of its kind that lasted this long, the fraction that lasts `seconds` longer.
     fn lasts_on(&self, seconds: f64) -> f64 {
         let beyond = |durations: &DurationDistribution, age: f64| durations.beyond(age.max(MIN_AGE).ln());
         self.durations.as_ref().map_or(1.0, |durations| {
@@ -94,7 +93,7 @@ impl EndForecast {
 
 impl CountForecast {
     fn runs_on(&self, seconds: f64) -> f64 {
-        // A speed that falls does not fall below nothing.
+        // A falling speed does not become negative.
         let moves = if self.gain < 0.0 {
             seconds.min(self.speed / -self.gain)
         } else {
@@ -104,7 +103,7 @@ impl CountForecast {
         (self.beyond(part) / self.beyond(self.part)).clamp(0.0, 1.0)
     }
 
-    /// Which part of all operations process more than this part of what was estimated.
+    /// The fraction of operations that process more than `part` of the estimate.
     fn beyond(&self, part: f64) -> f64 {
         self.errors.beyond(part - 1.0, self.record)
     }

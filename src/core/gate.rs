@@ -1,7 +1,7 @@
-//! Who may ask the API now: requests in flight, an evenly spaced rate, pauses, and one probe at a time while the credentials
-//! are in doubt. First come, first served.
+//! Limits all requests of a project: requests in flight, an even rate, pauses, and one probe at a time while the
+//! credentials are in doubt. First come, first served.
 //!
-//! Times are steady: since a start that the caller chose, by a clock that never steps.
+//! Times are relative to a start that the caller chose, on a monotonic clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,35 +9,35 @@ use std::time::Duration;
 
 use super::compact_duration::CompactDuration;
 
-/// A timer may fire this much too late on a busy machine. The requests behind it catch up instead of being late, too.
+/// A timer may fire this late on a busy machine. Later requests catch up instead of being late too.
 const TIMER_DELAY: Duration = Duration::from_millis(50);
-/// The longest time between two requests, for rates next to zero.
+/// Maximum time between two requests, for rates near zero.
 const LONGEST_SPACING: f64 = 3600.0;
 
-/// What holds the project's polls back.
+/// What stops or restricts polls.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Restriction {
-    /// Nobody polls before this (steady time).
+    /// No poll is sent before this time.
     pub paused_until: Option<Duration>,
-    /// One poll at a time goes out, to learn whether the credentials are good.
+    /// Only one probe at a time is sent, to check the credentials.
     pub probing: Option<CredentialsProbe>,
 }
 
-/// How the credentials are probed.
+/// The probe of the credentials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CredentialsProbe {
-    /// The next probe does not go out before this (steady time).
+    /// The next probe is not sent before this time.
     pub not_before: Duration,
-    /// The operation whose answer raised the doubt; another one is the probe.
+    /// The operation whose answer raised the doubt. Another one is the probe.
     pub doubted_by: Option<Arc<str>>,
 }
 
-/// How much a project may ask of the API.
+/// Limits of a project's requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RequestLimits {
-    /// Requests in flight; at least one is always allowed.
+    /// Requests in flight; 0 counts as 1.
     pub concurrent: usize,
-    /// Requests a second.
+    /// Requests per second.
     pub per_second: f64,
 }
 
@@ -52,39 +52,39 @@ impl RequestLimits {
     }
 }
 
-/// A place in the queue. Places are never given twice, and the lowest is the first.
+/// A place in the queue, used once. The lowest is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(i64);
 
-/// What the gate says.
+/// Whether a request may start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[must_use]
 pub enum Admission<T> {
-    /// This request starts now. It counts as in flight until [`Gate::release`].
+    /// This request starts now. It is in flight until [`Gate::release`].
     Admit(Admitted<T>),
-    /// A probe may start now: the caller chooses it and calls [`Gate::start_probe`].
+    /// A probe may start now: the caller chooses the watch and calls [`Gate::start_probe`].
     Probe,
     /// Nothing starts before this time.
     WaitUntil(Duration),
-    /// Nothing starts before a request ends, joins, or the hold changes.
+    /// Nothing starts until a request ends or joins, or the restriction changes.
     Closed,
 }
 
-/// A request that was let through.
+/// An admitted request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Admitted<T> {
-    /// What joined the queue.
+    /// The value given to [`Gate::join`].
     pub who: T,
-    /// How long it waited, pauses and doubts aside.
+    /// Time in the queue, without pauses and doubts.
     pub queued: Duration,
 }
 
-/// How a request passed the gate.
+/// How a request was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
     /// In its turn.
     Turn,
-    /// As the one probe.
+    /// As the probe.
     Probe,
 }
 
@@ -93,18 +93,18 @@ pub enum Pass {
 pub struct Gate<T> {
     limits: RequestLimits,
     queue: BTreeMap<Ticket, Waiting<T>>,
-    /// The next places at the end and at the front.
+    /// The next tickets at the end and at the front.
     last: i64,
     first: i64,
     in_flight: usize,
     has_probe: bool,
-    /// The earliest time for the next request, as far as the rate goes.
+    /// Earliest time of the next request by the rate.
     next_turn: Duration,
-    /// Since when there has been room for a request.
+    /// Since when a request may start by the limit of requests in flight.
     free_since: Duration,
     restriction: Restriction,
     restriction_changed: Duration,
-    /// How long requests were held back before `restriction_changed`.
+    /// Time in which requests were blocked before `restriction_changed`.
     blocked: Duration,
 }
 
@@ -116,7 +116,7 @@ struct Waiting<T> {
 }
 
 impl<T: Copy> Gate<T> {
-    /// A gate without a queue.
+    /// A gate with an empty queue.
     #[must_use]
     pub fn new(limits: RequestLimits, restriction: Restriction, now: Duration) -> Self {
         Self {
@@ -134,7 +134,7 @@ impl<T: Copy> Gate<T> {
         }
     }
 
-    /// The limits in force.
+    /// The current limits.
     #[must_use]
     pub fn limits(&self) -> RequestLimits {
         self.limits
@@ -147,14 +147,14 @@ impl<T: Copy> Gate<T> {
             self.free_since = now;
         }
         self.limits = limits;
-        // A turn that was far away at the old rate is not waited for at a new one.
+        // A turn that is far away at the old rate moves closer at a higher one.
         let new = limits.spacing();
         if new < spacing {
             self.next_turn = self.next_turn.min(now.saturating_add(new));
         }
     }
 
-    /// Changes what holds requests back.
+    /// Changes the restriction.
     pub fn set_restriction(&mut self, restriction: Restriction, now: Duration) {
         if self.restriction != restriction {
             self.blocked = self.blocked_time(now);
@@ -164,30 +164,30 @@ impl<T: Copy> Gate<T> {
         }
     }
 
-    /// The caller asks again after a time in which it let nothing through. That time is not caught up.
+    /// Called after a time in which nothing was admitted. That time is not caught up.
     pub fn reopen(&mut self, now: Duration) {
         self.free_since = now;
     }
 
-    /// Whether requests go out one by one, as probes.
+    /// Whether requests are sent one by one, as probes.
     #[must_use]
     pub fn is_probing(&self) -> bool {
         self.restriction.probing.is_some()
     }
 
-    /// How many requests wait.
+    /// The number of requests in the queue.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// How many requests are in flight.
+    /// The number of requests in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// How long requests have been held back by pauses and doubts until `now`, since the start.
+    /// Total time until `now` in which requests were blocked by pauses and doubts.
     #[must_use]
     pub fn blocked_time(&self, now: Duration) -> Duration {
         let until = match (&self.restriction.probing, self.restriction.paused_until) {
@@ -206,7 +206,7 @@ impl<T: Copy> Gate<T> {
         ticket
     }
 
-    /// Joins the front of the queue: a request that was not processed is repeated in the next slot.
+    /// Joins the front of the queue, to repeat a request in the next slot.
     pub fn join_front(&mut self, who: T, now: Duration) -> Ticket {
         let ticket = Ticket(self.first);
         self.first -= 1;
@@ -223,12 +223,12 @@ impl<T: Copy> Gate<T> {
         self.queue.insert(ticket, waiting);
     }
 
-    /// Leaves the queue. The others keep their order.
+    /// Leaves the queue.
     pub fn leave(&mut self, ticket: Ticket) {
         self.queue.remove(&ticket);
     }
 
-    /// Lets the next request through, if one may start `now`.
+    /// Admits the next request, if one may start `now`.
     pub fn admit(&mut self, now: Duration) -> Admission<T> {
         let is_probing = self.is_probing();
         if (is_probing && self.has_probe) || (!is_probing && self.queue.is_empty()) {
@@ -266,13 +266,13 @@ impl<T: Copy> Gate<T> {
         })
     }
 
-    /// The probe that [`admit`](Self::admit) allowed starts; it has left the queue.
+    /// Starts the probe that [`admit`](Self::admit) allowed. Its watch has left the queue.
     pub fn start_probe(&mut self, now: Duration) {
         self.has_probe = true;
         self.take_turn(now, now);
     }
 
-    /// A request has ended, however that was.
+    /// A request has ended.
     pub fn release(&mut self, pass: Pass, now: Duration) {
         if self.in_flight >= self.concurrent() {
             self.free_since = now;
@@ -287,7 +287,7 @@ impl<T: Copy> Gate<T> {
         self.limits.concurrent.max(1)
     }
 
-    /// Since when nothing but the rate has kept requests from starting.
+    /// Since when only the rate limits requests.
     fn opened(&self, now: Duration) -> Duration {
         let unheld = match self.restriction.paused_until {
             Some(until) => until.min(now).max(self.restriction_changed),
@@ -296,7 +296,7 @@ impl<T: Copy> Gate<T> {
         self.free_since.max(unheld)
     }
 
-    /// A request starts that could have started at `ready`, were it not for the rate.
+    /// Counts a request that could have started at `ready`, but for the rate.
     fn take_turn(&mut self, ready: Duration, now: Duration) {
         let turn = self
             .next_turn

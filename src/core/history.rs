@@ -1,5 +1,4 @@
-//! What operations of one kind that have ended teach of those that run: how long they take, and how wrong their estimates
-//! are.
+//! The history of finished operations of one kind: how long they took, and how wrong their estimates were.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,34 +6,34 @@ use std::time::Duration;
 use super::duration_distribution::{DurationDistribution, MEMORY};
 use super::t_distribution::TDistribution;
 
-/// Where between nothing and the whole the error of an estimate lies before any was seen, as a part of the estimate.
+/// The prior of estimation errors, as a fraction of the estimate.
 const ERRORS: TDistribution = TDistribution {
     centre: 0.0,
     width: 0.03,
 };
-/// So many estimates must have been seen before their errors are expected again.
+/// Minimum number of errors for a distribution of their own.
 const ENOUGH: usize = 3;
 
-/// What an operation that has succeeded teaches.
+/// The data of a succeeded operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistorySample {
     /// How long it ran.
     pub lasted: Duration,
-    /// How many records it processed, and how many were estimated, where both are known.
+    /// Processed and estimated records, if both are known.
     pub records: Option<(u64, u64)>,
 }
 
-/// What was learned.
+/// Statistics of finished operations.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistoryStatistics {
-    /// The logarithm of the seconds that operations last, once there are enough to tell.
+    /// The distribution of durations, if there are enough samples.
     pub durations: Option<DurationDistribution>,
-    /// By how much more than was estimated is processed, as a part of the estimate.
+    /// The distribution of estimation errors: records beyond the estimate, as a fraction of the estimate.
     pub errors: TDistribution,
 }
 
 impl HistoryStatistics {
-    /// Nothing yet.
+    /// Statistics without samples.
     pub const NONE: Self = Self {
         durations: None,
         errors: ERRORS,
@@ -47,17 +46,17 @@ impl Default for HistoryStatistics {
     }
 }
 
-/// What the operations that ended last were like, and what follows from it.
+/// The most recent samples, and their statistics.
 #[derive(Debug, Default)]
 pub struct History {
     durations: VecDeque<f32>,
     errors: VecDeque<f32>,
-    /// What follows from both; `None` until somebody asks.
+    /// Cached statistics.
     statistics: Option<HistoryStatistics>,
 }
 
 impl History {
-    /// Takes in one more.
+    /// Adds a sample.
     pub fn add_sample(&mut self, sample: HistorySample) {
         if !sample.lasted.is_zero() {
             remember(&mut self.durations, sample.lasted.as_secs_f32().ln());
@@ -65,11 +64,11 @@ impl History {
         if let Some((processed, estimated)) = sample.records {
             remember(&mut self.errors, processed as f32 / estimated.max(1) as f32 - 1.0);
         }
-        // A start learns from many at once, most of which others soon replace.
+        // Computed on demand: a start adds many samples at once.
         self.statistics = None;
     }
 
-    /// What follows from all.
+    /// The statistics of all samples.
     #[must_use]
     pub fn statistics(&mut self) -> HistoryStatistics {
         *self.statistics.get_or_insert_with(|| HistoryStatistics {
@@ -116,7 +115,7 @@ mod tests {
         };
         assert!(outlasts(&mut history, 300.0) > 0.7 && outlasts(&mut history, 1_200.0) < 0.3);
         assert_eq!(history.statistics().errors, ERRORS);
-        // What comes later counts alone, in the end.
+        // Later samples replace earlier ones.
         for _ in 0..MEMORY {
             history.add_sample(sample(60, None));
         }

@@ -1,43 +1,43 @@
-//! What the API says of an installation, as far as it explains a stall.
+//! The data of an installation that explains a stall.
 
 use thiserror::Error;
 
 use super::json::{self, Json};
 
-/// Where an installation is found.
+/// The IDs under which the API serves an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallationPath {
-    /// The ID of its integration.
+    /// The integration ID.
     pub integration: String,
-    /// Its own ID.
+    /// The installation ID.
     pub installation: String,
 }
 
-/// The state of an installation. The API's answer carries the customer's tokens beside it: nothing else of it is read.
+/// The status of an installation. Nothing else of the API's answer is read, since it contains the customer's tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Installation {
-    /// Whether the platform regards it as healthy, as the API names it.
+    /// The health status, as the API writes it.
     pub health_status: Option<String>,
-    /// The status of its connection, as the API names it.
+    /// The status of its connection, as the API writes it.
     pub connection_status: Option<String>,
 }
 
-/// Why an answer does not show an installation. The text of the answer is left out, since it may have tokens in it.
+/// Why an answer is not an installation, without the text of the answer, which may contain tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotInstallation {
     /// It is not a JSON object.
     #[error("the body is not a JSON object")]
     NotObject,
-    /// It shows another one.
+    /// It is another installation.
     #[error("the member `id` is not the one that was asked for")]
     OtherId,
 }
 
 impl Installation {
-    /// Reads the installation `id`. A member that cannot be used counts as absent.
+    /// Parses the installation `id`. An unusable member counts as absent.
     ///
     /// # Errors
-    /// When the text shows something else.
+    /// When the text is not this installation.
     pub fn parse(body: &str, id: &str) -> Result<Self, NotInstallation> {
         let mut found = Self::default();
         let mut is_other = false;
@@ -61,7 +61,7 @@ impl Installation {
         Ok(found)
     }
 
-    /// Gives every text that the API wrote to `each`.
+    /// Calls `each` with every text from the API.
     pub fn for_each_text(&mut self, each: &mut dyn FnMut(&mut String)) {
         let Self {
             health_status,

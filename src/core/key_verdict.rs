@@ -1,10 +1,10 @@
-//! What an answer says about a project's API key.
+//! The result of checking a project's API key.
 
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
 
-/// Whether an API key is good.
+/// Whether the API accepts an API key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "verdict", content = "reason", rename_all = "lowercase")]
 pub enum KeyVerdict {
@@ -19,7 +19,7 @@ pub enum KeyVerdict {
 }
 
 impl From<Answer> for KeyVerdict {
-    /// What the answer to a request for an operation that does not exist means.
+    /// The meaning of an answer to a request for an operation that does not exist.
     fn from(answer: Answer) -> Self {
         match answer.of_repeated() {
             Answer::Operation(_) | Answer::NotFound(_) => Self::Good,

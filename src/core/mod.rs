@@ -1,7 +1,7 @@
-//! What the program decides, as plain values and functions.
+//! Decisions, as plain values and functions.
 //!
-//! Nothing in here does I/O, spawns, reads a clock or rolls dice: time and chance come in as arguments, and
-//! what is to be done goes out as values. `tests/source/architecture.rs` keeps it so.
+//! No I/O, tasks, clock or randomness: time and random numbers are arguments, and actions are returned as values.
+//! `tests/source/architecture.rs` checks this.
 
 pub mod answer;
 pub mod attention;

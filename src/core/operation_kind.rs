@@ -1,4 +1,4 @@
-//! What operations have in common, kept once for all of them, and what finished ones taught about the others.
+//! Kinds of operations: shared data of similar operations, and the history of their finished ones.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -11,19 +11,19 @@ use super::operation::Operation;
 use super::poll_budget::SavedPolls;
 use super::text;
 
-/// The most bytes of an ID or of an object's name that are kept: the API's answer may have a mebibyte.
+/// Maximum bytes of a stored ID or object name: the API's answer may have 1 MiB.
 const MAX_NAME: usize = 256;
-/// The most bytes that the names of an operation's objects may have together.
+/// Maximum bytes of all object names of an operation.
 const MAX_OBJECTS: usize = 2048;
-/// This many kinds are kept, and with them what was learned, also when no operation of theirs is watched.
+/// This many kinds are kept, with their history, even if no operation has them.
 const FEW: usize = 1_000;
 
-/// What an operation shares with others of its integration: hundreds of thousands of operations are of a few kinds.
+/// What similar operations share. Hundreds of thousands of operations have only a few kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OperationKind {
-    /// The Ampersand project ID; empty if it is not known.
+    /// The Ampersand project ID; empty if unknown.
     pub project_id: String,
-    /// The integration ID; empty if it is not known.
+    /// The integration ID; empty if unknown.
     pub integration_id: String,
     /// The objects that are read.
     pub objects: Vec<String>,
@@ -40,7 +40,7 @@ impl OperationKind {
         }
     }
 
-    /// Whether the operation has these.
+    /// Whether the operation is of this kind.
     #[must_use]
     pub fn is_of(&self, operation: &Operation) -> bool {
         text::is_cut_of(
@@ -60,7 +60,7 @@ impl OperationKind {
     }
 }
 
-/// The objects of an operation, as far as there is room for their names.
+/// The object names of an operation, up to [`MAX_OBJECTS`] bytes.
 fn objects(operation: &Operation) -> impl Iterator<Item = &str> {
     let mut room = MAX_OBJECTS;
     operation
@@ -78,18 +78,18 @@ fn objects(operation: &Operation) -> impl Iterator<Item = &str> {
         })
 }
 
-/// The kinds of a project's operations, and what each of them taught.
+/// The kinds of a project's operations, with the history of each.
 #[derive(Debug, Default)]
 pub struct OperationKinds {
     known: HashMap<Arc<OperationKind>, Option<Box<RefCell<History>>>>,
-    /// The polls that operations left unused at their end, for others to make.
+    /// Polls that finished operations left for others.
     savings: Cell<SavedPolls>,
-    /// How many there may be before those that no operation has any more are forgotten.
+    /// The number of kinds that triggers the removal of unused ones.
     most: usize,
 }
 
 impl OperationKinds {
-    /// Replaces `kind` by the equal one that other operations have.
+    /// Replaces `kind` by an equal one that other operations share.
     pub fn share(&mut self, kind: &mut Arc<OperationKind>) {
         if let Some((known, _)) = self.known.get_key_value(kind) {
             *kind = Arc::clone(known);
@@ -102,7 +102,7 @@ impl OperationKinds {
         self.known.insert(Arc::clone(kind), None);
     }
 
-    /// An operation of this kind has succeeded.
+    /// Adds a succeeded operation to the history of its kind.
     pub fn add_sample(&mut self, kind: &Arc<OperationKind>, sample: HistorySample) {
         let mut kind = Arc::clone(kind);
         self.share(&mut kind);
@@ -111,22 +111,22 @@ impl OperationKinds {
         }
     }
 
-    /// What finished operations of this kind taught.
+    /// The statistics of finished operations of this kind.
     #[must_use]
     pub fn statistics(&self, kind: &OperationKind) -> HistoryStatistics {
         let history = self.known.get(kind).and_then(Option::as_deref);
-        // Fitted when it is asked for: a start learns from many at once, most of which others soon replace.
+        // Computed on demand: a start adds many samples at once.
         history.map_or(HistoryStatistics::NONE, |history| {
             history.borrow_mut().statistics()
         })
     }
 
-    /// An operation has finished and left this many polls unused.
+    /// Adds polls that a finished operation did not use.
     pub fn add_saved_polls(&mut self, polls: f32) {
         self.savings.get_mut().add(polls);
     }
 
-    /// Lets a decision spend polls that others left unused.
+    /// Lets a decision use saved polls.
     pub fn with_saved_polls<T>(&self, decide: impl FnOnce(&mut SavedPolls) -> T) -> T {
         let mut savings = self.savings.get();
         let decided = decide(&mut savings);

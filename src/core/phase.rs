@@ -4,25 +4,25 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a watch stands.
+/// Where a watch is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Not seen yet.
+    /// Not yet answered by the API.
     Pending,
-    /// Seen running.
+    /// The operation is in progress.
     Running,
-    /// Running, but its count stands still.
+    /// In progress, but its count does not rise.
     Stalled,
-    /// Over: success.
+    /// Finished: success.
     Succeeded,
-    /// Over: failure.
+    /// Finished: failure.
     Failed,
-    /// Over: another status.
+    /// Finished: with another status.
     Ended,
-    /// Over: the API no longer knows it.
+    /// Finished: the API no longer knows the operation.
     Gone,
-    /// Over: watched for long enough.
+    /// Finished: `give_up_after` has passed.
     Expired,
 }
 
@@ -54,7 +54,7 @@ impl Phase {
         }
     }
 
-    /// Whether the watch has no poller any more.
+    /// Whether the watch is no longer polled.
     #[must_use]
     pub fn is_finished(self) -> bool {
         match self {
@@ -63,7 +63,7 @@ impl Phase {
         }
     }
 
-    /// Whether a watch that is over starts again when its ID is put back on the list: its end may not have been one.
+    /// Whether a finished watch starts again when its ID is removed from the list and added again.
     #[must_use]
     pub fn may_start_again(self) -> bool {
         matches!(self, Self::Ended | Self::Gone | Self::Expired)
@@ -81,18 +81,18 @@ impl fmt::Display for Phase {
 pub struct PhaseCounts([usize; Phase::ALL.len()]);
 
 impl PhaseCounts {
-    /// One more watch is in `phase`.
+    /// Counts one more watch in `phase`.
     pub fn add(&mut self, phase: Phase) {
         self.0[phase as usize] += 1;
     }
 
-    /// One watch less is in `phase`.
+    /// Counts one watch less in `phase`.
     pub fn remove(&mut self, phase: Phase) {
         let count = &mut self.0[phase as usize];
         *count = count.saturating_sub(1);
     }
 
-    /// How many are in `phase`.
+    /// The number of watches in `phase`.
     #[must_use]
     pub fn of(&self, phase: Phase) -> usize {
         self.0[phase as usize]
@@ -103,13 +103,13 @@ impl PhaseCounts {
         Phase::ALL.into_iter().zip(self.0)
     }
 
-    /// How many watches there are.
+    /// The number of watches.
     #[must_use]
     pub fn total(&self) -> usize {
         self.0.iter().sum()
     }
 
-    /// How many of them are finished.
+    /// The number of finished watches.
     #[must_use]
     pub fn finished(&self) -> usize {
         let finished = self.iter().filter(|(phase, _)| phase.is_finished());

@@ -23,82 +23,82 @@ use super::operation_log::LogSelection;
 use super::watch::{Decision, Watch};
 use super::watch_list::Labels;
 
-/// What the poller of one watch does.
+/// What the poller of one watch is doing.
 #[derive(Debug)]
 pub enum Poller {
-    /// Nothing: the watch is finished.
+    /// The watch is finished.
     Finished,
-    /// It waits until a poll is due.
+    /// Waits until a poll is due.
     Asleep {
-        /// When that is.
+        /// Time of the poll.
         due: CompactDuration,
     },
-    /// It waits at the gate.
+    /// Waits at the gate.
     Queued {
-        /// Its place there.
+        /// Its ticket.
         ticket: Ticket,
-        /// Why.
+        /// The poll.
         poll: PendingPoll,
     },
     /// A request is in flight.
     Asking {
-        /// Why.
+        /// The poll.
         poll: PendingPoll,
     },
-    /// The operation was refused (403). Another watch's answer will show whether the credentials are bad.
+    /// The operation was refused (403). Another watch's answer will show whether the credentials are rejected.
     Doubting(Box<DoubtedAnswer>),
-    /// An event is decided and waits for what it adds from other requests.
+    /// An event is decided and waits for data from other requests.
     Gathering(Box<Gathering>),
-    /// A commit is in flight, or waits behind one of the project.
+    /// A commit is in flight, or waits for a commit of the project.
     Recording,
-    /// The watch was removed. It leaves when what is in flight has ended.
+    /// The watch was removed. It leaves when its request or commit has ended.
     Leaving(Leaving),
 }
 
-/// A poll that is due, from the queue to its answer.
+/// A poll from the time it is due to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PendingPoll {
-    /// When the poll was due; `None` once a request was let through for it.
+    /// When it was due; `None` after the gate admitted it.
     pub due: Option<CompactDuration>,
-    /// How long the gate had been held back when it came there first.
+    /// [`Gate::blocked_time`](super::gate::Gate::blocked_time) when it joined the queue first.
     pub blocked_before: CompactDuration,
     /// Whether the request is repeated because it was not processed.
     pub is_repeated: bool,
 }
 
-/// A 403 that may be the project's or the operation's own.
+/// A 403 that may concern the project or only the operation.
 #[derive(Debug)]
 pub struct DoubtedAnswer {
     /// The answer.
     pub answer: Answer,
-    /// The poll that it answers.
+    /// The poll.
     pub poll: PendingPoll,
 }
 
-/// What was decided of a watch and is not recorded yet.
+/// A decision that is not recorded yet.
 #[derive(Debug)]
 pub struct PendingDecision {
-    /// The watch as it is then.
+    /// The watch after the decision.
     pub watch: Watch,
-    /// What follows.
+    /// The decision.
     pub decision: Decision,
     /// When it was decided.
     pub observed: Duration,
 }
 
 impl PendingDecision {
-    /// What its events add from other requests, first of all.
+    /// The first additional data that its events need.
     #[must_use]
     pub fn first_addition(&self) -> Option<Addition> {
         if self.has(EventType::Stalled) {
-            // What a stall is about may be written at any severity.
+            // Lines of any severity can explain a stall.
             return Some(Addition::Logs(LogSelection::All));
         }
         self.has(EventType::Failed)
             .then_some(Addition::Logs(LogSelection::Warnings))
     }
 
-    /// What they add after that.
+    /// The next additional data after `addition`.
     #[must_use]
     pub fn addition_after(&self, addition: &Addition) -> Option<Addition> {
         match addition {
@@ -117,93 +117,93 @@ impl PendingDecision {
     }
 }
 
-/// A decision that waits for what its events add from other requests.
+/// A decision whose events wait for additional data.
 #[derive(Debug)]
 pub struct Gathering {
-    /// What was decided.
+    /// The decision.
     pub decided: Box<PendingDecision>,
-    /// What is asked for now.
+    /// The data that is requested now.
     pub addition: Addition,
-    /// How far the request for it is.
+    /// The state of the request.
     pub request: RequestStage,
     /// Whether the request is repeated because it was not processed.
     pub is_repeated: bool,
-    /// When the decision is recorded at the latest, with what has come by then.
+    /// Deadline: the decision is recorded then with the data that has arrived.
     pub until: CompactDuration,
 }
 
-/// What an event adds from another request.
+/// Additional data of an event, from another request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Addition {
     /// The last lines of the operation's log.
     Logs(LogSelection),
-    /// The state of its installation.
+    /// The status of its installation.
     Installation(InstallationPath),
 }
 
-/// How far a request for an addition is.
+/// The state of a request for additional data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestStage {
-    /// It waits at the gate.
+    /// Waits at the gate.
     Queued(Ticket),
-    /// It is in flight.
+    /// In flight.
     InFlight,
 }
 
 /// A watch that was removed.
 #[derive(Debug)]
 pub struct Leaving {
-    /// What it waits for.
+    /// What must end before it leaves.
     pub step: LeavingStep,
-    /// With which labels it was put back meanwhile.
+    /// The labels with which it was added again in the meantime.
     pub returns: Option<Arc<Labels>>,
 }
 
-/// What a watch that leaves waits for.
+/// What must end before a removed watch leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeavingStep {
-    /// Its request was aborted and has yet to end.
+    /// Its aborted request.
     Request,
-    /// Its commit has yet to end.
+    /// Its commit.
     Commit,
-    /// Its state is being recorded for the last time.
+    /// The commit of its last state.
     Departure,
 }
 
-/// What to do with a watch that was removed.
+/// What to do with a removed watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Removal {
-    /// Nothing is in flight: it departs.
+    /// Nothing is in flight: it leaves now.
     Depart,
-    /// It departs, and its place at the gate is free.
+    /// It leaves now, and its place in the gate's queue is free.
     Withdraw(Ticket),
-    /// Abort its request; when that has ended, it departs.
+    /// Abort its request; it leaves when the request has ended.
     Abort,
-    /// It departs when its commit has ended.
+    /// It leaves when its commit has ended.
     Wait,
-    /// It leaves already; it is not put back any more.
+    /// It is already leaving, and is no longer added again.
     AlreadyLeaving,
 }
 
-/// What a poller waits for whose time has come.
+/// What a poller waits for when its alarm fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum PollerWait {
-    /// For its next poll: it is to join the gate's queue.
+    /// Its next poll: it joins the gate's queue.
     ForPoll,
-    /// At the gate, for its poll or for what an event adds.
+    /// The gate, for its poll or for additional data.
     AtGate(Ticket),
-    /// For the answer to a request.
+    /// The answer to a request.
     ForAnswer,
-    /// For another watch's answer.
+    /// Another watch's answer.
     ForDoubt,
-    /// For nothing that has a time limit.
+    /// Nothing with a deadline.
     None,
 }
 
 impl Poller {
-    /// A poller of a watch that is polled at `due`.
+    /// A poller whose next poll is at `due`.
     #[must_use]
     pub fn asleep_until(due: Duration) -> Self {
         Self::Asleep { due: due.into() }
@@ -224,7 +224,7 @@ impl Poller {
         }
     }
 
-    /// The watch is not asked for any more.
+    /// The watch was removed.
     pub fn remove(&mut self) -> Removal {
         let (step, removal) = match self {
             Self::Finished | Self::Asleep { .. } | Self::Doubting(_) => {
@@ -244,7 +244,7 @@ impl Poller {
         removal
     }
 
-    /// The watch is asked for again with these labels. False if it does not leave, so that nothing is to be done.
+    /// The watch was added again with these labels. Returns false if it is not leaving.
     pub fn put_back(&mut self, labels: Arc<Labels>) -> bool {
         let Self::Leaving(leaving) = self else {
             return false;
@@ -253,7 +253,7 @@ impl Poller {
         true
     }
 
-    /// What a leaving watch waited for has ended. True if it departs now.
+    /// `what` has ended. Returns true if the watch leaves now.
     pub fn ended(&mut self, what: LeavingStep) -> bool {
         match self {
             Self::Leaving(leaving) if leaving.step == what => {
@@ -264,7 +264,7 @@ impl Poller {
         }
     }
 
-    /// Takes the doubt about an answer, if there is one. What follows is decided by the caller.
+    /// Takes the doubted answer, if there is one. The caller decides what follows.
     pub fn take_doubt(&mut self) -> Option<Box<DoubtedAnswer>> {
         match std::mem::replace(self, Self::Recording) {
             Self::Doubting(doubt) => Some(doubt),
@@ -275,7 +275,7 @@ impl Poller {
         }
     }
 
-    /// Takes the decision that waits for what its events add, if there is one, to be recorded.
+    /// Takes the decision that waits for additional data, if there is one.
     pub fn take_gathering(&mut self) -> Option<Box<Gathering>> {
         match std::mem::replace(self, Self::Recording) {
             Self::Gathering(gathering) => Some(gathering),
@@ -286,7 +286,7 @@ impl Poller {
         }
     }
 
-    /// Whether the watch was removed and put back before it had left.
+    /// Whether the watch was removed and added again before it left.
     #[must_use]
     pub fn is_returning(&self) -> bool {
         matches!(self, Self::Leaving(leaving) if leaving.returns.is_some())
@@ -298,7 +298,7 @@ impl Poller {
         matches!(self, Self::Leaving(_))
     }
 
-    /// Whether the watch may be chosen as the probe of the project's credentials.
+    /// Whether the watch can be the probe of the project's credentials.
     #[must_use]
     pub fn may_probe(&self) -> bool {
         matches!(self, Self::Asleep { .. } | Self::Queued { .. })
@@ -313,7 +313,7 @@ mod tests {
     use crate::core::gate::{Admission, Gate, Pass, RequestLimits, Restriction};
     use crate::core::watch::NextStep;
 
-    /// What may happen to a poller, in the terms of the project task.
+    /// Messages to a poller, as the project task gets them.
     #[derive(Debug, Clone, Copy)]
     enum Message {
         Due,
@@ -335,7 +335,7 @@ mod tests {
         Departed,
     }
 
-    /// One watch with what is in flight for it.
+    /// One watch with its requests and commits.
     #[derive(Debug)]
     struct World {
         poller: Option<Poller>,
@@ -499,7 +499,7 @@ mod tests {
                         let Some(Poller::Leaving(leaving)) = self.poller.take() else {
                             panic!("it departed without having been removed");
                         };
-                        // What was put back is loaded again.
+                        // A watch that was added again is loaded again.
                         self.poller = leaving.returns.map(|_| Poller::asleep_until(self.now));
                     }
                 }

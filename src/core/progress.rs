@@ -1,4 +1,4 @@
-//! Percent, rate, estimated end and stall of one operation's count of records.
+//! Percent, rate, estimated end and stalls of one operation's record count.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -20,68 +20,68 @@ mod steps;
 
 use steps::{Percent, Steps};
 
-/// How much an older poll weighs in the rate beside the one after it.
+/// Weight of a poll relative to the next one, for the rate.
 const SMOOTHING: f64 = 0.7;
 
-/// No end is estimated further ahead than this: ten years.
+/// Maximum time to the estimated end: ten years.
 const FARTHEST_END: f64 = 10.0 * 365.25 * 86_400.0;
 
-/// The steps of a rebuilt count, until they are compared: those of the percentage that was reported last.
+/// Marks the steps of a rebuilt count as those of the last reported percentage.
 const UNKNOWN_STEPS: u32 = u32::MAX;
 
-/// What is remembered of an operation's counts.
+/// What is stored of an operation's counts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProgressTracker {
     /// The highest count since the last restart.
     processed: Option<u64>,
     total: Option<NonZeroU64>,
-    /// Records and seconds of the recent polls, older ones weighing less; their quotient is the rate.
+    /// Weighted sums over the recent polls; their quotient is the rate.
     records: f64,
     seconds: f64,
-    /// What the schedule goes by.
+    /// The trend that the schedule uses.
     #[serde(default)]
     trend: Trend,
     /// How often the count restarted.
     restarts: u32,
-    /// For how long the operation was seen without a rise of the count.
+    /// How long the operation was observed without a rise of the count.
     unchanged: CompactDuration,
     /// When the count last rose or restarted.
     #[serde(default, skip_serializing_if = "is_default")]
     changed: WallTime,
     /// The count, and `restarts`, at the last stall.
     stalled_at: (u64, u32),
-    /// Time and count since progress was last reported.
+    /// Time and count since the last progress event.
     #[serde(rename = "told_ago")]
     reported_ago: CompactDuration,
     #[serde(rename = "told_count")]
     reported_count: u64,
     #[serde(default, skip_serializing_if = "is_default")]
     steps: Steps,
-    /// How many steps version 0.1 had reported; taken over with the next count.
+    /// The number of steps that version 0.1 had reported; converted with the next count.
     #[serde(default, rename = "told_step", skip_serializing_if = "is_default")]
     old_steps: u32,
     #[serde(default, skip_serializing_if = "is_default")]
     doubts: Doubts,
-    /// Time since the count was last measured. Unknown after a restart of the daemon: such a gap gives no rate.
+    /// Time since the last measurement. Unknown after a restart, so that the gap does not count as a rate.
     #[serde(skip)]
     measured_ago: Option<CompactDuration>,
 }
 
-/// What one answer showed and the next one must confirm.
+/// What the next answer must confirm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Doubts {
     /// The last count was far below the highest.
     count_fell: bool,
-    /// The last answer had a count and no estimate.
+    /// The last answer had a count but no estimate.
     total_left: bool,
     /// The platform retried the operation, and no count was seen since.
     was_retried: bool,
-    /// The last stall was one without a count. No doubt, but here it costs no memory.
+    /// Whether the last stall had no count. Stored here because it needs no extra memory.
     stalled_without_count: bool,
 }
 
-/// What an observation changed in the count.
+/// How an answer changed the count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum CountChange {
@@ -89,36 +89,36 @@ pub enum CountChange {
     None,
     /// The count did not rise, or a dip is not confirmed yet.
     Same,
-    /// More than before, or the first count.
+    /// The count rose, or is the first one.
     Rose,
-    /// The operation counts again from a lower count.
+    /// The count restarted at a lower value.
     Restarted,
 }
 
-/// Whether the platform retried the operation since the answer before.
+/// Whether the platform retried the operation since the previous answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryAttempt {
     /// The same attempt.
     Same,
-    /// A new one: the count restarts.
+    /// A new attempt: the count restarts.
     New,
 }
 
-/// What surrounds an answer.
+/// Input besides the answer.
 #[derive(Debug, Clone, Copy)]
 pub struct ProgressContext<'a> {
-    /// The time on the wall.
+    /// Wall-clock time.
     pub now: Timestamp,
-    /// How long the operation was in sight up to now: zero after a poll that showed nothing.
+    /// How long the operation was observed up to now; zero after a failed poll.
     pub seen_for: Duration,
     /// Whether it was retried.
     pub attempt: RetryAttempt,
-    /// What is reported and when.
+    /// Settings for events.
     pub settings: &'a WatchSettings,
 }
 
 impl ProgressTracker {
-    /// The count as the last event reported it. `stalled` is the count at the last stall that was reported.
+    /// Rebuilds the counts from events. `stalled` is the count at the last reported stall.
     #[must_use]
     pub fn rebuilt(
         processed: u64,
@@ -142,7 +142,7 @@ impl ProgressTracker {
         }
     }
 
-    /// Time passes, whether or not anything is seen.
+    /// Adds time, with or without an answer.
     pub fn pass(&mut self, elapsed: Duration) {
         self.reported_ago.extend(elapsed);
         if let Some(ago) = &mut self.measured_ago {
@@ -150,7 +150,7 @@ impl ProgressTracker {
         }
     }
 
-    /// Takes in the counts of an answer.
+    /// Applies the counts of an answer.
     pub fn observe(
         &mut self,
         progress: Option<&operation::Progress>,
@@ -183,7 +183,7 @@ impl ProgressTracker {
             self.unchanged.extend(context.seen_for);
             return CountChange::Same;
         }
-        // A smaller dip is a replica that lags behind.
+        // A smaller dip comes from a lagging replica.
         let risen = count.saturating_sub(highest);
         let ago = self.measured_ago.replace(CompactDuration::ZERO);
         if let Some(ago) = ago.map(CompactDuration::get).filter(|ago| !ago.is_zero()) {
@@ -200,7 +200,7 @@ impl ProgressTracker {
         CountChange::Rose
     }
 
-    /// Rate, end and steps start again from `count`.
+    /// Restarts rate, estimated end and steps from `count`.
     fn restart(&mut self, highest: u64, count: u64, context: &ProgressContext<'_>) -> CountChange {
         *self = Self {
             processed: Some(count),
@@ -225,7 +225,7 @@ impl ProgressTracker {
                 CountChange::Restarted
             }
             std::cmp::Ordering::Equal => {
-                // A new attempt that counts nothing yet may be as stuck as the one before.
+                // A new attempt without a new count may be as stuck as the previous one.
                 self.unchanged.extend(context.seen_for);
                 CountChange::Same
             }
@@ -241,7 +241,7 @@ impl ProgressTracker {
         self.changed = now.into();
     }
 
-    /// An estimate counts at once; that there is none any more counts with the second answer.
+    /// A new estimate counts at once; a missing one counts with the second answer.
     fn take_total(&mut self, total: Option<u64>) {
         let total = total.and_then(NonZeroU64::new);
         let leaves = total.is_none() && self.total.is_some();
@@ -266,13 +266,13 @@ impl ProgressTracker {
         self.processed.is_some()
     }
 
-    /// For how long the operation was seen without a rise of the count.
+    /// How long the operation was observed without a rise of the count.
     #[must_use]
     pub fn unchanged(&self) -> Duration {
         self.unchanged.get()
     }
 
-    /// When the count last rose or restarted, if there was one.
+    /// When the count last rose or restarted.
     #[must_use]
     pub fn changed(&self, now: Timestamp) -> Option<Timestamp> {
         self.processed?;
@@ -282,13 +282,13 @@ impl ProgressTracker {
             .or_else(|| now.checked_sub(self.unchanged.get()).ok())
     }
 
-    /// Remembers where the count stands still.
+    /// Marks the current count as stalled.
     pub fn mark_stall(&mut self) {
         self.stalled_at = (self.processed.unwrap_or(0), self.restarts);
         self.doubts.stalled_without_count = self.processed.is_none();
     }
 
-    /// What distinguishes the last stall from others.
+    /// Identifies the last stall; part of the event ID.
     #[must_use]
     pub fn stall_occurrence(&self) -> String {
         if self.doubts.stalled_without_count {
@@ -298,8 +298,8 @@ impl ProgressTracker {
         format!("restart {restarts} count {count}")
     }
 
-    /// Whether progress is to be reported now, and what distinguishes this report from others: when a further step of
-    /// the percentage was reached; or, without a usable estimate, when the count rose and the interval has passed.
+    /// Whether to report progress now. Returns what identifies the report: the percentage step, or the count when the
+    /// estimate is unusable and `progress_interval` has passed.
     pub fn report(&mut self, settings: &WatchSettings) -> Option<String> {
         let count = self.processed?;
         let percent = self.percent();
@@ -324,7 +324,7 @@ impl ProgressTracker {
         Some(occurrence)
     }
 
-    /// How far the end may be, for the schedule.
+    /// The forecast for the schedule.
     #[must_use]
     pub fn outlook(&self, age: Duration, statistics: &HistoryStatistics) -> EndForecast {
         let total = self.records().map(|(_, total)| total);
@@ -332,13 +332,13 @@ impl ProgressTracker {
             .outlook(self.processed.unwrap_or(0), total, age, statistics)
     }
 
-    /// How many records are processed, and how many were estimated, where both are known.
+    /// Processed and estimated records, if both are known.
     #[must_use]
     pub fn records(&self) -> Option<(u64, u64)> {
         self.processed.zip(self.total())
     }
 
-    /// What events and pages show in that phase, as of the poll at `now`.
+    /// The data for events and pages, as of the poll at `now`.
     #[must_use]
     pub fn data(&self, now: Timestamp, phase: Phase) -> Option<ProgressData> {
         let records_processed = self.processed?;
@@ -390,7 +390,7 @@ impl ProgressTracker {
     }
 }
 
-/// Whether a field can be left out of what is stored.
+/// Whether a field is left out of the stored state.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -1,4 +1,4 @@
-//! One project as its watches see it: reachable or not, credentials good or not, paused or not.
+//! The health of one project's API: reachable, credentials accepted, paused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,38 +14,38 @@ use super::schedule::ScheduleSettings;
 /// How often the API may be asked whether a project exists.
 const ASK_AGAIN: Duration = Duration::from_mins(1);
 
-/// A moment by two clocks.
+/// A time on two clocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
-    /// The time on the wall.
+    /// Wall-clock time.
     pub wall: Timestamp,
-    /// Time since the daemon started, by a clock that never steps.
+    /// Time since the daemon started, on a monotonic clock.
     pub steady: Duration,
 }
 
-/// What surrounds an answer.
+/// Input of a decision besides the answer.
 #[derive(Debug, Clone, Copy)]
 pub struct ProjectContext<'a> {
     /// The project's name.
     pub name: &'a str,
-    /// The backoff that probes and pauses follow.
+    /// The backoff of probes and pauses.
     pub schedule: &'a ScheduleSettings,
-    /// How long nothing may succeed before the API is told unreachable.
+    /// How long all polls must fail before the API is reported unreachable.
     pub unreachable_after: Duration,
-    /// No pause is longer than this.
+    /// Maximum length of a pause.
     pub max_retry_after: Duration,
-    /// How many of the project's watches are polled.
+    /// The number of unfinished watches of the project.
     pub watches: usize,
-    /// Now.
+    /// Current time.
     pub now: Moment,
 }
 
-/// What is remembered of a project. What is skipped in writing is learned anew after a restart.
+/// The health of a project's API. Skipped fields start again after a restart.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProjectHealth {
-    /// Since when it has been told unreachable.
+    /// Start of the reported outage.
     unreachable: Option<Timestamp>,
-    /// Since when its credentials have been told rejected.
+    /// When the credentials were reported as rejected.
     rejected: Option<Timestamp>,
     /// Probes without success since then.
     probes: u32,
@@ -53,12 +53,12 @@ pub struct ProjectHealth {
     doubted_by: Option<Arc<str>>,
     #[serde(skip)]
     next_probe: Duration,
-    /// The first of the failed polls since the last success.
+    /// The first failed poll since the last success.
     #[serde(skip)]
     failing: Option<Moment>,
     #[serde(skip)]
     answered: Option<Duration>,
-    /// When the API last proved that the project exists, and when it was asked for that.
+    /// When the API last proved that the project exists, and when that was last checked.
     #[serde(skip)]
     proven: Option<Duration>,
     #[serde(skip)]
@@ -67,7 +67,7 @@ pub struct ProjectHealth {
     paused_until: Option<Duration>,
     #[serde(skip)]
     throttles: u32,
-    /// The first of the pauses since the last success.
+    /// The first pause since the last success.
     #[serde(skip)]
     throttled: Option<Moment>,
 }
@@ -83,21 +83,20 @@ pub struct AnsweredPoll<'a> {
     pub is_forbidden: bool,
 }
 
-/// Whom an answer concerns.
+/// What an answer concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum AnswerScope {
-    /// The watch that was polled.
+    /// The polled watch.
     Watch,
-    /// The whole project: the watch polls again when the project lets it.
+    /// The whole project. The watch polls again when the project allows it.
     Project,
-    /// Not known before another watch was probed.
+    /// Unknown until another watch is probed.
     Unclear,
 }
 
 impl ProjectHealth {
-    /// A project whose stored state was lost, as its events show it: since when it is unreachable, and since when its
-    /// credentials are rejected.
+    /// The health as events show it, after the stored state was lost.
     #[must_use]
     pub fn rebuilt(unreachable: Option<Timestamp>, rejected: Option<Timestamp>) -> Self {
         Self {
@@ -107,8 +106,7 @@ impl ProjectHealth {
         }
     }
 
-    /// Takes in what a poll of `operation` met. `probe`: it was let through as a probe. `refused_before`: this
-    /// operation is known to be refused while others are not.
+    /// Applies the answer of a poll.
     pub fn observe(
         &mut self,
         poll: AnsweredPoll<'_>,
@@ -124,7 +122,7 @@ impl ProjectHealth {
             }
             Answer::NotFound(_) | Answer::Refused(_) => {
                 if self.doubted_by.is_some() {
-                    // It says nothing of the key for operations that exist.
+                    // It does not show whether the key is accepted for existing operations.
                     self.put_off_probe(pass, cx);
                 } else {
                     self.accept(pass, cx, &mut events);
@@ -157,12 +155,12 @@ impl ProjectHealth {
         (concerns, events)
     }
 
-    /// The API is asked whether the project exists.
+    /// Records that the API is being asked whether the project exists.
     pub fn record_existence_check(&mut self, now: Moment) {
         self.asked = Some(now.steady);
     }
 
-    /// Takes in what the API says of the project itself.
+    /// Applies the answer to that request.
     pub fn observe_project(&mut self, answer: &ProjectAnswer, cx: &ProjectContext<'_>) -> Vec<Event> {
         let mut events = Vec::new();
         match answer {
@@ -179,13 +177,13 @@ impl ProjectHealth {
         events
     }
 
-    /// Takes in that a request other than a poll was throttled.
+    /// Applies the throttling of a request other than a poll.
     pub fn throttle(&mut self, wait: Option<Duration>, cx: &ProjectContext<'_>) {
         self.throttled.get_or_insert(cx.now);
         self.pause(wait, cx);
     }
 
-    /// Takes in that the API refuses all of several operations repeatedly: the project or its settings are wrong.
+    /// Reports that the API repeatedly refuses every watched operation: the project or its settings are wrong.
     pub fn observe_all_refused(&mut self, cx: &ProjectContext<'_>) -> Vec<Event> {
         let mut events = Vec::new();
         let reason = format!("the API refuses all {} watched operations repeatedly", cx.watches);
@@ -193,7 +191,7 @@ impl ProjectHealth {
         events
     }
 
-    /// Takes in that no operation of the project is polled any more: with them the cause of an outage has gone.
+    /// Ends an outage when no operation of the project is polled any more.
     pub fn observe_no_watches(&mut self, cx: &ProjectContext<'_>) -> Vec<Event> {
         self.failing = None;
         self.throttled = None;
@@ -203,14 +201,13 @@ impl ProjectHealth {
         event.into_iter().collect()
     }
 
-    /// Takes in that the API key was replaced: the next probe may go out at once.
+    /// The API key was replaced: the next probe may be sent at once.
     pub fn replace_key(&mut self, now: Moment) {
         self.probes = 0;
         self.next_probe = now.steady;
     }
 
-    /// What `next` came from could not be recorded, so that it is found again. Whether the API answered, what that
-    /// proved, and the pause that it asked for are true all the same.
+    /// Takes over from `next` what is true although its events could not be recorded: answers, proofs and pauses.
     pub fn keep_reachability(&mut self, next: &Self) {
         self.failing = next.failing;
         self.answered = next.answered;
@@ -220,12 +217,12 @@ impl ProjectHealth {
         self.throttled = next.throttled;
     }
 
-    /// Forgets a doubt about the credentials, since no other watch is left to settle it.
+    /// Drops a doubt about the credentials when no other watch can resolve it.
     pub fn drop_doubt(&mut self) {
         self.doubted_by = None;
     }
 
-    /// How long ago the API last proved that the project exists.
+    /// Time since the API last proved that the project exists.
     #[must_use]
     pub fn time_since_proof(&self, now: Moment) -> Option<Duration> {
         self.proven.map(|at| now.steady.saturating_sub(at))
@@ -238,56 +235,56 @@ impl ProjectHealth {
             .is_none_or(|at| now.steady.saturating_sub(at) >= ASK_AGAIN)
     }
 
-    /// For how long polls have failed without one success; zero when the last was one.
+    /// How long polls have failed without a success; zero if the last one succeeded.
     #[must_use]
     pub fn failing_time(&self, now: Moment) -> Duration {
         self.failing
             .map_or(Duration::ZERO, |since| now.steady.saturating_sub(since.steady))
     }
 
-    /// Whether it is not told unreachable.
+    /// Whether no outage is reported.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
         self.unreachable.is_none()
     }
 
-    /// Whether its credentials are not told rejected.
+    /// Whether the credentials are not reported as rejected.
     #[must_use]
     pub fn has_credentials(&self) -> bool {
         self.rejected.is_none()
     }
 
-    /// Since when it has been reported unreachable.
+    /// Start of the reported outage.
     #[must_use]
     pub fn unreachable_since(&self) -> Option<Timestamp> {
         self.unreachable
     }
 
-    /// Since when its credentials have been reported rejected.
+    /// When the credentials were reported as rejected.
     #[must_use]
     pub fn rejected_since(&self) -> Option<Timestamp> {
         self.rejected
     }
 
-    /// Until when the API asked for a pause, in steady time.
+    /// End of the pause that the API asked for, on the monotonic clock.
     #[must_use]
     pub fn paused_until(&self) -> Option<Duration> {
         self.paused_until
     }
 
-    /// Whether another watch's answer is awaited to show whose fault a 403 is.
+    /// Whether another watch's answer is needed to interpret a 403.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         self.doubted_by.is_some()
     }
 
-    /// How long ago a watch was answered with an operation.
+    /// Time since the API last answered with an operation.
     #[must_use]
     pub fn time_since_answer(&self, now: Moment) -> Option<Duration> {
         self.answered.map(|at| now.steady.saturating_sub(at))
     }
 
-    /// What holds its polls back.
+    /// How the gate must restrict polls.
     #[must_use]
     pub fn restriction(&self) -> Restriction {
         let probing = (self.rejected.is_some() || self.doubted_by.is_some()).then(|| CredentialsProbe {
@@ -312,10 +309,10 @@ impl ProjectHealth {
         }
     }
 
-    /// The API let a request pass: the credentials are good.
+    /// The API accepted the credentials.
     fn accept(&mut self, pass: Pass, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
         self.doubted_by = None;
-        // An answer to a request from before the rejection says nothing of the credentials now.
+        // An answer to a request from before the rejection proves nothing about the current credentials.
         if pass == Pass::Probe
             && let Some(since) = self.rejected.take()
         {
@@ -376,14 +373,14 @@ impl ProjectHealth {
 
     fn pause(&mut self, wait: Option<Duration>, cx: &ProjectContext<'_>) {
         if self.unreachable.is_none() {
-            // It is an answer: whatever failed before, the API is there.
+            // The API answered, so earlier failures are no outage.
             self.failing = None;
         }
         let paused = self.paused_until.is_some_and(|until| until > cx.now.steady);
         let wait = match wait.filter(|wait| !wait.is_zero()) {
-            // Whoever met it polls again when the pause is over: not faster than ever.
+            // The watch polls again right after the pause, so a pause must not be shorter than the minimum interval.
             Some(wait) => wait.min(cx.max_retry_after).max(cx.schedule.shortest()),
-            // Polls in flight meet the same pause; they do not make it longer.
+            // Polls that were in flight together get the same pause; they do not extend it.
             None if paused => return,
             None => {
                 self.throttles = self.throttles.saturating_add(1);

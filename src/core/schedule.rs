@@ -1,4 +1,4 @@
-//! When to poll next: exponential backoff, shaped by the progress seen, spread by chance and by hash.
+//! When to poll next: exponential backoff, adapted to the observed progress and spread over time.
 
 use std::time::Duration;
 
@@ -12,47 +12,45 @@ use super::compact_duration::CompactDuration;
 use super::end_forecast::EndForecast;
 use super::poll_budget::{PlainBackoff, PollBudget, SavedPolls};
 
-/// No interval is shorter than this, whatever the settings say: a timer's resolution.
+/// Minimum interval for any settings: the resolution of timers.
 const FLOOR: Duration = Duration::from_millis(1);
-/// No interval is longer than this, whatever the settings say.
+/// Maximum interval for any settings.
 const CEILING: Duration = Duration::from_secs(10 * 366 * 86_400);
 
-/// How many polls of a running operation follow the plain backoff before progress shapes the schedule: a rate
-/// needs two counts.
+/// Polls of a running operation on plain backoff before progress is used: a rate needs two counts.
 const WARM_UP: u8 = 1;
-/// A count predicts as many times the operation's age ahead. More would leave an operation of seconds alone for a minute, since
-/// most begin slowly; less would cost long ones polls that serve better near their end.
+/// A count predicts this many times the operation's age ahead. More would leave short operations alone for a minute,
+/// since most start slowly; less would waste polls of long ones.
 const FORESIGHT: f64 = 4.0;
-/// What a poll costs, as a part of the longest interval: the sleep ends when the delay expected to have piled up in
-/// it, had the operation ended, is worth a poll.
+/// The cost of a poll, as a fraction of the longest interval. A sleep ends when the expected delay costs as much.
 const PRICE: f64 = 0.0133;
-/// With so many polls left in budget and savings a poll costs its price. It is dearer with fewer, to this power of the ratio,
-/// so that those that are left go where they save most.
+/// With this many polls left in budget and savings, a poll has its normal cost. With fewer, it costs more, by this
+/// power of the ratio, so that the remaining polls are used where they help most.
 const PLENTY: f64 = 40.0;
 const SCARCE: f64 = 0.7;
-/// The price is multiplied by no less and no more than this.
+/// Limits of the factor on the cost.
 const SCARCITY: (f64, f64) = (0.4, 2.5);
-/// In how many steps of the longest interval the expected delay is added up.
+/// Steps of the longest interval in which the expected delay is integrated.
 const STEPS: u32 = 24;
 
-/// An operation that is beyond this part of its estimated total when it is seen first, and stands still, is about to end
-/// or is not: the plain backoff has to do.
+/// An operation beyond this fraction of its estimate when first seen, without a rise, cannot be predicted: plain
+/// backoff applies.
 const STARTING: f64 = 0.5;
 
-/// The settings of a schedule (`[poll]`). The configuration checks them; the schedule is safe with any values.
+/// The settings of the schedule (`[poll]`). The schedule is safe with any values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleSettings {
     /// The first interval of the backoff.
     pub initial_interval: Duration,
-    /// No two polls of one watch are closer than this.
+    /// Minimum time between two polls of one watch.
     pub min_interval: Duration,
-    /// No poll falls due later than this after the one before.
+    /// Maximum time between two polls of one watch.
     pub max_interval: Duration,
-    /// By what the interval grows from poll to poll.
+    /// The growth of the interval from poll to poll.
     pub multiplier: f64,
-    /// Which part of the interval chance may add or take away, 0 to 1.
+    /// The fraction of the interval that randomness may add or subtract, 0 to 1.
     pub randomization: f64,
-    /// Whether the progress seen shapes the schedule.
+    /// Whether the observed progress is used.
     pub adaptive: bool,
 }
 
@@ -67,13 +65,13 @@ impl ScheduleSettings {
         adaptive: true,
     };
 
-    /// The longest interval, whatever the settings say.
+    /// The longest interval, within the limits for any settings.
     #[must_use]
     pub fn longest(&self) -> Duration {
         self.max_interval.clamp(FLOOR, CEILING)
     }
 
-    /// The shortest interval, whatever the settings say.
+    /// The shortest interval, within the limits for any settings.
     #[must_use]
     pub fn shortest(&self) -> Duration {
         self.min_interval.clamp(FLOOR, self.longest())
@@ -83,7 +81,7 @@ impl ScheduleSettings {
         self.initial_interval.clamp(self.shortest(), self.longest())
     }
 
-    /// The interval after `interval`.
+    /// The backoff interval after `interval`.
     fn grow(&self, interval: Duration) -> Duration {
         let mut backoff = ExponentialBackoff::<SystemClock> {
             current_interval: interval,
@@ -98,13 +96,13 @@ impl ScheduleSettings {
             max_elapsed_time: None,
             ..Default::default()
         };
-        // `Default` resets the current interval; the call moves it one step on.
+        // `Default` resets the current interval; `next_backoff` advances it by one step.
         backoff.current_interval = interval;
         let _ = backoff.next_backoff();
         backoff.current_interval.clamp(self.shortest(), self.longest())
     }
 
-    /// `interval` moved by chance, `chance` being between 0 and 1; the bounds hold.
+    /// `interval` randomised by `chance`, a number from 0 to 1, and clamped.
     #[must_use]
     pub fn randomize(&self, interval: Duration, chance: f64) -> Duration {
         let part = self.part();
@@ -118,7 +116,7 @@ impl ScheduleSettings {
         Duration::from_secs_f64(seconds).clamp(self.shortest(), self.longest())
     }
 
-    /// Which part of an interval chance may add or take away.
+    /// The fraction that randomness may add or subtract.
     fn part(&self) -> f64 {
         if self.randomization.is_finite() {
             self.randomization.clamp(0.0, 1.0)
@@ -127,7 +125,7 @@ impl ScheduleSettings {
         }
     }
 
-    /// How many seconds `interval` is on average once chance has moved it.
+    /// The mean of the randomised `interval`, in seconds.
     fn mean(&self, interval: Duration) -> f64 {
         let [low, high] = [0.0, 1.0].map(|chance| self.randomize(interval, chance).as_secs_f64());
         let part = self.part();
@@ -136,12 +134,12 @@ impl ScheduleSettings {
         if most <= least {
             return low;
         }
-        // What the bounds cut off is moved to them.
+        // Values outside of the bounds are moved to the bounds.
         let between = (high * high - low * low) / 2.0 + low * (low - least) + high * (most - high);
         (between / (most - least)).clamp(low, high)
     }
 
-    /// The interval after `attempts` attempts on the plain backoff, at least one.
+    /// The interval of plain backoff after `attempts` attempts, at least one.
     #[must_use]
     pub fn after_attempts(&self, attempts: u32) -> Duration {
         let mut interval = self.first();
@@ -156,21 +154,21 @@ impl ScheduleSettings {
     }
 }
 
-/// Where one watch stands on its schedule.
+/// The schedule of one watch.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// The plain backoff's next interval; `None` before the first.
+    /// The next interval of plain backoff; `None` before the first.
     interval: Option<CompactDuration>,
-    /// Failed polls in a row; they have a backoff of their own, so that one lost answer costs no long sleep.
+    /// Failed polls in a row. They have their own backoff, so that one lost answer causes no long sleep.
     failures: u32,
-    /// Polls that showed the operation running, as far as they matter.
+    /// Polls that showed the operation running; saturates.
     seen: u8,
-    /// Polls beside those of plain backoff.
+    /// Polls compared with plain backoff.
     #[serde(default)]
     budget: PollBudget,
 }
 
-/// PlainBackoff backoff on its own, its sleeps as long as they are on average.
+/// Plain backoff with mean intervals, for comparison.
 #[derive(Debug, Clone)]
 struct Beside<'a> {
     pace: &'a ScheduleSettings,
@@ -189,8 +187,8 @@ impl PlainBackoff for Beside<'_> {
 }
 
 impl Schedule {
-    /// The time to sleep after a poll that showed the operation running (or not yet known to the API). Takes polls
-    /// that the budget lacks from the `savings`.
+    /// The time to sleep after a poll that showed the operation running or unknown. Uses `savings` when the budget
+    /// does not suffice.
     #[must_use]
     pub fn after_answer(
         &mut self,
@@ -211,7 +209,7 @@ impl Schedule {
             self.budget.follow();
             return pace.randomize(self.plain(pace), chance);
         };
-        // Chance could only shorten the longest here, and the polls before have spread the watches.
+        // Randomness could only shorten the longest interval, and the watches are already spread.
         let wait = if interval == pace.longest() {
             interval
         } else {
@@ -220,8 +218,8 @@ impl Schedule {
         self.affordable(pace, wait, savings)
     }
 
-    /// Sleeps long while the end is far, shortly where it is likely, and ever longer again where it was expected in
-    /// vain: what is likely is up to the outlook. `None` where only plain backoff is left.
+    /// The adaptive interval: long while the end is far, short where it is likely, longer again after it. `None` for
+    /// plain backoff.
     fn shaped(
         &self,
         pace: &ScheduleSettings,
@@ -233,7 +231,8 @@ impl Schedule {
             let scarcity = scarcity(f64::from(self.budget.unused() + savings.polls()));
             let wait = worthwhile(pace, outlook, scarcity);
             if scarcity > 1.0 && wait < pace.longest() {
-                // What plain backoff polls is paid for: it is left out only where it is not worth its price.
+                // The polls of plain backoff are already paid for: one is left out only if it is not worth its normal
+                // cost.
                 let paid = Duration::from_secs_f64(self.budget.until_plain(&plain));
                 return wait.min(paid.max(worthwhile(pace, outlook, 1.0)));
             }
@@ -247,18 +246,18 @@ impl Schedule {
         }
     }
 
-    /// Time passed since the last poll, or less.
+    /// Counts time since the last poll.
     pub fn pass(&mut self, elapsed: Duration) {
         self.budget.pass(elapsed);
     }
 
-    /// The polls that plain backoff would have made beyond those made, up to the last poll but one.
+    /// Polls that plain backoff would have made beyond those made, up to the poll before the last.
     #[must_use]
     pub fn unused(&self) -> f32 {
         self.budget.unused()
     }
 
-    /// The sleep that is wanted, or that until plain backoff polls if there are no polls left for it.
+    /// `wanted`, or the time until plain backoff polls if no polls are left.
     fn affordable(
         &mut self,
         pace: &ScheduleSettings,
@@ -294,7 +293,7 @@ impl Schedule {
         }
     }
 
-    /// The time to sleep after a failed poll: a backoff of its own, never longer than the watch would have slept.
+    /// The time to sleep after a failed poll, on a backoff of its own.
     #[must_use]
     pub fn after_failure(&mut self, pace: &ScheduleSettings, chance: f64) -> Duration {
         self.settle(pace);
@@ -312,19 +311,19 @@ impl Schedule {
     }
 }
 
-/// How far ahead the count of an operation that has run for so long predicts.
+/// How far ahead the count of an operation of this age predicts.
 fn foresight(pace: &ScheduleSettings, outlook: &EndForecast) -> Duration {
     let longest = pace.longest().as_secs_f64();
     Duration::from_secs_f64((FORESIGHT * outlook.age.max(0.0)).min(longest))
 }
 
-/// By what a poll is dearer than [`PRICE`] where so many are left.
+/// The factor on [`PRICE`] with this many polls left.
 fn scarcity(left: f64) -> f64 {
     let (least, most) = SCARCITY;
     (PLENTY / (left + 1.0)).powf(SCARCE).clamp(least, most)
 }
 
-/// How long to sleep until the expected delay is worth a poll.
+/// The time until the expected delay is worth a poll.
 fn worthwhile(pace: &ScheduleSettings, outlook: &EndForecast, scarcity: f64) -> Duration {
     let longest = pace.longest().as_secs_f64();
     let (price, step) = (PRICE * scarcity * longest, longest / f64::from(STEPS));
@@ -336,7 +335,7 @@ fn worthwhile(pace: &ScheduleSettings, outlook: &EndForecast, scarcity: f64) -> 
         let ends = outlook.ends_within(step * f64::from(passed + 1));
         let more = step * (ended + ends) / 2.0;
         if delay + more >= price {
-            // Within the step the delay grows with the square of the time.
+            // Within a step the delay grows with the square of the time.
             let seconds = step * (f64::from(passed) + ((price - delay) / more).sqrt());
             return Duration::from_secs_f64(seconds).clamp(pace.shortest(), pace.longest());
         }
@@ -345,8 +344,7 @@ fn worthwhile(pace: &ScheduleSettings, outlook: &EndForecast, scarcity: f64) -> 
     pace.longest()
 }
 
-/// Where in `window` the first poll of the operation falls: the same place every time, different from operation to
-/// operation.
+/// The offset of the first poll of an operation in `window`, from a stable hash of its ID.
 #[must_use]
 pub fn spread(operation: &str, window: Duration) -> Duration {
     let hash = Sha256::digest(operation.as_bytes());
@@ -616,7 +614,7 @@ mod tests {
             })
     }
 
-    /// Outlooks on an end that may be near.
+    /// Forecasts with an end that may be near.
     fn likely_outlook() -> impl Strategy<Value = EndForecast> {
         (0.0..2.0, 0.0..0.1, 0.01..1.0, 0.0..1e4).prop_map(|(part, speed, width, age)| EndForecast {
             motion: Some(CountForecast {

@@ -1,26 +1,26 @@
-//! Student's distribution, fitted to what was seen.
+//! Student's t-distribution, and its robust fit to samples.
 
-/// Of so many degrees of freedom: its long tails keep a guess that proved wrong from being held for certain.
+/// Degrees of freedom. The long tails keep a wrong estimate from being trusted too much.
 const DEGREES: f64 = 4.0;
-/// Half of all lie within this part of the width of the centre.
+/// Half of all values lie within this many widths of the centre.
 const QUARTILE: f64 = 0.741;
-/// A guess at the width is worth so many samples.
+/// The weight of the prior width, in samples.
 const GUESS: f64 = 2.0;
-/// From here on the tail is what its leading term says, within a part in a thousand.
+/// From here on the tail equals its leading term to one part in a thousand.
 const FAR_OUT: f64 = 100.0;
 
-/// Where values lie, and how far from there.
+/// A t-distribution with four degrees of freedom.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TDistribution {
-    /// The middle.
+    /// The median.
     pub centre: f64,
-    /// The scale: a quarter of all lies more than 0.74 of it above the centre, one in a thousand more than 7.2.
+    /// The scale: a quarter of all values lies more than 0.74 widths above the centre, one in a thousand more than
+    /// 7.2.
     pub width: f64,
 }
 
 impl TDistribution {
-    /// What the samples look like, if the width was thought to be `guess` before they were seen. By their middle and the middle
-    /// of their distances from it, so that a few odd ones do no harm. `None` of none.
+    /// Fits by medians, so that outliers do no harm. `guess` is the prior of the width. `None` without samples.
     #[must_use]
     pub fn fitted(samples: &[f32], guess: f64) -> Option<Self> {
         let centre = median(samples.iter().copied())?;
@@ -34,13 +34,13 @@ impl TDistribution {
         })
     }
 
-    /// The part of all samples that lies beyond `value`, if they lie no closer together than `least`.
+    /// The fraction of values above `value`, with a width of at least `least`.
     #[must_use]
     pub fn beyond(&self, value: f64, least: f64) -> f64 {
         let z = (value - self.centre) / self.width.max(least);
         let q = 1.0 + z * z / DEGREES;
         let central = 0.375 * z / q.sqrt() * (1.0 - z * z / q / 12.0);
-        // Far out the difference below would be lost in rounding; the tail falls with the fourth power there.
+        // Far out the difference below would be lost in rounding; the tail falls with the fourth power.
         if z > FAR_OUT {
             3.0 / z.powi(4)
         } else {
@@ -48,7 +48,7 @@ impl TDistribution {
         }
     }
 
-    /// How close together samples lie at `value`.
+    /// The probability density at `value`.
     #[must_use]
     pub fn density(&self, value: f64) -> f64 {
         let z = (value - self.centre) / self.width;
@@ -56,7 +56,7 @@ impl TDistribution {
     }
 }
 
-/// The one in the middle, the lower of two.
+/// The median; the lower one of two.
 fn median(values: impl Iterator<Item = f32>) -> Option<f32> {
     let mut values: Vec<f32> = values.collect();
     values.sort_unstable_by(f32::total_cmp);
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_distribution_is_students() {
-        // From a table of Student's distribution with four degrees of freedom.
+        // From a table of the t-distribution with four degrees of freedom.
         for (z, beyond) in [
             (0.0, 0.5),
             (0.741, 0.25),

@@ -1,4 +1,4 @@
-//! The recent course of a count: how fast it rises, and whether that is getting faster or slower.
+//! The recent trend of a count: its rate, and whether it accelerates.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use super::end_forecast::{CountForecast, EndForecast};
 use super::history::HistoryStatistics;
 
-/// How much an older poll weighs beside the one after it.
+/// Weight of a poll relative to the next one.
 const SMOOTHING: f32 = 0.2;
-/// So many falls of the rate in a row are a course that fades out, and not a pause between two bursts.
+/// This many falls of the rate in a row are a trend, not a pause between two bursts.
 const ENOUGH_FALLS: u8 = 3;
-/// No time between two polls counts for more seconds than this (ten years), so that sums stay finite.
+/// Maximum seconds between two polls (ten years), so that sums stay finite.
 const LONGEST: f32 = 3.2e8;
 
-/// A count's recent course, in few bytes: sums over the polls, older ones weighing less, and the newest rate.
+/// The trend in few bytes: weighted sums over the polls, and the newest rate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Trend {
     records: f32,
     seconds: f32,
-    /// Seconds times how long ago they were: with `seconds`, how old the smoothed rate is.
+    /// Seconds weighted by their age; with `seconds`, the mean age of the smoothed rate.
     moment: f32,
     /// Records per second between the newest two polls, and the seconds between them.
     rate: f32,
@@ -37,7 +37,7 @@ impl Trend {
         if self.seconds > 0.0 {
             let faded = self.falls >= ENOUGH_FALLS;
             let least = 1.0 / span;
-            // A count that stands still fades only if it was fading before: it may as well pause.
+            // An unchanged count continues a fall only after several falls; before that it may be a pause.
             if rate + least < self.rate && (rate > 0.0 || faded) {
                 self.falls = self.falls.saturating_add(1);
             } else if rate > self.rate + least || (rate == 0.0 && self.rate > 0.0 && !faded) {
@@ -50,7 +50,7 @@ impl Trend {
         (self.rate, self.span) = (rate, span);
     }
 
-    /// What the course says of the end, `count` records of `total` being processed, in the light of `statistics`.
+    /// The forecast for `count` processed records of `total`, with the statistics of its kind.
     #[must_use]
     pub fn outlook(
         &self,
@@ -84,9 +84,9 @@ impl Trend {
         let (rate, half) = (f64::from(self.rate), f64::from(self.span) / 2.0);
         let smoothed = f64::from(self.records) / f64::from(self.seconds);
         let faded = self.falls >= ENOUGH_FALLS;
-        // The smoothed rate is that of a moment longer ago than the newest one: their difference bends the course.
+        // The smoothed rate is older than the newest one: their difference shows the acceleration.
         let apart = f64::from(self.moment) / f64::from(self.seconds) - half;
-        // Less than one record between two polls is no difference, unless it keeps falling.
+        // A difference of less than one record between two polls is noise, unless the rate keeps falling.
         let difference = match rate - smoothed {
             all if faded => all,
             some => some.signum() * (some.abs() - 1.0 / f64::from(self.span)).max(0.0),
@@ -107,7 +107,7 @@ impl Trend {
     }
 }
 
-/// How a count goes on: records a second, how fast that grows, and in how many seconds it would fade to nothing.
+/// Records per second, their increase per second, and the seconds until the rate is zero.
 #[derive(Default)]
 struct Course {
     speed: f64,

@@ -1,4 +1,4 @@
-//! One watch's state machine: what an answer means, what is to be told, when to look again.
+//! The state machine of one watch: what an answer means, which events it causes, and when to poll next.
 
 use std::ops::Not;
 use std::sync::Arc;
@@ -32,27 +32,26 @@ use operation_details::OperationDetails;
 use poll_streak::PollStreak;
 use reporter::Reporter;
 
-/// How many polls must have failed or been refused before an operation is reported unreachable, and how many must have
-/// found nothing before it is gone: one lost answer on a slow schedule is not an outage.
+/// Polls in a row that must fail or be refused before an operation is unreachable, or be not found before it is gone.
 const ENOUGH: u32 = 3;
 
-/// After so many polls in a row without the operation, its rate and its estimated end are stale.
+/// After this many polls in a row without the operation, its rate and estimated end are out of date.
 const STALE: u8 = 2;
-/// The retries of a rebuilt watch, until an answer shows them: what came before is no news.
+/// Retries of a rebuilt watch until an answer shows them: earlier retries are not reported again.
 const UNKNOWN_ATTEMPTS: u64 = u64::MAX;
 
-/// The settings of what is told and when (`[poll]`).
+/// Settings for events (`[poll]`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchSettings {
-    /// How long the count may stand still before the watch is stalled.
+    /// How long the count may stay unchanged before the watch is stalled.
     pub stalled_after: Duration,
-    /// How long an operation may be watched without any count before it is stalled; `None` for as long as it takes.
+    /// How long an operation may be watched without a count before it is stalled; `None` for no limit.
     pub silent_after: Option<Duration>,
-    /// How long all polls must fail before the operation or the API is told unreachable.
+    /// How long all polls must fail before the operation or the API is reported unreachable.
     pub unreachable_after: Duration,
     /// How long an operation must stay unknown to the API before it is gone.
     pub not_found_grace: Duration,
-    /// How long to watch at all; `None` for as long as it takes.
+    /// How long to watch; `None` for no limit.
     pub give_up_after: Option<Duration>,
     /// Statuses that count as running, besides `in_progress`.
     pub active_statuses: Vec<String>,
@@ -62,112 +61,113 @@ pub struct WatchSettings {
     pub progress_interval: Duration,
 }
 
-/// One watch: everything that is remembered of it, and written to disk.
+/// One watch, as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
     phase: Phase,
-    /// Of the last event.
+    /// Sequence number of the last event.
     sequence: u64,
-    /// How often the watch was started again after its end.
+    /// How often the watch was started again after it was finished.
     generation: u32,
     polls: u64,
-    /// For how long it has been watched.
+    /// How long it has been watched.
     watched: CompactDuration,
-    /// How long the operation ran, if it was seen to the end.
+    /// How long the operation ran, if the end was observed.
     #[serde(default)]
     lasted: Option<CompactDuration>,
     first_seen: WallTime,
     last_poll: WallTime,
-    /// When the API last gave an answer for this operation.
+    /// Time of the last answer for this operation.
     #[serde(default)]
     last_answer: WallTime,
     next_poll: WallTime,
     last_error: Option<Box<str>>,
-    /// Shared with the copies that polls decide on: it hardly ever changes.
+    /// Shared with the copies that polls decide on, since it rarely changes.
     #[serde(rename = "facts")]
     details: Option<Arc<OperationDetails>>,
     attempts: u64,
     progress: ProgressTracker,
     schedule: Schedule,
-    /// Boxed, as most watches have no trouble.
+    /// Boxed because most watches have no streak.
     missing: Option<Box<PollStreak>>,
     #[serde(rename = "trouble")]
     failing: Option<Box<PollStreak>>,
-    /// Remembered until it is answered with the operation.
+    /// Kept until the API answers with the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<Box<PollStreak>>,
-    /// When the last outage that was reported began.
+    /// Start of the last reported outage.
     unreachable: WallTime,
     /// Whether that outage has ended.
     #[serde(default, skip_serializing_if = "Not::not")]
     is_reachable_again: bool,
-    /// Whether it was answered with 403, and not with the operation since.
+    /// Whether the API answered 403 since it last answered with the operation.
     #[serde(default, skip_serializing_if = "Not::not")]
     is_forbidden: bool,
-    /// Polls in a row that did not show the operation, as far as they matter.
+    /// Polls in a row without the operation; saturates.
     #[serde(default)]
     unanswered: u8,
-    /// Whether the last poll showed the operation: only time between two such polls counts as seen.
+    /// Only time between two polls that returned the operation counts as observed.
     #[serde(skip)]
     last_poll_succeeded: bool,
 }
 
-/// What surrounds an observation.
+/// Input of a decision besides the answer.
 #[derive(Debug, Clone, Copy)]
 pub struct WatchContext<'a> {
-    /// Which watch it is.
+    /// Key of the watch.
     pub key: &'a WatchKey,
-    /// Its labels as the list has them now.
+    /// Current labels of the watch.
     pub labels: &'a Labels,
-    /// What is told and when.
+    /// Settings for events.
     pub settings: &'a WatchSettings,
-    /// How often to poll.
+    /// Settings for the poll schedule.
     pub schedule: &'a ScheduleSettings,
-    /// What the operations that are watched have in common.
+    /// Kinds of the project's operations, with their history.
     pub kinds: &'a OperationKinds,
-    /// The time on the wall.
+    /// Wall-clock time.
     pub now: Timestamp,
-    /// Time since the observation before (or since the watch began), by a clock that never steps.
+    /// Time since the previous observation or the start of the watch, on a monotonic clock.
     pub elapsed: Duration,
-    /// How much of that the whole project was held back by a pause or by bad credentials.
+    /// The part of `elapsed` in which the project was paused or its credentials were rejected.
     pub blocked: Duration,
-    /// A number between 0 and 1, drawn anew.
+    /// A new random number from 0 to 1.
     pub chance: f64,
-    /// How long ago the API last proved that the project exists: then a 404 speaks of the operation.
+    /// Time since the API last proved that the project exists. Only then a 404 means that the operation is gone.
     pub project_proven: Option<Duration>,
-    /// How long ago any watch of the project was answered with an operation.
+    /// Time since the API last answered with any operation of the project.
     pub project_answered: Option<Duration>,
-    /// Whether all other unfinished watches of the project, at least one, are refused too: then the project reports it.
+    /// Whether all other unfinished watches of the project, at least one, are refused too. Then the project reports
+    /// it.
     pub all_others_refused: bool,
 }
 
 /// Why a watch is stalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stall {
-    /// Since when the count has not risen; without a count, since when the operation is watched.
+    /// Start of the time without a rise; without a count, when the operation was first seen.
     pub since: Option<Timestamp>,
-    /// What is wrong.
+    /// `count unchanged` or `no count`.
     pub reason: &'static str,
 }
 
-/// What follows from an observation.
+/// The result of an observation.
 #[derive(Debug, PartialEq)]
 #[must_use]
 pub struct Decision {
-    /// What is to be told, in this order.
+    /// Events to report, in this order.
     pub events: Vec<Event>,
     /// What to do next.
     pub next: NextStep,
-    /// The operation was not found through the grace time, but the project itself may be the one that is wrong.
+    /// The operation was not found for the whole grace time, but the project may be missing instead.
     pub doubts_project: bool,
 }
 
-/// What a poller does after a step.
+/// What a poller does after a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
     /// Poll again after this time.
     PollAfter(Duration),
-    /// Nothing: the watch is over.
+    /// Nothing: the watch is finished.
     Finished,
 }
 
@@ -202,7 +202,7 @@ impl Default for Watch {
 }
 
 impl Watch {
-    /// Where the watch stands.
+    /// The phase of the watch.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
@@ -214,19 +214,19 @@ impl Watch {
         self.sequence
     }
 
-    /// How often it was polled.
+    /// The number of polls.
     #[must_use]
     pub fn polls(&self) -> u64 {
         self.polls
     }
 
-    /// When it was polled last.
+    /// Time of the last poll.
     #[must_use]
     pub fn last_poll(&self) -> Option<Timestamp> {
         self.last_poll.get()
     }
 
-    /// When the API last gave an answer for this operation: a failed poll is none.
+    /// Time of the last answer for this operation. A failed poll is not an answer.
     #[must_use]
     pub fn last_answer(&self) -> Option<Timestamp> {
         // Version 0.1 did not store it.
@@ -234,19 +234,19 @@ impl Watch {
         self.last_answer.get().or_else(last_poll)
     }
 
-    /// When it is due next, as far as is known.
+    /// Time of the next poll, if it is known.
     #[must_use]
     pub fn next_poll(&self) -> Option<Timestamp> {
         self.next_poll.get()
     }
 
-    /// What the last poll met, if that was an error.
+    /// The error of the last poll, if it had one.
     #[must_use]
     pub fn last_error(&self) -> Option<&str> {
         self.last_error.as_deref()
     }
 
-    /// Why it is stalled, while it is.
+    /// Why the watch is stalled; `None` if it is not.
     #[must_use]
     pub fn stall(&self) -> Option<Stall> {
         let last_poll = self.last_poll.get()?;
@@ -265,7 +265,7 @@ impl Watch {
         })
     }
 
-    /// How long until the watch expires.
+    /// Time until the watch expires; `None` for never.
     #[must_use]
     pub fn expires_in(&self, settings: &WatchSettings) -> Option<Duration> {
         settings
@@ -273,20 +273,20 @@ impl Watch {
             .map(|limit| limit.saturating_sub(self.watched.get()))
     }
 
-    /// Goes on after `downtime` in which nobody watched: it counts towards giving up, and towards nothing else.
+    /// Continues after `downtime` without polls. It counts for `give_up_after` only.
     pub fn resume(&mut self, downtime: Duration) {
         self.watched.extend(downtime);
         self.last_poll_succeeded = false;
     }
 
-    /// The ID of the installation, where it is known.
+    /// The installation ID, if it is known.
     #[must_use]
     pub fn installation(&self) -> Option<&str> {
         let installation = self.details.as_deref().map(|details| &*details.installation_id);
         installation.filter(|id| !id.is_empty())
     }
 
-    /// Where the installation is found that the operation belongs to, as far as it is known.
+    /// The IDs under which the API serves the operation's installation, if they are known.
     #[must_use]
     pub fn installation_path(&self) -> Option<InstallationPath> {
         let installation = self.installation()?.to_owned();
@@ -297,20 +297,19 @@ impl Watch {
         })
     }
 
-    /// Whether the API did not know the operation when it was asked last.
+    /// Whether the API did not know the operation at the last poll.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         self.missing.is_some()
     }
 
-    /// Whether the last poll showed the operation.
+    /// Whether the last poll returned the operation.
     #[must_use]
     pub fn last_poll_succeeded(&self) -> bool {
         self.last_poll_succeeded
     }
 
-    /// The operation was seen, though what it showed could not be recorded and is to be found again: it is neither
-    /// missing nor in trouble.
+    /// Ends all failure streaks. Used when a poll returned the operation but its events could not be recorded.
     pub fn clear_failures(&mut self) {
         self.missing = None;
         self.failing = None;
@@ -319,7 +318,7 @@ impl Watch {
         self.unanswered = 0;
     }
 
-    /// Shares what it has in common with others, unless it does since `before`.
+    /// Shares its kind with other watches, unless it is already shared since `before`.
     pub fn share(&mut self, before: Option<&Self>, kinds: &mut OperationKinds) {
         let shared = before.and_then(|before| before.details.as_ref());
         if let Some(details) = &mut self.details
@@ -329,9 +328,9 @@ impl Watch {
         }
     }
 
-    /// Lets others of its kind learn from it, once it has succeeded: that is what they are expected to do.
+    /// Adds a finished watch to the history of its kind.
     pub fn add_to_history(&self, kinds: &mut OperationKinds) {
-        // What was read back from the state is not in sight: others may have spent its savings already.
+        // Saved polls of a watch that was read from the state may have been used before the restart.
         if self.last_poll_succeeded && self.phase.is_finished() {
             kinds.add_saved_polls(self.schedule.unused());
         }
@@ -340,7 +339,7 @@ impl Watch {
         }
     }
 
-    /// What others of its kind can learn from it, once it has succeeded.
+    /// The history sample of a succeeded watch.
     #[must_use]
     pub fn history_sample(&self) -> Option<(&Arc<OperationKind>, HistorySample)> {
         match (self.phase, &self.details, self.lasted) {
@@ -355,7 +354,7 @@ impl Watch {
         }
     }
 
-    /// When to poll again after an answer that showed the operation running.
+    /// Time until the next poll after an answer that shows the operation running.
     fn sleep(&mut self, cx: &WatchContext<'_>) -> Duration {
         let statistics = self
             .details
@@ -368,7 +367,7 @@ impl Watch {
             .with_saved_polls(|saved| self.schedule.after_answer(cx.schedule, outlook, cx.chance, saved))
     }
 
-    /// When to poll again after an answer that says nothing of the operation.
+    /// Time until the next poll after an answer without an operation.
     fn sleep_plainly(&mut self, cx: &WatchContext<'_>) -> Duration {
         self.schedule.after_answer(
             cx.schedule,
@@ -378,7 +377,7 @@ impl Watch {
         )
     }
 
-    /// For how long it has run: since it was created, as far as clocks agree, else since it was first watched.
+    /// How long the operation has run: since `createTime`, but at least since it was first watched.
     fn age(&self, now: Timestamp) -> Duration {
         let created = self.details.as_deref().and_then(|details| details.create_time);
         let since = created.and_then(|created| Duration::try_from(now.duration_since(created)).ok());
@@ -391,7 +390,7 @@ impl Watch {
         self.details.is_some()
     }
 
-    /// Starts again after an end that may not have been one; events go on with the next number.
+    /// Starts a finished watch again. The sequence continues.
     pub fn start_again(&mut self) {
         *self = Self {
             sequence: self.sequence,
@@ -403,10 +402,10 @@ impl Watch {
         };
     }
 
-    /// Takes in what a poll met.
+    /// Applies the answer of a poll.
     ///
-    /// `Unauthorized` and `Throttled` are matters of the project: they add_to_history nothing here but that time passed.
-    /// `Forbidden` is taken as this operation's own, as `Refused` is: the project has looked into it before.
+    /// `Unauthorized` and `Throttled` concern the project; here they only let time pass. `Forbidden` is treated like
+    /// `Refused`: the project has already decided that it concerns this operation.
     pub fn observe(&mut self, answer: &Answer, cx: &WatchContext<'_>) -> Decision {
         self.pass(cx);
         self.last_answer = self.last_answer().into();
@@ -462,7 +461,7 @@ impl Watch {
         }
     }
 
-    /// Takes in that the time to give up has come, without a poll.
+    /// Expires the watch, if its time is up, without a poll.
     pub fn expire_if_due(&mut self, cx: &WatchContext<'_>) -> Decision {
         self.pass(cx);
         let mut events = Vec::new();
@@ -483,7 +482,7 @@ impl Watch {
         }
     }
 
-    /// How far the operation has come, as of the last poll, which was at `now`.
+    /// Progress as of the last poll, which was at `now`.
     #[must_use]
     pub fn progress(&self, now: Timestamp) -> Option<ProgressData> {
         let mut data = self.progress.data(now, self.phase)?;
@@ -494,7 +493,7 @@ impl Watch {
         Some(data)
     }
 
-    /// What is known of the operation as of the last poll, which was at `now`: for events, pages and the daemon's API.
+    /// Data of the operation as of the last poll, which was at `now`, for events, pages and the HTTP API.
     #[must_use]
     pub fn data(&self, key: &WatchKey, labels: &Labels, now: Timestamp) -> OperationData {
         let details = self.details.as_deref();
@@ -536,7 +535,7 @@ impl Watch {
         self.progress.pass(cx.elapsed);
         self.schedule.pass(cx.elapsed);
         PollStreak::pass(&mut self.missing, cx.elapsed);
-        // While the whole project waits, nothing is tried, and what is not tried has not failed.
+        // While the project is blocked nothing is tried, so nothing has failed.
         let tried = cx.elapsed.saturating_sub(cx.blocked);
         PollStreak::pass(&mut self.failing, tried);
         PollStreak::pass(&mut self.refused, tried);
@@ -576,7 +575,7 @@ impl Watch {
         }
         let attempts = attempts.filter(|attempts| *attempts > self.attempts);
         self.attempts = attempts.unwrap_or(self.attempts);
-        // What was retried before the operation was first seen is no news.
+        // Retries from before the operation was first seen are not reported.
         let retried = attempts.filter(|_| self.phase != Phase::Pending);
         let context = ProgressContext {
             now: cx.now,
@@ -618,7 +617,7 @@ impl Watch {
         };
         if let Some((event_type, phase)) = ending {
             self.phase = phase;
-            // It ended between the last two polls.
+            // It ended between the last two polls: half of the time is the best guess.
             self.lasted =
                 previous_poll_succeeded.then(|| self.age(cx.now).saturating_sub(cx.elapsed / 2).into());
             let occurrence = self.occurrence();
@@ -633,7 +632,7 @@ impl Watch {
         }
         if self.phase == Phase::Stalled && change == CountChange::Rose {
             self.phase = Phase::Running;
-            // Which stall it was: the last one reported.
+            // The resume belongs to the stall that was reported last.
             let occurrence = self.stall_occurrence();
             reporter.report(self, EventType::Resumed, &occurrence, |_| ());
         } else if self.phase == Phase::Running && self.stands_still(cx.settings) {
@@ -654,7 +653,7 @@ impl Watch {
         }
     }
 
-    /// Whether the count has not risen, or none was shown, for as long as that may be.
+    /// Whether the count, or its absence, has lasted for the configured time.
     fn stands_still(&self, settings: &WatchSettings) -> bool {
         let limit = if self.progress.has_count() {
             Some(settings.stalled_after)
@@ -664,7 +663,7 @@ impl Watch {
         limit.is_some_and(|limit| self.progress.unchanged() >= limit)
     }
 
-    /// The API does not know the operation. True if that would be its end, were it not for doubts about the project.
+    /// The API does not know the operation. Returns true if it would be gone, but the project may be missing instead.
     fn miss(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) -> bool {
         self.last_poll_succeeded = false;
         self.last_answer = cx.now.into();
@@ -713,7 +712,7 @@ impl Watch {
         });
     }
 
-    /// Seconds from its creation to `now`; where that is not known, from when it was first seen, or first watched.
+    /// Seconds from `createTime` to `now`; without it, from when the operation was first seen or first watched.
     fn duration_seconds(&self, now: Timestamp) -> f64 {
         let created = self.details.as_deref().and_then(|details| details.create_time);
         let seconds = match created.or(self.first_seen.get()) {
@@ -723,12 +722,12 @@ impl Watch {
         (seconds.max(0.0) * 1000.0).round() / 1000.0
     }
 
-    /// The API's status as last seen.
+    /// The last status from the API.
     fn status(&self) -> Option<Status> {
         self.details.as_ref().map(|details| details.status.clone())
     }
 
-    /// What distinguishes the one start and the one end of this generation from those of others.
+    /// Identifies the start and the end of the current generation; part of the event ID.
     fn occurrence(&self) -> String {
         occurrence_of(self.generation)
     }
@@ -746,7 +745,7 @@ impl Watch {
     }
 }
 
-/// What distinguishes the one start and the one end of a generation from those of others.
+/// Identifies the start and the end of a generation; part of the event ID.
 fn occurrence_of(generation: u32) -> String {
     format!("generation {generation}")
 }

@@ -1,4 +1,4 @@
-//! Which steps of the percentage were reported.
+//! The percentage steps that were reported.
 
 use std::num::NonZeroU64;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::is_default;
 
-/// The highest percentage before success: an estimate that is reached is no success yet.
+/// The highest percentage before success, in tenths: reaching the estimate is not success.
 const HIGHEST: u16 = 999;
 
-/// A percentage has one decimal; a step that is smaller than this beyond another is the same step.
+/// Tolerance for comparing a percentage with a step.
 const PRECISION: f64 = 1e-9;
 
 /// A percentage with one decimal, in tenths.
@@ -18,7 +18,7 @@ const PRECISION: f64 = 1e-9;
 pub(super) struct Percent(u16);
 
 impl Percent {
-    /// What `count` is of `total`, at most 99.9.
+    /// `count` as a percentage of `total`, at most 99.9.
     pub(super) fn of(count: u64, total: NonZeroU64) -> Self {
         let tenths = (count as f64 / total.get() as f64 * 1000.0).round();
         Self(tenths.min(f64::from(HIGHEST)) as u16)
@@ -35,15 +35,15 @@ impl Percent {
     }
 }
 
-/// The memory that step reports need: it compares percentages, so that a changed `progress_step` applies at once.
+/// Remembers percentages instead of steps, so that a changed `progress_step` applies at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Steps {
-    /// The last percentage reported, or what a changed estimate made of it.
+    /// The last reported percentage, or its value after a changed estimate.
     reported: Percent,
-    /// The highest percentage since the last restart of the count or lowering.
+    /// The highest percentage since the last restart or lowering.
     highest: Percent,
-    /// The percentage at the last answer, if a changed estimate had made it a step or more lower than the highest.
+    /// The percentage at the last answer, if a changed estimate lowered it by a step or more.
     #[serde(skip_serializing_if = "is_default")]
     lower: Option<Percent>,
     /// How often a changed estimate lowered the percentage by a step or more.
@@ -52,9 +52,9 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// Takes over what version 0.1 stored: how many steps of `step` were reported, at a percentage of `now`.
+    /// Converts the state of version 0.1: `steps` steps of size `step` were reported, at percentage `now`.
     pub(super) fn adopt(&mut self, steps: u32, now: Percent, step: f64) {
-        // More steps than the percentage contains: its estimate was changed after they were reported.
+        // More steps than the percentage contains: the estimate has changed since.
         let was_lowered = steps > now.steps(step);
         *self = Self {
             reported: now,
@@ -64,9 +64,9 @@ impl Steps {
         };
     }
 
-    /// Looks for a changed estimate: `before` is the count of the answer before, of the estimate as it is now.
+    /// Detects a changed estimate. `before` is the previous count as a percentage of the current estimate.
     ///
-    /// One answer proves nothing, since replicas may disagree: the second in a row lowers the percentage.
+    /// Replicas may disagree, so only the second such answer in a row lowers the percentage.
     pub(super) fn mind_estimate(&mut self, before: Percent, step: f64) {
         if before.get() + step > self.highest.get() + PRECISION {
             self.lower = None;
@@ -78,8 +78,7 @@ impl Steps {
         }
     }
 
-    /// The highest step that lies above the last percentage reported and not above `now`, if there is one: it is
-    /// reported from here on.
+    /// The highest step above the last reported percentage and not above `now`, which is reported from now on.
     pub(super) fn cross(&mut self, now: Percent, step: f64) -> Option<f64> {
         self.highest = self.highest.max(now);
         let reached = f64::from(now.steps(step)) * step;
@@ -131,7 +130,7 @@ mod tests {
         let _ = steps.cross(percent(900), 10.0);
         steps.mind_estimate(percent(90), 10.0);
         assert_eq!((steps.lowered(), steps.cross(percent(150), 10.0)), (0, None));
-        // In between the old estimate came back: another replica.
+        // The old estimate returned in between: another replica.
         steps.mind_estimate(percent(900), 10.0);
         steps.mind_estimate(percent(90), 10.0);
         assert_eq!(steps.lowered(), 0);

@@ -1,4 +1,4 @@
-//! What an operation said of itself that later events repeat.
+//! Data of an operation that later events repeat.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use super::super::operation::{Operation, Status};
 use super::super::operation_kind::OperationKind;
 use super::super::text;
 
-/// The most bytes of an ID or a status that are kept.
+/// Maximum bytes of a stored ID or status.
 const MAX_NAME: usize = 256;
 
-/// Bounded copies: the API's answer may have a mebibyte.
+/// Truncated copies: the API's answer may have 1 MiB.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OperationDetails {
     #[serde(flatten)]
     pub kind: Arc<OperationKind>,
-    /// Empty if it is not known.
+    /// Empty if unknown.
     pub installation_id: Box<str>,
     pub status: Status,
     pub create_time: Option<Timestamp>,
@@ -26,7 +26,7 @@ pub struct OperationDetails {
 }
 
 impl OperationDetails {
-    /// What `operation` says.
+    /// The details of `operation`.
     pub fn of(operation: &Operation) -> Self {
         Self {
             kind: Arc::new(OperationKind::of(operation)),
@@ -44,7 +44,7 @@ impl OperationDetails {
         }
     }
 
-    /// Whether `operation` says the same.
+    /// Whether these are the details of `operation`.
     pub fn are_of(&self, operation: &Operation) -> bool {
         let result = match (self.result.as_deref(), operation.result.as_deref()) {
             (Some(kept), Some(result)) => text::is_cut_of(kept, result, MAX_RESULT),

@@ -1,4 +1,4 @@
-//! When an operation cannot be reached, though others can.
+//! Outages of one operation while the API answers for others.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use super::super::answer::Failure;
 use super::super::event::{Event, EventType, millis};
 use super::{ENOUGH, PollStreak, Reporter, Watch, WatchContext};
 
-/// Outages of one operation begin at least so far apart: their events are distinguished by it.
+/// Minimum distance of two outages of one operation, since the start identifies the event.
 const DISTINCT: Duration = Duration::from_millis(1);
 
 impl Watch {
-    /// Whether it is reported unreachable.
+    /// Whether the operation is reported unreachable.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         self.outage().is_some()
     }
 
-    /// Since when it cannot be reached, while it is reported so.
+    /// Start of the reported outage; `None` if the operation is reachable or finished.
     #[must_use]
     pub fn outage(&self) -> Option<Timestamp> {
         let lasts = !self.is_reachable_again && !self.phase.is_finished();
@@ -31,20 +31,20 @@ impl Watch {
         self.refused.is_some()
     }
 
-    /// Whether the API answered with 403 for this operation since it last answered with it: such an answer raises no
-    /// doubt about the key again.
+    /// Whether the API answered 403 since it last answered with this operation. Another 403 does not question the key
+    /// again.
     #[must_use]
     pub fn is_forbidden(&self) -> bool {
         self.is_forbidden
     }
 
-    /// How often in a row the API refused this operation: three times are no chance.
+    /// How often in a row the API refused this operation.
     #[must_use]
     pub fn refusals(&self) -> u32 {
         self.refused.as_ref().map_or(0, |refused| refused.polls)
     }
 
-    /// The API refuses this operation, and may refuse it again.
+    /// The API refused this operation.
     pub(super) fn refuse(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
         self.last_poll_succeeded = false;
         self.last_answer = cx.now.into();
@@ -91,13 +91,13 @@ impl Watch {
         });
     }
 
-    /// `since`, or a little later where the last outage began in the same millisecond.
+    /// `since`, or slightly later if the last outage started in the same millisecond.
     fn distinct_start(&self, since: Timestamp) -> Timestamp {
         let least = self
             .unreachable
             .get()
             .and_then(|last| last.checked_add(DISTINCT).ok())
-            // A clock that was set back is not undone.
+            // A clock that was set back by more than this is accepted as it is.
             .filter(|least| least.duration_since(since) <= SignedDuration::from_secs(1));
         least.map_or(since, |least| since.max(least))
     }

@@ -1,11 +1,11 @@
-//! A row of polls that met the same trouble.
+//! Polls in a row with the same kind of failure.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A row of polls that met the same trouble.
+/// Polls in a row with the same kind of failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PollStreak {
     pub(super) since: Timestamp,
@@ -14,7 +14,7 @@ pub(super) struct PollStreak {
 }
 
 impl PollStreak {
-    /// One more poll met it; the first begins the row.
+    /// Counts one more poll; the first starts the streak.
     pub(super) fn meet(row: &mut Option<Box<Self>>, now: Timestamp) -> &Self {
         let trouble = row.get_or_insert_with(|| {
             Box::new(Self {
@@ -30,14 +30,14 @@ impl PollStreak {
         trouble
     }
 
-    /// Time passes.
+    /// Adds time to a running streak.
     pub(super) fn pass(row: &mut Option<Box<Self>>, elapsed: Duration) {
         if let Some(trouble) = row {
             trouble.lasted = trouble.lasted.saturating_add(elapsed);
         }
     }
 
-    /// Another answer came: the row ends, and that it was met is remembered.
+    /// Ends the streak after another answer, but remembers that there was one.
     pub(super) fn interrupt(row: &mut Option<Box<Self>>) {
         if let Some(trouble) = row {
             trouble.polls = 0;

@@ -1,4 +1,4 @@
-//! A watch whose stored state was lost, rebuilt from its events.
+//! Rebuilds a watch from its events after its stored state was lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::core::phase::Phase;
 use crate::core::progress::ProgressTracker;
 use crate::core::watch_list::WatchKey;
 
-/// No watch starts again more often than this.
+/// No watch is started again more often than this.
 const MAX_GENERATION: u32 = 10_000;
 
-/// Above this, no count that a watch was seen to restart comes: what is rebuilt continues from here, so that later facts
-/// never share an ID with earlier ones.
+/// Higher than any count of restarts that a watch reaches. A rebuilt watch continues from here, so that new events
+/// never get the IDs of earlier ones.
 const REBUILT_RESTARTS: u32 = 1_000_000;
 
 #[derive(Deserialize)]
@@ -65,10 +65,10 @@ struct LoggedEvent<'a> {
 }
 
 impl Watch {
-    /// The watch as its `events` (oldest first) show it: the phase, sequence and progress of the last one, and the
-    /// generation, retries and outage that all of them show. `lost` events after the last one cannot be read.
+    /// Rebuilds the watch from its `events` (oldest first): phase, sequence and progress from the last one;
+    /// generation, retries and outage from all. `lost` is the number of unreadable events after the last one.
     ///
-    /// What no event shows starts again: the stall clock, the rate, the schedule. `None` without a readable event.
+    /// The stall clock, the rate and the schedule start again. `None` without a readable event.
     #[must_use]
     pub fn rebuild(key: &WatchKey, events: &[PastEvent], lost: u64) -> Option<Self> {
         let log: Vec<LoggedEvent<'_>> = events
@@ -114,7 +114,8 @@ impl Watch {
     }
 }
 
-/// How many of the last facts belong to the current generation: those after the last end, or that end with what led to it.
+/// The number of trailing events of the current generation: those after the last end, or up to that end if it is
+/// last.
 fn since_last_end(log: &[LoggedEvent<'_>]) -> usize {
     let is_end = |logged: &LoggedEvent<'_>| logged.event.event_type.is_ending();
     let of_current = |log: &[LoggedEvent<'_>]| log.iter().rev().take_while(|logged| !is_end(logged)).count();
@@ -124,7 +125,7 @@ fn since_last_end(log: &[LoggedEvent<'_>]) -> usize {
     }
 }
 
-/// The generation: the ID of a start or an end is derived from it.
+/// Finds the generation whose event ID matches.
 fn generation(key: &WatchKey, log: &[LoggedEvent<'_>]) -> u32 {
     let names_it = |event_type: EventType| event_type == EventType::Started || event_type.is_ending();
     let Some(index) = log.iter().rposition(|logged| names_it(logged.event.event_type)) else {
@@ -137,7 +138,7 @@ fn generation(key: &WatchKey, log: &[LoggedEvent<'_>]) -> u32 {
         id.as_str() == event.id
     };
     let named = (0..=MAX_GENERATION).find(|generation| is_of(*generation));
-    // An end that something follows: the watch was started again after it.
+    // Events after an end belong to the next generation.
     let again = u32::from(event.event_type.is_ending() && index + 1 < log.len());
     named.unwrap_or(0) + again
 }
@@ -187,7 +188,7 @@ fn progress(current: &[LoggedEvent<'_>], sequence: u64) -> ProgressTracker {
     )
 }
 
-/// Since when the operation is reported as unreachable, if it is.
+/// Start of the reported outage, if there is one.
 fn outage(current: &[LoggedEvent<'_>]) -> Option<Timestamp> {
     let is_outage = |logged: &&LoggedEvent<'_>| {
         matches!(

@@ -12,7 +12,7 @@ pub(super) struct Reporter<'a, 'b> {
 }
 
 impl Reporter<'_, '_> {
-    /// Adds the event of `watch` that `occurrence` distinguishes from others of its type.
+    /// Adds an event of `watch`. `occurrence` distinguishes it from other events of its type.
     pub(super) fn report(
         &mut self,
         watch: &mut Watch,
