@@ -194,4 +194,14 @@ fn commands_that_are_not_run_here_are_run_elsewhere() {
         let is_there = root().join(test).exists() || !root().join(".ci").exists();
         assert!(is_there, "{test} is missing");
     }
+    for (page, _) in OTHER_PAGES {
+        for block in blocks(page) {
+            let files = block
+                .split_whitespace()
+                .filter(|word| word.starts_with("deploy/"));
+            for file in files.filter(|file| !file.contains("/secrets")) {
+                assert!(root().join(file).exists(), "{page}: there is no {file}");
+            }
+        }
+    }
 }
