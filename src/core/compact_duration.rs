@@ -1,21 +1,21 @@
-//! A length of time in eight bytes.
+//! A duration in eight bytes.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A length of time to the nanosecond, at most 584 years; what is longer counts as that. There are five in each watch, some
-/// of them optional, and a `Duration` has 16 bytes. Stored as a `Duration` is.
+/// A duration to the nanosecond, at most 584 years, stored like a `Duration`. Each watch has five, some optional; a
+/// `Duration` has 16 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "Duration", into = "Duration")]
 pub struct CompactDuration(
-    /// Nanoseconds and one, so that an `Option` is no larger.
+    /// Nanoseconds plus one, so that an `Option` has the same size.
     NonZeroU64,
 );
 
 impl CompactDuration {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// As a `Duration`.
@@ -24,7 +24,7 @@ impl CompactDuration {
         Duration::from_nanos(self.0.get() - 1)
     }
 
-    /// Makes it longer.
+    /// Adds `by`.
     pub fn extend(&mut self, by: Duration) {
         *self = self.get().saturating_add(by).into();
     }

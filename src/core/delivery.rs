@@ -1,10 +1,10 @@
-//! What a webhook receiver's answer means: for the event that was sent, and for the endpoint it was sent to.
+//! What a webhook receiver's answer means for the event and for its endpoint.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The waits after the first, second, … failed attempt. After one attempt more the event is a dead letter.
+/// Waits after the first, second, … failed attempt. After one more failed attempt the event is a dead letter.
 const WAITS: [Duration; 11] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
@@ -18,49 +18,49 @@ const WAITS: [Duration; 11] = [
     Duration::from_hours(20),
     Duration::from_hours(24),
 ];
-/// The part of a wait that chance may add or take away.
+/// The fraction of a wait that randomness may add or subtract.
 const JITTER: f64 = 0.2;
-/// No receiver can ask for a longer wait than this: a slip of its pen must not silence it for years.
+/// Maximum wait that a receiver can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
-/// An event that the endpoint refuses while it accepts others is tried this often.
+/// Attempts for an event that the endpoint refuses while it accepts others.
 const ATTEMPTS_OF_A_REFUSED_EVENT: u32 = 5;
 /// After this many failures in a row an endpoint is probed.
 const FAILURES_UNTIL_PROBED: u32 = 5;
-/// The first pause of an endpoint. Each next one, without a success in between, is twice as long.
+/// The first pause of an endpoint. Each next one without a success in between is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest pause that no receiver asked for: a probe a minute harms nobody, and finds soon that it works again.
+/// Maximum pause that no receiver asked for.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// An endpoint that fails and works by turns is told of at most this often.
+/// Minimum time between two log messages about an endpoint that alternates between failing and working.
 const QUIET_TIME: Duration = Duration::from_mins(1);
-/// How many probed subjects are remembered, so that the next probe is another's.
+/// How many probed subjects are remembered, so that probes take turns.
 pub const PROBED_REMEMBERED: usize = 15;
 
-/// What one attempt met.
+/// The outcome of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// The receiver answered.
+    /// The endpoint answered.
     Answered {
         /// The HTTP status.
         status: u16,
-        /// How long it asks to be left alone.
+        /// The wait from `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// No answer came in time, or no connection.
+    /// No answer or no connection in time.
     TimedOut,
-    /// No answer for any other reason: no such host, refused, reset, TLS, a forbidden address.
+    /// No answer for another reason: unknown host, refused, reset, TLS, a forbidden address.
     NoAnswer,
 }
 
-/// One attempt to send one event, as far as it matters here.
+/// An event at one attempt to send it.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptedEvent<'a> {
-    /// What the event is about: events of one subject are sent one after the other.
+    /// What the event is about. Events of one subject are sent in order.
     pub subject: &'a str,
-    /// How many attempts were counted before this one.
+    /// Attempts before this one.
     pub attempts: u32,
-    /// When it was tried first.
+    /// Time of the first attempt.
     pub first_attempt: Timestamp,
-    /// Whether the attempt only asked whether the endpoint works again.
+    /// Why the attempt was made.
     pub kind: AttemptKind,
 }
 
@@ -69,33 +69,33 @@ pub struct AttemptedEvent<'a> {
 pub enum AttemptKind {
     /// The event is due.
     Ordinary,
-    /// To see whether the endpoint works again.
+    /// To check whether the endpoint works again.
     Probe,
 }
 
-/// What becomes of the event.
+/// What to do with the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum DeliveryDecision {
-    /// It was received.
+    /// It was delivered.
     Delivered,
-    /// It is sent again, after this time at the earliest.
+    /// Send it again, after this time at the earliest.
     Retry {
         /// The wait.
         after: Duration,
-        /// Whether this attempt counts as one of the event's.
+        /// Whether this attempt counts for the event.
         counts: bool,
     },
-    /// It is given up, and kept as a dead letter.
+    /// Keep it as a dead letter.
     Dead,
 }
 
-/// What is new about the endpoint, worth one line in the log.
+/// A change of the endpoint that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointChange {
     /// It stopped accepting events.
     Failing,
-    /// It said 410: nothing is sent to it until a reload.
+    /// It answered 410: nothing is sent until a reload.
     Disabled,
     /// It accepts events again.
     Recovered,
@@ -105,9 +105,9 @@ pub enum EndpointChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum SendPermit {
-    /// Whatever is due.
+    /// Everything that is due.
     Open,
-    /// One waiting event, due or not, and no other until its outcome is known.
+    /// One event, even if it is not due, until its outcome is known.
     Probe,
     /// Nothing for this time.
     Paused(Duration),
@@ -115,21 +115,21 @@ pub enum SendPermit {
     Disabled,
 }
 
-/// How an endpoint does: what its answers were lately, and what follows for the events that wait for it.
+/// The health of an endpoint: its recent answers, and what they mean for its backlog.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointHealth {
     /// Failures since the last success.
     failures: u32,
-    /// The subjects that were refused since then while the endpoint accepted others; each counts as one failure.
+    /// Subjects refused since then while the endpoint accepted others; each counts as one failure.
     refused: Vec<String>,
     pause: Option<Pause>,
-    /// How many pauses followed each other without a success in between.
+    /// Pauses in a row without a success in between.
     pauses: u32,
     disabled: bool,
-    /// The subjects last probed, oldest first.
+    /// The last probed subjects, oldest first.
     probed: Vec<String>,
     last_success: Option<Timestamp>,
-    /// Whether the log has it that the endpoint fails.
+    /// Whether the log says that the endpoint fails.
     told_failing: bool,
     told_at: Option<Timestamp>,
 }
@@ -141,7 +141,7 @@ struct Pause {
 }
 
 impl Pause {
-    /// A clock that is set back makes it begin anew: it must not wait for the day that the clock lost.
+    /// When the clock was set back, the pause starts again instead of lasting longer.
     fn left(&mut self, now: Timestamp) -> Option<Duration> {
         let passed = Duration::try_from(now.duration_since(self.since)).unwrap_or_else(|_| {
             self.since = now;
@@ -165,8 +165,8 @@ impl EndpointHealth {
         }
     }
 
-    /// Which of these waiting subjects to probe with: one that was not probed lately, else the one whose turn was
-    /// longest ago. `None` if nothing waits.
+    /// Chooses the subject to probe with: one that was not probed recently, else the one probed the longest ago.
+    /// `None` without subjects.
     pub fn choose_probe<'a>(&mut self, subjects: impl IntoIterator<Item = &'a str>) -> Option<usize> {
         let (index, subject) = subjects.into_iter().enumerate().min_by_key(|(_, subject)| {
             self.probed
@@ -182,7 +182,7 @@ impl EndpointHealth {
         Some(index)
     }
 
-    /// Takes in what an attempt met; `chance` is between 0 and 1.
+    /// Applies the outcome of an attempt; `chance` is from 0 to 1.
     pub fn record_attempt(
         &mut self,
         tried: AttemptedEvent<'_>,
@@ -200,7 +200,7 @@ impl EndpointHealth {
             }
             AttemptOutcome::TimedOut | AttemptOutcome::NoAnswer => Duration::ZERO,
         };
-        // Looked at before this failure counts: the one that makes the endpoint probed was sent as any other.
+        // Checked before this failure counts: the event was sent as usual.
         let own_fault = self.is_own_fault(&tried, outcome);
         let verdict = match tried.kind {
             AttemptKind::Probe => DeliveryDecision::Retry {
@@ -216,8 +216,7 @@ impl EndpointHealth {
         (verdict, news)
     }
 
-    /// The settings were read anew: a disabled endpoint gets its chance, and one whose URL or secrets are others
-    /// starts afresh.
+    /// A reload enables a disabled endpoint. With another URL or other secrets its failures and pauses are reset.
     pub fn reload(&mut self, target: EndpointTarget) {
         self.disabled = false;
         if target == EndpointTarget::Changed {
@@ -232,8 +231,8 @@ impl EndpointHealth {
         self.failures >= FAILURES_UNTIL_PROBED
     }
 
-    /// Whether it is the event that is refused, not the endpoint that is broken: the status says so, and others were
-    /// accepted since the event was tried first. An endpoint that refuses everything would otherwise lose it all.
+    /// Whether the event is refused rather than the endpoint broken: by the status, and because others were accepted
+    /// since its first attempt. Otherwise an endpoint that refuses everything would lose all events.
     fn is_own_fault(&self, tried: &AttemptedEvent<'_>, outcome: AttemptOutcome) -> bool {
         let accepts_others =
             !self.is_probed() && self.last_success.is_some_and(|time| time >= tried.first_attempt);
@@ -251,7 +250,7 @@ impl EndpointHealth {
         self.failures = 0;
         self.refused.clear();
         self.probed.clear();
-        // A pause that runs is not cut short: this may be the answer to an attempt from before it.
+        // A running pause continues: this may answer an attempt from before it.
         self.pauses = 0;
         self.last_success = Some(now);
         std::mem::take(&mut self.told_failing).then(|| {
@@ -293,7 +292,7 @@ impl EndpointHealth {
     fn pause(&mut self, retry_after: Duration, now: Timestamp, chance: f64) {
         let running = self.pause.as_mut().and_then(|pause| pause.left(now));
         let length = match running {
-            // One of several attempts that were under way together: their failures are one reason to pause.
+            // Failures of attempts in flight together cause one pause.
             Some(left) => left.max(retry_after),
             None => {
                 let doubled = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(16));
@@ -305,7 +304,7 @@ impl EndpointHealth {
     }
 }
 
-/// Whether a reload changed where events are sent, or how they are signed.
+/// Whether a reload changed the URL or the secrets of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointTarget {
     /// Same URL, same secrets.
@@ -314,7 +313,7 @@ pub enum EndpointTarget {
     Changed,
 }
 
-/// What becomes of an event after a failed attempt that counts, `attempts` being those before.
+/// What to do with an event after a failed attempt that counts; `attempts` were made before.
 fn after_failure(attempts: u32, own_fault: bool, retry_after: Duration, chance: f64) -> DeliveryDecision {
     let made = attempts.saturating_add(1);
     if own_fault && made >= ATTEMPTS_OF_A_REFUSED_EVENT {
@@ -327,7 +326,7 @@ fn after_failure(attempts: u32, own_fault: bool, retry_after: Duration, chance: 
     })
 }
 
-/// Whether the outcome says that the whole endpoint wants less.
+/// Whether the outcome pauses the whole endpoint.
 fn pauses_endpoint(outcome: AttemptOutcome) -> bool {
     match outcome {
         AttemptOutcome::Answered { status, .. } => matches!(status, 429 | 502 | 504),

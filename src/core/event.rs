@@ -1,4 +1,4 @@
-//! The closed set of events, their IDs and their bodies.
+//! Events: their types, IDs and bodies.
 
 use std::fmt;
 
@@ -13,27 +13,27 @@ use super::watch_list::{Labels, WatchKey};
 
 mod body;
 
-/// No body is longer than this, in bytes.
+/// Maximum bytes of a body.
 pub const MAX_BODY: usize = 20_000;
-/// `result` is cut at this many bytes.
+/// Maximum bytes of `result`.
 pub const MAX_RESULT: usize = 4 * 1024;
-/// `logs` are cut at this many bytes together.
+/// Maximum bytes of `logs`.
 pub const MAX_LOGS: usize = 8 * 1024;
-/// One line of them is cut at this many bytes.
+/// Maximum bytes of one line of `logs`.
 pub const MAX_LOG_LINE: usize = 1024;
-/// All labels of a watch together have at most this many bytes.
+/// Maximum bytes of all labels of a watch.
 pub const MAX_LABELS: usize = 4 * 1024;
-/// The status of an installation or a connection is cut at this many bytes.
+/// Maximum bytes of the status of an installation or a connection.
 const MAX_STATUS: usize = 64;
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
-        /// What kind of fact an event tells.
+        /// The type of an event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum EventType { $($(#[$doc])* $variant,)* }
 
         impl EventType {
-            /// Every type there is.
+            /// Every type.
             pub const ALL: &'static [EventType] = &[$(EventType::$variant,)*];
 
             /// The type's name, as in the body's `type`.
@@ -50,7 +50,7 @@ event_types! {
     Started => "operation.started",
     /// A step of progress.
     Progress => "operation.progress",
-    /// The count stood still for `stalled_after`, or none was shown for `silent_after`.
+    /// The count did not rise for `stalled_after`, or none was shown for `silent_after`.
     Stalled => "operation.stalled",
     /// The count rose again.
     Resumed => "operation.resumed",
@@ -60,7 +60,7 @@ event_types! {
     Succeeded => "operation.succeeded",
     /// Ended in `failure`.
     Failed => "operation.failed",
-    /// Left `in_progress` with a status that the contract does not name.
+    /// Ended with a status that the contract does not name.
     Ended => "operation.ended",
     /// The API no longer knows the operation.
     Gone => "operation.gone",
@@ -81,7 +81,7 @@ event_types! {
 }
 
 impl EventType {
-    /// The type of that name.
+    /// The type with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL
@@ -90,7 +90,7 @@ impl EventType {
             .find(|event_type| event_type.as_str() == name)
     }
 
-    /// Whether a watch is over with this event.
+    /// Whether the watch is finished with this event.
     #[must_use]
     pub fn is_ending(self) -> bool {
         matches!(
@@ -117,10 +117,10 @@ impl Serialize for EventType {
 pub struct EventId(String);
 
 impl EventId {
-    /// Derives the ID of the fact that `event_type` happened to `operation` (none for a fact about the API) of
-    /// `project`, `occurrence` telling it from other facts of that type.
+    /// Derives the ID of an event about `operation`, or about the API of `project` without one. `occurrence`
+    /// distinguishes events of one type.
     ///
-    /// The preimage is the four, each but the last followed by a line feed; none of them contains one.
+    /// The hashed text is the four values separated by line feeds; none of them contains one.
     #[must_use]
     pub fn derive(project: &str, operation: Option<&str>, event_type: EventType, occurrence: &str) -> Self {
         let preimage = format!(
@@ -150,20 +150,20 @@ impl fmt::Display for EventId {
     }
 }
 
-/// A fact worth telling.
+/// An event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The same fact has the same ID, always.
+    /// The same event always has the same ID.
     pub id: EventId,
-    /// What kind of fact it is.
+    /// The type.
     pub event_type: EventType,
-    /// When it was seen.
+    /// When it was observed.
     pub time: Timestamp,
-    /// What it is about.
+    /// The data.
     pub data: EventData,
 }
 
-/// What an event is about.
+/// The data of an event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum EventData {
@@ -183,7 +183,7 @@ impl EventData {
         }
     }
 
-    /// The operation, if it is about one.
+    /// The operation, if the event is about one.
     #[must_use]
     pub fn operation(&self) -> Option<&OperationData> {
         match self {
@@ -193,7 +193,7 @@ impl EventData {
     }
 }
 
-/// What is known of an operation when an event tells of it; what is not known is left out.
+/// The data of an operation; unknown members are left out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OperationData {
@@ -219,86 +219,86 @@ pub struct OperationData {
     /// The API's status before this observation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_status: Option<String>,
-    /// Where the watch stands after this event.
+    /// The phase after this event.
     pub phase: &'static str,
-    /// Counts the events of this operation, from 1.
+    /// The number of this event among those of the operation, from 1.
     pub sequence: u64,
-    /// How far it has come.
+    /// The progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressData>,
-    /// The labels of the watch list.
+    /// The labels from the watch list.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
     pub labels: Labels,
     /// When the operation was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub create_time: Option<Timestamp>,
-    /// When the API last gave an answer for this operation.
+    /// Time of the last answer for this operation.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_to_millis")]
     pub observed_time: Option<Timestamp>,
-    /// How often the platform has tried, in `operation.retried`.
+    /// Retries by the platform, in `operation.retried`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryData>,
-    /// Since when it stands still, or cannot (or could not) be reached.
+    /// Start of a stall or an outage.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_to_millis")]
     pub since: Option<Timestamp>,
-    /// Why: the last error of an unreachable or vanished operation, or what is known of a stall.
+    /// The last error of an unreachable or gone operation, or the reason of a stall.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What the operation accomplished, with its end.
+    /// The result, in ending events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
-    /// Seconds from its creation, otherwise from when it was first seen, to when its end was observed.
+    /// Seconds from `createTime`, or else from the first observation, to the observed end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<f64>,
     /// The last errors and warnings of a failed operation, or the last log lines of a stalled one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<OperationLogLine>,
-    /// The health of the installation of a stalled operation, as the API names it.
+    /// Health status of the installation of a stalled operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_status: Option<String>,
-    /// The status of its connection, as the API names it.
+    /// Status of its connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_status: Option<String>,
 }
 
-/// The platform's own retries.
+/// Retries by the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RetryData {
-    /// How many attempts were made.
+    /// Attempts made.
     pub attempts: u64,
 }
 
-/// How far an operation has come.
+/// The progress of an operation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProgressData {
     /// Records processed so far.
     pub records_processed: u64,
-    /// Records expected in total, as estimated at the start.
+    /// Estimated total, from the start of the operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records_estimated_total: Option<u64>,
-    /// Processed of estimated total, to one decimal; 100 only after success.
+    /// Processed of estimated total, with one decimal; 100 only after success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
-    /// Smoothed over the recent polls.
+    /// Smoothed over recent polls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records_per_second: Option<f64>,
-    /// When the estimated total will be reached at that rate.
+    /// When the estimated total is reached at that rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated_end_time: Option<Timestamp>,
-    /// Whether more was processed than was estimated.
+    /// Whether more was processed than estimated.
     pub estimate_exceeded: bool,
 }
 
-/// A change of a project's API as the daemon sees it.
+/// The data of an event about a project's API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ApiData {
     /// The configured project's name.
     pub project: String,
-    /// Since when it is (or was) so.
+    /// Start of the outage or rejection.
     #[serde(serialize_with = "to_millis")]
     pub since: Timestamp,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -312,7 +312,7 @@ struct Body<'a> {
 }
 
 impl Event {
-    /// A fact about one operation. `data.sequence` is this event's own.
+    /// An event about an operation.
     #[must_use]
     pub fn operation(
         key: &WatchKey,
@@ -329,13 +329,13 @@ impl Event {
         }
     }
 
-    /// The labels of a watch as its events carry them.
+    /// The labels of a watch as its events contain them.
     #[must_use]
     pub fn labels(labels: &Labels) -> Labels {
         body::first_labels(labels)
     }
 
-    /// A fact about one project's API; `since` tells it from other outages.
+    /// An event about a project's API. `since` is part of its ID.
     #[must_use]
     pub fn api(event_type: EventType, time: Timestamp, data: ApiData) -> Self {
         Self {
@@ -346,14 +346,14 @@ impl Event {
         }
     }
 
-    /// Adds the operation's last log lines: the newest that fit into [`MAX_LOGS`].
+    /// Adds the newest log lines that fit into [`MAX_LOGS`].
     pub fn attach_logs(&mut self, lines: Vec<OperationLogLine>) {
         if let EventData::Operation(data) = &mut self.data {
             data.logs = body::newest_lines(lines);
         }
     }
 
-    /// Adds what is known of the installation.
+    /// Adds the status of the installation.
     pub fn attach_installation(&mut self, installation: &Installation) {
         if let EventData::Operation(data) = &mut self.data {
             let short =
@@ -363,7 +363,7 @@ impl Event {
         }
     }
 
-    /// The body that is reported, as JSON of at most [`MAX_BODY`] bytes.
+    /// The body as JSON of at most [`MAX_BODY`] bytes.
     #[must_use]
     pub fn body(&self) -> String {
         let body = self.render(&self.data);

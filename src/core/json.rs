@@ -1,7 +1,7 @@
-//! JSON read member by member: a value that cannot be used costs itself alone.
+//! Reads JSON member by member, so that one unusable value does not affect the others.
 //!
-//! A parser that builds values fails as a whole on half of a surrogate pair, a number out of range or deep nesting. Here
-//! the grammar is checked first, and each value is read only when it is asked for.
+//! A parser that builds values fails as a whole on half of a surrogate pair, a number out of range or deep nesting.
+//! Here only the grammar is checked first; each value is read on demand.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,15 +12,15 @@ use serde::Deserializer as _;
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A member that is nested deeper is not used.
+/// Maximum nesting of a usable member.
 pub const MAX_DEPTH: usize = 64;
 
-/// A well-formed JSON value that was not read yet.
+/// A well-formed JSON value that is read on demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Json<'a>(&'a str);
 
 impl<'a> Json<'a> {
-    /// `text` as one value; a byte-order mark before it is accepted.
+    /// `text` as one value, with or without a byte-order mark.
     ///
     /// # Errors
     /// When the text is not JSON.
@@ -41,7 +41,7 @@ impl<'a> Json<'a> {
         self.0 == "null"
     }
 
-    /// The string that it is; `None` also for half of a surrogate pair.
+    /// The value as a string; `None` also for half of a surrogate pair.
     #[must_use]
     pub fn string(self) -> Option<String> {
         match unescaped(self.0) {
@@ -50,25 +50,25 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The boolean that it is.
+    /// The value as a boolean.
     #[must_use]
     pub fn boolean(self) -> Option<bool> {
         self.read()
     }
 
-    /// The time that it is, as RFC 3339 text.
+    /// The value as an RFC 3339 time.
     #[must_use]
     pub fn time(self) -> Option<Timestamp> {
         self.read()
     }
 
-    /// The list of strings that it is.
+    /// The value as a list of strings.
     #[must_use]
     pub fn strings(self) -> Option<Vec<String>> {
         self.read()
     }
 
-    /// The count that it is: an integer, a number without a fraction, or either as text. Exact, up to `u64::MAX`.
+    /// The value as a count: an integer, a number without a fraction, or either as text. Exact up to `u64::MAX`.
     #[must_use]
     pub fn count(self) -> Option<u64> {
         if self.0.starts_with('"') {
@@ -81,15 +81,15 @@ impl<'a> Json<'a> {
         integer(self.0)
     }
 
-    /// Gives each member to `each`, in order. False if this is no object.
+    /// Calls `each` with each member in order. Returns false if this is not an object.
     pub fn members(self, each: impl FnMut(&str, Json<'a>)) -> bool {
         members(self.0, each).is_ok()
     }
 
-    /// Whether values are nested in it deeper than [`MAX_DEPTH`], itself included.
+    /// Whether it is nested deeper than [`MAX_DEPTH`].
     #[must_use]
     pub fn is_too_deep(self) -> bool {
-        // Brackets are counted much faster than followed.
+        // Counting brackets is much faster than following them.
         brackets(self.0) > MAX_DEPTH && depth(self.0) > MAX_DEPTH
     }
 
@@ -98,20 +98,20 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Gives each member of the object `text` to `each`, in order. A name that is no text is nobody's, and left out.
+/// Calls `each` with each member of the object `text` in order. Members whose name is not text are skipped.
 ///
 /// # Errors
-/// When the text is not one JSON object; what came before the error was given.
+/// When the text is not one JSON object. `each` was called for the members before the error.
 pub fn members<'a>(text: &'a str, each: impl FnMut(&str, Json<'a>)) -> serde_json::Result<()> {
     let mut json = serde_json::Deserializer::from_str(without_mark(text));
     json.deserialize_map(Members(each, PhantomData))?;
     json.end()
 }
 
-/// Gives each element of the array `text` to `each`, in order.
+/// Calls `each` with each element of the array `text` in order.
 ///
 /// # Errors
-/// When the text is not one JSON array; what came before the error was given.
+/// When the text is not one JSON array. `each` was called for the elements before the error.
 pub fn elements<'a>(text: &'a str, each: impl FnMut(Json<'a>)) -> serde_json::Result<()> {
     let mut json = serde_json::Deserializer::from_str(without_mark(text));
     json.deserialize_seq(Elements(each, PhantomData))?;
@@ -141,7 +141,7 @@ impl<'a, F: FnMut(&str, Json<'a>)> Visitor<'a> for Members<'a, F> {
     }
 }
 
-/// The name that a member's quoted name stands for.
+/// Unquotes a member's name.
 fn name_of(quoted: &str) -> Option<Cow<'_, str>> {
     match unescaped(quoted) {
         Some(name) => Some(Cow::Borrowed(name)),
@@ -149,7 +149,7 @@ fn name_of(quoted: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The string that well-formed JSON is, if it has no escapes.
+/// The text of a JSON string without escapes.
 fn unescaped(json: &str) -> Option<&str> {
     let text = json.strip_prefix('"')?.strip_suffix('"')?;
     (!text.contains('\\')).then_some(text)
@@ -172,13 +172,13 @@ impl<'a, F: FnMut(Json<'a>)> Visitor<'a> for Elements<'a, F> {
     }
 }
 
-/// How many brackets open, those within strings included.
+/// The number of opening brackets, including those in strings.
 fn brackets(text: &str) -> usize {
     let is_bracket = |byte: &u8| matches!(byte, b'[' | b'{');
     text.bytes().filter(is_bracket).count()
 }
 
-/// How deep the values of well-formed JSON are nested.
+/// The nesting of well-formed JSON.
 fn depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -199,13 +199,13 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
-/// The integer that a decimal number stands for, if it is one from 0 to `u64::MAX`.
+/// The integer value of a decimal number, from 0 to `u64::MAX`.
 fn integer(number: &str) -> Option<u64> {
     if let Ok(plain) = number.parse() {
         return Some(plain).filter(|_| !number.starts_with('+'));
     }
     let (mantissa, exponent) = match number.split_once(['e', 'E']) {
-        // An exponent beyond all numbers makes no number of anything but zero.
+        // With an exponent out of range only zero is an integer.
         Some((mantissa, exponent)) => (
             mantissa,
             exponent.parse::<i32>().unwrap_or(if exponent.starts_with('-') {
@@ -225,7 +225,7 @@ fn integer(number: &str) -> Option<u64> {
     if whole.is_empty() || !is_number(whole) || !is_number(fraction) {
         return None;
     }
-    // As digits times a power of ten, both as short as can be.
+    // Digits times a power of ten, without leading and trailing zeros.
     let digits = format!("{whole}{fraction}");
     let significant = digits.trim_start_matches('0').trim_end_matches('0');
     if significant.is_empty() {

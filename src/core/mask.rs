@@ -1,9 +1,8 @@
-//! Secrets that come back in what others say, in whatever spelling, are replaced before anything is stored, logged or
-//! shown.
+//! Replaces secrets in texts from other programs before they are stored, logged or shown.
 //!
-//! A text is searched as it is, and again after each round of decoding (see `spelling`): a spelling may be
-//! percent-encoded, JSON-escaped or written as HTML entities, in whole or in part, several times over. What is replaced
-//! is the part of the text that was decoded to the secret. Base64 and hexadecimal forms are searched for as well.
+//! A text is searched as it is, and again after each round of decoding (see `spelling`): percent-encoding, JSON
+//! escapes and HTML entities, in part or nested. The original text of a match is replaced. Base64 and hexadecimal
+//! forms of a secret are searched for too.
 
 mod spelling;
 
@@ -17,27 +16,28 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 
 use self::spelling::Spelled;
 
-/// A shorter secret is replaced only where it is a word of its own, and an even shorter one never: it is in too many words.
+/// Shorter secrets are replaced only as whole words, and those under [`MIN_WORD`] never, since they occur in many
+/// words.
 const MIN_LENGTH: usize = 8;
 const MIN_WORD: usize = 4;
-/// So much of a secret at the end of a text is the secret, cut by the author of the text.
+/// Minimum bytes of a secret that is cut off by the end of the text.
 const MIN_CUT: usize = 6;
-/// So often is decoded what was decoded.
+/// Maximum rounds of decoding.
 const MAX_ROUNDS: usize = 4;
 
 /// Replaces secrets in texts.
 pub struct Mask {
     needles: Vec<Needle>,
-    /// Whether a needle may begin with two bytes, by their [`pair`].
+    /// Whether a needle may begin with a pair of bytes, by [`pair`].
     begins: Box<[bool; PAIRS]>,
     shortest: usize,
     replacement: &'static str,
 }
 
-/// One form of a secret, as [`fold`] makes it.
+/// One form of a secret, after [`fold`].
 struct Needle {
     form: SecretSlice<u8>,
-    /// Whether it must stand alone.
+    /// Whether it is replaced only as a whole word.
     is_word: bool,
 }
 
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Mask {
 }
 
 impl Mask {
-    /// Puts `replacement` in the place of each of `secrets`.
+    /// A mask that replaces `secrets` by `replacement`.
     #[must_use]
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a [u8]>, replacement: &'static str) -> Self {
         let mut mask = Self {
@@ -102,7 +102,7 @@ impl Mask {
     /// `text` without the secrets.
     #[must_use]
     pub fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        // No decoding makes a text longer.
+        // Decoding never makes a text longer.
         if text.len() < self.shortest {
             return Cow::Borrowed(text);
         }
@@ -131,7 +131,7 @@ impl Mask {
 
     fn find(&self, text: &[u8], mut found: impl FnMut(Range<usize>)) {
         for (start, bytes) in text.windows(2).enumerate() {
-            // Every text that is kept comes through here.
+            // A cheap test, since every stored text is searched.
             if !self.begins[pair(bytes[0], bytes[1])] {
                 continue;
             }
@@ -145,7 +145,7 @@ impl Mask {
 }
 
 impl Needle {
-    /// Where it ends, if it begins at `start`: whole, or cut by the end of the text.
+    /// The end of the match that begins at `start`; it may be cut off by the end of the text.
     fn end_in(&self, text: &[u8], start: usize) -> Option<usize> {
         let form = self.form.expose_secret();
         let rest = &text[start..];
@@ -170,7 +170,7 @@ impl Needle {
     }
 }
 
-/// Bytes that spellings may change count as one: case, and the two characters that differ between the kinds of base64.
+/// Maps bytes that spellings may exchange to one: case, and the characters that differ between the base64 alphabets.
 const fn fold(byte: u8) -> u8 {
     match byte {
         b'-' => b'+',
@@ -179,7 +179,7 @@ const fn fold(byte: u8) -> u8 {
     }
 }
 
-/// How many numbers [`pair`] gives.
+/// The number of values of [`pair`].
 const PAIRS: usize = 1 << 10;
 
 /// The lower five bits of each byte, folded.
@@ -193,12 +193,12 @@ const FOLDED: [u8; 256] = {
     folded
 };
 
-/// The number of two bytes, the same for all their spellings. Few pairs have the number of the first two of a needle.
+/// A small number for two folded bytes.
 fn pair(first: u8, second: u8) -> usize {
     usize::from(FOLDED[usize::from(first)]) << 5 | usize::from(FOLDED[usize::from(second)])
 }
 
-/// What `text` is when nothing is left to decode.
+/// Decodes `text` until nothing changes.
 fn decode(text: &str) -> Vec<u8> {
     let mut spelled = Spelled::new(text);
     for _ in 0..MAX_ROUNDS {
@@ -210,23 +210,24 @@ fn decode(text: &str) -> Vec<u8> {
     spelled.bytes().to_vec()
 }
 
-/// The characters that `secret` alone decides in the base64 of a text in which `before` bytes (modulo 3) precede it.
+/// The characters of `secret` in base64 that do not depend on its surroundings, when `before` bytes (modulo 3)
+/// precede it.
 fn base64_within(secret: &[u8], before: usize) -> String {
     let padded = Zeroizing::new([&[0; 2][..before], secret].concat());
     let encoded = Zeroizing::new(STANDARD_NO_PAD.encode(&*padded));
-    // Six bits a character: those that share bits with what precedes or follows are left out.
+    // Six bits per character: those that share bits with the surroundings are left out.
     let first = (before * 8).div_ceil(6);
     let end = padded.len() * 8 / 6;
     encoded[first..end].to_owned()
 }
 
-/// `text` with `replacement` for each of these parts; parts that touch are one.
+/// Replaces these parts of `text`. Adjacent parts are replaced once.
 fn replace(text: &str, mut parts: Vec<Range<usize>>, replacement: &str) -> String {
     parts.sort_unstable_by_key(|part| part.start);
     let mut result = String::with_capacity(text.len());
     let mut done = 0;
     for part in parts {
-        // Secrets need not be UTF-8, so that a part may begin or end within a character.
+        // Secrets need not be UTF-8, so a part may begin or end within a character.
         let start = text.floor_char_boundary(part.start);
         let end = text.ceil_char_boundary(part.end);
         if start > done || done == 0 {

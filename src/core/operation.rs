@@ -1,4 +1,4 @@
-//! What the API says of an operation: the typed model of the contract's `Operation`, and how it is read.
+//! The operation as the API describes it.
 
 mod metadata;
 mod unusable;
@@ -13,10 +13,9 @@ pub use self::unusable::{Member, UnusableMembers};
 use super::json::{self, Json};
 use super::start_time;
 
-/// An operation as `GET …/operations/{id}` answers it.
+/// An operation, as `GET …/operations/{id}` returns it.
 ///
-/// Only `id` and `status` are needed. Any other member that is missing, `null` or cannot be used is `None`. Source: the
-/// Ampersand public API specification.
+/// Only `id` and `status` are required. Any other member that is missing, `null` or unusable is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
@@ -37,41 +36,41 @@ pub struct Operation {
     /// What kind of action runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action_type: Option<ActionType>,
-    /// Where the operation stands.
+    /// The status.
     pub status: Status,
-    /// What the operation accomplished, in a sentence such as `[contact] No new data found`.
+    /// The result, such as `[contact] No new data found`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
-    /// When the operation was created: what the API says, or the time in the ID.
+    /// When the operation was created: `createTime`, or the time in the ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub create_time: Option<Timestamp>,
     /// Objects, retries and progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
-    /// The members that were there and could not be used.
+    /// Members that were present but unusable.
     #[serde(skip)]
     pub unusable: UnusableMembers,
 }
 
-/// Why an answer does not show an operation.
+/// Why an answer is not an operation.
 #[derive(Debug, Error)]
 pub enum OperationParseError {
     /// It is not a JSON object.
     #[error("the body is not a JSON object: {0}")]
     NotAnObject(serde_json::Error),
-    /// A member that is needed is missing.
+    /// A required member is missing.
     #[error("the member `{0}` is missing")]
     Missing(&'static str),
-    /// A member that is needed is not a string.
+    /// A required member is not a string.
     #[error("the member `{0}` is not a string")]
     NotAString(&'static str),
-    /// A member that is needed is ambiguous.
+    /// A required member occurs twice.
     #[error("the member `{0}` is there twice")]
     Twice(&'static str),
 }
 
 impl Operation {
-    /// An operation of which nothing else is known.
+    /// An operation with only the required members.
     #[must_use]
     pub fn new(id: impl Into<String>, status: Status) -> Self {
         Self {
@@ -89,7 +88,7 @@ impl Operation {
         }
     }
 
-    /// Reads an operation. `now` decides which times can be true.
+    /// Parses an operation. `now` is used to check times.
     ///
     /// # Errors
     /// When there is not exactly one `id` and one `status`, both strings.
@@ -136,9 +135,9 @@ impl Operation {
         Ok(found)
     }
 
-    /// Gives every text that the API wrote to `each`.
+    /// Calls `each` with every text from the API.
     pub fn for_each_text(&mut self, each: &mut dyn FnMut(&mut String)) {
-        // Taken apart in full, so that a new member cannot be forgotten.
+        // Destructured in full, so that no new member is forgotten.
         let Self {
             id,
             project_id,
@@ -184,7 +183,7 @@ impl Operation {
     }
 }
 
-/// A member that is needed, as far as it was found.
+/// A required member.
 struct RequiredMember {
     name: &'static str,
     found: Option<Result<String, OperationParseError>>,
@@ -207,7 +206,7 @@ impl RequiredMember {
     }
 }
 
-/// Reads members, and notes which cannot be used.
+/// Reads members, and records unusable ones.
 #[derive(Default)]
 struct MemberReader {
     unusable: UnusableMembers,
@@ -227,7 +226,7 @@ impl MemberReader {
         }
     }
 
-    /// An object of which each member counts by itself.
+    /// Reads an object whose members are used one by one.
     fn object<T: Default>(
         &mut self,
         member: Member,
@@ -246,7 +245,7 @@ impl MemberReader {
     }
 }
 
-/// The kind of action that an operation runs.
+/// The action of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum ActionType {

@@ -1,4 +1,4 @@
-//! Lines of an operation's log, as the API keeps it.
+//! Lines of an operation's log at Ampersand.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,24 @@ use super::text;
 
 /// One line of an operation's log.
 ///
-/// Members that are absent, null or not what the contract says are left empty: a log is read to explain a
-/// failure, and half a line explains more than none.
+/// Members that are absent, null or of the wrong type are empty: a partial line still helps to explain a failure.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationLogLine {
     /// When the line was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
-    /// How grave it is, as the API writes it: `DEBUG`, `ERROR`, …
+    /// The severity, as the API writes it: `DEBUG`, `ERROR`, …
     #[serde(default)]
     pub severity: String,
-    /// What it says.
+    /// The message.
     #[serde(default)]
     pub message: OperationLogMessage,
 }
 
-/// What a line of a log says.
+/// The message of a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationLogMessage {
-    /// The message for people.
+    /// The text.
     #[serde(default)]
     pub msg: String,
     /// The error, if there was one.
@@ -43,7 +42,7 @@ pub struct OperationLogMessage {
 }
 
 impl OperationLogLine {
-    /// The lines of a log, in their order. Those that say nothing are left out.
+    /// Parses a log. Lines without text are left out.
     ///
     /// # Errors
     /// When the text is not a JSON array.
@@ -53,7 +52,7 @@ impl OperationLogLine {
         Ok(lines)
     }
 
-    /// The line that the API wrote; `None` if there is neither a message nor an error in it.
+    /// Parses one line; `None` if it has neither a message nor an error.
     #[must_use]
     pub fn parse(line: Json<'_>) -> Option<Self> {
         let mut found = Self::default();
@@ -82,9 +81,9 @@ impl OperationLogLine {
         Some(found)
     }
 
-    /// Gives every text that the API wrote to `each`.
+    /// Calls `each` with every text from the API.
     pub fn for_each_text(&mut self, each: &mut dyn FnMut(&mut String)) {
-        // Taken apart in full, so that a new member cannot be forgotten.
+        // Destructured in full, so that no new member is forgotten.
         let Self {
             timestamp: _,
             severity,
@@ -109,7 +108,7 @@ impl OperationLogLine {
             .collect();
     }
 
-    /// The line in at most about `max` bytes: long texts are cut, and details go before the message does.
+    /// The line in about `max` bytes: details are dropped first, then texts are truncated.
     #[must_use]
     pub fn bounded(mut self, max: usize) -> Self {
         let size = |line: &Self| serde_json::to_string(line).map_or(usize::MAX, |json| json.len());
@@ -118,7 +117,7 @@ impl OperationLogLine {
             self.severity = text::cut(&self.severity, 32);
             self.message.operation_id = None;
         }
-        // Escaping can make hostile text six times as long as it is; each turn halves what is left.
+        // Escaping can make a text six times as long; each round halves it.
         let mut room = max / 2;
         while size(&self) > max && room > text::CUT_MARK.len() {
             self.message.msg = text::cut(&self.message.msg, room);
@@ -128,7 +127,7 @@ impl OperationLogLine {
         self
     }
 
-    /// Whether the line tells of an error or a warning, by its severity.
+    /// Whether its severity is warning or higher.
     #[must_use]
     pub fn is_warning_or_worse(&self) -> bool {
         const GRAVE: [&str; 8] = [
@@ -145,7 +144,7 @@ impl OperationLogLine {
     }
 }
 
-/// Which lines of a log are wanted.
+/// Which lines of a log to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogSelection {
     /// All of them.
@@ -154,22 +153,21 @@ pub enum LogSelection {
     Warnings,
 }
 
-/// The last `max` errors and warnings of `lines`, oldest first. Lines without a time keep their place
-/// before those that have one.
+/// The last `max` errors and warnings of `lines`, oldest first; lines without a time come first.
 #[must_use]
 pub fn last_warnings(mut lines: Vec<OperationLogLine>, max: usize) -> Vec<OperationLogLine> {
     lines.retain(OperationLogLine::is_warning_or_worse);
     last_lines(lines, max)
 }
 
-/// As [`last_warnings`], of every severity.
+/// Like [`last_warnings`], for every severity.
 #[must_use]
 pub fn last_lines(mut lines: Vec<OperationLogLine>, max: usize) -> Vec<OperationLogLine> {
     lines.sort_by_key(|line| line.timestamp);
     lines.split_off(lines.len().saturating_sub(max))
 }
 
-/// `details`, with whatever is not a string written as JSON.
+/// The details, with values other than strings as JSON.
 fn details(value: Json<'_>) -> BTreeMap<String, String> {
     let mut details = BTreeMap::new();
     value.members(|name, value| {

@@ -1,37 +1,37 @@
-//! Whether a list that comes in pages has an end.
+//! Detects lists whose pages never end.
 
 use std::collections::HashSet;
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-/// So many empty pages in a row are not followed by one with content.
+/// This many empty pages in a row are an error.
 const MAX_EMPTY: u32 = 100;
 
-/// Why a list has no end.
+/// Why a list never ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PagingError {
-    /// A page names a token that another page has named.
+    /// A page has the token of an earlier page.
     #[error("a page token was repeated")]
     RepeatedToken,
-    /// Pages bring nothing, and name ever new ones.
+    /// Too many pages in a row are empty.
     #[error("{MAX_EMPTY} pages in a row were empty")]
     EmptyPages,
 }
 
-/// The pages so far. It stays small, whatever the tokens are.
+/// The pages so far, in bounded memory per token.
 #[derive(Debug, Default)]
 pub struct PageSequence {
-    /// The beginnings of their SHA-256.
+    /// The first 16 bytes of each token's SHA-256.
     tokens: HashSet<[u8; 16]>,
     empty: u32,
 }
 
 impl PageSequence {
-    /// Notes a page: how many elements it has, and the token of the next one.
+    /// Records a page: the number of its elements, and the token of the next page.
     ///
     /// # Errors
-    /// When there is no use in asking for the next one.
+    /// When the next page must not be requested.
     pub fn follow(&mut self, elements: usize, next: Option<&str>) -> Result<(), PagingError> {
         let Some(token) = next else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Events as the log has them, from which a watch or a project is rebuilt whose stored state was lost.
+//! Recorded events, from which a watch or a project is rebuilt after its stored state was lost.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use super::json;
 use super::project_health::ProjectHealth;
 use super::watch_list::Labels;
 
-/// An event of the log.
+/// An event of the event log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastEvent {
     /// Its ID.
@@ -21,11 +21,11 @@ pub struct PastEvent {
     pub body: String,
 }
 
-/// The labels of the watch in the body of one of its events.
+/// The labels in the body of an operation's event.
 #[must_use]
 pub fn labels_of(body: &str) -> Labels {
     let mut found = Labels::new();
-    // What is not JSON has no labels.
+    // A body that is not JSON has no labels.
     let _ = json::members(body, |name, value| {
         if name == "data" {
             value.members(|name, value| {
@@ -50,8 +50,8 @@ struct Data {
     since: Timestamp,
 }
 
-/// The project as its `events` (oldest first) show it: its last outage and its last rejection, while they last. `None`
-/// without an event.
+/// Rebuilds a project from its `events` (oldest first): the outage and the rejection that still last. `None` without
+/// events.
 #[must_use]
 pub fn rebuild_project(events: &[PastEvent]) -> Option<ProjectHealth> {
     events.last()?;

@@ -1,52 +1,52 @@
-//! How many polls an adaptive schedule may make: what plain backoff would have made by then, and a small part more.
+//! How many polls an adaptive schedule may make: as many as plain backoff would have made by then, and slightly more.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a poll of plain backoff is worth in polls. The contract allows 1.02; chance takes its part of that.
+/// Polls earned per poll of plain backoff. The contract allows 1.02; the rest is for random variation.
 const WORTH: f64 = 1.015;
-/// So many polls are saved at most: what was saved long ago must not come back as a burst.
+/// Maximum of saved polls, so that they do not come back as a burst.
 const MOST_SAVED: f32 = 1e3;
-/// A watch counts no more unused polls than this, so that sums stay finite.
+/// Maximum of unused polls per watch, so that sums stay finite.
 const MOST_UNUSED: f32 = 1e6;
 
-/// No more of plain backoff's growing sleeps are counted within one sleep, whatever the settings say.
+/// Maximum steps of plain backoff counted within one sleep.
 const MOST_STEPS: u32 = 200;
 
-/// PlainBackoff backoff beside which the polls of one watch are counted.
+/// Plain backoff, for comparison.
 pub trait PlainBackoff {
-    /// How many seconds it sleeps on average before its next poll.
+    /// The mean seconds until its next poll.
     fn sleep(&self) -> f64;
-    /// It has made that poll. Says whether the sleeps after it stay as long.
+    /// Advances by one poll. Returns whether the following sleeps are equal.
     fn step(&mut self) -> bool;
 }
 
-/// One watch's polls, compared with those of plain backoff up to now.
+/// The polls of one watch compared with those of plain backoff.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PollBudget {
-    /// Polls not made that plain backoff would have made; below 0 only once a sleep was cut short.
+    /// Polls of plain backoff beyond those made; negative only after a sleep that was cut short.
     unused: f32,
-    /// Seconds since plain backoff's last poll.
+    /// Seconds since the last poll of plain backoff.
     since: f32,
-    /// The sleep that ends with the next poll: nothing is earned by it before that poll found the operation running.
+    /// Seconds of the current sleep. It earns polls only when the next poll finds the operation running.
     slept: f32,
 }
 
 impl PollBudget {
-    /// The polls that were not made up to the last poll.
+    /// Polls not made, up to the last poll.
     #[must_use]
     pub fn unused(&self) -> f32 {
         self.unused
     }
 
-    /// The sleep lasted no longer than this: it may have been cut short.
+    /// The sleep lasted no longer than `elapsed`: it may have been cut short.
     pub fn pass(&mut self, elapsed: Duration) {
         self.slept = self.slept.min(elapsed.as_secs_f32());
     }
 
-    /// The sleep before this poll has ended: counts what plain backoff did in it.
+    /// Counts the polls of plain backoff in the sleep that has ended.
     pub fn settle(&mut self, plain: &mut impl PlainBackoff) {
         let slept = f64::from(std::mem::take(&mut self.slept));
         if slept > 0.0 {
@@ -57,32 +57,32 @@ impl PollBudget {
         }
     }
 
-    /// Takes in a sleep of plain backoff's own: poll for poll.
+    /// Counts a sleep of plain backoff itself.
     pub fn follow(&mut self) {
         self.unused = (self.unused + (WORTH - 1.0) as f32).min(MOST_UNUSED);
     }
 
-    /// How many polls a sleep of so many seconds costs beyond what there is.
+    /// How many polls are missing for a sleep of `seconds`.
     #[must_use]
     pub fn lacks(&self, seconds: f64, plain: &(impl PlainBackoff + Clone)) -> f32 {
         let (polls, _) = polls_within(f64::from(self.since) + seconds, &mut plain.clone());
         (1.0 - WORTH * polls - f64::from(self.unused)).max(0.0) as f32
     }
 
-    /// The sleep until plain backoff polls, which every watch can pay for.
+    /// Seconds until plain backoff polls. Every watch can afford that sleep.
     #[must_use]
     pub fn until_plain(&self, plain: &impl PlainBackoff) -> f64 {
         (plain.sleep() - f64::from(self.since)).max(0.0)
     }
 
-    /// Decides on a sleep, and takes in the polls that were taken from the savings for it.
+    /// Starts a sleep of `seconds` that uses `saved` polls from the savings.
     pub fn spend(&mut self, seconds: f64, saved: f32) {
         self.unused += saved;
         self.slept = seconds as f32;
     }
 }
 
-/// The polls of plain backoff within so many seconds of its last one, and the seconds since the last of these.
+/// The polls of plain backoff within `seconds` of its last one, and the seconds since the last of them.
 fn polls_within(mut seconds: f64, plain: &mut impl PlainBackoff) -> (f64, f64) {
     let mut polls = 0.0;
     for _ in 0..MOST_STEPS {
@@ -101,23 +101,23 @@ fn polls_within(mut seconds: f64, plain: &mut impl PlainBackoff) -> (f64, f64) {
     (polls, 0.0)
 }
 
-/// Polls that operations have left unused at their end, for others to make.
+/// Polls that finished operations did not use, for others.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SavedPolls(f32);
 
 impl SavedPolls {
-    /// How many there are.
+    /// Their number.
     #[must_use]
     pub fn polls(&self) -> f32 {
         self.0
     }
 
-    /// An operation has ended and left so many.
+    /// Adds polls.
     pub fn add(&mut self, polls: f32) {
         self.0 = (self.0 + polls.max(0.0)).min(MOST_SAVED);
     }
 
-    /// Takes so many, if there are.
+    /// Takes polls, if there are enough.
     #[must_use]
     pub fn take(&mut self, polls: f32) -> bool {
         let suffices = polls <= self.0;
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_long_sleep_earns_the_polls_that_plain_backoff_makes_in_it() {
         let (mut budget, mut plain) = (PollBudget::default(), Doubling(1.0));
-        // PlainBackoff backoff polls after 1, 3, 7, 15 and 23 seconds.
+        // Plain backoff polls after 1, 3, 7, 15 and 23 seconds.
         assert_eq!(budget.lacks(25.0, &plain), 0.0);
         budget.spend(25.0, 0.0);
         assert_eq!(budget.unused(), 0.0, "nothing is earned before the next poll");

@@ -1,15 +1,15 @@
-//! How long an answer asks to be left alone.
+//! The wait that an answer asks for.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-/// What a wait beyond all calendars counts as: so long that every limit caps it, and short enough to be added to a clock.
+/// Stands for waits out of range: longer than every limit, and short enough to be added to a clock.
 pub const FAR: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// The wait that the header `Retry-After` asks for: seconds, fractions rounded up, or an HTTP date seen from `now`.
+/// The wait of the header `Retry-After`: seconds, fractions rounded up, or an HTTP date relative to `now`.
 ///
-/// `None` if it is not positive or not understood. What is out of range counts as [`FAR`].
+/// `None` if it is not positive or not valid. Out of range counts as [`FAR`].
 #[must_use]
 pub fn from_header(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
@@ -19,22 +19,22 @@ pub fn from_header(value: &str, now: Timestamp) -> Option<Duration> {
     until(http_date(value)?, now)
 }
 
-/// The wait that the member `retryAfter` asks for: an RFC 3339 time seen from `now`.
+/// The wait of the member `retryAfter`: an RFC 3339 time relative to `now`.
 ///
-/// `None` if it is not ahead or not understood. A time beyond the calendar counts as [`FAR`].
+/// `None` if it is not in the future or not valid. Out of range counts as [`FAR`].
 #[must_use]
 pub fn from_body(value: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(time) = value.parse() {
         return until(Point::at(time), now);
     }
-    // The last hours of the year 9999, and years with more digits, are beyond what a `Timestamp` can be.
+    // The last hours of the year 9999 and later years do not fit into a `Timestamp`.
     let (year, rest) = value.trim_start_matches('+').split_once('-')?;
     let is_beyond = (year.len() > 4 || year == "9999") && year.bytes().all(|byte| byte.is_ascii_digit());
     let in_range = format!("2000-{rest}");
     (is_beyond && in_range.parse::<Timestamp>().is_ok()).then_some(FAR)
 }
 
-/// The time of the header `Date`, from which the API sees what it asks for.
+/// The time of the header `Date`.
 #[must_use]
 pub fn date(value: &str) -> Option<Timestamp> {
     match http_date(value.trim())? {
@@ -57,7 +57,7 @@ impl Point {
     }
 }
 
-/// The time from `now` to `instant`, at most [`FAR`]; `None` if that is not ahead.
+/// The time from `now` to `instant`, at most [`FAR`]; `None` if it is not in the future.
 fn until(instant: Point, now: Timestamp) -> Option<Duration> {
     match instant {
         Point::Beyond => Some(FAR),
@@ -69,7 +69,7 @@ fn until(instant: Point, now: Timestamp) -> Option<Duration> {
     }
 }
 
-/// `120` or `1.5`.
+/// Parses `120` or `1.5`.
 fn seconds(value: &str) -> Option<Duration> {
     let (whole, fraction) = value.split_once('.').unwrap_or((value, "0"));
     let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -82,7 +82,7 @@ fn seconds(value: &str) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds).min(FAR))
 }
 
-/// An HTTP date in any of its three forms; `UTC` is accepted for `GMT`, and years after 9999.
+/// Parses an HTTP date in any of its three forms; also with `UTC` instead of `GMT`, and after the year 9999.
 fn http_date(value: &str) -> Option<Point> {
     let zone = value
         .len()
@@ -98,7 +98,7 @@ fn http_date(value: &str) -> Option<Point> {
         let since = date.duration_since(UNIX_EPOCH).ok()?;
         return Some(Point::At(i128::try_from(since.as_nanos()).ok()?));
     }
-    // `Fri, 01 Jan 10000 00:00:00 GMT`: the same date in a year of four digits shows that the rest is as it should be.
+    // `Fri, 01 Jan 10000 00:00:00 GMT`: the date is valid if it is valid in a year of four digits.
     let mut words: Vec<&str> = value.split(' ').collect();
     let year = *words.get(3)?;
     let is_beyond =

@@ -1,19 +1,19 @@
-//! When an operation started, by what the API says and by its ID.
+//! When an operation started, from the API or from its ID.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// 2015-01-01: no operation is older.
+/// 2015-01-01: the earliest possible start.
 const EARLIEST: Timestamp = Timestamp::constant(1_420_070_400, 0);
-/// Clocks differ by less than this.
+/// Maximum difference of clocks.
 const TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
-/// `time`, unless no operation can have started then: before 2015, or more than a day after `now`.
+/// `time`, unless it is before 2015 or more than a day after `now`.
 #[must_use]
 pub fn plausible(time: Timestamp, now: Timestamp) -> Option<Timestamp> {
     (time >= EARLIEST && time.duration_since(now) <= TOLERANCE).then_some(time)
 }
 
-/// The time in an operation ID that is a UUIDv7: its first 48 bits are milliseconds since 1970.
+/// The time in a UUIDv7 operation ID: the first 48 bits are milliseconds since 1970.
 #[must_use]
 pub fn of_id(id: &str, now: Timestamp) -> Option<Timestamp> {
     let bytes = id.as_bytes();

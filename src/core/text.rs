@@ -1,13 +1,13 @@
-//! Bounding and escaping text that somebody else wrote.
+//! Truncating and escaping text from other programs.
 
 use std::borrow::Cow;
 
-/// Put at the end of a text that was cut.
+/// Ends a truncated text.
 pub const CUT_MARK: &str = "…";
 
-/// `text` itself if it has at most `max` bytes, else as much of its beginning as fits with [`CUT_MARK`].
+/// Truncates `text` to at most `max` bytes, including [`CUT_MARK`], between two characters.
 ///
-/// Cuts between characters, so the answer is valid UTF-8 and has at most `max` bytes (never less than the mark).
+/// The result is never shorter than the mark if something was cut.
 #[must_use]
 pub fn cut(text: &str, max: usize) -> String {
     if text.len() <= max {
@@ -20,7 +20,7 @@ pub fn cut(text: &str, max: usize) -> String {
     format!("{}{CUT_MARK}", &text[..end])
 }
 
-/// Whether `kept` is what [`cut`] makes of `text`.
+/// Whether `kept` is `text` after [`cut`].
 #[must_use]
 pub fn is_cut_of(kept: &str, text: &str, max: usize) -> bool {
     if text.len() <= max {
@@ -29,7 +29,7 @@ pub fn is_cut_of(kept: &str, text: &str, max: usize) -> bool {
     kept == cut(text, max)
 }
 
-/// Whether a character can begin a line, move the cursor or turn the direction of a terminal's text.
+/// Whether a character can start a line, move the cursor or change the direction of text in a terminal.
 #[must_use]
 pub fn is_control(c: char) -> bool {
     matches!(
@@ -43,7 +43,7 @@ pub fn is_control(c: char) -> bool {
     )
 }
 
-/// `text` with each character for which [`is_control`] is true written as in a Rust string: `\n`, `\u{202e}`.
+/// Escapes control characters ([`is_control`]) as in a Rust string: `\n`, `\u{202e}`.
 #[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
@@ -60,7 +60,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// [`escape`], except for line ends and colours: for text of several lines that this program composed for a terminal.
+/// [`escape`] except for line ends and colours, for text that this program wrote for a terminal.
 #[must_use]
 pub fn escape_lines(text: &str) -> Cow<'_, str> {
     if !text.contains(|c| c != '\n' && is_control(c)) {
@@ -85,7 +85,7 @@ pub fn escape_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The length of the colour or weight (`ESC [ … m`) that `text` begins with; 0 if it begins with none.
+/// The length of a colour or weight (`ESC [ … m`) at the start of `text`; 0 if there is none.
 fn length_of_colour(text: &str) -> usize {
     let Some(codes) = text.strip_prefix("\u{1b}[") else {
         return 0;
@@ -97,8 +97,7 @@ fn length_of_colour(text: &str) -> usize {
     }
 }
 
-/// A JSON document that a terminal can show: what [`escape`] escapes is escaped as JSON does, so that it means the same.
-/// Line ends between its members stay.
+/// Escapes control characters in a JSON document as JSON does. Line ends between members stay.
 #[must_use]
 pub fn escape_json(document: &str) -> Cow<'_, str> {
     if !document.contains(|c| c != '\n' && is_control(c)) {
@@ -115,8 +114,7 @@ pub fn escape_json(document: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// [`escape`] and [`cut`] together, without white space around it, so that the text fits on one line of a log or a
-/// terminal. An escape is never cut.
+/// [`escape`], [`cut`] and trim, for one line of a log or a terminal. An escape is never cut.
 #[must_use]
 pub fn one_line(text: &str, max: usize) -> String {
     let text = text.trim();

@@ -1,15 +1,15 @@
-//! A time on the wall that may be unknown, in eight bytes.
+//! An optional wall-clock time in eight bytes.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A time to the microsecond, or none. There are four in each watch, and an `Option<Timestamp>` has 24 bytes.
+/// A time to the microsecond, or none. Each watch has four; an `Option<Timestamp>` has 24 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Option<Timestamp>", into = "Option<Timestamp>")]
 pub struct WallTime(i64);
 
 impl WallTime {
-    /// No time. No timestamp has that many microseconds.
+    /// No time. No timestamp has this number of microseconds.
     pub const NONE: Self = Self(i64::MIN);
 
     /// The time, if there is one.

@@ -1,19 +1,17 @@
-//! Watch lists: their lines, the difference of two lists, and what a change may remove at once.
+//! Watch lists: their lines, the difference of two lists, and delayed removals.
 //!
-//! A line is an operation ID and then `key=value` labels, separated by white space (any Unicode white space). Where
-//! the format leaves a choice, this is it:
+//! A line is an operation ID and then `key=value` labels, separated by Unicode white space. Details of the format:
 //!
-//! - `#` begins a comment at the start of a line or after white space; `a=b#c` is the label `a` with value `b#c`.
-//! - A label's key has 1 to 64 characters, any but `=`, quotes, white space and control characters; its value ends at
-//!   the next white space, may be empty, and may have further `=`.
-//! - A value that begins with `"` ends at the next `"`, and may have white space. `\"` and `\\` in it are a quote and a
+//! - `#` starts a comment at the start of a line or after white space; `a=b#c` is the label `a` with value `b#c`.
+//! - A key has 1 to 64 characters except `=`, quotes, white space and control characters. A value ends at the next
+//!   white space, may be empty, and may contain `=`.
+//! - A value that begins with `"` ends at the next `"`, and may contain white space. `\"` and `\\` in it are a quote and a
 //!   backslash. A quote anywhere else is an ordinary character of a value.
-//! - `project=NAME` and `deadline=TIME` are not among the [`MAX_LABELS`] labels of a line, since they do not travel with
-//!   the events.
-//! - A control character other than tab rejects its line even in a comment: a file whose lines end in a lone
-//!   carriage return would otherwise vanish whole behind its first `#`.
-//! - The IDs `.` and `..` are rejected, as they would be path segments of another meaning in the request's URL.
-//! - All limits count UTF-8, also where the file is UTF-16. A line's limit is also the limit of its labels together.
+//! - `project=NAME` and `deadline=TIME` do not count towards [`MAX_LABELS`], since events do not contain them as labels.
+//! - A control character other than tab rejects its line even in a comment. Otherwise a file with lone carriage returns
+//!   as line ends would be one comment from its first `#`.
+//! - The IDs `.` and `..` are rejected, since they have another meaning in the path of a URL.
+//! - All limits count UTF-8 bytes or characters, also for UTF-16 files. The limit of a line also limits its labels.
 
 use std::collections::{HashMap, hash_map};
 use std::fmt;
@@ -31,22 +29,22 @@ pub use line::{accepts_id, label_text};
 pub use problem::{LineError, LineProblem};
 pub use shrink::{ListChange, PendingRemovals, ShrinkGuard, removes_most};
 
-/// The most bytes a line may have, its line end aside.
+/// Maximum bytes of a line, without its line end.
 pub const MAX_LINE_BYTES: usize = 4096;
-/// The most watches a list may ask for. Each costs memory for as long as it is listed, and the shortest lines would make
-/// more than sixty million of them in a file of the allowed size.
+/// Maximum entries of a list. Each entry costs memory, and a file of the allowed size could have more than sixty
+/// million.
 pub const MAX_ENTRIES: usize = 2_000_000;
-/// The most labels a line may have, `project` and `deadline` aside.
+/// Maximum labels of a line, without `project` and `deadline`.
 pub const MAX_LABELS: usize = 16;
-/// The most characters an operation ID may have.
+/// Maximum characters of an operation ID.
 pub const MAX_ID_LEN: usize = 128;
-/// The most characters a label's key may have.
+/// Maximum characters of a label's key.
 pub const MAX_LABEL_KEY_CHARS: usize = 64;
-/// How many rejected lines are kept in full, and of the other kinds likewise; those beyond are only counted, so that a
-/// file of rubbish stays small in memory.
+/// How many rejected, repeated or other reported lines are kept in full; further ones are only counted, to limit
+/// memory.
 pub const MAX_REJECTED_KEPT: usize = 1000;
 
-/// What a watch is known by: project and operation ID.
+/// Identifies a watch: project and operation ID.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchKey {
     /// The name of the configured project.
@@ -72,50 +70,50 @@ impl fmt::Display for WatchKey {
     }
 }
 
-/// The labels of a watch, in the order of the line; they travel with every event.
+/// The labels of a watch, in the order of the line. Every event contains them.
 pub type Labels = Vec<(String, String)>;
 
-/// A line that applies.
+/// A valid line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The watch that the line asks for.
+    /// The watch.
     pub key: WatchKey,
     /// Its labels, without `project` and `deadline`.
     pub labels: Arc<Labels>,
 }
 
-/// A whole list: the lines that apply, and what is wrong with others. No key occurs twice among the entries.
+/// A parsed list: its entries, and the problems of other lines. No key occurs twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WatchList {
-    /// The lines that apply, in the order of the file.
+    /// The valid lines, in the order of the file.
     pub entries: Vec<Entry>,
     /// The first [`MAX_REJECTED_KEPT`] lines that do not parse.
     pub rejected: Vec<LineError>,
-    /// How many lines do not parse, kept in `rejected` or not.
+    /// The number of lines that do not parse.
     pub rejected_total: usize,
-    /// The first [`MAX_REJECTED_KEPT`] lines that repeat the operation of an earlier line, which applies.
+    /// The first [`MAX_REJECTED_KEPT`] lines that repeat the operation of an earlier line.
     pub repeated: Vec<LineError>,
-    /// How many lines repeat one.
+    /// The number of such lines.
     pub repeated_total: usize,
-    /// The first [`MAX_REJECTED_KEPT`] lines that apply without their deadline, which cannot be used.
+    /// The first [`MAX_REJECTED_KEPT`] lines whose deadline is unusable. They apply without it.
     pub without_deadline: Vec<LineError>,
-    /// How many lines apply without their deadline.
+    /// The number of such lines.
     pub without_deadline_total: usize,
-    /// How many of the rejected lines have characters that no text has.
+    /// The number of rejected lines with bytes that text does not contain.
     pub binary_total: usize,
 }
 
-/// Why a list cannot be used at all, so that the one before stays active.
+/// Why a list is unusable as a whole. The previous list stays active then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnusableList {
-    /// Most of its lines have characters that no text has.
+    /// Most of its lines contain bytes that text does not contain.
     NotText,
-    /// It has lines that are neither blank nor comments, and none of them parses.
+    /// It has lines that are neither blank nor comments, and none of them is valid.
     NoLineParses,
 }
 
 impl WatchList {
-    /// Why the list cannot be used at all; `None` if it can, even if it is empty.
+    /// Why the list is unusable as a whole; `None` if it is usable, even if it is empty.
     #[must_use]
     pub fn unusable(&self) -> Option<UnusableList> {
         let lines = self.entries.len() + self.rejected_total + self.repeated_total;
@@ -140,9 +138,9 @@ fn note(kept: &mut Vec<LineError>, total: &mut usize, error: LineError) {
     }
 }
 
-/// Reads a watch list. Every line is judged by itself; one that does not parse never spoils another.
+/// Parses a watch list. An invalid line does not affect the others.
 ///
-/// `projects` are the names of the configured projects; a line without `project=NAME` belongs to the first.
+/// `projects` are the configured projects; a line without `project=NAME` belongs to the first.
 #[must_use]
 pub fn parse(bytes: &[u8], projects: &[Arc<str>]) -> WatchList {
     parse_at_most(MAX_ENTRIES, bytes, projects)
@@ -153,7 +151,7 @@ fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> Wat
     let projects: Arc<[Arc<str>]> = projects.into();
     let unlabelled = Arc::new(Labels::new());
     let mut list = WatchList::default();
-    // Room for lines of a bare UUID at once; growing by doubling would rehash every key several times.
+    // Capacity for lines of a bare UUID: growing would rehash every key several times.
     let mut first_lines: HashMap<WatchKey, u32> = HashMap::with_capacity((bytes.len() / 37).min(max_entries));
     for (index, raw) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = u32::try_from(index + 1).unwrap_or(u32::MAX);
@@ -213,7 +211,7 @@ fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> Wat
     list
 }
 
-/// Whether no text has this byte. Line ends, tabs, form feeds and escape sequences are in texts that people write.
+/// Whether text does not contain this byte. Line ends, tabs, form feeds and escape sequences are allowed.
 fn is_binary(byte: u8) -> bool {
     matches!(byte, 0..=0x08 | 0x0E..=0x1A | 0x1C..=0x1F)
 }

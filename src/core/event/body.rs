@@ -1,13 +1,13 @@
-//! Bounding what an event carries.
+//! Limits the size of an event's body.
 
 use super::super::operation_log::OperationLogLine;
 use super::super::text;
 use super::super::watch_list::Labels;
 use super::{MAX_BODY, MAX_LABELS, MAX_LOG_LINE, MAX_LOGS, OperationData};
 
-/// The most objects of a body that is too large.
+/// Maximum objects in a body that is too large.
 const MAX_OBJECTS: usize = 100;
-/// Texts that are not cut before everything else was, and then to these lengths in bytes.
+/// Lengths in bytes to which other texts are cut last.
 const LENGTHS: [usize; 3] = [256, 64, 16];
 
 /// The newest lines that fit into [`MAX_LOGS`].
@@ -26,7 +26,7 @@ pub(super) fn newest_lines(lines: Vec<OperationLogLine>) -> Vec<OperationLogLine
     kept
 }
 
-/// The labels that fit into [`MAX_LABELS`] bytes together.
+/// The first labels that fit into [`MAX_LABELS`].
 pub(super) fn first_labels(labels: &Labels) -> Labels {
     let mut left = MAX_LABELS;
     labels
@@ -38,8 +38,7 @@ pub(super) fn first_labels(labels: &Labels) -> Labels {
         .collect()
 }
 
-/// A body that is too large, as `render` makes it of `data`, in at most [`MAX_BODY`] bytes: logs, result and objects are
-/// cut in this order, each as far as it takes.
+/// Renders `data` in at most [`MAX_BODY`] bytes: logs, result and objects are cut in this order, as far as needed.
 pub(super) fn cut(data: &OperationData, body: String, render: impl Fn(&OperationData) -> String) -> String {
     let mut cutting = Cutting {
         data: data.clone(),
@@ -51,7 +50,7 @@ pub(super) fn cut(data: &OperationData, body: String, render: impl Fn(&Operation
             data.logs.remove(0);
         });
     }
-    // Escaping can make hostile text six times as long as it is; each turn halves what is left.
+    // Escaping can make a text six times as long; each round halves it.
     while cutting.is_too_large()
         && let Some(length) = cutting.data.result.as_ref().map(String::len)
     {
@@ -82,7 +81,7 @@ pub(super) fn cut(data: &OperationData, body: String, render: impl Fn(&Operation
     cutting.body
 }
 
-/// A body that is made smaller until it fits.
+/// A body that is cut until it fits.
 struct Cutting<R> {
     data: OperationData,
     body: String,
@@ -100,7 +99,7 @@ impl<R: Fn(&OperationData) -> String> Cutting<R> {
     }
 }
 
-/// Cuts every text that the API or a watch list wrote, the IDs of project and operation aside.
+/// Cuts every text from the API or the watch list, except the names of project and operation.
 fn cut_texts(data: &mut OperationData, length: usize) {
     for text in [
         &mut data.reason,
@@ -183,7 +182,7 @@ mod tests {
 
     #[test]
     fn logs_are_cut_first_then_the_result_then_the_objects() {
-        // 7 kB of logs, and a result that takes 8 kB as JSON.
+        // 7 kB of logs, and a result of 8 kB as JSON.
         let with_objects = |objects: usize, length: usize| {
             let mut event = event(|data| {
                 data.result = Some("\"".repeat(MAX_RESULT));

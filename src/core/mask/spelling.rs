@@ -1,10 +1,10 @@
-//! The ways in which texts are escaped, undone one round at a time, with the place of each byte in the original text.
+//! Decodes escapes round by round, and tracks the position of each byte in the original text.
 
 use std::ops::Range;
 
 /// The longest name of an entity in [`ENTITIES`], in bytes.
 const MAX_ENTITY: usize = 8;
-/// HTML's names of ASCII characters.
+/// HTML names of ASCII characters.
 const ENTITIES: [(&str, u8); 39] = [
     ("excl", b'!'),
     ("quot", b'"'),
@@ -52,27 +52,27 @@ pub(super) fn is_mark(byte: u8) -> bool {
     matches!(byte, b'\\' | b'%' | b'&')
 }
 
-/// A text, some of whose escapes were undone.
+/// A partly decoded text.
 pub(super) struct Spelled {
     bytes: Vec<u8>,
-    /// Where in the original text each byte begins, and the end of the text.
+    /// The position of each byte in the original text, and the end of the text.
     starts: Vec<usize>,
 }
 
-/// What stands at a place.
+/// The result of decoding at one position.
 enum Found {
-    /// A character, and how many bytes spell it.
+    /// A character, and the length of its escape.
     Character(char, usize),
-    /// A byte, and how many bytes spell it.
+    /// A byte, and the length of its escape.
     Byte(u8, usize),
-    /// An escape that the end of the text cut.
+    /// An escape that is cut off by the end of the text.
     Cut,
-    /// Nothing to undo.
+    /// No escape.
     Plain,
 }
 
 impl Spelled {
-    /// `text` as it is.
+    /// `text` without decoding.
     pub(super) fn new(text: &str) -> Self {
         Self {
             bytes: text.as_bytes().to_vec(),
@@ -80,19 +80,19 @@ impl Spelled {
         }
     }
 
-    /// What the text is now.
+    /// The decoded text.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The part of the original text that is `part` now. What was cut at the end belongs to the last byte.
+    /// The part of the original text that `part` comes from. An escape that was cut off belongs to the last byte.
     pub(super) fn source(&self, part: Range<usize>) -> Range<usize> {
         let start = self.starts[part.start];
         let later = self.starts[part.end..].iter().find(|end| **end > start);
         start..later.copied().unwrap_or(start)
     }
 
-    /// One round; `None` when there is nothing to undo.
+    /// Decodes one round; `None` if there is nothing to decode.
     pub(super) fn decode(&self) -> Option<Self> {
         let mut next = Self {
             bytes: Vec::with_capacity(self.bytes.len()),
@@ -174,7 +174,7 @@ fn backslash(text: &[u8]) -> Found {
     }
 }
 
-/// `&#116;`, `&#x74;`, `&amp;` and the like. The semicolon after a number may be left out.
+/// `&#116;`, `&#x74;`, `&amp;` and the like. The semicolon after a number is optional.
 fn entity(text: &[u8]) -> Found {
     let (radix, start) = match text.get(1..3) {
         Some(b"#x" | b"#X") => (16, 3),
@@ -203,7 +203,7 @@ fn entity(text: &[u8]) -> Found {
     }
 }
 
-/// `count` hexadecimal digits from `start` on.
+/// Decodes `count` hexadecimal digits from `start`.
 fn hexadecimal(text: &[u8], start: usize, count: usize) -> Found {
     let length = digits(&text[start.min(text.len())..], count, |byte| {
         byte.is_ascii_hexdigit()
@@ -217,7 +217,7 @@ fn hexadecimal(text: &[u8], start: usize, count: usize) -> Found {
     }
 }
 
-/// How many of the first `most` bytes are digits in this sense.
+/// How many of the first `most` bytes are digits.
 fn digits(text: &[u8], most: usize, is_digit: impl Fn(u8) -> bool) -> usize {
     text.iter().take(most).take_while(|byte| is_digit(**byte)).count()
 }

@@ -1,4 +1,4 @@
-//! What an operation says of its objects, retries and progress.
+//! Objects, retries and progress of an operation.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,30 +13,30 @@ pub struct Metadata {
     /// Names of the objects that are read or written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<Vec<String>>,
-    /// How often the platform retried the operation.
+    /// Retries by the platform.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// How far a read has come.
+    /// Progress of a read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 }
 
-/// The platform's own retries of an operation.
+/// Retries by the platform.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
-    /// How many attempts were made.
+    /// Attempts made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u64>,
-    /// When the last attempt was made.
+    /// Time of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<Timestamp>,
-    /// When the platform last notified of it.
+    /// Time of the platform's last notification.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_notified: Option<Timestamp>,
 }
 
-/// How far a read has come.
+/// Progress of a read.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
@@ -52,7 +52,7 @@ pub struct Progress {
     /// Records processed so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records_processed: Option<u64>,
-    /// Records expected in total: an estimate made at the start, which only some providers give.
+    /// Estimated total, from the start of the read. Only some providers have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records_estimated_total: Option<u64>,
 }

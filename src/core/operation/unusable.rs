@@ -1,6 +1,6 @@
-//! Members of an operation that were there and could not be used.
+//! Members of an operation that are present but unusable.
 
-/// The members that can be unusable, by the names that metrics and logs use.
+/// Members that can be unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Member {
@@ -10,7 +10,7 @@ pub enum Member {
     IntegrationId,
     /// `configId`.
     ConfigId,
-    /// `installationId`, also that of the progress.
+    /// `installationId`, also of `metadata.progress`.
     InstallationId,
     /// `actionType`.
     ActionType,
@@ -43,7 +43,7 @@ pub enum Member {
 }
 
 impl Member {
-    /// All of them.
+    /// Every member.
     pub const ALL: [Self; 18] = [
         Self::ProjectId,
         Self::IntegrationId,
@@ -91,7 +91,7 @@ impl Member {
     }
 }
 
-/// The members of one answer that cannot be used.
+/// The unusable members of one answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UnusableMembers(u32);
 

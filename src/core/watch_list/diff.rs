@@ -1,4 +1,4 @@
-//! The difference between what runs and what a list asks for.
+//! The difference between running watches and a watch list.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -7,20 +7,20 @@ use std::sync::Arc;
 
 use super::{Entry, Labels, WatchKey, WatchList};
 
-/// What to do so that what runs becomes what a list asks for. Watches named in none of the three stay as they are.
+/// What to change so that the running watches match a list.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Diff<'old, 'new> {
-    /// Asked for and not running, in the order of the list.
+    /// Listed but not running, in the order of the list.
     pub added: Vec<&'new Entry>,
-    /// Running and not asked for any more, in no order.
+    /// Running but no longer listed, in any order.
     pub removed: Vec<&'old WatchKey>,
-    /// Running with other labels than those asked for, in the order of the list.
+    /// Running with other labels, in the order of the list.
     pub relabelled: Vec<&'new Entry>,
 }
 
-/// The difference between what runs, by key, and what `desired` asks for. `labels` are those of what runs; `None` where that is
-/// as good as gone.
+/// Compares the running watches with `desired`. `labels` returns the labels of a running watch; `None` if it is
+/// leaving.
 pub fn diff<'old, 'new, K: Borrow<WatchKey> + Eq + Hash, T>(
     running: &'old HashMap<K, T>,
     labels: impl Fn(&T) -> Option<&Arc<Labels>>,
@@ -40,7 +40,7 @@ pub fn diff<'old, 'new, K: Borrow<WatchKey> + Eq + Hash, T>(
         }
     }
     let running = running.iter().filter(|(_, of)| labels(of).is_some());
-    // Most changes of a long list take nothing away.
+    // Most changes of a long list remove nothing.
     if running.clone().count() > kept {
         let asked: HashSet<&WatchKey> = desired.entries.iter().map(|entry| &entry.key).collect();
         let gone = running

@@ -1,11 +1,11 @@
-//! The encodings that a watch list may have.
+//! Encodings of a watch list.
 
 use std::borrow::Cow;
 
-/// A byte that no UTF-8 has. It stands for what UTF-16 does not allow, so that only its line is rejected.
+/// A byte that UTF-8 does not use. It replaces invalid UTF-16, so that only its line is rejected.
 const NO_CHARACTER: u8 = 0xFF;
 
-/// The text in UTF-8, without its byte-order mark. Only a byte-order mark shows that a text is UTF-16.
+/// Decodes to UTF-8 without a byte-order mark. UTF-16 needs a byte-order mark.
 pub(super) fn to_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
     match bytes {
         [0xEF, 0xBB, 0xBF, text @ ..] => Cow::Borrowed(text),
@@ -24,7 +24,7 @@ fn from_utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Vec<u8> {
             Err(_) => text.push(NO_CHARACTER),
         }
     }
-    // The file was cut within a character.
+    // Half of a UTF-16 unit at the end of the file.
     text.extend(half.iter().map(|_| NO_CHARACTER));
     text
 }

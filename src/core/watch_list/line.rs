@@ -6,22 +6,22 @@ use std::sync::Arc;
 use super::{Labels, LineProblem, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, WatchKey};
 use crate::core::deadline::Deadline;
 
-/// A column of a line, and what is wrong there.
+/// A column, and the problem there.
 type ColumnProblem = (u32, LineProblem);
-/// The same as an offset in bytes.
+/// The same with an offset in bytes.
 type OffsetProblem = (usize, LineProblem);
 
-/// A line that applies.
+/// A valid line.
 pub(super) struct ParsedLine {
     pub key: WatchKey,
     pub labels: Labels,
     /// The column of its ID.
     pub column: u32,
-    /// Why the deadline cannot be used, if it has such a one.
+    /// The problem of an unusable deadline.
     pub deadline: Result<Option<Deadline>, ColumnProblem>,
 }
 
-/// One line without its end: an entry, nothing (blank or comment), or a problem and its column.
+/// Parses one line without its end: an entry, `None` (blank or comment), or a problem.
 pub(super) fn parse_line(
     raw: &[u8],
     projects: &Arc<[Arc<str>]>,
@@ -109,13 +109,13 @@ fn parse_text(line: &str, projects: &Arc<[Arc<str>]>) -> Result<Option<Parts>, O
     Ok(Some((id_offset, deadline.transpose(), key, labels)))
 }
 
-/// Where the next word begins, at or after an offset; `None` at the end and before a comment.
+/// The start of the next word, at or after an offset; `None` at the end and before a comment.
 fn next_word(line: &str, from: usize) -> Option<usize> {
     let rest = line[from..].trim_start();
     (!rest.is_empty() && !rest.starts_with('#')).then(|| line.len() - rest.len())
 }
 
-/// The word that begins there: up to the next white space.
+/// The word that begins at `offset`, up to the next white space.
 fn word_at(line: &str, offset: usize) -> &str {
     let rest = &line[offset..];
     rest.split_once(char::is_whitespace)
@@ -133,14 +133,14 @@ pub fn accepts_id(id: &str) -> bool {
     !id.is_empty() && check_id(id).is_ok()
 }
 
-/// Whether `token` can be an operation ID; else the offset of what is wrong within it, and why.
+/// Checks an operation ID. The error has the offset of the problem.
 fn check_id(token: &str) -> Result<(), OffsetProblem> {
     let of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
-    // A character beyond ASCII begins with a byte that is no ID's.
+    // The first byte of a character beyond ASCII is not allowed in an ID either.
     let wrong = token.bytes().position(|byte| !of_id(byte));
     let wrong = wrong.and_then(|offset| Some((offset, token[offset..].chars().next()?)));
     match wrong {
-        // `customer=acme` at the start of a line: somebody forgot the ID, or wrote the labels first.
+        // `customer=acme` at the start of a line: the ID is missing or comes after the labels.
         Some((_, '=')) => Err((0, LineProblem::MissingId)),
         Some((offset, c)) => Err((offset, LineProblem::IdCharacter(c))),
         None if token.len() > MAX_ID_LEN => {
@@ -160,7 +160,7 @@ struct Label<'a> {
     end: usize,
 }
 
-/// The label that begins there.
+/// Parses the label that begins at `offset`.
 fn label_at(line: &str, offset: usize) -> Result<Label<'_>, OffsetProblem> {
     let word = word_at(line, offset);
     let (key, value) = word
@@ -190,7 +190,7 @@ fn label_at(line: &str, offset: usize) -> Result<Label<'_>, OffsetProblem> {
     })
 }
 
-/// The text of the quoted value whose first quote stands there, and where the value ends.
+/// Parses the quoted value that begins at `offset`; returns its text and its end.
 fn quoted_at(line: &str, offset: usize) -> Result<(String, usize), OffsetProblem> {
     let inside = offset + 1;
     let mut text = String::new();
@@ -217,7 +217,7 @@ fn quoted_at(line: &str, offset: usize) -> Result<(String, usize), OffsetProblem
     Err((offset, LineProblem::UnclosedQuote))
 }
 
-/// A label as a line of a watch list has it, in quotes where it needs them.
+/// A label as written in a watch list, quoted if needed.
 #[must_use]
 pub fn label_text(key: &str, value: &str) -> String {
     if value.starts_with('"') || value.contains(char::is_whitespace) {

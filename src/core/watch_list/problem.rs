@@ -1,4 +1,4 @@
-//! What can be wrong with a line of a watch list, and how it is said.
+//! Problems of watch list lines, and their messages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::sync::Arc;
 use super::{MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, WatchKey};
 use crate::core::text;
 
-/// The most bytes of a line's own text that a [`LineProblem`] keeps.
+/// Maximum bytes of a line's text in a [`LineProblem`].
 const MAX_QUOTED_BYTES: usize = 80;
-/// The most project names that a message lists.
+/// Maximum project names in a message.
 const MAX_PROJECTS_NAMED: usize = 8;
 
-/// What is wrong with a line, and where.
+/// A problem of a line, and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineError {
     /// The line's number, from 1.
     pub line: u32,
-    /// Where in the line, in characters from 1 (a byte-order mark does not count).
+    /// The column in characters, from 1, without a byte-order mark.
     pub column: u32,
-    /// What is wrong there.
+    /// The problem.
     pub problem: LineProblem,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for LineError {
     }
 }
 
-/// What is wrong with a line. Text taken from the line is cut, and escaped when displayed.
+/// A problem of a line. Quoted text is truncated, and escaped when displayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineProblem {
     /// Longer than [`MAX_LINE_BYTES`].
@@ -36,13 +36,13 @@ pub enum LineProblem {
         /// Its length in bytes.
         bytes: usize,
     },
-    /// Bytes that are no UTF-8.
+    /// Not UTF-8.
     NotUtf8,
     /// A control character other than tab, or a tab in quotes.
     ControlCharacter(char),
-    /// It begins with a label.
+    /// The line begins with a label.
     MissingId,
-    /// A character that no operation ID has.
+    /// A character that operation IDs do not contain.
     IdCharacter(char),
     /// An operation ID of more than [`MAX_ID_LEN`] characters.
     IdTooLong {
@@ -51,26 +51,26 @@ pub enum LineProblem {
     },
     /// The ID `.` or `..`.
     IdIsDots,
-    /// A word after the ID that has no `=`.
+    /// Text after the ID without `=`.
     NotALabel {
-        /// The word.
+        /// The text.
         word: String,
     },
     /// A label that begins with `=`.
     LabelWithoutKey,
-    /// A label whose key has more than [`MAX_LABEL_KEY_CHARS`] characters.
+    /// A key of more than [`MAX_LABEL_KEY_CHARS`] characters.
     LabelKeyTooLong,
-    /// A label whose key has a quote.
+    /// A key with a quote.
     QuoteInKey,
-    /// A value that begins with a quote and has no other.
+    /// A quoted value without a closing quote.
     UnclosedQuote,
     /// A backslash in quotes before a character that it cannot escape.
     UnknownEscape(char),
-    /// Text right after the quote that ends a value.
+    /// Text right after a closing quote.
     TextAfterQuote,
-    /// `deadline=` with what is neither a time nor a duration. The line applies without it.
+    /// `deadline=` with neither a time nor a duration. The line applies without it.
     UnusableDeadline {
-        /// What it says.
+        /// The value.
         value: String,
     },
     /// The same key twice.
@@ -84,19 +84,19 @@ pub enum LineProblem {
     UnknownProject {
         /// The name.
         name: String,
-        /// The projects that are configured.
+        /// The configured projects.
         configured: Arc<[Arc<str>]>,
     },
-    /// An operation of the same project that an earlier line already names.
+    /// An operation that an earlier line already lists.
     RepeatedId {
-        /// The watch that both name.
+        /// The watch.
         key: WatchKey,
         /// The number of the earlier line, which applies.
         first_line: u32,
     },
-    /// The lines before it ask for as many watches as a list may.
+    /// The lines before it already have the maximum number of entries.
     TooManyEntries {
-        /// How many that is.
+        /// The maximum.
         most: usize,
     },
 }

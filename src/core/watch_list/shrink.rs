@@ -1,9 +1,7 @@
-//! What a change of the watch list removes at once, and what only later.
+//! Delays removals when a change of the watch list removes nearly all entries.
 //!
-//! A file that was truncated or overwritten by mistake would stop nearly all watches. So a change that removes nearly
-//! all of them removes them after a delay, if they have not returned by then. The last entries of the list that
-//! applies are those whose removal is pending: no second copy of the list is kept. What the list had before a restart,
-//! the state knows.
+//! A truncated or overwritten file would otherwise stop nearly all watches. The pending entries are kept at the end of the
+//! list that applies, so that no second copy is needed. After a restart the state knows the previous list.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,65 +9,65 @@ use std::time::Duration;
 
 use super::{Entry, MAX_ENTRIES, WatchKey, WatchList};
 
-/// Lists of fewer entries may shrink at once.
+/// Shorter lists may shrink at once.
 const MIN_ENTRIES: usize = 10;
 
-/// Decides which list applies. Times are on a clock that never goes back.
+/// Decides which list applies. Times are on a monotonic clock.
 #[derive(Debug, Default)]
 pub struct ShrinkGuard {
     list: Arc<WatchList>,
-    /// The pending entries at the end of the list, in their order.
+    /// The pending removals at the end of the list, in order.
     batches: Vec<Batch>,
 }
 
-/// Entries that one change removed.
+/// Entries removed by one change.
 #[derive(Debug, Clone, Copy)]
 struct Batch {
     due: Duration,
     entries: usize,
 }
 
-/// What is removed later.
+/// Removals after a delay.
 #[derive(Debug, Default)]
 struct Removals {
     entries: Vec<Entry>,
     batches: Vec<Batch>,
-    /// Whether the last batch is of this change.
+    /// Whether the last batch belongs to this change.
     is_delayed: bool,
 }
 
-/// What a change of the file leads to.
+/// The effect of a change of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListChange {
-    /// How many entries applied before it.
+    /// Entries before the change.
     pub before: usize,
-    /// How many removals it delays.
+    /// Removals that are delayed.
     pub delayed: usize,
 }
 
-/// Removals that are pending.
+/// Pending removals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PendingRemovals {
-    /// How many entries.
+    /// The number of entries.
     pub entries: usize,
     /// When the first of them are removed.
     pub due: Duration,
 }
 
-/// Whether a change that removes `gone` of `before` entries removes nearly all of them.
+/// Whether removing `gone` of `before` entries is more than nine tenths of a list that is long enough.
 #[must_use]
 pub fn removes_most(before: usize, gone: usize) -> bool {
     before >= MIN_ENTRIES && gone * 10 > before * 9
 }
 
 impl ShrinkGuard {
-    /// The list that applies: what the file lists, then what is still to be removed.
+    /// The list that applies: the entries of the file, then those whose removal is pending.
     #[must_use]
     pub fn list(&self) -> &Arc<WatchList> {
         &self.list
     }
 
-    /// The removals that are pending.
+    /// The pending removals.
     #[must_use]
     pub fn pending(&self) -> Option<PendingRemovals> {
         let due = self.batches.iter().map(|batch| batch.due).min()?;
@@ -79,7 +77,8 @@ impl ShrinkGuard {
         })
     }
 
-    /// The file has this list now. With a delay of zero all that it does not list is removed at once.
+    /// Applies the new content of the file. With a delay of zero, everything that it does not list is removed at
+    /// once.
     pub fn change(&mut self, mut file: WatchList, now: Duration, delay: Duration) -> ListChange {
         let mut change = ListChange {
             before: self.list.entries.len(),
@@ -100,7 +99,8 @@ impl ShrinkGuard {
         change
     }
 
-    /// The first list since the start. `absent` are nearly all entries that the list had before, and are removed later.
+    /// Applies the first list after a start. `absent` are the missing entries of the previous list, which are removed
+    /// later.
     pub fn resume(&mut self, mut file: WatchList, absent: Vec<Entry>, now: Duration, delay: Duration) {
         let due = now + delay;
         let mut batches = vec![Batch {
@@ -112,17 +112,17 @@ impl ShrinkGuard {
         self.set(file, batches);
     }
 
-    /// The removals that are due are carried out; how many.
+    /// Removes the entries that are due; returns their number.
     pub fn expire(&mut self, now: Duration) -> usize {
         self.remove(|batch| batch.due <= now)
     }
 
-    /// All removals that are pending are carried out; how many.
+    /// Removes all pending entries; returns their number.
     pub fn release(&mut self) -> usize {
         self.remove(|_| true)
     }
 
-    /// The removals that are pending wait that long from now on: what the file lists was not known in between.
+    /// Restarts the delay of pending removals, since the file could not be read in between.
     pub fn postpone(&mut self, now: Duration, delay: Duration) {
         for batch in &mut self.batches {
             batch.due = now + delay;
@@ -133,12 +133,12 @@ impl ShrinkGuard {
         self.batches.iter().map(|batch| batch.entries).sum()
     }
 
-    /// Where the pending entries begin.
+    /// The index of the first pending entry.
     fn pending_from(&self) -> usize {
         self.list.entries.len() - self.pending_entries()
     }
 
-    /// Whether the change may remove most of the entries. Cheap for the usual change, which leaves most where they are.
+    /// Whether the change may remove most of the entries. Cheap if most entries keep their position.
     fn may_remove_most(&self, file: &WatchList) -> bool {
         let before = &self.list.entries;
         let enough = before.len() / 10 + 1;
@@ -150,8 +150,8 @@ impl ShrinkGuard {
         before.len() >= MIN_ENTRIES && kept < enough
     }
 
-    /// The entries that are removed later, and when: those that are pending and have not returned, and those of this
-    /// change if it removes more than nine tenths of all.
+    /// The delayed removals: pending ones that have not returned, and those of this change if it removes more than
+    /// nine tenths.
     fn removals(&self, file: &WatchList, now: Duration, delay: Duration) -> Removals {
         let listed: HashSet<&WatchKey> = file.entries.iter().map(|entry| &entry.key).collect();
         let is_absent = |entry: &&Entry| !listed.contains(&entry.key);
@@ -208,7 +208,7 @@ impl ShrinkGuard {
     }
 }
 
-/// Cuts the batches to as many entries as there is room for; how many they have then.
+/// Cuts the batches to `room` entries; returns their number.
 fn fit(batches: &mut [Batch], room: usize) -> usize {
     let mut left = room;
     for batch in batches {
