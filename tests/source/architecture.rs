@@ -377,3 +377,23 @@ fn no_function_has_two_adjacent_bools() {
         "callers confuse two adjacent `bool`s; use an enum or a struct",
     );
 }
+
+#[test]
+fn paths_in_the_documents_of_maintainers_exist() {
+    const ROOTS: [&str; 5] = [".", "src", "src/config", "src/store", "tests/world"];
+    let mut found = Vec::new();
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let names = text.split('`').skip(1).step_by(2);
+        let is_path = |name: &&str| {
+            let is_file = [".rs", ".md", ".toml", ".txt"].iter().any(|end| name.ends_with(end));
+            (is_file || name.ends_with('/')) && !name.contains(' ')
+        };
+        for name in names.filter(is_path) {
+            if !ROOTS.iter().any(|folder| root().join(folder).join(name).exists()) {
+                found.push(format!("{document}: {name}"));
+            }
+        }
+    }
+    assert_none(&found, "these paths do not exist");
+}
