@@ -2,7 +2,7 @@
 //! one core. What is measured by its processor time has the other; else it may use both.
 //!
 //! `cargo bench --bench daemon -- memory|million|sidecar|cpu|saturated|lag|queries|frozen|readers|start|line|size|all`. For `cpu`,
-//! `GO_POLLER` names a program to measure beside ours: `GO_POLLER BASE LIST INITIAL_MS MAX_MS CONNECTIONS`. `saturated` wants `wrk`.
+//! `GO_POLLER` names a program to measure beside ours: `GO_POLLER BASE LIST INITIAL_MS MAX_MS CONNECTIONS`. `saturated` needs `wrk`.
 //! For `cpu` and `memory`, `BEFORE` names another version of the binary to measure in the same run.
 
 use std::fmt::Display;
@@ -256,7 +256,7 @@ fn cpu() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells the median of the ratios of what was measured one after the other.
+/// Prints the median of the ratios of consecutive measurements.
 fn beside(other: &str, ours: &[f64], theirs: &[f64], goal: f64) {
     let median = |values: &mut Vec<f64>| {
         values.sort_by(f64::total_cmp);

@@ -25,11 +25,11 @@ mod mixes;
 
 const OPERATIONS: usize = 2_000;
 const SEED: u64 = 1;
-/// On so many seeds the goals are looked at.
+/// The number of seeds for the goals.
 const SEEDS: u64 = 8;
 /// How long backfills last, in seconds.
 const LONG: (f64, f64) = (180.0, 6_000.0);
-/// And those that are over before a rate is known.
+/// Backfills that end before a rate is known.
 const SHORT: (f64, f64) = (10.0, 180.0);
 /// So many objects are read again and again in the corpus that has something to add_to_history, each so many times.
 const OBJECTS: usize = 100;
@@ -127,7 +127,7 @@ fn simulate(seed: u64, svg: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What it brings to learn from those that have ended.
+/// The effect of the history of finished operations.
 fn learning(seed: u64) -> anyhow::Result<()> {
     println!("\n{OBJECTS} objects, each read {TIMES} times\n");
     head();
@@ -221,7 +221,7 @@ fn corpus(seed: u64, (shortest, longest): (f64, f64), count: usize) -> Vec<Backf
             };
             let factor = 1.0 + between(-within, within);
             let operation = SimulatedOperation {
-                // Each of its own kind: nothing is learned from the others.
+                // Each of its own kind: there is no history.
                 objects: vec![format!("object {number}")],
                 curve: COURSES[course].0,
                 estimate: if missing {
@@ -271,7 +271,7 @@ fn again_and_again(seed: u64) -> Vec<Backfill> {
     again.into_iter().map(|(_, backfill)| backfill).collect()
 }
 
-/// The settings that the product has unless told otherwise.
+/// The default settings.
 fn backoff(adaptive: bool) -> ScheduleSettings {
     ScheduleSettings {
         adaptive,

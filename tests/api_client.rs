@@ -113,7 +113,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Then::Reset => {}
         Then::Hang => {
-            // Until the client gives up.
+            // Until the client times out.
             let _ = stream.read_u8().await;
         }
         Then::Drip => {
@@ -344,11 +344,11 @@ async fn each_status_and_body_has_its_outcome() {
         ),
     ];
     for (bytes, outcome, words) in cases {
-        let told = String::from_utf8_lossy(&bytes).into_owned();
+        let reported = String::from_utf8_lossy(&bytes).into_owned();
         let server = Server::start(bytes, Then::Close).await;
         let answer = ask(&server.client()).await;
-        assert_eq!(answer.outcome(), outcome, "{told}\n{answer:?}");
-        assert!(reason(&answer).contains(words), "{told}\n{answer:?}");
+        assert_eq!(answer.outcome(), outcome, "{reported}\n{answer:?}");
+        assert!(reason(&answer).contains(words), "{reported}\n{answer:?}");
         assert!(reason(&answer).len() <= 500);
     }
 }
@@ -357,7 +357,7 @@ fn html(status: &str) -> Vec<u8> {
     http(status, "content-type: text/html\r\n", "<h1>Please sign in</h1>")
 }
 
-/// An answer that says it is coded.
+/// An answer with a content coding.
 fn coded(status: &str, coding: &str, body: &str) -> Vec<u8> {
     let headers = format!("content-type: application/json\r\ncontent-encoding: {coding}\r\n");
     http(status, &headers, body)
@@ -427,7 +427,7 @@ async fn the_time_to_wait_is_the_later_one_of_header_and_body() {
 }
 
 #[tokio::test]
-async fn a_status_stands_though_its_body_breaks_off() {
+async fn a_status_counts_though_its_body_breaks_off() {
     for (status, outcome) in [
         // Whether it is the API that speaks is in the body.
         ("401 Unauthorized", "interrupted"),
@@ -446,7 +446,7 @@ async fn a_status_stands_though_its_body_breaks_off() {
 }
 
 #[tokio::test]
-async fn broken_exchanges_are_told_apart() {
+async fn broken_exchanges_are_distinguished() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
     let cut = format!("{head}content-length: 1000\r\n\r\n{OPERATION}");
     let chunk = format!("{head}transfer-encoding: chunked\r\n\r\n10\r\n0123456789abcdef\r\n");
@@ -485,7 +485,7 @@ async fn nobody_there_is_a_failure_to_connect() {
 }
 
 #[tokio::test]
-async fn the_time_limit_holds_for_the_whole_exchange() {
+async fn the_time_limit_applies_to_the_whole_exchange() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n";
     for (bytes, then) in [("", Then::Hang), (head, Then::Hang), (head, Then::Drip)] {
         let server = Server::start(bytes, then).await;
@@ -602,7 +602,7 @@ async fn a_key_that_cannot_be_sent_is_a_bad_key() {
 }
 
 #[tokio::test]
-async fn a_probe_tells_a_good_key_from_a_bad_one() {
+async fn a_probe_distinguishes_a_good_key_from_a_bad_one() {
     for (bytes, outcome) in [
         (problem("404 Not Found", PROBLEM), "not_found"),
         (problem("401 Unauthorized", PROBLEM), "unauthorized"),
@@ -773,7 +773,7 @@ async fn each_project_is_asked_with_its_key_of_the_moment() {
 type IsRight = fn(&ProjectAnswer) -> bool;
 
 #[tokio::test]
-async fn whether_a_project_exists_is_proved_by_the_api_alone() {
+async fn only_the_api_proves_whether_a_project_exists() {
     let exists = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Exists);
     let missing = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Missing(_));
     let unknown = |answer: &ProjectAnswer| matches!(answer, ProjectAnswer::Unknown(_));
@@ -800,7 +800,7 @@ async fn whether_a_project_exists_is_proved_by_the_api_alone() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_throttled_says_for_how_long() {
+async fn a_throttled_log_request_returns_for_how_long() {
     let server = Server::start(
         http("503 Service Unavailable", "retry-after: 7\r\n", ""),
         Then::Close,
@@ -1062,7 +1062,7 @@ fn trusting(base_url: &str, ca_file: &Path) -> Result<Client, ClientError> {
 }
 
 #[tokio::test]
-async fn https_wants_a_certificate_that_is_trusted_and_for_this_name() {
+async fn https_requires_a_trusted_certificate_for_this_name() {
     let authority = Authority::new();
     let server = authority.server().await;
     let base_url = format!("https://localhost:{}/v1", server.address.port());
@@ -1107,7 +1107,7 @@ async fn https_asked_of_a_server_without_tls_is_a_tls_failure() {
 }
 
 #[test]
-fn a_ca_file_of_no_use_is_told_by_name() {
+fn an_unusable_ca_file_is_named() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_owned();
     let error = |path: &Path| trusting("https://localhost", path).unwrap_err();
@@ -1277,7 +1277,7 @@ async fn a_dead_proxy_is_named_without_its_password() {
 }
 
 #[test]
-fn without_ca_certificates_https_says_what_to_do_and_http_works() {
+fn without_ca_certificates_https_fails_with_advice_and_http_works() {
     if std::env::var(CHILD_URL).is_ok() {
         let error = Client::new(settings("https://localhost", LIMIT)).unwrap_err();
         println!("https={error}");
@@ -1293,7 +1293,7 @@ fn without_ca_certificates_https_says_what_to_do_and_http_works() {
         ("SSL_CERT_FILE", empty.path().to_str().unwrap()),
     ];
     let printed = in_child(
-        "without_ca_certificates_https_says_what_to_do_and_http_works",
+        "without_ca_certificates_https_fails_with_advice_and_http_works",
         &variables,
     );
     assert!(

@@ -1,7 +1,7 @@
 //! The command line as people and packagers meet it.
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 use std::fs;
@@ -15,20 +15,20 @@ fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backfill-watch"));
     command
         .env_clear()
-        // Wide, so that nothing is wrapped in the middle of what is looked for.
+        // Wide, so that no expected text is wrapped.
         .env("COLUMNS", "200")
         .args(arguments);
     command
 }
 
-/// What a command that succeeds says.
+/// The output of a command that succeeds.
 fn output(arguments: &[&str]) -> String {
     let output = command(arguments).assert().success().get_output().clone();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command that is used wrongly says.
+/// The error of a command that is used wrongly.
 fn complaint(arguments: &[&str]) -> String {
     let output = command(arguments).assert().code(2).get_output().clone();
     assert!(output.stdout.is_empty());
@@ -114,10 +114,10 @@ fn wrong_usage_suggests_what_may_be_meant() {
         (&["completions", "bsh"], "'bash'"),
         (&["simulate", "--course", "lineal"], "'linear'"),
     ] {
-        let told = complaint(arguments);
+        let reported = complaint(arguments);
         assert!(
-            told.starts_with("error: ") && told.contains(suggestion),
-            "{arguments:?}:\n{told}"
+            reported.starts_with("error: ") && reported.contains(suggestion),
+            "{arguments:?}:\n{reported}"
         );
     }
 }
@@ -138,13 +138,13 @@ fn completions_know_every_command_in_every_shell() {
 fn bash_understands_its_completions() {
     let script = output(&["completions", "bash"]);
     let check = "source /dev/stdin && complete -p backfill-watch";
-    let told = Command::new("bash")
+    let reported = Command::new("bash")
         .args(["--norc", "-c", check])
         .write_stdin(script)
         .assert()
         .success();
-    let told = String::from_utf8_lossy(&told.get_output().stdout).into_owned();
-    assert!(told.contains("-F"), "{told}");
+    let reported = String::from_utf8_lossy(&reported.get_output().stdout).into_owned();
+    assert!(reported.contains("-F"), "{reported}");
 }
 
 #[test]
@@ -158,13 +158,13 @@ fn there_is_a_manual_page_of_every_command() {
         assert!(page.contains("Examples:"), "{name}");
     }
     assert!(folder.path().join("backfill-watch.1").exists());
-    let told = command(&["man", "--folder", "/nonexistent/folder"])
+    let reported = command(&["man", "--folder", "/nonexistent/folder"])
         .assert()
         .code(1);
-    let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
+    let reported = String::from_utf8_lossy(&reported.get_output().stderr).into_owned();
     assert!(
-        told.starts_with("error: ") && told.contains("/nonexistent/folder"),
-        "{told}"
+        reported.starts_with("error: ") && reported.contains("/nonexistent/folder"),
+        "{reported}"
     );
 }
 

@@ -83,7 +83,7 @@ async fn it_answers_without_http_and_is_gone_after_a_stop() {
 }
 
 #[tokio::test]
-async fn event_streams_leave_room_for_commands() {
+async fn event_streams_leave_connections_for_commands() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).set("http.listen", "127.0.0.1:0");
     let daemon = start(setup).await;
@@ -175,7 +175,7 @@ async fn tokens_do_not_apply_to_it_and_its_own_routes_are_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_left_over_is_replaced() {
+async fn a_stale_file_is_replaced() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(Setup::new(&simulator)).await;
     let setup = daemon.kill().await;
@@ -233,7 +233,7 @@ async fn where_its_path_is_too_long_the_daemon_runs_without_it() {
 }
 
 #[tokio::test]
-async fn a_reload_says_what_it_did() {
+async fn a_reload_reports_what_it_applied() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).unset("http.listen").unset("log.format");
     let base = "[http]\nlisten = \"off\"\n[log]\nformat = \"json\"\n";
@@ -531,7 +531,7 @@ async fn check_asks_the_daemon_for_secrets_that_only_it_can_read() {
     })
     .await;
 
-    // Of other settings the daemon says nothing.
+    // The daemon reports no other settings.
     let other = Setup::empty();
     let file = other.folder().join("config.toml");
     fs::write(&file, "[ampersand]\nproject = \"p\"\n").unwrap();

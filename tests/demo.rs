@@ -1,7 +1,7 @@
 //! The demo, as somebody meets it who pipes it into a file: all of it, and stopped in the middle.
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 use std::fs;
@@ -35,8 +35,12 @@ fn it_shows_every_fate_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let output = start(folder.path()).wait_with_output().unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), told.as_str()), (Some(0), ""), "{shown}");
+    let reported = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        (output.status.code(), reported.as_str()),
+        (Some(0), ""),
+        "{shown}"
+    );
     for wanted in [
         "the API answers     502",
         "the API answers     429",

@@ -1,4 +1,4 @@
-//! What stands in `deploy/` is what the tools that read it accept, and names what the daemon has.
+//! The files in `deploy/` are accepted by the tools that read them, and name settings, metrics and commands that exist.
 //!
 //! A tool that is absent skips its test with a line; where `CI` is set, that is a failure.
 #![expect(clippy::unwrap_used, reason = "helpers of tests report a failure by a panic")]
@@ -43,7 +43,7 @@ const METRICS: &[&str] = &[
     "operation_progress_ratio",
 ];
 
-/// What Prometheus clients tell of their process, as far as it is used here.
+/// The process metrics of Prometheus clients that are used here.
 const PROCESS_METRICS: &[&str] = &[
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
@@ -122,8 +122,8 @@ fn the_unit_exposes_little() {
         .arg(deploy("systemd/backfill-watch.service"));
     if let Some(output) = run(&mut command, SYSTEMD) {
         assert_success(&output);
-        let said = text(&output);
-        assert!(said.contains("Overall exposure level"), "{said}");
+        let printed = text(&output);
+        assert!(printed.contains("Overall exposure level"), "{printed}");
     }
 }
 
@@ -359,7 +359,7 @@ fn the_dashboard_is_whole() {
 
 /// The metrics that a `PromQL` expression names, those of a histogram by the histogram's name.
 fn names_in(expression: &str) -> BTreeSet<String> {
-    // What stands between quotation marks is no name.
+    // Text in quotation marks is no name.
     let outside = expression.split('"').step_by(2).collect::<Vec<_>>().join(" ");
     outside
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -409,7 +409,7 @@ fn kubernetes_accepts_the_manifests() {
 }
 
 #[test]
-fn the_manifests_do_what_their_text_says() {
+fn the_manifests_match_their_documentation() {
     let sidecar = read(deploy("kubernetes/sidecar.yaml"));
     let (watcher, application) = sidecar.split_once("\n      containers:\n").unwrap();
     assert!(watcher.contains("restartPolicy: Always"), "no native sidecar");
@@ -704,7 +704,7 @@ fn the_image_has_no_root_and_no_shell() {
         .lines()
         .find_map(|line| line.strip_prefix("USER "))
         .unwrap();
-    // By number: Kubernetes cannot tell of a name whether it is root.
+    // A number: Kubernetes cannot check whether a name is root.
     assert!(user.split(':').all(|id| id.parse::<u32>().unwrap() > 0));
     for line in [
         r#"ENTRYPOINT ["/usr/bin/backfill-watch"]"#,

@@ -2,7 +2,7 @@
 //! is given for that (`fuzz/run` gives it).
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 use std::fs;

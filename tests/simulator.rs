@@ -1,7 +1,7 @@
 //! The simulated API and the simulated receiver, as a client meets them.
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 use std::time::Duration;
@@ -114,9 +114,9 @@ async fn an_operation_is_served_from_its_start_to_its_end() {
             .is_none()
     );
     assert!(long.get("result").is_none() && long["createTime"].is_string());
-    let over = json(bench.operation("over").await).await;
-    assert_eq!(over["status"], "success");
-    assert_eq!(over["result"], "[contact] 1000 records read");
+    let finished = json(bench.operation("over").await).await;
+    assert_eq!(finished["status"], "success");
+    assert_eq!(finished["result"], "[contact] 1000 records read");
     bench.simulator.stop().await;
 }
 
@@ -135,7 +135,7 @@ async fn the_project_goes_by_name_and_by_id_and_the_base_path_may_be_left_out() 
 }
 
 #[tokio::test]
-async fn ids_that_tell_an_operation_come_to_life_when_asked_for() {
+async fn ids_that_describe_an_operation_start_when_polled() {
     let bench = Bench::start().await;
     assert_eq!(
         json(bench.operation("op-0-70-f-1").await).await["status"],
@@ -160,7 +160,7 @@ async fn ids_that_tell_an_operation_come_to_life_when_asked_for() {
 }
 
 #[tokio::test]
-async fn an_installation_has_lost_its_credentials_while_an_operation_of_it_stands_still() {
+async fn an_installation_has_lost_its_credentials_while_its_operation_stalls() {
     let bench = Bench::start().await;
     let path = format!("/projects/my-project/integrations/{INTEGRATION_ID}/installations/{INSTALLATION_ID}");
     problem(bench.get(&path).await, 404).await;
@@ -189,7 +189,7 @@ async fn an_installation_has_lost_its_credentials_while_an_operation_of_it_stand
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_told_as_the_contract_says() {
+async fn unknown_resources_are_answered_as_in_the_contract() {
     let bench = Bench::start().await;
     let body = problem(bench.operation("nobody").await, 404).await;
     assert_eq!(body["detail"], "Operation not found for the given operation ID.");
@@ -331,8 +331,8 @@ async fn a_reset_is_a_true_reset() {
         .send("/projects/my-project/operations/a", None)
         .await
         .unwrap_err();
-    let told = chain(&error);
-    assert!(told.to_lowercase().contains("reset"), "{told}");
+    let reported = chain(&error);
+    assert!(reported.to_lowercase().contains("reset"), "{reported}");
     assert_eq!(bench.simulator.requests().resets, 1);
 }
 
@@ -397,7 +397,7 @@ async fn bodies_can_be_wrong_in_every_way() {
 }
 
 #[tokio::test]
-async fn an_endless_body_goes_on_for_as_long_as_it_is_read() {
+async fn an_endless_body_continues_as_long_as_it_is_read() {
     let bench = Bench::start().await;
     bench.simulator.faults().script_all([SimulatedReply::Endless]);
     let mut response = bench.operation("a").await;
@@ -407,7 +407,7 @@ async fn an_endless_body_goes_on_for_as_long_as_it_is_read() {
     }
 }
 
-/// Waits until the figures are as wanted, and fails when that takes too long.
+/// Waits until the counts are as expected, and fails when that takes too long.
 async fn until(simulator: &Simulator, what: &str, wanted: impl Fn(RequestCounts) -> bool) {
     let deadline = clock::instant() + Duration::from_secs(20);
     while !wanted(simulator.requests()) {
@@ -560,7 +560,7 @@ async fn a_receiver_keeps_and_verifies_what_it_gets() {
 }
 
 #[tokio::test]
-async fn a_receiver_answers_as_told() {
+async fn a_receiver_answers_as_configured() {
     let (receiver, client) = (
         Receiver::start(ReceiverConfig::default()).await.unwrap(),
         client(),

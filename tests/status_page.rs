@@ -3,7 +3,7 @@
 //! Skipped where chromedriver is not installed, unless `CI` is set: there it must be.
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 #[expect(
@@ -64,7 +64,7 @@ impl Driver {
                 let port = line.split_once("started successfully on port ")?.1;
                 port.trim_end_matches('.').parse::<u16>().ok()
             })
-            .expect("it says where it listens");
+            .expect("it logs its address");
         Some(Self {
             process,
             url: format!("http://127.0.0.1:{port}"),
@@ -117,7 +117,7 @@ impl Browser {
         answer["value"].take()
     }
 
-    /// What the console has said since it was asked last.
+    /// New messages of the console.
     async fn console(&self) -> Vec<String> {
         let entries = self.command("se/log", &json!({"type": "browser"})).await;
         let entries = entries.as_array().unwrap();
@@ -140,7 +140,7 @@ impl Browser {
         self.client.execute(script, Vec::new()).await.unwrap()
     }
 
-    /// Asks until the answer is wanted.
+    /// Repeats a script until its result is as expected.
     async fn until(&self, script: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = clock::instant() + DEADLINE;
         loop {
@@ -161,7 +161,7 @@ impl Browser {
         .await;
     }
 
-    /// Replaces what stands in a field.
+    /// Replaces the text of a field.
     async fn fill(&self, field: &str, text: &str) {
         let field = self.client.find(Locator::Css(field)).await.unwrap();
         field.clear().await.unwrap();
@@ -179,7 +179,7 @@ impl Browser {
 }
 
 struct Bench {
-    /// Goes on for as long as the daemon polls it.
+    /// Runs as long as the daemon polls it.
     _simulator: Simulator,
     daemon: Daemon,
     url: String,
@@ -254,7 +254,7 @@ async fn bars_move_filters_filter_and_what_failed_turns_red() {
     let color = browser.ask(&color).await;
     let [red, green, blue] = [0, 1, 2].map(|part| color[part].as_u64().unwrap());
     assert!(red > 2 * green && red > 2 * blue, "{color}");
-    // What failed stands first, and the totals say so.
+    // Failed operations come first, and the totals include them.
     let first = "return document.querySelector('#watches > li').dataset.id";
     browser.until(first, |id| *id == "op-3000-900-f-2").await;
     let headline = "return document.getElementById('headline').textContent";
@@ -302,7 +302,7 @@ async fn bars_move_filters_filter_and_what_failed_turns_red() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_told_and_mended() {
+async fn a_lost_connection_is_shown_and_restored() {
     let Some(browser) = Browser::start().await else {
         return;
     };

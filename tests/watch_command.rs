@@ -1,7 +1,7 @@
 //! `watch` and `list` as scripts and people meet them: the built program against the simulated API.
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -52,7 +52,7 @@ impl Bench {
     }
 
     /// An operation that ends at once, so.
-    fn add_over(&self, id: &str, outcome: SimulatedOutcome) {
+    fn add_finished(&self, id: &str, outcome: SimulatedOutcome) {
         self.simulator.add(SimulatedOperation {
             outcome,
             ..SimulatedOperation::new(id, Duration::ZERO, 1_000)
@@ -109,7 +109,7 @@ impl Ended {
         }
     }
 
-    /// The types of the events that were told, in their order.
+    /// The types of the printed events, in their order.
     fn types(&self) -> Vec<&str> {
         self.out
             .lines()
@@ -119,10 +119,10 @@ impl Ended {
     }
 
     #[track_caller]
-    fn assert(&self, code: i32, said: &[&str]) {
+    fn assert(&self, code: i32, printed: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
-        for said in said {
-            assert!(self.err.contains(said), "{said:?} in {self:?}");
+        for printed in printed {
+            assert!(self.err.contains(printed), "{printed:?} in {self:?}");
         }
     }
 }
@@ -180,8 +180,8 @@ async fn success_is_0_and_each_event_is_one_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_no_success_is_1_and_gives_its_reason() {
     let bench = Bench::start().await;
-    bench.add_over("good", SimulatedOutcome::Success);
-    bench.add_over("bad", SimulatedOutcome::Failure);
+    bench.add_finished("good", SimulatedOutcome::Success);
+    bench.add_finished("bad", SimulatedOutcome::Failure);
     let ended = bench.watch("good bad");
     ended.assert(1, &["2 operations: 1 succeeded, 1 failed"]);
     let failed = ended
@@ -193,7 +193,7 @@ async fn whatever_is_no_success_is_1_and_gives_its_reason() {
     let log = ended.out.lines().filter(|line| line.starts_with("    ")).count();
     assert!(log > 0 && ended.out.contains(" ERROR "), "{}", ended.out);
 
-    bench.add_over("odd", SimulatedOutcome::Other("cancelled".into()));
+    bench.add_finished("odd", SimulatedOutcome::Other("cancelled".into()));
     let ended = bench.watch("odd");
     ended.assert(1, &[]);
     assert_eq!(ended.types(), ["operation.ended"]);
@@ -278,7 +278,7 @@ async fn a_project_of_which_nothing_is_found_is_3_with_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_key_is_4_at_once_and_says_where_it_came_from() {
+async fn a_rejected_key_is_4_at_once_and_names_its_source() {
     let bench = Bench::start().await;
     bench.add_running("op");
     let bench = bench.variable("AMPERSAND_API_KEY", "hunter2");
@@ -303,13 +303,13 @@ async fn a_rejected_key_is_4_at_once_and_says_where_it_came_from() {
 async fn a_timeout_is_8_even_if_something_failed() {
     let bench = Bench::start().await;
     bench.add_running("long");
-    bench.add_over("bad", SimulatedOutcome::Failure);
+    bench.add_finished("bad", SimulatedOutcome::Failure);
     let ended = bench.watch("long bad --timeout 500ms");
     ended.assert(
         8,
         &["500ms (--timeout) passed", "1 of 2 operations", "long  running"],
     );
-    // An API that asks to be left alone has answered.
+    // An API that answers 429 is reachable.
     bench.simulator.faults().set(
         FaultPlan {
             throttle: 1.0,
@@ -322,7 +322,7 @@ async fn a_timeout_is_8_even_if_something_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_ends_it_and_it_says_where_things_stand() {
+async fn a_signal_ends_it_with_a_summary() {
     let bench = Bench::start().await;
     bench.add_running("long");
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
@@ -342,7 +342,7 @@ async fn json_is_one_event_a_line_and_quiet_is_nothing() {
     bench
         .simulator
         .add(SimulatedOperation::new("op", Duration::from_millis(300), 1_000));
-    bench.add_over("bad", SimulatedOutcome::Failure);
+    bench.add_finished("bad", SimulatedOutcome::Failure);
     let ended = bench.watch("op bad --json");
     ended.assert(1, &[]);
     assert_eq!(ended.err, "");
@@ -375,7 +375,7 @@ async fn json_is_one_event_a_line_and_quiet_is_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_seen_enough_ends_it_quietly() {
+async fn a_closed_output_ends_it_quietly() {
     let bench = Bench::start().await;
     bench
         .simulator
@@ -398,13 +398,13 @@ async fn whoever_has_seen_enough_ends_it_quietly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_who_takes_a_break_does_not_keep_it_from_stopping() {
+async fn a_stopped_reader_does_not_prevent_the_stop() {
     let bench = Bench::start().await;
     for number in 0..400 {
-        bench.add_over(&format!("op-{number}"), SimulatedOutcome::Failure);
+        bench.add_finished(&format!("op-{number}"), SimulatedOutcome::Failure);
     }
     let ids: String = (0..400).map(|number| format!(" op-{number}")).collect();
-    // Nobody reads its output, which is more than a pipe holds.
+    // Nobody reads its output, which is larger than the buffer of a pipe.
     let mut child = bench.spawn(&format!("watch --json{ids}"));
     let unread = child.stdout.take().unwrap();
     let deadline = backfill_watch::clock::instant() + DEADLINE;
@@ -419,7 +419,7 @@ async fn a_reader_who_takes_a_break_does_not_keep_it_from_stopping() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_told_and_so_is_its_end() {
+async fn an_outage_and_its_end_are_reported() {
     let bench = Bench::start().await;
     bench
         .simulator
@@ -449,7 +449,7 @@ async fn a_list_can_be_piped_into_watch() {
             ..SimulatedOperation::new(format!("op-{number}"), Duration::from_millis(1_500), 1_000)
         });
     }
-    bench.add_over("old", SimulatedOutcome::Failure);
+    bench.add_finished("old", SimulatedOutcome::Failure);
     let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID}");
     let ids = bench.run(&format!("{list} --status in_progress --output ids"));
     ids.assert(0, &[]);
@@ -494,7 +494,7 @@ async fn a_list_can_be_piped_into_watch() {
 async fn a_list_of_several_pages_is_listed_whole_through_mishaps() {
     let bench = Bench::start().await;
     for number in 0..1_203 {
-        bench.add_over(&format!("op-{number:04}"), SimulatedOutcome::Success);
+        bench.add_finished(&format!("op-{number:04}"), SimulatedOutcome::Success);
     }
     bench.simulator.faults().script(
         "list",

@@ -1,4 +1,4 @@
-//! Nobody reads the log.
+//! A log that nobody reads.
 
 use std::io::{BufRead as _, BufReader};
 use std::sync::mpsc::{self, Receiver};
@@ -84,7 +84,7 @@ pub fn frozen() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the log until nobody wants reports about dropped lines any more, then gives the pipe back.
+/// Reads the log until the receiver of the counts is dropped, then returns the pipe.
 fn read(pipe: std::io::PipeReader) -> (Receiver<std::io::PipeReader>, Receiver<f64>) {
     let (back, stopped) = mpsc::channel();
     let (report, reports) = mpsc::channel();

@@ -92,7 +92,7 @@ impl MeasuredProcess {
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         let mut nanoseconds = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
-            // A thread may end meanwhile.
+            // The thread may have ended.
             let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
             nanoseconds += text
                 .split(' ')
@@ -105,7 +105,7 @@ impl MeasuredProcess {
 
     fn has_ended(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
-        // The state stands after the name, which stands in brackets; a process that nobody has waited for is a zombie.
+        // The state follows the name, which is in brackets. A process that was not waited for is a zombie.
         stat.rsplit_once(')')
             .is_none_or(|(_, rest)| rest.starts_with(" Z"))
     }
@@ -169,7 +169,7 @@ fn read_line(child: &mut Child) -> anyhow::Result<String> {
     Ok(String::from_utf8(line)?)
 }
 
-/// What the Go loop asks for, and by which key: whoever is refused has less to do.
+/// The project and the key of the Go loop: a refused client has less to do.
 fn of_go_poller() -> SimulatedProject {
     SimulatedProject {
         id: "p-1".to_owned(),
@@ -178,7 +178,7 @@ fn of_go_poller() -> SimulatedProject {
     }
 }
 
-/// Serves the API, and tells how many requests came in for each line of standard input.
+/// Serves the API, and prints the number of requests for each line of standard input.
 pub fn serve() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let simulator = runtime.block_on(Simulator::start(SimulatorConfig {

@@ -1,4 +1,4 @@
-//! Nobody reads the pages.
+//! Clients that do not read their answers.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};

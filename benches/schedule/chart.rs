@@ -1,4 +1,4 @@
-//! The chart of the delays, as an SVG that reads on light and on dark ground.
+//! The chart of the delays, as an SVG for light and dark backgrounds.
 
 use std::fmt::Write as _;
 

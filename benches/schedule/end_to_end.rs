@@ -1,4 +1,4 @@
-//! The same on the wire: the built daemon polls the simulator, all times divided by a hundred.
+//! The comparison with the built daemon and the simulator, with all times divided by a hundred.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -28,7 +28,7 @@ enum OperationKinds {
     Own,
 }
 
-/// Prints the table of the goals; `Ok` says whether every row meets its goals.
+/// Prints the table of the goals. `Ok(true)` if every row meets its goals.
 pub fn table() -> anyhow::Result<bool> {
     println!(
         "\n{OPERATIONS} backfills on each of {SEEDS} seeds; polls and delays beside those of plain backoff, the goals in brackets\n"
@@ -251,7 +251,7 @@ fn one(_: &SeededRandom) -> usize {
     0
 }
 
-/// Each is of its own kind, so that nothing is learned.
+/// Each is of its own kind, so there is no history.
 fn own(random: &SeededRandom) -> usize {
     random.next_u64() as usize
 }

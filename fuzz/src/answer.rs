@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 
 use super::{is_one_line, wall};
 
-/// Quoted by an answer it must not be told.
+/// The key, which must be in no message, also when an answer quotes it.
 const KEY: &str = "simulated-key";
 const ID: &str = "op";
 
@@ -164,9 +164,9 @@ fn compare(found: &Result<Operation, ApiError>, data: &[u8]) {
 }
 
 fn check_error(error: &ApiError) {
-    let told = error.to_string();
-    assert!(told.len() <= 600 && is_one_line(&told), "{told:?}");
-    assert!(!format!("{told} {error:?}").contains(KEY), "{told}");
+    let reported = error.to_string();
+    assert!(reported.len() <= 600 && is_one_line(&reported), "{reported:?}");
+    assert!(!format!("{reported} {error:?}").contains(KEY), "{reported}");
     if let ApiError::Throttled { wait: Some(wait), .. } = error {
         assert!(!wait.is_zero());
     }

@@ -22,7 +22,7 @@ pub fn run(data: &[u8]) {
             assert_eq!(secret, without_quotes(text));
             assert!(!secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic()));
         }
-        Err(error) => assert_silent(text, &told(&error)),
+        Err(error) => assert_silent(text, &reported(&error)),
     }
     match source.read_webhook_secrets() {
         Ok(secrets) => {
@@ -36,7 +36,7 @@ pub fn run(data: &[u8]) {
             for (secret, line) in secrets.iter().zip(lines) {
                 assert!((24..=64).contains(&secret.expose().len()));
                 assert!(line.starts_with("whsec_"));
-                // What base64 says of the length: nothing was passed over.
+                // The length that base64 implies: nothing was skipped.
                 assert_eq!(
                     (line.len() - "whsec_".len()) / 4,
                     secret.expose().len().div_ceil(3)
@@ -46,7 +46,7 @@ pub fn run(data: &[u8]) {
                 assert_silent(text, &format!("{secret:?}"));
             }
         }
-        Err(error) => assert_silent(text, &told(&error)),
+        Err(error) => assert_silent(text, &reported(&error)),
     }
 }
 
@@ -68,29 +68,29 @@ fn source(text: &str) -> SecretSource {
     }
 }
 
-fn told(error: &SecretError) -> String {
-    let told = format!("{} {error:?} {}", chain(error), error.help());
-    assert!(told.len() < 1_000);
-    told
+fn reported(error: &SecretError) -> String {
+    let reported = format!("{} {error:?} {}", chain(error), error.help());
+    assert!(reported.len() < 1_000);
+    reported
 }
 
 /// Nothing of `text` is in `message` that the messages do not have of themselves.
 fn assert_silent(text: &str, message: &str) {
-    let told: HashSet<&[u8]> = message.as_bytes().windows(TELLING).collect();
+    let reported: HashSet<&[u8]> = message.as_bytes().windows(TELLING).collect();
     for part in text
         .as_bytes()
         .windows(TELLING)
-        .filter(|part| told.contains(part))
+        .filter(|part| reported.contains(part))
     {
         let own = own_words()
             .as_bytes()
             .windows(TELLING)
             .any(|window| window == part);
-        assert!(own, "{:?} is told: {message}", String::from_utf8_lossy(part));
+        assert!(own, "{:?} is reported: {message}", String::from_utf8_lossy(part));
     }
 }
 
-/// What is told of secrets that are wrong in every way, and of one that is right.
+/// The errors for wrong secrets, and the result for a right one.
 fn own_words() -> &'static str {
     static WORDS: OnceLock<String> = OnceLock::new();
     WORDS.get_or_init(|| {
@@ -105,11 +105,11 @@ fn own_words() -> &'static str {
             let source = source(text);
             words.push_str(&format!("{source} {source:?} "));
             if let Err(error) = source.read_line() {
-                words.push_str(&told(&error));
+                words.push_str(&reported(&error));
             }
             match source.read_webhook_secrets() {
                 Ok(secrets) => words.push_str(&format!("{:?}", secrets[0])),
-                Err(error) => words.push_str(&told(&error)),
+                Err(error) => words.push_str(&reported(&error)),
             }
         }
         words

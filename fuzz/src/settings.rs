@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::PARTING;
 
-/// Stands in the environment as the API key: nothing may tell it.
+/// The API key in the environment. No message may contain it.
 const KEY: &str = "Vq7mX2pLw9Zt4RkY";
 /// The longest time that a setting takes: ten years of 365.25 days.
 const LONGEST: Duration = Duration::from_secs(315_576_000);
@@ -48,7 +48,7 @@ pub fn run(data: &[u8]) {
                 assert_eq!(
                     load().expect_err("as before"),
                     errors,
-                    "told another way each time"
+                    "reported another way each time"
                 );
             }
         }
@@ -77,19 +77,22 @@ fn check(settings: &Settings) {
 }
 
 fn check_problem(problem: &ConfigProblem, file: &str) {
-    let told = problem.to_string();
-    assert!(told.len() < 4_000, "{} bytes: {told}", told.len());
-    assert!(!told.contains(KEY));
-    assert!(!problem.problem.is_empty() && !problem.help.is_empty(), "{told}");
+    let reported = problem.to_string();
+    assert!(reported.len() < 4_000, "{} bytes: {reported}", reported.len());
+    assert!(!reported.contains(KEY));
+    assert!(
+        !problem.problem.is_empty() && !problem.help.is_empty(),
+        "{reported}"
+    );
     let is_plain = |text: &str| !text.chars().any(|c| c.is_control() && c != '\n');
-    assert!(is_plain(&told), "{told:?}");
+    assert!(is_plain(&reported), "{reported:?}");
     if let Some(Place::Spot { line, column, .. }) = &problem.place {
         let text = file.strip_prefix('\u{feff}').unwrap_or(file);
         let found = text.split('\n').nth(line - 1);
         let columns = found.map(|line| line.chars().count() + 2);
         assert!(
             columns.is_some_and(|columns| (1..=columns).contains(column)),
-            "not in the file: {told}"
+            "not in the file: {reported}"
         );
     }
 }

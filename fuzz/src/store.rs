@@ -1,6 +1,6 @@
 //! Rows of the state that somebody or something damaged.
 //!
-//! The first line says which row: `watch SAVED UNLISTED` or `project`, with its state below it; `event TIME ID TYPE`, with its
+//! The first line names the row: `watch SAVED UNLISTED` or `project`, with its state below it; `event TIME ID TYPE`, with its
 //! body; `delivery DUE ATTEMPTS`, with its error. Whatever is understood must then be of use.
 
 use std::path::Path;
@@ -188,7 +188,7 @@ impl State {
             watch.data(&key(), &Labels::new(), wall())
         );
         for answer in answers() {
-            go_on(watch.clone(), &answer);
+            continue_watch(watch.clone(), &answer);
         }
         // What was seen is written over what was damaged.
         let checkpoint = self.store.checkpoint(vec![(key(), watch)]);
@@ -247,11 +247,11 @@ impl State {
                 for event in page.events {
                     let text = event.to_json();
                     assert!(serde_json::from_str::<IgnoredAny>(&text).is_ok(), "{text}");
-                    // Numbers that no float holds are JSON, but no `Value`.
-                    if let Ok(told) = serde_json::from_str::<serde_json::Value>(&text) {
-                        assert_eq!(told["id"], event.id);
-                        assert_eq!(told["type"], event.event_type.as_str());
-                        assert_eq!(told.as_object().map(serde_json::Map::len), Some(5));
+                    // Numbers outside the range of a float are JSON, but no `Value`.
+                    if let Ok(reported) = serde_json::from_str::<serde_json::Value>(&text) {
+                        assert_eq!(reported["id"], event.id);
+                        assert_eq!(reported["type"], event.event_type.as_str());
+                        assert_eq!(reported.as_object().map(serde_json::Map::len), Some(5));
                     }
                 }
             }
@@ -283,10 +283,10 @@ impl State {
     }
 }
 
-fn check_words(told: &str) {
+fn check_words(reported: &str) {
     assert!(
-        (10..1_000).contains(&told.len()) && super::is_one_line(told),
-        "{told:?}"
+        (10..1_000).contains(&reported.len()) && super::is_one_line(reported),
+        "{reported:?}"
     );
 }
 
@@ -325,8 +325,8 @@ fn answers() -> [Answer; 4] {
     ]
 }
 
-/// Goes on as after a restart, and meets this answer three times.
-fn go_on(mut watch: Watch, answer: &Answer) {
+/// Continues as after a restart, and gets this answer three times.
+fn continue_watch(mut watch: Watch, answer: &Answer) {
     let rules = WatchSettings {
         stalled_after: Duration::from_mins(1),
         silent_after: Some(Duration::from_hours(6)),
@@ -364,12 +364,12 @@ fn go_on(mut watch: Watch, answer: &Answer) {
         let step = watch.observe(answer, &context);
         for event in &step.events {
             check_event(event);
-            let told = watch_sequence(event);
+            let reported = watch_sequence(event);
             assert!(
-                told == sequence + 1 || told == u64::MAX,
-                "{told} after {sequence}"
+                reported == sequence + 1 || reported == u64::MAX,
+                "{reported} after {sequence}"
             );
-            sequence = told;
+            sequence = reported;
         }
         match step.next {
             NextStep::PollAfter(wait) => {

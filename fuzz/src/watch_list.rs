@@ -98,8 +98,8 @@ fn check_error(error: &LineError, lines: &[&[u8]]) {
         (1..=columns).contains(&(error.column as usize)),
         "{error}: not in the line"
     );
-    let told = error.to_string();
-    assert!(told.len() < 1_000 && is_one_line(&told), "{told:?}");
+    let reported = error.to_string();
+    assert!(reported.len() < 1_000 && is_one_line(&reported), "{reported:?}");
 }
 
 fn check_entries(list: &WatchList, projects: &[Arc<str>]) {

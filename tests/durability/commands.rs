@@ -118,8 +118,11 @@ async fn events_are_followed_as_they_come_across_a_restart_of_the_daemon() {
     let setup = daemon.stop().await.list(&[ONE, TWO]);
     let daemon = setup.start();
     follow("operation.failed", TWO).await;
-    let told = daemon.event("operation.failed").await;
-    assert!(clock::instant() - told.at < Duration::from_secs(5), "told late");
+    let reported = daemon.event("operation.failed").await;
+    assert!(
+        clock::instant() - reported.at < Duration::from_secs(5),
+        "reported late"
+    );
     let setup = daemon.stop().await;
     follower.kill().unwrap();
     follower.wait().unwrap();
@@ -127,7 +130,7 @@ async fn events_are_followed_as_they_come_across_a_restart_of_the_daemon() {
     assert_eq!(followed, events(&setup).await);
 }
 
-/// How many deliveries `replay` says it has marked.
+/// The number of deliveries that `replay` reports as marked.
 async fn replay(setup: &Setup, arguments: &[&str]) -> usize {
     let output = setup.run_with("replay", arguments).await;
     assert!(output.status.success(), "{output:?}");
@@ -179,8 +182,8 @@ async fn replays_are_seen_by_a_running_daemon_within_about_a_second() {
     ] {
         let output = setup.run_with("replay", arguments).await;
         assert_eq!(output.status.code(), Some(code));
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(told.contains(words), "{told}");
+        let reported = String::from_utf8(output.stderr).unwrap();
+        assert!(reported.contains(words), "{reported}");
     }
     daemon.stop().await;
     assert_eq!(inbox.count(), messages.len());
@@ -210,10 +213,10 @@ async fn a_replay_without_a_daemon_is_delivered_at_its_next_start() {
 }
 
 #[tokio::test]
-async fn dead_letters_are_kept_told_and_replayed() {
+async fn dead_letters_are_kept_reported_and_replayed() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut inbox = VerifyingReceiver::closed(0);
-    // With room for two deliveries, the oldest of more become dead letters.
+    // The backlog has two deliveries at most; older ones become dead letters.
     let setup = Setup::new(&simulator)
         .list(&[ONE, TWO])
         .set("webhook.max_backlog", "2");
@@ -236,7 +239,7 @@ async fn dead_letters_are_kept_told_and_replayed() {
     let daemon = setup.start();
     inbox.until_accepted(2).await;
     let deadline = clock::instant() + DEADLINE;
-    // An outcome that is still on its way into the state takes up room: what is left out at first comes later.
+    // An outcome that is not recorded yet counts towards the backlog: what is left out at first comes later.
     let mut marked = 0;
     while marked < 2 {
         let output = daemon.setup().run_with("replay", &["--dead-letters"]).await;

@@ -1,4 +1,4 @@
-//! The event log as the command `events` tells it, and what must hold of it.
+//! Reads the event log with the command `events`, and checks its invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Output;
@@ -72,8 +72,8 @@ pub fn is_superseded(event: &Event, of_operation: &[&Event]) -> bool {
         })
 }
 
-/// Every event was accepted by the receiver as it stands in the log, superseded progress aside, and nothing else was
-/// received. Gives how many events were superseded and not received.
+/// The receiver accepted every event as it is in the log, superseded progress aside, and received nothing else.
+/// Gives how many events were superseded and not received.
 pub fn assert_delivered(events: &[Event], inbox: &VerifyingReceiver) -> usize {
     inbox.assert_verified_and_ordered();
     let known: BTreeMap<&str, &Event> = events

@@ -13,7 +13,7 @@ use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, t
 use crate::support::{Setup, report};
 use crate::verifying_receiver::{LONG, VerifyingReceiver};
 
-/// How many kills, unless [`KILLS`] says otherwise.
+/// The number of kills, unless [`KILLS`] is set.
 const FEW: u64 = 50;
 /// Sets the number of kills.
 const KILLS: &str = "BACKFILL_WATCH_TEST_KILLS";
@@ -54,7 +54,7 @@ fn operations(count: u64) -> Vec<SimulatedOperation> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_lose_nothing_and_tell_nothing_twice() {
+async fn kills_lose_nothing_and_repeat_nothing() {
     let seed = number(SEED).unwrap_or_else(|| clock::wall().as_nanosecond() as u64);
     let kills = number(KILLS).unwrap_or(FEW);
     report(&format!("kills: {SEED}={seed} brings this run back"));
@@ -106,10 +106,10 @@ async fn kills_lose_nothing_and_tell_nothing_twice() {
     let log = events(&daemon.into_setup()).await;
     assert_gapless(&log);
     let superseded = assert_delivered(&log, &inbox);
-    let told = by_operation(&log);
-    assert_eq!(told.len(), operations.len());
+    let reported = by_operation(&log);
+    assert_eq!(reported.len(), operations.len());
     for operation in &operations {
-        let events = &told[&*operation.id];
+        let events = &reported[&*operation.id];
         let (last, before) = types(events).split_last().map(|(l, b)| (*l, b.to_vec())).unwrap();
         let ending = match operation.outcome {
             SimulatedOutcome::Success => "operation.succeeded",

@@ -1,7 +1,7 @@
 //! Nothing is lost: the built daemon, killed, stopped, out of disk and without a receiver.
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 #[path = "../support/mod.rs"]

@@ -132,9 +132,9 @@ async fn a_thousand_that_end_within_one_second_are_all_recorded_and_delivered() 
     assert_eq!(daemon.exit_code().await, Some(0));
     let log = events(&daemon.into_setup()).await;
     assert_gapless(&log);
-    let told = by_operation(&log);
-    assert_eq!(told.len(), COUNT);
-    for (operation, events) in told {
+    let reported = by_operation(&log);
+    assert_eq!(reported.len(), COUNT);
+    for (operation, events) in reported {
         assert_eq!(
             types(&events).last(),
             Some(&"operation.succeeded"),

@@ -1,4 +1,4 @@
-//! A restart is no event: what was known stays known, and what ran goes on.
+//! A restart sends no events: finished watches stay finished, running ones continue.
 
 use std::fs;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::{Daemon, Setup, lines_of, replace_file, until};
 use crate::verifying_receiver::VerifyingReceiver;
 
 #[tokio::test]
-async fn what_is_over_is_neither_polled_nor_told_again_and_the_rest_goes_on() {
+async fn finished_operations_are_neither_polled_nor_reported_again_and_the_others_continue() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = VerifyingReceiver::open(0);
     simulator.add_waiting(SimulatedOperation {
@@ -21,8 +21,8 @@ async fn what_is_over_is_neither_polled_nor_told_again_and_the_rest_goes_on() {
         ..SimulatedOperation::new("ended", Duration::from_millis(300), 100)
     });
     simulator.add_waiting(SimulatedOperation::new("long", Duration::from_secs(20), 10_000));
-    let over = ["op-300-100-s-a", "op-300-100-f-b", "ended"];
-    let setup = Setup::new(&simulator).list(&[&over[..], &["long"]].concat());
+    let finished = ["op-300-100-s-a", "op-300-100-f-b", "ended"];
+    let setup = Setup::new(&simulator).list(&[&finished[..], &["long"]].concat());
     let mut setup = inbox.subscribe(setup);
     let mut asked = Vec::new();
     // In order, by a crash, and in order again.
@@ -30,7 +30,7 @@ async fn what_is_over_is_neither_polled_nor_told_again_and_the_rest_goes_on() {
         let polls = simulator.requests_of("long");
         let daemon = setup.start();
         if round == 0 {
-            for operation in over {
+            for operation in finished {
                 daemon
                     .wait_for(operation, |line| {
                         line["operation_id"] == operation
@@ -46,10 +46,10 @@ async fn what_is_over_is_neither_polled_nor_told_again_and_the_rest_goes_on() {
         })
         .await;
         if round > 0 {
-            let told = daemon.log.events_by_operation();
-            assert_eq!(told.keys().collect::<Vec<_>>(), ["long"]);
+            let reported = daemon.log.events_by_operation();
+            assert_eq!(reported.keys().collect::<Vec<_>>(), ["long"]);
             assert!(
-                told["long"]
+                reported["long"]
                     .iter()
                     .all(|line| line["event"] == "operation.progress")
             );
@@ -59,29 +59,29 @@ async fn what_is_over_is_neither_polled_nor_told_again_and_the_rest_goes_on() {
         } else {
             daemon.stop().await
         };
-        asked.push(over.map(|operation| simulator.requests_of(operation)));
+        asked.push(finished.map(|operation| simulator.requests_of(operation)));
     }
     assert!(asked.iter().all(|counts| *counts == asked[0]), "{asked:?}");
 
     let log = events(&setup).await;
     assert_gapless(&log);
-    let told = by_operation(&log);
-    for (operation, ending) in over.into_iter().zip(["succeeded", "failed", "ended"]) {
-        let types = types(&told[operation]);
+    let reported = by_operation(&log);
+    for (operation, ending) in finished.into_iter().zip(["succeeded", "failed", "ended"]) {
+        let types = types(&reported[operation]);
         let endings = types
             .iter()
             .filter(|name| !name.ends_with("started") && !name.ends_with("progress"));
         assert_eq!(endings.collect::<Vec<_>>(), [&format!("operation.{ending}")]);
     }
-    let starts = types(&told["long"])
+    let starts = types(&reported["long"])
         .iter()
         .filter(|name| name.ends_with("started"))
         .count();
     assert_eq!(starts, 1);
     assert!(
-        told["long"].len() >= 4,
+        reported["long"].len() >= 4,
         "progress in each life: {:#?}",
-        told["long"]
+        reported["long"]
     );
     inbox.assert_verified_and_ordered();
 }
@@ -99,7 +99,7 @@ async fn until_nobody_is_polled(simulator: &Simulator) {
     .await;
 }
 
-/// Runs it for a while that is told by the simulator's clock: until the operation was polled for so long.
+/// Runs it until the operation was polled for this long, by the simulator's clock.
 async fn run_until_polled_for(daemon: &Daemon, simulator: &Simulator, operation: &str, time: Duration) {
     until("polls over that time", || {
         let polls = simulator.instants_of(operation);
@@ -115,7 +115,7 @@ async fn run_until_polled_for(daemon: &Daemon, simulator: &Simulator, operation:
 }
 
 #[tokio::test]
-async fn the_clocks_of_stall_and_giving_up_go_on() {
+async fn the_clocks_of_stall_and_expiry_continue() {
     const LIMIT: Duration = Duration::from_secs(6);
     /// What the first life uses up.
     const FIRST: Duration = Duration::from_secs(4);
@@ -124,7 +124,7 @@ async fn the_clocks_of_stall_and_giving_up_go_on() {
         ("poll.give_up_after", "operation.expired"),
     ] {
         let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
-        // One whose count stands still for an hour after its first rise.
+        // Its count does not change for an hour after its first rise.
         simulator.add(SimulatedOperation {
             curve: CountCurve::Bursts,
             ..SimulatedOperation::new("still", Duration::from_secs(8 * 3_600), 1_000)
@@ -135,14 +135,14 @@ async fn the_clocks_of_stall_and_giving_up_go_on() {
         let setup = daemon.stop().await;
         let restarted = clock::instant();
         let daemon = setup.start();
-        let told = daemon.event(event).await;
-        let took = told.at - restarted;
+        let reported = daemon.event(event).await;
+        let took = reported.at - restarted;
         assert!(
             took < LIMIT - Duration::from_secs(1),
             "{event} after {took:?} more"
         );
         let polls = simulator.instants_of("still");
-        let seen = told.at - polls[0];
+        let seen = reported.at - polls[0];
         assert!(
             seen >= LIMIT - Duration::from_millis(500),
             "{event} after {seen:?} in all"
@@ -184,7 +184,7 @@ async fn what_was_not_delivered_waits_for_the_next_start_without_a_poll() {
 }
 
 #[tokio::test]
-async fn an_operation_taken_off_and_put_back_goes_on_or_stays_over_across_restarts() {
+async fn an_operation_removed_and_added_again_continues_or_stays_finished_across_restarts() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     simulator.add_waiting(SimulatedOperation {
         outcome: SimulatedOutcome::Other("cancelled".to_owned()),
@@ -225,14 +225,14 @@ async fn an_operation_taken_off_and_put_back_goes_on_or_stays_over_across_restar
     assert_eq!(
         [asked(ids[0]), asked(ids[1])],
         [counts[0], counts[1]],
-        "they stay over"
+        "they stay finished"
     );
 
     let log = events(&setup).await;
     assert_gapless(&log);
     assert_eq!(log[..before.len()], before);
-    let told = by_operation(&log);
-    let count = |id: &str, event: &str| types(&told[id]).iter().filter(|name| **name == event).count();
+    let reported = by_operation(&log);
+    let count = |id: &str, event: &str| types(&reported[id]).iter().filter(|name| **name == event).count();
     assert_eq!(count("ended", "operation.ended"), 2);
     assert_eq!(count("gone", "operation.gone"), 2);
     assert_eq!(count("running", "operation.started"), 1);

@@ -1,4 +1,4 @@
-//! State that cannot be written, read or shared: said in words, and nothing lost.
+//! State that cannot be written, read or shared: it is reported, and nothing is lost.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -15,7 +15,7 @@ use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, t
 use crate::support::{Daemon, Setup, report, until};
 use crate::verifying_receiver::VerifyingReceiver;
 
-/// A small file system of its own, with room for a test's state; it goes when this is dropped.
+/// A small file system for the state of a test. Dropping it unmounts it.
 struct SmallDisk {
     folder: TempDir,
 }
@@ -47,7 +47,7 @@ impl SmallDisk {
         self.folder.path().join("ballast")
     }
 
-    /// Takes up all the room there is.
+    /// Fills the disk.
     fn fill(&self) {
         let mut ballast = File::create(self.ballast()).unwrap();
         let error = loop {
@@ -58,7 +58,7 @@ impl SmallDisk {
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 
-    fn make_room(&self) {
+    fn free_space(&self) {
         fs::remove_file(self.ballast()).unwrap();
     }
 
@@ -86,7 +86,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Twenty operations that end while nothing can be written are told when it can be again.
+/// Twenty operations that end while nothing can be written are reported when it can be again.
 async fn nothing_is_lost_while_writing_fails(
     setup: Setup,
     make_fail: impl FnOnce(&Daemon),
@@ -108,8 +108,8 @@ async fn nothing_is_lost_while_writing_fails(
     .await;
     make_fail(&daemon);
     let failing = |line: &crate::support::LogLine| line["level"] == "ERROR" && line["reason"].is_string();
-    let told = daemon.wait_for("that the state cannot be written", failing).await;
-    let message = told["message"].as_str().unwrap();
+    let reported = daemon.wait_for("that the state cannot be written", failing).await;
+    let message = reported["message"].as_str().unwrap();
     assert!(message.contains("the state cannot be written"), "{message}");
     until("polls of all after their end", || {
         ids.iter().zip(0..).all(|(id, i)| {
@@ -121,9 +121,9 @@ async fn nothing_is_lost_while_writing_fails(
     assert_eq!(
         daemon.log.count("operation.succeeded"),
         0,
-        "nothing is told before it is recorded"
+        "nothing is reported before it is recorded"
     );
-    assert_eq!(daemon.log.lines(failing).len(), 1, "told once");
+    assert_eq!(daemon.log.lines(failing).len(), 1, "reported once");
     mend(&daemon);
     daemon
         .wait_for("that the state can be written", |line| {
@@ -154,7 +154,7 @@ async fn nothing_is_lost_while_writing_fails(
 }
 
 /// Settings whose API is not there, for daemons that never come to ask it.
-fn alone() -> Setup {
+fn without_api() -> Setup {
     Setup::polling("http://127.0.0.1:9/v1")
 }
 
@@ -162,8 +162,8 @@ fn alone() -> Setup {
 async fn a_full_disk_loses_nothing() {
     let Some(disk) = SmallDisk::mount() else { return };
     let state = disk.state_dir().display().to_string();
-    let setup = alone().set("state_dir", &state);
-    nothing_is_lost_while_writing_fails(setup, |_| disk.fill(), |_| disk.make_room()).await;
+    let setup = without_api().set("state_dir", &state);
+    nothing_is_lost_while_writing_fails(setup, |_| disk.fill(), |_| disk.free_space()).await;
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn a_limit_on_the_size_of_files_loses_nothing() {
             .status();
         assert!(status.unwrap().success());
     };
-    let setup = alone();
+    let setup = without_api();
     nothing_is_lost_while_writing_fails(
         setup,
         |daemon| limit(daemon, "16384"),
@@ -194,31 +194,31 @@ async fn filled(setup: Setup) -> Setup {
     daemon.stop().await
 }
 
-/// The daemon does not start, and says these words.
+/// The daemon does not start, and reports these words.
 async fn assert_refused(setup: &Setup, words: &[&str]) {
     let output = setup.run_with("run", &[]).await;
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(2), "{told}");
+    let reported = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{reported}");
     for words in words {
-        assert!(told.contains(words), "{words:?} in: {told}");
+        assert!(reported.contains(words), "{words:?} in: {reported}");
     }
     for technical in ["panicked", "Err(", "Some(", "src/"] {
-        assert!(!told.contains(technical), "{told}");
+        assert!(!reported.contains(technical), "{reported}");
     }
 }
 
 #[tokio::test]
-async fn a_full_disk_at_the_start_is_told_and_does_no_harm() {
+async fn a_full_disk_at_the_start_is_reported_and_does_no_harm() {
     let Some(disk) = SmallDisk::mount() else { return };
     let state = disk.state_dir().display().to_string();
     disk.fill();
-    let setup = alone().set("state_dir", &state).list(&["op-200-100-s-a"]);
+    let setup = without_api().set("state_dir", &state).list(&["op-200-100-s-a"]);
     assert_refused(&setup, &["full"]).await;
-    disk.make_room();
+    disk.free_space();
     let setup = filled(setup).await;
     let before = events(&setup).await;
 
-    // With a state that is there the daemon runs, and waits for room.
+    // With an existing state the daemon runs, and waits for disk space.
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     disk.fill();
     let daemon = setup
@@ -233,7 +233,7 @@ async fn a_full_disk_at_the_start_is_told_and_does_no_harm() {
                     .is_some_and(|reason| reason.contains("full"))
         })
         .await;
-    disk.make_room();
+    disk.free_space();
     daemon.event("operation.succeeded").await;
     let log = events(&daemon.stop().await).await;
     assert_eq!(log[..before.len()], before);
@@ -241,22 +241,22 @@ async fn a_full_disk_at_the_start_is_told_and_does_no_harm() {
     assert_eq!(
         simulator.requests_of("op-200-100-s-a"),
         0,
-        "over, and neither polled nor told again"
+        "finished, and neither polled nor reported again"
     );
 }
 
 #[tokio::test]
-async fn a_read_only_state_directory_is_told_and_can_be_read() {
+async fn a_read_only_state_directory_is_reported_and_can_be_read() {
     if let Some(disk) = SmallDisk::mount() {
         let state = disk.state_dir().display().to_string();
-        let setup = filled(alone().set("state_dir", &state)).await;
+        let setup = filled(without_api().set("state_dir", &state)).await;
         let log = events(&setup).await;
         disk.make_read_only();
         assert_refused(&setup, &[&state, "read-only"]).await;
         assert_eq!(events(&setup).await, log);
     }
 
-    let setup = filled(alone()).await;
+    let setup = filled(without_api()).await;
     let state = state_of(&setup);
     let log = events(&setup).await;
     fs::set_permissions(&state, Permissions::from_mode(0o555)).unwrap();
@@ -291,7 +291,7 @@ fn files(state: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// Neither the daemon nor the commands beside it take this state, and all leave it as it is.
-async fn assert_left_alone(setup: &Setup, words: &[&str]) {
+async fn assert_unchanged(setup: &Setup, words: &[&str]) {
     let state = state_of(setup);
     let before = files(&state);
     for _ in 0..2 {
@@ -301,22 +301,22 @@ async fn assert_left_alone(setup: &Setup, words: &[&str]) {
     let file = state.join("state.db").display().to_string();
     for (command, arguments) in [("events", &[][..]), ("replay", &["--dead-letters"])] {
         let output = setup.run_with(command, arguments).await;
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{command}: {told}");
-        assert!(told.contains(&file), "{command}: {told}");
+        let reported = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{command}: {reported}");
+        assert!(reported.contains(&file), "{command}: {reported}");
         assert!(files(&state) == before, "{command} changed the files");
     }
 }
 
 #[tokio::test]
 async fn a_file_that_is_no_state_is_left_as_it_is() {
-    let setup = filled(alone()).await;
+    let setup = filled(without_api()).await;
     let file = state_of(&setup).join("state.db");
     let mut bytes = fs::read(&file).unwrap();
     bytes[..100].fill(0x5a);
     fs::write(&file, bytes).unwrap();
     let name = file.display().to_string();
-    assert_left_alone(
+    assert_unchanged(
         &setup,
         &[&name, "damaged", "it was left as it is", "restore a backup"],
     )
@@ -325,11 +325,11 @@ async fn a_file_that_is_no_state_is_left_as_it_is() {
 
 #[tokio::test]
 async fn a_damaged_file_is_found_after_a_crash_and_left_as_it_is() {
-    let setup = filled(alone()).await;
+    let setup = filled(without_api()).await;
     let state = state_of(&setup);
     let file = state.join("state.db");
     let mut bytes = fs::read(&file).unwrap();
-    // All but the first page, which holds the schema.
+    // All but the first page, which has the schema.
     bytes[4096..].fill(0x5a);
     fs::write(&file, &bytes).unwrap();
     // As a crash leaves it.
@@ -348,13 +348,13 @@ async fn a_damaged_file_is_found_after_a_crash_and_left_as_it_is() {
 
 #[tokio::test]
 async fn a_state_of_a_newer_version_is_left_as_it_is() {
-    let setup = filled(alone()).await;
+    let setup = filled(without_api()).await;
     let file = state_of(&setup).join("state.db");
     let database = rusqlite::Connection::open(&file).unwrap();
     database.pragma_update(None, "user_version", 99).unwrap();
     drop(database);
     let name = file.display().to_string();
-    assert_left_alone(
+    assert_unchanged(
         &setup,
         &[&name, "newer backfill-watch", "99", "it was left as it is"],
     )
@@ -362,7 +362,7 @@ async fn a_state_of_a_newer_version_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_second_daemon_is_kept_out_and_told_by_whom() {
+async fn a_second_daemon_is_refused_with_the_name_of_the_first() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = Setup::new(&simulator)
         .list(&["op-60000-100000-s-a"])
@@ -376,7 +376,7 @@ async fn a_second_daemon_is_kept_out_and_told_by_whom() {
         &["in use", &process, &state, "`state_dir` of its own"],
     )
     .await;
-    // The first one goes on, and who comes after it is let in, after a crash as well.
+    // The first daemon continues, and the next one can start after it ends, also after a crash.
     daemon.event("operation.progress").await;
     let setup = daemon.kill().await;
     let daemon = setup.start();

@@ -12,7 +12,7 @@ use crate::verifying_receiver::VerifyingReceiver;
 const LIST: [&str; 3] = ["op-200-100-s-a", "op-200-100-s-b", "op-300-100-s-c"];
 
 #[tokio::test]
-async fn deliveries_that_are_left_when_the_time_is_over_are_named_and_kept() {
+async fn deliveries_that_are_left_at_the_deadline_are_named_and_kept() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut inbox = VerifyingReceiver::closed(0);
     let setup = Setup::new(&simulator)
@@ -20,9 +20,9 @@ async fn deliveries_that_are_left_when_the_time_is_over_are_named_and_kept() {
         .set("shutdown_timeout", "2s")
         .arguments(&["--until-done"]);
     let mut daemon = inbox.subscribe(setup).start();
-    let over = |message| move |line: &crate::support::LogLine| line["message"] == message;
+    let has_message = |message| move |line: &crate::support::LogLine| line["message"] == message;
     let done = daemon
-        .wait_for("the end", over("every listed operation is over"))
+        .wait_for("the end", has_message("every listed operation is over"))
         .await;
     assert_eq!(daemon.exit_code().await, Some(0), "all operations succeeded");
     let took = clock::instant() - done.at;

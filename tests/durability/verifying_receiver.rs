@@ -1,4 +1,4 @@
-//! A receiver that verifies what it gets with a library that is not ours, and remembers what it answered.
+//! A receiver that verifies signatures with an independent library, and keeps what it received and answered.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -50,7 +50,7 @@ impl Message {
 }
 
 #[derive(Debug)]
-struct Desk {
+struct SharedState {
     chance: SeededRandom,
     failing: Mutex<f64>,
     /// A message that was refused so often is accepted.
@@ -64,7 +64,7 @@ struct Desk {
 #[derive(Debug)]
 pub struct VerifyingReceiver {
     address: SocketAddr,
-    desk: Arc<Desk>,
+    state: Arc<SharedState>,
     closed: Option<TcpSocket>,
     open: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
@@ -77,7 +77,7 @@ impl VerifyingReceiver {
         socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         Self {
             address: socket.local_addr().unwrap(),
-            desk: Arc::new(Desk {
+            state: Arc::new(SharedState {
                 chance: SeededRandom::new(seed),
                 failing: Mutex::new(0.0),
                 most_refusals: AtomicUsize::new(usize::MAX),
@@ -101,7 +101,7 @@ impl VerifyingReceiver {
         let listener = self.closed.take().unwrap().listen(1024).unwrap();
         let app = Router::new()
             .route("/hook", post(receive))
-            .with_state(Arc::clone(&self.desk));
+            .with_state(Arc::clone(&self.state));
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = axum::serve(listener, app).with_graceful_shutdown(async {
             let _ = stopped.await;
@@ -110,14 +110,14 @@ impl VerifyingReceiver {
         self.open = Some((stop, task));
     }
 
-    /// From now on so many of all messages are answered with an error.
+    /// From now on this part of all messages is answered with an error.
     pub fn fail(&self, part: f64) {
-        *self.desk.failing.lock().unwrap() = part;
+        *self.state.failing.lock().unwrap() = part;
     }
 
-    /// A message that was answered with an error so often is accepted, since the waits grow long.
+    /// A message that was answered with an error this often is accepted, since the waits grow.
     pub fn fail_each_at_most(&self, times: usize) {
-        self.desk.most_refusals.store(times, Ordering::Relaxed);
+        self.state.most_refusals.store(times, Ordering::Relaxed);
     }
 
     /// Makes this the webhook of a daemon, with all types of events.
@@ -131,17 +131,17 @@ impl VerifyingReceiver {
 
     /// Everything that came in.
     pub fn messages(&self) -> Vec<Message> {
-        self.desk.messages.lock().unwrap().clone()
+        self.state.messages.lock().unwrap().clone()
     }
 
     /// How many messages came in.
     pub fn count(&self) -> usize {
-        self.desk.messages.lock().unwrap().len()
+        self.state.messages.lock().unwrap().len()
     }
 
     /// How many messages came in and were answered with a 2xx.
     pub fn accepted(&self) -> usize {
-        let messages = self.desk.messages.lock().unwrap();
+        let messages = self.state.messages.lock().unwrap();
         messages.iter().filter(|message| message.accepted).count()
     }
 
@@ -153,10 +153,9 @@ impl VerifyingReceiver {
         .await;
     }
 
-    /// Whatever came in was rightly signed, told the same under one ID each time, and came in order for each
-    /// operation.
+    /// All messages were signed correctly, repeated ones had the same body, and each operation's came in order.
     pub fn assert_verified_and_ordered(&self) {
-        let forged = self.desk.forged.lock().unwrap().clone();
+        let forged = self.state.forged.lock().unwrap().clone();
         assert_eq!(forged, Vec::<String>::new());
         let mut bodies: BTreeMap<String, Value> = BTreeMap::new();
         let mut sequences: BTreeMap<String, u64> = BTreeMap::new();
@@ -181,18 +180,18 @@ impl VerifyingReceiver {
 /// Two rounds of retries, the second after half a minute, or a few pauses of an endpoint that failed.
 pub const LONG: std::time::Duration = std::time::Duration::from_secs(240);
 
-async fn receive(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn receive(State(state): State<Arc<SharedState>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let verifier = standardwebhooks::Webhook::new(SECRET).unwrap();
     if let Err(error) = verifier.verify(&body, &headers) {
-        desk.forged.lock().unwrap().push(error.to_string());
+        state.forged.lock().unwrap().push(error.to_string());
     }
-    let lucky = desk.chance.next_f64() >= *desk.failing.lock().unwrap();
+    let lucky = state.chance.next_f64() >= *state.failing.lock().unwrap();
     let id = headers["webhook-id"].to_str().unwrap().to_owned();
-    let mut messages = desk.messages.lock().unwrap();
+    let mut messages = state.messages.lock().unwrap();
     let refusals = messages
         .iter()
         .filter(|message| message.id == id && !message.accepted);
-    let accepted = lucky || refusals.count() >= desk.most_refusals.load(Ordering::Relaxed);
+    let accepted = lucky || refusals.count() >= state.most_refusals.load(Ordering::Relaxed);
     messages.push(Message {
         id,
         body: serde_json::from_slice(&body).unwrap(),

@@ -28,7 +28,7 @@ async fn survive(act: Behavior, words: &[&str]) -> (Daemon, HostileApi) {
     for id in BAD {
         last_error(&daemon, id, words).await;
     }
-    // The others go on meanwhile, up to their end.
+    // The other watches continue up to their end.
     api.end(GOOD[0]);
     daemon.event_of(GOOD[0], "operation.succeeded").await;
     let polls = api.polls(GOOD[1]);
@@ -239,7 +239,7 @@ async fn members_that_cannot_be_used() {
         let lines = daemon.log.lines(|line| line["members"] == member);
         assert_eq!(lines.len(), count, "{member}");
     }
-    // What stands beside an unusable member counts.
+    // The members beside an unusable one count.
     let found = page(&daemon, "/api/operations/bad-7").await;
     assert_eq!(found["objects"], serde_json::json!(["contact"]));
     let found = page(&daemon, "/api/operations/bad-3").await;
@@ -279,7 +279,7 @@ async fn counts_as_text_and_floats() {
     daemon.stop().await;
 }
 
-/// A proxy or a login page in between says nothing about keys and operations.
+/// The answer of a proxy or a login page proves nothing about keys and operations.
 #[tokio::test]
 async fn login_pages_and_proxies() {
     let acts = [

@@ -1,4 +1,4 @@
-//! A host whose clock is set: elapsed time counts, and not what the clock says.
+//! A host whose clock is set: elapsed time counts, not the wall clock.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,8 +34,8 @@ fn with_clock(setup: Setup, library: &Path) -> Setup {
         .variable("NO_FAKE_STAT", "1")
 }
 
-/// The clock is set by `step` while an event waits to be sent again: it is sent when its wait is over, and nothing is
-/// told that time alone would make. The same after a restart.
+/// The clock is set by `step` while an event waits for its retry: the retry is on time, and the step causes no event.
+/// The same after a restart.
 async fn survive(step: &str) {
     let Some(library) = library() else { return };
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
@@ -54,7 +54,7 @@ async fn survive(step: &str) {
         daemon.event_of(id, "operation.started").await;
     }
     until("attempts that fail", || inbox.count() >= 2).await;
-    // Leaves with what it has to tell not yet delivered.
+    // It stops with an undelivered event.
     fs::write(daemon.list_path(), "long\nop-200-100-s-over\n").unwrap();
     fs::write(&clock, step).unwrap();
     inbox.fail(0.0);
@@ -80,10 +80,10 @@ async fn survive(step: &str) {
     );
     assert_memory_is_bounded(&daemon);
 
-    // Those that give up count the time of a stop, by the only clock that goes on meanwhile.
+    // Expiry counts the time of a stop, by the wall clock.
     let setup = daemon.stop().await.unset("poll.give_up_after");
     let before = events(&setup).await;
-    let over = simulator.requests_of("op-200-100-s-over");
+    let finished = simulator.requests_of("op-200-100-s-over");
     let daemon = setup.list(&["long", "op-200-100-s-over", "next"]).start();
     daemon.event_of("next", "operation.started").await;
     let polls = simulator.requests_of("long");
@@ -104,7 +104,7 @@ async fn survive(step: &str) {
     );
 }
 
-/// Longer than a poll may last (three time-outs for `/livez`), than a count may stand still, and than polls may fail.
+/// Longer than a poll may last (three timeouts for `/livez`), than `stalled_after` and than `unreachable_after`.
 const SUSPENDED: Duration = Duration::from_secs(10);
 const STALLED_AFTER: Duration = Duration::from_secs(6);
 
@@ -171,7 +171,7 @@ async fn suspended_for_longer_than_every_limit() {
         serde_json::json!([])
     );
     assert_eq!(late_polls(&daemon).await, 0);
-    // The count does stand still, and the time in which the process runs counts.
+    // The count does not change, and the time in which the process runs counts.
     daemon.event("operation.stalled").await;
     daemon.stop().await;
 }

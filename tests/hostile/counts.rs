@@ -1,4 +1,4 @@
-//! Counts and estimates that are not what they seem.
+//! Counts and estimates that mislead.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn events(daemon: &Daemon, event: &str) -> Vec<LogLine> {
 }
 
 /// Every event has an ID of its own, and their numbers have no gap.
-fn assert_told_apart(daemon: &Daemon) {
+fn assert_distinguished(daemon: &Daemon) {
     let events = daemon
         .log
         .lines(|line| line["operation_id"] == "op" && line["event"].is_string());
@@ -45,7 +45,7 @@ async fn two_replicas_that_are_one_record_apart() {
     assert_eq!(daemon.log.count("operation.progress"), 1);
     assert_eq!(daemon.log.count("operation.stalled"), 1);
     assert_eq!(daemon.log.count("operation.resumed"), 0);
-    assert_told_apart(&daemon);
+    assert_distinguished(&daemon);
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_count_that_never_comes() {
     assert_eq!(stalled["reason"], "no count");
     counts.store(true, Ordering::Relaxed);
     daemon.event("operation.resumed").await;
-    assert_told_apart(&daemon);
+    assert_distinguished(&daemon);
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn an_estimate_that_is_too_small() {
             >= 4
     })
     .await;
-    assert_told_apart(&daemon);
+    assert_distinguished(&daemon);
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn an_estimate_that_is_corrected() {
     // 9 % when it was corrected, and 2 % more with each poll: every step is crossed by a poll of its own.
     let steps: Vec<u64> = percents[1..].iter().map(|percent| *percent as u64 / 10).collect();
     assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    assert_told_apart(&daemon);
+    assert_distinguished(&daemon);
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
-//! Whether the daemon is well: its memory, its pages, its threads.
+//! Checks on the running daemon: its memory, its pages, its threads.
 
 use serde_json::Value;
 
 use crate::support::{DEADLINE, Daemon, Setup, process_status, until, until_answered};
 
-/// Resident memory that no attack may bring the daemon to at any instant; undisturbed it needs some 50 MB.
+/// The limit of resident memory under any attack; without one it is about 50 MB.
 pub const MEMORY: u64 = 200 * 1024 * 1024;
 
-/// Checks the most memory that the daemon had at any instant.
+/// Checks the peak of resident memory.
 pub fn assert_memory_is_bounded(daemon: &Daemon) {
     let most = process_status(daemon.id(), "VmHWM");
     assert!(most < MEMORY, "{most} bytes");
@@ -18,7 +18,7 @@ pub fn with_pages(setup: Setup) -> Setup {
     setup.set("http.listen", "127.0.0.1:0")
 }
 
-/// What a page answers, as JSON. A page that cannot be had now is asked for again.
+/// A page, as JSON.
 pub async fn page(daemon: &Daemon, path: &str) -> Value {
     serde_json::from_str(&text(daemon, path).await).unwrap()
 }
@@ -36,7 +36,7 @@ pub async fn text(daemon: &Daemon, path: &str) -> String {
     client.get(url).send().await.unwrap().text().await.unwrap()
 }
 
-/// Waits until the last error of an operation's polls says one of these words.
+/// Waits until the last error of an operation's polls contains one of these texts.
 pub async fn last_error(daemon: &Daemon, operation: &str, words: &[&str]) -> String {
     until_answered(&format!("one of {words:?}"), async || {
         let found = page(daemon, &format!("/api/operations/{operation}")).await;
@@ -50,7 +50,7 @@ pub async fn last_error(daemon: &Daemon, operation: &str, words: &[&str]) -> Str
     .await
 }
 
-/// Waits until something has grown by so many.
+/// Waits until a number has grown by `count`.
 pub async fn until_grown_by(what: &str, count: u64, mut look: impl FnMut() -> u64) {
     let before = look();
     until(what, || look() >= before + count).await;

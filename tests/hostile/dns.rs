@@ -1,4 +1,4 @@
-//! The name of the API leads elsewhere, or nowhere, for a while.
+//! The name of the API has another address, or none, for a while.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};

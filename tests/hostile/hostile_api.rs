@@ -1,4 +1,4 @@
-//! An API that answers some operations as it should, and does to others whatever it is told to.
+//! An API that answers some operations as it should, and misbehaves for others as configured.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ pub enum Greeting {
 }
 
 #[derive(Default)]
-struct Desk {
+struct SharedState {
     act: Mutex<Option<Behavior>>,
     ended: Mutex<BTreeSet<String>>,
     polls: Mutex<BTreeMap<String, u64>>,
@@ -50,7 +50,7 @@ struct Desk {
 /// The API. Dropping it ends all of its connections.
 pub struct HostileApi {
     pub address: SocketAddr,
-    desk: Arc<Desk>,
+    state: Arc<SharedState>,
     task: JoinHandle<()>,
 }
 
@@ -64,19 +64,19 @@ impl HostileApi {
     pub async fn start_at(address: SocketAddr, act: Option<Behavior>, greeting: Greeting) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let desk = Arc::new(Desk::default());
-        *desk.act.lock().unwrap() = act;
-        let at_desk = Arc::clone(&desk);
+        let state = Arc::new(SharedState::default());
+        *state.act.lock().unwrap() = act;
+        let at_desk = Arc::clone(&state);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             for number in 0_u64.. {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (desk, greeting) = (Arc::clone(&at_desk), greeting.clone());
-                connections.spawn(greet(stream, desk, greeting, number % 2 == 1));
+                let (state, greeting) = (Arc::clone(&at_desk), greeting.clone());
+                connections.spawn(greet(stream, state, greeting, number % 2 == 1));
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { address, desk, task }
+        Self { address, state, task }
     }
 
     pub fn base_url(&self) -> String {
@@ -85,22 +85,22 @@ impl HostileApi {
 
     /// From now on this is done.
     pub fn act(&self, act: Behavior) {
-        *self.desk.act.lock().unwrap() = Some(act);
+        *self.state.act.lock().unwrap() = Some(act);
     }
 
     /// From now on every operation is answered as it should be.
     pub fn heal(&self) {
-        *self.desk.act.lock().unwrap() = None;
+        *self.state.act.lock().unwrap() = None;
     }
 
     /// The operation has succeeded.
     pub fn end(&self, operation: &str) {
-        self.desk.ended.lock().unwrap().insert(operation.to_owned());
+        self.state.ended.lock().unwrap().insert(operation.to_owned());
     }
 
     /// How often an operation was asked for.
     pub fn polls(&self, operation: &str) -> u64 {
-        self.desk
+        self.state
             .polls
             .lock()
             .unwrap()
@@ -111,7 +111,7 @@ impl HostileApi {
 
     /// How many bytes of floods went into the network.
     pub fn flooded(&self) -> u64 {
-        *self.desk.sent.lock().unwrap()
+        *self.state.sent.lock().unwrap()
     }
 }
 
@@ -121,27 +121,32 @@ impl Drop for HostileApi {
     }
 }
 
-async fn greet(stream: TcpStream, desk: Arc<Desk>, greeting: Greeting, odd: bool) {
+async fn greet(stream: TcpStream, state: Arc<SharedState>, greeting: Greeting, odd: bool) {
     match greeting {
-        Greeting::Plain => converse(stream, &desk).await,
+        Greeting::Plain => converse(stream, &state).await,
         Greeting::StallingTls(_) if odd => hang(stream).await,
         Greeting::StallingTls(tls) => {
             if let Ok(stream) = tls.accept(stream).await {
-                converse(stream, &desk).await;
+                converse(stream, &state).await;
             }
         }
     }
 }
 
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, desk: &Desk) {
-    let Some(id) = read_request(&mut stream, desk).await else {
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, state: &SharedState) {
+    let Some(id) = read_request(&mut stream, state).await else {
         return;
     };
-    let act = desk.act.lock().unwrap().clone().filter(|_| id.starts_with("bad"));
+    let act = state
+        .act
+        .lock()
+        .unwrap()
+        .clone()
+        .filter(|_| id.starts_with("bad"));
     match act {
         None => {
             let _ = stream
-                .write_all(&ordinary(desk, &id, "connection: close\r\n"))
+                .write_all(&ordinary(state, &id, "connection: close\r\n"))
                 .await;
             let _ = stream.shutdown().await;
         }
@@ -154,8 +159,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, desk: &Desk)
             let _ = stream.shutdown().await;
         }
         Some(Behavior::Stale) => {
-            let _ = stream.write_all(&ordinary(desk, &id, "")).await;
-            let _ = read_request(&mut stream, desk).await;
+            let _ = stream.write_all(&ordinary(state, &id, "")).await;
+            let _ = read_request(&mut stream, state).await;
         }
         Some(Behavior::Hang(bytes)) => {
             let _ = stream.write_all(&bytes).await;
@@ -174,25 +179,25 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, desk: &Desk)
             let mut sent = 0;
             while sent < FLOOD && stream.write_all(&more).await.is_ok() {
                 sent += more.len() as u64;
-                *desk.sent.lock().unwrap() += more.len() as u64;
+                *state.sent.lock().unwrap() += more.len() as u64;
             }
         }
         Some(Behavior::Unresponsive) => {
-            let _ = stream.write_all(&ordinary(desk, &id, "")).await;
-            let _ = read_request(&mut stream, desk).await;
+            let _ = stream.write_all(&ordinary(state, &id, "")).await;
+            let _ = read_request(&mut stream, state).await;
             hang(stream).await;
         }
     }
 }
 
-/// Says nothing until the other end gives up.
+/// Sends nothing until the client disconnects.
 async fn hang<S: AsyncRead + Unpin>(mut stream: S) {
     let mut heard = [0; 1024];
     while stream.read(&mut heard).await.is_ok_and(|length| length > 0) {}
 }
 
-/// Reads the head of a request, and tells which operation it asks for.
-async fn read_request<S: AsyncRead + Unpin>(stream: &mut S, desk: &Desk) -> Option<String> {
+/// Reads the head of a request, and returns the operation it asks for.
+async fn read_request<S: AsyncRead + Unpin>(stream: &mut S, state: &SharedState) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -200,12 +205,12 @@ async fn read_request<S: AsyncRead + Unpin>(stream: &mut S, desk: &Desk) -> Opti
     let head = String::from_utf8(head).ok()?;
     let path = head.split(' ').nth(1)?;
     let id = path.split("/operations/").nth(1)?.to_owned();
-    *desk.polls.lock().unwrap().entry(id.clone()).or_default() += 1;
+    *state.polls.lock().unwrap().entry(id.clone()).or_default() += 1;
     Some(id)
 }
 
-fn ordinary(desk: &Desk, id: &str, headers: &str) -> Vec<u8> {
-    let status = if desk.ended.lock().unwrap().contains(id) {
+fn ordinary(state: &SharedState, id: &str, headers: &str) -> Vec<u8> {
+    let status = if state.ended.lock().unwrap().contains(id) {
         "success"
     } else {
         "in_progress"

@@ -73,7 +73,7 @@ async fn sixty_four_open_files() {
 }
 
 /// A daemon that is short of memory is killed, and started again as its supervisor would: the operations that ended
-/// in between are told, and nothing is told twice or lost.
+/// in between are reported, and nothing is reported twice or lost.
 async fn killed_and_started_again(starve: impl FnOnce(&Daemon), signals: &[i32]) {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let inbox = VerifyingReceiver::open(0);

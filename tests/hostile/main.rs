@@ -1,8 +1,8 @@
-//! A world that means no good, against the built binary: whatever it meets, memory stays bounded, the other watches
-//! go on, nothing is lost and nothing is told that did not happen. What happens in each case stands in SECURITY.md.
+//! Hostile input and failing surroundings, against the built binary: memory stays bounded, the other watches continue,
+//! nothing is lost and nothing false is reported. SECURITY.md describes what happens in each case.
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! Whoever reads what the program writes: slowly, no more, or not at all.
+//! Readers of the program's output that are slow, gone or stopped.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -49,7 +49,7 @@ impl Frozen {
         }
     }
 
-    /// Waits for a metric, labels included, to be what is wanted.
+    /// Waits until a metric, labels included, has an expected value.
     async fn metric(&self, name: &str, wanted: impl Fn(f64) -> bool) -> f64 {
         until_answered(name, async || {
             let metrics = self.metrics().await?;
@@ -62,7 +62,7 @@ impl Frozen {
     }
 
     /// Waits for a poll of each watch; a daemon that waits for its log makes none.
-    async fn polls_go_on(&self) {
+    async fn polls_continue(&self) {
         const POLLS: &str = "poll_lag_seconds_count";
         let before = self.metric(POLLS, |_| true).await;
         self.metric(POLLS, |count| count >= before + WATCHES as f64).await;
@@ -132,7 +132,7 @@ async fn a_log_that_nobody_reads() {
             count >= WATCHES as f64
         })
         .await;
-    frozen.polls_go_on().await;
+    frozen.polls_continue().await;
     assert_eq!(
         frozen.metrics().await.unwrap()["backfill_watch_log_lines_dropped_total"],
         0.0
@@ -143,7 +143,7 @@ async fn a_log_that_nobody_reads() {
     let dropped = frozen
         .metric("log_lines_dropped_total", |count| count > 0.0)
         .await;
-    frozen.polls_go_on().await;
+    frozen.polls_continue().await;
     assert_memory_is_bounded(&frozen.daemon);
 
     // Somebody reads again.
@@ -247,7 +247,7 @@ async fn a_service_manager_that_reads_nothing() {
     daemon.event("operation.started").await;
     crate::daemon_checks::until_grown_by("polls", 10, || simulator.requests_of(RUNNING)).await;
 
-    // READY=1 is repeated once there is room for it.
+    // READY=1 is repeated once the queue is read.
     let ready = tokio::task::spawn_blocking(move || {
         manager.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
         let mut buffer = [0; 4096];
@@ -312,7 +312,7 @@ fn standard_output_that_does_not_block() {
         let child = command(&setup, arguments, Stdio::from(OwnedFd::from(writer)))
             .spawn()
             .unwrap();
-        // The command, which keeps the copy of the descriptor now, waits for room.
+        // The command has the copy of the descriptor, and waits for the pipe.
         let mut received = Vec::new();
         reader.read_to_end(&mut received).unwrap();
         let ended = child.wait_with_output().unwrap();
@@ -328,8 +328,11 @@ fn standard_output_on_a_full_disk() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let ended = command(&setup, arguments, full.into()).output().unwrap();
         assert_ne!(ended.status.code(), Some(0), "{arguments:?}");
-        let said = stderr(&ended);
-        assert!(said.contains("No space left on device"), "{arguments:?}: {said}");
+        let printed = stderr(&ended);
+        assert!(
+            printed.contains("No space left on device"),
+            "{arguments:?}: {printed}"
+        );
     }
 }
 
@@ -362,9 +365,9 @@ fn text_that_controls_a_terminal() {
         .unwrap();
     for output in [checked, usage] {
         assert_eq!(output.status.code(), Some(2));
-        let said = stderr(&output);
-        assert!(said.contains(r"\u{202e}"), "{said}");
+        let printed = stderr(&output);
+        assert!(printed.contains(r"\u{202e}"), "{printed}");
         let raw = ['\u{1b}', '\u{9b}', '\u{202e}', '\u{2028}', '\u{2066}'];
-        assert!(!said.contains(raw), "{said:?}");
+        assert!(!printed.contains(raw), "{printed:?}");
     }
 }

@@ -69,8 +69,8 @@ async fn empty_pages_without_end() {
     assert!(took >= Duration::from_millis(99 * 20), "{took:?}");
     assert_eq!(count.load(Ordering::Relaxed), 100);
     assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
-    assert!(said.contains("100 pages in a row were empty"), "{said}");
+    let printed = text(&output.stderr);
+    assert!(printed.contains("100 pages in a row were empty"), "{printed}");
 }
 
 #[tokio::test]
@@ -84,8 +84,8 @@ async fn a_page_token_that_is_repeated() {
     assert_eq!(count.load(Ordering::Relaxed), 3);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "op-0\nop-1\n");
-    let said = text(&output.stderr);
-    assert!(said.contains("a page token was repeated"), "{said}");
+    let printed = text(&output.stderr);
+    assert!(printed.contains("a page token was repeated"), "{printed}");
 }
 
 #[tokio::test]
@@ -115,13 +115,13 @@ async fn ids_that_no_watch_list_has() {
     .await;
     let output = list(&url, 1_000, "ids").await;
     assert_eq!(text(&output.stdout), "op-1\nop-4\n");
-    let said = text(&output.stderr);
+    let printed = text(&output.stderr);
     for part in [
         r"op-2\nop-injected customer=evil",
         r"op\u{202e}-3",
         "2 of 4 operations",
     ] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(printed.contains(part), "{part}: {printed}");
     }
     assert_eq!(output.status.code(), Some(1), "not all of them were printed");
 

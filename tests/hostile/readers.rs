@@ -152,7 +152,7 @@ const FEW_FILES: [&str; 2] = ["prlimit", "--nofile=128:128"];
 const REGULAR: usize = 32;
 
 #[tokio::test]
-async fn idle_connections_make_room() {
+async fn idle_connections_are_closed_for_new_ones() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(&simulator, 0, &FEW_FILES).await;
     let mut idle = Vec::new();
@@ -183,7 +183,7 @@ async fn idle_connections_make_room() {
 }
 
 #[tokio::test]
-async fn busy_connections_leave_room_for_probes() {
+async fn busy_connections_leave_places_for_probes() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = start(&simulator, 100, &FEW_FILES).await;
     let mut busy = Vec::new();

@@ -1,4 +1,4 @@
-//! Secrets that are planted, and looked for in all that comes out of the program.
+//! Planted secrets are in no output of the program.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -55,7 +55,7 @@ async fn answer(request: RequestBuilder) -> Vec<u8> {
     bytes
 }
 
-async fn assert_pages_tell_none(daemon: &Daemon) {
+async fn assert_pages_have_none(daemon: &Daemon) {
     let address = daemon.address().await;
     let client = Client::builder().no_proxy().build().unwrap();
     for path in [
@@ -117,7 +117,7 @@ async fn what_is_planted_is_not_found() {
     daemon.event_of("op-200-100-s-1", "operation.succeeded").await;
     daemon.event_of("op-200-100-f-3", "operation.failed").await;
     inbox.until_accepted(3).await;
-    assert_pages_tell_none(&daemon).await;
+    assert_pages_have_none(&daemon).await;
     for file in ["cmdline", "environ"] {
         let bytes = fs::read(format!("/proc/{}/{file}", daemon.id())).unwrap();
         assert!(!bytes.is_empty());
@@ -411,7 +411,7 @@ async fn tokens_of_a_customer() {
     daemon.stop().await;
 }
 
-/// Looks for a secret in the log, the pages, the state and the output of the commands.
+/// Searches the log, the pages, the state and the output of the commands for a secret.
 async fn assert_nowhere(daemon: &Daemon, secret: &str) {
     for path in ["/", "/metrics", "/api/operations", "/api/events", "/api/webhooks"] {
         assert_no_spelling_in(

@@ -1,4 +1,4 @@
-//! The table of cases in SECURITY.md, and the tests here, are the same.
+//! The table of cases in SECURITY.md lists the tests of this program.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -64,7 +64,7 @@ async fn attention(daemon: &Daemon, kind: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_damaged_watch_is_rebuilt_and_named_and_the_others_go_on() {
+async fn a_damaged_watch_is_rebuilt_and_named_and_the_others_continue() {
     tokio::join!(
         survive_state_of(r#"'{"phase":'"#),
         survive_state_of(r#"'{"phase": 7}'"#),
@@ -268,7 +268,7 @@ fn follow(setup: &Setup) -> Child {
 }
 
 #[tokio::test]
-async fn who_follows_the_events_goes_on_in_a_restored_backup_or_is_refused() {
+async fn a_follower_of_the_events_continues_in_a_restored_backup_or_is_refused() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = started(&simulator, &["op-1"]).await;
     let state = state_of(&setup);

@@ -24,21 +24,21 @@ enum Then {
     Applies,
 }
 
-/// Checks that the daemon needed no more than usual, and room for the largest file once.
+/// Checks that the daemon needed the usual memory and the largest file once.
 fn assert_memory_is_bounded(daemon: &Daemon) {
     let most = process_status(daemon.id(), "VmHWM");
     assert!(most < MEMORY + MAX_FILE_BYTES, "{most} bytes");
 }
 
 /// Has the list replaced by what `spoil` makes: while the daemon runs, and before it starts. Each time this is
-/// told with these words, the watch of the list before goes on, and a good list is applied afterwards.
+/// reported with these words, the watch of the list before goes on, and a good list is applied afterwards.
 async fn survive(spoil: impl Fn(&Path), words: &str, then: Then) {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&[LONG]);
     let path = setup.list_path();
     let daemon = setup.start();
     daemon.event_of(LONG, "operation.started").await;
-    let told = |line: &LogLine| line.to_string().contains(words);
+    let reported = |line: &LogLine| line.to_string().contains(words);
     let replace = || {
         let new = path.with_extension("new");
         spoil(&new);
@@ -49,7 +49,7 @@ async fn survive(spoil: impl Fn(&Path), words: &str, then: Then) {
         })
     };
     replace().unwrap();
-    daemon.wait_for(words, told).await;
+    daemon.wait_for(words, reported).await;
     let polls = simulator.requests_of(LONG);
     until("polls go on", || simulator.requests_of(LONG) > polls + 3).await;
     if then == Then::Applies {
@@ -72,7 +72,7 @@ async fn survive(spoil: impl Fn(&Path), words: &str, then: Then) {
     let setup = daemon.stop().await;
     replace().unwrap();
     let daemon = setup.start();
-    daemon.wait_for(words, told).await;
+    daemon.wait_for(words, reported).await;
     remove(&path);
     replace_file(&path, &format!("{LONG}\nop-200-100-s-again\n"));
     daemon.event_of("op-200-100-s-again", "operation.succeeded").await;
@@ -104,7 +104,7 @@ async fn more_than_128_mebibytes() {
 
 #[tokio::test]
 async fn a_list_of_127_mebibytes_of_rubbish() {
-    // Each of these lines is looked at, and wrong.
+    // Each of these lines is read, and wrong.
     let rubbish = |path: &Path| write_lines(path, &"= ".repeat(500), 127 * MEBIBYTE);
     survive(rubbish, "rejected", Then::Applies).await;
 }
@@ -143,7 +143,7 @@ async fn a_list_of_rejected_lines_only() {
     survive(rejected, "none of its lines can be used", Then::Stays).await;
 }
 
-/// As a program does that empties the file and writes it afterwards, or a disk that fills up meanwhile.
+/// As with a program that empties the file before it writes it, or a disk that fills up.
 #[tokio::test]
 async fn a_list_that_is_truncated() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who may see what.
+//! Which requests need a token, and which hosts are accepted.
 
 use std::fs;
 
@@ -100,7 +100,7 @@ async fn the_token_opens_all_but_the_probes_which_need_none() {
     let log = fixture.daemon.log.to_string();
     assert!(!log.contains("s3cret"), "{log}");
 
-    // A token that was changed holds soon, and with a reload at once.
+    // A changed token applies soon, and with a reload at once.
     replace_file(&fixture.daemon.setup().folder().join("token"), "another\n");
     fixture.daemon.signal(&["HUP"]);
     until_answered("the new token holds", async || {

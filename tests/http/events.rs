@@ -117,15 +117,15 @@ async fn the_log_is_read_by_pages_and_the_stream_resumes_anywhere() {
         assert_eq!(*found, wanted, "{operation}");
     }
 
-    // From any event on, the stream tells exactly those after it.
+    // From any event on, the stream sends exactly those after it.
     for start in [0, events.len() / 2, events.len() - 2] {
         let cursor = events[start]["cursor"].as_str().unwrap();
         let mut stream = Stream::open(&fixture, Some(cursor)).await;
         for event in &events[start + 1..] {
-            let told = stream.until(|message| message.event != "snapshot").await;
-            assert_eq!(told.id.as_deref(), event["cursor"].as_str());
-            assert_eq!(told.event, event["type"].as_str().unwrap());
-            assert_eq!(told.data, *event);
+            let reported = stream.until(|message| message.event != "snapshot").await;
+            assert_eq!(reported.id.as_deref(), event["cursor"].as_str());
+            assert_eq!(reported.event, event["type"].as_str().unwrap());
+            assert_eq!(reported.data, *event);
         }
     }
 }
@@ -161,7 +161,7 @@ async fn events_and_snapshots_come_as_they_happen() {
     }
     assert!(started);
 
-    // What is told live and what is read later are one log: a reader who comes back misses nothing and hears nothing
+    // What is reported live and what is read later are one log: a reader who comes back misses nothing and hears nothing
     // twice.
     let mut back = Stream::open(&fixture, succeeded.as_deref()).await;
     std::fs::write(fixture.daemon.list_path(), "op-300-100-s-3\n").unwrap();

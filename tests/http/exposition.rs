@@ -1,4 +1,4 @@
-//! A reader of Prometheus' text format 0.0.4 that takes nothing but what the format says.
+//! A strict reader of Prometheus' text format 0.0.4.
 
 use std::collections::BTreeMap;
 

@@ -109,7 +109,7 @@ pub async fn read_to_end(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Checks that an answer is a problem of that status, and tells its words.
+/// Checks that an answer is a problem of that status, and returns its text.
 pub async fn problem(answer: Response, status: u16) -> String {
     assert_eq!(answer.status(), status);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");

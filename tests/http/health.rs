@@ -1,4 +1,4 @@
-//! What probes are told.
+//! Liveness and readiness.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn a_missing_watch_list_does_not_keep_the_daemon_from_being_ready() {
 
 #[tokio::test]
 async fn while_it_stops_the_daemon_is_alive_and_not_ready() {
-    // A receiver that takes what is delivered, and never says so.
+    // A receiver that never answers.
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", receiver.local_addr().unwrap());
     let mut fixture = Fixture::start_with(&["op-600000-5000-s-1"], |setup| {
@@ -68,7 +68,7 @@ async fn while_it_stops_the_daemon_is_alive_and_not_ready() {
     };
     let detail = tokio::time::timeout(Duration::from_secs(8), stopping)
         .await
-        .expect("it says that it stops");
+        .expect("it reports that it stops");
     assert_eq!(detail, "stopping");
     assert_eq!(fixture.status("/livez").await, 200);
     fixture.daemon.signal(&["TERM"]);

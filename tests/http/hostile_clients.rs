@@ -1,4 +1,4 @@
-//! Clients that mean no good: the daemon goes on, and so do its polls.
+//! Hostile clients: the daemon and its polls continue.
 
 use std::fs;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn memory(fixture: &Fixture) -> u64 {
 }
 
 /// Checks that the daemon answers and polls, as if nothing had happened.
-async fn is_well(fixture: &Fixture) {
+async fn assert_alive(fixture: &Fixture) {
     assert_eq!(fixture.text("/livez").await, "alive\n");
     let polls = fixture.simulator.requests().total;
     until("polls go on", || fixture.simulator.requests().total > polls + 3).await;
@@ -81,7 +81,7 @@ async fn heads_have_thirty_two_kibibytes_in_any_number_of_headers() {
             assert_problem(&answer, 400);
         }
     }
-    is_well(&fixture).await;
+    assert_alive(&fixture).await;
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_request_within_a_body_is_never_answered() {
             assert!(!answer.contains("op-600000"), "{name}: {answer}");
         }
     }
-    is_well(&fixture).await;
+    assert_alive(&fixture).await;
 }
 
 #[tokio::test]
@@ -165,11 +165,11 @@ async fn paths_lead_nowhere_but_to_pages() {
         );
         assert!(!answer.contains("root:"), "{path}: {answer}");
     }
-    is_well(&fixture).await;
+    assert_alive(&fixture).await;
 }
 
 #[tokio::test]
-async fn who_sends_slowly_or_nothing_is_cut_off() {
+async fn clients_that_send_slowly_or_nothing_are_disconnected() {
     let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
     let begun = clock::instant();
     let silent = async {
@@ -210,7 +210,7 @@ async fn who_sends_slowly_or_nothing_is_cut_off() {
     );
     assert_eq!(idle.matches("HTTP/1.1 200 ").count(), 1, "{idle}");
     assert!(begun.elapsed() >= Duration::from_secs(30));
-    is_well(&fixture).await;
+    assert_alive(&fixture).await;
 }
 
 #[tokio::test]
@@ -227,9 +227,9 @@ async fn thousands_of_idle_connections_keep_nobody_out() {
     let spare = idle.len() / 20;
     idle.truncate(idle.len() - spare.max(20));
     assert!(idle.len() > 500, "{}", idle.len());
-    is_well(&fixture).await;
+    assert_alive(&fixture).await;
     drop(idle);
-    is_well(&fixture).await;
+    assert_alive(&fixture).await;
 }
 
 #[tokio::test]
@@ -248,7 +248,7 @@ async fn a_thousand_stream_readers_delay_nobody() {
     let spare = readers.len() / 20;
     readers.truncate(readers.len() - spare.max(20));
     assert!(readers.len() > 500, "{}", readers.len());
-    // Each hears of what changes, or is told that there are too many.
+    // Each gets the changes, or a problem because there are too many.
     for reader in &mut readers {
         let mut heard = String::new();
         let mut buffer = [0; 16 * 1024];
@@ -261,9 +261,9 @@ async fn a_thousand_stream_readers_delay_nobody() {
         };
         tokio::time::timeout(DEADLINE, hearing)
             .await
-            .expect("each is told");
+            .expect("each gets an answer");
     }
-    is_well(&fixture).await;
+    assert_alive(&fixture).await;
     let slow = fixture.text("/metrics").await;
     let late = slow
         .lines()
@@ -285,7 +285,7 @@ fn is_connected(fixture: &Fixture, port: u16) -> bool {
 }
 
 #[tokio::test]
-async fn a_stream_reader_who_reads_nothing_is_dropped() {
+async fn a_stream_reader_that_reads_nothing_is_disconnected() {
     let lines: Vec<String> = (0..500)
         .map(|n| format!("op-600000-50000-s-{n} l={}", "x".repeat(800)))
         .collect();
@@ -298,5 +298,5 @@ async fn a_stream_reader_who_reads_nothing_is_dropped() {
     reader.write_all(&request("/api/events/stream")).await.unwrap();
     until("the reader is connected", || is_connected(&fixture, port)).await;
     until("the reader is dropped", || !is_connected(&fixture, port)).await;
-    is_well(&fixture).await;
+    assert_alive(&fixture).await;
 }

@@ -1,7 +1,7 @@
-//! The daemon's own pages as their readers meet them: the built binary, asked over HTTP, politely and not.
+//! The daemon's pages, metrics and API over HTTP, with the built binary.
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 #[path = "../support/mod.rs"]

@@ -15,7 +15,7 @@ fn ids(page: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_operation_is_told_as_events_tell_it_and_with_its_polls() {
+async fn an_operation_has_the_members_of_events_and_its_polls() {
     let fixture = Fixture::start(&["op-600000-5000-s-1 customer=acme object=contact"]).await;
     let one = fixture.phase("op-600000-5000-s-1", "running").await;
     assert_eq!(one["project"], "my-project");
@@ -107,7 +107,7 @@ async fn pages_and_filters() {
 }
 
 #[tokio::test]
-async fn an_id_of_two_projects_wants_its_project() {
+async fn an_id_of_two_projects_needs_its_project() {
     let fixture = Fixture::start_with(
         &[
             "op-600000-9-s-1",

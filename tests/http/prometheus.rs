@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use crate::fixture::{Fixture, client};
 use crate::support::{Daemon, lines_of, replace_file, report, skip, until_answered};
 
-/// How the shipped rules are made impatient: what stands in them, and what instead.
+/// Shorter durations for the shipped rules: the text in them, and its replacement.
 const IMPATIENT: [(&str, &str); 7] = [
     ("[1d] offset 15m", "[1h] offset 5s"),
     ("[15m]", "[5s]"),
@@ -59,7 +59,7 @@ fn reload(daemon: &Daemon, settings: &str) {
 const FAST: &str = "1000.0";
 const RUNS: &str = "op-600000-500000-s-runs";
 /// Its count moves once in 20 minutes.
-const STANDS: &str = "op-600000-5-s-stands";
+const STALLED: &str = "op-600000-5-s-stands";
 
 #[tokio::test]
 #[expect(
@@ -92,7 +92,7 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     // Once the rules were evaluated on what was scraped.
     prometheus
         .wait("every rule is evaluated", async || {
-            prometheus.rules_are_well().await
+            prometheus.rules_are_healthy().await
         })
         .await;
     let all: Vec<String> = prometheus.alerts().await.into_keys().collect();
@@ -125,7 +125,7 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     assert!(replayed.status.success(), "{replayed:?}");
     prometheus.ends(&of_receiver.map(|(_, alert)| alert)).await;
 
-    let faulty = [STANDS, "nobody-knows-it", "not an = operation"];
+    let faulty = [STALLED, "nobody-knows-it", "not an = operation"];
     replace_file(&path, &lines_of(&[&lines[..], &faulty].concat()));
     let of_list = [
         ("a count does not change", "BackfillStalled"),
@@ -323,7 +323,7 @@ async fn serve_metrics_of_a_panic() -> SocketAddr {
     address
 }
 
-/// Says so where it is not.
+/// Skips where it is not installed.
 fn is_installed() -> bool {
     let installed = Command::new("prometheus").arg("--version").output().is_ok();
     if !installed {
@@ -359,7 +359,7 @@ fn impatient(rules: &str) -> String {
         });
     let mut rules = lines_of(&without_waits.collect::<Vec<_>>()).replace("[10m])) > 60", "[10m])) > 0.5");
     for (patient, impatient) in IMPATIENT {
-        assert!(rules.contains(patient), "no rule says {patient}");
+        assert!(rules.contains(patient), "no rule has {patient}");
         rules = rules.replace(patient, impatient);
     }
     rules
@@ -381,7 +381,7 @@ impl Prometheus {
         let settings = "global: {scrape_interval: 500ms, evaluation_interval: 500ms}\nrule_files: [alerts.yml]\n\
              scrape_configs:\n- job_name: backfill-watch\n  file_sd_configs: [{files: [targets.json]}]\n";
         fs::write(folder.path().join("prometheus.yml"), settings).unwrap();
-        // It cannot tell which port it chose itself; a loopback address of its own keeps others off a port found free.
+        // It does not report a port that it chose. A loopback address of its own keeps other programs off a free port.
         let [.., high, low] = std::process::id().to_be_bytes();
         let free = TcpListener::bind((Ipv4Addr::new(127, 90, high, low), 0)).unwrap();
         let address = free.local_addr().unwrap();
@@ -477,7 +477,7 @@ impl Prometheus {
     }
 
     /// Whether each has been evaluated since the first scrape, and none is broken.
-    async fn rules_are_well(&self) -> bool {
+    async fn rules_are_healthy(&self) -> bool {
         let scraped = self.data("/api/v1/query?query=backfill_watch_build_info").await;
         let rules = self.rules().await;
         let broken = rules.iter().find(|rule| rule["health"] == "err");
@@ -528,7 +528,7 @@ impl Prometheus {
         }
     }
 
-    /// Waits until each of these alerts has been in that state, and says after how long.
+    /// Waits until each of these alerts has been in that state, and returns after how long.
     async fn reach(&self, state: &str, names: &[&str]) -> Vec<Duration> {
         let begun = clock::instant();
         let mut times: Vec<Option<Duration>> = vec![None; names.len()];

@@ -43,7 +43,7 @@ async fn the_table_the_json_and_the_check() {
 }
 
 #[tokio::test]
-async fn more_operations_than_a_page_holds() {
+async fn more_operations_than_one_page() {
     let lines: Vec<String> = (0..1_100).map(|n| format!("op-600000-5000-s-{n}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let fixture = Fixture::start(&lines).await;
@@ -62,7 +62,7 @@ async fn more_operations_than_a_page_holds() {
 }
 
 #[tokio::test]
-async fn without_a_daemon_it_says_so_in_plain_words() {
+async fn without_a_daemon_it_fails_with_advice() {
     let setup = || Setup::empty().arguments(&["--listen", "127.0.0.1:1"]);
     let plain = setup().run("status").await;
     assert_eq!(plain.status.code(), Some(3));

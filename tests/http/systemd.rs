@@ -1,4 +1,4 @@
-//! What systemd is told, by the socket that it would listen on.
+//! Notifications to systemd, read from the socket that it would listen on.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -11,7 +11,7 @@ use crate::support::{DEADLINE, Setup};
 struct Systemd(UnixDatagram);
 
 impl Systemd {
-    /// The next message that is wanted, and those before it.
+    /// The next expected message, and those before it.
     async fn until(&self, wanted: &str) -> Vec<String> {
         let socket = self.0.try_clone().unwrap();
         let wanted = wanted.to_owned();
@@ -37,7 +37,7 @@ impl Systemd {
 }
 
 #[tokio::test]
-async fn systemd_is_told_of_start_status_reload_life_and_stop() {
+async fn systemd_is_notified_of_start_status_reload_liveness_and_stop() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&["op-600000-5000-s-1", "op-200-100-s-2"]);
     let path = setup.folder().join("notify");
@@ -59,7 +59,7 @@ async fn systemd_is_told_of_start_status_reload_life_and_stop() {
     assert!(reload.last().unwrap().contains("\nMONOTONIC_USEC="), "{reload:?}");
     systemd.until("READY=1").await;
 
-    // A daemon that hangs says nothing, and systemd draws its conclusions.
+    // A daemon that hangs sends nothing, so systemd restarts it.
     systemd.until("WATCHDOG=1").await;
     daemon.signal(&["STOP"]);
     systemd.0.set_read_timeout(Some(Duration::from_secs(1))).unwrap();

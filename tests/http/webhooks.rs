@@ -8,7 +8,7 @@ use crate::fixture::Fixture;
 use crate::support::until_answered;
 
 #[tokio::test]
-async fn an_endpoint_tells_how_it_stands() {
+async fn an_endpoint_has_its_state_and_counts() {
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", receiver.local_addr().unwrap());
     let fixture = Fixture::start_with(&["op-600000-5000-s-1"], |setup| {

@@ -1,14 +1,14 @@
-//! An API in a bad mood: every operation still ends with its true status.
+//! With a faulty API every operation still ends with its true status.
 
 use std::time::Duration;
 
 use backfill_watch::simulator::{FaultPlan, RetryAfter, Simulator, SimulatorConfig};
 
-use crate::completion::{assert_told_once, fifty};
+use crate::completion::{assert_reported_once, fifty};
 use crate::support::Setup;
 
 #[tokio::test]
-async fn no_failure_of_a_poll_is_told_as_a_failure_of_an_operation() {
+async fn no_failure_of_a_poll_is_reported_as_a_failure_of_an_operation() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let operations = fifty(&simulator);
     let plan = FaultPlan {
@@ -30,7 +30,7 @@ async fn no_failure_of_a_poll_is_told_as_a_failure_of_an_operation() {
         .start();
 
     assert_eq!(daemon.exit_code().await, Some(1), "five of them fail");
-    assert_told_once(&daemon.log, &operations);
+    assert_reported_once(&daemon.log, &operations);
     for event in [
         "operation.unreachable",
         "api.unreachable",

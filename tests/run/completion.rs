@@ -1,4 +1,4 @@
-//! From a line in the watch list to a reported end, as it is logged and as the exit code tells it.
+//! From a line in the watch list to the ending event in the log and the exit code.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use backfill_watch::simulator::{
 
 use crate::support::{Log, LogLine, Setup, lines_of};
 
-/// What a poll's instant and the moment the simulator looks at its clock may differ by.
-const FUZZ: Duration = Duration::from_millis(30);
+/// The largest difference between the start of a poll and the simulator's reading of its clock.
+const TOLERANCE: Duration = Duration::from_millis(30);
 
 /// Fifty operations of one to five seconds, each tenth of which fails.
 pub fn fifty(simulator: &Simulator) -> Vec<SimulatedOperation> {
@@ -29,12 +29,12 @@ pub fn fifty(simulator: &Simulator) -> Vec<SimulatedOperation> {
     operations
 }
 
-/// Every operation was told started and ended exactly once, in a gapless sequence, with its true status.
-pub fn assert_told_once(log: &Log, operations: &[SimulatedOperation]) {
-    let told = log.events_by_operation();
-    assert_eq!(told.len(), operations.len());
+/// Every operation has one started and one ending event, in a gapless sequence, with its true status.
+pub fn assert_reported_once(log: &Log, operations: &[SimulatedOperation]) {
+    let reported = log.events_by_operation();
+    assert_eq!(reported.len(), operations.len());
     for operation in operations {
-        let events = &told[&operation.id];
+        let events = &reported[&operation.id];
         let sequence: Vec<u64> = events
             .iter()
             .map(|event| event["sequence"].as_u64().unwrap())
@@ -67,16 +67,16 @@ pub fn assert_told_once(log: &Log, operations: &[SimulatedOperation]) {
         .collect();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!(ids.len(), told.values().map(Vec::len).sum::<usize>());
+    assert_eq!(ids.len(), reported.values().map(Vec::len).sum::<usize>());
 }
 
 fn step(percent: f64) -> u64 {
     (percent / 10.0) as u64
 }
 
-/// Each step of ten percent that a poll could see was told, once.
-fn assert_steps_told(simulator: &Simulator, operation: &SimulatedOperation, events: &[LogLine]) {
-    let told: Vec<u64> = events
+/// Each step of ten percent that a poll could observe was reported once.
+fn assert_steps_reported(simulator: &Simulator, operation: &SimulatedOperation, events: &[LogLine]) {
+    let reported: Vec<u64> = events
         .iter()
         .filter(|event| event["event"] == "operation.progress")
         .map(|event| {
@@ -89,7 +89,10 @@ fn assert_steps_told(simulator: &Simulator, operation: &SimulatedOperation, even
             step(percent)
         })
         .collect();
-    assert!(told.is_sorted_by(|before, after| before < after), "{told:?}");
+    assert!(
+        reported.is_sorted_by(|before, after| before < after),
+        "{reported:?}"
+    );
 
     let polls = simulator.instants_of(&operation.id);
     let (mut seen, mut doubtful) = (Vec::new(), 0);
@@ -102,15 +105,15 @@ fn assert_steps_told(simulator: &Simulator, operation: &SimulatedOperation, even
             70.0
         };
         let part = |elapsed: Duration| whole * elapsed.as_secs_f64() / operation.duration.as_secs_f64();
-        let (now, soon) = (step(part(elapsed)), step(part(elapsed + FUZZ)));
+        let (now, soon) = (step(part(elapsed)), step(part(elapsed + TOLERANCE)));
         doubtful += usize::from(now != soon);
         if elapsed < operation.duration && now > seen.last().copied().unwrap_or(0) {
             seen.push(now);
         }
     }
     assert!(
-        told.len().abs_diff(seen.len()) <= doubtful,
-        "{}: polls saw {seen:?}, told was {told:?}, {doubtful} polls at a border",
+        reported.len().abs_diff(seen.len()) <= doubtful,
+        "{}: polls saw {seen:?}, reported was {reported:?}, {doubtful} polls at a border",
         operation.id
     );
 }
@@ -129,13 +132,13 @@ async fn every_start_step_and_end_of_fifty_operations_is_logged_exactly_once() {
         .start();
 
     assert_eq!(daemon.exit_code().await, Some(1), "five of them fail");
-    assert_told_once(&daemon.log, &operations);
-    let told = daemon.log.events_by_operation();
+    assert_reported_once(&daemon.log, &operations);
+    let reported = daemon.log.events_by_operation();
     for operation in &operations {
-        let events = &told[&operation.id];
+        let events = &reported[&operation.id];
         assert_eq!(events[0]["event"], "operation.started");
         assert!(events.iter().all(|event| event["labels"] == "customer=acme"));
-        assert_steps_told(&simulator, operation, events);
+        assert_steps_reported(&simulator, operation, events);
         let end = &events[events.len() - 1];
         match operation.outcome {
             SimulatedOutcome::Success => {
@@ -169,18 +172,21 @@ async fn until_done_exits_0_when_all_succeed() {
         .start();
     assert_eq!(daemon.exit_code().await, Some(0));
     assert_eq!(daemon.log.count("operation.succeeded"), 3);
-    let told = daemon.log.events_by_operation();
+    let reported = daemon.log.events_by_operation();
     assert_eq!(
-        told["op-0-100-s-c"].len(),
+        reported["op-0-100-s-c"].len(),
         1,
-        "over when first seen: its ending event alone"
+        "finished when first polled: its ending event alone"
     );
-    let over = daemon
+    let finished = daemon
         .wait_for("the figures of the end", |line| {
             line["message"] == "every listed operation is over"
         })
         .await;
-    assert_eq!((&over["succeeded"], &over["failed"]), (&3.into(), &0.into()));
+    assert_eq!(
+        (&finished["succeeded"], &finished["failed"]),
+        (&3.into(), &0.into())
+    );
 }
 
 #[tokio::test]
@@ -221,7 +227,7 @@ async fn an_empty_list_is_done_and_a_missing_one_is_waited_for() {
     assert_eq!(daemon.log.count("operation.succeeded"), 1);
 }
 
-/// The lines that were named as rejected, in their order.
+/// The numbers of the lines that were logged as rejected, in their order.
 fn rejected_lines(log: &Log) -> Vec<u64> {
     let named = log.lines(|line| line["message"] == "line of the watch list rejected");
     named.iter().map(|line| line["line"].as_u64().unwrap()).collect()
@@ -281,8 +287,8 @@ async fn without_an_estimate_there_is_a_count_and_no_percent() {
         .arguments(&["--until-done"])
         .start();
     assert_eq!(daemon.exit_code().await, Some(0));
-    let told = daemon.log.events_by_operation();
-    let progress: Vec<&LogLine> = told["unknown"]
+    let reported = daemon.log.events_by_operation();
+    let progress: Vec<&LogLine> = reported["unknown"]
         .iter()
         .filter(|event| event["event"] == "operation.progress")
         .collect();
@@ -298,7 +304,7 @@ async fn without_an_estimate_there_is_a_count_and_no_percent() {
 }
 
 #[tokio::test]
-async fn what_is_over_stays_over_across_a_restart_and_the_rest_goes_on() {
+async fn finished_operations_stay_finished_across_a_restart_and_the_others_continue() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = Setup::new(&simulator)
         .list(&["op-100-100-s-short", "op-600000-1000000-s-long"])

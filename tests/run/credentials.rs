@@ -17,7 +17,7 @@ fn ids() -> Vec<String> {
     (0..WATCHES).map(|i| format!("op{i}")).collect()
 }
 
-/// Twenty watches of a project whose key stands in a file, and is a bad one.
+/// Twenty watches of a project with a wrong key in its key file.
 fn badly_keyed(simulator: &Simulator, max_concurrent_requests: &str) -> Daemon {
     for id in ids() {
         simulator.add_waiting(SimulatedOperation::new(id, LONG, 1_000_000));
@@ -136,7 +136,7 @@ async fn a_key_that_expires_while_it_runs_stops_all_watches_at_once() {
 }
 
 #[tokio::test]
-async fn one_forbidden_operation_says_nothing_of_the_credentials() {
+async fn one_forbidden_operation_proves_nothing_about_the_credentials() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     for id in ["forbidden", "allowed"] {
         simulator.add_waiting(SimulatedOperation::new(id, LONG, 1_000_000));

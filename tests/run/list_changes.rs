@@ -69,7 +69,7 @@ async fn started(daemon: &Daemon, ids: &[String]) {
 }
 
 #[tokio::test]
-async fn untouched_schedules_do_not_move_while_lines_come_and_go() {
+async fn other_schedules_do_not_move_while_lines_are_added_and_removed() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let (staying, leaving) = (names("staying", 30), names("leaving", 10));
     let (appended, swapped) = (names("appended", 5), names("swapped", 5));
@@ -141,7 +141,7 @@ async fn untouched_schedules_do_not_move_while_lines_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_watch_that_returns_goes_on_where_it_stood() {
+async fn a_watch_that_returns_continues_from_its_state() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let daemon = Setup::new(&simulator)
         .list(&["op-60000-100000-s-a", "op-100-10-s-b"])
@@ -162,9 +162,9 @@ async fn a_watch_that_returns_goes_on_where_it_stood() {
     assert!(next["sequence"].as_u64() > progress["sequence"].as_u64());
     let log = daemon.log.clone();
     daemon.stop().await;
-    let told = log.events_by_operation();
+    let reported = log.events_by_operation();
     let started = |line: &&LogLine| line["event"] == "operation.started";
-    assert_eq!(told["op-60000-100000-s-a"].iter().filter(started).count(), 1);
+    assert_eq!(reported["op-60000-100000-s-a"].iter().filter(started).count(), 1);
     assert_eq!(log.count("operation.succeeded"), 1, "what was over stayed over");
 }
 
@@ -212,7 +212,7 @@ async fn a_list_that_is_emptied_keeps_its_watches_until_the_delay_has_passed_or_
         simulator.requests_of("op0") > polls + 1
     })
     .await;
-    // What is added meanwhile starts at once.
+    // An operation that is added now starts at once.
     long_ones(&simulator, &names("new", 1));
     fs::write(&path, "new0\n").unwrap();
     started(&daemon, &names("new", 1)).await;
@@ -249,7 +249,7 @@ async fn an_emptied_list_is_applied_after_its_delay() {
 }
 
 #[tokio::test]
-async fn a_list_that_is_lost_is_told_once_and_keeps_running() {
+async fn a_lost_list_is_reported_once_and_stays_active() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     long_ones(&simulator, &names("op", 2));
     let daemon = growing(&simulator).list(&["op0"]).start();

@@ -1,7 +1,7 @@
-//! The daemon as its users meet it: the built binary, fed by a watch list, polling the simulator, seen by its log.
+//! The built binary with a watch list and the simulator, checked by its log and exit code.
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 #[path = "../support/mod.rs"]

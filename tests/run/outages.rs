@@ -1,4 +1,4 @@
-//! What is gone, what only cannot be reached, and what is the whole project's trouble.
+//! Operations that are gone or unreachable, and outages of the whole project.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn one_unknown_operation_is_gone_after_the_grace_time() {
         .start();
     let gone = daemon.event_of("unknown", "operation.gone").await;
     assert_eq!((&gone["level"], &gone["phase"]), (&"WARN".into(), &"gone".into()));
-    // It was given its grace, and is left alone now.
+    // Its grace period has passed, so it is not polled.
     assert!(gone.at - daemon.event_of("known", "operation.started").await.at >= Duration::from_millis(500));
     daemon.event_of("late", "operation.started").await;
     let asked = simulator.requests().not_found;
@@ -119,7 +119,7 @@ async fn an_api_that_is_down_is_one_event_and_its_return_another() {
 }
 
 #[tokio::test]
-async fn one_operation_that_only_fails_is_unreachable_alone() {
+async fn one_operation_that_fails_is_unreachable_alone() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     add(&simulator, "healthy");
     add(&simulator, "ill");
@@ -137,7 +137,7 @@ async fn one_operation_that_only_fails_is_unreachable_alone() {
 }
 
 #[tokio::test]
-async fn a_throttled_project_is_left_alone_until_the_time_it_was_told() {
+async fn a_throttled_project_waits_until_the_given_time() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let ids = ["a", "b", "c", "d"];
     ids.iter().for_each(|id| add(&simulator, id));

@@ -1,4 +1,4 @@
-//! Progress events while settings and the list change: each fact once, under an ID of its own.
+//! Progress events while settings and the list change: each fact is reported once, with its own ID.
 
 use std::collections::BTreeSet;
 use std::fs;

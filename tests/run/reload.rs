@@ -129,8 +129,8 @@ async fn what_cannot_change_while_running_is_named_and_kept() {
     write_settings(&file, "100ms", &state("two", "127.0.0.1:1"));
     daemon.signal(&["HUP"]);
     for key in ["state_dir", "http.listen"] {
-        let told = daemon.wait_for(key, |line| line["key"] == key).await;
-        assert_eq!(told["level"], "WARN");
+        let reported = daemon.wait_for(key, |line| line["key"] == key).await;
+        assert_eq!(reported["level"], "WARN");
     }
     daemon
         .wait_for("that the rest holds", |line| {

@@ -1,4 +1,4 @@
-//! Wrong settings: all told at once, by `check` and `run` in the same words.
+//! Wrong settings: `check` and `run` report all of them at once, in the same words.
 
 use std::fs;
 use std::process::Output;
@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// Nothing that only a programmer can read.
 fn assert_plain(output: &Output) {
-    let told = text(&output.stderr) + &text(&output.stdout);
+    let reported = text(&output.stderr) + &text(&output.stdout);
     for technical in [
         "panicked",
         "RUST_BACKTRACE",
@@ -22,12 +22,12 @@ fn assert_plain(output: &Output) {
         "Some(",
         "src/",
     ] {
-        assert!(!told.contains(technical), "{technical} in:\n{told}");
+        assert!(!reported.contains(technical), "{technical} in:\n{reported}");
     }
 }
 
 #[tokio::test]
-async fn everything_that_is_wrong_is_told_at_once_by_check_and_run_alike() {
+async fn check_and_run_report_everything_that_is_wrong_at_once() {
     let setup = Setup::empty();
     let folder = setup.folder().to_owned();
     let file = folder.join("config.toml");
@@ -48,7 +48,7 @@ async fn everything_that_is_wrong_is_told_at_once_by_check_and_run_alike() {
     fs::write(&file, lines.join("\n")).unwrap();
     let setup = setup.arguments(&["--config", &file.display().to_string()]);
     let check = setup.run("check").await;
-    let told = text(&check.stderr);
+    let reported = text(&check.stderr);
     for (line, key) in [
         (1, "watch_lists"),
         (2, "shutdown_timeout"),
@@ -59,25 +59,25 @@ async fn everything_that_is_wrong_is_told_at_once_by_check_and_run_alike() {
         (11, "poll.max_interval"),
     ] {
         let place = format!("{}:{line}:", file.display());
-        let told = told.lines().find(|told| told.contains(&place));
+        let reported = reported.lines().find(|reported| reported.contains(&place));
         assert!(
-            told.is_some_and(|told| told.contains(key)),
+            reported.is_some_and(|reported| reported.contains(key)),
             "{place} {key}:\n{}",
             text(&check.stderr)
         );
     }
-    assert!(told.contains("did you mean watch_list?"), "{told}");
-    assert_eq!(told.matches("help: ").count(), 7, "{told}");
+    assert!(reported.contains("did you mean watch_list?"), "{reported}");
+    assert_eq!(reported.matches("help: ").count(), 7, "{reported}");
     assert_eq!(check.status.code(), Some(2));
     assert_plain(&check);
 
     let run = setup.run("run").await;
-    assert_eq!(text(&run.stderr), told);
+    assert_eq!(text(&run.stderr), reported);
     assert_eq!(run.status.code(), Some(2));
 }
 
 #[tokio::test]
-async fn wrong_environment_variables_are_told_by_name() {
+async fn wrong_environment_variables_are_named() {
     let setup = Setup::empty()
         .set("ampersand.project", "my-project")
         .set("poll.max_interval", "often")
@@ -85,15 +85,15 @@ async fn wrong_environment_variables_are_told_by_name() {
         .variable("AMPERSAND_API_KEY", "two\nlines");
     for command in ["check", "run"] {
         let output = setup.run(command).await;
-        let told = text(&output.stderr);
+        let reported = text(&output.stderr);
         for name in [
             "BACKFILL_WATCH_POLL__MAX_INTERVAL",
             "BACKFILL_WATCH_LOG__FORMAT",
             "AMPERSAND_API_KEY",
         ] {
-            assert!(told.contains(name), "{name}:\n{told}");
+            assert!(reported.contains(name), "{name}:\n{reported}");
         }
-        assert!(!told.contains("lines\n"), "the key is a secret:\n{told}");
+        assert!(!reported.contains("lines\n"), "the key is a secret:\n{reported}");
         assert_eq!(output.status.code(), Some(2));
         assert_plain(&output);
     }
@@ -102,58 +102,67 @@ async fn wrong_environment_variables_are_told_by_name() {
 #[tokio::test]
 async fn no_settings_at_all_say_what_is_needed() {
     let output = Setup::empty().run("run").await;
-    let told = text(&output.stderr);
-    assert!(told.contains("BACKFILL_WATCH_AMPERSAND__PROJECT"), "{told}");
+    let reported = text(&output.stderr);
+    assert!(
+        reported.contains("BACKFILL_WATCH_AMPERSAND__PROJECT"),
+        "{reported}"
+    );
     assert_eq!(output.status.code(), Some(2));
     assert_plain(&output);
 
     let missing = Setup::empty().arguments(&["--config", "/nonexistent/config.toml"]);
     let output = missing.run("run").await;
-    let told = text(&output.stderr);
-    assert!(told.contains("/nonexistent/config.toml"), "{told}");
+    let reported = text(&output.stderr);
+    assert!(reported.contains("/nonexistent/config.toml"), "{reported}");
     assert_eq!(output.status.code(), Some(2));
     assert_plain(&output);
 }
 
 #[tokio::test]
-async fn check_tells_what_is_well_and_each_wrong_line_of_the_list() {
+async fn check_reports_what_is_right_and_each_wrong_line_of_the_list() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator);
     let list = setup.list_path().display().to_string();
     let good = setup.list(&["a customer=acme", "b"]);
     let output = good.run("check").await;
-    let told = text(&output.stdout);
+    let reported = text(&output.stdout);
     assert!(
-        told.contains("settings: good") && told.contains("watch list: good (2 operations in "),
-        "{told}"
+        reported.contains("settings: good") && reported.contains("watch list: good (2 operations in "),
+        "{reported}"
     );
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
 
     let noted = good.list(&["a", "b deadline=soon", "a"]);
     let output = noted.run("check").await;
-    let told = text(&output.stderr);
+    let reported = text(&output.stderr);
     for place in ["2:12: warning", "3:1: note"] {
-        assert!(told.contains(&format!("{list}:{place}: ")), "{place}:\n{told}");
+        assert!(
+            reported.contains(&format!("{list}:{place}: ")),
+            "{place}:\n{reported}"
+        );
     }
     assert_eq!(output.status.code(), Some(0), "no line is rejected");
 
     let wrong = noted.list(&["a", "b?", "c project=nowhere", "a"]);
     let output = wrong.run("check").await;
-    let told = text(&output.stderr);
+    let reported = text(&output.stderr);
     for place in ["2:2", "3:11", "4:1"] {
-        assert!(told.contains(&format!("{list}:{place}: ")), "{place}:\n{told}");
+        assert!(
+            reported.contains(&format!("{list}:{place}: ")),
+            "{place}:\n{reported}"
+        );
     }
     assert!(
-        told.contains("error: 2 lines") && told.contains("1 operation would be watched"),
-        "{told}"
+        reported.contains("error: 2 lines") && reported.contains("1 operation would be watched"),
+        "{reported}"
     );
     assert_eq!(output.status.code(), Some(2));
     assert_plain(&output);
 
     let unusable = wrong.list(&["a/b", "customer=acme"]);
     let output = unusable.run("check").await;
-    let told = text(&output.stderr);
-    assert!(told.contains("the list would not be used"), "{told}");
+    let reported = text(&output.stderr);
+    assert!(reported.contains("the list would not be used"), "{reported}");
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -167,10 +176,10 @@ async fn check_live_asks_whether_the_key_is_good() {
 
     let setup = setup.variable("AMPERSAND_API_KEY", "no-such-key");
     let output = setup.run("check").await;
-    let told = text(&output.stderr);
+    let reported = text(&output.stderr);
     assert!(
-        told.contains("rejected") && !told.contains("no-such-key"),
-        "{told}"
+        reported.contains("rejected") && !reported.contains("no-such-key"),
+        "{reported}"
     );
     assert_eq!(output.status.code(), Some(4));
 
@@ -187,11 +196,11 @@ async fn a_placeholder_is_refused_as_a_key_by_check_and_at_the_start() {
         .variable("AMPERSAND_API_KEY", "replace-me");
     for command in ["check", "run"] {
         let output = setup.run(command).await;
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{command}: {said}");
+        let printed = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command}: {printed}");
         assert!(
-            said.contains("environment variable AMPERSAND_API_KEY contains a placeholder"),
-            "{command}: {said}"
+            printed.contains("environment variable AMPERSAND_API_KEY contains a placeholder"),
+            "{command}: {printed}"
         );
         assert_plain(&output);
     }

@@ -39,7 +39,7 @@ impl Simulated {
             .lines()
             .map_while(Result::ok)
             .find_map(|line| Some(line.split_once("BASE_URL=")?.1.to_owned()))
-            .expect("it says where it listens");
+            .expect("it logs its address");
         Self { process, base_url }
     }
 }
@@ -84,14 +84,14 @@ async fn sigterm_ends_a_thousand_polls_in_flight_in_order() {
     assert_eq!(daemon.log.lines(|line| line["message"] == "stopped").len(), 1);
     assert!(
         daemon.log.events_by_operation().is_empty(),
-        "a poll that was dropped tells nothing"
+        "a dropped poll reports nothing"
     );
 }
 
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
     let (_simulated, mut daemon) = thousand_in_flight().await;
-    // Held still between the two, so that it cannot have stopped in order before the second one comes.
+    // Suspended between the two signals, so that it cannot have stopped before the second one.
     daemon.signal(&["STOP", "TERM", "INT", "CONT"]);
     let code = daemon.exit_code().await;
     assert!(matches!(code, Some(130 | 143)), "{code:?}");
@@ -186,7 +186,7 @@ async fn sigterm_during_the_check_of_the_state_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_waits_for_its_list_stops_as_well() {
+async fn a_daemon_that_waits_for_its_list_stops() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let mut daemon = Setup::new(&simulator).start();
     daemon

@@ -11,7 +11,7 @@ pub const WATCHES: usize = 10_000;
 const PASSING: usize = 1_000;
 /// How many stay, and run all the time.
 pub const STAYING: usize = WATCHES - PASSING;
-/// How many of these are replaced at a time: each stays for 100 changes, and is over by then.
+/// How many of these are replaced at a time. Each stays for 100 changes, and is finished by then.
 const REPLACED: usize = 10;
 
 /// Changes after which every passing line was replaced, and what left first is forgotten: from then on as much goes as

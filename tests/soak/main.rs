@@ -1,8 +1,8 @@
-//! The built binary for as long as is asked for: ten thousand watches that come and go, an API and a receiver that fail
-//! now and then, reloads, and a reader of the pages. Afterwards nothing may have grown.
+//! The built binary under load: ten thousand watches, some of them replaced all the time, an API and a receiver that
+//! fail now and then, reloads, and a reader of the pages. Resource usage must not grow.
 #![expect(
     clippy::unwrap_used,
-    reason = "a panic is how the helpers of a test tell that it failed"
+    reason = "a panic is how the helpers of a test report that it failed"
 )]
 
 #[path = "../support/mod.rs"]
@@ -26,19 +26,19 @@ use churn::{Churn, STAYING, TURN, WATCHES};
 use resource_usage::{ResourceMeter, ResourceUsage};
 use support::{Setup, replace_file, report};
 
-/// For how many seconds to go on, the start not counted.
+/// The number of seconds, without the start.
 const SECONDS: &str = "BACKFILL_WATCH_SOAK";
-/// In less than this the first quarter is shorter than an operation that passes.
+/// In less than this the first quarter is shorter than an operation that is replaced.
 const SHORTEST: u64 = 120;
 /// By when everything has settled, on the slowest machine.
 const SETTLED: Duration = Duration::from_mins(5);
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// Between two changes of the list, and two looks at the daemon.
+/// Between two changes of the list, and two measurements.
 const TICK: Duration = Duration::from_millis(500);
 /// One reload in so many ticks.
 const RELOAD: usize = 20;
 
-/// An API in a bad mood: one answer in fifty.
+/// One answer of the API in fifty fails.
 fn faults() -> FaultPlan {
     FaultPlan {
         server_error: 0.01,
@@ -70,9 +70,7 @@ async fn receiver() -> Receiver {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_grows() {
     let Ok(seconds) = std::env::var(SECONDS) else {
-        report(&format!(
-            "skipped: the soak takes as many seconds as {SECONDS} says"
-        ));
+        report(&format!("skipped: the soak takes as many seconds as {SECONDS}"));
         return;
     };
     let seconds: u64 = seconds.parse().unwrap();
@@ -104,7 +102,7 @@ async fn nothing_grows() {
     let mut daemon = setup.start();
     let meter = ResourceMeter::new(daemon.id(), daemon.address().await, database);
     meter
-        .wait("those that stay run, and that is told", SETTLED, |figures| {
+        .wait("those that stay run, and that is reported", SETTLED, |figures| {
             figures.running >= STAYING as f64 && figures.backlog < 1_000.0
         })
         .await;

@@ -1,4 +1,4 @@
-//! What must not grow, and whether it did.
+//! Resource usage of the daemon, and whether it grew.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use backfill_watch::clock;
 
 use crate::support::{DEADLINE, process_status, report};
 
-/// Between two looks while something is waited for.
+/// Between two measurements while something is awaited.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The daemon at one moment.
@@ -39,7 +39,7 @@ pub struct ResourceUsage {
     pub restarts: f64,
 }
 
-/// Looks at the daemon from outside.
+/// Measures the daemon from outside.
 pub struct ResourceMeter {
     process: u32,
     address: SocketAddr,
@@ -86,7 +86,7 @@ impl ResourceMeter {
         }
     }
 
-    /// Waits until the daemon is as `wanted`.
+    /// Waits until the usage is as expected.
     pub async fn wait(&self, what: &str, within: Duration, wanted: impl Fn(&ResourceUsage) -> bool) {
         let deadline = clock::instant() + within;
         loop {
@@ -154,7 +154,7 @@ const LIMITS: [Limit; 6] = [
         name: "open files",
         unit: 1.0,
         of: |figures| figures.files,
-        // Connections: to the API as many as were in flight, to the receiver likewise.
+        // Connections: to the API as many as were in flight, to the receiver the same.
         part: 0.10,
         besides: 10.0,
     },
@@ -188,7 +188,7 @@ const LIMITS: [Limit; 6] = [
     },
 ];
 
-/// Compares the medians of the second and the last quarter, and tells all of them.
+/// Compares the medians of the second and the last quarter, and prints all of them.
 pub fn assert_flat(samples: &[(Duration, ResourceUsage)], length: Duration) {
     let quarter = |n: u32| -> Vec<ResourceUsage> {
         let within = length / 4 * n..length / 4 * (n + 1);

@@ -386,7 +386,9 @@ fn paths_in_the_documents_of_maintainers_exist() {
         let text = fs::read_to_string(root().join(document)).unwrap();
         let names = text.split('`').skip(1).step_by(2);
         let is_path = |name: &&str| {
-            let is_file = [".rs", ".md", ".toml", ".txt"].iter().any(|end| name.ends_with(end));
+            let is_file = [".rs", ".md", ".toml", ".txt"]
+                .iter()
+                .any(|end| name.ends_with(end));
             (is_file || name.ends_with('/')) && !name.contains(' ')
         };
         for name in names.filter(is_path) {

@@ -84,9 +84,9 @@ impl Module {
         })
     }
 
-    /// Where `wanted` is named, as `file:line`.
-    pub fn places_of(&self, wanted: &str) -> Vec<String> {
-        let chains = self.chains.iter().filter(|chain| has_name(&chain.text, wanted));
+    /// Where a name is used, as `file:line`.
+    pub fn places_of(&self, name: &str) -> Vec<String> {
+        let chains = self.chains.iter().filter(|chain| has_name(&chain.text, name));
         chains
             .map(|chain| format!("{}:{}: {}", self.file, chain.line, chain.text))
             .collect()
@@ -329,10 +329,10 @@ fn is_path_separator(tokens: &[TokenTree], index: usize) -> bool {
     is_mark(tokens.get(index), ':') && (is_first(index) || index > 0 && is_first(index - 1))
 }
 
-/// Whether `wanted` is in `text`, and is not a part of a longer name at its start or end.
-pub fn has_name(text: &str, wanted: &str) -> bool {
+/// Whether the name is in `text`, and is not a part of a longer name at its start or end.
+pub fn has_name(text: &str, name: &str) -> bool {
     let is_part = |character: char| character.is_alphanumeric() || character == '_';
-    text.match_indices(wanted).any(|(start, found)| {
+    text.match_indices(name).any(|(start, found)| {
         let before = text[..start].chars().next_back();
         let after = text[start + found.len()..].chars().next();
         let begins_earlier = found.starts_with(is_part) && before.is_some_and(is_part);

@@ -1,4 +1,4 @@
-//! The lines that the daemon logs, as they come.
+//! The log of the daemon, read as it is written.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +28,7 @@ impl Deref for LogLine {
     }
 }
 
-/// A child's standard error, read to its end in a thread of its own.
+/// A child's standard error, read to its end by a thread.
 #[derive(Debug, Clone)]
 pub struct Log(watch::Receiver<Lines>);
 
@@ -46,7 +46,7 @@ impl Log {
             for text in BufReader::new(stream).lines() {
                 let Ok(text) = text else { break };
                 let at = clock::instant();
-                // Whatever is no JSON is kept, too: tests of the log's format look for it.
+                // Lines that are no JSON are kept, for tests of the log's format.
                 let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
                 sender.send_modify(|log| log.lines.push(LogLine { at, value }));
             }
@@ -55,8 +55,8 @@ impl Log {
         Self(receiver)
     }
 
-    /// Waits for the first line that is wanted, from the beginning of the log on. Panics after a while, or when
-    /// the log ends without it.
+    /// Waits for the first matching line, from the beginning of the log. Panics after [`DEADLINE`], or when the log ends
+    /// without it.
     pub async fn wait_for(&self, what: &str, wanted: impl Fn(&LogLine) -> bool) -> LogLine {
         let mut next = 0;
         let found = self.search(what, |log| {
@@ -73,7 +73,7 @@ impl Log {
             .await;
     }
 
-    /// The lines up to now that are wanted.
+    /// The matching lines up to now.
     pub fn lines(&self, wanted: impl Fn(&LogLine) -> bool) -> Vec<LogLine> {
         let log = self.0.borrow();
         log.lines.iter().filter(|line| wanted(line)).cloned().collect()
@@ -90,13 +90,13 @@ impl Log {
         events
     }
 
-    /// All of it up to now.
+    /// All lines up to now.
     pub fn text(&self) -> String {
         let log = self.0.borrow();
         log.lines.iter().map(|line| format!("{}\n", line.value)).collect()
     }
 
-    /// How often an event was told up to now.
+    /// How often an event was logged up to now.
     pub fn count(&self, event: &str) -> usize {
         self.lines(|line| line["event"] == event).len()
     }
@@ -105,7 +105,7 @@ impl Log {
         let mut lines = self.0.clone();
         let looking = async {
             loop {
-                // Seen before looked at, so that a line that comes after this look ends the wait below.
+                // Marked as seen before the search, so that a later line ends the wait below.
                 let (found, ended) = {
                     let log = lines.borrow_and_update();
                     (look(&log), log.ended)
@@ -113,20 +113,23 @@ impl Log {
                 if found.is_some() || ended {
                     return found;
                 }
-                lines.changed().await.expect("the end of the log is told");
+                lines
+                    .changed()
+                    .await
+                    .expect("the reader reports the end of the log");
             }
         };
         match tokio::time::timeout(DEADLINE, looking).await {
             Ok(Some(found)) => found,
             Ok(None) => panic!("the log ended without: {what}\n{self}"),
-            Err(_) => panic!("waited in vain for: {what}\n{self}"),
+            Err(_) => panic!("timed out waiting for: {what}\n{self}"),
         }
     }
 }
 
 impl fmt::Display for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A log at debug can be long; what led to a failure stands at its end.
+        /// A log at debug can be long; the reason of a failure is at its end.
         const SHOWN: usize = 60;
         let log = self.0.borrow();
         let left_out = log.lines.len().saturating_sub(SHOWN);

@@ -1,6 +1,6 @@
-//! The built binary under test: a child process with settings from the environment, and its log as it comes.
+//! The built binary as a child process, with settings from the environment, and its log.
 //!
-//! Nothing here waits for a fixed time: every wait is for something, and has a deadline that only a hang reaches.
+//! Every wait is for a condition, with a deadline that only a hang reaches.
 
 mod log;
 pub mod scripted_api;
@@ -21,14 +21,14 @@ use tempfile::TempDir;
 
 pub use log::{Log, LogLine};
 
-/// By when everything that is waited for must have happened, on the slowest machine.
+/// The deadline of every wait, for the slowest machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
-/// Between two looks at what cannot be waited for otherwise.
+/// Between two checks of a condition that sends no notification.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
-/// Between two questions to another process.
+/// Between two requests to another process.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a daemon is started with, in a folder of its own.
+/// The settings, files and arguments of a daemon, in a temporary folder.
 pub struct Setup {
     folder: TempDir,
     environment: BTreeMap<String, String>,
@@ -37,7 +37,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Settings that poll this simulator often, log JSON and listen nowhere; the watch list is yet to be written.
+    /// Settings that poll this simulator often, log JSON and listen nowhere. There is no watch list yet.
     pub fn new(simulator: &Simulator) -> Self {
         Self::polling(&simulator.base_url())
     }
@@ -72,12 +72,12 @@ impl Setup {
         setup.set("state_dir", &state).set("http.listen", "off")
     }
 
-    /// Gives the setting of this path a value, by its environment variable.
+    /// Sets the setting of this path, by its environment variable.
     pub fn set(self, path: &str, value: &str) -> Self {
         self.variable(&variable(path), value)
     }
 
-    /// Takes the setting of this path out of the environment.
+    /// Removes the setting of this path from the environment.
     pub fn unset(self, path: &str) -> Self {
         self.without(&variable(path))
     }
@@ -88,19 +88,19 @@ impl Setup {
         self
     }
 
-    /// Takes an environment variable away.
+    /// Removes an environment variable.
     pub fn without(mut self, name: &str) -> Self {
         self.environment.remove(name);
         self
     }
 
-    /// Gives every command of [`Setup::run`] these arguments after its name.
+    /// Passes these arguments to `run` and to every command of [`Setup::run`].
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments = arguments.iter().map(ToString::to_string).collect();
         self
     }
 
-    /// Starts every command by this one, which must become it, as `unshare` and `prlimit` do.
+    /// Starts every command through this one, which replaces itself with it, as `unshare` and `prlimit` do.
     pub fn wrapped_in(mut self, command: &[&str]) -> Self {
         self.wrapper = command.iter().map(ToString::to_string).collect();
         self
@@ -112,12 +112,12 @@ impl Setup {
         self
     }
 
-    /// The environment of every command, as it is set.
+    /// The environment of every command.
     pub fn environment(&self) -> &BTreeMap<String, String> {
         &self.environment
     }
 
-    /// The folder that everything is in; it goes with the daemon.
+    /// The folder of state and files. Dropping the daemon removes it.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -142,7 +142,7 @@ impl Setup {
         }
     }
 
-    /// Runs a command to its end, which must come by itself, and soon.
+    /// Runs a command to its end, which must come within [`DEADLINE`].
     pub async fn run(&self, command: &str) -> Output {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         self.run_with(command, &arguments).await
@@ -155,7 +155,7 @@ impl Setup {
         let id = child.id();
         let running = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
         let Ok(output) = tokio::time::timeout(DEADLINE, running).await else {
-            // Otherwise the end of the test would wait for it, too.
+            // Otherwise the test would wait for it at its end.
             let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
             panic!("the command does not end: {command:?}");
         };
@@ -166,7 +166,7 @@ impl Setup {
     }
 
     fn command<S: AsRef<OsStr>>(&self, command: &str, arguments: &[S]) -> Command {
-        // The limit of open files is raised as far as it goes: a thousand requests in flight need that many.
+        // Raises the limit of open files as far as possible: a thousand requests in flight need it.
         let raised = ["sh", "-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@""#];
         let line: Vec<&str> = self.wrapper.iter().map(String::as_str).chain(raised).collect();
         let mut process = Command::new(line[0]);
@@ -186,7 +186,7 @@ impl Setup {
 
 /// A running daemon; dropping it kills it.
 pub struct Daemon {
-    /// Given away by [`Daemon::into_setup`] alone.
+    /// `None` after [`Daemon::into_setup`].
     setup: Option<Setup>,
     child: Child,
     /// What it logs.
@@ -194,7 +194,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// What it was started with.
+    /// Its setup.
     pub fn setup(&self) -> &Setup {
         self.setup.as_ref().expect("it has not been stopped")
     }
@@ -209,13 +209,13 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Where it serves its pages, once it does.
+    /// The address of its pages, once they are served.
     pub async fn address(&self) -> SocketAddr {
         let line = self.message("served at http:").await;
         line["address"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Sends it signals, one right after the other.
+    /// Sends signals, one right after the other.
     pub fn signal(&self, names: &[&str]) {
         let id = self.child.id();
         let kills: Vec<String> = names.iter().map(|name| format!("kill -{name} {id}")).collect();
@@ -228,7 +228,7 @@ impl Daemon {
         self.log.wait_for(what, wanted).await
     }
 
-    /// Waits for a line whose message has this in it.
+    /// Waits for a line whose message contains this text.
     pub async fn message(&self, part: &str) -> LogLine {
         let has_part = |line: &LogLine| {
             let message = line["message"].as_str();
@@ -251,12 +251,12 @@ impl Daemon {
         self.wait_for(event, |line| line["event"] == event).await
     }
 
-    /// Waits until it has ended by itself, and its last line is read.
+    /// Waits until the process has ended and its last line is read.
     pub async fn exit(&mut self) -> ExitStatus {
         self.exit_within(DEADLINE).await
     }
 
-    /// As [`Daemon::exit`], for one that has more to do than [`DEADLINE`] allows.
+    /// As [`Daemon::exit`], with another deadline.
     pub async fn exit_within(&mut self, deadline: Duration) -> ExitStatus {
         let mut ended = None;
         let child = &mut self.child;
@@ -269,26 +269,26 @@ impl Daemon {
         ended.unwrap()
     }
 
-    /// Waits until it has ended by itself, and tells its exit code.
+    /// Waits until the process has ended, and returns its exit code.
     pub async fn exit_code(&mut self) -> Option<i32> {
         self.exit().await.code()
     }
 
-    /// Stops it in order, and gives back what it was started with, to start it again.
+    /// Stops it in order, and returns its setup, to start it again.
     pub async fn stop(mut self) -> Setup {
         self.signal(&["TERM"]);
         assert_eq!(self.exit_code().await, Some(0), "{}", self.log);
         self.into_setup()
     }
 
-    /// Kills it as a crash would, and gives back what it was started with.
+    /// Kills it, and returns its setup.
     pub async fn kill(mut self) -> Setup {
         self.child.kill().unwrap();
         self.exit().await;
         self.into_setup()
     }
 
-    /// What it was started with, once it has ended.
+    /// Its setup, once it has ended.
     pub fn into_setup(mut self) -> Setup {
         let setup = self.setup.take().expect("only this takes it");
         setup.assert_no_secret_in("the log", self.log.text().as_bytes());
@@ -311,46 +311,49 @@ impl Drop for Daemon {
     }
 }
 
-/// Waits until a condition holds that nobody tells of.
+/// Waits until a condition is true, by checking it repeatedly.
 pub async fn until(what: &str, condition: impl FnMut() -> bool) {
     until_within(DEADLINE, what, condition).await;
 }
 
-/// As [`until`], for what takes longer than [`DEADLINE`].
+/// As [`until`], with another deadline.
 pub async fn until_within(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = clock::instant() + deadline;
     while !condition() {
-        assert!(clock::instant() < deadline, "waited in vain: {what}");
+        assert!(clock::instant() < deadline, "timed out waiting for: {what}");
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
-/// Waits until a question is answered with what is wanted; what it is answered with instead is told in the end.
+/// Repeats a request until it returns `Ok`. The last error is in the panic message.
 pub async fn until_answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
     let deadline = clock::instant() + DEADLINE;
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(instead) => assert!(clock::instant() < deadline, "waited in vain: {what}: {instead}"),
+            Err(instead) => assert!(
+                clock::instant() < deadline,
+                "timed out waiting for: {what}: {instead}"
+            ),
         }
         tokio::time::sleep(REQUEST_INTERVAL).await;
     }
 }
 
-/// Tells the reader of a test run, past the harness, which keeps to itself what passing tests print.
+/// Prints a line past the test harness, which hides the output of passing tests.
 pub fn report(line: &str) {
     let line = format!("{line}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
-/// Says in one line why a test cannot be made here. In CI that is a failure: there everything can be had.
+/// Reports why a test is skipped. In CI that is a failure, since all tools are installed there.
 pub fn skip<T>(why: &str) -> Option<T> {
     assert!(std::env::var_os("CI").is_none(), "cannot be tested here: {why}");
     report(&format!("skipped: {}", why.trim()));
     None
 }
 
-/// One number of `/proc/PID/status`; those in kB are told in bytes.
+/// One number of `/proc/PID/status`, in bytes where it has a unit.
 pub fn process_status(process: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -366,7 +369,7 @@ pub fn lines_of<S: AsRef<str>>(lines: &[S]) -> String {
     lines.iter().map(|line| format!("{}\n", line.as_ref())).collect()
 }
 
-/// Puts a file in the place of another at once.
+/// Replaces a file atomically.
 pub fn replace_file(path: &Path, content: &str) {
     let new = path.with_extension("new");
     fs::write(&new, content).unwrap();

@@ -1,4 +1,4 @@
-//! An API whose answers a test computes.
+//! An API with answers that a test computes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,7 +45,7 @@ impl ScriptedApi {
         Self { address, polls, task }
     }
 
-    /// What the daemon polls.
+    /// The base URL for the daemon.
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }

@@ -1,16 +1,15 @@
-//! The secrets that a setup gives to what it starts, and where they must not be found.
+//! The secrets of a setup, and where they must not be.
 
 use std::fs;
 use std::path::Path;
 
 use super::Setup;
 
-/// Shorter ones would be found in other words.
+/// Shorter secrets are parts of ordinary words.
 const MIN_LENGTH: usize = 8;
 
 impl Setup {
-    /// The secrets of the environment and of the files that the settings name, each without what is the same in all
-    /// of its kind.
+    /// The secrets of the environment and of the files that the settings name, without common prefixes.
     pub fn secrets(&self) -> Vec<String> {
         let mut secrets = Vec::new();
         for (name, value) in &self.environment {
@@ -28,7 +27,7 @@ impl Setup {
             .collect()
     }
 
-    /// No secret stands in these bytes.
+    /// These bytes contain no secret.
     pub fn assert_no_secret_in(&self, what: &str, bytes: &[u8]) {
         for secret in self.secrets() {
             let found = bytes
@@ -42,13 +41,13 @@ impl Setup {
         }
     }
 
-    /// No secret stands in a file of the state folder.
+    /// No file of the state folder contains a secret.
     pub fn assert_no_secret_in_state(&self) {
         self.assert_no_secret_below(&self.folder().join("state"));
     }
 
     fn assert_no_secret_below(&self, folder: &Path) {
-        // A test may have taken it away, or made it unreadable.
+        // A test may have removed it, or made it unreadable.
         let Ok(entries) = fs::read_dir(folder) else { return };
         for path in entries.map(|entry| entry.unwrap().path()) {
             if path.is_dir() {

@@ -1,8 +1,7 @@
-//! Every way of replacing the watch-list file, with real files and paused time: looks happen when the tests wait,
-//! and as many of them as the time waited for holds.
+//! Every way of replacing the watch list file, with real files and paused time. The file is checked while a test waits.
 //!
-//! A paused clock makes looks follow one another faster than the file system's own clock ticks, so files are
-//! changed by helpers that come back when `stat` shows the change.
+//! With a paused clock, checks are faster than the ticks of the file system's clock. So helpers change files and return
+//! when `stat` shows the change.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 

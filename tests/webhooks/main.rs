@@ -172,13 +172,13 @@ async fn record(store: &Store, operation: &str, sequence: u64) -> (String, Strin
     let mut data = Watch::default().data(&key, &vec![("city".into(), "Zürich".into())], now);
     data.sequence = sequence;
     let event = Event::operation(&key, EventType::Retried, &sequence.to_string(), now, data);
-    let told = (event.id.to_string(), event.body());
+    let reported = (event.id.to_string(), event.body());
     let change = StateChange {
         subject: Subject::Watch(key, Box::default()),
         events: vec![event],
     };
     store.commit(&change).await.unwrap();
-    told
+    reported
 }
 
 async fn record_operations(store: &Store, numbers: std::ops::Range<usize>) {
@@ -188,7 +188,7 @@ async fn record_operations(store: &Store, numbers: std::ops::Range<usize>) {
 }
 
 #[tokio::test]
-async fn a_callback_is_what_the_standard_says() {
+async fn a_callback_matches_the_standard() {
     let receiver = Receiver::start(|_, _| status(204)).await;
     let store = store_for(&["crm"]).await;
     let (id, body) = record(&store, "op-1", 1).await;
@@ -332,7 +332,7 @@ async fn a_refused_signature_is_retried_with_the_secrets_of_then() {
     running.all_delivered().await;
     let callbacks = receiver.callbacks();
     assert_eq!(callbacks.len(), 2);
-    // The same message, signed anew.
+    // The same message, signed again.
     assert_eq!(callbacks[0].id(), callbacks[1].id());
     assert_eq!(callbacks[0].body, callbacks[1].body);
     assert_ne!(
@@ -384,7 +384,7 @@ async fn an_endless_answer_is_judged_by_its_status_and_not_read_on() {
 }
 
 #[tokio::test]
-async fn a_success_stands_though_the_rest_of_the_answer_never_comes() {
+async fn a_success_counts_though_the_rest_of_the_answer_never_comes() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab";
     let receiver = Receiver::start(|_, _| Reply::Bytes(head.into())).await;
     let store = store_for(&["crm"]).await;
@@ -436,7 +436,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_connected_to_is_told_in_words_and_retried() {
+async fn failed_connections_are_described_and_retried() {
     let closed = TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -545,7 +545,7 @@ async fn at_the_end_attempts_get_their_time_and_the_rest_waits() {
 }
 
 #[tokio::test]
-async fn a_refused_event_becomes_a_dead_letter_and_the_next_of_its_operation_goes_on() {
+async fn a_refused_event_becomes_a_dead_letter_and_the_next_of_its_operation_is_sent() {
     let receiver = Receiver::start(|_, callback| {
         let data = &callback.json()["data"];
         let is_poison = data["operationId"] == "poison" && data["sequence"] == 1;
@@ -617,7 +617,7 @@ impl io::Write for Log {
 }
 
 #[tokio::test]
-async fn the_log_tells_a_failing_endpoint_once_and_its_recovery_once_and_no_secret() {
+async fn a_failing_endpoint_and_its_recovery_are_logged_once_without_a_secret() {
     assert!(log_of("flaky").is_empty());
     let receiver = Receiver::start(|n, _| status(if n < 2 { 500 } else { 200 })).await;
     let store = store_for(&["flaky"]).await;
@@ -651,12 +651,12 @@ async fn without_a_secret_nothing_is_sent() {
         settings(&receiver.url, &[]),
         TimeLimits::default(),
     );
-    let told = async {
+    let reported = async {
         while log_of("unsigned").is_empty() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(DEADLINE, told).await.unwrap();
+    tokio::time::timeout(DEADLINE, reported).await.unwrap();
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

@@ -51,7 +51,7 @@ pub enum Reply {
     After(Duration, String),
     /// These bytes, and then others without end.
     Endless(String),
-    /// Nothing, until the other side gives up.
+    /// Nothing, until the client disconnects.
     Never,
     /// Nothing, and the connection is closed.
     Close,
@@ -74,11 +74,11 @@ type Script = dyn Fn(usize, &Callback) -> Reply + Send + Sync;
 /// A running receiver.
 pub struct Receiver {
     pub url: String,
-    desk: Arc<Desk>,
+    state: Arc<SharedState>,
     task: JoinHandle<()>,
 }
 
-struct Desk {
+struct SharedState {
     script: Box<Script>,
     callbacks: Mutex<Vec<Callback>>,
     count: watch::Sender<usize>,
@@ -100,7 +100,7 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}/hook", listener.local_addr().unwrap());
-        let desk = Arc::new(Desk {
+        let state = Arc::new(SharedState {
             script: Box::new(script),
             callbacks: Mutex::default(),
             count: watch::Sender::new(0),
@@ -108,25 +108,25 @@ impl Receiver {
             most_open: AtomicUsize::new(0),
             endless: watch::Sender::new(None),
         });
-        let shared = desk.clone();
+        let shared = state.clone();
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (desk, tls) = (shared.clone(), tls.clone());
+                let (state, tls) = (shared.clone(), tls.clone());
                 tokio::spawn(async move {
                     match tls {
-                        None => desk.converse(stream).await,
-                        Some(tls) => desk.converse(tls.accept(stream).await.ok()?).await,
+                        None => state.converse(stream).await,
+                        Some(tls) => state.converse(tls.accept(stream).await.ok()?).await,
                     }
                 });
             }
         });
-        Self { url, desk, task }
+        Self { url, state, task }
     }
 
     /// All callbacks, in the order they came in.
     pub fn callbacks(&self) -> Vec<Callback> {
-        self.desk.callbacks.lock().unwrap().clone()
+        self.state.callbacks.lock().unwrap().clone()
     }
 
     /// Their IDs.
@@ -139,12 +139,12 @@ impl Receiver {
 
     /// How many callbacks were unanswered at once at most.
     pub fn most_open(&self) -> usize {
-        self.desk.most_open.load(Ordering::SeqCst)
+        self.state.most_open.load(Ordering::SeqCst)
     }
 
     /// Waits until so many callbacks have come in.
     pub async fn received(&self, count: usize) {
-        let mut counter = self.desk.count.subscribe();
+        let mut counter = self.state.count.subscribe();
         let waited = tokio::time::timeout(DEADLINE, counter.wait_for(|so_far| *so_far >= count)).await;
         assert!(
             waited.is_ok(),
@@ -153,9 +153,9 @@ impl Receiver {
         );
     }
 
-    /// Waits until an endless answer was cut off, and tells how many bytes it got rid of.
+    /// Waits until an endless answer was cut off, and returns how many bytes were sent.
     pub async fn cut_off(&self) -> usize {
-        let mut endless = self.desk.endless.subscribe();
+        let mut endless = self.state.endless.subscribe();
         let waited = tokio::time::timeout(DEADLINE, endless.wait_for(Option::is_some)).await;
         waited.unwrap().unwrap().unwrap()
     }
@@ -167,7 +167,7 @@ impl Drop for Receiver {
     }
 }
 
-impl Desk {
+impl SharedState {
     /// Answers callbacks on one connection until it is closed.
     async fn converse(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<()> {
         let mut buffer = Vec::new();
@@ -206,7 +206,7 @@ impl Desk {
                     return None;
                 }
             };
-            // Before the answer is written: the next callback may come before this line goes on.
+            // Before the answer is written: the next callback may come before the next line runs.
             self.open.fetch_sub(1, Ordering::SeqCst);
             stream.write_all(bytes.as_bytes()).await.ok()?;
         }

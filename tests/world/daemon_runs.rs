@@ -1,4 +1,4 @@
-//! Runs the daemon through a world, life by life.
+//! Runs the daemon through a world. Each start of it, up to a stop or a crash, is one run.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -28,11 +28,11 @@ use crate::scenario::{Action, ENDPOINTS, EventsOf, Knobs, PROJECTS, seconds};
 use crate::world::{Armed, REQUEST_TIMEOUT, World};
 
 const STOP: Duration = Duration::from_secs(8);
-/// By then everything that ended must have been told, and some time later delivered.
+/// The deadline for reporting everything that ended, after the last fault; delivery has the longer one.
 const PATIENCE: Duration = Duration::from_hours(3);
 const PATIENCE_OF_RECEIVERS: Duration = Duration::from_hours(100);
 
-/// What one run came to.
+/// The result of one world.
 pub struct Outcome {
     pub broken: Option<String>,
     pub journal: Vec<String>,
@@ -117,7 +117,7 @@ fn secrets() -> WebhookSecrets {
         .collect()
 }
 
-/// The file as it would be written, with lines that do not hold among those that do.
+/// The file as it would be written, with wrong lines among the right ones.
 fn list_file(world: &World, listed: &[usize], labels: u64, noise: u64) -> String {
     let random = &mut Random::new(noise);
     let mut text = String::new();
@@ -173,7 +173,7 @@ pub fn run(seed: u64) -> Outcome {
             .build()
             .unwrap();
         let (end, now) = runtime.block_on(async {
-            let end = life(&world, &memory, &mut left).await;
+            let end = run_daemon(&world, &memory, &mut left).await;
             (end, world.now())
         });
         drop(runtime);
@@ -183,7 +183,7 @@ pub fn run(seed: u64) -> Outcome {
             End::Stopped(away) | End::Crashed(away) => away,
         };
         world.end_run(now, away);
-        world.note(|| format!("a new life after {away:?}"));
+        world.note(|| format!("a new run after {away:?}"));
     }
     if let Some(panic) = PANIC.take() {
         world.violate(panic);
@@ -197,7 +197,7 @@ pub fn run(seed: u64) -> Outcome {
     }
 }
 
-/// What outlives a life of the daemon.
+/// What survives a crash of the daemon.
 struct Persistent {
     actions: VecDeque<(Duration, Action)>,
     snapshot: WatchListSnapshot,
@@ -206,7 +206,7 @@ struct Persistent {
     is_calm: bool,
 }
 
-async fn life(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Persistent) -> End {
+async fn run_daemon(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Persistent) -> End {
     let chance = world.begin_run();
     let knobs = world.knobs();
     let store = Store::new(
@@ -327,7 +327,9 @@ async fn life(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Persist
                 return End::Over;
             }
             if calm_for > PATIENCE && !unreported.is_empty() {
-                world.violate(format!("ended, and not told for {PATIENCE:?}: {unreported:?}"));
+                world.violate(format!(
+                    "ended, and not reported for {PATIENCE:?}: {unreported:?}"
+                ));
             } else if calm_for > PATIENCE_OF_RECEIVERS {
                 world.violate(format!("recorded, and not delivered: {undelivered:?}, {stats:?}"));
             }
@@ -335,7 +337,7 @@ async fn life(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut Persist
     }
 }
 
-/// What happens whether or not the daemon runs.
+/// Applies an action that needs no running daemon.
 fn apply_action(world: &World, left: &mut Persistent, action: Action) {
     match action {
         Action::List {
@@ -374,10 +376,10 @@ fn apply_action(world: &World, left: &mut Persistent, action: Action) {
     }
 }
 
-/// Looks whether the daemon is well, and keeps its bounds.
+/// Checks the health of the daemon and its limits.
 async fn look(world: &World, health: &Health, store: &Store) {
     if let Err(sick) = health.check() {
-        world.violate(format!("the daemon is not well: {sick:?}"));
+        world.violate(format!("the daemon is unhealthy: {sick:?}"));
     }
     world.check_overdue_polls();
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::world::{Commit, World};
 
-/// The disk of one life of the daemon. What it holds outlives it.
+/// The disk of one run of the daemon. Its content survives the run.
 #[derive(Debug)]
 pub struct Disk {
     world: Arc<World>,
@@ -31,7 +31,7 @@ impl Disk {
         }
     }
 
-    /// Tells the world what is on disk now, by a write that was `asked` for then.
+    /// Reports to the world what is on disk now, from a write that was requested at `asked`.
     async fn show(&self, asked: Duration) {
         let store = Store::new(Arc::clone(&self.memory) as Arc<dyn Engine>, self.world.wall());
         loop {

@@ -1,8 +1,8 @@
-//! The whole daemon in a simulated world: API, receivers, disk, clock, watch list and its own deaths, all from a seed.
+//! The whole daemon in a simulated world: API, receivers, disk, clock, watch list and crashes, all from one seed.
 //!
-//! Each run makes fresh worlds, and repeats those that failed once. `BACKFILL_WATCH_WORLD_SEED=… cargo test --test world` runs
-//! one world again; `BACKFILL_WATCH_WORLD_RUNS=10000` makes so many fresh ones; `BACKFILL_WATCH_WORLD_JOURNAL=1` prints what happened in a world that failed.
-#![expect(clippy::unwrap_used, reason = "a panic is how a test tells that it failed")]
+//! Each run generates new worlds, and repeats those of `seeds.txt`, which failed before. `BACKFILL_WATCH_WORLD_SEED=… cargo test --test world` runs
+//! one world again; `BACKFILL_WATCH_WORLD_RUNS=10000` runs so many new ones; `BACKFILL_WATCH_WORLD_JOURNAL=1` prints what happened in a world that failed.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test reports that it failed")]
 
 mod api;
 mod daemon_runs;
@@ -22,7 +22,7 @@ use backfill_watch::{clock, random::RandomSource};
 
 use daemon_runs::{Outcome, run};
 
-/// So many fresh worlds in every test run, unless told otherwise.
+/// The number of new worlds in a test run, unless set by the environment.
 const RUNS: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
@@ -41,7 +41,7 @@ fn describe(seed: u64, run: &Outcome) -> String {
     format!("{journal}\nbroken: {broken}\nBACKFILL_WATCH_WORLD_SEED={seed} cargo test --test world")
 }
 
-/// Seeds that failed once, each with a word on what it found.
+/// Seeds that failed before, each with a note about the defect.
 fn failed_once() -> Vec<u64> {
     let lines = include_str!("seeds.txt").lines();
     let seeds = lines.filter_map(|line| {
@@ -72,7 +72,7 @@ fn hold(seeds: impl Iterator<Item = u64>) {
     let (sender, results) = mpsc::channel();
     for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
         let (seeds, next, sender) = (Arc::clone(&seeds), Arc::clone(&next), sender.clone());
-        // Not joined: one that hangs is told by its seed, and ends with the process.
+        // Not joined: a world that hangs is reported with its seed, and ends with the process.
         thread::spawn(move || {
             while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let run = run(*seed);

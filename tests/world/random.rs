@@ -1,6 +1,6 @@
-//! The one source of chance of a world: SplitMix64.
+//! The random numbers of a world: SplitMix64.
 
-/// Numbers that follow from a seed alone.
+/// A sequence that depends on the seed alone.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
@@ -22,7 +22,7 @@ impl Random {
         low + self.next() % (high - low + 1)
     }
 
-    /// True so often out of a hundred.
+    /// True in this percentage of calls.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }

@@ -1,4 +1,4 @@
-//! What is going to happen in a world, all of it made from the seed.
+//! What happens in a world, generated from the seed.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ pub fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// What chance decides before anything happens.
+/// Everything that is decided before the world starts.
 #[derive(Debug)]
 pub struct Scenario {
     pub operations: Vec<OperationScript>,
     pub api: Vec<FaultPeriod<ApiFault>>,
     pub receivers: Vec<FaultPeriod<ReceiverFault>>,
     pub actions: Vec<(Duration, Action)>,
-    /// When all trouble is over.
+    /// When the last fault ends.
     pub calm: Duration,
     pub knobs: Knobs,
     /// How long the disk takes at most, in milliseconds.
@@ -28,7 +28,7 @@ pub struct Scenario {
     pub events: [EventsOf; 3],
 }
 
-/// Which events an endpoint wants.
+/// Which events an endpoint subscribes to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum EventsOf {
     All,
@@ -86,7 +86,7 @@ impl Knobs {
     }
 }
 
-/// How one operation goes on at the API.
+/// What happens to one operation at the API.
 #[derive(Debug, Clone)]
 pub struct OperationScript {
     pub project: usize,
@@ -97,9 +97,9 @@ pub struct OperationScript {
     pub total: Option<u64>,
     /// Records in all.
     pub records: u64,
-    /// The count stands still from then on for so long.
+    /// From when and for how long the count does not change.
     pub still: (Duration, Duration),
-    /// The platform starts it afresh then.
+    /// When the platform restarts it.
     pub retried: Option<Duration>,
     pub shows_count: bool,
     pub queued_until: Duration,
@@ -115,14 +115,14 @@ pub enum Ending {
     NeverEnds,
 }
 
-/// Trouble for a while.
+/// A fault for some time.
 #[derive(Debug, Clone)]
 pub struct FaultPeriod<T> {
-    /// Of which project or endpoint.
+    /// The project or endpoint.
     pub of: usize,
     pub from: Duration,
     pub to: Duration,
-    /// How many out of a hundred requests meet it.
+    /// The percentage of requests that get it.
     pub percent: u64,
     pub what: T,
 }

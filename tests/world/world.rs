@@ -1,4 +1,4 @@
-//! What is true in a world, what was seen of the daemon, and whether that may be.
+//! The true state of a world, what the daemon did, and whether that is allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -51,7 +51,7 @@ struct Poll {
     kind: Option<Kind>,
 }
 
-/// What was told of one operation.
+/// What was reported about one operation.
 #[derive(Debug, Default)]
 struct Reported {
     sequence: u64,
@@ -123,7 +123,7 @@ struct State {
     projects: [ProjectState; 2],
     shown: Option<Cursor>,
     committed: BTreeMap<String, Committed>,
-    told: BTreeMap<WatchKey, Reported>,
+    reported: BTreeMap<WatchKey, Reported>,
     reported: BTreeSet<String>,
     endpoints: [EndpointState; 3],
 }
@@ -165,7 +165,7 @@ impl World {
                 projects: Default::default(),
                 shown: None,
                 committed: BTreeMap::new(),
-                told: BTreeMap::new(),
+                reported: BTreeMap::new(),
                 reported: BTreeSet::new(),
                 endpoints: Default::default(),
             }),
@@ -330,7 +330,7 @@ impl World {
         for key in before.into_keys() {
             if !state.listed.contains_key(&key) {
                 state.removed.insert(key.clone(), now);
-                state.told.entry(key).or_default().was_away = true;
+                state.reported.entry(key).or_default().was_away = true;
             }
         }
     }
@@ -396,7 +396,7 @@ impl World {
         self.state().shown.clone()
     }
 
-    /// These events are on disk since just now; what they tell was decided when that was `asked` for.
+    /// These events are on disk now. They were decided at the time `asked`.
     pub fn committed(&self, events: Vec<StoredEvent>, next: Cursor, asked: Duration) {
         let mut state = self.state();
         state.shown = Some(next);
@@ -412,21 +412,21 @@ impl World {
         }
     }
 
-    /// An event was told to the log.
+    /// An event was logged.
     pub fn reported(&self, id: &str) {
         let mut state = self.state();
         if state.dead {
             return;
         }
-        state.note(format!("told {id}"));
+        state.note(format!("reported {id}"));
         let known = state.committed.contains_key(id);
         let again = !state.reported.insert(id.to_owned());
         drop(state);
         if !known {
-            self.violate(format!("event {id} was told before it was committed"));
+            self.violate(format!("event {id} was reported before it was committed"));
         }
         if again {
-            self.violate(format!("event {id} was told twice"));
+            self.violate(format!("event {id} was reported twice"));
         }
     }
 
@@ -495,15 +495,15 @@ impl World {
     }
 
     pub fn poll_dropped(&self, key: &WatchKey, number: usize) {
-        self.poll_over(key, number, None);
+        self.poll_finished(key, number, None);
     }
 
     pub fn poll_ends(&self, key: &WatchKey, number: usize, kind: Kind) {
         self.note(|| format!("answer {key} {kind:?}"));
-        self.poll_over(key, number, Some(kind));
+        self.poll_finished(key, number, Some(kind));
     }
 
-    fn poll_over(&self, key: &WatchKey, number: usize, kind: Option<Kind>) {
+    fn poll_finished(&self, key: &WatchKey, number: usize, kind: Option<Kind>) {
         let mut state = self.state();
         if state.dead {
             return;
@@ -614,7 +614,7 @@ impl World {
 
     // The end.
 
-    /// What has ended at the API, is listed, and was not told as ended.
+    /// Operations that ended at the API, are listed, and have no ending event.
     pub fn unreported(&self) -> Vec<String> {
         let state = self.state();
         let now = state.now();
@@ -628,7 +628,10 @@ impl World {
         courses
             .filter_map(|course| {
                 let key = state.listed.keys().find(|key| *key.operation == *course.id)?;
-                let told = state.told.get(key).is_some_and(|told| told.ended.is_some());
+                let reported = state
+                    .reported
+                    .get(key)
+                    .is_some_and(|reported| reported.ended.is_some());
                 // While none of a project's several operations was ever found, it is the project that is wrong.
                 let is_doubted = state.projects[course.project].unreachable
                     && !state.polls.iter().any(|(of, polls)| {
@@ -637,13 +640,13 @@ impl World {
                                 .iter()
                                 .any(|poll| matches!(poll.kind, Some(Kind::Operation { .. })))
                     });
-                let told = told || is_doubted;
-                (!told).then(|| key.to_string())
+                let reported = reported || is_doubted;
+                (!reported).then(|| key.to_string())
             })
             .collect()
     }
 
-    /// Looks for a watch that nobody polls, though it should be.
+    /// Checks that every watch is polled in time.
     pub fn check_overdue_polls(&self) {
         let state = self.state();
         let now = state.now();
@@ -656,7 +659,10 @@ impl World {
                 .last()
                 .filter(|poll| poll.life == state.life)?;
             let project = PROJECTS.iter().position(|name| **name == *key.project)?;
-            let is_over = state.told.get(key).is_some_and(|told| told.ended.is_some());
+            let is_over = state
+                .reported
+                .get(key)
+                .is_some_and(|reported| reported.ended.is_some());
             let end = last.end.unwrap_or(last.start);
             // Each watch of the project in its turn, where one pause follows another.
             let others = state.listed.keys().filter(|other| other.project == key.project);
@@ -738,10 +744,10 @@ impl State {
 
     fn check_poll(&self, key: &WatchKey, project: usize, now: Duration) -> Result<(), String> {
         let of = &self.projects[project];
-        let told = self.told.get(key);
-        if let Some(told) = told
-            && let Some(ended) = told.ended
-            && !(told.was_away && may_start_again(ended))
+        let reported = self.reported.get(key);
+        if let Some(reported) = reported
+            && let Some(ended) = reported.ended
+            && !(reported.was_away && may_start_again(ended))
         {
             return Err(format!("{key} is polled after its end, {ended}"));
         }
@@ -873,14 +879,14 @@ impl State {
             _ => (None, None, 0),
         };
         let since = now.saturating_sub(seconds(3600));
-        let told = self.told.get(key);
-        let ended = told.and_then(|told| told.ended);
+        let reported = self.reported.get(key);
+        let ended = reported.and_then(|reported| reported.ended);
         let fails = |why: &str| Err(why.to_owned());
-        if data["sequence"].as_u64() != Some(told.map_or(0, |told| told.sequence) + 1) {
+        if data["sequence"].as_u64() != Some(reported.map_or(0, |reported| reported.sequence) + 1) {
             return fails("its sequence has a gap");
         }
         if let Some(ended) = ended
-            && !(may_start_again(ended) && told.is_some_and(|told| told.was_away))
+            && !(may_start_again(ended) && reported.is_some_and(|reported| reported.was_away))
         {
             return fails("it comes after the end");
         }
@@ -958,33 +964,35 @@ impl State {
                 if !matches!(last, Some(Kind::Refused | Kind::Forbidden)) && row < 3 {
                     return fails("it can be reached");
                 }
-                if told.is_some_and(|told| told.unreachable) {
-                    return fails("it was told before");
+                if reported.is_some_and(|reported| reported.unreachable) {
+                    return fails("it was reported before");
                 }
             }
-            EventType::Reachable if status.is_none() || !told.is_some_and(|told| told.unreachable) => {
-                return fails("it was not told unreachable, or is");
+            EventType::Reachable
+                if status.is_none() || !reported.is_some_and(|reported| reported.unreachable) =>
+            {
+                return fails("it was not reported unreachable, or is");
             }
             _ => {}
         }
-        // What was recorded while its line was taken away is told, too.
+        // What was recorded while its line was removed is reported, too.
         let removed = self.removed.get(key).copied();
         let is_away = !self.listed.contains_key(key) || removed.is_some_and(|removed| now < removed + GRACE);
-        let told = self.told.entry(key.clone()).or_default();
-        if event_type == EventType::Resumed && !told.stalled {
+        let reported = self.reported.entry(key.clone()).or_default();
+        if event_type == EventType::Resumed && !reported.stalled {
             return fails("it was not stalled");
         }
-        told.sequence += 1;
+        reported.sequence += 1;
         if event_type.is_ending() {
-            told.was_away = is_away;
+            reported.was_away = is_away;
         }
-        told.ended = event_type.is_ending().then_some(event_type);
+        reported.ended = event_type.is_ending().then_some(event_type);
         match event_type {
-            EventType::Stalled => told.stalled = true,
-            EventType::Resumed => told.stalled = false,
-            EventType::Unreachable => told.unreachable = true,
-            EventType::Reachable => told.unreachable = false,
-            _ if event_type.is_ending() => (told.stalled, told.unreachable) = (false, false),
+            EventType::Stalled => reported.stalled = true,
+            EventType::Resumed => reported.stalled = false,
+            EventType::Unreachable => reported.unreachable = true,
+            EventType::Reachable => reported.unreachable = false,
+            _ if event_type.is_ending() => (reported.stalled, reported.unreachable) = (false, false),
             _ => {}
         }
         Ok(())
@@ -1029,7 +1037,7 @@ impl State {
             _ => return Err("this is no event of a project".to_owned()),
         };
         if *flag == is {
-            return Err("it was told before".to_owned());
+            return Err("it was reported before".to_owned());
         }
         *flag = is;
         Ok(())
