@@ -91,7 +91,7 @@ async fn survive(step: &str) {
     until("what is new is sent", || accepted("next")).await;
     assert_eq!(
         simulator.requests_of("op-200-100-s-over"),
-        over,
+        finished,
         "what is over stays over"
     );
     let log = events(&daemon.stop().await).await;

@@ -124,7 +124,7 @@ struct State {
     shown: Option<Cursor>,
     committed: BTreeMap<String, Committed>,
     reported: BTreeMap<WatchKey, Reported>,
-    reported: BTreeSet<String>,
+    logged: BTreeSet<String>,
     endpoints: [EndpointState; 3],
 }
 
@@ -166,7 +166,7 @@ impl World {
                 shown: None,
                 committed: BTreeMap::new(),
                 reported: BTreeMap::new(),
-                reported: BTreeSet::new(),
+                logged: BTreeSet::new(),
                 endpoints: Default::default(),
             }),
             interrupt: Notify::new(),
@@ -420,7 +420,7 @@ impl World {
         }
         state.note(format!("reported {id}"));
         let known = state.committed.contains_key(id);
-        let again = !state.reported.insert(id.to_owned());
+        let again = !state.logged.insert(id.to_owned());
         drop(state);
         if !known {
             self.violate(format!("event {id} was reported before it was committed"));
