@@ -1,5 +1,5 @@
-//! What the daemon costs: memory, processor time and delay, measured on the built binary while it polls the simulator, which has
-//! one core. What is measured by its processor time has the other; else it may use both.
+//! The cost of the daemon: memory, processor time and delay of the built binary while it polls the simulator, which has
+//! one core. Measurements of processor time use the other core, all others may use both.
 //!
 //! `cargo bench --bench daemon -- memory|million|sidecar|cpu|saturated|lag|queries|frozen|readers|start|line|size|all`. For `cpu`,
 //! `GO_POLLER` names a program to measure beside ours: `GO_POLLER BASE LIST INITIAL_MS MAX_MS CONNECTIONS`. `saturated` needs `wrk`.

@@ -1,4 +1,4 @@
-//! How fast events are recorded and delivered. Prints figures; fails when anything is lost.
+//! The throughput of recording and delivering events. Fails when anything is lost.
 //!
 //! The first three parts drive store and endpoint in this process, the last one the built daemon from outside. The
 //! receiver, which verifies each signature, and the simulated API take their share of the same processors.

@@ -1,5 +1,5 @@
-//! What each schedule costs in polls and brings in time: a corpus of backfills is replayed against the core, in
-//! simulated time and without a network. The same seed gives the same figures.
+//! Polls and delays of each schedule: backfills are replayed against the core, in simulated time and without a network.
+//! The same seed gives the same figures.
 //!
 //! `cargo bench --bench schedule -- [--seed N] [--svg FILE]`, and `-- --wire` for the same over HTTP, in scaled time.
 

@@ -1,4 +1,4 @@
-//! The API client against servers that say and do everything a network can: real sockets, real TLS.
+//! The API client against misbehaving servers, with real sockets and TLS.
 
 use std::collections::HashMap;
 use std::io::Write as _;

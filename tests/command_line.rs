@@ -1,4 +1,4 @@
-//! The command line as people and packagers meet it.
+//! The command line: help, exit codes, completions and manual pages.
 #![expect(
     clippy::unwrap_used,
     reason = "a panic is how the helpers of a test report that it failed"

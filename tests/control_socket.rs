@@ -1,4 +1,4 @@
-//! The control socket, and the commands that use it: the built binary, from outside.
+//! The control socket and the commands that use it, with the built binary.
 #![expect(clippy::unwrap_used, reason = "a panic is how the helpers of a test fail it")]
 
 #[path = "support/mod.rs"]

@@ -1,4 +1,4 @@
-//! The demo, as somebody meets it who pipes it into a file: all of it, and stopped in the middle.
+//! The demo with its output in a file: complete, and stopped in the middle.
 #![expect(
     clippy::unwrap_used,
     reason = "a panic is how the helpers of a test report that it failed"

@@ -1,5 +1,4 @@
-//! The targets of `fuzz/` without a fuzzer: the corpus is replayed by every test run, and changed at random where time
-//! is given for that (`fuzz/run` gives it).
+//! The targets of `fuzz/` without a fuzzer. Every test run replays the corpus; `fuzz/run` also changes it at random.
 #![expect(
     clippy::unwrap_used,
     reason = "a panic is how the helpers of a test report that it failed"

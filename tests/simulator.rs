@@ -1,4 +1,4 @@
-//! The simulated API and the simulated receiver, as a client meets them.
+//! The simulated API and the simulated receiver over HTTP.
 #![expect(
     clippy::unwrap_used,
     reason = "a panic is how the helpers of a test report that it failed"

@@ -1,6 +1,6 @@
 //! The status page in a real browser: headless Chromium, driven through WebDriver.
 //!
-//! Skipped where chromedriver is not installed, unless `CI` is set: there it must be.
+//! Skipped where chromedriver is not installed, unless `CI` is set.
 #![expect(
     clippy::unwrap_used,
     reason = "a panic is how the helpers of a test report that it failed"

@@ -1,4 +1,4 @@
-//! `watch` and `list` as scripts and people meet them: the built program against the simulated API.
+//! `watch` and `list`, with the built binary and the simulated API.
 #![expect(
     clippy::unwrap_used,
     reason = "a panic is how the helpers of a test report that it failed"

@@ -1,4 +1,4 @@
-//! The least that polls with reqwest: a task for each line, no state, no schedule, no errors.
+//! A minimal poller with reqwest: a task for each line, without state, schedule and error handling.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Processes under measurement: pinned to a core, ended when dropped, watched through `/proc`.
+//! The measured processes: pinned to a core, killed when dropped, read from `/proc`.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! The goals, mix by mix: what is spread how far within how many kinds, with and without estimates.
+//! The goals for each mix of backfills: by number of kinds, by spread of durations, with and without estimates.
 
 use std::time::Duration;
 

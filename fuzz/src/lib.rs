@@ -1,8 +1,8 @@
-//! What the program reads from others, one target for each kind of text: given any bytes, nothing panics, what is
-//! taken holds its limits, and what is refused is refused in bounded words.
+//! One target for each kind of text from outside. For any bytes nothing panics, accepted values are within their
+//! limits, and errors are short.
 //!
-//! `fuzz_targets/` puts each under libFuzzer; `tests/fuzz.rs` of the product takes these very files, replays the corpus,
-//! and where no fuzzer is at hand changes it at random.
+//! `fuzz_targets/` runs each with libFuzzer. `tests/fuzz.rs` includes these files, replays the corpus, and can change it at
+//! random.
 
 use jiff::Timestamp;
 

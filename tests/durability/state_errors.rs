@@ -21,8 +21,8 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// `None`, and a line that says so, where this user cannot mount anything. Who lacks the program lacks something
-    /// that can be installed, and in CI that is a failure.
+    /// `None`, with a printed line, where this user cannot mount anything. Without the program `mount`, the test is
+    /// skipped, which CI does not allow.
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let output = Command::new("mount")
@@ -279,8 +279,8 @@ fn state_of(setup: &Setup) -> PathBuf {
     setup.folder().join("state")
 }
 
-/// The state's files, but for the lock, which every start signs, and what SQLite makes anew at each look: the index of
-/// its log, and a log with nothing in it.
+/// The files of the state, without those that every start changes: the lock, the index of SQLite's log, and an empty
+/// log.
 fn files(state: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = fs::read_dir(state).unwrap().map(|file| file.unwrap().path());
     files

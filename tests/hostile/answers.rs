@@ -1,4 +1,4 @@
-//! Answers that no API should give. Four operations get them, as many as may be asked for at once; two others do not.
+//! Invalid answers of the API. Four operations get them, as many as may be polled at once; two others do not.
 
 use std::process::{Command, Stdio};
 
@@ -12,8 +12,8 @@ const BAD: [&str; 4] = ["bad-1", "bad-2", "bad-3", "bad-4"];
 const GOOD: [&str; 2] = ["good-1", "good-2"];
 const MEBIBYTE: usize = 1024 * 1024;
 
-/// Meets `act` at three polls of each, learns nothing but its words, and afterwards tells every operation's true end.
-/// The daemon and the API are given back for what more there is to check.
+/// The API misbehaves for three polls of each bad operation. `lastError` contains one of these texts, and afterwards
+/// every operation's true end is reported. Returns daemon and API for further checks.
 async fn survive(act: Behavior, words: &[&str]) -> (Daemon, HostileApi) {
     let api = HostileApi::start(act).await;
     let setup = Setup::polling(&api.base_url())

@@ -1,4 +1,4 @@
-//! Connections that come to nothing.
+//! Connections that fail or stall.
 
 use std::fs;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The control socket among those who mean no good.
+//! Misuse of the control socket.
 
 use std::fs;
 use std::os::unix::net::UnixListener;

@@ -1,4 +1,4 @@
-//! Hosts that give too little: of open files, and of memory.
+//! Too few open files, and too little memory.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;

@@ -1,4 +1,4 @@
-//! Lists of operations that an API should not give, and what the command `list` makes of them.
+//! Invalid lists of operations, read by the command `list`.
 
 use std::process::Output;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Clients that take the connections of the daemon's own pages, and read nothing, or hold them for nothing.
+//! Clients that keep connections to the daemon's pages without reading.
 
 use std::fs;
 use std::time::Duration;

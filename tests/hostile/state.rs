@@ -1,4 +1,4 @@
-//! States that a disk, a person or another program damaged, removed or replaced.
+//! State that was damaged, removed or replaced.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Watch lists that no one should write. The list before stays active, or the lines that parse apply.
+//! Invalid watch lists: the previous list stays active, or the lines that parse apply.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -30,8 +30,8 @@ fn assert_memory_is_bounded(daemon: &Daemon) {
     assert!(most < MEMORY + MAX_FILE_BYTES, "{most} bytes");
 }
 
-/// Has the list replaced by what `spoil` makes: while the daemon runs, and before it starts. Each time this is
-/// reported with these words, the watch of the list before goes on, and a good list is applied afterwards.
+/// Replaces the list by what `spoil` makes, while the daemon runs and before it starts. Each time this is reported
+/// with these words, the previous list stays active, and a good list is applied afterwards.
 async fn survive(spoil: impl Fn(&Path), words: &str, then: Then) {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator).list(&[LONG]);

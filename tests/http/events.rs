@@ -161,8 +161,7 @@ async fn events_and_snapshots_come_as_they_happen() {
     }
     assert!(started);
 
-    // What is reported live and what is read later are one log: a reader who comes back misses nothing and hears nothing
-    // twice.
+    // The stream continues from a cursor: a reader that returns misses nothing and gets nothing twice.
     let mut back = Stream::open(&fixture, succeeded.as_deref()).await;
     std::fs::write(fixture.daemon.list_path(), "op-300-100-s-3\n").unwrap();
     let next = back.until(|message| message.event != "snapshot").await;

@@ -1,4 +1,4 @@
-//! A real Prometheus scrapes the daemon with the alert rules that are shipped.
+//! A real Prometheus scrapes the daemon and evaluates the shipped alert rules.
 
 use std::collections::BTreeMap;
 use std::fs;

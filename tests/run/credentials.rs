@@ -1,4 +1,4 @@
-//! API keys that the API rejects, and what is not their fault.
+//! Rejected API keys, and errors that have another cause.
 
 use std::fs;
 use std::time::Duration;

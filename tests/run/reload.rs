@@ -1,4 +1,4 @@
-//! `SIGHUP`: what changes, what cannot, and settings that are broken.
+//! `SIGHUP`: settings that apply, settings that need a restart, and wrong settings.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Webhook delivery, from the outbox to receivers that answer everything a network can: real sockets, real TLS.
+//! Webhook delivery from the outbox to misbehaving receivers, with real sockets and TLS.
 
 #![expect(
     clippy::unwrap_used,

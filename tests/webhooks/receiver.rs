@@ -1,4 +1,4 @@
-//! A receiver on a raw socket, that answers everything a network can.
+//! A receiver on a raw socket, with answers that a test chooses.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
