@@ -140,8 +140,8 @@ pub fn sort(entries: &mut [Attention]) {
 
 /// The entry for an unreachable API, with the error of the last request.
 #[must_use]
-pub fn api_unreachable(project: &str, since: Timestamp, trouble: Option<&str>) -> Attention {
-    let reason = trouble.unwrap_or("no poll succeeds");
+pub fn api_unreachable(project: &str, since: Timestamp, last_error: Option<&str>) -> Attention {
+    let reason = last_error.unwrap_or("no poll succeeds");
     let message = format!("the API is unreachable: {reason}. Figures are from before. Polls are retried.");
     let action = "check ampersand.base_url, the network and the status of the API; nothing is lost";
     Attention::new(AttentionKind::ApiUnreachable, message, action)
@@ -151,8 +151,8 @@ pub fn api_unreachable(project: &str, since: Timestamp, trouble: Option<&str>) -
 
 /// The entry for a rejected API key, with the API's reason.
 #[must_use]
-pub fn credentials_rejected(project: &str, since: Timestamp, trouble: Option<&str>) -> Attention {
-    let reason = trouble.unwrap_or("the API refuses the key");
+pub fn credentials_rejected(project: &str, since: Timestamp, last_error: Option<&str>) -> Attention {
+    let reason = last_error.unwrap_or("the API refuses the key");
     let message = format!("the API key is rejected: {reason}. Nothing is polled but one probe at a time.");
     let action = "replace the API key; one in a file is retried automatically, one in systemd's credentials or in the environment \
                   needs a restart";

@@ -31,7 +31,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Maximum pause that no receiver asked for.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Minimum time between two log messages about an endpoint that alternates between failing and working.
-const QUIET_TIME: Duration = Duration::from_mins(1);
+const MIN_REPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// How many probed subjects are remembered, so that probes take turns.
 pub const PROBED_REMEMBERED: usize = 15;
 
@@ -130,8 +130,8 @@ pub struct EndpointHealth {
     probed: Vec<String>,
     last_success: Option<Timestamp>,
     /// Whether the log says that the endpoint fails.
-    told_failing: bool,
-    told_at: Option<Timestamp>,
+    reported_failing: bool,
+    reported_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -185,7 +185,7 @@ impl EndpointHealth {
     /// Applies the outcome of an attempt; `chance` is from 0 to 1.
     pub fn record_attempt(
         &mut self,
-        tried: AttemptedEvent<'_>,
+        attempt: AttemptedEvent<'_>,
         outcome: AttemptOutcome,
         now: Timestamp,
         chance: f64,
@@ -201,19 +201,19 @@ impl EndpointHealth {
             AttemptOutcome::TimedOut | AttemptOutcome::NoAnswer => Duration::ZERO,
         };
         // Checked before this failure counts: the event was sent as usual.
-        let own_fault = self.is_own_fault(&tried, outcome);
-        let verdict = match tried.kind {
+        let is_event_refused = self.is_event_refused(&attempt, outcome);
+        let decision = match attempt.kind {
             AttemptKind::Probe => DeliveryDecision::Retry {
                 after: retry_after,
                 counts: false,
             },
-            AttemptKind::Ordinary => after_failure(tried.attempts, own_fault, retry_after, chance),
+            AttemptKind::Ordinary => after_failure(attempt.attempts, is_event_refused, retry_after, chance),
         };
-        let news = self.fail(tried.subject, own_fault, now);
+        let change = self.fail(attempt.subject, is_event_refused, now);
         if pauses_endpoint(outcome) || self.is_probed() {
             self.pause(retry_after, now, chance);
         }
-        (verdict, news)
+        (decision, change)
     }
 
     /// A reload enables a disabled endpoint. With another URL or other secrets its failures and pauses are reset.
@@ -233,9 +233,11 @@ impl EndpointHealth {
 
     /// Whether the event is refused rather than the endpoint broken: by the status, and because others were accepted
     /// since its first attempt. Otherwise an endpoint that refuses everything would lose all events.
-    fn is_own_fault(&self, tried: &AttemptedEvent<'_>, outcome: AttemptOutcome) -> bool {
-        let accepts_others =
-            !self.is_probed() && self.last_success.is_some_and(|time| time >= tried.first_attempt);
+    fn is_event_refused(&self, attempt: &AttemptedEvent<'_>, outcome: AttemptOutcome) -> bool {
+        let accepts_others = !self.is_probed()
+            && self
+                .last_success
+                .is_some_and(|time| time >= attempt.first_attempt);
         let refused = matches!(
             outcome,
             AttemptOutcome::Answered {
@@ -253,38 +255,39 @@ impl EndpointHealth {
         // A running pause continues: this may answer an attempt from before it.
         self.pauses = 0;
         self.last_success = Some(now);
-        std::mem::take(&mut self.told_failing).then(|| {
-            self.told_at = Some(now);
+        std::mem::take(&mut self.reported_failing).then(|| {
+            self.reported_at = Some(now);
             EndpointChange::Recovered
         })
     }
 
     fn disable(&mut self, now: Timestamp) -> (DeliveryDecision, Option<EndpointChange>) {
-        let news = (!self.disabled).then_some(EndpointChange::Disabled);
+        let change = (!self.disabled).then_some(EndpointChange::Disabled);
         self.disabled = true;
-        self.told_failing = true;
-        self.told_at = Some(now);
-        let verdict = DeliveryDecision::Retry {
+        self.reported_failing = true;
+        self.reported_at = Some(now);
+        let decision = DeliveryDecision::Retry {
             after: Duration::ZERO,
             counts: false,
         };
-        (verdict, news)
+        (decision, change)
     }
 
-    fn fail(&mut self, subject: &str, own_fault: bool, now: Timestamp) -> Option<EndpointChange> {
-        if !own_fault {
+    fn fail(&mut self, subject: &str, is_event_refused: bool, now: Timestamp) -> Option<EndpointChange> {
+        if !is_event_refused {
             self.failures = self.failures.saturating_add(1);
         } else if !self.refused.iter().any(|refused| refused == subject) {
             self.refused.push(subject.to_owned());
             self.failures = self.failures.saturating_add(1);
         }
-        let quiet = self.told_at.is_none_or(|told| {
-            Duration::try_from(now.duration_since(told)).map_or(true, |passed| passed >= QUIET_TIME)
+        let may_report = self.reported_at.is_none_or(|reported| {
+            Duration::try_from(now.duration_since(reported))
+                .map_or(true, |passed| passed >= MIN_REPORT_INTERVAL)
         });
-        let worth_telling = self.is_probed() || (quiet && !own_fault);
-        (worth_telling && !self.told_failing).then(|| {
-            self.told_failing = true;
-            self.told_at = Some(now);
+        let is_reportable = self.is_probed() || (may_report && !is_event_refused);
+        (is_reportable && !self.reported_failing).then(|| {
+            self.reported_failing = true;
+            self.reported_at = Some(now);
             EndpointChange::Failing
         })
     }
@@ -314,9 +317,14 @@ pub enum EndpointTarget {
 }
 
 /// What to do with an event after a failed attempt that counts; `attempts` were made before.
-fn after_failure(attempts: u32, own_fault: bool, retry_after: Duration, chance: f64) -> DeliveryDecision {
+fn after_failure(
+    attempts: u32,
+    is_event_refused: bool,
+    retry_after: Duration,
+    chance: f64,
+) -> DeliveryDecision {
     let made = attempts.saturating_add(1);
-    if own_fault && made >= ATTEMPTS_OF_A_REFUSED_EVENT {
+    if is_event_refused && made >= ATTEMPTS_OF_A_REFUSED_EVENT {
         return DeliveryDecision::Dead;
     }
     let wait = usize::try_from(attempts).ok().and_then(|index| WAITS.get(index));

@@ -5,24 +5,24 @@ use super::t_distribution::TDistribution;
 
 /// Operations may end at any count: of those that have run for t, the fraction (t / (t + s))^c still runs s later.
 /// This is c once the count has risen.
-const ENDS_EARLY: f64 = 0.01;
+const END_EXPONENT: f64 = 0.01;
 /// The same before the count has risen: many operations have nothing to do.
-const ENDS_AT_ONCE: f64 = 0.03;
+const START_EXPONENT: f64 = 0.03;
 /// Minimum age, in seconds.
 const MIN_AGE: f64 = 0.01;
 
 /// A count whose rate falls to zero within a time, extrapolated linearly, ends between these fractions of that time.
-const FADE: (f64, f64) = (0.5, 5.0);
+const FADE_RANGE: (f64, f64) = (0.5, 5.0);
 /// How often a falling rate means the end.
-const FADES_OUT: f64 = 0.25;
+const FADE_WEIGHT: f64 = 0.25;
 /// Below this fraction of the estimate a falling rate is only a slower rate.
-const FADES_FROM: f64 = 0.8;
+const FADE_FROM: f64 = 0.8;
 
 /// What is known about an operation's end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EndForecast {
     /// The count compared with the estimate, if there is one.
-    pub motion: Option<CountForecast>,
+    pub count: Option<CountForecast>,
     /// Seconds until the rate is zero, if it keeps falling.
     pub fades_in: Option<f64>,
     /// Durations of its kind, if known.
@@ -49,7 +49,7 @@ pub struct CountForecast {
 impl EndForecast {
     /// Nothing is known.
     pub const UNKNOWN: Self = Self {
-        motion: None,
+        count: None,
         fades_in: None,
         durations: None,
         age: 0.0,
@@ -58,41 +58,43 @@ impl EndForecast {
     /// The probability that the running operation ends within `seconds`.
     #[must_use]
     pub fn ends_within(&self, seconds: f64) -> f64 {
-        let runs_on = match self.motion {
-            Some(_) if self.stands_still() => self.outlives(seconds, ENDS_AT_ONCE) * self.lasts_on(seconds),
-            Some(motion) => motion.runs_on(seconds) * self.outlives(seconds, ENDS_EARLY),
-            None => self.lasts_on(seconds),
+        let survival = match self.count {
+            Some(_) if self.has_not_risen() => {
+                self.survival_by_age(seconds, START_EXPONENT) * self.survival_by_history(seconds)
+            }
+            Some(count) => count.survival(seconds) * self.survival_by_age(seconds, END_EXPONENT),
+            None => self.survival_by_history(seconds),
         };
-        let near = self.motion.is_none_or(|motion| motion.part >= FADES_FROM);
+        let near = self.count.is_none_or(|count| count.part >= FADE_FROM);
         let fading = self.fades_in.filter(|_| near).map_or(0.0, |fades_in| {
-            let (from, to) = FADE;
-            FADES_OUT * ((seconds / fades_in / from).ln() / (to / from).ln()).clamp(0.0, 1.0)
+            let (from, to) = FADE_RANGE;
+            FADE_WEIGHT * ((seconds / fades_in / from).ln() / (to / from).ln()).clamp(0.0, 1.0)
         });
-        1.0 - runs_on * (1.0 - fading)
+        1.0 - survival * (1.0 - fading)
     }
 
     /// Whether the count has not risen yet.
     #[must_use]
-    pub fn stands_still(&self) -> bool {
-        self.fades_in.is_none() && self.motion.is_some_and(|motion| motion.speed <= 0.0)
+    pub fn has_not_risen(&self) -> bool {
+        self.fades_in.is_none() && self.count.is_some_and(|count| count.speed <= 0.0)
     }
 
     /// Of the operations of its kind that lasted this long, the fraction that lasts `seconds` longer.
-    fn lasts_on(&self, seconds: f64) -> f64 {
+    fn survival_by_history(&self, seconds: f64) -> f64 {
         let beyond = |durations: &DurationDistribution, age: f64| durations.beyond(age.max(MIN_AGE).ln());
         self.durations.as_ref().map_or(1.0, |durations| {
             (beyond(durations, self.age + seconds) / beyond(durations, self.age)).clamp(0.0, 1.0)
         })
     }
 
-    fn outlives(&self, seconds: f64, exponent: f64) -> f64 {
+    fn survival_by_age(&self, seconds: f64, exponent: f64) -> f64 {
         let age = self.age.max(MIN_AGE);
         (age / (age + seconds)).powf(exponent)
     }
 }
 
 impl CountForecast {
-    fn runs_on(&self, seconds: f64) -> f64 {
+    fn survival(&self, seconds: f64) -> f64 {
         // A falling speed does not become negative.
         let moves = if self.gain < 0.0 {
             seconds.min(self.speed / -self.gain)
@@ -116,35 +118,35 @@ mod tests {
 
     #[test]
     fn the_longer_the_likelier() {
-        let motion = CountForecast {
+        let count = CountForecast {
             part: 0.9,
             speed: 0.002,
             gain: 0.0,
             record: 1e-4,
             errors: HistoryStatistics::NONE.errors,
         };
-        let durations = DurationDistribution::learned([6.9, 7.0, 7.1].into_iter()).unwrap();
-        for outlook in [
+        let durations = DurationDistribution::fitted([6.9, 7.0, 7.1].into_iter()).unwrap();
+        for forecast in [
             EndForecast {
-                motion: Some(motion),
+                count: Some(count),
                 fades_in: None,
                 durations: None,
                 age: 600.0,
             },
             EndForecast {
-                motion: Some(CountForecast { speed: 0.0, ..motion }),
+                count: Some(CountForecast { speed: 0.0, ..count }),
                 fades_in: None,
                 durations: None,
                 age: 600.0,
             },
             EndForecast {
-                motion: None,
+                count: None,
                 fades_in: Some(30.0),
                 durations: None,
                 age: 600.0,
             },
             EndForecast {
-                motion: Some(motion),
+                count: Some(count),
                 fades_in: Some(30.0),
                 durations: None,
                 age: 0.0,
@@ -155,10 +157,10 @@ mod tests {
                 ..EndForecast::UNKNOWN
             },
         ] {
-            let chances: Vec<f64> = (1..100).map(|s| outlook.ends_within(f64::from(s))).collect();
+            let chances: Vec<f64> = (1..100).map(|s| forecast.ends_within(f64::from(s))).collect();
             assert!(
                 chances.is_sorted() && chances[0] >= 0.0 && chances[98] <= 1.0,
-                "{outlook:?}"
+                "{forecast:?}"
             );
             assert!(chances[98] > chances[0]);
         }

@@ -111,7 +111,7 @@ pub struct Gate<T> {
 #[derive(Debug)]
 struct Waiting<T> {
     who: T,
-    came: CompactDuration,
+    joined: CompactDuration,
     blocked_before: CompactDuration,
 }
 
@@ -217,7 +217,7 @@ impl<T: Copy> Gate<T> {
     fn take_place(&mut self, ticket: Ticket, who: T, now: Duration) {
         let waiting = Waiting {
             who,
-            came: now.into(),
+            joined: now.into(),
             blocked_before: self.blocked_time(now).into(),
         };
         self.queue.insert(ticket, waiting);
@@ -256,13 +256,13 @@ impl<T: Copy> Gate<T> {
         let Some((_, waiting)) = self.queue.pop_first() else {
             return Admission::Closed;
         };
-        self.take_turn(waiting.came.get().max(self.opened(now)), now);
+        self.take_turn(waiting.joined.get().max(self.opened(now)), now);
         let blocked = self
             .blocked_time(now)
             .saturating_sub(waiting.blocked_before.get());
         Admission::Admit(Admitted {
             who: waiting.who,
-            queued: now.saturating_sub(waiting.came.get()).saturating_sub(blocked),
+            queued: now.saturating_sub(waiting.joined.get()).saturating_sub(blocked),
         })
     }
 

@@ -3,22 +3,22 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::duration_distribution::{DurationDistribution, MEMORY};
+use super::duration_distribution::{DurationDistribution, MAX_SAMPLES};
 use super::t_distribution::TDistribution;
 
 /// The prior of estimation errors, as a fraction of the estimate.
-const ERRORS: TDistribution = TDistribution {
+const ERROR_PRIOR: TDistribution = TDistribution {
     centre: 0.0,
     width: 0.03,
 };
 /// Minimum number of errors for a distribution of their own.
-const ENOUGH: usize = 3;
+const MIN_ERRORS: usize = 3;
 
 /// The data of a succeeded operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistorySample {
     /// How long it ran.
-    pub lasted: Duration,
+    pub duration: Duration,
     /// Processed and estimated records, if both are known.
     pub records: Option<(u64, u64)>,
 }
@@ -36,7 +36,7 @@ impl HistoryStatistics {
     /// Statistics without samples.
     pub const NONE: Self = Self {
         durations: None,
-        errors: ERRORS,
+        errors: ERROR_PRIOR,
     };
 }
 
@@ -58,11 +58,11 @@ pub struct History {
 impl History {
     /// Adds a sample.
     pub fn add_sample(&mut self, sample: HistorySample) {
-        if !sample.lasted.is_zero() {
-            remember(&mut self.durations, sample.lasted.as_secs_f32().ln());
+        if !sample.duration.is_zero() {
+            push_sample(&mut self.durations, sample.duration.as_secs_f32().ln());
         }
         if let Some((processed, estimated)) = sample.records {
-            remember(&mut self.errors, processed as f32 / estimated.max(1) as f32 - 1.0);
+            push_sample(&mut self.errors, processed as f32 / estimated.max(1) as f32 - 1.0);
         }
         // Computed on demand: a start adds many samples at once.
         self.statistics = None;
@@ -72,14 +72,14 @@ impl History {
     #[must_use]
     pub fn statistics(&mut self) -> HistoryStatistics {
         *self.statistics.get_or_insert_with(|| HistoryStatistics {
-            durations: DurationDistribution::learned(self.durations.iter().copied()),
-            errors: fitted(&mut self.errors, ERRORS.width).unwrap_or(ERRORS),
+            durations: DurationDistribution::fitted(self.durations.iter().copied()),
+            errors: fitted(&mut self.errors, ERROR_PRIOR.width).unwrap_or(ERROR_PRIOR),
         })
     }
 }
 
-fn remember(samples: &mut VecDeque<f32>, sample: f32) {
-    if samples.len() == MEMORY {
+fn push_sample(samples: &mut VecDeque<f32>, sample: f32) {
+    if samples.len() == MAX_SAMPLES {
         samples.pop_front();
     }
     samples.push_back(sample);
@@ -87,7 +87,7 @@ fn remember(samples: &mut VecDeque<f32>, sample: f32) {
 
 fn fitted(samples: &mut VecDeque<f32>, guess: f64) -> Option<TDistribution> {
     let samples = samples.make_contiguous();
-    TDistribution::fitted(samples, guess).filter(|_| samples.len() >= ENOUGH)
+    TDistribution::fitted(samples, guess).filter(|_| samples.len() >= MIN_ERRORS)
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
 
     fn sample(seconds: u64, records: Option<(u64, u64)>) -> HistorySample {
         HistorySample {
-            lasted: Duration::from_secs(seconds),
+            duration: Duration::from_secs(seconds),
             records,
         }
     }
@@ -114,9 +114,9 @@ mod tests {
             durations.beyond(seconds.ln())
         };
         assert!(outlasts(&mut history, 300.0) > 0.7 && outlasts(&mut history, 1_200.0) < 0.3);
-        assert_eq!(history.statistics().errors, ERRORS);
+        assert_eq!(history.statistics().errors, ERROR_PRIOR);
         // Later samples replace earlier ones.
-        for _ in 0..MEMORY {
+        for _ in 0..MAX_SAMPLES {
             history.add_sample(sample(60, None));
         }
         assert!(outlasts(&mut history, 300.0) < 0.1);

@@ -16,7 +16,7 @@ const MAX_NAME: usize = 256;
 /// Maximum bytes of all object names of an operation.
 const MAX_OBJECTS: usize = 2048;
 /// This many kinds are kept, with their history, even if no operation has them.
-const FEW: usize = 1_000;
+const MIN_KINDS: usize = 1_000;
 
 /// What similar operations share. Hundreds of thousands of operations have only a few kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl OperationKind {
 
 /// The object names of an operation, up to [`MAX_OBJECTS`] bytes.
 fn objects(operation: &Operation) -> impl Iterator<Item = &str> {
-    let mut room = MAX_OBJECTS;
+    let mut left = MAX_OBJECTS;
     operation
         .metadata
         .as_ref()
@@ -72,8 +72,8 @@ fn objects(operation: &Operation) -> impl Iterator<Item = &str> {
         .map(String::as_str)
         .take_while(move |name| {
             let length = name.len().min(MAX_NAME);
-            let fits = length <= room;
-            room = room.saturating_sub(length);
+            let fits = length <= left;
+            left = left.saturating_sub(length);
             fits
         })
 }
@@ -83,9 +83,9 @@ fn objects(operation: &Operation) -> impl Iterator<Item = &str> {
 pub struct OperationKinds {
     known: HashMap<Arc<OperationKind>, Option<Box<RefCell<History>>>>,
     /// Polls that finished operations left for others.
-    savings: Cell<SavedPolls>,
+    saved_polls: Cell<SavedPolls>,
     /// The number of kinds that triggers the removal of unused ones.
-    most: usize,
+    cleanup_at: usize,
 }
 
 impl OperationKinds {
@@ -95,9 +95,9 @@ impl OperationKinds {
             *kind = Arc::clone(known);
             return;
         }
-        if self.known.len() >= self.most {
+        if self.known.len() >= self.cleanup_at {
             self.known.retain(|kind, _| Arc::strong_count(kind) > 1);
-            self.most = (2 * self.known.len()).max(FEW);
+            self.cleanup_at = (2 * self.known.len()).max(MIN_KINDS);
         }
         self.known.insert(Arc::clone(kind), None);
     }
@@ -123,14 +123,14 @@ impl OperationKinds {
 
     /// Adds polls that a finished operation did not use.
     pub fn add_saved_polls(&mut self, polls: f32) {
-        self.savings.get_mut().add(polls);
+        self.saved_polls.get_mut().add(polls);
     }
 
     /// Lets a decision use saved polls.
     pub fn with_saved_polls<T>(&self, decide: impl FnOnce(&mut SavedPolls) -> T) -> T {
-        let mut savings = self.savings.get();
-        let decided = decide(&mut savings);
-        self.savings.set(savings);
+        let mut saved_polls = self.saved_polls.get();
+        let decided = decide(&mut saved_polls);
+        self.saved_polls.set(saved_polls);
         decided
     }
 }
@@ -186,7 +186,7 @@ mod tests {
     fn what_was_learned_outlasts_the_operations() {
         let mut kinds = OperationKinds::default();
         let sample = HistorySample {
-            lasted: std::time::Duration::from_mins(5),
+            duration: std::time::Duration::from_mins(5),
             records: None,
         };
         for _ in 0..3 {
@@ -213,7 +213,7 @@ mod tests {
         for n in 0..10_000 {
             let _ = shared(&mut kinds, &operation(&n.to_string(), &[]));
         }
-        assert!(kinds.known.len() <= 2 * held.len() + FEW);
+        assert!(kinds.known.len() <= 2 * held.len() + MIN_KINDS);
         assert!(Arc::ptr_eq(
             &held[0],
             &shared(&mut kinds, &operation("held 0", &[]))

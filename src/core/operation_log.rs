@@ -130,7 +130,7 @@ impl OperationLogLine {
     /// Whether its severity is warning or higher.
     #[must_use]
     pub fn is_warning_or_worse(&self) -> bool {
-        const GRAVE: [&str; 8] = [
+        const WARNING_SEVERITIES: [&str; 8] = [
             "WARN",
             "WARNING",
             "ERROR",
@@ -140,7 +140,9 @@ impl OperationLogLine {
             "FATAL",
             "PANIC",
         ];
-        GRAVE.iter().any(|word| self.severity.eq_ignore_ascii_case(word))
+        WARNING_SEVERITIES
+            .iter()
+            .any(|word| self.severity.eq_ignore_ascii_case(word))
     }
 }
 
@@ -257,11 +259,11 @@ mod tests {
             line(9, "INFO"),
             line(4, "WARN"),
         ];
-        let told: Vec<_> = last_warnings(lines.clone(), 3)
+        let texts: Vec<_> = last_warnings(lines.clone(), 3)
             .into_iter()
             .map(|l| l.message.msg)
             .collect();
-        assert_eq!(told, ["3", "4", "5"]);
+        assert_eq!(texts, ["3", "4", "5"]);
         assert_eq!(last_warnings(lines.clone(), 10).len(), 4);
         assert_eq!(last_lines(lines.clone(), 100).len(), lines.len());
     }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Polls earned per poll of plain backoff. The contract allows 1.02; the rest is for random variation.
-const WORTH: f64 = 1.015;
+const POLLS_PER_PLAIN_POLL: f64 = 1.015;
 /// Maximum of saved polls, so that they do not come back as a burst.
-const MOST_SAVED: f32 = 1e3;
+const MAX_SAVED: f32 = 1e3;
 /// Maximum of unused polls per watch, so that sums stay finite.
-const MOST_UNUSED: f32 = 1e6;
+const MAX_UNUSED: f32 = 1e6;
 
 /// Maximum steps of plain backoff counted within one sleep.
-const MOST_STEPS: u32 = 200;
+const MAX_STEPS: u32 = 200;
 
 /// Plain backoff, for comparison.
 pub trait PlainBackoff {
@@ -42,31 +42,31 @@ impl PollBudget {
     }
 
     /// The sleep lasted no longer than `elapsed`: it may have been cut short.
-    pub fn pass(&mut self, elapsed: Duration) {
+    pub fn add_time(&mut self, elapsed: Duration) {
         self.slept = self.slept.min(elapsed.as_secs_f32());
     }
 
     /// Counts the polls of plain backoff in the sleep that has ended.
-    pub fn settle(&mut self, plain: &mut impl PlainBackoff) {
+    pub fn count_sleep(&mut self, plain: &mut impl PlainBackoff) {
         let slept = f64::from(std::mem::take(&mut self.slept));
         if slept > 0.0 {
             let (polls, since) = polls_within(f64::from(self.since) + slept, plain);
             self.since = since as f32;
-            let unused = f64::from(self.unused) + WORTH * polls - 1.0;
-            self.unused = (unused as f32).clamp(-MOST_UNUSED, MOST_UNUSED);
+            let unused = f64::from(self.unused) + POLLS_PER_PLAIN_POLL * polls - 1.0;
+            self.unused = (unused as f32).clamp(-MAX_UNUSED, MAX_UNUSED);
         }
     }
 
     /// Counts a sleep of plain backoff itself.
-    pub fn follow(&mut self) {
-        self.unused = (self.unused + (WORTH - 1.0) as f32).min(MOST_UNUSED);
+    pub fn count_plain_sleep(&mut self) {
+        self.unused = (self.unused + (POLLS_PER_PLAIN_POLL - 1.0) as f32).min(MAX_UNUSED);
     }
 
     /// How many polls are missing for a sleep of `seconds`.
     #[must_use]
-    pub fn lacks(&self, seconds: f64, plain: &(impl PlainBackoff + Clone)) -> f32 {
+    pub fn shortage(&self, seconds: f64, plain: &(impl PlainBackoff + Clone)) -> f32 {
         let (polls, _) = polls_within(f64::from(self.since) + seconds, &mut plain.clone());
-        (1.0 - WORTH * polls - f64::from(self.unused)).max(0.0) as f32
+        (1.0 - POLLS_PER_PLAIN_POLL * polls - f64::from(self.unused)).max(0.0) as f32
     }
 
     /// Seconds until plain backoff polls. Every watch can afford that sleep.
@@ -76,7 +76,7 @@ impl PollBudget {
     }
 
     /// Starts a sleep of `seconds` that uses `saved` polls from the savings.
-    pub fn spend(&mut self, seconds: f64, saved: f32) {
+    pub fn start_sleep(&mut self, seconds: f64, saved: f32) {
         self.unused += saved;
         self.slept = seconds as f32;
     }
@@ -85,7 +85,7 @@ impl PollBudget {
 /// The polls of plain backoff within `seconds` of its last one, and the seconds since the last of them.
 fn polls_within(mut seconds: f64, plain: &mut impl PlainBackoff) -> (f64, f64) {
     let mut polls = 0.0;
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_STEPS {
         let sleep = plain.sleep();
         // The rounding of a sleep's end must not cost a poll.
         if sleep <= 0.0 || seconds < sleep * (1.0 - 1e-6) {
@@ -114,7 +114,7 @@ impl SavedPolls {
 
     /// Adds polls.
     pub fn add(&mut self, polls: f32) {
-        self.0 = (self.0 + polls.max(0.0)).min(MOST_SAVED);
+        self.0 = (self.0 + polls.max(0.0)).min(MAX_SAVED);
     }
 
     /// Takes polls, if there are enough.
@@ -151,26 +151,26 @@ mod tests {
     fn a_long_sleep_earns_the_polls_that_plain_backoff_makes_in_it() {
         let (mut budget, mut plain) = (PollBudget::default(), Doubling(1.0));
         // Plain backoff polls after 1, 3, 7, 15 and 23 seconds.
-        assert_eq!(budget.lacks(25.0, &plain), 0.0);
-        budget.spend(25.0, 0.0);
+        assert_eq!(budget.shortage(25.0, &plain), 0.0);
+        budget.start_sleep(25.0, 0.0);
         assert_eq!(budget.unused(), 0.0, "nothing is earned before the next poll");
-        budget.settle(&mut plain);
-        assert!((f64::from(budget.unused()) - (5.0 * WORTH - 1.0)).abs() < 1e-5);
+        budget.count_sleep(&mut plain);
+        assert!((f64::from(budget.unused()) - (5.0 * POLLS_PER_PLAIN_POLL - 1.0)).abs() < 1e-5);
         assert_eq!(budget.until_plain(&plain), 6.0);
         let before = budget.unused();
-        budget.spend(1.0, 0.0);
-        budget.settle(&mut plain);
+        budget.start_sleep(1.0, 0.0);
+        budget.count_sleep(&mut plain);
         assert_eq!(budget.unused(), before - 1.0);
     }
 
     #[test]
     fn a_sleep_that_was_cut_short_earns_no_more_than_it_lasted() {
         let (mut budget, mut plain) = (PollBudget::default(), Doubling(1.0));
-        budget.spend(25.0, 0.0);
-        budget.pass(Duration::from_millis(500));
-        budget.settle(&mut plain);
+        budget.start_sleep(25.0, 0.0);
+        budget.add_time(Duration::from_millis(500));
+        budget.count_sleep(&mut plain);
         assert_eq!(budget.unused(), -1.0);
-        assert!(budget.lacks(1.0, &plain) > 0.9);
+        assert!(budget.shortage(1.0, &plain) > 0.9);
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
         savings.add(-5.0);
         assert!(savings.take(0.75) && !savings.take(0.5) && savings.take(0.25));
         savings.add(f32::MAX);
-        assert_eq!(savings.polls(), MOST_SAVED);
+        assert_eq!(savings.polls(), MAX_SAVED);
     }
 
     #[test]

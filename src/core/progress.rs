@@ -24,7 +24,7 @@ use steps::{Percent, Steps};
 const SMOOTHING: f64 = 0.7;
 
 /// Maximum time to the estimated end: ten years.
-const FARTHEST_END: f64 = 10.0 * 365.25 * 86_400.0;
+const MAX_REMAINING_SECONDS: f64 = 10.0 * 365.25 * 86_400.0;
 
 /// Marks the steps of a rebuilt count as those of the last reported percentage.
 const UNKNOWN_STEPS: u32 = u32::MAX;
@@ -110,7 +110,7 @@ pub struct ProgressContext<'a> {
     /// Wall-clock time.
     pub now: Timestamp,
     /// How long the operation was observed up to now; zero after a failed poll.
-    pub seen_for: Duration,
+    pub observed_for: Duration,
     /// Whether it was retried.
     pub attempt: RetryAttempt,
     /// Settings for events.
@@ -143,7 +143,7 @@ impl ProgressTracker {
     }
 
     /// Adds time, with or without an answer.
-    pub fn pass(&mut self, elapsed: Duration) {
+    pub fn add_time(&mut self, elapsed: Duration) {
         self.reported_ago.extend(elapsed);
         if let Some(ago) = &mut self.measured_ago {
             ago.extend(elapsed);
@@ -158,11 +158,11 @@ impl ProgressTracker {
     ) -> CountChange {
         self.doubts.was_retried |= context.attempt == RetryAttempt::New && self.processed.is_some();
         let Some(count) = progress.and_then(|progress| progress.records_processed) else {
-            self.unchanged.extend(context.seen_for);
+            self.unchanged.extend(context.observed_for);
             return CountChange::None;
         };
         self.adopt_old_steps(context.settings.progress_step);
-        self.take_total(progress.and_then(|progress| progress.records_estimated_total));
+        self.set_total(progress.and_then(|progress| progress.records_estimated_total));
         let Some(highest) = self.processed else {
             self.processed = Some(count);
             self.change(context.now);
@@ -177,10 +177,10 @@ impl ProgressTracker {
         }
         self.doubts.count_fell = is_far_below;
         if let Some(before) = self.percent() {
-            self.steps.mind_estimate(before, context.settings.progress_step);
+            self.steps.check_estimate(before, context.settings.progress_step);
         }
         if is_far_below {
-            self.unchanged.extend(context.seen_for);
+            self.unchanged.extend(context.observed_for);
             return CountChange::Same;
         }
         // A smaller dip comes from a lagging replica.
@@ -192,7 +192,7 @@ impl ProgressTracker {
             self.trend.rise(risen, ago);
         }
         if risen == 0 {
-            self.unchanged.extend(context.seen_for);
+            self.unchanged.extend(context.observed_for);
             return CountChange::Same;
         }
         self.processed = Some(count);
@@ -226,7 +226,7 @@ impl ProgressTracker {
             }
             std::cmp::Ordering::Equal => {
                 // A new attempt without a new count may be as stuck as the previous one.
-                self.unchanged.extend(context.seen_for);
+                self.unchanged.extend(context.observed_for);
                 CountChange::Same
             }
             std::cmp::Ordering::Greater => {
@@ -242,7 +242,7 @@ impl ProgressTracker {
     }
 
     /// A new estimate counts at once; a missing one counts with the second answer.
-    fn take_total(&mut self, total: Option<u64>) {
+    fn set_total(&mut self, total: Option<u64>) {
         let total = total.and_then(NonZeroU64::new);
         let leaves = total.is_none() && self.total.is_some();
         if leaves && !self.doubts.total_left {
@@ -326,10 +326,10 @@ impl ProgressTracker {
 
     /// The forecast for the schedule.
     #[must_use]
-    pub fn outlook(&self, age: Duration, statistics: &HistoryStatistics) -> EndForecast {
+    pub fn forecast(&self, age: Duration, statistics: &HistoryStatistics) -> EndForecast {
         let total = self.records().map(|(_, total)| total);
         self.trend
-            .outlook(self.processed.unwrap_or(0), total, age, statistics)
+            .forecast(self.processed.unwrap_or(0), total, age, statistics)
     }
 
     /// Processed and estimated records, if both are known.
@@ -386,7 +386,7 @@ impl ProgressTracker {
             .checked_sub(self.processed?)
             .filter(|rest| *rest > 0)?;
         let seconds = rest as f64 / self.rate().filter(|rate| *rate > 0.0)?;
-        (seconds <= FARTHEST_END).then(|| Duration::from_secs_f64(seconds))
+        (seconds <= MAX_REMAINING_SECONDS).then(|| Duration::from_secs_f64(seconds))
     }
 }
 

@@ -12,7 +12,7 @@ use super::gate::{CredentialsProbe, Pass, Restriction};
 use super::schedule::ScheduleSettings;
 
 /// How often the API may be asked whether a project exists.
-const ASK_AGAIN: Duration = Duration::from_mins(1);
+const EXISTENCE_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A time on two clocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,7 +62,7 @@ pub struct ProjectHealth {
     #[serde(skip)]
     proven: Option<Duration>,
     #[serde(skip)]
-    asked: Option<Duration>,
+    existence_checked: Option<Duration>,
     #[serde(skip)]
     paused_until: Option<Duration>,
     #[serde(skip)]
@@ -123,7 +123,7 @@ impl ProjectHealth {
             Answer::NotFound(_) | Answer::Refused(_) => {
                 if self.doubted_by.is_some() {
                     // It does not show whether the key is accepted for existing operations.
-                    self.put_off_probe(pass, cx);
+                    self.delay_probe(pass, cx);
                 } else {
                     self.accept(pass, cx, &mut events);
                 }
@@ -136,18 +136,18 @@ impl ProjectHealth {
             Answer::Forbidden(reason) => self.forbid(poll, reason, cx, &mut events),
             Answer::Throttled { wait, reason } => {
                 self.pause(*wait, cx);
-                self.put_off_probe(pass, cx);
+                self.delay_probe(pass, cx);
                 let since = *self.throttled.get_or_insert(cx.now);
                 if cx.now.steady.saturating_sub(since.steady) >= cx.max_retry_after {
-                    self.tell_unreachable(since.wall, reason, cx, &mut events);
+                    self.report_unreachable(since.wall, reason, cx, &mut events);
                 }
                 AnswerScope::Project
             }
             Answer::Failed(failure) | Answer::Unprocessed(failure) => {
-                self.put_off_probe(pass, cx);
+                self.delay_probe(pass, cx);
                 let since = *self.failing.get_or_insert(cx.now);
                 if cx.now.steady.saturating_sub(since.steady) >= cx.unreachable_after {
-                    self.tell_unreachable(since.wall, &failure.reason, cx, &mut events);
+                    self.report_unreachable(since.wall, &failure.reason, cx, &mut events);
                 }
                 AnswerScope::Watch
             }
@@ -157,7 +157,7 @@ impl ProjectHealth {
 
     /// Records that the API is being asked whether the project exists.
     pub fn record_existence_check(&mut self, now: Moment) {
-        self.asked = Some(now.steady);
+        self.existence_checked = Some(now.steady);
     }
 
     /// Applies the answer to that request.
@@ -169,7 +169,7 @@ impl ProjectHealth {
                 let reason = format!(
                     "the API does not know the project: {reason}; is its name right, and is the API key of this project?"
                 );
-                self.tell_unreachable(cx.now.wall, &reason, cx, &mut events);
+                self.report_unreachable(cx.now.wall, &reason, cx, &mut events);
             }
             ProjectAnswer::Throttled { wait, .. } => self.throttle(*wait, cx),
             ProjectAnswer::Unprocessed(_) | ProjectAnswer::Unknown(_) => {}
@@ -187,7 +187,7 @@ impl ProjectHealth {
     pub fn observe_all_refused(&mut self, cx: &ProjectContext<'_>) -> Vec<Event> {
         let mut events = Vec::new();
         let reason = format!("the API refuses all {} watched operations repeatedly", cx.watches);
-        self.tell_unreachable(cx.now.wall, &reason, cx, &mut events);
+        self.report_unreachable(cx.now.wall, &reason, cx, &mut events);
         events
     }
 
@@ -231,8 +231,8 @@ impl ProjectHealth {
     /// Whether the API may be asked now whether the project exists: at most once a minute.
     #[must_use]
     pub fn may_check_existence(&self, now: Moment) -> bool {
-        self.asked
-            .is_none_or(|at| now.steady.saturating_sub(at) >= ASK_AGAIN)
+        self.existence_checked
+            .is_none_or(|at| now.steady.saturating_sub(at) >= EXISTENCE_CHECK_INTERVAL)
     }
 
     /// How long polls have failed without a success; zero if the last one succeeded.
@@ -332,9 +332,9 @@ impl ProjectHealth {
             self.rejected = Some(cx.now.wall);
             self.probes = 0;
             events.push(api(EventType::CredentialsRejected, cx.now.wall, reason, cx));
-            self.put_off_probe(Pass::Probe, cx);
+            self.delay_probe(Pass::Probe, cx);
         } else {
-            self.put_off_probe(pass, cx);
+            self.delay_probe(pass, cx);
         }
     }
 
@@ -361,7 +361,7 @@ impl ProjectHealth {
         }
     }
 
-    fn put_off_probe(&mut self, pass: Pass, cx: &ProjectContext<'_>) {
+    fn delay_probe(&mut self, pass: Pass, cx: &ProjectContext<'_>) {
         if pass == Pass::Probe {
             self.probes = self.probes.saturating_add(1);
             self.next_probe = cx
@@ -391,7 +391,7 @@ impl ProjectHealth {
         self.paused_until = Some(self.paused_until.map_or(until, |before| before.max(until)));
     }
 
-    fn tell_unreachable(
+    fn report_unreachable(
         &mut self,
         since: Timestamp,
         reason: &str,

@@ -21,21 +21,21 @@ const CEILING: Duration = Duration::from_secs(10 * 366 * 86_400);
 const WARM_UP: u8 = 1;
 /// A count predicts this many times the operation's age ahead. More would leave short operations alone for a minute,
 /// since most start slowly; less would waste polls of long ones.
-const FORESIGHT: f64 = 4.0;
+const PREDICTED_AGES: f64 = 4.0;
 /// The cost of a poll, as a fraction of the longest interval. A sleep ends when the expected delay costs as much.
-const PRICE: f64 = 0.0133;
-/// With this many polls left in budget and savings, a poll has its normal cost. With fewer, it costs more, by this
+const POLL_COST: f64 = 0.0133;
+/// With this many polls left in budget and saved_polls, a poll has its normal cost. With fewer, it costs more, by this
 /// power of the ratio, so that the remaining polls are used where they help most.
-const PLENTY: f64 = 40.0;
-const SCARCE: f64 = 0.7;
+const AMPLE_POLLS: f64 = 40.0;
+const SCARCITY_POWER: f64 = 0.7;
 /// Limits of the factor on the cost.
-const SCARCITY: (f64, f64) = (0.4, 2.5);
+const SCARCITY_LIMITS: (f64, f64) = (0.4, 2.5);
 /// Steps of the longest interval in which the expected delay is integrated.
 const STEPS: u32 = 24;
 
 /// An operation beyond this fraction of its estimate when first seen, without a rise, cannot be predicted: plain
 /// backoff applies.
-const STARTING: f64 = 0.5;
+const MAX_FIRST_FRACTION: f64 = 0.5;
 
 /// The settings of the schedule (`[poll]`). The schedule is safe with any values.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,85 +170,85 @@ pub struct Schedule {
 
 /// Plain backoff with mean intervals, for comparison.
 #[derive(Debug, Clone)]
-struct Beside<'a> {
-    pace: &'a ScheduleSettings,
+struct PlainSchedule<'a> {
+    settings: &'a ScheduleSettings,
     interval: Duration,
 }
 
-impl PlainBackoff for Beside<'_> {
+impl PlainBackoff for PlainSchedule<'_> {
     fn sleep(&self) -> f64 {
-        self.pace.mean(self.interval)
+        self.settings.mean(self.interval)
     }
 
     fn step(&mut self) -> bool {
-        let next = self.pace.grow(self.interval);
+        let next = self.settings.grow(self.interval);
         std::mem::replace(&mut self.interval, next) == next
     }
 }
 
 impl Schedule {
-    /// The time to sleep after a poll that showed the operation running or unknown. Uses `savings` when the budget
+    /// The time to sleep after a poll that showed the operation running or unknown. Uses `saved_polls` when the budget
     /// does not suffice.
     #[must_use]
     pub fn after_answer(
         &mut self,
-        pace: &ScheduleSettings,
-        outlook: EndForecast,
+        settings: &ScheduleSettings,
+        forecast: EndForecast,
         chance: f64,
-        savings: &mut SavedPolls,
+        saved_polls: &mut SavedPolls,
     ) -> Duration {
         self.failures = 0;
         self.seen = self.seen.saturating_add(1);
-        self.settle(pace);
-        let shaped = if pace.adaptive && self.seen > WARM_UP {
-            self.shaped(pace, &outlook, savings)
+        self.count_sleep(settings);
+        let adaptive_interval = if settings.adaptive && self.seen > WARM_UP {
+            self.adaptive_interval(settings, &forecast, saved_polls)
         } else {
             None
         };
-        let Some(interval) = shaped else {
-            self.budget.follow();
-            return pace.randomize(self.plain(pace), chance);
+        let Some(interval) = adaptive_interval else {
+            self.budget.count_plain_sleep();
+            return settings.randomize(self.plain(settings), chance);
         };
         // Randomness could only shorten the longest interval, and the watches are already spread.
-        let wait = if interval == pace.longest() {
+        let wait = if interval == settings.longest() {
             interval
         } else {
-            pace.randomize(interval, chance)
+            settings.randomize(interval, chance)
         };
-        self.affordable(pace, wait, savings)
+        self.affordable(settings, wait, saved_polls)
     }
 
     /// The adaptive interval: long while the end is far, short where it is likely, longer again after it. `None` for
     /// plain backoff.
-    fn shaped(
+    fn adaptive_interval(
         &self,
-        pace: &ScheduleSettings,
-        outlook: &EndForecast,
-        savings: &SavedPolls,
+        settings: &ScheduleSettings,
+        forecast: &EndForecast,
+        saved_polls: &SavedPolls,
     ) -> Option<Duration> {
-        let plain = self.beside(pace);
+        let plain = self.plain_schedule(settings);
         let wait = || {
-            let scarcity = scarcity(f64::from(self.budget.unused() + savings.polls()));
-            let wait = worthwhile(pace, outlook, scarcity);
-            if scarcity > 1.0 && wait < pace.longest() {
+            let scarcity = scarcity(f64::from(self.budget.unused() + saved_polls.polls()));
+            let wait = worthwhile_sleep(settings, forecast, scarcity);
+            if scarcity > 1.0 && wait < settings.longest() {
                 // The polls of plain backoff are already paid for: one is left out only if it is not worth its normal
                 // cost.
                 let paid = Duration::from_secs_f64(self.budget.until_plain(&plain));
-                return wait.min(paid.max(worthwhile(pace, outlook, 1.0)));
+                return wait.min(paid.max(worthwhile_sleep(settings, forecast, 1.0)));
             }
             wait
         };
-        match outlook.motion {
-            _ if outlook.durations.is_some() => Some(wait()),
-            Some(motion) if outlook.stands_still() && motion.part >= STARTING => None,
-            Some(_) => Some(wait().min(foresight(pace, outlook).max(plain.interval))),
-            None => outlook.fades_in.map(|_| wait().min(plain.interval)),
+        match forecast.count {
+            _ if forecast.durations.is_some() => Some(wait()),
+            Some(motion) if forecast.has_not_risen() && motion.part >= MAX_FIRST_FRACTION => None,
+            Some(_) => Some(wait().min(prediction_horizon(settings, forecast).max(plain.interval))),
+            None => forecast.fades_in.map(|_| wait().min(plain.interval)),
         }
     }
 
     /// Counts time since the last poll.
-    pub fn pass(&mut self, elapsed: Duration) {
-        self.budget.pass(elapsed);
+    pub fn add_time(&mut self, elapsed: Duration) {
+        self.budget.add_time(elapsed);
     }
 
     /// Polls that plain backoff would have made beyond those made, up to the poll before the last.
@@ -260,34 +260,36 @@ impl Schedule {
     /// `wanted`, or the time until plain backoff polls if no polls are left.
     fn affordable(
         &mut self,
-        pace: &ScheduleSettings,
+        settings: &ScheduleSettings,
         wanted: Duration,
-        savings: &mut SavedPolls,
+        saved_polls: &mut SavedPolls,
     ) -> Duration {
-        let plain = self.beside(pace);
-        let lacks = self.budget.lacks(wanted.as_secs_f64(), &plain);
-        let (wait, saved) = if lacks <= 0.0 || savings.take(lacks) {
-            (wanted, lacks)
+        let plain = self.plain_schedule(settings);
+        let shortage = self.budget.shortage(wanted.as_secs_f64(), &plain);
+        let (wait, saved) = if shortage <= 0.0 || saved_polls.take(shortage) {
+            (wanted, shortage)
         } else {
             let wait = Duration::from_secs_f64(self.budget.until_plain(&plain))
-                .clamp(pace.shortest(), pace.longest());
+                .clamp(settings.shortest(), settings.longest());
             (wait.max(wanted), 0.0)
         };
-        self.budget.spend(wait.as_secs_f64(), saved);
+        self.budget.start_sleep(wait.as_secs_f64(), saved);
         wait
     }
 
-    fn beside<'a>(&self, pace: &'a ScheduleSettings) -> Beside<'a> {
-        let interval = self.interval.map_or_else(|| pace.first(), CompactDuration::get);
-        Beside {
-            pace,
-            interval: interval.clamp(pace.shortest(), pace.longest()),
+    fn plain_schedule<'a>(&self, settings: &'a ScheduleSettings) -> PlainSchedule<'a> {
+        let interval = self
+            .interval
+            .map_or_else(|| settings.first(), CompactDuration::get);
+        PlainSchedule {
+            settings,
+            interval: interval.clamp(settings.shortest(), settings.longest()),
         }
     }
 
-    fn settle(&mut self, pace: &ScheduleSettings) {
-        let mut plain = self.beside(pace);
-        self.budget.settle(&mut plain);
+    fn count_sleep(&mut self, settings: &ScheduleSettings) {
+        let mut plain = self.plain_schedule(settings);
+        self.budget.count_sleep(&mut plain);
         if self.interval.is_some() {
             self.interval = Some(plain.interval.into());
         }
@@ -295,53 +297,55 @@ impl Schedule {
 
     /// The time to sleep after a failed poll, on a backoff of its own.
     #[must_use]
-    pub fn after_failure(&mut self, pace: &ScheduleSettings, chance: f64) -> Duration {
-        self.settle(pace);
+    pub fn after_failure(&mut self, settings: &ScheduleSettings, chance: f64) -> Duration {
+        self.count_sleep(settings);
         self.failures = self.failures.saturating_add(1);
-        pace.randomize(pace.after_attempts(self.failures), chance)
+        settings.randomize(settings.after_attempts(self.failures), chance)
     }
 
-    fn plain(&mut self, pace: &ScheduleSettings) -> Duration {
+    fn plain(&mut self, settings: &ScheduleSettings) -> Duration {
         let interval = self
             .interval
-            .map_or_else(|| pace.first(), CompactDuration::get)
-            .clamp(pace.shortest(), pace.longest());
-        self.interval = Some(pace.grow(interval).into());
+            .map_or_else(|| settings.first(), CompactDuration::get)
+            .clamp(settings.shortest(), settings.longest());
+        self.interval = Some(settings.grow(interval).into());
         interval
     }
 }
 
 /// How far ahead the count of an operation of this age predicts.
-fn foresight(pace: &ScheduleSettings, outlook: &EndForecast) -> Duration {
-    let longest = pace.longest().as_secs_f64();
-    Duration::from_secs_f64((FORESIGHT * outlook.age.max(0.0)).min(longest))
+fn prediction_horizon(settings: &ScheduleSettings, forecast: &EndForecast) -> Duration {
+    let longest = settings.longest().as_secs_f64();
+    Duration::from_secs_f64((PREDICTED_AGES * forecast.age.max(0.0)).min(longest))
 }
 
-/// The factor on [`PRICE`] with this many polls left.
+/// The factor on [`POLL_COST`] with this many polls left.
 fn scarcity(left: f64) -> f64 {
-    let (least, most) = SCARCITY;
-    (PLENTY / (left + 1.0)).powf(SCARCE).clamp(least, most)
+    let (least, most) = SCARCITY_LIMITS;
+    (AMPLE_POLLS / (left + 1.0))
+        .powf(SCARCITY_POWER)
+        .clamp(least, most)
 }
 
 /// The time until the expected delay is worth a poll.
-fn worthwhile(pace: &ScheduleSettings, outlook: &EndForecast, scarcity: f64) -> Duration {
-    let longest = pace.longest().as_secs_f64();
-    let (price, step) = (PRICE * scarcity * longest, longest / f64::from(STEPS));
-    if longest * outlook.ends_within(longest) < price {
-        return pace.longest();
+fn worthwhile_sleep(settings: &ScheduleSettings, forecast: &EndForecast, scarcity: f64) -> Duration {
+    let longest = settings.longest().as_secs_f64();
+    let (cost, step) = (POLL_COST * scarcity * longest, longest / f64::from(STEPS));
+    if longest * forecast.ends_within(longest) < cost {
+        return settings.longest();
     }
     let (mut delay, mut ended) = (0.0, 0.0);
     for passed in 0..STEPS {
-        let ends = outlook.ends_within(step * f64::from(passed + 1));
+        let ends = forecast.ends_within(step * f64::from(passed + 1));
         let more = step * (ended + ends) / 2.0;
-        if delay + more >= price {
+        if delay + more >= cost {
             // Within a step the delay grows with the square of the time.
-            let seconds = step * (f64::from(passed) + ((price - delay) / more).sqrt());
-            return Duration::from_secs_f64(seconds).clamp(pace.shortest(), pace.longest());
+            let seconds = step * (f64::from(passed) + ((cost - delay) / more).sqrt());
+            return Duration::from_secs_f64(seconds).clamp(settings.shortest(), settings.longest());
         }
         (delay, ended) = (delay + more, ends);
     }
-    pace.longest()
+    settings.longest()
 }
 
 /// The offset of the first poll of an operation in `window`, from a stable hash of its ID.
@@ -365,17 +369,17 @@ mod tests {
     use super::super::t_distribution::TDistribution;
     use super::*;
 
-    fn pace() -> ScheduleSettings {
+    fn settings() -> ScheduleSettings {
         ScheduleSettings {
             adaptive: false,
             ..ScheduleSettings::DEFAULT
         }
     }
 
-    fn plenty() -> SavedPolls {
-        let mut savings = SavedPolls::default();
-        savings.add(PLENTY as f32);
-        savings
+    fn ample_polls() -> SavedPolls {
+        let mut saved_polls = SavedPolls::default();
+        saved_polls.add(AMPLE_POLLS as f32);
+        saved_polls
     }
 
     #[test]
@@ -384,7 +388,7 @@ mod tests {
         let waits: Vec<f64> = (0..11)
             .map(|_| {
                 schedule
-                    .after_answer(&pace(), EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default())
+                    .after_answer(&settings(), EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default())
                     .as_secs_f64()
             })
             .collect();
@@ -396,20 +400,20 @@ mod tests {
     fn a_failure_is_retried_soon_and_the_schedule_goes_on_where_it_was() {
         let mut schedule = Schedule::default();
         for _ in 0..20 {
-            let _ = schedule.after_answer(&pace(), EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default());
+            let _ = schedule.after_answer(&settings(), EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default());
         }
-        assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(2));
-        assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(3));
+        assert_eq!(schedule.after_failure(&settings(), 0.5), Duration::from_secs(2));
+        assert_eq!(schedule.after_failure(&settings(), 0.5), Duration::from_secs(3));
         assert_eq!(
-            schedule.after_answer(&pace(), EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default()),
+            schedule.after_answer(&settings(), EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default()),
             Duration::from_mins(1)
         );
-        assert_eq!(schedule.after_failure(&pace(), 0.5), Duration::from_secs(2));
+        assert_eq!(schedule.after_failure(&settings(), 0.5), Duration::from_secs(2));
     }
 
     fn moving(part: f64, speed: f64) -> EndForecast {
         EndForecast {
-            motion: Some(CountForecast {
+            count: Some(CountForecast {
                 part,
                 speed,
                 gain: 0.0,
@@ -422,23 +426,23 @@ mod tests {
     }
 
     fn adaptive() -> (ScheduleSettings, Schedule) {
-        let pace = ScheduleSettings {
+        let settings = ScheduleSettings {
             adaptive: true,
-            ..pace()
+            ..settings()
         };
         let mut schedule = Schedule::default();
         for _ in 0..WARM_UP {
-            let _ = schedule.after_answer(&pace, moving(0.1, 0.001), 0.5, &mut plenty());
+            let _ = schedule.after_answer(&settings, moving(0.1, 0.001), 0.5, &mut ample_polls());
         }
-        (pace, schedule)
+        (settings, schedule)
     }
 
     #[test]
     fn adaptive_sleeps_long_while_the_end_is_far_and_shortly_where_it_is_likely() {
-        let (pace, mut schedule) = adaptive();
+        let (settings, mut schedule) = adaptive();
         let mut wait = |part, speed| {
             schedule
-                .after_answer(&pace, moving(part, speed), 0.5, &mut plenty())
+                .after_answer(&settings, moving(part, speed), 0.5, &mut ample_polls())
                 .as_secs_f64()
         };
         assert_eq!(wait(0.2, 0.001), 60.0);
@@ -449,24 +453,26 @@ mod tests {
 
     #[test]
     fn the_first_counts_of_an_operation_predict_a_few_times_its_age() {
-        let (pace, schedule) = adaptive();
+        let (settings, schedule) = adaptive();
         let wait = |age: f64| {
-            let outlook = EndForecast {
+            let forecast = EndForecast {
                 age,
                 ..moving(0.01, 0.001)
             };
-            schedule.clone().after_answer(&pace, outlook, 0.5, &mut plenty())
+            schedule
+                .clone()
+                .after_answer(&settings, forecast, 0.5, &mut ample_polls())
         };
         assert!(wait(2.0) <= Duration::from_secs(10), "{:?}", wait(2.0));
         assert!(wait(8.0) <= Duration::from_secs(39) && wait(8.0) > wait(2.0));
-        assert_eq!(wait(f64::MAX), pace.longest());
+        assert_eq!(wait(f64::MAX), settings.longest());
     }
 
     #[test]
     fn adaptive_backs_off_again_when_the_estimate_proves_wrong() {
-        let (pace, mut schedule) = adaptive();
+        let (settings, mut schedule) = adaptive();
         let waits: Vec<Duration> = [1.03, 1.2, 2.0, 10.0]
-            .map(|part| schedule.after_answer(&pace, moving(part, 0.001), 0.5, &mut plenty()))
+            .map(|part| schedule.after_answer(&settings, moving(part, 0.001), 0.5, &mut ample_polls()))
             .into();
         assert!(waits[0] < Duration::from_secs(15));
         assert!(waits.is_sorted(), "{waits:?}");
@@ -475,25 +481,25 @@ mod tests {
 
     #[test]
     fn a_sleep_of_the_longest_interval_is_left_to_chance_only_where_nothing_is_known() {
-        let (pace, mut schedule) = adaptive();
+        let (settings, mut schedule) = adaptive();
         let far = moving(0.2, 0.0001);
         assert_eq!(
-            schedule.after_answer(&pace, far, 0.0, &mut plenty()),
-            pace.longest()
+            schedule.after_answer(&settings, far, 0.0, &mut ample_polls()),
+            settings.longest()
         );
-        while schedule.after_answer(&pace, EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default())
-            < pace.longest()
+        while schedule.after_answer(&settings, EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default())
+            < settings.longest()
         {}
-        let wait = schedule.after_answer(&pace, EndForecast::UNKNOWN, 0.0, &mut SavedPolls::default());
+        let wait = schedule.after_answer(&settings, EndForecast::UNKNOWN, 0.0, &mut SavedPolls::default());
         assert_eq!(wait, Duration::from_secs(48));
     }
 
     #[test]
     fn what_stands_still_near_its_end_follows_the_plain_backoff_and_what_has_not_begun_is_left_alone() {
-        let (pace, mut schedule) = adaptive();
+        let (settings, mut schedule) = adaptive();
         let mut wait = |part| {
             schedule
-                .after_answer(&pace, moving(part, 0.0), 0.5, &mut plenty())
+                .after_answer(&settings, moving(part, 0.0), 0.5, &mut ample_polls())
                 .as_secs_f64()
         };
         assert_eq!(wait(0.9), 3.0);
@@ -507,18 +513,18 @@ mod tests {
 
     #[test]
     fn a_fading_count_without_an_estimate_is_looked_at_closer_than_by_plain_backoff() {
-        let (pace, mut schedule) = adaptive();
+        let (settings, mut schedule) = adaptive();
         for _ in 0..20 {
-            let _ = schedule.after_answer(&pace, EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default());
+            let _ = schedule.after_answer(&settings, EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default());
         }
         let mut wait = |fades_in| {
-            let outlook = EndForecast {
+            let forecast = EndForecast {
                 fades_in,
                 age: 600.0,
                 ..EndForecast::UNKNOWN
             };
             schedule
-                .after_answer(&pace, outlook, 0.5, &mut plenty())
+                .after_answer(&settings, forecast, 0.5, &mut ample_polls())
                 .as_secs_f64()
         };
         assert_eq!(wait(None), 60.0);
@@ -528,15 +534,15 @@ mod tests {
 
     #[test]
     fn a_count_without_an_estimate_is_looked_at_closely_when_others_of_its_kind_would_end() {
-        let (pace, mut schedule) = adaptive();
+        let (settings, mut schedule) = adaptive();
         let mut wait = |age| {
-            let outlook = EndForecast {
-                durations: DurationDistribution::learned([6.38, 6.4, 6.42].into_iter()),
+            let forecast = EndForecast {
+                durations: DurationDistribution::fitted([6.38, 6.4, 6.42].into_iter()),
                 age,
                 ..EndForecast::UNKNOWN
             };
             schedule
-                .after_answer(&pace, outlook, 0.5, &mut plenty())
+                .after_answer(&settings, forecast, 0.5, &mut ample_polls())
                 .as_secs_f64()
         };
         assert_eq!(wait(20.0), 60.0);
@@ -606,10 +612,10 @@ mod tests {
             prop::collection::vec(any::<f32>(), 0..40),
             any::<f64>(),
         )
-            .prop_map(|(motion, fades_in, durations, age)| EndForecast {
-                motion,
+            .prop_map(|(count, fades_in, durations, age)| EndForecast {
+                count,
                 fades_in,
-                durations: DurationDistribution::learned(durations.into_iter()),
+                durations: DurationDistribution::fitted(durations.into_iter()),
                 age,
             })
     }
@@ -617,7 +623,7 @@ mod tests {
     /// Forecasts with an end that may be near.
     fn likely_outlook() -> impl Strategy<Value = EndForecast> {
         (0.0..2.0, 0.0..0.1, 0.01..1.0, 0.0..1e4).prop_map(|(part, speed, width, age)| EndForecast {
-            motion: Some(CountForecast {
+            count: Some(CountForecast {
                 part,
                 speed,
                 gain: 0.0,
@@ -632,42 +638,42 @@ mod tests {
     proptest! {
         #[test]
         fn the_bounds_hold_for_any_settings_and_any_observations(
-            pace in any_pace(),
+            settings in any_pace(),
             steps in prop::collection::vec((any::<bool>(), any_outlook(), any::<f64>()), 0..60),
         ) {
             let mut schedule = Schedule::default();
-            for (answered, outlook, chance) in steps {
+            for (answered, forecast, chance) in steps {
                 let wait = if answered {
-                    schedule.after_answer(&pace, outlook, chance, &mut plenty())
+                    schedule.after_answer(&settings, forecast, chance, &mut ample_polls())
                 } else {
-                    schedule.after_failure(&pace, chance)
+                    schedule.after_failure(&settings, chance)
                 };
                 prop_assert!(!wait.is_zero());
-                prop_assert!(wait <= pace.max_interval.max(FLOOR));
-                prop_assert!(wait >= pace.min_interval.min(pace.max_interval.min(CEILING)));
+                prop_assert!(wait <= settings.max_interval.max(FLOOR));
+                prop_assert!(wait >= settings.min_interval.min(settings.max_interval.min(CEILING)));
             }
         }
 
         #[test]
         fn no_more_polls_than_plain_backoff_and_a_fiftieth(
-            pace in any_pace(),
+            settings in any_pace(),
             watches in prop::collection::vec(
                 prop::collection::vec((any::<bool>(), likely_outlook(), any::<f64>()), 0..80),
                 1..6,
             ),
         ) {
-            let pace = ScheduleSettings { randomization: 0.0, adaptive: true, ..pace };
-            let mut savings = SavedPolls::default();
+            let settings = ScheduleSettings { randomization: 0.0, adaptive: true, ..settings };
+            let mut saved_polls = SavedPolls::default();
             let (mut polls, mut plain_polls) = (0.0, 0.0);
             for answers in watches {
                 let (mut schedule, mut plain) = (Schedule::default(), Schedule::default());
                 let (mut now, mut plain_due) = (0.0, 0.0);
-                for (is_known, outlook, chance) in answers {
+                for (is_known, forecast, chance) in answers {
                     polls += 1.0;
                     // The rounding of times must not cost plain backoff a poll.
-                    while plain_due <= now * (1.0 + 1e-5) && plain_due <= now + pace.longest().as_secs_f64() {
+                    while plain_due <= now * (1.0 + 1e-5) && plain_due <= now + settings.longest().as_secs_f64() {
                         plain_polls += 1.0;
-                        let sleep = plain.plain(&pace).as_secs_f64();
+                        let sleep = plain.plain(&settings).as_secs_f64();
                         if sleep * 1e5 < now - plain_due {
                             // Too many to count one by one.
                             plain_polls += ((now - plain_due) / sleep).floor();
@@ -676,10 +682,10 @@ mod tests {
                         plain_due += sleep;
                     }
                     prop_assert!(polls <= 1.02 * plain_polls + 1e-3, "{polls} {plain_polls}");
-                    let outlook = if is_known { outlook } else { EndForecast::UNKNOWN };
-                    now += schedule.after_answer(&pace, outlook, chance, &mut savings).as_secs_f64();
+                    let forecast = if is_known { forecast } else { EndForecast::UNKNOWN };
+                    now += schedule.after_answer(&settings, forecast, chance, &mut saved_polls).as_secs_f64();
                 }
-                savings.add(schedule.unused());
+                saved_polls.add(schedule.unused());
             }
         }
     }

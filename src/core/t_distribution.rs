@@ -5,7 +5,7 @@ const DEGREES: f64 = 4.0;
 /// Half of all values lie within this many widths of the centre.
 const QUARTILE: f64 = 0.741;
 /// The weight of the prior width, in samples.
-const GUESS: f64 = 2.0;
+const PRIOR_WEIGHT: f64 = 2.0;
 /// From here on the tail equals its leading term to one part in a thousand.
 const FAR_OUT: f64 = 100.0;
 
@@ -27,7 +27,7 @@ impl TDistribution {
         let distance = median(samples.iter().map(|sample| (sample - centre).abs()))?;
         let seen = f64::from(distance) / QUARTILE;
         let count = samples.len() as f64;
-        let square = (GUESS * guess.powi(2) + count * seen.powi(2)) / (GUESS + count);
+        let square = (PRIOR_WEIGHT * guess.powi(2) + count * seen.powi(2)) / (PRIOR_WEIGHT + count);
         Some(Self {
             centre: f64::from(centre),
             width: square.sqrt(),
@@ -101,9 +101,9 @@ mod tests {
             (fit.centre - 5.0).abs() < 0.01 && (0.1..0.2).contains(&fit.width),
             "{fit:?}"
         );
-        let mut odd = samples.clone();
-        odd[3] = 1e9;
-        let fit = TDistribution::fitted(&odd, 0.1).unwrap();
+        let mut with_outlier = samples.clone();
+        with_outlier[3] = 1e9;
+        let fit = TDistribution::fitted(&with_outlier, 0.1).unwrap();
         assert!((fit.centre - 5.0).abs() < 0.11 && fit.width < 0.2, "{fit:?}");
     }
 }

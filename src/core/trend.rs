@@ -10,7 +10,7 @@ use super::history::HistoryStatistics;
 /// Weight of a poll relative to the next one.
 const SMOOTHING: f32 = 0.2;
 /// This many falls of the rate in a row are a trend, not a pause between two bursts.
-const ENOUGH_FALLS: u8 = 3;
+const MIN_FALLS: u8 = 3;
 /// Maximum seconds between two polls (ten years), so that sums stay finite.
 const LONGEST: f32 = 3.2e8;
 
@@ -35,7 +35,7 @@ impl Trend {
         let span = elapsed.as_secs_f32().clamp(1e-3, LONGEST);
         let rate = records as f32 / span;
         if self.seconds > 0.0 {
-            let faded = self.falls >= ENOUGH_FALLS;
+            let faded = self.falls >= MIN_FALLS;
             let least = 1.0 / span;
             // An unchanged count continues a fall only after several falls; before that it may be a pause.
             if rate + least < self.rate && (rate > 0.0 || faded) {
@@ -52,38 +52,38 @@ impl Trend {
 
     /// The forecast for `count` processed records of `total`, with the statistics of its kind.
     #[must_use]
-    pub fn outlook(
+    pub fn forecast(
         &self,
         count: u64,
         total: Option<u64>,
         age: Duration,
         statistics: &HistoryStatistics,
     ) -> EndForecast {
-        let course = self.course();
+        let movement = self.movement();
         EndForecast {
-            motion: total.map(|total| {
+            count: total.map(|total| {
                 let total = total.max(1) as f64;
                 CountForecast {
                     part: count as f64 / total,
-                    speed: course.speed / total,
-                    gain: course.gain / total,
+                    speed: movement.speed / total,
+                    gain: movement.gain / total,
                     record: 1.0 / total,
                     errors: statistics.errors,
                 }
             }),
-            fades_in: course.fades_in,
+            fades_in: movement.fades_in,
             durations: statistics.durations,
             age: age.as_secs_f64(),
         }
     }
 
-    fn course(&self) -> Course {
+    fn movement(&self) -> CountMovement {
         if self.records <= 0.0 || self.seconds <= 0.0 {
-            return Course::default();
+            return CountMovement::default();
         }
         let (rate, half) = (f64::from(self.rate), f64::from(self.span) / 2.0);
         let smoothed = f64::from(self.records) / f64::from(self.seconds);
-        let faded = self.falls >= ENOUGH_FALLS;
+        let faded = self.falls >= MIN_FALLS;
         // The smoothed rate is older than the newest one: their difference shows the acceleration.
         let apart = f64::from(self.moment) / f64::from(self.seconds) - half;
         // A difference of less than one record between two polls is noise, unless the rate keeps falling.
@@ -99,7 +99,7 @@ impl Trend {
         } else {
             (smoothed, 0.0)
         };
-        Course {
+        CountMovement {
             speed,
             gain,
             fades_in,
@@ -109,7 +109,7 @@ impl Trend {
 
 /// Records per second, their increase per second, and the seconds until the rate is zero.
 #[derive(Default)]
-struct Course {
+struct CountMovement {
     speed: f64,
     gain: f64,
     fades_in: Option<f64>,
@@ -133,17 +133,17 @@ mod tests {
     fn only_a_rate_that_keeps_falling_fades() {
         assert_eq!(
             risen(&[100; 8])
-                .outlook(800, None, AGE, &HistoryStatistics::NONE)
+                .forecast(800, None, AGE, &HistoryStatistics::NONE)
                 .fades_in,
             None
         );
         assert_eq!(
             risen(&[100, 0, 0, 100, 0, 0])
-                .outlook(200, None, AGE, &HistoryStatistics::NONE)
+                .forecast(200, None, AGE, &HistoryStatistics::NONE)
                 .fades_in,
             None
         );
-        let fading = risen(&[100, 80, 60, 40, 20]).outlook(300, None, AGE, &HistoryStatistics::NONE);
+        let fading = risen(&[100, 80, 60, 40, 20]).forecast(300, None, AGE, &HistoryStatistics::NONE);
         assert!(fading.fades_in.is_some_and(|seconds| seconds < 30.0));
     }
 

@@ -33,10 +33,10 @@ use poll_streak::PollStreak;
 use reporter::Reporter;
 
 /// Polls in a row that must fail or be refused before an operation is unreachable, or be not found before it is gone.
-const ENOUGH: u32 = 3;
+const MIN_FAILED_POLLS: u32 = 3;
 
 /// After this many polls in a row without the operation, its rate and estimated end are out of date.
-const STALE: u8 = 2;
+const STALE_AFTER: u8 = 2;
 /// Retries of a rebuilt watch until an answer shows them: earlier retries are not reported again.
 const UNKNOWN_ATTEMPTS: u64 = u64::MAX;
 
@@ -345,7 +345,7 @@ impl Watch {
         match (self.phase, &self.details, self.lasted) {
             (Phase::Succeeded, Some(details), Some(lasted)) => {
                 let sample = HistorySample {
-                    lasted: lasted.get(),
+                    duration: lasted.get(),
                     records: self.progress.records(),
                 };
                 Some((&details.kind, sample))
@@ -355,20 +355,22 @@ impl Watch {
     }
 
     /// Time until the next poll after an answer that shows the operation running.
-    fn sleep(&mut self, cx: &WatchContext<'_>) -> Duration {
+    fn next_wait(&mut self, cx: &WatchContext<'_>) -> Duration {
         let statistics = self
             .details
             .as_deref()
             .map(|details| cx.kinds.statistics(&details.kind));
-        let outlook = self
+        let forecast = self
             .progress
-            .outlook(self.age(cx.now), &statistics.unwrap_or_default());
-        cx.kinds
-            .with_saved_polls(|saved| self.schedule.after_answer(cx.schedule, outlook, cx.chance, saved))
+            .forecast(self.age(cx.now), &statistics.unwrap_or_default());
+        cx.kinds.with_saved_polls(|saved| {
+            self.schedule
+                .after_answer(cx.schedule, forecast, cx.chance, saved)
+        })
     }
 
     /// Time until the next poll after an answer without an operation.
-    fn sleep_plainly(&mut self, cx: &WatchContext<'_>) -> Duration {
+    fn next_plain_wait(&mut self, cx: &WatchContext<'_>) -> Duration {
         self.schedule.after_answer(
             cx.schedule,
             EndForecast::UNKNOWN,
@@ -407,7 +409,7 @@ impl Watch {
     /// `Unauthorized` and `Throttled` concern the project; here they only let time pass. `Forbidden` is treated like
     /// `Refused`: the project has already decided that it concerns this operation.
     pub fn observe(&mut self, answer: &Answer, cx: &WatchContext<'_>) -> Decision {
-        self.pass(cx);
+        self.add_time(cx);
         self.last_answer = self.last_answer().into();
         self.polls = self.polls.saturating_add(1);
         self.last_poll = cx.now.into();
@@ -417,19 +419,19 @@ impl Watch {
         let next = match answer {
             Answer::Operation(operation) => {
                 self.last_error = None;
-                self.see(operation, cx, &mut events);
-                (!self.phase.is_finished()).then(|| self.sleep(cx))
+                self.observe_operation(operation, cx, &mut events);
+                (!self.phase.is_finished()).then(|| self.next_wait(cx))
             }
             Answer::NotFound(reason) => {
                 self.last_error = Some(reason.as_str().into());
-                doubts_project = self.miss(reason, cx, &mut events);
-                (!self.phase.is_finished()).then(|| self.sleep_plainly(cx))
+                doubts_project = self.observe_not_found(reason, cx, &mut events);
+                (!self.phase.is_finished()).then(|| self.next_plain_wait(cx))
             }
             Answer::Refused(reason) | Answer::Forbidden(reason) => {
                 self.last_error = Some(reason.as_str().into());
                 self.is_forbidden |= matches!(answer, Answer::Forbidden(_));
-                self.refuse(reason, cx, &mut events);
-                Some(self.sleep_plainly(cx))
+                self.observe_refused(reason, cx, &mut events);
+                Some(self.next_plain_wait(cx))
             }
             Answer::Unauthorized(reason) | Answer::Throttled { reason, .. } => {
                 self.last_error = Some(reason.as_str().into());
@@ -438,7 +440,7 @@ impl Watch {
             }
             Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                 self.last_error = Some(failure.reason.as_str().into());
-                self.fail(failure, cx, &mut events);
+                self.observe_failed(failure, cx, &mut events);
                 Some(self.schedule.after_failure(cx.schedule, cx.chance))
             }
         };
@@ -463,7 +465,7 @@ impl Watch {
 
     /// Expires the watch, if its time is up, without a poll.
     pub fn expire_if_due(&mut self, cx: &WatchContext<'_>) -> Decision {
-        self.pass(cx);
+        self.add_time(cx);
         let mut events = Vec::new();
         let left = self.expires_in(cx.settings).unwrap_or(Duration::MAX);
         if !left.is_zero() {
@@ -486,7 +488,7 @@ impl Watch {
     #[must_use]
     pub fn progress(&self, now: Timestamp) -> Option<ProgressData> {
         let mut data = self.progress.data(now, self.phase)?;
-        if self.phase == Phase::Stalled || self.unanswered >= STALE {
+        if self.phase == Phase::Stalled || self.unanswered >= STALE_AFTER {
             data.records_per_second = None;
             data.estimated_end_time = None;
         }
@@ -497,20 +499,20 @@ impl Watch {
     #[must_use]
     pub fn data(&self, key: &WatchKey, labels: &Labels, now: Timestamp) -> OperationData {
         let details = self.details.as_deref();
-        let traits = details.map(|details| &details.kind);
+        let kind = details.map(|details| &details.kind);
         OperationData {
             project: key.project.to_string(),
-            project_id: traits
-                .map(|traits| traits.project_id.clone())
+            project_id: kind
+                .map(|kind| kind.project_id.clone())
                 .filter(|id| !id.is_empty()),
             operation_id: key.operation.to_string(),
             installation_id: details
                 .map(|details| details.installation_id.to_string())
                 .filter(|id| !id.is_empty()),
-            integration_id: traits
-                .map(|traits| traits.integration_id.clone())
+            integration_id: kind
+                .map(|kind| kind.integration_id.clone())
                 .filter(|id| !id.is_empty()),
-            objects: traits.map(|traits| traits.objects.clone()).unwrap_or_default(),
+            objects: kind.map(|kind| kind.objects.clone()).unwrap_or_default(),
             status: details.map(|details| details.status.as_str().to_owned()),
             previous_status: None,
             phase: self.phase.as_str(),
@@ -530,21 +532,21 @@ impl Watch {
         }
     }
 
-    fn pass(&mut self, cx: &WatchContext<'_>) {
+    fn add_time(&mut self, cx: &WatchContext<'_>) {
         self.watched.extend(cx.elapsed);
-        self.progress.pass(cx.elapsed);
-        self.schedule.pass(cx.elapsed);
-        PollStreak::pass(&mut self.missing, cx.elapsed);
+        self.progress.add_time(cx.elapsed);
+        self.schedule.add_time(cx.elapsed);
+        PollStreak::add_time(&mut self.missing, cx.elapsed);
         // While the project is blocked nothing is tried, so nothing has failed.
         let tried = cx.elapsed.saturating_sub(cx.blocked);
-        PollStreak::pass(&mut self.failing, tried);
-        PollStreak::pass(&mut self.refused, tried);
+        PollStreak::add_time(&mut self.failing, tried);
+        PollStreak::add_time(&mut self.refused, tried);
     }
 
     /// The API answered with the operation.
-    fn see(&mut self, operation: &Operation, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
+    fn observe_operation(&mut self, operation: &Operation, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
         let previous = self.status();
-        let seen_for = if self.last_poll_succeeded {
+        let observed_for = if self.last_poll_succeeded {
             cx.elapsed.saturating_sub(cx.blocked)
         } else {
             Duration::ZERO
@@ -579,7 +581,7 @@ impl Watch {
         let retried = attempts.filter(|_| self.phase != Phase::Pending);
         let context = ProgressContext {
             now: cx.now,
-            seen_for,
+            observed_for,
             attempt: if retried.is_some() {
                 RetryAttempt::New
             } else {
@@ -635,7 +637,7 @@ impl Watch {
             // The resume belongs to the stall that was reported last.
             let occurrence = self.stall_occurrence();
             reporter.report(self, EventType::Resumed, &occurrence, |_| ());
-        } else if self.phase == Phase::Running && self.stands_still(cx.settings) {
+        } else if self.phase == Phase::Running && self.is_count_unchanged(cx.settings) {
             self.phase = Phase::Stalled;
             self.progress.mark_stall();
             let occurrence = self.stall_occurrence();
@@ -654,7 +656,7 @@ impl Watch {
     }
 
     /// Whether the count, or its absence, has lasted for the configured time.
-    fn stands_still(&self, settings: &WatchSettings) -> bool {
+    fn is_count_unchanged(&self, settings: &WatchSettings) -> bool {
         let limit = if self.progress.has_count() {
             Some(settings.stalled_after)
         } else {
@@ -664,13 +666,13 @@ impl Watch {
     }
 
     /// The API does not know the operation. Returns true if it would be gone, but the project may be missing instead.
-    fn miss(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) -> bool {
+    fn observe_not_found(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) -> bool {
         self.last_poll_succeeded = false;
         self.last_answer = cx.now.into();
         self.failing = None;
         PollStreak::interrupt(&mut self.refused);
-        let missing = PollStreak::meet(&mut self.missing, cx.now);
-        if missing.polls < ENOUGH || missing.lasted < cx.settings.not_found_grace {
+        let missing = PollStreak::count_poll(&mut self.missing, cx.now);
+        if missing.polls < MIN_FAILED_POLLS || missing.lasted < cx.settings.not_found_grace {
             return false;
         }
         if cx.project_proven.is_none_or(|ago| ago >= missing.lasted) {

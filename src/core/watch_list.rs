@@ -127,11 +127,11 @@ impl WatchList {
     }
 
     fn reject(&mut self, error: LineError) {
-        note(&mut self.rejected, &mut self.rejected_total, error);
+        push_bounded(&mut self.rejected, &mut self.rejected_total, error);
     }
 }
 
-fn note(kept: &mut Vec<LineError>, total: &mut usize, error: LineError) {
+fn push_bounded(kept: &mut Vec<LineError>, total: &mut usize, error: LineError) {
     *total += 1;
     if kept.len() < MAX_REJECTED_KEPT {
         kept.push(error);
@@ -182,7 +182,7 @@ fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> Wat
                     first_line: *first.get(),
                 };
                 let repeated = error((column, problem));
-                note(&mut list.repeated, &mut list.repeated_total, repeated);
+                push_bounded(&mut list.repeated, &mut list.repeated_total, repeated);
             }
             hash_map::Entry::Vacant(_) if list.entries.len() == max_entries => {
                 list.reject(error((column, LineProblem::TooManyEntries { most: max_entries })));
@@ -192,7 +192,7 @@ fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> Wat
                 free.insert(line);
                 if let Err(problem) = deadline {
                     let unusable = error(problem);
-                    note(
+                    push_bounded(
                         &mut list.without_deadline,
                         &mut list.without_deadline_total,
                         unusable,

@@ -192,7 +192,7 @@ proptest! {
         let mut queue: VecDeque<(u32, Ticket)> = VecDeque::new();
         let mut in_flight: Vec<Pass> = Vec::new();
         let mut starts: Vec<Duration> = Vec::new();
-        let mut hold = Restriction::default();
+        let mut restriction = Restriction::default();
         for happening in happenings {
             match happening {
                 Happening::Join => {
@@ -209,16 +209,16 @@ proptest! {
                 }
                 Happening::Pass(millis) => now += Duration::from_millis(millis),
                 Happening::Pause(millis) => {
-                    hold = paused(now + Duration::from_millis(millis));
-                    gate.set_restriction(hold.clone(), now);
+                    restriction = paused(now + Duration::from_millis(millis));
+                    gate.set_restriction(restriction.clone(), now);
                 }
                 Happening::Probe(millis) => {
-                    hold = probing(now + Duration::from_millis(millis));
-                    gate.set_restriction(hold.clone(), now);
+                    restriction = probing(now + Duration::from_millis(millis));
+                    gate.set_restriction(restriction.clone(), now);
                 }
                 Happening::Open => {
-                    hold = Restriction::default();
-                    gate.set_restriction(hold.clone(), now);
+                    restriction = Restriction::default();
+                    gate.set_restriction(restriction.clone(), now);
                 }
                 Happening::RequestLimits(concurrent, rate) => {
                     gate.set_limits(limits(concurrent, f64::from(rate)), now);
@@ -230,13 +230,13 @@ proptest! {
                 let before = now;
                 match gate.admit(now) {
                     Admission::Admit(admitted) => {
-                        prop_assert!(hold.probing.is_none(), "a turn while probing");
+                        prop_assert!(restriction.probing.is_none(), "a turn while probing");
                         prop_assert_eq!(Some(admitted.who), queue.pop_front().map(|(who, _)| who));
                         in_flight.push(Pass::Turn);
                         starts.push(now);
                     }
                     Admission::Probe => {
-                        prop_assert!(hold.probing.as_ref().is_some_and(|probing| probing.not_before <= now));
+                        prop_assert!(restriction.probing.as_ref().is_some_and(|probing| probing.not_before <= now));
                         gate.start_probe(now);
                         in_flight.push(Pass::Probe);
                         starts.push(now);
@@ -252,14 +252,14 @@ proptest! {
                         let is_full = in_flight.len() >= gate.limits().concurrent;
                         let has_probe = in_flight.contains(&Pass::Probe);
                         prop_assert!(
-                            is_full || queue.is_empty() || (has_probe && hold.probing.is_some()),
+                            is_full || queue.is_empty() || (has_probe && restriction.probing.is_some()),
                             "closed with room and a queue"
                         );
                         break;
                     }
                 }
                 if now == before {
-                    prop_assert!(hold.paused_until.is_none_or(|until| until <= now), "in a pause");
+                    prop_assert!(restriction.paused_until.is_none_or(|until| until <= now), "in a pause");
                     prop_assert!(in_flight.len() <= gate.limits().concurrent);
                     let probes = in_flight.iter().filter(|pass| **pass == Pass::Probe).count();
                     prop_assert!(probes <= 1);

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::is_default;
 
 /// The highest percentage before success, in tenths: reaching the estimate is not success.
-const HIGHEST: u16 = 999;
+const MAX_TENTHS: u16 = 999;
 
 /// Tolerance for comparing a percentage with a step.
-const PRECISION: f64 = 1e-9;
+const TOLERANCE: f64 = 1e-9;
 
 /// A percentage with one decimal, in tenths.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ impl Percent {
     /// `count` as a percentage of `total`, at most 99.9.
     pub(super) fn of(count: u64, total: NonZeroU64) -> Self {
         let tenths = (count as f64 / total.get() as f64 * 1000.0).round();
-        Self(tenths.min(f64::from(HIGHEST)) as u16)
+        Self(tenths.min(f64::from(MAX_TENTHS)) as u16)
     }
 
     /// The percentage as a number.
@@ -31,7 +31,7 @@ impl Percent {
 
     /// How many whole steps it contains.
     fn steps(self, step: f64) -> u32 {
-        (self.get() / step + PRECISION).floor() as u32
+        (self.get() / step + TOLERANCE).floor() as u32
     }
 }
 
@@ -67,8 +67,8 @@ impl Steps {
     /// Detects a changed estimate. `before` is the previous count as a percentage of the current estimate.
     ///
     /// Replicas may disagree, so only the second such answer in a row lowers the percentage.
-    pub(super) fn mind_estimate(&mut self, before: Percent, step: f64) {
-        if before.get() + step > self.highest.get() + PRECISION {
+    pub(super) fn check_estimate(&mut self, before: Percent, step: f64) {
+        if before.get() + step > self.highest.get() + TOLERANCE {
             self.lower = None;
         } else if let Some(lower) = self.lower.take() {
             self.lowered = self.lowered.saturating_add(1);
@@ -82,7 +82,7 @@ impl Steps {
     pub(super) fn cross(&mut self, now: Percent, step: f64) -> Option<f64> {
         self.highest = self.highest.max(now);
         let reached = f64::from(now.steps(step)) * step;
-        if reached <= self.reported.get() + PRECISION {
+        if reached <= self.reported.get() + TOLERANCE {
             return None;
         }
         self.reported = now;
@@ -128,13 +128,13 @@ mod tests {
     fn an_estimate_lowers_the_percentage_with_the_second_answer() {
         let mut steps = Steps::default();
         let _ = steps.cross(percent(900), 10.0);
-        steps.mind_estimate(percent(90), 10.0);
+        steps.check_estimate(percent(90), 10.0);
         assert_eq!((steps.lowered(), steps.cross(percent(150), 10.0)), (0, None));
         // The old estimate returned in between: another replica.
-        steps.mind_estimate(percent(900), 10.0);
-        steps.mind_estimate(percent(90), 10.0);
+        steps.check_estimate(percent(900), 10.0);
+        steps.check_estimate(percent(90), 10.0);
         assert_eq!(steps.lowered(), 0);
-        steps.mind_estimate(percent(150), 10.0);
+        steps.check_estimate(percent(150), 10.0);
         assert_eq!(
             (steps.lowered(), steps.cross(percent(170), 10.0)),
             (1, Some(10.0))
@@ -146,7 +146,7 @@ mod tests {
         let mut steps = Steps::default();
         let _ = steps.cross(percent(250), 10.0);
         for _ in 0..3 {
-            steps.mind_estimate(percent(180), 10.0);
+            steps.check_estimate(percent(180), 10.0);
         }
         assert_eq!((steps.lowered(), steps.cross(percent(240), 10.0)), (0, None));
         assert_eq!(steps.cross(percent(300), 10.0), Some(30.0));

@@ -25,11 +25,11 @@ fn look_at(
     progress: &operation::Progress,
     attempt: RetryAttempt,
 ) -> CountChange {
-    let seen_for = Duration::from_secs(seconds);
-    tracker.pass(seen_for);
+    let observed_for = Duration::from_secs(seconds);
+    tracker.add_time(observed_for);
     let context = ProgressContext {
         now: Timestamp::UNIX_EPOCH,
-        seen_for,
+        observed_for,
         attempt,
         settings: &RULES,
     };
@@ -84,8 +84,8 @@ fn a_steady_count_gives_its_rate_and_its_end() {
         data.estimated_end_time,
         Some(Timestamp::from_second(110).unwrap())
     );
-    let outlook = tracker.outlook(Duration::ZERO, &HistoryStatistics::NONE);
-    assert!(outlook.ends_within(100.0) < 0.2 && outlook.ends_within(120.0) > 0.8);
+    let forecast = tracker.forecast(Duration::ZERO, &HistoryStatistics::NONE);
+    assert!(forecast.ends_within(100.0) < 0.2 && forecast.ends_within(120.0) > 0.8);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_poll_without_the_operation_does_not_move_the_end() {
     let _ = observe(&mut tracker, 10, 0, Some(2000));
     let _ = observe(&mut tracker, 10, 100, Some(2000));
     let end = data(&tracker, Phase::Running).estimated_end_time;
-    tracker.pass(Duration::from_secs(30));
+    tracker.add_time(Duration::from_secs(30));
     let later = tracker.data(Timestamp::from_second(30).unwrap(), Phase::Running);
     assert_eq!(later.unwrap().estimated_end_time, end);
 }
@@ -304,11 +304,11 @@ fn a_rate_never_spans_a_restart_of_the_daemon() {
     let json = serde_json::to_string(&tracker).unwrap();
     let mut restored: ProgressTracker = serde_json::from_str(&json).unwrap();
     let _ = observe(&mut restored, 1, 90, Some(100));
-    let motion = restored
-        .outlook(Duration::ZERO, &HistoryStatistics::NONE)
-        .motion
+    let count = restored
+        .forecast(Duration::ZERO, &HistoryStatistics::NONE)
+        .count
         .unwrap();
-    assert_eq!((motion.part, motion.speed), (0.9, 0.0));
+    assert_eq!((count.part, count.speed), (0.9, 0.0));
 }
 
 #[test]

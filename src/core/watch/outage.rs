@@ -6,10 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::answer::Failure;
 use super::super::event::{Event, EventType, millis};
-use super::{ENOUGH, PollStreak, Reporter, Watch, WatchContext};
+use super::{MIN_FAILED_POLLS, PollStreak, Reporter, Watch, WatchContext};
 
 /// Minimum distance of two outages of one operation, since the start identifies the event.
-const DISTINCT: Duration = Duration::from_millis(1);
+const MIN_DISTANCE: Duration = Duration::from_millis(1);
 
 impl Watch {
     /// Whether the operation is reported unreachable.
@@ -45,24 +45,32 @@ impl Watch {
     }
 
     /// The API refused this operation.
-    pub(super) fn refuse(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
+    pub(super) fn observe_refused(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
         self.last_poll_succeeded = false;
         self.last_answer = cx.now.into();
         self.failing = None;
-        let refused = PollStreak::meet(&mut self.refused, cx.now);
-        if refused.polls >= ENOUGH && !cx.all_others_refused {
+        let refused = PollStreak::count_poll(&mut self.refused, cx.now);
+        if refused.polls >= MIN_FAILED_POLLS && !cx.all_others_refused {
             let since = refused.since;
             self.report_unreachable(since, reason, cx, events);
         }
     }
 
     /// A poll failed.
-    pub(super) fn fail(&mut self, failure: &Failure, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
+    pub(super) fn observe_failed(
+        &mut self,
+        failure: &Failure,
+        cx: &WatchContext<'_>,
+        events: &mut Vec<Event>,
+    ) {
         self.last_poll_succeeded = false;
-        let trouble = PollStreak::meet(&mut self.failing, cx.now);
-        let others_are_answered = cx.project_answered.is_some_and(|ago| ago < trouble.lasted);
-        if trouble.polls >= ENOUGH && trouble.lasted >= cx.settings.unreachable_after && others_are_answered {
-            let since = trouble.since;
+        let streak = PollStreak::count_poll(&mut self.failing, cx.now);
+        let others_are_answered = cx.project_answered.is_some_and(|ago| ago < streak.lasted);
+        if streak.polls >= MIN_FAILED_POLLS
+            && streak.lasted >= cx.settings.unreachable_after
+            && others_are_answered
+        {
+            let since = streak.since;
             self.report_unreachable(since, &failure.reason, cx, events);
         }
     }
@@ -96,7 +104,7 @@ impl Watch {
         let least = self
             .unreachable
             .get()
-            .and_then(|last| last.checked_add(DISTINCT).ok())
+            .and_then(|last| last.checked_add(MIN_DISTANCE).ok())
             // A clock that was set back by more than this is accepted as it is.
             .filter(|least| least.duration_since(since) <= SignedDuration::from_secs(1));
         least.map_or(since, |least| since.max(least))

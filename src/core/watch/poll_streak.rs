@@ -1,11 +1,11 @@
-//! Polls in a row with the same kind of failure.
+//! Polls in a streak with the same kind of failure.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Polls in a row with the same kind of failure.
+/// Polls in a streak with the same kind of failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PollStreak {
     pub(super) since: Timestamp,
@@ -15,32 +15,32 @@ pub(super) struct PollStreak {
 
 impl PollStreak {
     /// Counts one more poll; the first starts the streak.
-    pub(super) fn meet(row: &mut Option<Box<Self>>, now: Timestamp) -> &Self {
-        let trouble = row.get_or_insert_with(|| {
+    pub(super) fn count_poll(streak: &mut Option<Box<Self>>, now: Timestamp) -> &Self {
+        let streak = streak.get_or_insert_with(|| {
             Box::new(Self {
                 since: now,
                 lasted: Duration::ZERO,
                 polls: 0,
             })
         });
-        if trouble.polls == 0 {
-            (trouble.since, trouble.lasted) = (now, Duration::ZERO);
+        if streak.polls == 0 {
+            (streak.since, streak.lasted) = (now, Duration::ZERO);
         }
-        trouble.polls = trouble.polls.saturating_add(1);
-        trouble
+        streak.polls = streak.polls.saturating_add(1);
+        streak
     }
 
     /// Adds time to a running streak.
-    pub(super) fn pass(row: &mut Option<Box<Self>>, elapsed: Duration) {
-        if let Some(trouble) = row {
-            trouble.lasted = trouble.lasted.saturating_add(elapsed);
+    pub(super) fn add_time(streak: &mut Option<Box<Self>>, elapsed: Duration) {
+        if let Some(streak) = streak {
+            streak.lasted = streak.lasted.saturating_add(elapsed);
         }
     }
 
     /// Ends the streak after another answer, but remembers that there was one.
-    pub(super) fn interrupt(row: &mut Option<Box<Self>>) {
-        if let Some(trouble) = row {
-            trouble.polls = 0;
+    pub(super) fn interrupt(streak: &mut Option<Box<Self>>) {
+        if let Some(streak) = streak {
+            streak.polls = 0;
         }
     }
 }

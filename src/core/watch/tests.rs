@@ -814,7 +814,7 @@ fn taught(bench: &Bench) -> Option<f64> {
     }
     let facts = bench.watch.details.as_ref().unwrap();
     let statistics = kinds.statistics(&facts.kind);
-    statistics.durations.map(|durations| durations.middle().round())
+    statistics.durations.map(|durations| durations.mean().round())
 }
 
 #[test]

@@ -52,9 +52,9 @@ pub(super) fn parse_line(
     }))
 }
 
-type Parts = (usize, Result<Option<Deadline>, OffsetProblem>, WatchKey, Labels);
+type ParsedText = (usize, Result<Option<Deadline>, OffsetProblem>, WatchKey, Labels);
 
-fn parse_text(line: &str, projects: &Arc<[Arc<str>]>) -> Result<Option<Parts>, OffsetProblem> {
+fn parse_text(line: &str, projects: &Arc<[Arc<str>]>) -> Result<Option<ParsedText>, OffsetProblem> {
     let Some(id_offset) = next_word(line, 0) else {
         return Ok(None);
     };

@@ -88,8 +88,8 @@ impl ShrinkGuard {
         if !delay.is_zero() && (!self.batches.is_empty() || self.may_remove_most(&file)) {
             let removals = self.removals(&file, now, delay);
             batches = removals.batches;
-            let room = MAX_ENTRIES.saturating_sub(file.entries.len());
-            let fitting = fit(&mut batches, room);
+            let capacity = MAX_ENTRIES.saturating_sub(file.entries.len());
+            let fitting = fit(&mut batches, capacity);
             file.entries.extend(removals.entries.into_iter().take(fitting));
             if removals.is_delayed {
                 change.delayed = batches.last().map_or(0, |batch| batch.entries);
@@ -209,13 +209,13 @@ impl ShrinkGuard {
 }
 
 /// Cuts the batches to `room` entries; returns their number.
-fn fit(batches: &mut [Batch], room: usize) -> usize {
-    let mut left = room;
+fn fit(batches: &mut [Batch], capacity: usize) -> usize {
+    let mut left = capacity;
     for batch in batches {
         batch.entries = batch.entries.min(left);
         left -= batch.entries;
     }
-    room - left
+    capacity - left
 }
 
 #[cfg(test)]
