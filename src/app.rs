@@ -1,4 +1,4 @@
-//! The composition root: builds the parts of the daemon, starts them, and stops them in order.
+//! The composition root: builds the parts of the daemon, starts them and stops them in order.
 
 mod daemon;
 mod http_server;
@@ -46,20 +46,20 @@ use signals::{Received, Signals};
 pub use webhooks::WebhookSecrets;
 use webhooks::read_secrets;
 
-/// How often the files that secrets stand in are looked at.
+/// How often secret files are checked.
 const SECRETS_REFRESH: Duration = Duration::from_secs(10);
 
-/// ControlSender that may wait: each is that of a connection to the control socket.
-const ORDERS: usize = 16;
+/// Capacity of the channel of control requests. Each waits on one connection of the control socket.
+const MAX_CONTROL_REQUESTS: usize = 16;
 
-/// Where settings come from, for reading them again.
+/// Where the settings are read from.
 #[derive(Debug, Clone)]
 pub struct SettingsSource {
-    /// The file that was named, if one was.
+    /// The file named on the command line, if any.
     pub path: Option<PathBuf>,
-    /// The environment as it was at the start.
+    /// The environment at the start.
     pub environment: Environment,
-    /// What the command line sets.
+    /// Values from the command line.
     pub overrides: Overrides,
 }
 
@@ -67,15 +67,15 @@ impl SettingsSource {
     /// Reads the settings.
     ///
     /// # Errors
-    /// Everything that is wrong with them, together.
+    /// All errors in the settings.
     pub fn load(&self) -> Result<LoadedSettings, ConfigErrors> {
         Settings::load(self.path.as_deref(), &self.environment, &self.overrides)
     }
 
-    /// Reads the settings, and no secret.
+    /// Reads the settings without secrets.
     ///
     /// # Errors
-    /// Everything that is wrong with them, together.
+    /// All errors in the settings.
     pub fn load_without_secrets(&self) -> Result<LoadedSettings, ConfigErrors> {
         Settings::load_without_secrets(self.path.as_deref(), &self.environment, &self.overrides)
     }
@@ -86,7 +86,7 @@ impl SettingsSource {
         Settings::load_for_check(self.path.as_deref(), &self.environment, &self.overrides)
     }
 
-    /// The file that the settings are read from, whether it is there or not.
+    /// The path of the settings file, whether it exists or not.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         let file = self.path.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
@@ -97,27 +97,27 @@ impl SettingsSource {
 /// When the daemon ends by itself.
 #[derive(Debug)]
 pub enum RunUntil {
-    /// Never: it runs until it is stopped.
+    /// Never.
     Stopped,
     /// When every listed watch is finished.
     Done,
-    /// When the caller says so.
+    /// When the caller sends a value or drops the sender.
     Asked(oneshot::Receiver<()>),
 }
 
-/// How the daemon came to its end.
+/// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum RunOutcome {
-    /// Stopped by a signal, in order.
+    /// Stopped in order by a signal.
     Stopped(StopSignal),
-    /// Stopped by a second signal, at once.
+    /// Stopped immediately by a second signal.
     Forced(StopSignal),
-    /// Every listed watch is over, all of them succeeded.
+    /// Every listed watch succeeded.
     AllSucceeded,
-    /// Every listed watch is over, not all of them succeeded.
+    /// Every listed watch is finished; some did not succeed.
     NotAllSucceeded,
-    /// Every listed watch succeeded, and lines of the watch list were rejected.
+    /// Every listed watch succeeded, but lines of the watch list were rejected.
     LinesRejected,
 }
 
@@ -125,7 +125,7 @@ pub enum RunOutcome {
 struct App {
     source: SettingsSource,
     settings: Settings,
-    /// The values that the settings were read from.
+    /// The raw values of the settings.
     effective: EffectiveSettings,
     log: LogHandle,
     list: watch_list::WatchListHandle,
@@ -134,20 +134,20 @@ struct App {
     attention: Arc<AttentionList>,
 }
 
-/// What stops around the daemon.
+/// The tasks around the daemon.
 struct Tasks {
-    /// Ends the look-out for the watch list.
+    /// Stops the watch list source.
     cancel: CancellationToken,
     running: JoinSet<()>,
     polling: PollThread,
-    /// The store's own, where it has any; they end last.
+    /// The threads of a store on disk. They end last.
     threads: Option<StoreThreads>,
 }
 
-/// Runs the daemon to its end.
+/// Runs the daemon until it ends.
 ///
 /// # Errors
-/// When a part cannot be built: each error says what to do about it.
+/// When a part cannot be built.
 pub async fn run(
     source: SettingsSource,
     loaded: LoadedSettings,
@@ -157,11 +157,10 @@ pub async fn run(
     run_on(source, loaded, log, until, None).await
 }
 
-/// Runs the same daemon to its end with its state in memory, so that nothing is left behind, and its watches on
-/// `board`, for a command that looks on meanwhile.
+/// Runs the daemon with its state in memory and its watches on `board`, which the caller can read.
 ///
 /// # Errors
-/// When a part cannot be built: each error says what to do about it.
+/// When a part cannot be built.
 pub async fn run_in_memory(
     source: SettingsSource,
     loaded: LoadedSettings,
@@ -180,16 +179,16 @@ async fn run_on(
     in_memory: Option<Arc<Board>>,
 ) -> anyhow::Result<RunOutcome> {
     open_files::raise_limit();
-    // Before anything is built: a signal that comes meanwhile is served when it is.
-    let mut signals = Signals::listen().context("cannot listen to signals")?;
+    // First, so that a signal during the start is handled.
+    let mut signals = Signals::listen().context("cannot handle signals")?;
     let board = in_memory.clone().unwrap_or_default();
     let state_dir = loaded.settings.state_dir.clone();
-    // What leaves nothing behind has no file either.
+    // A daemon in memory creates no files.
     let control_folder = in_memory
         .is_none()
         .then(|| control_folder(&source.environment, &state_dir));
     let opening = async {
-        // They answer probes while the state is read.
+        // Probes are answered while the state is read.
         let pages = HttpServer::new(&loaded.settings, &board, control_folder).await?;
         match in_memory {
             Some(_) => Ok((pages, Store::in_memory(), None)),
@@ -199,16 +198,16 @@ async fn run_on(
             }
         }
     };
-    // The state may take long to check, and a file system may hang. Dropping the future stops that.
+    // Checking the state may take long, and a file system may hang. Dropping the future ends the wait.
     let (pages, store, threads) = tokio::select! {
         opened = opening => opened?,
         stop = signals.stop() => {
-            tracing::info!(signal = stop.name(), "stopped while the state was being read");
+            tracing::info!(signal = stop.name(), "stopped while reading the state");
             return Ok(RunOutcome::Stopped(stop));
         }
     };
-    let (orders, mut ordered) = mpsc::channel(ORDERS);
-    let (mut app, tasks) = App::start(source, loaded, log, store, threads, pages, orders).await?;
+    let (control_sender, mut control_requests) = mpsc::channel(MAX_CONTROL_REQUESTS);
+    let (mut app, tasks) = App::start(source, loaded, log, store, threads, pages, control_sender).await?;
     let finished = app.daemon.finished();
     let mut lists = app.list.snapshots();
     let ends = async move {
@@ -218,29 +217,29 @@ async fn run_on(
                 () = finished => {}
                 () = only_rejected_lines(&mut lists) => {}
             },
-            // An error means that the caller has gone, which is a reason to end as well.
+            // An error means that the caller is gone, which also ends the daemon.
             RunUntil::Asked(asked) => drop(asked.await),
         }
     };
     let mut ends = std::pin::pin!(ends);
-    // All of them were read just now.
-    let mut look_at_secrets = tokio::time::interval_at(clock::instant() + SECRETS_REFRESH, SECRETS_REFRESH);
-    look_at_secrets.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // All secrets were read just now.
+    let mut secrets_check = tokio::time::interval_at(clock::instant() + SECRETS_REFRESH, SECRETS_REFRESH);
+    secrets_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stopped_by = loop {
         tokio::select! {
             signalled = signals.next() => match signalled {
-                // A file system that hangs keeps nobody from stopping the daemon, here and below.
+                // A stop signal must work while a file system hangs, here and below.
                 Received::Reload => tokio::select! {
-                    () = app.obey(None, &mut ordered) => {}
+                    () = app.handle_control_request(None, &mut control_requests) => {}
                     stop = signals.stop() => break Some(stop),
                 },
                 Received::Stop(stop) => break Some(stop),
             },
-            Some(order) = ordered.recv() => tokio::select! {
-                () = app.obey(Some(order), &mut ordered) => {}
+            Some(request) = control_requests.recv() => tokio::select! {
+                () = app.handle_control_request(Some(request), &mut control_requests) => {}
                 stop = signals.stop() => break Some(stop),
             },
-            _ = look_at_secrets.tick() => tokio::select! {
+            _ = secrets_check.tick() => tokio::select! {
                 _ = app.refresh_secrets() => {}
                 stop = signals.stop() => break Some(stop),
             },
@@ -252,14 +251,14 @@ async fn run_on(
             tracing::info!(signal = stop.name(), "stopping; a second signal ends at once");
             RunOutcome::Stopped(stop)
         }
-        None => app.count_endings(),
+        None => app.summarize(),
     };
-    // Those who wait for an answer get one now.
-    drop(ordered);
+    // Drops the pending control requests, so that their clients get an answer.
+    drop(control_requests);
     tokio::select! {
         () = app.stop(tasks, stopped_by.is_none()) => Ok(ending),
         stop = signals.stop() => {
-            tracing::warn!(signal = stop.name(), "stopped at once; what is recorded is safe");
+            tracing::warn!(signal = stop.name(), "stopped immediately; recorded events are safe");
             Ok(RunOutcome::Forced(stop))
         }
     }
@@ -273,7 +272,7 @@ impl App {
         store: Store,
         threads: Option<StoreThreads>,
         pages: HttpServer,
-        orders: ControlSender,
+        control_sender: ControlSender,
     ) -> anyhow::Result<(Self, Tasks)> {
         let LoadedSettings {
             settings, effective, ..
@@ -285,7 +284,7 @@ impl App {
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
         let (list_source, list) = WatchListSource::new(list_settings(&settings));
         let list_source = list_source.continuing(store.clone());
-        let polling = PollThread::start().context("cannot start the thread that polls")?;
+        let polling = PollThread::start().context("cannot start the polling thread")?;
         let parts = DaemonParts {
             fetch,
             polling: polling.runtime().clone(),
@@ -326,7 +325,7 @@ impl App {
             &snapshots,
             &app.attention,
             polling.runtime(),
-            orders,
+            control_sender,
         );
 
         let cancel = CancellationToken::new();
@@ -351,7 +350,7 @@ impl App {
         ))
     }
 
-    /// Reads the files of secrets, so that a rotated secret needs no reload. Returns the projects with a new key.
+    /// Reads secret files again, so that a rotated secret needs no reload. Returns the projects with a new key.
     async fn refresh_secrets(&self) -> Vec<Arc<str>> {
         let replaced = self.daemon.fetch().refresh_keys().await;
         self.daemon.keys_replaced(&replaced);
@@ -361,14 +360,14 @@ impl App {
         replaced
     }
 
-    /// How the listed watches ended.
-    fn count_endings(&self) -> RunOutcome {
+    /// Summarizes the phases of the listed watches.
+    fn summarize(&self) -> RunOutcome {
         let list = self.list.snapshots().borrow().clone();
         let rejected = list.name_rejected_lines(&self.settings.watch_list);
         if list.has_only_rejected_lines() {
             tracing::error!(
                 rejected,
-                "no line of the watch list can be used, so nothing was watched"
+                "every line of the watch list was rejected, so nothing was watched"
             );
             return RunOutcome::LinesRejected;
         }
@@ -379,7 +378,7 @@ impl App {
             ended = phases.of(Phase::Ended),
             gone = phases.of(Phase::Gone),
             expired = phases.of(Phase::Expired),
-            "every listed operation is over"
+            "all listed operations are finished"
         );
         if phases.of(Phase::Succeeded) != phases.total() {
             RunOutcome::NotAllSucceeded
@@ -390,7 +389,7 @@ impl App {
         }
     }
 
-    /// Stops in order, the pages and the state last; with `deliver`, what waits to be delivered is given its time.
+    /// Stops in order; HTTP and the store last. With `deliver`, waits for the backlog up to `shutdown_timeout`.
     async fn stop(&mut self, mut tasks: Tasks, deliver: bool) {
         self.pages.health.set_stopping();
         tasks.cancel.cancel();
@@ -404,7 +403,7 @@ impl App {
         {
             tracing::error!(
                 error = chain(&error),
-                "the state could not be closed in order; it is checked at the next start"
+                "cannot close the state; it is checked at the next start"
             );
         }
         tracing::info!("stopped");
@@ -416,7 +415,7 @@ async fn join(tasks: &mut JoinSet<()>) {
         if let Err(error) = joined {
             tracing::error!(
                 error = chain(&error),
-                "a task of the daemon ended badly: this is a bug, please report it"
+                "a task of the daemon failed: this is a bug, please report it"
             );
         }
     }

@@ -1230,7 +1230,7 @@ async fn https_proxy_and_no_proxy_are_honoured() {
         printed.contains("outcome=connect") && printed.contains("HTTPS_PROXY"),
         "{printed}"
     );
-    assert!(printed.contains(&format!("the proxy {} gives no connection", proxy.address)));
+    assert!(printed.contains(&format!("the proxy {} refuses a connection", proxy.address)));
     assert_eq!((proxy.heads().len(), server.heads().len()), (2, 2));
 }
 
@@ -1257,7 +1257,7 @@ async fn a_dead_proxy_is_named_without_its_password() {
             ),
             (
                 "no-such-proxy.invalid:3128".to_owned(),
-                "the name of the proxy no-such-proxy.invalid:3128 is not resolved".to_owned(),
+                "the name of the proxy no-such-proxy.invalid:3128 cannot be resolved".to_owned(),
             ),
         ] {
             let proxy = format!("http://someone:hunter2@{host}");

@@ -1,5 +1,5 @@
-"""An application with backfills to watch, as short as can be: it appends operation IDs to the watch list, and receives
-a signed callback when each of them ends. Python's own library is enough for both."""
+"""A minimal application: it appends operation IDs to the watch list, and receives a signed webhook event when each
+operation ends. It needs only Python's standard library."""
 
 import base64
 import hashlib
@@ -13,20 +13,20 @@ import time
 
 with open(os.environ["WEBHOOK_SECRET_FILE"]) as file:
     SECRET = base64.b64decode(file.readline().strip().removeprefix("whsec_"))
-TOLERANCE = 5 * 60  # seconds that a callback may be old, against replays by others
+TOLERANCE = 5 * 60  # maximum age of a request in seconds, against replay attacks
 MAX_BODY = 20_000
-handled = set()  # a real application keeps this in its database, beside what the event changed
+handled = set()  # a real application stores these IDs in its database, in the transaction that handles the event
 
 
 def watch(operation_id, **labels):
-    """Has an operation watched. One write of a whole line, so that lines of several writers never mix."""
+    """Adds an operation to the watch list. One write per line, so that lines of several writers never mix."""
     words = [operation_id] + [f"{key}={value}" for key, value in labels.items()]
     with open(os.environ["WATCH_LIST"], "ab", buffering=0) as watch_list:
         watch_list.write((" ".join(words) + "\n").encode())
 
 
 def verified(headers, body):
-    """Whether the daemon signed this (Standard Webhooks; their libraries do the same)."""
+    """Checks the daemon's signature, like the Standard Webhooks libraries."""
     event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > TOLERANCE:
         return False
@@ -48,7 +48,7 @@ class Callbacks(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(length))
         if not verified(self.headers, body):
             return self.answer(401)
-        # The same event may come twice: after a time-out, say.
+        # The same event may arrive twice, for example after a timeout.
         if self.headers["webhook-id"] not in handled:
             handled.add(self.headers["webhook-id"])
             event = json.loads(body)
@@ -67,7 +67,7 @@ class Callbacks(http.server.BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # Where a real application starts a backfill and is given its ID.
+    # A real application would start a backfill here and receive its ID.
     for operation_id in os.environ.get("BACKFILLS", "").split():
         watch(operation_id, customer="acme")
     http.server.ThreadingHTTPServer(("", 8080), Callbacks).serve_forever()

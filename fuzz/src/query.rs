@@ -1,4 +1,4 @@
-//! Requests to the daemon's own pages: the path and query on the first line, headers on those after it.
+//! Requests to the HTTP interface: path and query on the first line, headers on the next ones.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::wall;
 
-/// More than every page here takes.
+/// More bytes than any response here has.
 const MOST: usize = 1 << 20;
 const WATCHES: usize = 3;
 
@@ -99,8 +99,8 @@ impl HttpServer {
             polling: runtime.handle().clone(),
             per_operation: Arc::new(AtomicBool::new(true)),
         };
-        let access = Arc::new(Access::new(&http, address).expect("no token is wanted"));
-        // Event streams end at once, so that each answer has an end.
+        let access = Arc::new(Access::new(&http, address).expect("no token is configured"));
+        // Event streams end at once, so every response is finite.
         let closing = CancellationToken::new();
         closing.cancel();
         Self {
@@ -124,7 +124,7 @@ impl HttpServer {
         let is_json = media_type == "application/json" || media_type == "application/problem+json";
         let media_type = media_type.to_owned();
         let body = to_bytes(response.into_body(), MOST).await.expect("it ends soon");
-        // One that starts is not ready, and has no seat for readers of the stream; no other page has a reason to fail.
+        // A starting daemon is not ready and accepts no event streams; all other requests must be answered.
         let fails = status.is_server_error() && path != "/readyz" && path != "/api/events/stream";
         assert!(!fails, "{status}: {}", String::from_utf8_lossy(&body));
         if status.is_client_error() {

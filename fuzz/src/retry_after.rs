@@ -1,4 +1,4 @@
-//! `Retry-After`, and how long a project and an endpoint then wait.
+//! `Retry-After`, and how long a project and an endpoint wait because of it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::wall;
 
 /// The longest pause of a project (`poll.max_retry_after`).
 const CAP: Duration = Duration::from_mins(15);
-/// The longest wait that a receiver of webhooks can ask for.
+/// The longest wait that a webhook receiver can request.
 const DAY: Duration = Duration::from_hours(24);
 
 pub fn run(data: &[u8]) {

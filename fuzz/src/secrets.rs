@@ -8,7 +8,7 @@ use backfill_watch::error::chain;
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// So many bytes of a secret in a message would be a leak.
-const TELLING: usize = 8;
+const LEAK_LENGTH: usize = 8;
 const VARIABLE: &str = "SECRET";
 
 pub fn run(data: &[u8]) {
@@ -76,15 +76,15 @@ fn reported(error: &SecretError) -> String {
 
 /// Nothing of `text` is in `message` that the messages do not have of themselves.
 fn assert_silent(text: &str, message: &str) {
-    let reported: HashSet<&[u8]> = message.as_bytes().windows(TELLING).collect();
+    let reported: HashSet<&[u8]> = message.as_bytes().windows(LEAK_LENGTH).collect();
     for part in text
         .as_bytes()
-        .windows(TELLING)
+        .windows(LEAK_LENGTH)
         .filter(|part| reported.contains(part))
     {
         let own = own_words()
             .as_bytes()
-            .windows(TELLING)
+            .windows(LEAK_LENGTH)
             .any(|window| window == part);
         assert!(own, "{:?} is reported: {message}", String::from_utf8_lossy(part));
     }

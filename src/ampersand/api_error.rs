@@ -1,4 +1,4 @@
-//! Why a request brought nothing.
+//! Errors of API requests.
 
 use std::time::Duration;
 
@@ -6,34 +6,33 @@ use thiserror::Error;
 
 use crate::core::answer::{AdditionAnswer, Answer, Failure, FailureClass};
 
-/// A request that did not bring what was asked for. The reasons are one line each, at most about 500 bytes,
-/// and hold no secret.
+/// A request that failed. Reasons are one line of at most about 500 bytes, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ApiError {
-    /// 404 or 410 with problem details: the API knows no such thing.
+    /// 404 or 410 with problem details: the API does not know the resource.
     #[error("{0}")]
     NotFound(String),
-    /// Any other 4xx with problem details: the request is refused, and would be again.
+    /// Any other 4xx with problem details: a repeated request would be refused again.
     #[error("{0}")]
     Refused(String),
-    /// 401 with a JSON body, or a key that cannot be sent: the credentials are bad.
+    /// 401 with a JSON body, or a key that cannot be sent: the credentials are invalid.
     #[error("{0}")]
     Unauthorized(String),
-    /// 403 with a JSON body: the credentials are bad, or are not good for this request.
+    /// 403 with a JSON body: the credentials are invalid, or not valid for this request.
     #[error("{0}")]
     Forbidden(String),
     /// 429, or 503 with a time to wait.
     #[error("{reason}")]
     Throttled {
-        /// How long the API asks to be left alone, not capped; `None` if it gave no time.
+        /// The requested wait, not capped; `None` if the API named none.
         wait: Option<Duration>,
-        /// What the API said.
+        /// The API's explanation.
         reason: String,
     },
     /// The request was not processed, and may be repeated once.
     #[error("{}", .0.reason)]
     Unprocessed(Failure),
-    /// Nothing was learned.
+    /// Any other failure, from which nothing follows.
     #[error("{}", .0.reason)]
     Failed(Failure),
 }

@@ -1,4 +1,4 @@
-//! The real [`Fetch`]: the client, and each project's key.
+//! The production implementation of [`Fetch`]: the client and each project's key.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,19 +14,19 @@ use crate::core::operation_log::{self, LogSelection};
 use crate::core::watch_list::WatchKey;
 use crate::error::chain;
 
-/// An event waits no longer for each request that adds to it.
+/// The time limit of each request whose answer is added to an event.
 const ADDITION_TIMEOUT: Duration = Duration::from_secs(5);
-/// So many lines of it are told.
+/// The most log lines that are added to an event.
 const LOGS_LINES: usize = 20;
 
-/// Where the keys of the projects stand, by name.
+/// Where each project's key is read from, by project name.
 pub type KeySources = HashMap<Arc<str>, SecretSource>;
 
-/// Asks the API with the project's key. Client and keys can be replaced while it runs: each request uses what
-/// is there when it starts.
+/// Sends requests with the project's key. Client and keys can be replaced at any time; a request uses those that are
+/// current when it starts.
 #[derive(Debug)]
 pub struct ApiFetch {
-    /// Never held across an await.
+    /// Never locked across an await.
     access: RwLock<Access>,
 }
 
@@ -38,8 +38,8 @@ struct Access {
 }
 
 impl ApiFetch {
-    /// Asks by `client` with the keys that stand in `sources`. Reads them, so it may block for a moment; a key that
-    /// cannot be read is a project without one until it can.
+    /// Uses `client` and the keys in `sources`. Reads them, so it may block briefly. A key that cannot be read is absent
+    /// until it can.
     #[must_use]
     pub fn new(client: Client, sources: KeySources) -> Self {
         let keys = sources
@@ -55,7 +55,7 @@ impl ApiFetch {
         }
     }
 
-    /// Replaces the places where keys stand; [`refresh_keys`](Self::refresh_keys) reads them.
+    /// Replaces the sources of the keys; [`refresh_keys`](Self::refresh_keys) reads them.
     pub fn set_sources(&self, sources: KeySources) {
         let mut access = self.write();
         access.keys.retain(|name, _| sources.contains_key(name));
@@ -67,7 +67,7 @@ impl ApiFetch {
         self.write().client = client;
     }
 
-    /// Reads all keys anew; the names of the projects whose key is another one now.
+    /// Reads all keys again. Returns the projects whose key changed.
     pub async fn refresh_keys(&self) -> Vec<Arc<str>> {
         let sources = self.read().sources.clone();
         self.refresh(sources).await
@@ -77,7 +77,7 @@ impl ApiFetch {
         let reading = tokio::task::spawn_blocking(move || {
             let mut found: Vec<(Arc<str>, SecretString)> = Vec::new();
             for (name, source) in sources {
-                // Unreadable for a moment, while a file is being replaced: the old key stays.
+                // A file may be unreadable while it is being replaced: the old key stays.
                 if let Some(key) = read(&name, &source) {
                     found.push((name, key));
                 }
@@ -89,11 +89,11 @@ impl ApiFetch {
         let mut changed = Vec::new();
         for (name, key) in found {
             let before = access.keys.get(&name);
-            if before.is_some_and(|before| before.is(&key)) || !access.sources.contains_key(&name) {
+            if before.is_some_and(|before| before.equals(&key)) || !access.sources.contains_key(&name) {
                 continue;
             }
             let key = match before {
-                Some(before) => ApiKey::in_place_of(key, before),
+                Some(before) => ApiKey::replacing(key, before),
                 None => ApiKey::new(key),
             };
             access.keys.insert(Arc::clone(&name), key);
@@ -107,7 +107,7 @@ impl ApiFetch {
         let access = self.read();
         let Some(api_key) = access.keys.get(project) else {
             return Err(ApiError::Unauthorized(format!(
-                "there is no API key for project {project}; give one in the settings"
+                "there is no API key for project {project}; set it in the settings"
             )));
         };
         Ok((access.client.clone(), api_key.clone()))
@@ -122,12 +122,12 @@ impl ApiFetch {
     }
 }
 
-/// The key that stands there, if one can be read.
+/// Reads a key, if it is readable.
 fn read(name: &str, source: &SecretSource) -> Option<SecretString> {
     source
         .read_line()
         .inspect_err(|error| {
-            tracing::debug!(project = name, error = chain(error), "the API key cannot be read");
+            tracing::debug!(project = name, error = chain(error), "cannot read the API key");
         })
         .ok()
 }
@@ -136,9 +136,9 @@ impl Fetch for ApiFetch {
     fn fetch(&self, key: &WatchKey) -> impl Future<Output = Answer> + Send {
         let access = self.access(&key.project);
         let key = key.clone();
-        // Boxed, since a request takes a kibibyte and whoever awaits it mostly sleeps.
+        // Boxed: a request takes a kibibyte, and the task that awaits it mostly sleeps.
         Box::pin(async move {
-            // Borrowed: what is moved has its place twice.
+            // Borrowed: moving the values would store them twice in the future.
             match &access {
                 Ok((client, api_key)) => client.get_operation(&key.project, &key.operation, api_key).await,
                 Err(error) => error.clone().into(),
@@ -155,7 +155,7 @@ impl Fetch for ApiFetch {
         async move { !self.refresh(source.into_iter().collect()).await.is_empty() }
     }
 
-    fn last_lines(&self, key: &WatchKey, wanted: LogSelection) -> impl Future<Output = LogAnswer> + Send {
+    fn last_lines(&self, key: &WatchKey, selection: LogSelection) -> impl Future<Output = LogAnswer> + Send {
         let access = self.access(&key.project);
         let key = key.clone();
         Box::pin(async move {
@@ -172,10 +172,10 @@ impl Fetch for ApiFetch {
                     operation_id = &*key.operation,
                     project = &*key.project,
                     error = chain(error),
-                    "the log of the operation cannot be read"
+                    "cannot read the log of the operation"
                 );
             }
-            let last = read.map(|lines| match wanted {
+            let last = read.map(|lines| match selection {
                 LogSelection::All => operation_log::last_lines(lines, LOGS_LINES),
                 LogSelection::Warnings => operation_log::last_warnings(lines, LOGS_LINES),
             });
@@ -204,7 +204,7 @@ impl Fetch for ApiFetch {
                     installation_id = path.installation,
                     project,
                     error = chain(error),
-                    "the installation cannot be read"
+                    "cannot read the installation"
                 );
             }
             read.into()

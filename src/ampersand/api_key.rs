@@ -1,4 +1,4 @@
-//! An API key, ready to be sent and to be kept out of what comes back.
+//! An API key that can be sent, and removed from responses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::core::mask::Mask;
 
-/// What stands where a key was.
+/// Replaces the key in texts.
 const REPLACEMENT: &str = "[API key]";
 
 /// An API key. Clones are cheap.
@@ -22,15 +22,15 @@ struct Key {
 }
 
 impl ApiKey {
-    /// The key.
+    /// A new key.
     #[must_use]
     pub fn new(secret: SecretString) -> Self {
         Self::with_mask_of(secret, &[])
     }
 
-    /// The key in place of `before`, which is kept out of answers from now on, too.
+    /// A key that replaces `before`; both are removed from responses from now on.
     #[must_use]
-    pub fn in_place_of(secret: SecretString, before: &Self) -> Self {
+    pub fn replacing(secret: SecretString, before: &Self) -> Self {
         Self::with_mask_of(secret, &[before.0.secret.expose_secret()])
     }
 
@@ -40,23 +40,21 @@ impl ApiKey {
         Self(Arc::new(Key { secret, mask }))
     }
 
-    /// Whether it is this key, in constant time.
+    /// Whether this key equals `secret`, compared in constant time.
     #[must_use]
-    pub fn is(&self, secret: &SecretString) -> bool {
+    pub fn equals(&self, secret: &SecretString) -> bool {
         let (this, other) = (self.0.secret.expose_secret(), secret.expose_secret());
         this.as_bytes().ct_eq(other.as_bytes()).into()
     }
 
-    /// The header's value; `None` for a key that no header can carry.
-    ///
-    /// Made for each request, since its memory is not wiped.
+    /// The header's value; `None` for a key that no header can carry. Made for each request, since its memory is not wiped.
     pub(super) fn header(&self) -> Option<HeaderValue> {
         let mut header = HeaderValue::from_str(self.0.secret.expose_secret()).ok()?;
         header.set_sensitive(true);
         (!header.is_empty()).then_some(header)
     }
 
-    /// What removes it from texts.
+    /// Removes the key from texts.
     pub(super) fn mask(&self) -> &Mask {
         &self.0.mask
     }

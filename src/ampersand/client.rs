@@ -1,4 +1,4 @@
-//! The client of the Ampersand API: what can be asked, and of whom.
+//! The HTTP client of the Ampersand API.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -25,103 +25,100 @@ use crate::core::operation_log::OperationLogLine;
 use crate::open_files;
 use crate::outbound::{self, Peer, Proxies};
 
-/// The largest file of CA certificates in bytes: a whole system's bundle has a quarter of a mebibyte.
+/// The largest CA file in bytes; a system's bundle has a quarter of a mebibyte.
 const MAX_CA_FILE: u64 = 8 * 1024 * 1024;
 
-/// Idle connections are closed after this time: before most load balancers do, which close after a minute,
-/// and a connection closed from both ends at once is a failed poll.
+/// Idle connections are closed before most load balancers close them, which is after a minute. A request on a
+/// connection that is being closed fails.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The largest body of an answer in bytes, and that of a list.
+/// The largest body of a response in bytes, and that of a list.
 const MAX_BODY: usize = 1024 * 1024;
 const MAX_LIST: usize = 64 * MAX_BODY;
 
 /// An operation ID that no operation has.
 pub const NO_OPERATION: &str = "00000000-0000-0000-0000-000000000000";
 
-/// How the API is reached.
+/// Settings of the client.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
     /// `https://host[:port][/path]`, or `http`; without user, password, query and fragment.
     pub base_url: Url,
-    /// The time limit of one exchange, from connecting to the body's last byte.
+    /// The time limit of one exchange, from connecting to the last byte of the body.
     pub request_timeout: Duration,
-    /// A PEM file of CA certificates that are trusted besides the system's.
+    /// A PEM file of CA certificates that are trusted besides those of the system.
     pub ca_file: Option<PathBuf>,
-    /// How many requests run at once at most: so many connections are kept.
+    /// The most requests at a time; as many connections are kept.
     pub max_concurrent_requests: usize,
 }
 
-/// Why there is no client.
+/// Why the client cannot be created.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// The base URL is of no use.
+    /// The base URL is not usable.
     #[error("ampersand.base_url {0}; it should look like https://api.withampersand.com/v1")]
     BaseUrl(&'static str),
     /// The CA file cannot be read.
-    #[error("cannot read ampersand.ca_file {path}; check that it is there and readable for this user")]
+    #[error("cannot read ampersand.ca_file {path}; check that the file exists and is readable for this user")]
     CaFileUnreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
-    /// The CA file holds no certificate.
-    #[error(
-        "ampersand.ca_file {0} holds no certificate; it should have PEM blocks (-----BEGIN CERTIFICATE-----)"
-    )]
+    /// The CA file has no certificate.
+    #[error("ampersand.ca_file {0} has no certificate; it needs PEM blocks (-----BEGIN CERTIFICATE-----)")]
     CaFileEmpty(PathBuf),
-    /// The CA file holds something that is not a certificate.
-    #[error("ampersand.ca_file {path} holds a PEM block that is no CA certificate; make the file anew")]
+    /// The CA file has a block that is not a certificate.
+    #[error("ampersand.ca_file {path} has a PEM block that is not a CA certificate; replace the file")]
     CaFileInvalid {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it was rejected.
         source: reqwest::Error,
     },
-    /// TLS cannot be set up.
+    /// There are no CA certificates.
     #[error(
-        "no CA certificates to trust the API by were found; install the package ca-certificates, or name a PEM \
+        "no CA certificates were found to verify the API; install the package ca-certificates, or name a PEM \
          bundle by ampersand.ca_file or the environment's SSL_CERT_FILE"
     )]
     NoTrust {
-        /// What is missing.
+        /// The error of the HTTP client.
         source: reqwest::Error,
     },
 }
 
 /// The client of one API. Clones share their connections and are cheap.
 ///
-/// It sends `GET` alone, follows no redirect and retries nothing: when to ask again is decided elsewhere.
-/// The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used, except to
-/// this machine itself.
+/// It sends only `GET`, follows no redirect and retries nothing. The proxies of `HTTPS_PROXY`, `HTTP_PROXY`,
+/// `ALL_PROXY` and `NO_PROXY` are used, except for loopback addresses.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
     base_url: Arc<Url>,
-    /// Whom requests are sent to, for messages.
+    /// The API's host and proxy, for messages.
     peer: Arc<Peer>,
     request_timeout: Duration,
 }
 
 impl Client {
-    /// Builds the client. Reads the CA file and the system's CA certificates, and blocks meanwhile.
+    /// Creates the client. Reads the CA file and the system's CA certificates, so it blocks.
     ///
     /// # Errors
     ///
-    /// When the base URL or the CA file is of no use, or no CA certificate is found to trust an `https` API by.
+    /// When the base URL or the CA file is not usable, or no CA certificate is found for an `https` API.
     pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
         check(&settings.base_url).map_err(ClientError::BaseUrl)?;
         let limit = settings.request_timeout;
         let limits = outbound::HttpTimeouts {
-            // Split among the addresses of a name, so that one dead address leaves time for the next.
+            // Half for connecting, so that one dead address of a name leaves time for the next.
             connect: limit / 2,
             exchange: limit,
             idle: POOL_IDLE_TIMEOUT,
         };
         let mut builder = outbound::client_builder(limits)
-            .pool_max_idle_per_host(settings.max_concurrent_requests.min(most_idle()))
-            // A dead HTTP/2 connection must not cost every request on it its whole time limit, poll after poll.
+            .pool_max_idle_per_host(settings.max_concurrent_requests.min(max_idle_connections()))
+            // Detects a dead HTTP/2 connection before all its requests time out.
             .http2_keep_alive_interval(limit / 4)
             .http2_keep_alive_timeout(limit / 4);
         let certificates = match &settings.ca_file {
@@ -129,13 +126,13 @@ impl Client {
             None => Vec::new(),
         };
         builder = if settings.base_url.scheme() == "http" {
-            // Without TLS the system's CA certificates are not needed, and need not be there.
+            // Without TLS the system's CA certificates are not needed, and may be absent.
             builder.tls_certs_only(certificates)
         } else {
             builder.tls_certs_merge(certificates)
         };
         if is_loopback(&settings.base_url) {
-            // No proxy leads back to this machine.
+            // A proxy cannot reach this host's loopback.
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|source| match settings.ca_file {
@@ -150,7 +147,7 @@ impl Client {
         })
     }
 
-    /// Asks for an operation of a project (its ID or name).
+    /// Gets an operation of a project (its ID or name).
     pub async fn get_operation(&self, project: &str, operation: &str, api_key: &ApiKey) -> Answer {
         match self.try_get_operation(project, operation, api_key).await {
             Ok(operation) => Answer::Operation(Box::new(operation)),
@@ -158,22 +155,22 @@ impl Client {
         }
     }
 
-    /// Asks whether a project's key is good, without any effect: asks for an operation that does not exist.
+    /// Checks a project's key by requesting an operation that does not exist.
     ///
-    /// [`Answer::NotFound`] means that the key is good, [`Answer::Unauthorized`] and [`Answer::Forbidden`]
-    /// that it is not; with any other answer nothing is known of the key.
+    /// [`Answer::NotFound`] means that the key is valid, [`Answer::Unauthorized`] and [`Answer::Forbidden`] that it is
+    /// not. With any other answer the key may be valid or not.
     pub async fn probe(&self, project: &str, api_key: &ApiKey) -> Answer {
         self.get_operation(project, NO_OPERATION, api_key).await
     }
 
-    /// Asks whether a project exists, by its list of integrations. What is in the list does not matter.
+    /// Checks whether a project exists by requesting its list of integrations. The content of the list does not matter.
     pub async fn get_integrations(&self, project: &str, api_key: &ApiKey) -> ProjectAnswer {
         let url = match self.url(&["projects", project, "integrations"]) {
             Ok(url) => url,
             Err(error) => return ProjectAnswer::Unknown(error.to_string()),
         };
-        let reply = self.ask(url, api_key, self.request_timeout, MAX_BODY).await;
-        match reply.and_then(ApiResponse::success) {
+        let response = self.send(url, api_key, self.request_timeout, MAX_BODY).await;
+        match response.and_then(ApiResponse::success) {
             Ok(()) | Err(ApiError::Forbidden(_)) => ProjectAnswer::Exists,
             Err(ApiError::NotFound(reason)) => ProjectAnswer::Missing(reason),
             Err(ApiError::Throttled { wait, reason }) => ProjectAnswer::Throttled { wait, reason },
@@ -182,11 +179,11 @@ impl Client {
         }
     }
 
-    /// Asks for an installation, within a time limit of its own.
+    /// Gets an installation within `timeout`.
     ///
     /// # Errors
     ///
-    /// When the API shows no such installation.
+    /// When the API does not return the installation.
     pub async fn get_installation(
         &self,
         project: &str,
@@ -199,7 +196,7 @@ impl Client {
             installation,
         } = path;
         let url = self.installation_url(project, integration, installation, &[])?;
-        self.ask(url, api_key, timeout, MAX_BODY)
+        self.send(url, api_key, timeout, MAX_BODY)
             .await?
             .read_as(|body, mask| {
                 let mut found = Installation::parse(body, installation).map_err(|error| error.to_string())?;
@@ -208,11 +205,11 @@ impl Client {
             })
     }
 
-    /// Asks for one page of an installation's operations; `page_size` is 1 to 1000.
+    /// Gets one page of an installation's operations; `page_size` is 1 to 1000.
     ///
     /// # Errors
     ///
-    /// When the API gives no such page.
+    /// When the API does not return the page.
     pub async fn list_operations(
         &self,
         project: &str,
@@ -227,18 +224,17 @@ impl Client {
             .append_pair("pageSize", &page_size.to_string())
             .extend_pairs(page_token.map(|token| ("pageToken", token)));
         let now = clock::wall();
-        self.ask(url, api_key, self.request_timeout, MAX_LIST)
+        self.send(url, api_key, self.request_timeout, MAX_LIST)
             .await?
             .read_as(|body, mask| OperationsPage::parse(body, now, mask))
     }
 
-    /// Asks for an operation's log, in the API's order, within a time limit of its own. Lines that make no
-    /// sense are left out; [`last_warnings`](crate::core::operation_log::last_warnings) finds those that explain
-    /// a failure.
+    /// Gets an operation's log in the API's order, within `timeout`. Unusable lines are left out.
+    /// [`last_warnings`](crate::core::operation_log::last_warnings) selects those that explain a failure.
     ///
     /// # Errors
     ///
-    /// When the API gives no log.
+    /// When the API does not return a log.
     pub async fn get_logs(
         &self,
         project: &str,
@@ -247,7 +243,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Vec<OperationLogLine>, ApiError> {
         let url = self.url(&["projects", project, "operations", operation, "logs"])?;
-        self.ask(url, api_key, timeout, MAX_BODY)
+        self.send(url, api_key, timeout, MAX_BODY)
             .await?
             .read_as(|body, mask| {
                 let mut lines = OperationLogLine::parse_all(body)
@@ -264,21 +260,21 @@ impl Client {
         api_key: &ApiKey,
     ) -> Result<Operation, ApiError> {
         let url = self.url(&["projects", project, "operations", id])?;
-        let reply = self.ask(url, api_key, self.request_timeout, MAX_BODY).await?;
-        let operation = reply.operation(id)?;
+        let response = self.send(url, api_key, self.request_timeout, MAX_BODY).await?;
+        let operation = response.operation(id)?;
         if !operation.unusable.is_empty() {
             let members: Vec<&str> = operation.unusable.members().map(Member::as_str).collect();
             tracing::debug!(
                 project,
                 operation_id = id,
                 members = members.join(", "),
-                "members of the answer cannot be used and count as absent"
+                "unusable members of the answer are treated as absent"
             );
         }
         Ok(operation)
     }
 
-    async fn ask(
+    async fn send(
         &self,
         url: Url,
         api_key: &ApiKey,
@@ -287,7 +283,7 @@ impl Client {
     ) -> Result<ApiResponse, ApiError> {
         let key = api_key.header().ok_or_else(|| {
             ApiError::Unauthorized(
-                "the API key is empty or has characters that no key has; write it again".to_owned(),
+                "the API key is empty or has characters that no key has; replace it".to_owned(),
             )
         })?;
         let request = self
@@ -313,16 +309,16 @@ impl Client {
                 ApiError::Failed(failure)
             }
         })?;
-        let terms = ResponseContext {
+        let context = ResponseContext {
             peer: &self.peer,
             limit,
             max_body,
             now: clock::wall(),
         };
-        ApiResponse::read(response, terms, api_key).await
+        ApiResponse::read(response, context, api_key).await
     }
 
-    /// The URL of an installation, and of what is `below` it.
+    /// The URL of an installation, followed by the segments `below`.
     fn installation_url(
         &self,
         project: &str,
@@ -343,10 +339,10 @@ impl Client {
 
     /// The base URL with `segments` appended, each percent-encoded.
     fn url(&self, segments: &[&str]) -> Result<Url, ApiError> {
-        // These would be taken for steps in the path, whether encoded or not, and ask for something else.
+        // Also when encoded, these change the path and so request something else.
         if let Some(odd) = segments.iter().find(|text| matches!(**text, "" | "." | "..")) {
             return Err(ApiError::Refused(format!(
-                "'{odd}' is no name that the API can be asked for"
+                "'{odd}' is not a valid name in an API path; check the watch list and the project names"
             )));
         }
         let mut url = Url::clone(&self.base_url);
@@ -357,23 +353,23 @@ impl Client {
     }
 }
 
-/// How many connections may wait for a next request: with few open files others need them more.
-fn most_idle() -> usize {
+/// How many idle connections are kept; fewer when the limit of open files is low.
+fn max_idle_connections() -> usize {
     usize::try_from(open_files::limit() / 8)
         .unwrap_or(usize::MAX)
         .max(1)
 }
 
-/// What is wrong with a base URL, if something is.
+/// Returns what is wrong with a base URL.
 fn check(url: &Url) -> Result<(), &'static str> {
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err("is neither https nor http");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user or password, which do not belong there");
+        return Err("has a user or password, which do not belong there");
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("holds a query or fragment ('?' or '#')");
+        return Err("has a query or fragment ('?' or '#')");
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The media type of an answer.
+//! The media type of a response.
 
 use crate::core::text::one_line;
 
-/// What an answer's `Content-Type` names, without parameters and in small letters; empty without the header.
+/// The media type of `Content-Type`, lower case and without parameters; empty without the header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MediaType(String);
 

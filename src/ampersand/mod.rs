@@ -1,8 +1,7 @@
 //! The client of the Ampersand API.
 //!
-//! [`Client`] asks, and tells every way in which an answer can fail to come apart from the others;
-//! [`ApiFetch`] knows which key to ask with. Nothing here decides when to ask, or what an answer means for a
-//! watch.
+//! [`Client`] sends requests and distinguishes all ways in which they fail. [`ApiFetch`] adds each project's key. When
+//! to send a request, and what an answer means for a watch, is decided in `core`.
 
 mod api_error;
 mod api_fetch;
@@ -26,18 +25,18 @@ use crate::core::installation::InstallationPath;
 use crate::core::operation_log::LogSelection;
 use crate::core::watch_list::WatchKey;
 
-/// How a poller gets its answers: from the API, or in tests from a script.
+/// The requests of a poller: sent to the API, or answered by a script in tests.
 pub trait Fetch: Send + Sync + 'static {
-    /// Asks once for an operation. The future is small, and may be dropped at any time.
+    /// Gets an operation once. The future is small and may be dropped at any time.
     fn fetch(&self, key: &WatchKey) -> impl Future<Output = Answer> + Send;
 
-    /// Looks whether the project has a new API key, and uses it from now on. True if it has.
+    /// Reads the project's API key again. True if it changed.
     fn refresh_key(&self, project: &str) -> impl Future<Output = bool> + Send;
 
-    /// Asks once for the last lines in the log of an operation.
-    fn last_lines(&self, key: &WatchKey, wanted: LogSelection) -> impl Future<Output = LogAnswer> + Send;
+    /// Gets the last lines of an operation's log.
+    fn last_lines(&self, key: &WatchKey, selection: LogSelection) -> impl Future<Output = LogAnswer> + Send;
 
-    /// Asks once for an installation of a project. A script need not answer.
+    /// Gets an installation. A script need not implement it.
     fn installation(
         &self,
         _project: &str,
@@ -46,9 +45,9 @@ pub trait Fetch: Send + Sync + 'static {
         async { InstallationAnswer::Failed }
     }
 
-    /// Asks once whether the project exists. A script need not answer.
+    /// Checks whether the project exists. A script need not implement it.
     fn project_exists(&self, project: &str) -> impl Future<Output = ProjectAnswer> + Send {
-        let reason = format!("nobody was asked for project {project}");
+        let reason = format!("no request was sent for project {project}");
         async { ProjectAnswer::Unknown(reason) }
     }
 }

@@ -10,13 +10,13 @@ use crate::core::operation::Operation;
 pub struct OperationsPage {
     /// The operations, in the API's order.
     pub operations: Vec<Operation>,
-    /// What to ask the next page with; `None` after the last.
+    /// The token of the next page; `None` after the last.
     pub next_page_token: Option<String>,
 }
 
 impl OperationsPage {
-    /// Reads a page. `mask` removes the API key from a text. An operation that cannot be read would be missing from the
-    /// list without a word: then there is no page.
+    /// Parses a page. `mask` removes the API key from texts. An unusable operation is an error, since the list would be
+    /// incomplete without notice.
     pub(super) fn parse(
         body: &str,
         now: Timestamp,
@@ -38,7 +38,7 @@ impl OperationsPage {
         })
         .map_err(|error| format!("the body is not a JSON object: {error}"))?;
         let operations = operations.unwrap_or_else(|| Err("the member `results` is missing".to_owned()))?;
-        // Whether there are more is said by either member.
+        // Either member shows whether there are more pages.
         let next_page_token = match (is_last, token) {
             (Some(true), _) => None,
             (_, Some(token)) => Some(token),

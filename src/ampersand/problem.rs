@@ -1,4 +1,4 @@
-//! ProblemDetails details (RFC 9457), as the API explains its errors.
+//! Problem details (RFC 9457) of the API's errors.
 
 use std::time::Duration;
 
@@ -9,41 +9,41 @@ use crate::core::json;
 use crate::core::retry_after;
 use crate::core::text::one_line;
 
-/// The longest summary in bytes.
+/// The longest summary, in bytes.
 const MAX_SUMMARY: usize = 400;
 
-/// An error as the API explains it. Members that are absent or not what the contract says are `None`.
+/// An error of the API. Absent and unusable members are `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct ProblemDetails {
     /// `type`: a URI that names the kind of problem.
     pub kind: Option<String>,
-    /// The kind of problem in a few words.
+    /// A short name of the kind of problem.
     pub title: Option<String>,
-    /// The HTTP status, as the problem repeats it.
+    /// The HTTP status, repeated.
     pub status: Option<u16>,
-    /// What happened this time.
+    /// What happened in this case.
     pub detail: Option<String>,
-    /// A URI that names this occurrence.
+    /// A URI that names this case.
     pub instance: Option<String>,
-    /// The part of the API that met the problem.
+    /// The part of the API that failed.
     pub subsystem: Option<String>,
     /// When it happened.
     pub time: Option<Timestamp>,
-    /// What the API's support asks for.
+    /// The ID that the API's support needs.
     pub request_id: Option<String>,
-    /// What led to the problem, in no order.
+    /// Causes, in no order.
     pub causes: Vec<String>,
-    /// What can be done about it.
+    /// How to fix it.
     pub remedy: Option<String>,
     /// Whether the same request may succeed later.
     pub retryable: Option<bool>,
-    /// When it may be tried again, as the API writes it.
+    /// When the request may be repeated, as sent.
     pub retry_after: Option<String>,
 }
 
 impl ProblemDetails {
-    /// The problem details in `body`: an object called `application/problem+json`, or an object called JSON that has one
-    /// of RFC 9457's own members. `None` if this is something else.
+    /// Parses the problem details in `body`: an object with the media type `application/problem+json`, or a JSON object
+    /// with one of RFC 9457's own members. `None` for anything else.
     pub(super) fn parse(media_type: &MediaType, body: &str) -> Option<Self> {
         if !media_type.is_json() {
             return None;
@@ -62,7 +62,7 @@ impl ProblemDetails {
                 "time" => found.time = value.time(),
                 "requestId" => found.request_id = value.string(),
                 "causes" => {
-                    // An element that is no text costs itself alone.
+                    // An element that is not a string is skipped.
                     let _ = json::elements(value.text(), |cause| found.causes.extend(cause.string()));
                 }
                 "remedy" => found.remedy = value.string(),
@@ -75,9 +75,9 @@ impl ProblemDetails {
         (is_typical || media_type.is_problem()).then_some(found)
     }
 
-    /// Gives every text that the API wrote to `each`.
+    /// Applies `each` to every text from the API.
     pub(super) fn for_each_text(&mut self, each: &mut dyn FnMut(&mut String)) {
-        // Taken apart in full, so that a new member cannot be forgotten.
+        // Destructured in full, so that a new member cannot be forgotten.
         let Self {
             kind,
             title,
@@ -105,13 +105,13 @@ impl ProblemDetails {
         texts.into_iter().flatten().chain(causes).for_each(each);
     }
 
-    /// How long it asks to be left alone, seen from `now`.
+    /// The requested wait, counted from `now`.
     pub(super) fn wait(&self, now: Timestamp) -> Option<Duration> {
         retry_after::from_body(self.retry_after.as_deref()?, now)
     }
 
     /// The problem in one line of at most about 400 bytes: `404 Not Found: no such operation (check the ID;
-    /// request ID 89eb)`. `code` and `name` are those of the HTTP status; the problem's title beats the name.
+    /// request ID 89eb)`. `name` is used when the problem has no title.
     #[must_use]
     pub(super) fn summary(&self, code: u16, name: &str) -> String {
         let title = self.title.as_deref().filter(|title| !title.trim().is_empty());

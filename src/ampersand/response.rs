@@ -1,4 +1,4 @@
-//! What came back for a request, and what that means by its status.
+//! Reads a response and classifies it by its status.
 
 use std::time::Duration;
 
@@ -17,46 +17,46 @@ use crate::core::operation::Operation;
 use crate::core::text::one_line;
 use crate::outbound::{self, Peer, response_head};
 
-/// The longest reason made here, in bytes.
+/// The longest reason, in bytes.
 const MAX_REASON: usize = 400;
 
-/// How an answer is read.
+/// How a response is read.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseContext<'a> {
-    /// Who answers.
+    /// The sender of the response.
     pub peer: &'a Peer,
     /// The time limit of the exchange.
     pub limit: Duration,
     /// The largest body that is read, in bytes.
     pub max_body: usize,
-    /// The time of day.
+    /// The current wall-clock time.
     pub now: Timestamp,
 }
 
-/// An answer with its body, or with what kept the body from arriving. Nothing that leaves it has the API key in it.
+/// A response with its body, or with the error that the body had. The API key is removed from everything it returns.
 #[derive(Debug)]
 pub struct ApiResponse {
     status: StatusCode,
     media_type: MediaType,
-    /// What `Retry-After` asks for.
+    /// The wait in `Retry-After`.
     wait: Option<Duration>,
-    /// The time of day at the API, from which a refusal sees the times that it names.
-    seen_from: Timestamp,
+    /// The time of the response by the API's clock, which relative times refer to.
+    api_time: Timestamp,
     now: Timestamp,
-    /// The host that a redirect names.
+    /// The host of a redirect.
     redirect_host: Option<String>,
     body: Result<String, Failure>,
     key: ApiKey,
 }
 
 impl ApiResponse {
-    /// Reads what is needed of `response`. `key` is kept out of what is read.
+    /// Reads `response`; `key` is removed from what is read.
     ///
     /// # Errors
-    /// When there are more headers than are read.
+    /// When the headers are too large.
     pub async fn read(
         mut response: Response,
-        terms: ResponseContext<'_>,
+        context: ResponseContext<'_>,
         key: &ApiKey,
     ) -> Result<Self, ApiError> {
         let headers = response.headers();
@@ -65,7 +65,7 @@ impl ApiResponse {
                 FailureClass::TooLarge,
                 format!(
                     "{} answered with more than {} bytes of headers",
-                    terms.peer,
+                    context.peer,
                     outbound::MAX_HEAD
                 ),
             ));
@@ -81,13 +81,13 @@ impl ApiResponse {
         let mut reply = Self {
             status,
             media_type: MediaType::parse(content_type.as_deref()),
-            wait: response_head::wait(headers, terms.now),
-            seen_from: if status == StatusCode::OK {
-                terms.now
+            wait: response_head::wait(headers, context.now),
+            api_time: if status == StatusCode::OK {
+                context.now
             } else {
-                response_head::date(headers, terms.now)
+                response_head::date(headers, context.now)
             },
-            now: terms.now,
+            now: context.now,
             redirect_host,
             body: Ok(String::new()),
             key: key.clone(),
@@ -95,11 +95,11 @@ impl ApiResponse {
         if reply.needs_body() {
             reply.body = match coding {
                 Some(coding) => Err(malformed(format!(
-                    "the body has the content coding {}, which was not asked for; let whatever is between here and \
-                     the API leave answers as they are",
+                    "the body has the content coding {}, which was not requested; configure the proxies between this host and \
+                     the API to pass responses unchanged",
                     one_line(&coding, 80)
                 ))),
-                None => read_body(&mut response, terms).await,
+                None => read_body(&mut response, context).await,
             };
         }
         Ok(reply)
@@ -112,10 +112,10 @@ impl ApiResponse {
         }
     }
 
-    /// The operation `id`, if it is what a 200 shows; else why there is none.
+    /// The operation `id` of a 200.
     ///
     /// # Errors
-    /// When the answer is another one.
+    /// When the response is anything else.
     pub fn operation(self, id: &str) -> Result<Operation, ApiError> {
         let body = self.text()?;
         let mut operation =
@@ -123,7 +123,7 @@ impl ApiResponse {
         if operation.id != id {
             let other = self.key.mask().apply(&operation.id);
             return Err(self.malformed(&format!(
-                "200, but the member `id` is {} and not {id}, which was asked for",
+                "200, but the member `id` is {}; {id} was requested",
                 one_line(&other, 128)
             )));
         }
@@ -131,10 +131,10 @@ impl ApiResponse {
         Ok(operation)
     }
 
-    /// The body of a 200 as `parse` reads it, which removes the API key by the function it is given.
+    /// The body of a 200, parsed by `parse`, which applies the given function to remove the API key.
     ///
     /// # Errors
-    /// When the answer is another one, or `parse` says what is wrong with it.
+    /// When the response is anything else, or `parse` fails.
     pub(super) fn read_as<T>(
         self,
         parse: impl FnOnce(&str, &mut dyn FnMut(&mut String)) -> Result<T, String>,
@@ -144,10 +144,10 @@ impl ApiResponse {
             .map_err(|problem| self.malformed(&format!("200, but {problem}")))
     }
 
-    /// Whether it is a 200 as the API gives it, whatever the body is; of anything else, why not.
+    /// Checks for a 200 with JSON, whatever its content.
     ///
     /// # Errors
-    /// When the answer is another one.
+    /// When the response is anything else.
     pub(super) fn success(self) -> Result<(), ApiError> {
         if self.status == StatusCode::OK && self.media_type.is_json() {
             return Ok(());
@@ -155,7 +155,7 @@ impl ApiResponse {
         self.text().map(drop)
     }
 
-    /// The body of a 200 that is JSON by its name.
+    /// The body of a 200 with a JSON media type.
     fn text(&self) -> Result<&str, ApiError> {
         if self.status != StatusCode::OK {
             return Err(self.refusal());
@@ -171,9 +171,9 @@ impl ApiResponse {
             .map_err(|failure| ApiError::Failed(failure.clone()))
     }
 
-    /// What a status other than 200 means.
+    /// The error that a status other than 200 means.
     fn refusal(&self) -> ApiError {
-        // A body that did not arrive explains nothing.
+        // A body that did not arrive is treated as no body.
         let body = self.body.as_deref().ok();
         let mut problem = body.and_then(|body| ProblemDetails::parse(&self.media_type, body));
         if let Some(problem) = &mut problem {
@@ -189,7 +189,7 @@ impl ApiResponse {
             Some(problem) => problem.summary(code, name),
             None => format!("{code} {name}"),
         };
-        let in_body = problem.as_ref().and_then(|problem| problem.wait(self.seen_from));
+        let in_body = problem.as_ref().and_then(|problem| problem.wait(self.api_time));
         let wait = self.wait.max(in_body);
         match code {
             429 => ApiError::Throttled { wait, reason },
@@ -200,7 +200,7 @@ impl ApiResponse {
             408 | 425 | 500..=599 => ApiError::failed(FailureClass::ServerError, reason),
             400 | 402 | 405..=499 if is_retryable => ApiError::failed(FailureClass::ServerError, reason),
             400 | 402 | 405..=499 if problem.is_some() => ApiError::Refused(reason),
-            400..=499 => self.not_of_the_api(&reason),
+            400..=499 => self.foreign_response(&reason),
             300..=399 => {
                 let what = match &self.redirect_host {
                     Some(host) => format!("is a redirect to {}, which is not followed", one_line(host, 100)),
@@ -215,11 +215,11 @@ impl ApiResponse {
         }
     }
 
-    /// A 4xx is the API's word only as the API says it: a proxy, a login page or a wrong path answers so as well.
-    fn not_of_the_api(&self, reason: &str) -> ApiError {
+    /// A 4xx without the API's problem details: a proxy, a login page or a wrong path may have answered.
+    fn foreign_response(&self, reason: &str) -> ApiError {
         match &self.body {
             Ok(_) => self.malformed(&format!(
-                "{reason} without the API's own explanation; a proxy or a login page may have answered: check \
+                "{reason} without problem details of the API; a proxy or a login page may have answered: check \
                  ampersand.base_url and the network"
             )),
             Err(failure) => ApiError::failed(
@@ -241,8 +241,8 @@ fn malformed(reason: String) -> Failure {
     }
 }
 
-async fn read_body(response: &mut Response, terms: ResponseContext<'_>) -> Result<String, Failure> {
-    let ResponseContext { peer, max_body, .. } = terms;
+async fn read_body(response: &mut Response, context: ResponseContext<'_>) -> Result<String, Failure> {
+    let ResponseContext { peer, max_body, .. } = context;
     let too_large = || Failure {
         class: FailureClass::TooLarge,
         reason: format!("{peer} answered with more than {max_body} bytes"),
@@ -257,7 +257,7 @@ async fn read_body(response: &mut Response, terms: ResponseContext<'_>) -> Resul
     while let Some(chunk) = response
         .chunk()
         .await
-        .map_err(|error| transport::failure(&error, peer, terms.limit))?
+        .map_err(|error| transport::failure(&error, peer, context.limit))?
     {
         if body.len() + chunk.len() > max_body {
             return Err(too_large());

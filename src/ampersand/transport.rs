@@ -1,4 +1,4 @@
-//! What went wrong between here and the API, told from the HTTP client's errors.
+//! Classifies and describes transport errors of requests to the API.
 
 use std::error::Error;
 use std::io;
@@ -11,10 +11,10 @@ use crate::core::text::one_line;
 use crate::error::{causes, describe_http, find};
 use crate::outbound::{self, MAX_HEAD, Peer};
 
-/// The longest reason in bytes.
+/// The longest reason, in bytes.
 const MAX_REASON: usize = 400;
 
-/// The class of `error`, met while asking `peer`, and its cause in words. The URL is left out.
+/// The class and description of `error` in a request to `peer`. The URL is left out.
 pub(super) fn failure(error: &reqwest::Error, peer: &Peer, limit: Duration) -> Failure {
     let (class, reason) = classify(error, peer, limit);
     Failure {
@@ -58,12 +58,12 @@ fn classify(error: &reqwest::Error, peer: &Peer, limit: Duration) -> (FailureCla
     let reason = match kind {
         Some(io::ErrorKind::ConnectionReset) => format!("the connection to {peer} was reset"),
         Some(io::ErrorKind::UnexpectedEof) => format!("{peer} closed the connection too early: {cause}"),
-        _ => format!("the exchange with {peer} broke off: {cause}"),
+        _ => format!("the connection to {peer} was interrupted: {cause}"),
     };
     (FailureClass::Interrupted, reason)
 }
 
-/// What to do about a proxy.
+/// The advice for proxy errors.
 const PROXY_ADVICE: &str = "check the proxy, HTTPS_PROXY, HTTP_PROXY and NO_PROXY";
 
 fn describe_connect(
@@ -75,7 +75,7 @@ fn describe_connect(
     let connected = peer.connected();
     if outbound::is_refused_by_proxy(cause) {
         let reason = format!(
-            "{connected} gives no connection to {}: {cause}; {PROXY_ADVICE}",
+            "{connected} refuses a connection to {}: {cause}; {PROXY_ADVICE}",
             peer.host
         );
         return (FailureClass::Connect, reason);
@@ -83,13 +83,13 @@ fn describe_connect(
     if error.is_dns() {
         let advice = match peer.proxy {
             Some(_) => PROXY_ADVICE,
-            None => "check ampersand.base_url and DNS, and set HTTPS_PROXY where the way out is a proxy",
+            None => "check ampersand.base_url and DNS; set HTTPS_PROXY if this network needs a proxy",
         };
         let name = match &peer.proxy {
             Some(proxy) => format!("of the proxy {proxy}"),
             None => peer.host.clone(),
         };
-        let reason = format!("the name {name} is not resolved: {cause}; {advice}");
+        let reason = format!("the name {name} cannot be resolved: {cause}; {advice}");
         return (FailureClass::Connect, reason);
     }
     match kind {
@@ -127,14 +127,14 @@ fn describe_tls(error: &rustls::Error, host: &Peer) -> String {
             "it is for another name; check ampersand.base_url"
         }
         Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-            "check this machine's clock, else have the certificate renewed"
+            "check this machine's clock; otherwise the certificate must be renewed"
         }
         _ => "set ampersand.ca_file to the certificate of the authority that signed it, if you trust it",
     };
     format!("the certificate of {host} is not trusted: {bad}; {advice}")
 }
 
-/// The innermost I/O error: the outer ones wrap it under the kind `Other`.
+/// The innermost I/O error; outer ones wrap it with kind `Other`.
 fn find_io<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     causes(error).filter_map(|cause| cause.downcast_ref()).last()
 }

@@ -1,5 +1,4 @@
-//! What the daemon does: polls what is listed, records, delivers. Without what is around it, which comes in as
-//! arguments: where answers and lists come from, what sends and what stores.
+//! The core of the daemon: polls, records and delivers. Its surroundings (API, watch list, sender, store) are arguments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,29 +23,29 @@ use crate::report::webhook::Deliver;
 use crate::store::Store;
 use crate::watch_list::WatchListSnapshot;
 
-/// What a daemon is made of.
+/// The parts of a daemon.
 pub struct DaemonParts<F> {
-    /// How answers are got.
+    /// Sends requests to the API.
     pub fetch: F,
-    /// The runtime that the pollers are on.
+    /// The runtime of the pollers.
     pub polling: Handle,
-    /// What sends events to their receivers.
+    /// Sends events to webhook receivers.
     pub sender: Arc<dyn Deliver>,
-    /// What survives; also the clock that everything is dated by.
+    /// The store, whose clock dates everything.
     pub store: Store,
-    /// What is to be watched.
+    /// The watch list.
     pub list: watch::Receiver<Arc<WatchListSnapshot>>,
-    /// Where every watch stands, for others to see.
+    /// The read model.
     pub board: Arc<Board>,
-    /// What is measured.
+    /// The metrics.
     pub metrics: Metrics,
-    /// What events are told to, besides the endpoints.
+    /// Called with every recorded event.
     pub reporters: Vec<EventReporter>,
     /// The source of random numbers.
     pub random: RandomSource,
 }
 
-/// Polls what is listed, records, delivers.
+/// Polls the desired watches, records events and delivers them.
 pub struct Daemon<F> {
     shared: Arc<PollingServices<F>>,
     polling: watch::Sender<Arc<PollingSettings>>,
@@ -59,7 +58,7 @@ pub struct Daemon<F> {
 }
 
 impl<F: Fetch> Daemon<F> {
-    /// A daemon that polls nothing yet. Its endpoints are sent what waits for them.
+    /// A daemon that does not poll yet. Deliveries that wait are sent.
     ///
     /// # Errors
     /// When the state cannot be read or written.
@@ -93,7 +92,7 @@ impl<F: Fetch> Daemon<F> {
         Ok(daemon)
     }
 
-    /// Polls from now on.
+    /// Starts polling.
     pub fn start(&mut self) {
         let supervisor = Supervisor::new(
             Arc::clone(&self.shared),
@@ -108,10 +107,10 @@ impl<F: Fetch> Daemon<F> {
         ));
     }
 
-    /// Other settings hold from now on.
+    /// Applies new settings.
     ///
     /// # Errors
-    /// When the state cannot be read or written; then none of them applies.
+    /// When the state cannot be read or written; then nothing is applied.
     pub async fn apply(&mut self, settings: &Settings, secrets: WebhookSecrets) -> anyhow::Result<()> {
         self.apply_webhooks(settings, secrets).await?;
         self.polling
@@ -120,8 +119,7 @@ impl<F: Fetch> Daemon<F> {
         Ok(())
     }
 
-    /// Stops in order: first nothing new is decided and what was decided is recorded; with `deliver`, what waits to be
-    /// delivered is given that time.
+    /// Stops in order: polling first, then deliveries. With `deliver`, waits that long for the backlog.
     pub async fn stop(&mut self, deliver: Option<Duration>) {
         self.cancel.cancel();
         join(&mut self.running).await;
@@ -131,12 +129,12 @@ impl<F: Fetch> Daemon<F> {
         self.webhooks.stop().await;
     }
 
-    /// These webhook secrets are in place now.
+    /// Applies new webhook secrets.
     pub fn set_secrets(&self, secrets: WebhookSecrets) {
         self.webhooks.set_secrets(secrets);
     }
 
-    /// These projects have a new API key in place.
+    /// Notes that these projects have a new API key.
     pub fn keys_replaced(&self, projects: &[Arc<str>]) {
         if projects.is_empty() {
             return;
@@ -144,7 +142,7 @@ impl<F: Fetch> Daemon<F> {
         self.polling.send_modify(|polling| {
             let polling = Arc::make_mut(polling);
             for name in projects {
-                tracing::info!(project = &**name, "a new API key is in place");
+                tracing::info!(project = &**name, "the API key was replaced");
                 if let Some(version) = polling.projects.get_mut(name) {
                     *version += 1;
                 }
@@ -152,7 +150,7 @@ impl<F: Fetch> Daemon<F> {
         });
     }
 
-    /// How answers are got.
+    /// The API client.
     #[must_use]
     pub fn fetch(&self) -> &F {
         &self.shared.fetch
@@ -175,7 +173,7 @@ impl<F: Fetch> Daemon<F> {
                     Ok(()) = changed.changed() => {}
                     Ok(()) = list.changed() => {}
                     Ok(()) = polling.changed() => {}
-                    // All senders are gone, which happens only at a stop.
+                    // All senders are dropped, which happens only at a stop.
                     else => std::future::pending().await,
                 }
             }
@@ -188,19 +186,19 @@ impl<F: Fetch> Daemon<F> {
         &self.shared.board
     }
 
-    /// What survives.
+    /// The store.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Makes the endpoints be those of the settings.
+    /// Starts, changes and stops endpoints to match the settings.
     async fn apply_webhooks(&mut self, settings: &Settings, secrets: WebhookSecrets) -> anyhow::Result<()> {
         let applied = self
             .webhooks
             .apply(&settings.webhooks, secrets, settings.shutdown_timeout)
             .await;
-        applied.context("the webhooks cannot be recorded in the state")?;
+        applied.context("cannot record the webhooks in the state")?;
         self.shared.metrics.set_endpoints(self.webhooks.stats());
         Ok(())
     }

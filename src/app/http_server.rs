@@ -1,4 +1,4 @@
-//! What tells others of the daemon: its pages, its metrics, its health, and systemd.
+//! Serves HTTP and the control socket, and reports readiness and health to systemd.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,19 +26,19 @@ use crate::store::Store;
 use crate::systemd;
 use crate::watch_list::WatchListSnapshot;
 
-/// How long the removal of the control socket may take; a file system may hang.
+/// The time limit for removing the control socket; a file system may hang.
 const REMOVAL: Duration = Duration::from_secs(1);
 
-/// Everything that tells others of the daemon.
+/// The HTTP listener, the control socket, metrics and health.
 pub(super) struct HttpServer {
     pub(super) metrics: Metrics,
     pub(super) health: Arc<Health>,
     server: StartupRouter,
-    /// Where it listens, and how many event streams there may be; `None` where there are no pages.
+    /// The address and the most event streams; `None` without HTTP.
     listens: Option<(SocketAddr, usize)>,
-    /// Who may see the pages; `None` where there are none.
+    /// Access control; `None` without HTTP.
     access: Option<Arc<Access>>,
-    /// The control socket; `None` where there is none. Before the tasks, so that the file goes before the socket.
+    /// Declared before the tasks, so that its file is removed before the socket closes.
     control: Option<Control>,
     per_operation: Arc<AtomicBool>,
     closing: CancellationToken,
@@ -52,7 +52,7 @@ struct Control {
 }
 
 impl HttpServer {
-    /// Listens, and answers probes. `control_folder` is where the control socket is to be.
+    /// Listens and answers probes. `control_folder` is the folder of the control socket, if any.
     pub(super) async fn new(
         settings: &Settings,
         board: &Arc<Board>,
@@ -102,7 +102,7 @@ impl HttpServer {
         })
     }
 
-    /// Serves all pages from now on.
+    /// Serves all routes from now on.
     pub(super) fn start(
         &mut self,
         board: &Arc<Board>,
@@ -113,9 +113,9 @@ impl HttpServer {
         control_requests: ControlSender,
     ) {
         let closing = self.closing.clone();
-        let telling =
+        let notifications =
             systemd::send_notifications(Arc::clone(&self.health), Arc::clone(board), closing.clone());
-        self.tasks.spawn(telling);
+        self.tasks.spawn(notifications);
         let (dated, until) = (Arc::clone(attention), closing.clone());
         self.tasks.spawn(async move {
             until.run_until_cancelled(dated.keep_dated()).await;
@@ -147,7 +147,7 @@ impl HttpServer {
         self.tasks.spawn(service.feed_streams());
     }
 
-    /// Reads who may see the pages by other settings.
+    /// Reads the access rules of other settings.
     pub(super) async fn read_rules(&self, settings: &Settings) -> anyhow::Result<Option<AccessRules>> {
         if self.access.is_none() {
             return Ok(None);
@@ -156,7 +156,7 @@ impl HttpServer {
         Ok(Some(spawn_blocking(move || AccessRules::read(&http)).await??))
     }
 
-    /// Other settings apply from now on, with the rules that were read by them.
+    /// Applies other settings, with their access rules.
     pub(super) fn apply(&self, settings: &Settings, rules: Option<AccessRules>) {
         if let (Some(access), Some(rules)) = (&self.access, rules) {
             access.set(rules);
@@ -167,23 +167,23 @@ impl HttpServer {
             .set_request_timeout(settings.ampersand.request_timeout);
     }
 
-    /// Looks at the file of the token, so that one that was changed needs no reload.
+    /// Reads the token file again, so that a new token needs no reload.
     pub(super) async fn refresh_token(&self) {
         if let Some(access) = self.access.clone()
             && let Err(error) = spawn_blocking(move || access.refresh()).await
         {
             tracing::error!(
                 error = chain(&error),
-                "the token could not be looked at: this is a bug, please report it"
+                "the HTTP token check failed: this is a bug, please report it"
             );
         }
     }
 
-    /// Ends the answers, those under way within a moment.
+    /// Stops; running responses may end within a second.
     pub(super) async fn stop(&mut self) {
         if let Some(control) = self.control.take() {
             let removing = spawn_blocking(move || drop(control.file));
-            // The next start replaces a file that stays.
+            // A file that stays is replaced at the next start.
             let _ = tokio::time::timeout(REMOVAL, removing).await;
         }
         self.closing.cancel();
@@ -191,7 +191,7 @@ impl HttpServer {
     }
 }
 
-/// Logs where the pages are, and who sees them.
+/// Logs the address and who can open the status page.
 fn report_pages(address: SocketAddr, audience: StatusPageAccess) {
     match audience {
         StatusPageAccess::All => tracing::info!(%address, "the status page is served at http://{address}/"),
@@ -202,21 +202,21 @@ fn report_pages(address: SocketAddr, audience: StatusPageAccess) {
     }
 }
 
-/// The control socket in `folder`. Without it the daemon does all that it does, so that it is no reason not to start.
+/// Binds the control socket in `folder`. A failure is logged only: the daemon works without it.
 async fn bind_control_socket(folder: PathBuf) -> anyhow::Result<Option<ControlSocket>> {
     match spawn_blocking(move || ControlSocket::bind(&folder)).await? {
         Ok(socket) => Ok(Some(socket)),
         Err(error) => {
             tracing::warn!(
                 error = chain(&error),
-                "there is no control socket: status needs HTTP, and reload needs SIGHUP"
+                "cannot create the control socket: `status` needs HTTP, and a reload needs SIGHUP"
             );
             Ok(None)
         }
     }
 }
 
-/// The daemon is ready once the watch list was looked at, whatever that found.
+/// Reports readiness once the watch list was read, whatever the result.
 async fn become_ready(mut list: watch::Receiver<Arc<WatchListSnapshot>>, health: Arc<Health>) {
     // Fails only when the source has ended, which happens at a stop.
     if list.wait_for(|snapshot| snapshot.looked).await.is_ok() {

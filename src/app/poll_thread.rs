@@ -1,4 +1,4 @@
-//! The thread that polls: its runtime has the pollers and their connections, and nothing else.
+//! The polling thread: its runtime runs the pollers and their connections, and nothing else.
 
 use std::io;
 use std::thread;
@@ -6,12 +6,12 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// A runtime of one thread. A page that takes long to make, a list of a million lines or a row of signatures holds up no poll,
-/// and a poll is cheaper than on threads that share their tasks.
+/// A single-threaded runtime. Slow responses, long lists and signatures run elsewhere, so they cannot delay a poll.
+/// Polls are also cheaper than on threads that share tasks.
 #[derive(Debug)]
 pub(super) struct PollThread {
     runtime: Handle,
-    /// It ends when this goes.
+    /// Dropped to end the thread.
     ending: oneshot::Sender<()>,
     thread: thread::JoinHandle<()>,
 }
@@ -22,9 +22,9 @@ impl PollThread {
         let handle = runtime.handle().clone();
         let (ending, ends) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name("poll".to_owned()).spawn(move || {
-            // Nothing is ever sent.
+            // Returns when the sender is dropped.
             let _ = runtime.block_on(ends);
-            // A lookup of a name may hang.
+            // A DNS lookup may hang.
             runtime.shutdown_background();
         })?;
         Ok(Self {
@@ -34,17 +34,17 @@ impl PollThread {
         })
     }
 
-    /// Where pollers are to run.
+    /// The runtime of the pollers.
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }
 
-    /// Ends it, and drops what still runs there.
+    /// Ends the thread and drops its tasks.
     pub(super) async fn end(self) {
         drop(self.ending);
         let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
-            tracing::error!("the thread that polls ended badly: this is a bug, please report it");
+            tracing::error!("the polling thread failed: this is a bug, please report it");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reloads: by signal, and by the control socket, which gets an answer.
+//! Reloads, by signal or over the control socket.
 
 use std::time::Duration;
 
@@ -14,46 +14,46 @@ use crate::http::{
 };
 use crate::systemd;
 
-/// How long a reload waits for the watch list before it ends without it; a file system may hang.
+/// How long a reload waits for the watch list; a file system may hang.
 const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl App {
-    /// Reloads for a signal, or carries out an order. All reloads that are asked for by then are one.
-    pub(super) async fn obey(
+    /// Reloads, or handles a control request. All reload requests that wait by then are answered by one reload.
+    pub(super) async fn handle_control_request(
         &mut self,
-        order: Option<ControlRequest>,
-        ordered: &mut mpsc::Receiver<ControlRequest>,
+        request: Option<ControlRequest>,
+        control_requests: &mut mpsc::Receiver<ControlRequest>,
     ) {
-        let mut askers = Vec::new();
-        match order {
+        let mut reload_replies = Vec::new();
+        match request {
             Some(ControlRequest::Check(reply)) => {
-                // One who has gone needs no answer.
+                // The client may be gone.
                 let _ = reply.send(self.check().await);
                 return;
             }
-            Some(ControlRequest::Reload(reply)) => askers.push(reply),
+            Some(ControlRequest::Reload(reply)) => reload_replies.push(reply),
             None => {}
         }
-        let mut checks = Vec::new();
-        while let Ok(order) = ordered.try_recv() {
-            match order {
-                ControlRequest::Reload(reply) => askers.push(reply),
-                ControlRequest::Check(reply) => checks.push(reply),
+        let mut check_replies = Vec::new();
+        while let Ok(request) = control_requests.try_recv() {
+            match request {
+                ControlRequest::Reload(reply) => reload_replies.push(reply),
+                ControlRequest::Check(reply) => check_replies.push(reply),
             }
         }
         let outcome = self.reload().await;
-        for asker in askers {
-            let _ = asker.send(outcome.clone());
+        for reply in reload_replies {
+            let _ = reply.send(outcome.clone());
         }
-        if !checks.is_empty() {
+        if !check_replies.is_empty() {
             let checked = self.check().await;
-            for reply in checks {
+            for reply in check_replies {
                 let _ = reply.send(checked.clone());
             }
         }
     }
 
-    /// Reads settings, secrets and the watch list again. Broken settings leave the running ones active.
+    /// Reads settings, secrets and the watch list again. With invalid settings the running ones stay active.
     async fn reload(&mut self) -> Result<ReloadReport, ReloadRefusal> {
         tracing::info!("reloading settings, secrets and watch list");
         let is_ready = self.pages.health.stage() == Stage::Ready;
@@ -73,14 +73,14 @@ impl App {
                     error = chain(error.as_ref()),
                     "settings not applied; the previous settings stay active; fix them and reload again"
                 );
-                // The list and the keys are read all the same: they may be what was changed.
-                (self.list.reload(), Err(refused(&error)))
+                // The watch list and the keys are still read: they may be what was changed.
+                (self.list.reload(), Err(refusal(&error)))
             }
         };
         let new_api_keys = self.refresh_secrets().await;
         let mut snapshots = self.list.snapshots();
         let read = snapshots.wait_for(|snapshot| snapshot.reloads >= list);
-        // A list that takes longer is applied all the same.
+        // A list that takes longer is still applied later.
         let is_read = tokio::time::timeout(LIST_TIMEOUT, read).await.is_ok();
         if is_ready {
             systemd::notify_ready();
@@ -91,7 +91,7 @@ impl App {
         Ok(applied)
     }
 
-    /// The number that the watch list's reload goes by, and what was applied. What can fail comes first, so that the
+    /// Applies the settings, and returns the number of the watch list's reload. All fallible steps come first, so that the
     /// settings apply as a whole or not at all.
     async fn reload_settings(&mut self) -> anyhow::Result<(u64, ReloadReport)> {
         let source = self.source.clone();
@@ -116,7 +116,7 @@ impl App {
         for key in &kept {
             tracing::warn!(
                 key,
-                "this setting cannot change while running; it is kept until a restart"
+                "this setting cannot change while running; it applies after a restart"
             );
         }
         let mut applied = self.effective.differences(&loaded.effective);
@@ -136,7 +136,7 @@ impl App {
         Ok((list, applied))
     }
 
-    /// Checks the settings as they are now, with the rights and the credentials of the daemon. Nothing is applied.
+    /// Checks the current settings with the rights and credentials of the daemon. Nothing is applied.
     async fn check(&self) -> CheckReport {
         let source = self.source.clone();
         let errors = match tokio::task::spawn_blocking(move || source.load()).await {
@@ -157,7 +157,7 @@ impl App {
     }
 }
 
-fn refused(error: &anyhow::Error) -> ReloadRefusal {
+fn refusal(error: &anyhow::Error) -> ReloadRefusal {
     let problems = match error.downcast_ref::<ConfigErrors>() {
         Some(errors) => SettingsProblem::all(errors),
         None => vec![SettingsProblem::other(format!("{error:#}"))],

@@ -1,4 +1,4 @@
-//! Removes what was kept long enough, in the background.
+//! Removes expired rows from the state, in the background.
 
 use std::time::Duration;
 
@@ -8,27 +8,28 @@ use tokio_util::sync::CancellationToken;
 use crate::error::chain;
 use crate::store::Store;
 
-/// How often what was kept long enough is forgotten.
+/// The longest interval.
 const PRUNE: Duration = Duration::from_hours(1);
-/// However short a time things are kept, they are not forgotten more often than this.
+/// The shortest interval, however short the retention is.
 const SHORTEST_PRUNE: Duration = Duration::from_secs(1);
 
-/// Forgets what was kept long enough: each hour, or as often as what is kept for less than that needs, and at once when
-/// it is to be kept for another time.
+/// Removes expired rows every hour, more often with a shorter retention, and when the retention changes.
 pub(super) async fn prune(store: Store, mut retention: watch::Receiver<Duration>, cancel: CancellationToken) {
     loop {
         let keep = *retention.borrow_and_update();
         match cancel.run_until_cancelled(store.prune(store.now(), keep)).await {
             None => return,
             Some(Ok(0)) => {}
-            Some(Ok(rows)) => tracing::debug!(rows, "forgot what was kept long enough"),
-            Some(Err(error)) => tracing::debug!(error = chain(&error), "nothing could be forgotten"),
+            Some(Ok(rows)) => tracing::debug!(rows, "expired rows removed from the state"),
+            Some(Err(error)) => {
+                tracing::debug!(error = chain(&error), "cannot remove expired rows from the state")
+            }
         }
         let pause = keep.clamp(SHORTEST_PRUNE, PRUNE);
         let other = tokio::time::timeout(pause, retention.wait_for(|new| *new != keep));
         match cancel.run_until_cancelled(other).await {
             Some(Ok(Ok(_)) | Err(_)) => {}
-            // Stopped, or whoever tells of another retention is gone.
+            // Cancelled, or the sender was dropped.
             None | Some(Ok(Err(_))) => return,
         }
     }

@@ -1,8 +1,8 @@
-//! The signals that the daemon listens to.
+//! The signals that the daemon handles.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a process gets that writes beyond `RLIMIT_FSIZE`: the same number on all Linux architectures but MIPS.
+/// Sent to a process that writes beyond `RLIMIT_FSIZE`. The number is the same on all Linux architectures but MIPS.
 const SIGXFSZ: i32 = 25;
 
 /// A signal that stops the daemon.
@@ -15,7 +15,7 @@ pub enum StopSignal {
 }
 
 impl StopSignal {
-    /// The exit code of a process that this signal ended: 128 and the signal's number.
+    /// The exit code of a process that this signal ended: 128 plus the signal's number.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
@@ -34,25 +34,25 @@ impl StopSignal {
     }
 }
 
-/// A signal that came.
+/// A received signal.
 pub(super) enum Received {
-    /// `SIGHUP`: settings, secrets and the watch list are to be read anew.
+    /// `SIGHUP`: read settings, secrets and the watch list again.
     Reload,
-    /// The daemon is to stop.
+    /// Stop the daemon.
     Stop(StopSignal),
 }
 
-/// The signals that the daemon listens to.
+/// The signals that the daemon handles.
 pub(super) struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
-    /// Held so that a file that may not grow is an error of one write, and not the end of the process.
+    /// Handled so that a write beyond the file size limit is an error and does not end the process.
     _file_size: Signal,
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Handles the signals from now on.
     pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
@@ -71,7 +71,7 @@ impl Signals {
         }
     }
 
-    /// The next signal that stops.
+    /// The next stop signal.
     pub(super) async fn stop(&mut self) -> StopSignal {
         tokio::select! {
             _ = self.interrupt.recv() => StopSignal::Interrupt,

@@ -1,4 +1,4 @@
-//! The webhook endpoints that run: started, changed and stopped as the settings say.
+//! Runs the webhook endpoints: starts, changes and stops them to match the settings.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::report::webhook::{
 };
 use crate::store::{self, CommitError, Store};
 
-/// How often to look whether everything was delivered, while that is waited for.
-const DRAIN_LOOK: Duration = Duration::from_millis(50);
+/// How often the backlog is checked while the stop waits for it.
+const BACKLOG_CHECK: Duration = Duration::from_millis(50);
 
-/// The secrets of webhooks by name, newest first; those that cannot be read at present are left out.
+/// The secrets of each webhook by name, newest first. Webhooks whose secrets cannot be read are absent.
 pub type WebhookSecrets = HashMap<Arc<str>, Vec<SecretSlice<u8>>>;
 
-/// Every configured endpoint, each with its task.
+/// All configured endpoints, each with its own task.
 pub(super) struct Webhooks {
     store: Store,
     sender: Arc<dyn Deliver>,
@@ -33,9 +33,9 @@ pub(super) struct Webhooks {
     cancel: CancellationToken,
     running: BTreeMap<Arc<str>, Running>,
     tasks: JoinSet<(Arc<str>, EndpointStopped)>,
-    /// Held by an endpoint's task while it runs: one that is put back begins when the one before has ended, or two
-    /// would send the same.
-    turns: HashMap<Arc<str>, Arc<Mutex<()>>>,
+    /// One lock per endpoint name. An endpoint that is added again starts when its previous task has ended, so that
+    /// nothing is sent twice.
+    locks: HashMap<Arc<str>, Arc<Mutex<()>>>,
 }
 
 struct Running {
@@ -45,7 +45,7 @@ struct Running {
 }
 
 impl Webhooks {
-    /// No endpoint yet.
+    /// No endpoints yet.
     pub(super) fn new(store: Store, sender: Arc<dyn Deliver>, random: RandomSource) -> Self {
         Self {
             store,
@@ -54,12 +54,12 @@ impl Webhooks {
             cancel: CancellationToken::new(),
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
-            turns: HashMap::new(),
+            locks: HashMap::new(),
         }
     }
 
-    /// Makes the endpoints be those of the settings. Each that stays counts as reloaded; one whose secrets cannot be
-    /// read keeps those it has.
+    /// Matches the endpoints to the settings. Endpoints that stay count as reloaded; without readable secrets they keep
+    /// their current ones.
     pub(super) async fn apply(
         &mut self,
         webhooks: &[WebhookSettings],
@@ -103,14 +103,14 @@ impl Webhooks {
         Ok(())
     }
 
-    /// These secrets are in place now.
+    /// Applies new secrets.
     pub(super) fn set_secrets(&self, secrets: WebhookSecrets) {
         for (name, secrets) in secrets {
             let Some(running) = self.running.get(&name) else {
                 continue;
             };
             if !secrets_equal(&running.settings.borrow().secrets, &secrets) {
-                tracing::info!(endpoint = &*name, "new webhook secrets are in place");
+                tracing::info!(endpoint = &*name, "the webhook secrets were replaced");
                 running
                     .settings
                     .send_modify(|settings| settings.secrets = secrets);
@@ -118,7 +118,7 @@ impl Webhooks {
         }
     }
 
-    /// What each endpoint's outcomes are counted in.
+    /// The counters of each endpoint.
     pub(super) fn stats(&self) -> HashMap<Arc<str>, Arc<DeliveryStats>> {
         self.running
             .iter()
@@ -126,15 +126,15 @@ impl Webhooks {
             .collect()
     }
 
-    /// Waits until nothing is left to deliver, but no longer than `timeout`.
+    /// Waits until the backlog is empty, at most `timeout`.
     pub(super) async fn drain(&self, timeout: Duration) {
         let deadline = clock::instant() + timeout;
         while self.backlog().await.iter().any(|(_, waiting)| *waiting > 0) && clock::instant() < deadline {
-            tokio::time::sleep(DRAIN_LOOK).await;
+            tokio::time::sleep(BACKLOG_CHECK).await;
         }
     }
 
-    /// Ends all attempts, those under way within the time that the settings give them, and names what is left.
+    /// Stops all endpoints; attempts in flight may end within `shutdown_timeout`. Logs what is left.
     pub(super) async fn stop(&mut self) {
         self.cancel.cancel();
         while let Some(joined) = self.tasks.join_next().await {
@@ -152,12 +152,12 @@ impl Webhooks {
                     endpoint = &*endpoint,
                     cut_short,
                     unsettled,
-                    "deliveries were cut short; they are sent again after the next start"
+                    "deliveries were interrupted; they are repeated after the next start"
                 ),
                 Err(error) => {
                     tracing::error!(
                         error = chain(&error),
-                        "an endpoint's task ended badly: this is a bug, please report it"
+                        "the task of an endpoint failed: this is a bug, please report it"
                     );
                 }
             }
@@ -167,7 +167,7 @@ impl Webhooks {
                 tracing::warn!(
                     endpoint = &*endpoint,
                     waiting,
-                    "events wait on disk to be delivered after the next start"
+                    "undelivered events stay in the state; they are sent after the next start"
                 );
             }
         }
@@ -183,7 +183,7 @@ impl Webhooks {
                 .map(|stats| (stats.name, stats.backlog))
                 .collect(),
             Err(error) => {
-                tracing::debug!(error = chain(&error), "the backlog could not be read");
+                tracing::debug!(error = chain(&error), "cannot read the backlog");
                 Vec::new()
             }
         }
@@ -207,13 +207,13 @@ impl Webhooks {
             cancel: cancel.clone(),
             stats,
         };
-        self.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        let turn = Arc::clone(self.turns.entry(Arc::clone(&name)).or_default());
+        self.locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        let lock = Arc::clone(self.locks.entry(Arc::clone(&name)).or_default());
         self.tasks.spawn({
             let name = Arc::clone(&name);
             async move {
-                let stopped = match cancel.run_until_cancelled(turn.lock()).await {
-                    Some(_turn) => endpoint.run(cancel.clone()).await,
+                let stopped = match cancel.run_until_cancelled(lock.lock()).await {
+                    Some(_lock) => endpoint.run(cancel.clone()).await,
                     None => EndpointStopped::default(),
                 };
                 (name, stopped)
@@ -236,7 +236,7 @@ fn endpoint_settings(
     }
 }
 
-/// The secrets that stand in their places now.
+/// Reads the secrets of all webhooks.
 pub(super) async fn read_secrets(webhooks: &[WebhookSettings]) -> WebhookSecrets {
     let sources: Vec<_> = webhooks
         .iter()
@@ -253,7 +253,7 @@ pub(super) async fn read_secrets(webhooks: &[WebhookSettings]) -> WebhookSecrets
                 Err(error) => tracing::debug!(
                     endpoint = &*name,
                     error = chain(&error),
-                    "the webhook secrets cannot be read"
+                    "cannot read the webhook secrets"
                 ),
             }
         }

@@ -98,7 +98,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     }
     let list = ids::read(args.ids, &app::project_names(&settings.ampersand)).await?;
     // Listened to only now: while it reads standard input, it may be ended as ever.
-    let mut stops = Stops::listen().context("cannot listen to signals")?;
+    let mut stops = Stops::listen().context("cannot handle signals")?;
     let session = Session::start(&settings, list).await?;
     let show = match (args.json, args.quiet) {
         (true, _) => Show::Json,

@@ -1,4 +1,4 @@
-//! Collects what is wrong now from everything that knows: the board, the endpoints, the watch list, the settings, the state.
+//! Collects the attention list from the board, the endpoints, the watch list, the settings and the state.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,12 +16,12 @@ use crate::error::chain;
 use crate::store::{EndpointStats, Store};
 use crate::watch_list::WatchListSnapshot;
 
-/// How long the outbox may take to be counted; entries about endpoints are left out beyond.
+/// The time limit for counting the outbox; without it there are no entries about endpoints.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often entries are looked for when nobody asks, so that each is dated.
+/// How often entries are collected without a request, so that each gets its start time.
 const REFRESH: Duration = Duration::from_secs(10);
 
-/// Where what is wrong can be read.
+/// The attention list: everything that is wrong now.
 #[derive(Debug)]
 pub struct AttentionList {
     board: Arc<Board>,
@@ -31,17 +31,17 @@ pub struct AttentionList {
     own: Mutex<Own>,
 }
 
-/// What is known here alone.
+/// State that has no other owner.
 #[derive(Debug, Default)]
 struct Own {
     watch_list: PathBuf,
     settings_rejected: Option<(Timestamp, String)>,
-    /// When an entry without a time of its own was first seen.
+    /// When an entry without a time of its own was first collected.
     seen: HashMap<(AttentionKind, Option<String>), Timestamp>,
 }
 
 impl AttentionList {
-    /// A list that is read from these.
+    /// A list that is collected from these.
     #[must_use]
     pub fn new(
         board: Arc<Board>,
@@ -63,14 +63,14 @@ impl AttentionList {
         }
     }
 
-    /// Settings were applied, with this watch list.
+    /// Records that settings were applied, with this watch list.
     pub fn settings_applied(&self, watch_list: PathBuf) {
         let mut own = self.own();
         own.watch_list = watch_list;
         own.settings_rejected = None;
     }
 
-    /// Settings could not be applied, for this reason.
+    /// Records that settings were rejected.
     pub fn settings_rejected(&self, reason: String) {
         let now = self.store.now();
         let mut own = self.own();
@@ -78,7 +78,7 @@ impl AttentionList {
         own.settings_rejected = Some((since, reason));
     }
 
-    /// Dates entries when nobody asks for them.
+    /// Collects the entries regularly, so that each gets its start time.
     pub async fn keep_dated(&self) {
         loop {
             let _ = self.entries().await;
@@ -86,22 +86,22 @@ impl AttentionList {
         }
     }
 
-    /// What is wrong now, errors first, then newest first.
+    /// The current entries: errors first, then newest first.
     pub async fn entries(&self) -> Vec<Attention> {
         let mut entries = Vec::new();
         for view in self.board.projects() {
-            let trouble = view.api.last_failure.as_deref();
+            let failure = view.api.last_failure.as_deref();
             let unreachable = view.api.unreachable;
-            entries.extend(unreachable.map(|since| api_unreachable(&view.name, since, trouble)));
+            entries.extend(unreachable.map(|since| api_unreachable(&view.name, since, failure)));
             let rejected = view.api.rejected;
-            entries.extend(rejected.map(|since| credentials_rejected(&view.name, since, trouble)));
+            entries.extend(rejected.map(|since| credentials_rejected(&view.name, since, failure)));
         }
         match tokio::time::timeout(STORE_TIMEOUT, self.store.endpoint_stats()).await {
             Ok(Ok(endpoints)) => endpoints
                 .iter()
                 .for_each(|endpoint| self.of_endpoint(endpoint, &mut entries)),
-            Ok(Err(error)) => tracing::debug!(error = chain(&error), "the outbox cannot be read"),
-            Err(_) => tracing::debug!("the outbox cannot be read in time"),
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "cannot read the outbox"),
+            Err(_) => tracing::debug!("cannot read the outbox in time"),
         }
         self.of_state(&mut entries);
         self.of_watch_list(&mut entries);
@@ -134,7 +134,7 @@ impl AttentionList {
             Some(EndpointState::Disabled) => add(
                 AttentionKind::EndpointDisabled,
                 format!("webhook \"{name}\" answered 410 Gone; sending stops until the next reload"),
-                "correct its url or remove the webhook from the settings, then reload",
+                "correct its url, or remove the webhook from the settings; then reload",
             ),
             Some(EndpointState::Open | EndpointState::Paused) | None => {}
         }
@@ -142,14 +142,14 @@ impl AttentionList {
             add(
                 AttentionKind::EndpointWithoutSecret,
                 format!("webhook \"{name}\" has no readable secret; nothing is sent to it"),
-                "put its secret in place; it is read again automatically",
+                "write a secret into its secret file; it is read again automatically",
             );
         }
         if endpoint.dead_letters > 0 {
             add(
                 AttentionKind::DeadLetters,
                 format!(
-                    "{} events were given up for webhook \"{name}\": {error}",
+                    "{} events for webhook \"{name}\" are dead letters: {error}",
                     endpoint.dead_letters
                 ),
                 "fix the receiver, then run `backfill-watch replay --dead-letters`",
@@ -161,20 +161,20 @@ impl AttentionList {
         let health = self.store.health();
         if let Some(what) = health.removed {
             let message =
-                format!("the state was removed or replaced while it is in use: {what}. Nothing is recorded.");
-            let action = "put the files back, or restart the daemon to begin with what is there";
+                format!("the state was removed or replaced while in use: {what}. Nothing is recorded.");
+            let action = "restore the files, or restart the daemon to start with the files that are there";
             entries.push(Attention::new(AttentionKind::StateRemoved, message, action));
         } else if let Some(reason) = health.unwritable {
             let message = format!("the state cannot be written: {reason}. Events wait; nothing is lost.");
-            let action = "make room or fix the permissions of state_dir; it is retried every second";
+            let action = "free disk space or fix the permissions of state_dir; it is retried every second";
             entries.push(Attention::new(AttentionKind::StateNotWritable, message, action));
         }
         if health.damaged_rows > 0 {
             let message = format!(
-                "{} damaged rows of the state were moved aside; the log names them",
+                "{} damaged rows of the state were set aside; the log names each",
                 health.damaged_rows
             );
-            let action = "check the disk; restore a backup if what is named matters";
+            let action = "check the disk; restore a backup if you need these rows";
             entries.push(Attention::new(AttentionKind::StateDamaged, message, action));
         }
     }
@@ -204,8 +204,8 @@ impl AttentionList {
             add(
                 AttentionKind::WatchListRejectedLines,
                 None,
-                format!("{rejected} lines of the watch list are skipped"),
-                "run `backfill-watch check`, which names them",
+                format!("{rejected} lines of the watch list are rejected and skipped"),
+                "run `backfill-watch check` to see each line and its error",
             );
         }
         if let Some(removal) = list.pending_removal {
@@ -213,15 +213,15 @@ impl AttentionList {
                 AttentionKind::WatchListShrunk,
                 Some(removal.since),
                 format!(
-                    "the watch list lost nearly all entries; {} are removed soon",
+                    "the watch list lost nearly all entries; {} will be removed soon",
                     removal.entries
                 ),
-                "restore the file, or run `backfill-watch reload` or send SIGHUP to remove them at once",
+                "restore the file; to remove them at once, run `backfill-watch reload` or send SIGHUP",
             );
         }
     }
 
-    /// Dates entries that have no time of their own by when they were first seen.
+    /// Sets the start time of entries without one to when they were first collected.
     fn date(&self, entries: &mut [Attention]) {
         let now = self.store.now();
         let mut own = self.own();

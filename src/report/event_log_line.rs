@@ -1,13 +1,13 @@
-//! Events as lines of the log, with stable field names.
+//! Writes each event as a log line with stable field names.
 
 use crate::core::event::{ApiData, Event, EventData, EventType, OperationData, millis};
 use crate::core::text::one_line;
 use crate::core::watch_list::label_text;
 
-/// One line for people: longer texts are in the event log.
+/// The longest text in a line, in bytes; full texts are in the event log.
 const MAX_TEXT: usize = 500;
 
-/// Tells one event as one line.
+/// Logs an event.
 pub fn log_event(event: &Event) {
     match &event.data {
         EventData::Operation(data) => log_operation_event(event, data),
@@ -15,7 +15,7 @@ pub fn log_event(event: &Event) {
     }
 }
 
-/// How loud a line is.
+/// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LogLevel {
     Info,
@@ -39,7 +39,7 @@ fn log_level(event_type: EventType) -> LogLevel {
     }
 }
 
-/// A line at the level of an event's log_level; the level of a `tracing` line is fixed where it stands.
+/// A line with a level that is only known at run time; `tracing` needs a constant.
 macro_rules! line {
     ($log_level:expr, $($field:tt)*) => {
         match $log_level {
@@ -117,21 +117,21 @@ fn log_api_event(event: &Event, data: &ApiData) {
 fn message(event_type: EventType) -> &'static str {
     match event_type {
         EventType::Started => "operation is running",
-        EventType::Progress => "operation makes progress",
-        EventType::Stalled => "operation has stalled: its count of records stands still",
-        EventType::Resumed => "operation goes on: its count of records rises again",
+        EventType::Progress => "operation progressed",
+        EventType::Stalled => "operation stalled: its record count does not change",
+        EventType::Resumed => "operation resumed: its record count rises again",
         EventType::Retried => "operation was retried by the platform",
         EventType::Succeeded => "operation succeeded",
         EventType::Failed => "operation failed",
         EventType::Ended => "operation ended with a status that is neither success nor failure",
-        EventType::Gone => "operation is gone: the API no longer knows it",
-        EventType::Expired => "operation is given up: it was watched for poll.give_up_after",
-        EventType::Unreachable => "operation cannot be polled, though others can",
+        EventType::Gone => "operation is gone: the API does not know it any more",
+        EventType::Expired => "operation expired: it was watched for poll.give_up_after without finishing",
+        EventType::Unreachable => "operation cannot be polled, although others can",
         EventType::Reachable => "operation can be polled again",
-        EventType::ApiUnreachable => "API is unreachable: no poll of this project succeeds",
+        EventType::ApiUnreachable => "API is unreachable: all polls of this project fail",
         EventType::ApiReachable => "API is reachable again",
         EventType::CredentialsRejected => {
-            "API key is rejected: put a good one in place, it is looked for before each probe"
+            "API key is rejected: replace it; it is read again before each probe"
         }
         EventType::CredentialsAccepted => "API key is accepted again",
     }

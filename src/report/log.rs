@@ -1,13 +1,13 @@
-//! Where log lines go and how they look. Everything that logs does so through `tracing`, and knows nothing of this.
+//! Sets up the log: its format and destination. Everything else logs through `tracing`.
 //!
-//! - `pretty`: `timestamp LEVEL message key=value …`, for eyes. A value of several words is quoted, and nothing
-//!   that somebody else wrote can begin a new line or move the cursor.
-//! - `json`: one flat object a line: `timestamp`, `level`, the event's fields beside `message`, and `target`.
-//! - `journald`: the journal's native protocol. `message` is `MESSAGE`, and each field its upper-case name after
-//!   `BACKFILL_WATCH_`, so that none meets a field of systemd's own: `journalctl BACKFILL_WATCH_OPERATION_ID=…`.
+//! - `pretty`: `timestamp LEVEL message key=value …`, for people. A value of several words is quoted. Text from outside
+//!   cannot begin a line or control the terminal.
+//! - `json`: one flat object per line: `timestamp`, `level`, `message`, the fields, and `target`.
+//! - `journald`: the journal's native protocol. `message` becomes `MESSAGE`. Field names are upper case with the prefix
+//!   `BACKFILL_WATCH_`, so that they differ from systemd's: `journalctl BACKFILL_WATCH_OPERATION_ID=…`.
 //!
-//! Logging never blocks. Lines wait in a queue for a thread that writes them (`lines`); when the queue is full they are
-//! dropped and counted.
+//! Logging never blocks. Lines wait in a queue for a thread that writes them (`lines`). When the queue is full, lines
+//! are dropped and counted.
 
 use crate::config::LogFormat as Format;
 use std::ffi::OsStr;
@@ -42,25 +42,25 @@ use journal::{Journal, Recorder};
 use lines::Lines;
 pub use lines::{finish, lines_dropped};
 
-/// How long the start waits to learn whether the journal can be reached.
+/// How long the start waits for the check of the journal.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why the log could not be set up.
+/// Why the log cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The filter's text means nothing.
-    #[error("the log filter {filter:?} is not understood; write a level, or directives such as info,h2=warn")]
+    /// The filter is invalid.
+    #[error("the log filter {filter:?} is invalid; use a level, or directives such as info,h2=warn")]
     Filter {
-        /// The text.
+        /// The filter.
         filter: String,
-        /// What is wrong with it.
+        /// Why it is invalid.
         source: ParseError,
     },
     /// The thread that writes the log cannot be started.
-    #[error("cannot start the thread that writes the log")]
+    #[error("cannot start the thread that writes the log; check the limits of threads and memory")]
     Thread(#[source] io::Error),
-    /// The process has set up a log before.
-    #[error("the log is set up already")]
+    /// The log was set up before.
+    #[error("the log is already set up; this is a bug, please report it")]
     SetAlready(#[from] TryInitError),
 }
 
@@ -77,17 +77,17 @@ impl LogHandle {
     /// [`LogError::Filter`].
     pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
         let filter = parse_filter(filter)?;
-        // Fails only where the subscriber is gone, and with it every line.
+        // Fails only when the subscriber is gone.
         let _ = self.filter.reload(filter);
         Ok(())
     }
 }
 
-/// Sets up the log of the process, to standard error, and logs its panics. `filter` is a level, or the directives of
-/// [`EnvFilter`], as in `info,backfill_watch::report=debug`.
+/// Sets up the log to standard error, and logs panics. `filter` is a level or the directives of [`EnvFilter`], as in
+/// `info,backfill_watch::report=debug`.
 ///
 /// # Errors
-/// [`LogError`], where the filter is not understood, or a log was set up before.
+/// [`LogError`].
 pub fn init(format: Format, filter: &str) -> Result<LogHandle, LogError> {
     let filter = parse_filter(filter)?;
     let is_terminal = io::stderr().is_terminal();
@@ -118,17 +118,16 @@ pub fn init(format: Format, filter: &str) -> Result<LogHandle, LogError> {
     if let Some(error) = no_journal {
         tracing::warn!(
             error = chain(&error),
-            "cannot reach the journal, the log goes to standard error as JSON"
+            "cannot reach the journal; the log goes to standard error as JSON"
         );
     }
     Ok(handle)
 }
 
-/// Sets up the log of the process, readable and without colour, to `writer`: for a command that draws on the terminal
-/// and must not have it torn.
+/// Sets up a readable log without colour to `writer`, for a command that draws on the terminal.
 ///
 /// # Errors
-/// [`LogError`], where the filter is not understood, or a log was set up before.
+/// [`LogError`].
 pub fn init_to<W>(filter: &str, writer: W) -> Result<LogHandle, LogError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -154,13 +153,13 @@ fn choose(is_terminal: bool, is_journal: bool) -> Style {
     }
 }
 
-/// As <https://no-color.org> asks, and not where the terminal says that it cannot.
+/// See <https://no-color.org>. A dumb terminal has no colour.
 pub(crate) fn wants_colour(is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
     is_terminal && no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
 }
 
-/// Whether standard error is the journal's stream. systemd says which one that was; it may have been redirected
-/// since, or the variable may be inherited from somebody else's service.
+/// Whether standard error is the journal's stream. The variable alone does not prove it: standard error may have been
+/// redirected, or the variable inherited.
 fn is_journal() -> bool {
     let Some(stream) = std::env::var_os("JOURNAL_STREAM") else {
         return false;
@@ -174,8 +173,8 @@ fn is_stream(journal_stream: &OsStr, device: u64, inode: u64) -> bool {
     journal_stream == OsStr::new(&format!("{device}:{inode}"))
 }
 
-/// The filter, quieted where a library would tell at error level, once a poll, what the daemon tells once an outage;
-/// a directive of the user's for the same target comes later and wins.
+/// Parses the filter. A library that logs an error for each failed poll is switched off, since the daemon logs each
+/// outage once. A directive of the user for the same target has precedence.
 fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::try_new(format!("rustls_platform_verifier=off,{filter}")).map_err(|source| LogError::Filter {
         filter: filter.to_owned(),
@@ -183,7 +182,7 @@ fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
     })
 }
 
-/// What the layers below stand on.
+/// The type below the layers.
 type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 type BoxedLayer = Box<dyn Layer<Filtered> + Send + Sync>;
 
@@ -222,7 +221,7 @@ where
         .boxed()
 }
 
-/// Why the journal cannot be reached. A journal that is stuck is reached later.
+/// The error of connecting to the journal. A journal that does not answer in time is no error.
 fn journal_error() -> Option<io::Error> {
     let (sender, answer) = mpsc::sync_channel(1);
     let check = move || sender.send(Journal::check());

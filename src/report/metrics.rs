@@ -1,8 +1,7 @@
-//! What is measured, and how it is told to Prometheus: text format 0.0.4.
+//! Metrics in the Prometheus text format 0.0.4.
 //!
-//! Counters and histograms are written as things happen; what can be looked up (phases, the watch list, the state)
-//! is looked up when it is asked for. No label has values that the outside world can make up, except where
-//! `metrics.per_operation` asks for them.
+//! Counters and histograms are updated as events happen. Everything else is read at the scrape. No label has values
+//! that come from outside, except with `metrics.per_operation`.
 
 mod endpoints;
 mod log_lines;
@@ -24,16 +23,16 @@ use crate::core::operation::Member;
 pub use per_operation::OperationSeries;
 pub use scrape::{CONTENT_TYPE, Scrape};
 
-/// Before every name but `process_*`.
+/// The prefix of every name but `process_*`.
 const PREFIX: &str = "backfill_watch";
-/// Bounds in seconds: an API's answers, up to the usual time limit and beyond.
+/// Bounds in seconds, up to and beyond the usual request timeout.
 const POLL_DURATIONS: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// Bounds in seconds: from on time to what `/livez` calls stuck and beyond.
+/// Bounds in seconds, up to and beyond the lag at which `/livez` fails.
 const WAITS: [f64; 12] = [
     0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
 
-/// The handle that everybody writes to; cheap to clone.
+/// Updates the metrics; cheap to clone.
 #[derive(Clone)]
 pub struct Metrics(Arc<MetricSet>);
 
@@ -66,47 +65,44 @@ impl Metrics {
     /// All series with a closed set of labels, at 0.
     #[must_use]
     pub fn new() -> Self {
-        // Names and labels are constants, so nothing of this can fail; a test makes them once.
+        // Names and labels are constants, so this cannot fail; a test runs it.
         Self::build().expect("the metrics are well-formed")
     }
 
     fn build() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let inner = MetricSet {
-            polls: IntCounterVec::new(
-                opts("polls_total", "Polls of operations by what they met."),
-                &["outcome"],
-            )?,
+            polls: IntCounterVec::new(opts("polls_total", "Polls by outcome."), &["outcome"])?,
             unusable_members: IntCounterVec::new(
                 opts(
                     "poll_unusable_members_total",
-                    "Members of answers that could not be used and counted as absent.",
+                    "Members of API responses that could not be used and were treated as absent.",
                 ),
                 &["member"],
             )?,
             poll_duration: histogram(
                 "poll_duration_seconds",
-                "How long polls took from the request to the whole answer.",
+                "Time from the request to the complete response.",
                 &POLL_DURATIONS,
             )?,
             poll_lag: histogram(
                 "poll_lag_seconds",
-                "How late polls started after they were due; pauses that the API asked for do not count.",
+                "Time from when a poll is due to its start, without pauses that the API requested.",
                 &WAITS,
             )?,
             gate_wait: histogram(
                 "gate_wait_seconds",
-                "How long polls waited for their turn at the request limits of their project.",
+                "Time that polls wait at the gate, the request limits of their project.",
                 &WAITS,
             )?,
-            events: IntCounterVec::new(opts("events_total", "Events told by type."), &["type"])?,
+            events: IntCounterVec::new(opts("events_total", "Recorded events by type."), &["type"])?,
             poller_restarts: IntCounter::with_opts(opts(
                 "poller_restarts_total",
-                "Pollers started again after a panic, which is a bug.",
+                "Pollers that were restarted after a panic, which is a bug.",
             ))?,
             config_last_reload_successful: IntGauge::with_opts(opts(
                 "config_last_reload_successful",
-                "Whether the settings could be read and applied last time.",
+                "1 if the last reload applied the settings, otherwise 0.",
             ))?,
             endpoints: Mutex::default(),
             registry,
@@ -115,7 +111,7 @@ impl Metrics {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// A poll has met something.
+    /// Records an answered poll.
     pub fn record_poll(&self, answer: &Answer, took: Duration) {
         self.0.polls.with_label_values(&[answer.outcome()]).inc();
         self.0.poll_duration.observe(took.as_secs_f64());
@@ -129,17 +125,17 @@ impl Metrics {
         }
     }
 
-    /// A poll has started so late after it was due.
+    /// Records the lag between a poll's due time and its start.
     pub fn record_poll_lag(&self, lag: Duration) {
         self.0.poll_lag.observe(lag.as_secs_f64());
     }
 
-    /// A poll has waited so long for its turn.
+    /// Records the wait of a poll at the gate.
     pub fn record_gate_wait(&self, wait: Duration) {
         self.0.gate_wait.observe(wait.as_secs_f64());
     }
 
-    /// An event was told.
+    /// Counts an event.
     pub fn count_event(&self, event: &Event) {
         self.0
             .events
@@ -147,12 +143,12 @@ impl Metrics {
             .inc();
     }
 
-    /// A poller is started again after a panic.
+    /// Counts a restart of a poller.
     pub fn count_poller_restart(&self) {
         self.0.poller_restarts.inc();
     }
 
-    /// The settings were read and applied, or could not be.
+    /// Records whether the last reload applied the settings.
     pub fn set_config_reloaded(&self, is_successful: bool) {
         self.0.config_last_reload_successful.set(i64::from(is_successful));
     }
@@ -171,7 +167,7 @@ impl MetricSet {
         }
         self.config_last_reload_successful.set(1);
         let build = IntGaugeVec::new(
-            opts("build_info", "Always 1; the label tells the version."),
+            opts("build_info", "Always 1; the label has the version."),
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);

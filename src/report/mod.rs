@@ -1,4 +1,4 @@
-//! What tells events onward, once they are recorded.
+//! Delivers recorded events to the log, metrics and webhooks.
 
 pub mod attention;
 pub mod event_log_line;

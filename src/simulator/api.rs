@@ -1,4 +1,4 @@
-//! The endpoints of the simulated API, and who may ask them.
+//! The routes of the simulated API, with their access control.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -17,8 +17,8 @@ use super::installation::{Installation, InstallationState};
 use super::lock;
 use super::operation::SimulatedOperation;
 use super::operations::{Operations, RunningOperation};
-use super::problem::Problem;
-use super::server::Line;
+use super::problem::ApiProblem;
+use super::server::ClientConnection;
 use crate::clock;
 use crate::core::operation::Operation;
 
@@ -30,12 +30,12 @@ pub(super) struct ServedProject {
     pub(super) api_keys: Mutex<HashSet<String>>,
 }
 
-/// All that the handlers share.
+/// State of the request handlers.
 #[derive(Debug)]
 pub(super) struct Api {
     pub(super) projects: Vec<ServedProject>,
     pub(super) operations: Operations,
-    pub(super) stage: FaultInjector,
+    pub(super) injector: FaultInjector,
     pub(super) on_demand: bool,
 }
 
@@ -45,7 +45,7 @@ const LARGEST_PAGE: usize = 1_000;
 /// The routes, at `/` and at `/v1`.
 pub(super) fn router(api: Arc<Api>) -> Router {
     let mut router = Router::new();
-    // Not nested: nesting would hide the `/v1` from the handlers, which redirect to the address that was asked.
+    // Not nested: nesting would hide `/v1` from the handlers, which redirect to the requested address.
     for base in ["", "/v1"] {
         let one = format!("{base}/projects/{{project}}/operations/{{operation}}");
         let installation = format!(
@@ -67,7 +67,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
 async fn operation(
     State(api): State<Arc<Api>>,
     Path((project, id)): Path<(String, String)>,
-    Extension(line): Extension<Line>,
+    Extension(connection): Extension<ClientConnection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
@@ -76,13 +76,13 @@ async fn operation(
         Ok(run) => Json(run.now()).into_response(),
         Err(problem) => (*problem).into_response(),
     };
-    api.stage.answer(&id, &uri, &line, normal).await
+    api.injector.answer(&id, &uri, &connection, normal).await
 }
 
 async fn logs(
     State(api): State<Arc<Api>>,
     Path((project, id)): Path<(String, String)>,
-    Extension(line): Extension<Line>,
+    Extension(connection): Extension<ClientConnection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
@@ -90,13 +90,15 @@ async fn logs(
         Ok(run) => Json(run.logs()).into_response(),
         Err(problem) => (*problem).into_response(),
     };
-    api.stage.answer(&format!("{id}/logs"), &uri, &line, normal).await
+    api.injector
+        .answer(&format!("{id}/logs"), &uri, &connection, normal)
+        .await
 }
 
 async fn list(
     State(api): State<Arc<Api>>,
     Path((project, integration, installation)): Path<(String, String, String)>,
-    Extension(line): Extension<Line>,
+    Extension(connection): Extension<ClientConnection>,
     uri: Uri,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -105,13 +107,13 @@ async fn list(
         Ok(page) => Json(page).into_response(),
         Err(problem) => (*problem).into_response(),
     };
-    api.stage.answer("list", &uri, &line, normal).await
+    api.injector.answer("list", &uri, &connection, normal).await
 }
 
 async fn installation(
     State(api): State<Arc<Api>>,
     Path((project, integration, installation)): Path<(String, String, String)>,
-    Extension(line): Extension<Line>,
+    Extension(connection): Extension<ClientConnection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
@@ -119,16 +121,16 @@ async fn installation(
         Ok(installation) => Json(installation).into_response(),
         Err(problem) => (*problem).into_response(),
     };
-    api.stage
-        .answer(&format!("{installation}/installation"), &uri, &line, normal)
+    api.injector
+        .answer(&format!("{installation}/installation"), &uri, &connection, normal)
         .await
 }
 
-/// No integrations: who asks wants to know whether the project is there.
+/// An empty list: clients only check whether the project exists.
 async fn integrations(
     State(api): State<Arc<Api>>,
     Path(project): Path<String>,
-    Extension(line): Extension<Line>,
+    Extension(connection): Extension<ClientConnection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
@@ -136,17 +138,23 @@ async fn integrations(
         Ok(_) => Json(serde_json::json!([])).into_response(),
         Err(problem) => (*problem).into_response(),
     };
-    api.stage.answer("integrations", &uri, &line, normal).await
+    api.injector
+        .answer("integrations", &uri, &connection, normal)
+        .await
 }
 
-async fn unknown(State(api): State<Arc<Api>>, Extension(line): Extension<Line>, uri: Uri) -> Response {
+async fn unknown(
+    State(api): State<Arc<Api>>,
+    Extension(connection): Extension<ClientConnection>,
+    uri: Uri,
+) -> Response {
     let normal =
-        || Problem::new(StatusCode::NOT_FOUND, api.stage.request_id(), clock::wall()).into_response();
-    api.stage.answer("unknown", &uri, &line, normal).await
+        || ApiProblem::new(StatusCode::NOT_FOUND, api.injector.request_id(), clock::wall()).into_response();
+    api.injector.answer("unknown", &uri, &connection, normal).await
 }
 
-/// A problem on its way through results, which it would make large.
-type Refusal = Box<Problem>;
+/// A boxed problem, to keep results small.
+type Refusal = Box<ApiProblem>;
 
 /// One page of a list.
 #[derive(Debug, Serialize)]
@@ -164,9 +172,9 @@ struct Pagination {
 }
 
 impl Api {
-    /// The project of this ID or name, if the request's key may see it.
+    /// The project with this ID or name, if the request's key has access.
     fn admit(&self, project: &str, headers: &HeaderMap) -> Result<&ServedProject, Refusal> {
-        let refuse = |status| Box::new(Problem::new(status, self.stage.request_id(), clock::wall()));
+        let refuse = |status| Box::new(ApiProblem::new(status, self.injector.request_id(), clock::wall()));
         let key = headers.get("x-api-key").and_then(|value| value.to_str().ok());
         let accepts = |served: &ServedProject| key.is_some_and(|key| lock(&served.api_keys).contains(key));
         if !self.projects.iter().any(accepts) {
@@ -177,7 +185,7 @@ impl Api {
             .iter()
             .find(|p| p.id == project || p.name == project)
         else {
-            let problem = Problem::project_not_found(self.stage.request_id(), clock::wall());
+            let problem = ApiProblem::project_not_found(self.injector.request_id(), clock::wall());
             return Err(Box::new(problem));
         };
         if accepts(found) {
@@ -187,7 +195,7 @@ impl Api {
         }
     }
 
-    /// The operation, with the request noted and its clock started.
+    /// Records the request, starts the operation's clock, and returns the operation.
     fn ask(&self, project: &str, id: &str, headers: &HeaderMap) -> Result<Arc<RunningOperation>, Refusal> {
         let admitted = self.admit(project, headers);
         let make = || {
@@ -197,12 +205,12 @@ impl Api {
                 ..SimulatedOperation::from_id(id)?
             })
         };
-        // A request that will be refused is noted, too: tests of schedules look at every request.
+        // Refused requests are recorded, too: tests of schedules count every request.
         let run = self.operations.ask(id, clock::instant(), make);
         self.of_project(run, admitted?)
     }
 
-    /// The operation as it stands.
+    /// The operation, without recording a request.
     fn find(&self, project: &str, id: &str, headers: &HeaderMap) -> Result<Arc<RunningOperation>, Refusal> {
         let admitted = self.admit(project, headers)?;
         self.of_project(self.operations.get(id), admitted)
@@ -215,14 +223,14 @@ impl Api {
     ) -> Result<Arc<RunningOperation>, Refusal> {
         run.filter(|run| run.operation.project_id == project.id)
             .ok_or_else(|| {
-                Box::new(Problem::operation_not_found(
-                    self.stage.request_id(),
+                Box::new(ApiProblem::operation_not_found(
+                    self.injector.request_id(),
                     clock::wall(),
                 ))
             })
     }
 
-    /// There is an installation where an operation belongs to it.
+    /// An installation exists if an operation belongs to it.
     fn installation(
         &self,
         project: &str,
@@ -237,9 +245,9 @@ impl Api {
                 && operation.installation_id == installation
         });
         let first = runs.first().ok_or_else(|| {
-            Box::new(Problem::new(
+            Box::new(ApiProblem::new(
                 StatusCode::NOT_FOUND,
-                self.stage.request_id(),
+                self.injector.request_id(),
                 clock::wall(),
             ))
         })?;
@@ -260,11 +268,12 @@ impl Api {
         headers: &HeaderMap,
     ) -> Result<Page, Refusal> {
         let project = self.admit(project, headers)?;
-        let (size, from) = page_query(query.unwrap_or_default()).map_err(|(name, value, wanted)| {
-            let problem = Problem::bad_query(name, value, wanted, self.stage.request_id(), clock::wall());
+        let (size, from) = page_query(query.unwrap_or_default()).map_err(|(name, value, expected)| {
+            let problem =
+                ApiProblem::bad_query(name, value, expected, self.injector.request_id(), clock::wall());
             Box::new(problem)
         })?;
-        // One more than asked tells whether there is another page.
+        // One more than requested shows whether there is another page.
         let mut runs = self.operations.page(from, size + 1, |operation| {
             operation.project_id == project.id
                 && operation.integration_id == integration
@@ -282,8 +291,8 @@ impl Api {
     }
 }
 
-/// The page size, and the number of the operation that the page begins with; or the name and value of the
-/// parameter that is wrong, and what is wanted instead. Neither has values that need percent-encoding.
+/// The page size, and the number of the first operation; or name, value and valid values of an invalid parameter.
+/// Neither parameter has values that need percent-encoding.
 fn page_query(query: &str) -> Result<(usize, u64), (&'static str, &str, &'static str)> {
     let (mut size, mut from) = (DEFAULT_PAGE, 0);
     for pair in query.split('&') {
@@ -304,7 +313,7 @@ fn page_query(query: &str) -> Result<(usize, u64), (&'static str, &str, &'static
     Ok((size, from))
 }
 
-/// What stands in `nextPageToken`: opaque, so that no client makes its own.
+/// The `nextPageToken`. It is opaque, so that no client builds its own.
 fn token(number: u64) -> String {
     URL_SAFE_NO_PAD.encode(format!("from:{number}"))
 }

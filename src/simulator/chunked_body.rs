@@ -1,4 +1,4 @@
-//! A response body that comes in pieces, breaks off, or never ends.
+//! A response body that is sent in pieces, is cut off, or never ends.
 
 use std::io;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ pub(super) struct ChunkedBody {
     pause: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
     ending: BodyEnd,
-    /// As long as a body is under way, so is its request.
+    /// The request is in flight until the body is dropped.
     _in_flight: InFlight,
 }
 
@@ -65,8 +65,8 @@ impl Body for ChunkedBody {
         if self.sent == self.whole.len() && self.ending == BodyEnd::Complete {
             return Poll::Ready(None);
         }
-        // Also without a pause each piece waits once: the server writes out what it has when a body is not ready,
-        // and throws away what it has not written when a body breaks off.
+        // Each piece waits, also without a pause: the server flushes only when a body is not ready, and drops unwritten
+        // bytes when a body fails.
         let pause = self.pause;
         let waiting = self
             .waiting
@@ -76,7 +76,7 @@ impl Body for ChunkedBody {
         if self.sent == self.whole.len() {
             match self.ending {
                 BodyEnd::Complete => return Poll::Ready(None),
-                BodyEnd::BreaksOff => return Poll::Ready(Some(Err(io::Error::other("breaks off as asked")))),
+                BodyEnd::BreaksOff => return Poll::Ready(Some(Err(io::Error::other("cut off on request")))),
                 BodyEnd::Repeats => self.sent = 0,
             }
         }

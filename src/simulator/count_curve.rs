@@ -1,28 +1,28 @@
-//! How the count of a simulated operation grows over its life.
+//! How the record count of a simulated operation grows.
 
 /// The shape of an operation's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountCurve {
     /// The same number of records every second.
     Linear,
-    /// Most records early, then ever fewer: an estimate from the first minutes is too hopeful.
+    /// Most records early: an estimate from the first minutes is too optimistic.
     FastFirst,
-    /// Few records early, then ever more.
+    /// Few records early, then more and more.
     SlowFirst,
-    /// Eight times: nothing for a while, then many records at once.
+    /// Eight bursts with pauses between them.
     Bursts,
-    /// Up to one half, then nothing for [three tenths of the life](CountCurve::STALL), then the rest.
+    /// Up to one half, then nothing for [three tenths of the duration](CountCurve::STALL), then the rest.
     Stall,
-    /// To 60 percent, and from half of the life on again from zero, as the platform's second attempt.
+    /// Up to 60 percent; after half of the duration again from zero, as the platform's second attempt.
     Restart,
 }
 
-/// Where an operation stands on its curve.
+/// A point of a curve.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CurvePoint {
-    /// Which part of all records has been processed, 0 to 1.
+    /// The processed fraction of all records, 0 to 1.
     pub fraction: f64,
-    /// Which attempt of the platform this is, from 1.
+    /// The number of the platform's attempt, from 1.
     pub attempt: u64,
 }
 
@@ -37,14 +37,13 @@ impl CountCurve {
         Self::Restart,
     ];
 
-    /// The part of its life, from and to, in which the count of [`CountCurve::Stall`] stands still.
+    /// The start and end of the stall in [`CountCurve::Stall`], as fractions of the duration.
     pub const STALL: (f64, f64) = (0.4, 0.7);
 
-    /// The part of its life after which [`CountCurve::Restart`] counts from zero.
+    /// When [`CountCurve::Restart`] counts from zero again, as a fraction of the duration.
     pub const RESTART: f64 = 0.5;
 
-    /// The position when the part `life` (0 to 1; beyond that the nearer of the two) of the
-    /// operation's duration has passed.
+    /// The point after the fraction `life` of the duration, clamped to 0 to 1.
     #[must_use]
     pub fn at(self, life: f64) -> CurvePoint {
         let life = if life.is_nan() { 1.0 } else { life.clamp(0.0, 1.0) };

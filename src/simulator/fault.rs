@@ -1,4 +1,4 @@
-//! What goes wrong, and when: by chance, by script, or for chosen operations.
+//! Configured faults: random, scripted, or for single operations.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,38 +10,38 @@ use tokio::time::Instant;
 use super::lock;
 use super::seeded_random::SeededRandom;
 
-/// How a request is answered.
+/// The reply to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SimulatedReply {
-    /// As it should be.
+    /// The normal response.
     Normal,
-    /// As it should be, after this time.
+    /// The normal response, delayed by this time.
     Late(Duration),
-    /// With this status (200 to 599) and problem details.
+    /// This status (200 to 599) with problem details.
     Status(u16, RetryAfter),
     /// 404, as for an unknown operation.
     NotFound,
     /// The connection is reset (a TCP `RST`) without an answer.
     Reset,
-    /// Never: the connection stays open until the client leaves.
+    /// No response: the connection stays open until the client leaves.
     Hang,
-    /// As it should be, one byte each so often.
+    /// The normal response, one byte per interval.
     Slow(Duration),
-    /// As it should be, but the connection closes after half of the announced body.
+    /// The normal response, but the connection closes after half of the body.
     Truncated,
-    /// 200 and `application/json`, but the body is no JSON.
+    /// 200 and `application/json`, but the body is not JSON.
     Garbage,
-    /// 200 and `text/html`: what a proxy or a captive portal puts in the way.
+    /// 200 and `text/html`, as from a proxy or a captive portal.
     Html,
-    /// As it should be, followed by this many bytes of white space: valid JSON for a client without a limit.
+    /// The normal response followed by this many bytes of white space, which is valid JSON.
     Huge(usize),
-    /// 200 and a body that never ends.
+    /// 200 with an endless body.
     Endless,
-    /// 307 to this location; to the same address if it is `None`, so that a client that follows arrives.
+    /// 307 to this location; `None` for the requested address.
     Redirect(Option<String>),
 }
 
-/// How an error answer says when to come back.
+/// How an error response carries the time to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryAfter {
     /// Not at all.
@@ -54,10 +54,10 @@ pub enum RetryAfter {
     Body(Duration),
 }
 
-/// With which probability a request meets which fault. All 0 by default; together at most 1.
+/// The probability of each fault. All are 0 by default; their sum is at most 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaultPlan {
-    /// 500, 502, 503 or 504, without a time to come back.
+    /// 500, 502, 503 or 504, without a time to retry.
     pub server_error: f64,
     /// 429 with [`retry_after`](Self::retry_after).
     pub throttle: f64,
@@ -77,9 +77,9 @@ pub struct FaultPlan {
     pub redirect: f64,
     /// See [`SimulatedReply::Slow`]; a byte each 20 ms.
     pub slow: f64,
-    /// How a throttled request is told when to come back.
+    /// The time to retry of throttled requests.
     pub retry_after: RetryAfter,
-    /// How long every answer takes, faults included.
+    /// The latency of every response, faults included.
     pub latency: Duration,
 }
 
@@ -103,7 +103,7 @@ impl Default for FaultPlan {
 }
 
 impl FaultPlan {
-    /// The reply that chance gives. `roll` gives numbers from 0 up to, but not including, 1.
+    /// A random reply. `roll` returns numbers in [0, 1).
     pub fn draw(&self, mut roll: impl FnMut() -> f64) -> SimulatedReply {
         let mut rest = roll();
         for (chance, reply) in self.chances() {
@@ -126,7 +126,7 @@ impl FaultPlan {
         SimulatedReply::Normal
     }
 
-    /// Whether every chance lies between 0 and 1, and all together do not exceed 1.
+    /// Whether each probability is between 0 and 1, and their sum at most 1.
     #[must_use]
     pub fn is_possible(&self) -> bool {
         let chances = self.chances().map(|(chance, _)| chance);
@@ -150,10 +150,10 @@ impl FaultPlan {
     }
 }
 
-/// For how long an operation is unknown to the API.
+/// How long an operation is unknown to the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingFor {
-    /// For so many requests.
+    /// For this number of requests.
     Requests(u64),
     /// Until this instant.
     Until(Instant),
@@ -161,36 +161,36 @@ pub enum MissingFor {
     Always,
 }
 
-/// A handle on what goes wrong; all clones change the same server, at once and while it runs.
+/// Controls the faults of a running server. Clones control the same server.
 ///
-/// A request is named by its operation ID; a request for logs by the ID and `/logs`; a request to a receiver by
-/// its path. In front of everything goes the script for all requests, then the request's own script, then what was
-/// said with [`miss`](Self::miss) and [`forbid`](Self::forbid), then chance.
+/// A request is named by its operation ID, a request for logs by the ID and `/logs`, a request to a receiver by its
+/// path. Precedence: the script for all requests, the script of the name, [`miss`](Self::miss) and
+/// [`forbid`](Self::forbid), random faults.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Inner>);
+pub struct Faults(Arc<FaultState>);
 
 #[derive(Debug)]
-struct Inner {
+struct FaultState {
     plan: Mutex<Arc<FaultPlan>>,
     random: SeededRandom,
-    chosen: Mutex<Chosen>,
-    /// Whether `chosen` holds anything: benches without scripts need not take its lock.
-    any_chosen: AtomicBool,
+    named: Mutex<NamedFaults>,
+    /// Whether `named` has entries, so that benches without scripts need not lock it.
+    has_named: AtomicBool,
 }
 
-impl Default for Inner {
+impl Default for FaultState {
     fn default() -> Self {
         Self {
             plan: Mutex::default(),
             random: SeededRandom::new(1),
-            chosen: Mutex::default(),
-            any_chosen: AtomicBool::new(false),
+            named: Mutex::default(),
+            has_named: AtomicBool::new(false),
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct Chosen {
+struct NamedFaults {
     for_all: VecDeque<SimulatedReply>,
     scripts: HashMap<String, VecDeque<SimulatedReply>>,
     missing: HashMap<String, MissingFor>,
@@ -198,68 +198,68 @@ struct Chosen {
 }
 
 impl Faults {
-    /// Puts this plan in force, with the first number of the stream of `seed` next.
+    /// Sets the plan, and starts the random numbers of `seed`.
     pub fn set(&self, plan: FaultPlan, seed: u64) {
         *lock(&self.0.plan) = Arc::new(plan);
         self.0.random.reseed(seed);
     }
 
-    /// The plan in force.
+    /// The current plan.
     #[must_use]
     pub fn plan(&self) -> Arc<FaultPlan> {
         Arc::clone(&lock(&self.0.plan))
     }
 
-    /// The next requests of this name meet these replies, one each, after those scripted before.
+    /// Adds replies for the next requests of this name.
     pub fn script(&self, name: impl Into<String>, replies: impl IntoIterator<Item = SimulatedReply>) {
         let name = name.into();
-        self.choose(|chosen| chosen.scripts.entry(name).or_default().extend(replies));
+        self.change(|named| named.scripts.entry(name).or_default().extend(replies));
     }
 
-    /// The next requests, whatever they ask, meet these replies, one each, after those scripted before.
+    /// Adds replies for the next requests of any name.
     pub fn script_all(&self, replies: impl IntoIterator<Item = SimulatedReply>) {
-        self.choose(|chosen| chosen.for_all.extend(replies));
+        self.change(|named| named.for_all.extend(replies));
     }
 
-    /// Requests of this name are answered with 404 for so long.
+    /// Answers requests of this name with 404 for this long.
     pub fn miss(&self, name: impl Into<String>, missing: MissingFor) {
         let name = name.into();
-        self.choose(|chosen| chosen.missing.insert(name, missing));
+        self.change(|named| named.missing.insert(name, missing));
     }
 
-    /// Requests of this name are answered with 403 until [`restore`](Self::restore).
+    /// Answers requests of this name with 403 until [`restore`](Self::restore).
     pub fn forbid(&self, name: impl Into<String>) {
         let name = name.into();
-        self.choose(|chosen| chosen.forbidden.insert(name));
+        self.change(|named| named.forbidden.insert(name));
     }
 
-    /// Forgets what was scripted or said for requests of this name.
+    /// Removes all faults of this name.
     pub fn restore(&self, name: &str) {
-        self.choose(|chosen| {
-            chosen.scripts.remove(name);
-            chosen.missing.remove(name);
-            chosen.forbidden.remove(name);
+        self.change(|named| {
+            named.scripts.remove(name);
+            named.missing.remove(name);
+            named.forbidden.remove(name);
         });
     }
 
-    /// The reply for the next request of this name, which arrives `now`.
+    /// The reply to a request of this name that arrives `now`.
     pub(super) fn next(&self, name: &str, now: Instant) -> SimulatedReply {
-        if self.0.any_chosen.load(Ordering::Acquire)
-            && let Some(reply) = lock(&self.0.chosen).next(name, now)
+        if self.0.has_named.load(Ordering::Acquire)
+            && let Some(reply) = lock(&self.0.named).next(name, now)
         {
             return reply;
         }
         self.plan().draw(|| self.0.random.next_f64())
     }
 
-    fn choose<T>(&self, change: impl FnOnce(&mut Chosen) -> T) {
-        let mut chosen = lock(&self.0.chosen);
-        change(&mut chosen);
-        self.0.any_chosen.store(true, Ordering::Release);
+    fn change<T>(&self, change: impl FnOnce(&mut NamedFaults) -> T) {
+        let mut named = lock(&self.0.named);
+        change(&mut named);
+        self.0.has_named.store(true, Ordering::Release);
     }
 }
 
-impl Chosen {
+impl NamedFaults {
     fn next(&mut self, name: &str, now: Instant) -> Option<SimulatedReply> {
         if let Some(reply) = self.for_all.pop_front() {
             return Some(reply);
@@ -311,7 +311,7 @@ mod tests {
         };
         let replies = run(5);
         let count =
-            |wanted: fn(&SimulatedReply) -> bool| replies.iter().filter(|reply| wanted(reply)).count();
+            |expected: fn(&SimulatedReply) -> bool| replies.iter().filter(|reply| expected(reply)).count();
         assert!((1_800..2_200).contains(&count(|r| matches!(
             r,
             SimulatedReply::Status(500..=504, RetryAfter::Absent)

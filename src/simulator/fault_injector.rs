@@ -1,4 +1,4 @@
-//! Turns a [`SimulatedReply`] into what the client gets.
+//! Answers requests with the configured faults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use hyper::{StatusCode, Uri};
 
 use super::chunked_body::{BodyEnd, ChunkedBody};
 use super::fault::{Faults, SimulatedReply};
-use super::problem::Problem;
-use super::server::Line;
+use super::problem::ApiProblem;
+use super::server::ClientConnection;
 use super::statistics::{InFlight, Statistics};
 use crate::clock;
 
-/// What an HTTP server that can be told to fail shares between its requests.
+/// The faults and statistics of a simulated server.
 #[derive(Debug, Default)]
 pub(super) struct FaultInjector {
     pub(super) faults: Faults,
@@ -24,17 +24,17 @@ pub(super) struct FaultInjector {
 }
 
 impl FaultInjector {
-    /// A name for the request at hand, as problem details give it.
+    /// The request ID for problem details.
     pub(super) fn request_id(&self) -> String {
         format!("simulated#{}", self.statistics.total())
     }
 
-    /// Answers the request `name` of `uri` with what the faults say, or with `normal`.
+    /// Answers the request `name` for `uri` with the next fault, or with `normal`.
     pub(super) async fn answer(
         &self,
         name: &str,
         uri: &Uri,
-        line: &Line,
+        connection: &ClientConnection,
         normal: impl FnOnce() -> Response,
     ) -> Response {
         let in_flight = self.statistics.enter();
@@ -44,7 +44,7 @@ impl FaultInjector {
         }
         let reply = self.faults.next(name, clock::instant());
         self.statistics.count_reply(&reply);
-        let response = self.play(reply, uri, line, normal, in_flight).await;
+        let response = self.play(reply, uri, connection, normal, in_flight).await;
         self.statistics.count_status(response.status());
         response
     }
@@ -53,7 +53,7 @@ impl FaultInjector {
         &self,
         reply: SimulatedReply,
         uri: &Uri,
-        line: &Line,
+        connection: &ClientConnection,
         normal: impl FnOnce() -> Response,
         in_flight: InFlight,
     ) -> Response {
@@ -65,14 +65,14 @@ impl FaultInjector {
             }
             SimulatedReply::Status(status, retry_after) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Problem::new(status, self.request_id(), clock::wall())
+                ApiProblem::new(status, self.request_id(), clock::wall())
                     .retry_after(retry_after)
                     .into_response()
             }
             SimulatedReply::NotFound => {
-                Problem::operation_not_found(self.request_id(), clock::wall()).into_response()
+                ApiProblem::operation_not_found(self.request_id(), clock::wall()).into_response()
             }
-            SimulatedReply::Reset => match line.reset().await {},
+            SimulatedReply::Reset => match connection.reset().await {},
             SimulatedReply::Hang => std::future::pending().await,
             SimulatedReply::Slow(pause) => {
                 pieces(normal(), |whole| {
@@ -121,7 +121,7 @@ impl FaultInjector {
     }
 }
 
-/// The same response, announced with its true length, and sent as `make` says.
+/// Replaces the body with the one that `make` returns, and keeps the original `Content-Length`.
 async fn pieces(response: Response, make: impl FnOnce(Bytes) -> ChunkedBody) -> Response {
     let (mut head, body) = response.into_parts();
     let whole = collect(body).await;
@@ -131,7 +131,7 @@ async fn pieces(response: Response, make: impl FnOnce(Bytes) -> ChunkedBody) -> 
 }
 
 async fn collect(body: Body) -> Bytes {
-    // Bodies made in here are in memory already and cannot fail.
+    // These bodies are in memory and cannot fail.
     axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default()
 }
 

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::operation::SimulatedOperation;
 
-/// The token of the customer, which the API shows with each connection.
+/// The customer's token, which the API returns with each connection.
 pub const CUSTOMER_TOKEN: &str = "simulated-customer-token";
 
-/// How an installation is.
+/// The state of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InstallationState {
     /// Its connection works.

@@ -16,21 +16,21 @@ pub struct LogLine {
     pub timestamp: Timestamp,
     /// `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     pub severity: &'static str,
-    /// What it says.
+    /// Its content.
     pub message: LogMessage,
 }
 
-/// What a log line says.
+/// The content of a log line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogMessage {
-    /// The sentence for people.
+    /// The message text.
     pub msg: String,
-    /// What went wrong, if something did.
+    /// The error, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The operation that the line is about.
+    /// The operation ID.
     pub operation_id: String,
-    /// Anything else, by name.
+    /// Other details, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<&'static str, String>,
 }

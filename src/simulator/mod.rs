@@ -1,6 +1,6 @@
-//! A simulated Ampersand API and a simulated receiver of webhooks, on loopback.
+//! A simulated Ampersand API and a simulated webhook receiver, on loopback.
 //!
-//! The commands `simulate` and `demo`, the tests and the benches use it; nothing else of the product does.
+//! Only the commands `simulate` and `demo`, the tests and the benches use it.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -49,16 +49,16 @@ pub use self::seeded_random::SeededRandom;
 pub use self::statistics::RequestCounts;
 pub use self::verify::{InvalidSecret, ReceiverSecret, VerificationError, verify};
 
-/// What a simulator serves.
+/// Settings of a simulator.
 #[derive(Debug, Clone)]
 pub struct SimulatorConfig {
     /// Where to listen: a loopback address; port 0 for any free one.
     pub listen: SocketAddr,
-    /// The projects there are; the first is the one of operations that name none.
+    /// The projects; the first is the default of operations.
     pub projects: Vec<SimulatedProject>,
-    /// Whether an ID that [`SimulatedOperation::from_id`] understands comes to life when it is first asked for.
+    /// Whether a request for an ID that [`SimulatedOperation::from_id`] parses creates the operation.
     pub on_demand: bool,
-    /// How many instants of requests are kept for each operation, the earliest ones.
+    /// How many request times are kept for each operation, the earliest ones.
     pub keep_instants: usize,
 }
 
@@ -67,7 +67,7 @@ pub struct SimulatorConfig {
 pub struct SimulatedProject {
     /// The project's ID.
     pub id: String,
-    /// The project's name, which serves in place of the ID.
+    /// The project's name, an alternative to the ID.
     pub name: String,
     /// The API keys it accepts.
     pub api_keys: Vec<String>,
@@ -117,7 +117,7 @@ impl Simulator {
         let api = Arc::new(api::Api {
             projects: projects.collect(),
             operations: operations::Operations::new(config.keep_instants),
-            stage: fault_injector::FaultInjector::default(),
+            injector: fault_injector::FaultInjector::default(),
             on_demand: config.on_demand,
         });
         let server = server::Server::start(config.listen, api::router(Arc::clone(&api))).await?;
@@ -130,23 +130,23 @@ impl Simulator {
         format!("http://{}/v1", self.server.address())
     }
 
-    /// Adds an operation, which starts now; one of the same ID is replaced, its requests forgotten.
+    /// Adds an operation that starts now. Replaces one with the same ID and its requests.
     pub fn add(&self, operation: SimulatedOperation) {
         self.api.operations.add_started(self.placed(operation));
     }
 
-    /// Adds an operation, which starts when it is first asked for.
+    /// Adds an operation that starts with its first request.
     pub fn add_waiting(&self, operation: SimulatedOperation) {
         self.api.operations.add(self.placed(operation));
     }
 
-    /// The handle on what goes wrong.
+    /// Controls the faults.
     #[must_use]
     pub fn faults(&self) -> &Faults {
-        &self.api.stage.faults
+        &self.api.injector.faults
     }
 
-    /// From now on the project of this ID or name accepts these API keys and no others.
+    /// Replaces the API keys of the project with this ID or name.
     pub fn set_api_keys(&self, project: &str, keys: impl IntoIterator<Item = String>) {
         let keys: std::collections::HashSet<String> = keys.into_iter().collect();
         for served in &self.api.projects {
@@ -156,19 +156,19 @@ impl Simulator {
         }
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     #[must_use]
     pub fn requests(&self) -> RequestCounts {
-        self.api.stage.statistics.snapshot()
+        self.api.injector.statistics.snapshot()
     }
 
-    /// How often an operation was asked for (its logs not counted), however that was answered.
+    /// The number of requests for an operation, without its logs, whatever the response.
     #[must_use]
     pub fn requests_of(&self, operation: &str) -> u64 {
         self.api.operations.requests(operation)
     }
 
-    /// When an operation was asked for; the earliest [`SimulatorConfig::keep_instants`].
+    /// The times of the first [`SimulatorConfig::keep_instants`] requests for an operation.
     #[must_use]
     pub fn instants_of(&self, operation: &str) -> Vec<Instant> {
         self.api.operations.instants(operation)
@@ -187,7 +187,7 @@ impl Simulator {
     }
 }
 
-/// Locks what no holder can leave half changed, so that a panic elsewhere does no harm.
+/// Locks data that is never left half changed, so a poisoned lock is harmless.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! One simulated operation: what the API says of it at any moment of its life. Pure: time comes in as an argument.
+//! One simulated operation, as the API returns it at any time. Pure: time is an argument.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use jiff::Timestamp;
 use super::count_curve::{CountCurve, CurvePoint};
 use crate::core::operation::{ActionType, Metadata, Operation, Progress, Retry, Status};
 
-/// The integration that operations belong to unless told otherwise.
+/// The default integration of operations.
 pub const INTEGRATION_ID: &str = "113e9685-9a51-42cc-8662-9d9725b17f14";
-/// The installation that operations belong to unless told otherwise.
+/// The default installation of operations.
 pub const INSTALLATION_ID: &str = "66438162-5299-4669-a41d-85c5a3b1a83e";
-/// The config that operations belong to unless told otherwise.
+/// The config of all operations.
 pub const CONFIG_ID: &str = "a1b2c3d4-e5f6-4789-a012-3456789abcde";
 
-/// Which part of its records an operation has processed when it fails or ends otherwise.
+/// The processed fraction of an operation that fails or ends with another status.
 const PART_BEFORE_FAILURE: f64 = 0.7;
 
-/// Whether the operation tells how many records it expects.
+/// Whether the operation reports an estimated total.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SimulatedEstimate {
-    /// It expects exactly as many as there are.
+    /// The exact total.
     Right,
-    /// It expects this many times as many as there are: below 1 the count outgrows the estimate.
+    /// The total times this factor; below 1 the count exceeds the estimate.
     Wrong(f64),
-    /// It gives none, as most providers do.
+    /// No estimate, as with most providers.
     Missing,
 }
 
@@ -35,11 +35,11 @@ pub enum SimulatedOutcome {
     Success,
     /// `failure`, after 70 percent of the records.
     Failure,
-    /// A status that the contract does not name, after 70 percent of the records.
+    /// Another status, after 70 percent of the records.
     Other(String),
 }
 
-/// What a simulated operation does in its life.
+/// The plan of a simulated operation.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,7 +61,7 @@ pub struct SimulatedOperation {
     pub integration_id: String,
     /// The installation ID.
     pub installation_id: String,
-    /// The names of the objects that are read; the first is the one that progress is told of.
+    /// The names of the objects that are read; progress is reported for the first.
     pub objects: Vec<String>,
     /// How long it runs.
     pub duration: Duration,
@@ -69,16 +69,16 @@ pub struct SimulatedOperation {
     pub total: u64,
     /// How the count grows.
     pub curve: CountCurve,
-    /// What it says of the total.
+    /// The estimated total that it reports.
     pub estimate: SimulatedEstimate,
     /// How it ends.
     pub outcome: SimulatedOutcome,
-    /// The sentence it ends with; `None` for one that fits the outcome.
+    /// Its result text; `None` for a default text.
     pub result: Option<String>,
 }
 
 impl SimulatedOperation {
-    /// A read of `contact` that goes straight to success within `duration`, rightly expecting `total` records.
+    /// A read of `total` `contact` records that succeeds after `duration`, with a linear count and the right estimate.
     #[must_use]
     pub fn new(id: impl Into<String>, duration: Duration, total: u64) -> Self {
         Self {
@@ -96,8 +96,8 @@ impl SimulatedOperation {
         }
     }
 
-    /// The operation that an ID of the form `op-<milliseconds>-<total>-<s|f>-<anything>` stands for: it runs so
-    /// long, has so many records, and ends in success or failure. `None` for any other ID.
+    /// The operation described by an ID of the form `op-<milliseconds>-<total>-<s|f>-<anything>`: its duration, its
+    /// number of records, and success or failure. `None` for any other ID.
     #[must_use]
     pub fn from_id(id: &str) -> Option<Self> {
         let mut parts = id.splitn(5, '-');
@@ -118,13 +118,13 @@ impl SimulatedOperation {
         })
     }
 
-    /// How many records were processed when `elapsed` has passed since the start.
+    /// The number of records processed at `elapsed` since the start.
     #[must_use]
     pub fn processed(&self, elapsed: Duration) -> u64 {
         self.count(self.position(elapsed))
     }
 
-    /// Whether the count does not change when `elapsed` has passed since the start.
+    /// Whether the operation is in its stall at `elapsed` since the start.
     #[must_use]
     pub fn is_stalled(&self, elapsed: Duration) -> bool {
         let (from, to) = CountCurve::STALL;
@@ -132,7 +132,7 @@ impl SimulatedOperation {
             && (self.duration.mul_f64(from)..self.duration.mul_f64(to)).contains(&elapsed)
     }
 
-    /// The operation as the API tells it when `elapsed` has passed since its start at `created`.
+    /// The operation as the API returns it at `elapsed` since its start at `created`.
     #[must_use]
     pub fn at(&self, created: Timestamp, elapsed: Duration) -> Operation {
         let position = self.position(elapsed);
@@ -169,7 +169,7 @@ impl SimulatedOperation {
         self.objects.first().map_or("contact", String::as_str)
     }
 
-    /// The sentence it ends with.
+    /// The result text.
     pub(super) fn result(&self) -> String {
         if let Some(result) = &self.result {
             return result.clone();
@@ -223,7 +223,7 @@ impl SimulatedOperation {
         }
     }
 
-    /// Operations that will be retried tell their attempts from the start, so that a second one is a rise.
+    /// Operations that will be retried report `retry` from the start, so that the second attempt is an increase.
     fn retry(&self, created: Timestamp, position: CurvePoint) -> Option<Retry> {
         (self.curve == CountCurve::Restart).then(|| {
             let last = match position.attempt {
@@ -371,8 +371,8 @@ mod tests {
             ..SimulatedOperation::new("a", Duration::MAX, u64::MAX)
         };
         for elapsed in [Duration::ZERO, Duration::MAX / 2, Duration::MAX] {
-            let told = operation.at(Timestamp::MAX, elapsed);
-            assert_eq!(told.id, "a");
+            let returned = operation.at(Timestamp::MAX, elapsed);
+            assert_eq!(returned.id, "a");
         }
         assert_eq!(operation.processed(Duration::MAX), u64::MAX);
     }

@@ -1,4 +1,4 @@
-//! The simulated operations, by ID, with the clock of each and when they were asked for.
+//! The simulated operations by ID, each with its clock and its requests.
 
 use std::collections::hash_map::{Entry, HashMap, RandomState};
 use std::hash::BuildHasher;
@@ -13,23 +13,23 @@ use super::operation::SimulatedOperation;
 use crate::clock;
 use crate::core::operation::Operation;
 
-/// Enough that requests on a few cores seldom meet in one.
+/// Enough that requests on a few cores rarely wait for the same lock.
 const SHARDS: usize = 64;
 
-/// No more operations than this come to life by being asked for, so that a client that makes up IDs fills no memory.
+/// The most operations created on demand, so that made-up IDs cannot fill the memory.
 const MOST_ON_DEMAND: u64 = 1_000_000;
 
 /// One operation and its clock.
 #[derive(Debug)]
 pub(super) struct RunningOperation {
     pub(super) operation: SimulatedOperation,
-    /// In which order it was added: what pages of a list are cut by.
+    /// The order in which it was added; lists are paged by it.
     pub(super) number: u64,
     started: OnceLock<(Instant, Timestamp)>,
 }
 
 impl RunningOperation {
-    /// Starts the clock, unless it runs already.
+    /// Starts the clock if it is not running.
     fn start(&self) -> (Instant, Timestamp) {
         *self.started.get_or_init(|| {
             // Microseconds, as the API gives them.
@@ -39,7 +39,7 @@ impl RunningOperation {
         })
     }
 
-    /// The operation as the API tells it now. One whose clock does not run yet has just been created.
+    /// The operation as the API returns it now. Before its clock starts, it counts as just created.
     pub(super) fn now(&self) -> Operation {
         let (elapsed, created) = self.age();
         self.operation.at(created, elapsed)
@@ -56,7 +56,7 @@ impl RunningOperation {
         self.age().1
     }
 
-    /// Whether its count does not change for now.
+    /// Whether it is in its stall.
     pub(super) fn is_stalled(&self) -> bool {
         self.operation.is_stalled(self.age().0)
     }
@@ -76,7 +76,7 @@ struct OperationEntry {
     instants: Vec<Instant>,
 }
 
-/// All operations. Each shard's lock is held for a look-up, never across an await.
+/// All operations. Shards are locked for one lookup, never across an await.
 #[derive(Debug)]
 pub(super) struct Operations {
     shards: Vec<Mutex<HashMap<String, OperationEntry>>>,
@@ -96,7 +96,7 @@ impl Operations {
         }
     }
 
-    /// Adds an operation, or puts it in place of the one of the same ID, with its clock not yet running.
+    /// Adds an operation whose clock is not running yet. Replaces one with the same ID.
     pub(super) fn add(&self, operation: SimulatedOperation) -> Arc<RunningOperation> {
         let slot = self.slot(operation);
         let run = Arc::clone(&slot.run);
@@ -110,8 +110,8 @@ impl Operations {
         self.add(operation).start();
     }
 
-    /// Notes a request for the operation that arrives `now`, and starts its clock if it is the first.
-    /// If there is none of this ID, `make` may give it.
+    /// Records a request for the operation, and starts its clock with the first one. `make` may create an unknown
+    /// operation.
     pub(super) fn ask(
         &self,
         id: &str,
@@ -135,17 +135,17 @@ impl Operations {
         Some(Arc::clone(&slot.run))
     }
 
-    /// The operation, if there is one, without noting a request.
+    /// The operation, without recording a request.
     pub(super) fn get(&self, id: &str) -> Option<Arc<RunningOperation>> {
         lock(self.shard(id)).get(id).map(|slot| Arc::clone(&slot.run))
     }
 
-    /// How often the operation was asked for.
+    /// The number of requests for the operation.
     pub(super) fn requests(&self, id: &str) -> u64 {
         lock(self.shard(id)).get(id).map_or(0, |slot| slot.requests)
     }
 
-    /// When the operation was asked for.
+    /// The times of the requests for the operation.
     pub(super) fn instants(&self, id: &str) -> Vec<Instant> {
         lock(self.shard(id))
             .get(id)
@@ -153,12 +153,12 @@ impl Operations {
             .unwrap_or_default()
     }
 
-    /// Up to `limit` operations that are `wanted`, with a number of at least `from`, in the order they were added.
+    /// Up to `limit` operations that match, with a number of at least `from`, in the order they were added.
     pub(super) fn page(
         &self,
         from: u64,
         limit: usize,
-        wanted: impl Fn(&SimulatedOperation) -> bool,
+        matches: impl Fn(&SimulatedOperation) -> bool,
     ) -> Vec<Arc<RunningOperation>> {
         let mut runs = Vec::new();
         for shard in &self.shards {
@@ -166,7 +166,7 @@ impl Operations {
             let fitting = shard.values().map(|slot| &slot.run);
             runs.extend(
                 fitting
-                    .filter(|run| run.number >= from && wanted(&run.operation))
+                    .filter(|run| run.number >= from && matches(&run.operation))
                     .map(Arc::clone),
             );
         }

@@ -1,4 +1,4 @@
-//! Problem details (RFC 9457) as the contract's error answers have them.
+//! The API's problem details (RFC 9457).
 
 use axum::response::{IntoResponse, Response};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -13,7 +13,7 @@ use super::operation::later;
 /// An error answer.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Problem {
+pub(super) struct ApiProblem {
     r#type: String,
     title: &'static str,
     status: u16,
@@ -31,7 +31,7 @@ pub(super) struct Problem {
     header: Option<String>,
 }
 
-/// One input that is not as the contract wants it.
+/// An invalid input.
 #[derive(Debug, Clone, Serialize)]
 struct Issue {
     r#in: &'static str,
@@ -40,8 +40,8 @@ struct Issue {
     value: String,
 }
 
-impl Problem {
-    /// The problem of this status, with a text that fits it.
+impl ApiProblem {
+    /// The problem with this status and a default text.
     pub(super) fn new(status: StatusCode, request_id: String, now: Timestamp) -> Self {
         let (detail, remedy) = match status.as_u16() {
             401 => (
@@ -79,7 +79,7 @@ impl Problem {
         }
     }
 
-    /// 404 for an operation that does not exist, word for word as in the contract's example.
+    /// 404 for an unknown operation, verbatim as in the API's example.
     pub(super) fn operation_not_found(request_id: String, now: Timestamp) -> Self {
         Self {
             detail: "Operation not found for the given operation ID.".to_owned(),
@@ -88,7 +88,7 @@ impl Problem {
         }
     }
 
-    /// 404 for a project that does not exist.
+    /// 404 for an unknown project.
     pub(super) fn project_not_found(request_id: String, now: Timestamp) -> Self {
         Self {
             detail: "Project not found for the given project ID or name.".to_owned(),
@@ -97,11 +97,11 @@ impl Problem {
         }
     }
 
-    /// 400 for a query parameter.
+    /// 400 for an invalid query parameter.
     pub(super) fn bad_query(
         name: &'static str,
         value: &str,
-        wanted: &str,
+        expected: &str,
         request_id: String,
         now: Timestamp,
     ) -> Self {
@@ -111,14 +111,14 @@ impl Problem {
             issues: vec![Issue {
                 r#in: "query",
                 name,
-                detail: format!("{name} should be {wanted}"),
+                detail: format!("{name} should be {expected}"),
                 value: value.to_owned(),
             }],
             ..Self::new(StatusCode::BAD_REQUEST, request_id, now)
         }
     }
 
-    /// The same problem, saying when to come back.
+    /// Adds the time after which to retry.
     pub(super) fn retry_after(mut self, when: RetryAfter) -> Self {
         match when {
             RetryAfter::Absent => {}
@@ -139,7 +139,7 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiProblem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&self)).into_response();
@@ -158,15 +158,15 @@ mod tests {
 
     use super::*;
 
-    fn throttled(when: RetryAfter) -> Problem {
+    fn throttled(when: RetryAfter) -> ApiProblem {
         let now = Timestamp::from_millisecond(784_111_776_500).unwrap();
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "r".into(), now).retry_after(when)
+        ApiProblem::new(StatusCode::TOO_MANY_REQUESTS, "r".into(), now).retry_after(when)
     }
 
     #[test]
     fn a_missing_operation_is_told_as_in_the_contract() {
         let now = "2024-04-22T18:55:28.456076Z".parse().unwrap();
-        let problem = Problem::operation_not_found("89eb1ffb#87715".into(), now);
+        let problem = ApiProblem::operation_not_found("89eb1ffb#87715".into(), now);
         assert_eq!(
             serde_json::to_value(&problem).unwrap(),
             serde_json::json!({

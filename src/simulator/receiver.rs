@@ -1,4 +1,4 @@
-//! A simulated receiver of webhooks: keeps what it gets, verifies it, and answers as told.
+//! A simulated webhook receiver: verifies and keeps callbacks, and answers with configured faults.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,12 +18,12 @@ use tokio::time::Instant;
 use super::fault::Faults;
 use super::fault_injector::FaultInjector;
 use super::lock;
-use super::server::{Line, Server};
+use super::server::{ClientConnection, Server};
 use super::statistics::RequestCounts;
 use super::verify::{ReceiverSecret, VerificationError, verify};
 use crate::clock;
 
-/// What a receiver does with callbacks.
+/// Settings of a receiver.
 #[derive(Clone)]
 pub struct ReceiverConfig {
     /// Where to listen: a loopback address; port 0 for any free one.
@@ -61,7 +61,7 @@ impl fmt::Debug for ReceiverConfig {
     }
 }
 
-/// One `POST` that came in, whatever it was answered.
+/// A received `POST`, whatever the response.
 #[derive(Debug, Clone)]
 pub struct Callback {
     /// The path it was sent to.
@@ -70,11 +70,11 @@ pub struct Callback {
     pub headers: HeaderMap,
     /// The body, byte for byte.
     pub body: Bytes,
-    /// When it came in, by the wall clock.
+    /// When it arrived, by the wall clock.
     pub time: Timestamp,
-    /// When it came in, by the monotonic clock.
+    /// When it arrived, by the monotonic clock.
     pub instant: Instant,
-    /// Whether its signature is right.
+    /// The result of the verification.
     pub verified: Result<(), VerificationError>,
 }
 
@@ -111,68 +111,68 @@ impl Callback {
 /// A running receiver. Dropping it stops it, too, without waiting for its tasks.
 #[derive(Debug)]
 pub struct Receiver {
-    desk: Arc<ReceiverState>,
+    state: Arc<ReceiverState>,
     server: Server,
 }
 
-/// All that the handlers share.
+/// State of the request handlers.
 #[derive(Debug)]
 struct ReceiverState {
     config: ReceiverConfig,
-    stage: FaultInjector,
+    injector: FaultInjector,
     callbacks: Mutex<VecDeque<Callback>>,
-    /// How many callbacks have come in, kept or not.
+    /// The number of callbacks received, kept or not.
     count: watch::Sender<u64>,
 }
 
 impl Receiver {
-    /// Starts a receiver. It answers every `POST`, to whatever path, with 200 until its faults say otherwise.
+    /// Starts a receiver. Without faults it answers every `POST` to any path with 200.
     ///
     /// # Errors
     /// When the address is not of the loopback interface or cannot be listened on.
     pub async fn start(config: ReceiverConfig) -> io::Result<Self> {
         let listen = config.listen;
-        let desk = Arc::new(ReceiverState {
+        let state = Arc::new(ReceiverState {
             config,
-            stage: FaultInjector::default(),
+            injector: FaultInjector::default(),
             callbacks: Mutex::default(),
             count: watch::Sender::new(0),
         });
         let app = Router::new()
             .fallback(routing::post(receive).fallback(refuse))
-            .with_state(Arc::clone(&desk));
+            .with_state(Arc::clone(&state));
         let server = Server::start(listen, app).await?;
-        Ok(Self { desk, server })
+        Ok(Self { state, server })
     }
 
-    /// The URL to send to: `http://127.0.0.1:…/hook`. Every other path serves as well.
+    /// The URL to send to: `http://127.0.0.1:…/hook`. Any other path works, too.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/hook", self.server.address())
     }
 
-    /// The handle on how callbacks are answered; a callback is named by its path, such as `/hook`.
+    /// Controls the responses; callbacks are named by path, such as `/hook`.
     #[must_use]
     pub fn faults(&self) -> &Faults {
-        &self.desk.stage.faults
+        &self.state.injector.faults
     }
 
-    /// The callbacks kept, in the order they came in.
+    /// The kept callbacks in the order of arrival.
     #[must_use]
     pub fn callbacks(&self) -> Vec<Callback> {
-        lock(&self.desk.callbacks).iter().cloned().collect()
+        lock(&self.state.callbacks).iter().cloned().collect()
     }
 
-    /// What came in so far, and how it was answered.
+    /// The requests so far.
     #[must_use]
     pub fn requests(&self) -> RequestCounts {
-        self.desk.stage.statistics.snapshot()
+        self.state.injector.statistics.snapshot()
     }
 
-    /// Waits until at least `count` callbacks have come in. Give it a time-out.
+    /// Waits until at least `count` callbacks have arrived. Use it with a timeout.
     pub async fn received(&self, count: u64) {
-        let mut counter = self.desk.count.subscribe();
-        // The sender lives as long as `self`, so that this cannot fail.
+        let mut counter = self.state.count.subscribe();
+        // Cannot fail: `self` owns the sender.
         let _ = counter.wait_for(|so_far| *so_far >= count).await;
     }
 
@@ -183,15 +183,15 @@ impl Receiver {
 }
 
 async fn receive(
-    State(desk): State<Arc<ReceiverState>>,
-    Extension(line): Extension<Line>,
+    State(state): State<Arc<ReceiverState>>,
+    Extension(connection): Extension<ClientConnection>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let now = clock::wall();
     let verified = verify(
-        &desk.config.secrets,
+        &state.config.secrets,
         text(&headers, "webhook-id"),
         text(&headers, "webhook-timestamp"),
         text(&headers, "webhook-signature"),
@@ -206,12 +206,12 @@ async fn receive(
         instant: clock::instant(),
         verified,
     };
-    if let Some(tell) = &desk.config.on_callback {
-        tell(&callback);
+    if let Some(on_callback) = &state.config.on_callback {
+        on_callback(&callback);
     }
-    desk.keep(callback);
+    state.keep(callback);
     let normal = || Json(serde_json::json!({"received": true})).into_response();
-    desk.stage.answer(uri.path(), &uri, &line, normal).await
+    state.injector.answer(uri.path(), &uri, &connection, normal).await
 }
 
 async fn refuse() -> StatusCode {
@@ -226,7 +226,7 @@ impl ReceiverState {
             callbacks.pop_front();
         }
         drop(callbacks);
-        // After the callback is in, so that whoever waits for it finds it.
+        // After the callback is stored, so that waiting tests find it.
         self.count.send_modify(|count| *count += 1);
     }
 }

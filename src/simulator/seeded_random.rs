@@ -1,12 +1,12 @@
-//! Chance that can be repeated.
+//! Reproducible random numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A stream of numbers that looks random and is the same for the same seed.
+/// Pseudo-random numbers that are the same for the same seed.
 ///
 /// This is splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014) and not a
 /// crate's generator, because its state is a counter: many requests draw from one stream with a single atomic
-/// addition, no lock, and a seed on the command line brings a run back. It must never make secrets that protect something.
+/// addition, no lock, and a seed on the command line reproduces a run. It must not be used for secrets.
 #[derive(Debug)]
 pub struct SeededRandom(AtomicU64);
 

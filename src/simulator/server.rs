@@ -1,7 +1,6 @@
-//! The HTTP server under the simulated API and the receiver, with each connection in hand.
+//! The HTTP server of the simulated API and the receiver.
 //!
-//! It drives hyper itself instead of calling `axum::serve`, because that one spawns its connections on its own:
-//! here they are joined when the server stops, whatever their clients do, and a handler can reset its connection.
+//! It drives hyper directly because `axum::serve` does not join its connections, and a handler could not reset one.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A running server. Dropping it stops it, too, but does not wait for its end.
+/// A running server. Dropping it stops it without waiting.
 #[derive(Debug)]
 pub(super) struct Server {
     address: SocketAddr,
@@ -32,12 +31,12 @@ pub(super) struct Server {
 
 /// The connection that a request came in on, found among the request's extensions.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Line {
+pub(super) struct ClientConnection {
     reset: Arc<Notify>,
 }
 
-impl Line {
-    /// Resets the connection; the handler that asked for it is dropped.
+impl ClientConnection {
+    /// Resets the connection; the calling handler is dropped.
     pub(super) async fn reset(&self) -> Infallible {
         self.reset.notify_one();
         std::future::pending().await
@@ -70,7 +69,7 @@ impl Server {
     pub(super) async fn stop(self) {
         drop(self.stop);
         if let Err(error) = self.task.await {
-            tracing::error!(error = chain(&error), "the simulated server ended badly");
+            tracing::error!(error = chain(&error), "the simulated server failed");
         }
     }
 }
@@ -85,7 +84,7 @@ async fn accept(listener: TcpListener, app: Router, stop: CancellationToken) {
                 Ok((stream, _)) => {
                     connections.spawn(serve(stream, app.clone()));
                 }
-                // Out of file descriptors, most likely: some will be given back.
+                // Most likely out of file descriptors; some will be free soon.
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "the simulated server cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -98,24 +97,24 @@ async fn accept(listener: TcpListener, app: Router, stop: CancellationToken) {
 }
 
 async fn serve(stream: TcpStream, app: Router) {
-    // Without this, small answers may wait for the client's delayed acknowledgement.
+    // Otherwise small responses may wait for the client's delayed acknowledgement.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let line = Line::default();
+    let client = ClientConnection::default();
     let app = TowerToHyperService::new(app);
     let service = service_fn(|mut request: Request<Incoming>| {
-        request.extensions_mut().insert(line.clone());
+        request.extensions_mut().insert(client.clone());
         app.call(request)
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // A client that leaves in the middle of an exchange is none of the server's business.
+        // A client may leave at any time.
         _ = &mut connection => {}
-        () = line.reset.notified() => {
+        () = client.reset.notified() => {
             let stream = connection.into_parts().io.into_inner();
             if let Err(error) = stream.set_zero_linger() {
-                tracing::warn!(error = chain(&error), "the simulated server cannot reset a connection, it closes it");
+                tracing::warn!(error = chain(&error), "the simulated server cannot reset a connection and closes it instead");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a simulated server was asked, in figures.
+//! Counts the requests and responses of a simulated server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use hyper::StatusCode;
 
 use super::fault::SimulatedReply;
 
-/// What a server was asked so far, and how it answered.
+/// The requests so far, by response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestCounts {
     /// Requests that arrived.
@@ -82,7 +82,7 @@ impl Statistics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the replies that no status tells.
+    /// Counts replies without a status.
     pub(super) fn count_reply(&self, reply: &SimulatedReply) {
         let counter = match reply {
             SimulatedReply::Reset => &self.resets,
@@ -113,7 +113,7 @@ impl Statistics {
     }
 }
 
-/// A request that is being answered; dropped when the answer is given or the client left.
+/// A request in flight; dropped when it is answered or the client left.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Statistics>);
 

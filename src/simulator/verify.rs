@@ -1,6 +1,6 @@
-//! Verifies callbacks as a receiver does, after the Standard Webhooks specification. Pure.
+//! Verifies callbacks by the Standard Webhooks specification. Pure.
 //!
-//! This is written apart from the code that signs, so that the two check each other.
+//! It shares no code with the signing side, so that each checks the other.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,14 +12,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
 
-/// How far the time stamp of a callback may lie from the receiver's clock, either way.
+/// The largest difference between a callback's timestamp and the receiver's clock.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// A secret that callbacks are signed with: `whsec_` and base64 of 24 to 64 bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReceiverSecret(Vec<u8>);
 
-/// The text is no secret.
+/// The text is not a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a webhook secret is `whsec_` followed by base64 of 24 to 64 bytes; generate one with `echo whsec_$(openssl rand -base64 32)`"
@@ -46,27 +46,27 @@ impl fmt::Debug for ReceiverSecret {
     }
 }
 
-/// Why a callback is not to be trusted.
+/// Why a callback is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerificationError {
-    /// A header that the signature needs is absent or no text.
+    /// A required header is missing or not text.
     #[error("the header {0} is missing")]
     MissingHeader(&'static str),
-    /// The time stamp is no whole number of seconds.
+    /// The timestamp is not a whole number of seconds.
     #[error("the header webhook-timestamp is not a number of seconds")]
     MalformedTimestamp,
-    /// The time stamp is too far from now: a replayed callback, or a clock that is wrong.
-    #[error("the time stamp is {0} seconds away from now, more than 5 minutes")]
+    /// The timestamp is too far from now: a replayed callback, or a wrong clock.
+    #[error("the timestamp is {0} seconds away from now, more than 5 minutes")]
     Untimely(u64),
-    /// No signature fits the body under any of the secrets.
-    #[error("no signature fits; the sender's secret may be another one")]
+    /// No signature matches the body with any of the secrets.
+    #[error("no signature matches; sender and receiver may have different secrets")]
     WrongSignature,
 }
 
 /// Verifies the three headers and the body of a callback that came in `now`, with any of `secrets`.
 ///
 /// # Errors
-/// Why the callback is not to be trusted.
+/// When the callback is refused.
 pub fn verify(
     secrets: &[ReceiverSecret],
     id: Option<&str>,

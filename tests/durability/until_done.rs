@@ -22,7 +22,7 @@ async fn deliveries_that_are_left_at_the_deadline_are_named_and_kept() {
     let mut daemon = inbox.subscribe(setup).start();
     let has_message = |message| move |line: &crate::support::LogLine| line["message"] == message;
     let done = daemon
-        .wait_for("the end", has_message("every listed operation is over"))
+        .wait_for("the end", has_message("all listed operations are finished"))
         .await;
     assert_eq!(daemon.exit_code().await, Some(0), "all operations succeeded");
     let took = clock::instant() - done.at;

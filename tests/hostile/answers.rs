@@ -174,13 +174,13 @@ async fn a_length_that_is_wrong() {
         (Behavior::Hang(answer(body.len() - 10)), ["not a JSON object"; 3]),
         (
             Behavior::Close(answer(body.len() + 10)),
-            ["closed", "broke off", "broke off"],
+            ["closed", "interrupted", "interrupted"],
         ),
         (Behavior::Hang(answer(body.len() + 10)), ["no complete answer"; 3]),
     ];
     let odd = ["-1", "99999999999999999999999", "1, 2", "0x10", ""].map(|length| {
         let odd = format!("{HEAD}content-length: {length}\r\n\r\n{body}");
-        let words = ["not HTTP", "broke off", "not a JSON object"];
+        let words = ["not HTTP", "interrupted", "not a JSON object"];
         (Behavior::Close(odd.into_bytes()), words)
     });
     let acts = wrong.into_iter().chain(odd).enumerate();

@@ -180,7 +180,7 @@ async fn until_done_exits_0_when_all_succeed() {
     );
     let finished = daemon
         .wait_for("the figures of the end", |line| {
-            line["message"] == "every listed operation is over"
+            line["message"] == "all listed operations are finished"
         })
         .await;
     assert_eq!(
@@ -247,7 +247,7 @@ async fn until_done_exits_2_when_lines_were_rejected() {
         [1, 2, 1, 2],
         "when found, and at the end"
     );
-    let is_verdict = |line: &LogLine| line["message"] == "every listed operation is over";
+    let is_verdict = |line: &LogLine| line["message"] == "all listed operations are finished";
     assert_eq!(daemon.log.lines(is_verdict).len(), 0, "nothing was watched");
 
     let mut daemon = start(&["op-100-100-s-a", "op/2", "op-100-100-s-a"]);

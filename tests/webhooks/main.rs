@@ -446,7 +446,7 @@ async fn failed_connections_are_described_and_retried() {
     for (url, words) in [
         (
             "http://no-such-host.invalid/",
-            "the name no-such-host.invalid is not resolved",
+            "the name no-such-host.invalid cannot be resolved",
         ),
         (&format!("http://{closed}/s3cret"), "no connection to 127.0.0.1: "),
         ("http://169.254.169.254/latest/meta-data", forbidden),
@@ -499,7 +499,7 @@ async fn what_fails_on_a_new_connection_is_a_failed_attempt() {
         running
             .error()
             .await
-            .starts_with("the exchange with 127.0.0.1 broke off")
+            .starts_with("the connection to 127.0.0.1 was interrupted")
     );
     assert_eq!(receiver.callbacks().len(), 1);
 }

@@ -12,14 +12,14 @@ async fn reply(status: u16, header: (&str, &str), body: &str) -> Result<Operatio
         host: "api.example.com".to_owned(),
         proxy: None,
     };
-    let terms = ResponseContext {
+    let context = ResponseContext {
         peer: &peer,
         limit: Duration::from_secs(1),
         max_body: 1024,
         now: "2026-11-24T12:00:00Z".parse().unwrap(),
     };
     let key = ApiKey::new(SecretString::from("hunter2-hunter2"));
-    ApiResponse::read(response, terms, &key).await?.operation("op")
+    ApiResponse::read(response, context, &key).await?.operation("op")
 }
 
 #[tokio::test]

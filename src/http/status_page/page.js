@@ -1,16 +1,16 @@
-// The status page. It shows what the daemon tells, and never asks it to do anything.
+// The status page. It is read-only.
 //
-// The whole list is read once, then kept up by the snapshots of the event stream. Rows are changed in place, at most
-// once a frame, so that a thousand moving bars neither flicker nor lose a selection.
+// The list is loaded once, then updated by the snapshots of the event stream. Rows are updated in place, at most once
+// per frame, so that a thousand bars neither flicker nor lose a selection.
 "use strict";
 
 const PHASES = ["running", "stalled", "pending", "succeeded", "failed", "ended", "gone", "expired"];
-// What somebody has to look at comes first.
+// Phases that need attention come first.
 const ATTENTION = ["failed", "stalled", "gone", "ended", "expired", "running", "pending", "succeeded"];
-const OVER = new Set(["succeeded", "failed", "ended", "gone", "expired"]);
-// More rows than this are shown only when asked for: nobody reads them, and each costs layout.
+const FINISHED = new Set(["succeeded", "failed", "ended", "gone", "expired"]);
+// More rows than this are shown on request only, since each costs layout.
 const ROWS = 1000;
-// The daemon tells something every 10 s at least.
+// The daemon sends a message at least every 10 s.
 const SILENCE = 25000;
 const SUGGESTIONS = 300;
 
@@ -22,7 +22,7 @@ const state = {
   offset: 0, loaded: false, lastHeard: 0, lastTotal: null, lost: false, projects: [], list: null,
 };
 
-// ---- words ----
+// ---- formatting ----
 
 const number = new Intl.NumberFormat("en");
 const decimal = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
@@ -63,13 +63,13 @@ function put(data) {
   const key = keyOf(data);
   const watch = watches.get(key);
   if (watch) {
-    // What was read before and arrives late must not undo what is known since.
+    // A page that arrives late must not replace newer data.
     const before = watch.data;
     if (data.polls < before.polls || (data.polls === before.polls && data.sequence < before.sequence)) return;
     watch.data = data;
-    watch.words = null;
+    watch.searchText = null;
   } else {
-    watches.set(key, { key, data, words: null, row: null, fresh: true });
+    watches.set(key, { key, data, searchText: null, row: null, fresh: true });
   }
   dirty.add(key);
 }
@@ -84,21 +84,21 @@ function drop(key) {
 
 const labelsOf = (data) => Object.entries(data.labels ?? {}).map(([name, value]) => `${name}=${value}`);
 
-function wordsOf(watch) {
+function searchTextOf(watch) {
   const data = watch.data;
-  watch.words ??= [
+  watch.searchText ??= [
     data.operationId, data.project, data.phase, data.status, data.installationId, data.integrationId,
     ...(data.objects ?? []), ...labelsOf(data), data.lastError, data.result,
   ].filter(Boolean).join("\n").toLowerCase();
-  return watch.words;
+  return watch.searchText;
 }
 
-const inTrouble = (data) => Boolean(data.lastError) && !OVER.has(data.phase);
+const isFailing = (data) => Boolean(data.lastError) && !FINISHED.has(data.phase);
 
-function endWords(data) {
+function endText(data) {
   const progress = data.progress;
-  if (OVER.has(data.phase)) return data.lastPollTime ? `ended ${ago(data.lastPollTime)}` : "";
-  if (data.phase === "pending") return "not seen yet";
+  if (FINISHED.has(data.phase)) return data.lastPollTime ? `ended ${ago(data.lastPollTime)}` : "";
+  if (data.phase === "pending") return "not polled yet";
   if (data.phase === "stalled") return "no progress";
   if (progress?.estimatedEndTime) return about((Date.parse(progress.estimatedEndTime) - now()) / 1000);
   if (progress?.estimateExceeded) return "past its estimate";
@@ -106,12 +106,12 @@ function endWords(data) {
 }
 
 function endTitle(data) {
-  if (OVER.has(data.phase)) return data.lastPollTime ? fullTime.format(Date.parse(data.lastPollTime)) : "";
+  if (FINISHED.has(data.phase)) return data.lastPollTime ? fullTime.format(Date.parse(data.lastPollTime)) : "";
   const end = data.progress?.estimatedEndTime;
   return end ? `Estimated end: ${fullTime.format(Date.parse(end))}` : "";
 }
 
-function countWords(progress, phase) {
+function countText(progress, phase) {
   if (!progress) return phase === "pending" ? "" : "no count yet";
   const count = number.format(progress.recordsProcessed);
   const total = progress.recordsEstimatedTotal;
@@ -130,29 +130,29 @@ function build() {
   };
 }
 
-function say(element, text) {
+function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function attribute(element, name, value) {
+function setAttribute(element, name, value) {
   if (value === null) element.removeAttribute(name);
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
-function draw(watch) {
+function render(watch) {
   const data = watch.data;
   const progress = data.progress;
   watch.row ??= build();
   const row = watch.row;
-  attribute(row.root, "data-phase", data.phase);
-  attribute(row.root, "data-id", data.operationId);
-  attribute(row.root, "data-trouble", inTrouble(data) ? "" : null);
-  say(row.operation, data.operationId);
-  attribute(row.id, "title", data.operationId);
+  setAttribute(row.root, "data-phase", data.phase);
+  setAttribute(row.root, "data-id", data.operationId);
+  setAttribute(row.root, "data-failing", isFailing(data) ? "" : null);
+  setText(row.operation, data.operationId);
+  setAttribute(row.id, "title", data.operationId);
   const result = data.phase === "succeeded" ? data.result : null;
   const project = state.projects.length > 1 ? data.project : null;
-  say(row.what, [(data.objects ?? []).join(", "), project, result].filter(Boolean).join(" · "));
-  attribute(row.what, "title", row.what.textContent);
+  setText(row.what, [(data.objects ?? []).join(", "), project, result].filter(Boolean).join(" · "));
+  setAttribute(row.what, "title", row.what.textContent);
   const labels = labelsOf(data);
   if (row.labelText !== labels.join("\n")) {
     row.labelText = labels.join("\n");
@@ -163,46 +163,46 @@ function draw(watch) {
       return item;
     }));
   }
-  say(row.phase, data.phase);
+  setText(row.phase, data.phase);
 
   const percent = data.phase === "succeeded" ? 100 : progress?.percent;
   const counts = data.phase === "running" && progress !== undefined;
-  if (percent !== undefined) attribute(row.bar, "value", String(percent));
-  else attribute(row.bar, "value", counts ? null : "0");
-  attribute(row.bar, "aria-label", `Progress of ${data.operationId}`);
-  say(row.count, countWords(progress, data.phase));
-  say(row.percent, percent === undefined ? "" : `${percent === 100 ? "100" : percent.toFixed(1)} %`);
+  if (percent !== undefined) setAttribute(row.bar, "value", String(percent));
+  else setAttribute(row.bar, "value", counts ? null : "0");
+  setAttribute(row.bar, "aria-label", `Progress of ${data.operationId}`);
+  setText(row.count, countText(progress, data.phase));
+  setText(row.percent, percent === undefined ? "" : `${percent === 100 ? "100" : percent.toFixed(1)} %`);
 
   const rate = progress?.recordsPerSecond;
-  say(row.rate, rate !== undefined && data.phase === "running" ? `${decimal.format(rate)} records/s` : "");
+  setText(row.rate, rate !== undefined && data.phase === "running" ? `${decimal.format(rate)} records/s` : "");
   tick(watch);
 
-  const isBad = OVER.has(data.phase) && data.phase !== "succeeded";
-  const problem = inTrouble(data) ? data.lastError : isBad ? data.result ?? data.lastError : null;
+  const isBad = FINISHED.has(data.phase) && data.phase !== "succeeded";
+  const problem = isFailing(data) ? data.lastError : isBad ? data.result ?? data.lastError : null;
   row.problem.hidden = !problem;
-  say(row.problem, problem ?? "");
+  setText(row.problem, problem ?? "");
 }
 
-// What changes because time passes.
+// Updates texts that depend on the current time.
 function tick(watch) {
-  say(watch.row.end, endWords(watch.data));
-  attribute(watch.row.end, "title", endTitle(watch.data) || null);
+  setText(watch.row.end, endText(watch.data));
+  setAttribute(watch.row.end, "title", endTitle(watch.data) || null);
 }
 
-// ---- which are shown, in which order ----
+// ---- filter and order ----
 
-function isWanted(watch) {
+function isMatching(watch) {
   const data = watch.data;
   if (state.phases.size && !state.phases.has(data.phase)) return false;
   if (state.label && !labelsOf(data).some((label) => label.toLowerCase().startsWith(state.label))) return false;
-  return state.text.split(/\s+/).every((word) => wordsOf(watch).includes(word));
+  return state.text.split(/\s+/).every((word) => searchTextOf(watch).includes(word));
 }
 
 const last = (value, missing) => value ?? missing;
 const RANKS = {
-  attention: (data) => ATTENTION.indexOf(data.phase) - (inTrouble(data) ? 0.5 : 0),
-  progress: (data) => (OVER.has(data.phase) ? 200 : 0) - last(data.progress?.percent, -1),
-  end: (data) => (OVER.has(data.phase) ? 9e15 : Date.parse(data.progress?.estimatedEndTime) || 8e15),
+  attention: (data) => ATTENTION.indexOf(data.phase) - (isFailing(data) ? 0.5 : 0),
+  progress: (data) => (FINISHED.has(data.phase) ? 200 : 0) - last(data.progress?.percent, -1),
+  end: (data) => (FINISHED.has(data.phase) ? 9e15 : Date.parse(data.progress?.estimatedEndTime) || 8e15),
   rate: (data) => (data.phase === "running" ? -last(data.progress?.recordsPerSecond, -1) : 2),
   newest: (data) => -(Date.parse(data.createTime) || 0),
   id: () => 0,
@@ -210,15 +210,15 @@ const RANKS = {
 
 function chosen() {
   const rank = RANKS[state.sort];
-  const wanted = [];
+  const matching = [];
   for (const watch of watches.values()) {
-    if (isWanted(watch)) wanted.push([rank(watch.data), watch]);
+    if (isMatching(watch)) matching.push([rank(watch.data), watch]);
   }
-  wanted.sort(([a, x], [b, y]) => a - b || (x.key < y.key ? -1 : 1));
-  return wanted.map(([, watch]) => watch);
+  matching.sort(([a, x], [b, y]) => a - b || (x.key < y.key ? -1 : 1));
+  return matching.map(([, watch]) => watch);
 }
 
-// Puts rows in order with as few moves as a pass from the top needs; rows that stay are not touched.
+// Orders the rows in one pass from the top; rows in their place are not touched.
 function arrange() {
   const all = chosen();
   const shown = all.slice(0, state.limit);
@@ -229,20 +229,20 @@ function arrange() {
   }
   let place = list.firstElementChild;
   for (const watch of shown) {
-    if (!watch.row) draw(watch);
+    if (!watch.row) render(watch);
     const root = watch.row.root;
     if (root === place) place = place.nextElementSibling;
     else list.insertBefore(root, place);
   }
   $("more").hidden = all.length <= shown.length;
-  say($("more-button"), `Show ${number.format(Math.min(ROWS, all.length - shown.length))} more`);
+  setText($("more-button"), `Show ${number.format(Math.min(ROWS, all.length - shown.length))} more`);
   const isFiltered = Boolean(state.text || state.label || state.phases.size);
-  say($("shown"), isFiltered ? `${number.format(all.length)} of ${number.format(watches.size)}` : number.format(watches.size));
+  setText($("shown"), isFiltered ? `${number.format(all.length)} of ${number.format(watches.size)}` : number.format(watches.size));
   const empty = $("empty");
   empty.hidden = all.length > 0 || !state.loaded;
-  say(empty, isFiltered && watches.size
+  setText(empty, isFiltered && watches.size
     ? "No operation matches the filters."
-    : "Nothing is watched yet.\nAdd operation IDs to the watch list, one a line; they show up here within a second.");
+    : "Nothing is watched yet.\nAdd operation IDs to the watch list, one per line. They appear here within a second.");
 }
 
 // ---- totals ----
@@ -272,7 +272,7 @@ function makeChips() {
     band.hidden = true;
     bands.set(phase, band);
   }
-  // From what is done to what is to come, the trouble in between.
+  // Succeeded first, pending last.
   $("bands").append(...["succeeded", "running", "stalled", "failed", "ended", "gone", "expired", "pending"].map((phase) => bands.get(phase)));
 }
 
@@ -282,12 +282,12 @@ function summarize() {
   let rate = 0;
   let end = 0;
   let unknown = 0;
-  let trouble = 0;
+  let failing = 0;
   for (const { data } of watches.values()) {
     counts[data.phase] += 1;
     records += data.progress?.recordsProcessed ?? 0;
-    if (inTrouble(data)) trouble += 1;
-    if (OVER.has(data.phase)) continue;
+    if (isFailing(data)) failing += 1;
+    if (FINISHED.has(data.phase)) continue;
     if (data.phase === "running") rate += data.progress?.recordsPerSecond ?? 0;
     const estimate = Date.parse(data.progress?.estimatedEndTime);
     if (estimate && data.phase === "running") end = Math.max(end, estimate);
@@ -295,9 +295,9 @@ function summarize() {
   }
   for (const [phase, count] of Object.entries(counts)) {
     const { chip, count: text } = chips.get(phase);
-    say(text, number.format(count));
+    setText(text, number.format(count));
     chip.classList.toggle("none", count === 0);
-    attribute(chip, "aria-pressed", String(state.phases.has(phase)));
+    setAttribute(chip, "aria-pressed", String(state.phases.has(phase)));
     const band = bands.get(phase);
     band.hidden = count === 0;
     band.style.flexGrow = String(count);
@@ -310,23 +310,23 @@ function summarize() {
   else if (open === 0 && bad === 0) parts.push(total === 1 ? "The operation succeeded" : `All ${number.format(total)} operations succeeded`);
   else {
     if (counts.running) parts.push(`${number.format(counts.running)} running`);
-    else if (open) parts.push(`${number.format(open)} to come`);
-    else parts.push(`${plural(total, "operation")} over`);
+    else if (counts.pending) parts.push(`${number.format(counts.pending)} pending`);
+    else if (!open) parts.push(`${plural(total, "operation")} finished`);
     if (counts.failed) parts.push(`${number.format(counts.failed)} failed`);
     if (counts.stalled) parts.push(`${number.format(counts.stalled)} stalled`);
   }
-  say($("headline"), parts.join(", "));
+  setText($("headline"), parts.join(", "));
   const details = [];
   if (records) details.push(`${records < 1e6 ? number.format(records) : compact.format(records)} records processed`);
   if (rate) details.push(`${decimal.format(rate)} records/s`);
-  if (end) details.push(unknown ? `longest estimate: ${about((end - now()) / 1000)}` : `all done in ${about((end - now()) / 1000)}`);
-  if (trouble) details.push(`${number.format(trouble)} cannot be polled just now`);
-  say($("headline-detail"), details.join(" · "));
+  if (end) details.push(unknown ? `longest estimate: ${about((end - now()) / 1000)}` : `all finished in ${about((end - now()) / 1000)}`);
+  if (failing) details.push(`${number.format(failing)} cannot be polled now`);
+  setText($("headline-detail"), details.join(" · "));
   const title = bad ? `${number.format(bad)} need attention – backfill-watch` : open ? `${number.format(open)} open – backfill-watch` : "backfill-watch";
   if (document.title !== title) document.title = title;
 }
 
-// ---- labels to choose from ----
+// ---- label suggestions ----
 
 let suggested = "";
 
@@ -343,22 +343,22 @@ function suggest() {
   }));
 }
 
-// ---- drawing, at most once a frame ----
+// ---- rendering, at most once per frame ----
 
 let frame = 0;
 let mustArrange = false;
 
-function redraw(arranging) {
+function scheduleRender(arranging) {
   mustArrange ||= arranging;
   frame ||= requestAnimationFrame(() => {
     frame = 0;
     for (const key of dirty) {
       const watch = watches.get(key);
-      if (watch?.row) draw(watch);
+      if (watch?.row) render(watch);
     }
     const changed = dirty.size > 0;
     dirty.clear();
-    // Rows that move take a selection with them; it can wait.
+    // Moving rows would drop the selection, so it is delayed.
     const selection = getSelection();
     const isSelecting = !selection.isCollapsed && $("watches").contains(selection.anchorNode);
     if ((mustArrange || changed) && !isSelecting) {
@@ -378,10 +378,10 @@ function refilter() {
   if (state.sort !== "attention") query.set("sort", state.sort);
   for (const phase of state.phases) query.append("phase", phase);
   history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
-  redraw(true);
+  scheduleRender(true);
 }
 
-// ---- what the daemon tells ----
+// ---- data from the daemon ----
 
 async function getJson(path) {
   const response = await fetch(path, { cache: "no-store" });
@@ -392,7 +392,7 @@ async function getJson(path) {
 let loading = null;
 let waiting = [];
 
-// Reads the whole list; snapshots that come meanwhile are taken in afterwards.
+// Loads the whole list; snapshots that arrive during the load are applied afterwards.
 function load() {
   loading ??= (async () => {
     const seen = new Set();
@@ -413,7 +413,7 @@ function load() {
   }).finally(() => {
     loading = null;
     for (const snapshot of waiting.splice(0)) take(snapshot);
-    redraw(true);
+    scheduleRender(true);
   });
 }
 
@@ -426,13 +426,13 @@ function take(snapshot) {
   state.list = snapshot.watchList;
   notices();
   const total = Object.values(snapshot.phases).reduce((sum, count) => sum + count, 0);
-  // Something was missed, or there is too much new for one snapshot.
+  // A snapshot was missed, or one snapshot could not carry all changes.
   if (total !== watches.size && total === state.lastTotal && Date.now() - lastReload > 5000) {
     lastReload = Date.now();
     load();
   }
   state.lastTotal = total;
-  redraw(false);
+  scheduleRender(false);
 }
 
 let stream = null;
@@ -444,42 +444,42 @@ function connect() {
   state.lastHeard = Date.now();
   stream = new EventSource("api/events/stream");
   stream.addEventListener("open", () => {
-    heard();
+    markAlive();
     load();
     loadHooks();
   });
   stream.addEventListener("snapshot", (message) => {
     const snapshot = JSON.parse(message.data);
     state.offset = Date.parse(snapshot.time) - Date.now();
-    heard();
+    markAlive();
     if (loading) waiting.push(snapshot);
     else take(snapshot);
   });
   stream.addEventListener("error", () => {
-    lose();
-    // Refused: the browser gives up by itself, we do not.
+    markLost();
+    // The browser does not retry a refused stream.
     if (stream.readyState === EventSource.CLOSED) retry = setTimeout(connect, 3000);
   });
 }
 
-function heard() {
+function markAlive() {
   state.lastHeard = Date.now();
   if (state.lost || $("connection").dataset.state !== "live") {
     state.lost = false;
     document.body.classList.remove("lost");
     $("connection").dataset.state = "live";
-    say($("connection-text"), "Live");
+    setText($("connection-text"), "Live");
     notices();
   }
 }
 
-function lose() {
+function markLost() {
   if (state.lost) return;
   state.lost = true;
   state.lostSince = state.lastHeard;
   document.body.classList.add("lost");
   $("connection").dataset.state = "lost";
-  say($("connection-text"), "Connection lost");
+  setText($("connection-text"), "Connection lost");
   notices();
 }
 
@@ -487,14 +487,14 @@ let noticed = "";
 
 function notices() {
   const texts = [];
-  if (state.lost) texts.push(`Connection to the daemon lost; what is shown is from ${clockTime.format(state.lostSince)}. Trying again…`);
+  if (state.lost) texts.push(`Connection to the daemon lost. The data is from ${clockTime.format(state.lostSince)}. Reconnecting…`);
   for (const project of state.projects) {
-    if (!project.credentialsValid) texts.push(`The API rejects the key of project ${project.name}. Put a good one in place: it is looked for before each probe.`);
-    else if (!project.reachable) texts.push(`The API is unreachable for project ${project.name}. Polls go on.`);
+    if (!project.credentialsValid) texts.push(`The API rejects the key of project ${project.name}. Replace the key; it is read again before each probe.`);
+    else if (!project.reachable) texts.push(`The API is unreachable for project ${project.name}. Retrying.`);
   }
   const list = state.list;
-  if (list && !list.readable) texts.push("The watch list cannot be read; the last good one holds. The log tells why.");
-  if (list?.rejectedLines) texts.push(`${plural(list.rejectedLines, "line")} of the watch list ${list.rejectedLines === 1 ? "is" : "are"} skipped. The log tells why, and so does: backfill-watch check`);
+  if (list && !list.readable) texts.push("The watch list cannot be read; the last good list stays active. The log has the reason.");
+  if (list?.rejectedLines) texts.push(`${plural(list.rejectedLines, "line")} of the watch list ${list.rejectedLines === 1 ? "is" : "are"} rejected and skipped. To see each line and its error: backfill-watch check`);
   if (noticed === texts.join("\n")) return;
   noticed = texts.join("\n");
   $("notices").replaceChildren(...texts.map((text) => {
@@ -503,9 +503,9 @@ function notices() {
     const dot = document.createElement("span");
     dot.className = "dot";
     dot.setAttribute("aria-hidden", "true");
-    const words = document.createElement("span");
-    words.textContent = text;
-    notice.append(dot, words);
+    const text = document.createElement("span");
+    text.textContent = text;
+    notice.append(dot, text);
     return notice;
   }));
 }
@@ -525,7 +525,7 @@ function hookState(hook) {
   return ["succeeded", "healthy"];
 }
 
-function drawHook(hook) {
+function renderHook(hook) {
   let row = hooks.get(hook.name);
   if (!row) {
     const root = document.createElement("li");
@@ -540,14 +540,14 @@ function drawHook(hook) {
     $("hook-list").append(root);
   }
   const [phase, words] = hookState(hook);
-  attribute(row.root, "data-phase", phase);
-  say(row.title, hook.name);
-  say(row.state, words);
+  setAttribute(row.root, "data-phase", phase);
+  setText(row.title, hook.name);
+  setText(row.state, words);
   const facts = [`${number.format(hook.backlog)} waiting`];
   if (hook.deadLetters) facts.push(plural(hook.deadLetters, "dead letter"));
   facts.push(hook.lastSuccessTime ? `last delivered ${ago(hook.lastSuccessTime)}` : "nothing delivered yet");
-  say(row.facts, facts.join(" · "));
-  say(row.error, phase === "succeeded" || phase === "running" || !hook.lastError ? "" : hook.lastError);
+  setText(row.facts, facts.join(" · "));
+  setText(row.error, phase === "succeeded" || phase === "running" || !hook.lastError ? "" : hook.lastError);
 }
 
 async function loadHooks() {
@@ -560,7 +560,7 @@ async function loadHooks() {
         hooks.delete(name);
       }
     }
-    endpoints.forEach(drawHook);
+    endpoints.forEach(renderHook);
     $("hooks").hidden = endpoints.length === 0;
   } catch (error) {
     console.debug(error);
@@ -593,12 +593,12 @@ function start() {
   });
   $("more-button").addEventListener("click", () => {
     state.limit += ROWS;
-    redraw(true);
+    scheduleRender(true);
   });
   connect();
   setInterval(() => {
     if (Date.now() - state.lastHeard > SILENCE) {
-      lose();
+      markLost();
       connect();
     }
   }, 5000);

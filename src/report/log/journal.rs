@@ -1,7 +1,7 @@
-//! The journal's own protocol, as `tracing-journald` speaks it, away from the thread that logs.
+//! Writes log lines in the journal's protocol with `tracing-journald`.
 //!
-//! That crate writes to a socket that blocks while the journal is stuck. So the fields of a line are copied where it is
-//! logged, and given to the crate on the thread that writes.
+//! That crate blocks while the journal does. So the fields are copied where a line is logged, and passed to the crate on
+//! the writer thread.
 
 use std::fmt;
 use std::io;
@@ -17,12 +17,12 @@ use tracing_subscriber::registry::Registry;
 use super::lines::{Line, Lines};
 use super::pretty;
 
-/// What the journal calls the program, and, in upper case, what its fields there begin with.
+/// The journal's name of the program, and the prefix of its fields.
 const SYSLOG_IDENTIFIER: &str = "backfill-watch";
 const FIELD_PREFIX: &str = "BACKFILL_WATCH";
-/// Where the journal listens.
+/// The journal's socket.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// What `MESSAGE` repeats of the fields, so that it can be read by itself, in this order.
+/// The fields that `MESSAGE` repeats, so that it is readable by itself, in this order.
 const IN_MESSAGE: [&str; 16] = [
     "operation_id",
     "labels",
@@ -46,7 +46,7 @@ const IN_MESSAGE: [&str; 16] = [
 #[derive(Debug)]
 pub(super) struct Record {
     metadata: &'static Metadata<'static>,
-    /// By the index of their field.
+    /// Indexed like the fields.
     values: Vec<Option<Owned>>,
 }
 
@@ -98,7 +98,7 @@ impl Record {
         record
     }
 
-    /// About how many bytes it takes.
+    /// The approximate size in bytes.
     fn size(&self) -> usize {
         let texts = self.values.iter().flatten().map(|value| match value {
             Owned::Text(text) => text.len(),
@@ -112,7 +112,7 @@ impl Record {
         self.values.get(field.index())?.as_ref()
     }
 
-    /// A field as text; empty where there is none.
+    /// A field as text; empty if absent.
     #[cfg(test)]
     pub(super) fn text(&self, name: &str) -> String {
         self.get(name).map(ToString::to_string).unwrap_or_default()
@@ -124,7 +124,7 @@ impl Record {
         }
     }
 
-    /// The message and those fields that a reader of the journal needs to understand it.
+    /// The message and the fields that a reader needs to understand it.
     fn message(&self) -> String {
         let mut message = String::new();
         if let Some(text) = self.get("message") {
@@ -134,7 +134,7 @@ impl Record {
             let Some(value) = self.get(name) else { continue };
             message.push(' ');
             if name == "labels" {
-                // These are `key=value` already.
+                // Labels are `key=value` already.
                 pretty::push_visibly(&mut message, &value.to_string());
             } else {
                 message.push_str(name);
@@ -145,7 +145,7 @@ impl Record {
         message
     }
 
-    /// Gives the line to `journal` as if it were logged now.
+    /// Passes the line to `journal` as if it was logged now.
     pub(super) fn replay(&self, journal: &impl Subscriber) {
         let values: Vec<Option<&dyn Value>> = self
             .values
@@ -183,7 +183,7 @@ impl Visit for Record {
     }
 }
 
-/// Copies what is logged for the thread that writes.
+/// Copies logged fields for the writer thread.
 pub(super) struct Recorder(pub(super) Lines);
 
 impl<S: Subscriber> Layer<S> for Recorder {
@@ -194,7 +194,7 @@ impl<S: Subscriber> Layer<S> for Recorder {
     }
 }
 
-/// The connection to the journal, made when the first line is written.
+/// The connection to the journal, opened with the first line.
 #[derive(Default)]
 pub(super) struct Journal(Option<Connection>);
 
@@ -211,18 +211,18 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// Whether the journal can be reached. Blocks while it is stuck.
+    /// Checks whether the journal can be reached. Blocks while the journal does.
     pub(super) fn check() -> io::Result<()> {
         Connection::open().map(drop)
     }
 
-    /// Writes a line. Blocks while the journal is stuck.
+    /// Writes a line. Blocks while the journal does.
     pub(super) fn write(&mut self, record: &Record) -> io::Result<()> {
         let connection = match &mut self.0 {
             Some(connection) => connection,
             None => self.0.insert(Connection::open()?),
         };
-        // The crate keeps errors to itself, so an empty message, which the journal ignores, finds them.
+        // The crate discards errors. An empty message, which the journal ignores, reveals them.
         connection.probe.send_to(&[], SOCKET)?;
         record.replay(&connection.journal);
         Ok(())

@@ -1,4 +1,4 @@
-//! The way of log lines to standard error or the journal: a bounded queue and a thread of its own.
+//! Queues log lines for a writer thread.
 
 use std::io;
 use std::sync::OnceLock;
@@ -14,19 +14,19 @@ use crate::clock;
 use crate::spool::{Priority, Spool};
 use crate::stdio::StandardStream;
 
-/// How many bytes of lines wait while they cannot be written.
+/// The size of the queue in bytes.
 const CAPACITY: usize = 8 * 1024 * 1024;
-/// How long the end of the process waits for lines that are not yet written.
+/// How long the end of the process waits for queued lines.
 const FLUSH: Duration = Duration::from_secs(1);
-/// Between two attempts to write to a stream that reports an error.
+/// The wait before a failed write is repeated.
 const RETRY: Duration = Duration::from_millis(250);
-/// Between two reports of dropped lines, while lines keep being dropped.
+/// The shortest interval between two reports of dropped lines.
 const REPORT: Duration = Duration::from_secs(5);
 
-/// The queue of the process's log. It is one for the process, as the subscriber of `tracing` is.
+/// The queue of the process.
 static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// A line on its way.
+/// A queued line.
 #[derive(Debug)]
 pub(super) enum Line {
     /// Bytes for standard error.
@@ -35,12 +35,12 @@ pub(super) enum Line {
     Record(Record),
 }
 
-/// The queue of log lines; cheap to clone.
+/// Adds lines to the queue; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Lines(Spool<Line>);
 
 impl Lines {
-    /// The queue of this process, started when this is called first.
+    /// The queue of this process, started with the first call.
     pub(super) fn of_process() -> io::Result<Self> {
         if let Some(lines) = LINES.get() {
             return Ok(lines.clone());
@@ -60,15 +60,14 @@ impl Lines {
     }
 }
 
-/// How many lines were dropped since the start of the process, because they could not be written.
+/// How many lines were dropped since the start of the process.
 #[must_use]
 pub fn lines_dropped() -> u64 {
     LINES.get().map_or(0, |lines| lines.0.dropped())
 }
 
-/// Ends the process's output to standard error: writes `last` after all lines that wait.
-///
-/// With a log this takes at most a second, even while standard error is blocked.
+/// Ends the process's output to standard error: writes `last` after the queued lines. Takes at most a second while
+/// standard error is blocked.
 pub fn finish(last: &str) {
     match LINES.get() {
         Some(lines) => {
@@ -78,13 +77,13 @@ pub fn finish(last: &str) {
             lines.0.flush(FLUSH);
         }
         None => {
-            // Nobody can be informed of a standard error that is closed.
+            // Standard error is closed: there is nowhere to report it.
             let _ = StandardStream::Stderr.write_all(last.as_bytes());
         }
     }
 }
 
-/// Writes lines where they belong, one call after the other.
+/// Writes lines to their destination.
 #[derive(Debug, Default)]
 struct Sink {
     journal: Journal,
@@ -106,14 +105,14 @@ impl Sink {
             }
         }
         let mut written = 0;
-        // A full disk and a terminal that is gone may come back; meanwhile the queue bounds what waits.
+        // A full disk or a lost terminal may recover; the queue bounds the memory until then.
         while StandardStream::Stderr.write_rest(&text, &mut written).is_err() {
             thread::sleep(RETRY);
         }
         self.report(spool);
     }
 
-    /// Reports dropped lines as soon as writing works again.
+    /// Reports dropped lines once writing works again.
     fn report(&mut self, spool: &Spool<Line>) {
         let dropped = spool.dropped();
         let may_report = !spool.has_waiting()
@@ -124,7 +123,7 @@ impl Sink {
             tracing::warn!(
                 lines = dropped - self.reported,
                 lines_in_total = dropped,
-                "log lines were dropped, because they could not be written fast enough"
+                "log lines were dropped because they could not be written fast enough"
             );
             self.reported = dropped;
             self.last_report = Some(clock::instant());
@@ -132,7 +131,7 @@ impl Sink {
     }
 }
 
-/// What the layers write a finished line to.
+/// Receives a finished line from the layers.
 #[derive(Debug)]
 pub(super) struct Writer<'l> {
     lines: &'l Lines,
@@ -157,7 +156,7 @@ impl<'l> MakeWriter<'l> for Lines {
     }
 }
 
-/// The layers write each line by one call.
+/// The layers write each line with one call.
 impl io::Write for Writer<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.lines.push(self.level, line.len(), Line::Text(line.to_vec()));

@@ -1,15 +1,15 @@
-//! Panics as log lines: the standard hook writes to standard error itself, and blocks when that is blocked.
+//! Logs panics. The standard hook writes to standard error directly and may block.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
 
-/// Logs each panic of the process from now on.
+/// Logs each panic from now on.
 pub(super) fn log_panics() {
     panic::set_hook(Box::new(log));
 }
 
 fn log(panic: &PanicHookInfo<'_>) {
-    // Empty unless `RUST_BACKTRACE` asks for it.
+    // Empty unless `RUST_BACKTRACE` is set.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(

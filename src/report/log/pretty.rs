@@ -1,7 +1,7 @@
-//! The fields of a readable log line.
+//! Formats the fields of a readable log line.
 //!
-//! `tracing-subscriber` writes what is logged by its `Display` as it comes, line breaks and escape sequences
-//! included. Much of it was written by others (API answers, watch-list lines), so it is escaped here.
+//! `tracing-subscriber` writes values unescaped. Many come from outside (API responses, the watch list), so they are
+//! escaped here.
 
 use std::fmt;
 
@@ -58,27 +58,27 @@ impl Line<'_> {
     }
 }
 
-/// Appends the value of a field, in quotes unless it is one word.
+/// Appends a value, quoted unless it is one word.
 pub(super) fn push_value(line: &mut String, text: &str) {
-    // Longer by more than its quotes when there is something to escape.
+    // Longer by more than the quotes when something was escaped.
     let quoted = format!("{text:?}");
     let is_one_word = !text.is_empty() && !text.contains([' ', '=']) && quoted.len() == text.len() + 2;
     line.push_str(&escape(if is_one_word { text } else { &quoted }));
 }
 
-/// Appends a text of several words.
+/// Appends an escaped text.
 pub(super) fn push_visibly(line: &mut String, text: &str) {
     line.push_str(&escape(text));
 }
 
 impl Visit for Line<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        // Without the quotes of its `Debug`; `write` sees to them where they are needed.
+        // Without the quotes of `Debug`; `write` adds them where needed.
         self.record_debug(field, &format_args!("{value}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // `log.*` is what the line's own level and target were made of.
+        // `log.*` fields repeat the line's level and target.
         if self.result.is_ok() && !field.name().starts_with("log.") {
             self.result = self.write(field.name(), value);
         }

@@ -32,11 +32,11 @@ impl MakeWriter<'_> for Memory {
     }
 }
 
-/// What `told` writes in one style.
-fn written(layer: fn(Memory) -> BoxedLayer, told: impl FnOnce(&LogHandle)) -> String {
+/// The lines that `log` writes.
+fn written(layer: fn(Memory) -> BoxedLayer, log: impl FnOnce(&LogHandle)) -> String {
     let memory = Memory::default();
     let (subscriber, handle) = subscriber(parse_filter("info").unwrap(), layer(memory.clone()));
-    tracing::subscriber::with_default(subscriber, || told(&handle));
+    tracing::subscriber::with_default(subscriber, || log(&handle));
     memory.text()
 }
 
@@ -48,7 +48,7 @@ fn coloured(memory: Memory) -> BoxedLayer {
     pretty(memory, true)
 }
 
-/// The line after its time, which is checked for its form.
+/// The line after its time, whose format is checked.
 fn after_time(line: &str) -> &str {
     let (time, rest) = line.split_once(' ').unwrap();
     let parsed: jiff::Timestamp = time.parse().unwrap();
@@ -77,12 +77,12 @@ fn a_pretty_line_has_time_level_message_and_fields() {
 
 #[test]
 fn colours_are_written_where_they_are_wanted_alone() {
-    let told = |_: &LogHandle| tracing::info!(project = "main", "hello");
-    assert!(written(coloured, told).contains("\x1b[2mproject=\x1b[0mmain"));
-    assert!(!written(plain, told).contains('\x1b'));
+    let log = |_: &LogHandle| tracing::info!(project = "main", "hello");
+    assert!(written(coloured, log).contains("\x1b[2mproject=\x1b[0mmain"));
+    assert!(!written(plain, log).contains('\x1b'));
 }
 
-/// What others wrote can neither begin a line, nor reach the terminal, nor pass for another field.
+/// Text from outside can neither begin a line, nor control the terminal, nor pass for a field.
 #[test]
 fn a_pretty_line_cannot_be_forged() {
     let hostile =
@@ -130,7 +130,7 @@ fn a_json_line_is_one_flat_object() {
             result = hostile,
             absent = None::<u64>,
             shown = %hostile,
-            "told"
+            "message text"
         );
         tracing::error!("second");
     });
@@ -144,7 +144,7 @@ fn a_json_line_is_one_flat_object() {
         value!({
             "level": "INFO",
             "target": module_path!(),
-            "message": "told",
+            "message": "message text",
             "event": "operation.progress",
             "percent": 25.0,
             "polls": 3,
@@ -213,14 +213,14 @@ fn the_journal_is_known_by_device_and_inode() {
 
 #[test]
 fn colour_is_for_terminals_that_show_it_to_users_who_want_it() {
-    let wants = |is_terminal, no_color: Option<&str>, term: Option<&str>| {
+    let shows = |is_terminal, no_color: Option<&str>, term: Option<&str>| {
         wants_colour(is_terminal, no_color.map(OsStr::new), term.map(OsStr::new))
     };
-    assert!(wants(true, None, Some("xterm")));
-    assert!(wants(true, Some(""), None));
-    assert!(!wants(true, Some("1"), Some("xterm")));
-    assert!(!wants(true, None, Some("dumb")));
-    assert!(!wants(false, None, Some("xterm")));
+    assert!(shows(true, None, Some("xterm")));
+    assert!(shows(true, Some(""), None));
+    assert!(!shows(true, Some("1"), Some("xterm")));
+    assert!(!shows(true, None, Some("dumb")));
+    assert!(!shows(false, None, Some("xterm")));
 }
 
 /// Records what would be sent to the journal.
@@ -268,7 +268,7 @@ fn a_message_of_the_journal_can_be_read_by_itself() {
     );
 }
 
-/// The crate that speaks the journal's protocol is given the same fields as were logged.
+/// `tracing-journald` receives the fields that were logged.
 #[test]
 fn what_is_replayed_is_what_was_logged() {
     #[derive(Clone, Default)]

@@ -1,4 +1,4 @@
-//! What the metrics tell of webhook endpoints: their deliveries, counted where they are made, and their backlog.
+//! Metrics of webhook endpoints: deliveries and backlog.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::clock;
 use crate::report::webhook::{DELAY_BOUNDS, DeliveryOutcome, DeliveryStats, EndpointState};
 use crate::store::EndpointStats;
 
-/// The endpoints that there are, and what their deliveries are counted in.
+/// The counters of each endpoint.
 pub(super) type Endpoints = BTreeMap<Arc<str>, Arc<DeliveryStats>>;
 
 impl Metrics {
-    /// These are the endpoints from now on.
+    /// Replaces the endpoints.
     pub fn set_endpoints(&self, endpoints: HashMap<Arc<str>, Arc<DeliveryStats>>) {
         *super::lock(&self.0.endpoints) = endpoints.into_iter().collect();
     }
 
-    /// How an endpoint stands; `None` of one that is no longer in the settings.
+    /// The state of an endpoint; `None` if it is not in the settings.
     #[must_use]
     pub fn endpoint_state(&self, name: &str) -> Option<EndpointState> {
         Some(super::lock(&self.0.endpoints).get(name)?.state())
@@ -36,14 +36,11 @@ impl Metrics {
             .is_some_and(|stats| stats.lacks_secret())
     }
 
-    /// What is counted where deliveries are made.
+    /// Adds the deliveries to `registry`, and returns the family of delays.
     pub(super) fn deliveries(&self, registry: &Registry) -> prometheus::Result<MetricFamily> {
         let endpoints = super::lock(&self.0.endpoints).clone();
         let deliveries = IntCounterVec::new(
-            opts(
-                "webhook_deliveries_total",
-                "Attempts to deliver an event by what became of them.",
-            ),
+            opts("webhook_deliveries_total", "Delivery attempts by outcome."),
             &["webhook", "outcome"],
         )?;
         for (name, stats) in &endpoints {
@@ -56,7 +53,7 @@ impl Metrics {
         register(registry, &deliveries)?;
         let mut delays = MetricFamily::default();
         delays.set_name(format!("{PREFIX}_webhook_delivery_delay_seconds"));
-        delays.set_help("How long events took from being recorded to being received.".to_owned());
+        delays.set_help("Time from recording an event to its delivery.".to_owned());
         delays.set_field_type(MetricType::HISTOGRAM);
         delays.set_metric(endpoints.iter().map(|(name, stats)| delay(name, stats)).collect());
         Ok(delays)
@@ -88,17 +85,14 @@ fn delay(endpoint: &str, stats: &DeliveryStats) -> Metric {
     metric
 }
 
-/// What stands in the outbox.
+/// Adds the backlog to `registry`.
 pub(super) fn backlog(registry: &Registry, stats: &[EndpointStats]) -> prometheus::Result<()> {
     let labels = ["webhook"];
-    let backlog = IntGaugeVec::new(
-        opts("webhook_backlog", "Events that wait to be delivered."),
-        &labels,
-    )?;
+    let backlog = IntGaugeVec::new(opts("webhook_backlog", "Events that wait for delivery."), &labels)?;
     let dead_letters = IntGaugeVec::new(
         opts(
             "webhook_dead_letters",
-            "Events that were given up, and can be replayed.",
+            "Dead letters: events whose delivery failed to the end of the retry schedule. They can be replayed.",
         ),
         &labels,
     )?;

@@ -1,21 +1,21 @@
-//! Series of each operation, only with `metrics.per_operation`. They are written line by line, since there may be
-//! millions of them.
+//! Series of each operation, with `metrics.per_operation` only. They are written line by line, since there may be
+//! millions.
 
 use super::PREFIX;
 use crate::core::event::ProgressData;
 use crate::core::watch_list::WatchKey;
 
-/// What is shown of each operation.
+/// A series that each operation has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperationSeries {
-    /// Records that it has processed.
+    /// Processed records.
     RecordsProcessed,
-    /// Which part of the estimated records that is.
+    /// Processed records divided by the estimate.
     ProgressRatio,
 }
 
 impl OperationSeries {
-    /// All of them, in the order of the text.
+    /// All series, in output order.
     pub const ALL: [Self; 2] = [Self::RecordsProcessed, Self::ProgressRatio];
 
     fn name(self) -> &'static str {
@@ -28,18 +28,18 @@ impl OperationSeries {
     fn help(self) -> &'static str {
         match self {
             Self::RecordsProcessed => "Records that the operation has processed.",
-            Self::ProgressRatio => "Records processed of those estimated, from 0 to 1.",
+            Self::ProgressRatio => "Processed records divided by the estimated total, from 0 to 1.",
         }
     }
 
-    /// The lines before the first sample.
+    /// The `HELP` and `TYPE` lines.
     #[must_use]
     pub fn head(self) -> String {
         let (name, help) = (self.name(), self.help());
         format!("# HELP {PREFIX}_{name} {help}\n# TYPE {PREFIX}_{name} gauge\n")
     }
 
-    /// The sample of one operation, if it is known.
+    /// The sample of one operation; `None` if the value is unknown.
     #[must_use]
     pub fn sample(self, key: &WatchKey, progress: &ProgressData) -> Option<String> {
         let value = match self {
@@ -54,7 +54,7 @@ impl OperationSeries {
     }
 }
 
-/// A label's value, as the text format wants it.
+/// Escapes a label value for the text format.
 fn escaped(value: &str) -> String {
     value
         .replace('\\', r"\\")
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(OperationSeries::ProgressRatio.sample(&key, &progress), None);
         assert_eq!(
             OperationSeries::ProgressRatio.head(),
-            "# HELP backfill_watch_operation_progress_ratio Records processed of those estimated, from 0 to 1.\n\
+            "# HELP backfill_watch_operation_progress_ratio Processed records divided by the estimated total, from 0 to 1.\n\
              # TYPE backfill_watch_operation_progress_ratio gauge\n"
         );
     }

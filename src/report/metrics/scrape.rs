@@ -1,4 +1,4 @@
-//! What is looked up when the metrics are asked for, and the text they are told in.
+//! Reads the current values at a scrape, and renders the text.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,48 +17,48 @@ use crate::watch_list::WatchListSnapshot;
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Where what is told can be looked up.
+/// The sources of the current values.
 #[derive(Debug)]
 pub struct Scrape<'a> {
-    /// Every listed watch.
+    /// The read model.
     pub board: &'a Board,
-    /// What is wrong now.
+    /// The attention list.
     pub attention: Vec<Attention>,
     /// The watch list.
     pub list: Arc<WatchListSnapshot>,
     /// The state.
     pub store: &'a Store,
-    /// The runtime that polls.
+    /// The runtime of the pollers.
     pub polling: &'a Handle,
-    /// How long the outbox may take to be counted.
+    /// The time limit for counting the outbox.
     pub store_timeout: Duration,
 }
 
 impl Metrics {
-    /// Everything but the series of each operation, in text format 0.0.4.
+    /// Renders all metrics but the series of each operation.
     ///
     /// # Errors
     /// When the metrics are not well-formed, which is a bug.
     pub async fn render(&self, scrape: &Scrape<'_>) -> prometheus::Result<Vec<u8>> {
-        // A registry of its own for each scrape: what is looked up leaves no series behind.
+        // A registry for each scrape, so that removed projects and endpoints leave no series behind.
         let registry = Registry::new();
         scrape.operations(&registry)?;
         scrape.watch_list(&registry)?;
         gauge(
             &registry,
             "state_writable",
-            "Whether state could be written last time.",
+            "1 if the last write to the state succeeded, otherwise 0.",
             scrape.store.is_writable(),
         )?;
         let damaged = IntGauge::with_opts(opts(
             "state_damaged_rows",
-            "Damaged rows of the state that were found since the start.",
+            "Damaged rows of the state that were found since the start and set aside.",
         ))?;
         damaged.set(i64::try_from(scrape.store.health().damaged_rows).unwrap_or(i64::MAX));
         register(&registry, &damaged)?;
         let tasks = IntGauge::with_opts(opts(
             "tasks",
-            "Tasks that run or wait: one for each poll under way or held back, for connections, and of the daemon itself.",
+            "Running and waiting tasks: polls in flight or waiting, connections, and the daemon's own.",
         ))?;
         let alive = [&Handle::current(), scrape.polling].map(|runtime| runtime.metrics().num_alive_tasks());
         tasks.set(whole(alive.iter().sum()));
@@ -67,9 +67,9 @@ impl Metrics {
         let delays = self.deliveries(&registry)?;
         match tokio::time::timeout(scrape.store_timeout, scrape.store.endpoint_stats()).await {
             Ok(Ok(stats)) => endpoints::backlog(&registry, &stats)?,
-            // Missing series say so; all others are worth telling.
-            Ok(Err(error)) => tracing::debug!(error = chain(&error), "the outbox could not be counted"),
-            Err(_) => tracing::debug!("the outbox could not be counted in time"),
+            // The missing series show the failure; the rest is still useful.
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "cannot count the outbox"),
+            Err(_) => tracing::debug!("cannot count the outbox in time"),
         }
         let mut families = self.0.registry.gather();
         families.extend(registry.gather());
@@ -88,14 +88,14 @@ impl Scrape<'_> {
         let up = IntGaugeVec::new(
             opts(
                 "api_up",
-                "Whether polls of the project succeed: 0 after api.unreachable until api.reachable.",
+                "1 if polls of the project succeed, 0 from api.unreachable to api.reachable.",
             ),
             &["project"],
         )?;
         let credentials_valid = IntGaugeVec::new(
             opts(
                 "api_credentials_valid",
-                "Whether the API takes the key of the project.",
+                "1 if the API accepts the project's key, otherwise 0.",
             ),
             &["project"],
         )?;
@@ -116,7 +116,7 @@ impl Scrape<'_> {
 impl Scrape<'_> {
     fn operations(&self, registry: &Registry) -> prometheus::Result<()> {
         let operations = IntGaugeVec::new(
-            opts("operations", "Listed operations by project and phase."),
+            opts("operations", "Watched operations by project and phase."),
             &["project", "phase"],
         )?;
         for project in self.board.projects() {
@@ -126,7 +126,10 @@ impl Scrape<'_> {
             }
         }
         register(registry, &operations)?;
-        let attention = IntGaugeVec::new(opts("attention", "What is wrong now, by kind."), &["kind"])?;
+        let attention = IntGaugeVec::new(
+            opts("attention", "Entries of the attention list by kind."),
+            &["kind"],
+        )?;
         for kind in AttentionKind::ALL {
             let entries = self.attention.iter().filter(|entry| entry.kind == kind);
             attention
@@ -138,34 +141,31 @@ impl Scrape<'_> {
 
     fn watch_list(&self, registry: &Registry) -> prometheus::Result<()> {
         let list = self.list.list.as_deref();
-        let entries = IntGauge::with_opts(opts(
-            "watch_list_entries",
-            "Operations on the watch list that holds.",
-        ))?;
+        let entries = IntGauge::with_opts(opts("watch_list_entries", "Entries of the active watch list."))?;
         entries.set(whole(list.map_or(0, |list| list.entries.len())));
         register(registry, &entries)?;
         let rejected = IntGauge::with_opts(opts(
             "watch_list_rejected_lines",
-            "Lines of the watch list that were skipped, because they do not parse.",
+            "Lines of the watch list that do not parse and are skipped.",
         ))?;
         let file = self.list.file();
         rejected.set(whole(file.map_or(0, |list| list.rejected_total)));
         register(registry, &rejected)?;
         let repeated = IntGauge::with_opts(opts(
             "watch_list_repeated_lines",
-            "Lines of the watch list that repeat the operation of an earlier line, which applies.",
+            "Lines of the watch list that repeat an operation of an earlier line and are ignored.",
         ))?;
         repeated.set(whole(file.map_or(0, |list| list.repeated_total)));
         register(registry, &repeated)?;
         gauge(
             registry,
             "watch_list_last_reload_successful",
-            "Whether the watch list could be read last time.",
+            "1 if the watch list was read without an error last time, otherwise 0.",
             list.is_some() && self.list.problem.is_none(),
         )?;
         let last_success = Gauge::with_opts(opts(
             "watch_list_last_reload_success_timestamp_seconds",
-            "When the watch list was last applied; 0 before the first time.",
+            "When the watch list was last applied, in seconds since 1970; 0 before the first time.",
         ))?;
         last_success.set(
             self.list

@@ -1,9 +1,8 @@
-//! Addresses that no event is ever sent to: those of one link, where clouds keep the services that hand out a
-//! machine's credentials. A receiver's name must not lead there, by mistake or by a rebound DNS entry.
+//! Refuses link-local and metadata addresses, where clouds serve a machine's credentials. A receiver's name could lead
+//! there by mistake or by DNS rebinding.
 //!
-//! Names are checked after they are resolved, on the very addresses that are connected to. Where `HTTPS_PROXY` or
-//! `HTTP_PROXY` is set it is the proxy that resolves names and connects, and that has to refuse; addresses written
-//! into the URL are refused here in any case.
+//! Names are checked after they are resolved. With `HTTPS_PROXY` or `HTTP_PROXY` the proxy resolves names and must do
+//! this check; addresses written into the URL are refused in any case.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -11,10 +10,10 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
 use url::{Host, Url};
 
-/// The endpoint is at an address that nothing is sent to.
+/// The endpoint has a forbidden address.
 #[derive(Debug, Error)]
 #[error(
-    "{host} is at the link-local or metadata address {address}, where no event is sent; change the webhook's url"
+    "{host} has the link-local or metadata address {address}, to which no event is sent; change the webhook's url"
 )]
 pub struct ForbiddenAddress {
     /// The host, as in the URL.
@@ -23,10 +22,10 @@ pub struct ForbiddenAddress {
     address: IpAddr,
 }
 
-/// The metadata service of AWS over IPv6.
+/// The AWS metadata service over IPv6.
 const AWS_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
-/// Checks a URL whose host is an address; such a one is never resolved. A name passes.
+/// Checks a URL whose host is an address, since addresses are not resolved. Names pass.
 ///
 /// # Errors
 /// When the address is forbidden.
@@ -45,14 +44,14 @@ pub fn check_literal(url: &Url) -> Result<(), ForbiddenAddress> {
     Ok(())
 }
 
-/// Resolves names with the system's resolver, and leaves out forbidden addresses.
+/// The system's resolver without forbidden addresses.
 #[derive(Debug, Clone, Copy)]
 pub struct Resolver;
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            // The port is put in by the caller.
+            // The caller sets the port.
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let addresses = permitted(name.as_str(), found)?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
@@ -75,7 +74,7 @@ fn permitted(
     }
 }
 
-/// Whether the address is link-local or a metadata service's, in whatever form it is written.
+/// Whether the address is link-local or a metadata service, in any notation.
 #[must_use]
 pub fn is_forbidden(address: IpAddr) -> bool {
     match address {
@@ -88,7 +87,7 @@ pub fn is_forbidden(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 addresses that an IPv6 address may stand for, if it is of a kind that stands for one.
+/// The IPv4 addresses that an IPv6 address may embed.
 fn embedded(address: Ipv6Addr) -> Option<impl Iterator<Item = Ipv4Addr>> {
     let octets = address.octets();
     let at = move |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
@@ -98,8 +97,8 @@ fn embedded(address: Ipv6Addr) -> Option<impl Iterator<Item = Ipv4Addr>> {
         | [0, 0, 0, 0, 0, 0xffff, _, _]
         | [0, 0, 0, 0, 0xffff, 0, _, _]
         | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => &[[12, 13, 14, 15]],
-        // NAT64 with a prefix of one's own choice: where the IPv4 address stands depends on the prefix's length (48,
-        // 56, 64 or 96 bits), which cannot be told from the address. The octet 8 is always left out.
+        // NAT64 with a local prefix: the position of the IPv4 address depends on the prefix length (48, 56, 64 or 96
+        // bits), which the address does not show. Octet 8 is always skipped.
         [0x64, 0xff9b, 1, ..] => &[[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]],
         // 6to4.
         [0x2002, ..] => &[[2, 3, 4, 5]],

@@ -1,4 +1,4 @@
-//! What the log says of deliveries. The URL and what is sent are never told.
+//! Log lines about deliveries. They never contain the URL or the body.
 
 use std::error::Error;
 
@@ -9,21 +9,21 @@ use super::send::DeliveryAttempt;
 use crate::core::delivery::{DeliveryDecision, EndpointChange};
 use crate::error::chain;
 
-/// One attempt, at debug; a dead letter at error.
+/// Logs an attempt: a dead letter as error, anything else as debug.
 pub(super) fn attempt(
     endpoint: &str,
-    underway: &AttemptInFlight,
+    in_flight: &AttemptInFlight,
     attempt: &DeliveryAttempt,
     verdict: DeliveryDecision,
 ) {
-    let event = underway.event_type.as_str();
-    let event_id = &underway.event_id;
-    // A subject is the project and, if it is about one, the operation; no operation ID has a slash.
-    let (project, operation_id) = underway
+    let event = in_flight.event_type.as_str();
+    let event_id = &in_flight.event_id;
+    // A subject is `PROJECT` or `PROJECT/OPERATION`; operation IDs have no slash.
+    let (project, operation_id) = in_flight
         .subject
         .rsplit_once('/')
-        .unwrap_or((&underway.subject, ""));
-    let number = underway.attempts.saturating_add(1);
+        .unwrap_or((&in_flight.subject, ""));
+    let number = in_flight.attempts.saturating_add(1);
     match verdict {
         DeliveryDecision::Delivered => {
             debug!(
@@ -47,7 +47,7 @@ pub(super) fn attempt(
                 counts,
                 error = attempt.error.as_str(),
                 retry_seconds = after.as_secs(),
-                "webhook event not delivered, it will be sent again"
+                "webhook event not delivered; it will be sent again"
             );
         }
         DeliveryDecision::Dead => {
@@ -59,47 +59,47 @@ pub(super) fn attempt(
                 operation_id,
                 attempt = number,
                 error = attempt.error.as_str(),
-                "webhook event given up and kept as a dead letter; to send it again: \
+                "webhook event is now a dead letter; to send it again: \
                  backfill-watch replay --event {event_id} --endpoint {endpoint}"
             );
         }
     }
 }
 
-/// A change in how the endpoint does.
-pub(super) fn news(endpoint: &str, news: EndpointChange, reason: &str) {
+/// Logs a change of the endpoint's health.
+pub(super) fn health_change(endpoint: &str, news: EndpointChange, reason: &str) {
     match news {
         EndpointChange::Failing => {
             warn!(
                 endpoint,
                 error = reason,
-                "webhook endpoint fails; its events wait and are sent again"
+                "webhook endpoint fails; its events wait and are retried"
             );
         }
         EndpointChange::Disabled => {
             warn!(
                 endpoint,
                 error = reason,
-                "webhook endpoint wants no more events, so that none is sent until a reload; its events wait"
+                "webhook endpoint answered 410 Gone; sending stops until the next reload"
             );
         }
         EndpointChange::Recovered => info!(endpoint, "webhook endpoint accepts events again"),
     }
 }
 
-/// There is nothing to sign with.
+/// Logs that the endpoint has no secret.
 pub(super) fn no_secret(endpoint: &str) {
     error!(
         endpoint,
-        "webhook endpoint has no secret, so that nothing is sent to it; write one into its secret file"
+        "webhook endpoint has no secret, so nothing is sent; write one into its secret file"
     );
 }
 
-/// The outbox cannot be read, or refuses an outcome.
+/// Logs that the outbox cannot be read or written.
 pub(super) fn store_error(endpoint: &str, error: &dyn Error) {
     error!(
         endpoint,
         error = chain(error),
-        "webhook deliveries wait, because their records cannot be read or written; see to the state directory"
+        "webhook deliveries wait: cannot read or write their state; check state_dir"
     );
 }

@@ -1,8 +1,8 @@
-//! Signed callbacks: what is recorded for an endpoint is sent to it, in order, until it says that it has it.
+//! Sends recorded events to webhook endpoints, signed and in order, until the receiver accepts them.
 //!
-//! Each endpoint has a task of its own, so that a slow or dead one delays nobody else. The task reads what is due from
-//! the store, a page at a time, and writes down what became of it; what is not written down is sent again. When and
-//! how often is decided in [`core::delivery`](crate::core::delivery).
+//! Each endpoint has its own task, so a slow or dead one delays no other. The task reads due deliveries from the store
+//! and records each outcome. Without a recorded outcome the event is sent again. [`core::delivery`](crate::core::delivery)
+//! decides when and how often.
 
 mod address;
 mod delivery_log;
@@ -31,9 +31,9 @@ use crate::core::delivery::EndpointTarget;
 use crate::random::RandomSource;
 use crate::store::Store;
 
-/// How an endpoint's events get to its receiver: over HTTP, or in tests by a script.
+/// Sends events: over HTTP, or by a script in tests.
 pub trait Deliver: fmt::Debug + Send + Sync {
-    /// Makes one attempt, signed with all of `secrets`. Dropping it breaks it off: the receiver may have the event.
+    /// Makes one attempt, signed with all `secrets`. If it is dropped, the receiver may still have the event.
     fn attempt<'a>(
         &'a self,
         url: &'a Url,
@@ -42,19 +42,19 @@ pub trait Deliver: fmt::Debug + Send + Sync {
     ) -> AttemptFuture<'a>;
 }
 
-/// One attempt under way.
+/// A running attempt.
 pub type AttemptFuture<'a> = Pin<Box<dyn Future<Output = DeliveryAttempt> + Send + 'a>>;
 
-/// What may change about an endpoint while it runs.
+/// The settings of an endpoint that may change while it runs.
 #[derive(Clone)]
 pub struct EndpointSettings {
-    /// Where events are sent to. It may hold a secret, and is never told.
+    /// Where events are sent. It may contain a secret and is never logged.
     pub url: Url,
-    /// The secrets that sign, newest first. Without any nothing is sent.
+    /// The signing secrets, newest first. Without secrets nothing is sent.
     pub secrets: Vec<SecretSlice<u8>>,
-    /// How many attempts are under way at once at most.
+    /// The most attempts at a time.
     pub max_in_flight: NonZeroUsize,
-    /// How long attempts under way may go on after the end was asked for.
+    /// How long attempts in flight may continue after a stop.
     pub shutdown_timeout: Duration,
 }
 
@@ -92,35 +92,35 @@ impl EndpointSettings {
     }
 }
 
-/// One endpoint, ready to run.
+/// An endpoint that can run.
 #[derive(Debug)]
 pub struct WebhookEndpoint {
-    /// What it is known by.
+    /// Its name in the settings.
     pub name: Arc<str>,
-    /// Where its deliveries are recorded.
+    /// The store of its deliveries.
     pub store: Store,
-    /// What sends them.
+    /// Sends its events.
     pub sender: Arc<dyn Deliver>,
-    /// What spreads its waits.
+    /// Adds jitter to its waits.
     pub random: RandomSource,
-    /// Its settings. Each value sent counts as a reload, which gives a disabled endpoint its chance.
+    /// Its settings. Each new value counts as a reload, which enables a disabled endpoint.
     pub settings: watch::Receiver<EndpointSettings>,
-    /// Where its outcomes are counted.
+    /// Its counters.
     pub stats: Arc<DeliveryStats>,
 }
 
-/// How an endpoint's task ended.
+/// What was left when an endpoint stopped.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct EndpointStopped {
-    /// Attempts that were cut short. Their events are sent again after the next start.
+    /// Attempts that were interrupted. Their events are sent again after the next start.
     pub cut_short: usize,
-    /// Outcomes that could not be written down. Their events are sent again, though some were received.
+    /// Outcomes that were not recorded. Their events are sent again, although some were received.
     pub unsettled: usize,
 }
 
 impl WebhookEndpoint {
-    /// Sends what is due until `cancel`, or until the store closes.
+    /// Sends due events until `cancel` or until the store closes.
     pub async fn run(self, cancel: CancellationToken) -> EndpointStopped {
         OutboxWorker::new(self).run(cancel).await
     }

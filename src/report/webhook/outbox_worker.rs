@@ -1,4 +1,4 @@
-//! Drains one endpoint's outbox.
+//! Sends the deliveries of one endpoint.
 
 mod outcomes;
 mod sending;
@@ -19,18 +19,18 @@ use crate::core::delivery::{AttemptKind, AttemptOutcome, EndpointHealth, SendPer
 use crate::core::event::EventType;
 use crate::store::{CommitError, Delivery, DeliveryId, DueDeliveries, ReadError, Settlement};
 
-/// The longest sleep: due times are told by the wall clock, which may be set meanwhile.
+/// The longest sleep; due times use the wall clock, which may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// How often to look whether a state that cannot be written can be again: it tells nobody.
-const LOOK_WHETHER_WRITABLE: Duration = Duration::from_secs(1);
-/// How long the last outcomes may take to be written down at the end.
+/// How often a state that cannot be written is checked, since it does not report its recovery.
+const WRITABLE_CHECK: Duration = Duration::from_secs(1);
+/// The time limit for recording the last outcomes at a stop.
 const LAST_SETTLE: Duration = Duration::from_secs(1);
 
-/// What one task of the endpoint came back with.
+/// The result of one task of the endpoint.
 enum WorkDone {
     Attempt(DeliveryAttempt),
     Page {
-        look: PageKind,
+        kind: PageKind,
         limit: usize,
         found: Result<DueDeliveries, ReadError>,
     },
@@ -40,13 +40,13 @@ enum WorkDone {
 /// Which deliveries a page has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PageKind {
-    /// Those that are due.
+    /// Due deliveries.
     Due,
-    /// Any that wait, for a probe.
+    /// All waiting deliveries, for a probe.
     Waiting,
 }
 
-/// What has to be known of a delivery while its attempt is under way.
+/// A delivery whose attempt is in flight.
 pub(super) struct AttemptInFlight {
     id: DeliveryId,
     pub(super) event_id: String,
@@ -57,12 +57,12 @@ pub(super) struct AttemptInFlight {
     first_attempt: Timestamp,
     replay: bool,
     kind: AttemptKind,
-    /// Which settings it was sent with.
+    /// The generation of the settings that it was sent with.
     generation: u64,
 }
 
-/// Invariant: `taken` holds the deliveries of the page, those under way, and those whose outcome is not written down
-/// yet. The store gives none of them, and none of their subjects, a second time; that keeps the order.
+/// Invariant: `taken` has the deliveries of the page, those in flight, and those whose outcome is not recorded yet. The
+/// store returns none of them, and none of their subjects, again. That keeps the order.
 pub(super) struct OutboxWorker {
     endpoint: WebhookEndpoint,
     settings: EndpointSettings,
@@ -70,24 +70,24 @@ pub(super) struct OutboxWorker {
     changed: watch::Receiver<u64>,
     health: EndpointHealth,
     work: JoinSet<WorkDone>,
-    underway: HashMap<task::Id, AttemptInFlight>,
+    in_flight: HashMap<task::Id, AttemptInFlight>,
     taken: HashSet<DeliveryId>,
     page: VecDeque<Delivery>,
-    look: PageKind,
-    /// Whether the store may have more than the page shows.
-    stale: bool,
-    fetching: bool,
+    kind: PageKind,
+    /// Whether the store may have more deliveries than the page.
+    is_stale: bool,
+    is_fetching: bool,
     next_due: Option<Timestamp>,
-    /// When it was looked at last, by the wall clock.
-    looked_at: Timestamp,
-    /// Outcomes that are not being written down yet.
+    /// When the outbox was last checked, by the wall clock.
+    checked_at: Timestamp,
+    /// Outcomes that are not being recorded yet.
     outcomes: Vec<(DeliveryId, Settlement)>,
-    /// Outcomes that are being written down; all of them if that failed.
+    /// Outcomes that are being recorded; kept if that fails.
     settling: Vec<(DeliveryId, Settlement)>,
-    settle_runs: bool,
-    /// After an error of the store: when to ask again.
+    is_recording: bool,
+    /// After a store error: when to retry.
     store_retry: Option<Instant>,
-    told_store_error: bool,
+    is_store_error_logged: bool,
     store_closed: bool,
 }
 
@@ -102,19 +102,19 @@ impl OutboxWorker {
             changed,
             health: EndpointHealth::default(),
             work: JoinSet::new(),
-            underway: HashMap::new(),
+            in_flight: HashMap::new(),
             taken: HashSet::new(),
             page: VecDeque::new(),
-            look: PageKind::Due,
-            stale: true,
-            fetching: false,
+            kind: PageKind::Due,
+            is_stale: true,
+            is_fetching: false,
             next_due: None,
-            looked_at: Timestamp::MIN,
+            checked_at: Timestamp::MIN,
             outcomes: Vec::new(),
             settling: Vec::new(),
-            settle_runs: false,
+            is_recording: false,
             store_retry: None,
-            told_store_error: false,
+            is_store_error_logged: false,
             store_closed: false,
         }
     }
@@ -132,10 +132,9 @@ impl OutboxWorker {
                     Err(_) => reloadable = false,
                 },
                 Some(done) = self.work.join_next_with_id() => self.take(done),
-                // Only a hint. A commit before this line was seen by the look that follows `stale`; one after it
-                // wakes this arm again, so that none is missed.
+                // Only a hint. Commits before this line are seen by the fetch that follows `stale`; later ones wake this arm.
                 hint = self.changed.changed() => match hint {
-                    Ok(()) => self.stale = true,
+                    Ok(()) => self.is_stale = true,
                     Err(_) => self.store_closed = true,
                 },
                 () = tokio::time::sleep_until(wake) => {}
@@ -144,7 +143,7 @@ impl OutboxWorker {
         self.finish().await
     }
 
-    /// Starts all that may be started now, and tells when to look again if nothing happens before.
+    /// Starts everything that may start now. Returns when to check again if nothing happens before.
     fn advance(&mut self) -> Instant {
         let (now, instant) = (self.endpoint.store.now(), clock::instant());
         if self.store_retry.is_some_and(|at| at <= instant) {
@@ -152,23 +151,23 @@ impl OutboxWorker {
         }
         if self.next_due.is_some_and(|due| due <= now) {
             self.next_due = None;
-            self.stale = true;
+            self.is_stale = true;
         }
-        // The clock was set back: what waits for a time of before may be due.
-        self.stale |= now < self.looked_at;
-        self.looked_at = now;
+        // The clock was set back, so waiting deliveries may be due.
+        self.is_stale |= now < self.checked_at;
+        self.checked_at = now;
         self.settle(now);
         let mut sleep = LONGEST_SLEEP;
         let permit = self.health.permit(now);
-        self.endpoint.stats.note_state(permit.into());
+        self.endpoint.stats.record_state(permit.into());
         match permit {
             SendPermit::Open => {
-                self.look_for(PageKind::Due);
+                self.select_page(PageKind::Due);
                 self.start_due();
                 self.fetch(now);
             }
             SendPermit::Probe => {
-                self.look_for(PageKind::Waiting);
+                self.select_page(PageKind::Waiting);
                 self.start_probe();
                 self.fetch(now);
             }
@@ -182,7 +181,7 @@ impl OutboxWorker {
             sleep = sleep.min(clock::between(now, due));
         }
         if !self.endpoint.store.is_writable() {
-            sleep = sleep.min(LOOK_WHETHER_WRITABLE);
+            sleep = sleep.min(WRITABLE_CHECK);
         }
         let wake = instant + sleep;
         self.store_retry.map_or(wake, |at| at.min(wake))
@@ -191,23 +190,23 @@ impl OutboxWorker {
     fn take(&mut self, done: Result<(task::Id, WorkDone), JoinError>) {
         match done {
             Ok((task, WorkDone::Attempt(attempt))) => self.record_attempt(task, attempt),
-            Ok((_, WorkDone::Page { look, limit, found })) => {
-                self.fetching = false;
+            Ok((_, WorkDone::Page { kind, limit, found })) => {
+                self.is_fetching = false;
                 match found {
-                    Ok(due) => self.take_page(look, limit, due),
+                    Ok(due) => self.take_page(kind, limit, due),
                     Err(ReadError::Closed) => self.store_closed = true,
-                    Err(error) => self.note_store_error(&error),
+                    Err(error) => self.handle_store_error(&error),
                 }
             }
-            Ok((_, WorkDone::Settled(result))) => self.note_settled(result),
-            Err(error) if self.underway.contains_key(&error.id()) => {
+            Ok((_, WorkDone::Settled(result))) => self.handle_recorded(result),
+            Err(error) if self.in_flight.contains_key(&error.id()) => {
                 let attempt = DeliveryAttempt {
                     outcome: AttemptOutcome::NoAnswer,
-                    error: "the attempt broke off in here; please report this defect".to_owned(),
+                    error: "the attempt failed inside the daemon; this is a bug, please report it".to_owned(),
                 };
                 self.record_attempt(error.id(), attempt);
             }
-            // The store's own work broke off, and nothing is known of what became of it.
+            // A store task failed, and its effect is unknown.
             Err(_) => self.store_closed = true,
         }
     }
@@ -222,20 +221,20 @@ impl OutboxWorker {
 
     fn check_secrets(&self) {
         let is_missing = self.settings.secrets.is_empty();
-        self.endpoint.stats.note_secret(is_missing);
+        self.endpoint.stats.record_secret(is_missing);
         if is_missing {
             delivery_log::no_secret(&self.endpoint.name);
         }
     }
 
-    /// Starts nothing any more, and gives what is under way its time.
+    /// Starts nothing new, and waits for attempts in flight.
     async fn finish(mut self) -> EndpointStopped {
         let deadline = clock::instant() + self.settings.shutdown_timeout;
         while !self.store_closed {
             let instant = clock::instant();
             self.store_retry = self.store_retry.filter(|at| *at > instant);
             self.settle(self.endpoint.store.now());
-            let end = if !self.underway.is_empty() && instant < deadline {
+            let end = if !self.in_flight.is_empty() && instant < deadline {
                 deadline
             } else if !self.settling.is_empty() && instant < deadline + LAST_SETTLE {
                 deadline + LAST_SETTLE
@@ -251,7 +250,7 @@ impl OutboxWorker {
         }
         self.work.shutdown().await;
         EndpointStopped {
-            cut_short: self.underway.len(),
+            cut_short: self.in_flight.len(),
             unsettled: self.settling.len() + self.outcomes.len(),
         }
     }

@@ -1,23 +1,23 @@
-//! What of an endpoint must not be in any error: its URL, as far as that can be a secret, and what it signs with.
+//! Finds the secrets of an endpoint that must not appear in errors: parts of its URL, and its signing secrets.
 
 use secrecy::{ExposeSecret as _, SecretSlice};
 use url::Url;
 
 use crate::core::mask::Mask;
 
-/// What stands where a secret was.
+/// Replaces a secret.
 const REPLACEMENT: &str = "[…]";
-/// A part of a path or query that is shorter is no secret.
+/// A shorter part of a path or query is not a secret.
 const MIN_PART: usize = 6;
-/// A part without digits and capitals is an ordinary word, unless it is longer than words are.
+/// A part in lower case is an ordinary word up to this length.
 const MAX_WORD: usize = 20;
-/// A label of the host's name with letters and digits is an ordinary name, unless it is as long as a token.
+/// A label of a host name is an ordinary name below this length.
 const MIN_LABEL: usize = 16;
 
-/// What removes the secrets of an endpoint from texts, in whatever spelling they come back.
+/// Removes the endpoint's secrets from texts, in any encoding.
 pub(super) fn mask(url: &Url, secrets: &[SecretSlice<u8>]) -> Mask {
     let mut parts = vec![url.as_str()];
-    // As a whole they are not needed to understand an error, be they secret or not.
+    // The whole path and query are not needed to understand an error.
     parts.extend([url.path(), url.query().unwrap_or_default()]);
     for segment in url.path().split('/') {
         let pieces = segment.split([';', ',', ':', '@', '=']);
@@ -40,13 +40,13 @@ pub(super) fn mask(url: &Url, secrets: &[SecretSlice<u8>]) -> Mask {
     )
 }
 
-/// Whether a part of a path or query may be a secret: `hooks` and `incoming-webhook` are none.
+/// Whether a part of a path or query may be a secret; `hooks` and `incoming-webhook` are not.
 fn is_secret(part: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_' | b'.');
     part.len() >= MIN_PART && (part.len() > MAX_WORD || !part.bytes().all(is_plain))
 }
 
-/// Whether a label of a host's name may be a secret.
+/// Whether a label of a host name may be a secret.
 fn is_token(label: &str) -> bool {
     label.len() >= MIN_LABEL
         && label.bytes().any(|byte| byte.is_ascii_digit())

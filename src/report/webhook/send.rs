@@ -1,4 +1,4 @@
-//! One attempt to send one event.
+//! Makes one attempt to send one event.
 
 use std::time::Duration;
 
@@ -18,25 +18,24 @@ use crate::core::text::one_line;
 use crate::error::{describe_http, find};
 use crate::outbound::{self, Peer, Proxies, SendError, response_head};
 
-/// No more than this of an answer is read, in bytes.
+/// The most bytes of a response body that are read.
 const MAX_ANSWER: usize = 16 * 1024;
-/// How long the rest of an answer is read once its status is known. The status decides; the rest only gives words
-/// for the log, and the connection back.
+/// How long the body is read once the status is known. The status decides; the body only explains it in the log.
 const REST_OF_ANSWER: Duration = Duration::from_secs(1);
-/// No more than this of an answer is quoted, in bytes.
+/// The most bytes of a response body that are quoted.
 const MAX_EXCERPT: usize = 512;
 /// The longest error, in bytes.
 const MAX_ERROR: usize = 640;
-/// Idle connections are closed after this time: before the receiver does it, which in Node's default setting is after
-/// five seconds. An attempt on a connection that is being closed fails.
+/// Idle connections are closed before most receivers close them, which is after five seconds by default in Node. An
+/// attempt on a connection that is being closed fails.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long an attempt may take.
+/// Time limits of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
-    /// From resolving the name to the end of the TLS handshake.
+    /// From the DNS lookup to the end of the TLS handshake.
     pub connect: Duration,
-    /// The whole exchange, connecting and reading the answer included.
+    /// The whole exchange, including connecting and reading the response.
     pub exchange: Duration,
 }
 
@@ -49,58 +48,58 @@ impl Default for TimeLimits {
     }
 }
 
-/// What is sent.
+/// An event to be sent.
 #[derive(Debug)]
 pub struct WebhookMessage {
     /// The event's ID.
     pub id: String,
-    /// The body, as it was recorded.
+    /// The recorded body.
     pub body: String,
 }
 
-/// How an attempt went.
+/// The result of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryAttempt {
-    /// What it met.
+    /// The response or failure.
     pub outcome: AttemptOutcome,
-    /// What went wrong, on one line without any secret; empty if nothing did.
+    /// The error in one line without secrets; empty on success.
     pub error: String,
 }
 
-/// The HTTP client cannot be set up.
+/// The HTTP client cannot be created.
 #[derive(Debug, Error)]
-#[error("the HTTP client for webhooks cannot be set up; this is a defect of this build, please report it")]
+#[error("cannot create the HTTP client for webhooks; this is a bug, please report it")]
 pub struct WebhookSenderError(#[source] reqwest::Error);
 
 /// Sends events. Clones share their connections and are cheap.
 ///
-/// It follows no redirect and retries nothing but, once and at once, what was not processed: what was signed goes to the
-/// configured host alone, and when to send again is decided elsewhere. The proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are used,
-/// except to this machine itself.
+/// It follows no redirect, since a signed event goes only to the configured host. A request that was not processed is
+/// repeated once; all other retries are decided in `core::delivery`. The proxies of `HTTPS_PROXY`, `HTTP_PROXY`,
+/// `ALL_PROXY` and `NO_PROXY` are used, except for loopback addresses.
 #[derive(Debug, Clone)]
 pub struct WebhookSender {
     http: reqwest::Client,
-    /// Without a proxy: none leads back to this machine.
+    /// Without a proxy, for loopback addresses.
     here: reqwest::Client,
     proxies: Proxies,
     limits: TimeLimits,
     trust: Trust,
 }
 
-/// Whose TLS certificates are accepted.
+/// Which TLS certificates are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trust {
     /// Those that the system trusts.
     System,
-    /// Nobody's: the system has no CA certificates. Endpoints with plain `http` work nevertheless.
+    /// None: the system has no CA certificates. Endpoints with plain `http` still work.
     Nobody,
 }
 
 impl WebhookSender {
-    /// Builds the client. Reads the system's CA certificates, and blocks meanwhile.
+    /// Creates the client. Reads the system's CA certificates, so it blocks.
     ///
     /// # Errors
-    /// When TLS cannot be set up at all.
+    /// When TLS cannot be set up.
     pub fn new(limits: TimeLimits) -> Result<Self, WebhookSenderError> {
         let builder = || {
             let limits = outbound::HttpTimeouts {
@@ -110,7 +109,7 @@ impl WebhookSender {
             };
             outbound::client_builder(limits)
                 .dns_resolver(address::Resolver)
-                // A dead HTTP/2 connection must not cost every event on it the whole time limit, one after the other.
+                // Detects a dead HTTP/2 connection before all its events time out.
                 .http2_keep_alive_interval(limits.exchange / 3)
                 .http2_keep_alive_timeout(limits.connect)
         };
@@ -139,7 +138,7 @@ impl WebhookSender {
         };
         let status = answer.status();
         let retry_after = response_head::wait(answer.headers(), clock::wall());
-        let said = ResponseExcerpt::read(answer, url).await;
+        let excerpt = ResponseExcerpt::read(answer, url).await;
         let outcome = AttemptOutcome::Answered {
             status: status.as_u16(),
             retry_after,
@@ -150,11 +149,11 @@ impl WebhookSender {
                 error: String::new(),
             };
         }
-        let error = said.describe(status, &endpoint_secrets::mask(url, secrets));
+        let error = excerpt.describe(status, &endpoint_secrets::mask(url, secrets));
         masked(DeliveryAttempt { outcome, error }, url, secrets)
     }
 
-    /// The answer, or how it went without one. What it says has yet to be masked.
+    /// The response, or the failed attempt with an error that is not masked yet.
     async fn exchange(
         &self,
         url: &Url,
@@ -166,7 +165,7 @@ impl WebhookSender {
         }
         if self.trust == Trust::Nobody && url.scheme() != "http" {
             return Err(no_answer(
-                "no CA certificates to trust anybody by were found; install the package ca-certificates, or name a \
+                "no CA certificates were found to verify the receiver; install the package ca-certificates, or name a \
                  PEM bundle by the environment's SSL_CERT_FILE, and restart"
                     .to_owned(),
             ));
@@ -203,7 +202,7 @@ impl WebhookSender {
         })
     }
 
-    /// Both within the time limit of one exchange.
+    /// Sends the request, and repeats it once if it was not processed, within one time limit.
     async fn send_twice_if_unprocessed(
         &self,
         http: &reqwest::Client,
@@ -240,7 +239,7 @@ impl WebhookSender {
     }
 }
 
-/// The one way out of here for an error: whatever says it, it has no secret of the endpoint.
+/// Removes the endpoint's secrets from the error. All errors pass through here.
 fn masked(mut attempt: DeliveryAttempt, url: &Url, secrets: &[SecretSlice<u8>]) -> DeliveryAttempt {
     let error = endpoint_secrets::mask(url, secrets)
         .apply(&attempt.error)
@@ -260,8 +259,8 @@ impl Deliver for WebhookSender {
     }
 }
 
-/// What an answer says besides its status. The status decides: a 2xx is the receiver's word that it has the event, and
-/// what comes after it, endless bytes or a broken connection, must not make the event come twice.
+/// The parts of a response that explain its status. They never change the outcome: after a 2xx, an endless or broken
+/// body must not cause a second delivery.
 #[derive(Debug, Default)]
 struct ResponseExcerpt {
     redirect_host: Option<String>,
@@ -291,26 +290,26 @@ impl ResponseExcerpt {
         if status.is_redirection() {
             return match &self.redirect_host {
                 Some(host) => format!(
-                    "{code} {name} is a redirect to {host}, which is not followed; set the webhook's url to the place \
-                     itself"
+                    "{code} {name} is a redirect to {host}, which is not followed; set the webhook's url to the \
+                     final location"
                 ),
                 None => format!("{code} {name} instead of 2xx"),
             };
         }
-        let said = match &self.coding {
-            Some(coding) => format!("(an answer with the content coding {coding}, which was not asked for)"),
-            // Masked before it is cut, lest a part of a secret stays.
+        let excerpt = match &self.coding {
+            Some(coding) => format!("(a body with the content coding {coding}, which was not requested)"),
+            // Masked before it is cut, so that no part of a secret remains.
             None => one_line(&mask.apply(&String::from_utf8_lossy(&self.body)), MAX_EXCERPT),
         };
-        if said.is_empty() {
+        if excerpt.is_empty() {
             format!("{code} {name}")
         } else {
-            format!("{code} {name}: {said}")
+            format!("{code} {name}: {excerpt}")
         }
     }
 }
 
-/// What comes of the body soon, at most [`MAX_ANSWER`] bytes. A longer one is left, which closes its connection.
+/// The first [`MAX_ANSWER`] bytes of the body, as far as they arrive soon. The rest is dropped with its connection.
 async fn read_body(response: &mut Response) -> Vec<u8> {
     let mut body = Vec::new();
     let reading = async {
@@ -318,11 +317,11 @@ async fn read_body(response: &mut Response) -> Vec<u8> {
             let Ok(Some(chunk)) = response.chunk().await else {
                 break;
             };
-            let room = MAX_ANSWER - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            let left = MAX_ANSWER - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(left)]);
         }
     };
-    // What came before the time was over is as good as all of it.
+    // On a timeout, the part that arrived is used.
     let _ = tokio::time::timeout(REST_OF_ANSWER, reading).await;
     body
 }
@@ -340,15 +339,15 @@ fn describe(error: &reqwest::Error, peer: &Peer) -> String {
     }
     let cause = describe_http(error);
     if let Some(tls) = find::<rustls::Error>(error) {
-        return format!("no TLS connection to {peer}: {tls}; have its certificate checked");
+        return format!("no TLS connection to {peer}: {tls}; check the certificate of the receiver");
     }
     if error.is_dns() {
         return match &peer.proxy {
             Some(proxy) => format!(
-                "the name of the proxy {proxy} is not resolved: {cause}; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+                "the name of the proxy {proxy} cannot be resolved: {cause}; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
             ),
             None => format!(
-                "the name {} is not resolved: {cause}; check the webhook's url and DNS",
+                "the name {} cannot be resolved: {cause}; check the webhook's url and DNS",
                 peer.host
             ),
         };
@@ -356,12 +355,12 @@ fn describe(error: &reqwest::Error, peer: &Peer) -> String {
     if error.is_connect() {
         return match &peer.proxy {
             Some(proxy) if outbound::is_refused_by_proxy(&cause) => {
-                format!("the proxy {proxy} gives no connection to {}: {cause}", peer.host)
+                format!("the proxy {proxy} refuses a connection to {}: {cause}", peer.host)
             }
             _ => format!("no connection to {}: {cause}", peer.connected()),
         };
     }
-    format!("the exchange with {peer} broke off: {cause}")
+    format!("the connection to {peer} was interrupted: {cause}")
 }
 
 #[cfg(test)]
@@ -371,12 +370,12 @@ mod tests {
     #[test]
     fn an_error_is_one_short_line_without_the_urls_secret_parts() {
         let url = Url::parse("https://hooks.example.com/T0/s3cret?token=hunter2").unwrap();
-        let describe = |status: u16, said: ResponseExcerpt| {
+        let describe = |status: u16, excerpt: ResponseExcerpt| {
             let status = StatusCode::from_u16(status).unwrap();
-            let error = said.describe(status, &endpoint_secrets::mask(&url, &[]));
+            let error = excerpt.describe(status, &endpoint_secrets::mask(&url, &[]));
             masked(no_answer(error), &url, &[]).error
         };
-        let said = |status: u16, body: &str| {
+        let excerpt = |status: u16, body: &str| {
             let body = body.as_bytes().to_vec();
             describe(
                 status,
@@ -386,15 +385,15 @@ mod tests {
                 },
             )
         };
-        assert_eq!(said(500, ""), "500 Internal Server Error");
+        assert_eq!(excerpt(500, ""), "500 Internal Server Error");
         assert_eq!(
-            said(404, "Cannot POST /T0/s3cret\n<b>(/T0/s3cret?token=hunter2)</b>"),
+            excerpt(404, "Cannot POST /T0/s3cret\n<b>(/T0/s3cret?token=hunter2)</b>"),
             "404 Not Found: Cannot POST […]\\n<b>([…]?[…])</b>"
         );
-        let long = said(422, &"ü".repeat(10_000));
+        let long = excerpt(422, &"ü".repeat(10_000));
         assert!(long.len() < MAX_EXCERPT + 40 && long.ends_with('…'), "{long}");
         assert_eq!(
-            said(799, "no\0\u{1b}[31mwhere"),
+            excerpt(799, "no\0\u{1b}[31mwhere"),
             "799 (unknown status): no\\u{0}\\u{1b}[31mwhere"
         );
         let redirect = describe(

@@ -1,4 +1,4 @@
-//! Signs messages as the Standard Webhooks specification says.
+//! Signs messages by the Standard Webhooks specification.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,17 +6,17 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretSlice};
 use sha2::Sha256;
 
-/// The header that holds the message's ID.
+/// The header with the message's ID.
 pub const ID: &str = "webhook-id";
-/// The header that holds the time of the attempt, in seconds since 1970.
+/// The header with the time of the attempt, in seconds since 1970.
 pub const TIMESTAMP: &str = "webhook-timestamp";
-/// The header that holds the signatures.
+/// The header with the signatures.
 pub const SIGNATURE: &str = "webhook-signature";
 
-/// The value of [`SIGNATURE`]: one signature for each secret, in their order, one space between.
+/// The value of [`SIGNATURE`]: one signature per secret, in order, separated by a space. `seconds` is the value of
+/// [`TIMESTAMP`].
 ///
-/// A receiver accepts the message if one of them fits a secret it knows, so that secrets can be rotated without a
-/// message being refused. `seconds` is the value of [`TIMESTAMP`].
+/// A receiver accepts the message if one signature matches a secret it knows, so secrets can be rotated.
 #[must_use]
 pub fn signatures(secrets: &[SecretSlice<u8>], id: &str, seconds: i64, body: &[u8]) -> String {
     let signed: Vec<String> = secrets
@@ -84,7 +84,7 @@ mod tests {
     }
 
     proptest! {
-        /// The reference library reads the clock itself, so that only messages of now can be verified.
+        /// The reference library reads the clock itself, so only current messages can be verified.
         #[test]
         fn the_reference_library_verifies_every_secrets_signature(
             keys in prop::collection::vec(prop::collection::vec(any::<u8>(), 24..=64), 1..4),

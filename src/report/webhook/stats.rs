@@ -1,4 +1,4 @@
-//! What the metrics tell of one endpoint's deliveries.
+//! Counts the deliveries of one endpoint.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,12 +7,12 @@ use crate::core::delivery::SendPermit;
 
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
-        /// What became of an attempt: the values of the label `outcome`.
+        /// The outcome of an attempt: a value of the label `outcome`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum DeliveryOutcome { $($(#[$doc])* $variant,)* }
 
         impl DeliveryOutcome {
-            /// Every outcome there is.
+            /// All outcomes.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant,)*];
 
             /// Its name.
@@ -25,26 +25,26 @@ macro_rules! outcomes {
 }
 
 outcomes! {
-    /// The receiver has the event.
+    /// The receiver accepted the event.
     Delivered => "delivered",
     /// The attempt failed and counts; the event is sent again.
     Retried => "retried",
     /// The attempt failed and does not count: a probe, or the endpoint is disabled.
     Held => "held",
-    /// The event is given up.
+    /// The event is a dead letter.
     Dead => "dead",
 }
 
-/// Whether an endpoint is sent what is due.
+/// Whether due events are sent to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointState {
-    /// It is.
+    /// They are sent.
     Open,
-    /// It failed too often in a row: one event at a time is tried.
+    /// The endpoint failed several times in a row: one event at a time is sent as a probe.
     Probing,
-    /// It asked for a pause, or is given one.
+    /// The endpoint is paused.
     Paused,
-    /// It said that it is gone: nothing is sent until a reload.
+    /// The endpoint answered 410: nothing is sent until a reload.
     Disabled,
 }
 
@@ -74,12 +74,12 @@ impl From<SendPermit> for EndpointState {
     }
 }
 
-/// The upper bounds, in seconds, of the histogram of delays; one more bucket has no bound.
+/// The upper bounds of the delay histogram in seconds; one more bucket has no bound.
 pub const DELAY_BOUNDS: [f64; 12] = [
     0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0,
 ];
 
-/// What became of one endpoint's deliveries since the start, and how it stands.
+/// The counters of one endpoint since the start, and its state.
 #[derive(Debug, Default)]
 pub struct DeliveryStats {
     /// An index into [`EndpointState::ALL`].
@@ -90,29 +90,29 @@ pub struct DeliveryStats {
     delay_micros: AtomicU64,
 }
 
-/// How long events took from being recorded to being received; replays are left out.
+/// Times from recording an event to its delivery, without replays.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeliveryDelays {
-    /// How many fell into each bucket (and no lower one).
+    /// How many delays are in each bucket (not cumulative).
     pub buckets: [u64; DELAY_BOUNDS.len() + 1],
-    /// The sum of all, in seconds.
+    /// The sum in seconds.
     pub sum: f64,
 }
 
 impl DeliveryStats {
-    /// How many attempts had this outcome.
+    /// The number of attempts with this outcome.
     #[must_use]
     pub fn count(&self, outcome: DeliveryOutcome) -> u64 {
         self.outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
-    /// How it stands.
+    /// Its state.
     #[must_use]
     pub fn state(&self) -> EndpointState {
         EndpointState::ALL[usize::from(self.state.load(Ordering::Relaxed))]
     }
 
-    /// Whether it has no secret to sign with, so that nothing is sent.
+    /// Whether it has no secret, so that nothing is sent.
     #[must_use]
     pub fn lacks_secret(&self) -> bool {
         self.lacks_secret.load(Ordering::Relaxed)
@@ -130,19 +130,19 @@ impl DeliveryStats {
         }
     }
 
-    pub(super) fn note_state(&self, state: EndpointState) {
+    pub(super) fn record_state(&self, state: EndpointState) {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
-    pub(super) fn note_secret(&self, is_missing: bool) {
+    pub(super) fn record_secret(&self, is_missing: bool) {
         self.lacks_secret.store(is_missing, Ordering::Relaxed);
     }
 
-    pub(super) fn note(&self, outcome: DeliveryOutcome) {
+    pub(super) fn count_outcome(&self, outcome: DeliveryOutcome) {
         self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn note_delay(&self, delay: Duration) {
+    pub(super) fn record_delay(&self, delay: Duration) {
         let bucket = DELAY_BOUNDS.partition_point(|bound| *bound < delay.as_secs_f64());
         self.delays[bucket].fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
@@ -158,7 +158,7 @@ mod tests {
     fn a_delay_on_a_bound_is_within_it() {
         let stats = DeliveryStats::default();
         for millis in [0, 10, 11, 100_000_000] {
-            stats.note_delay(Duration::from_millis(millis));
+            stats.record_delay(Duration::from_millis(millis));
         }
         let delays = stats.delays();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What is sent next: a page of what the store has, and attempts from it.
+//! Fetches due deliveries and starts attempts.
 
 use jiff::Timestamp;
 
@@ -8,14 +8,14 @@ use super::{AttemptInFlight, OutboxWorker, PageKind, WorkDone};
 use crate::core::delivery::{AttemptKind, PROBED_REMEMBERED};
 use crate::store::{Delivery, DueDeliveries};
 
-/// No more than so many deliveries are read at once: a body has up to 20 kB.
+/// The most deliveries of a page; a body has up to 20 kB.
 const MAX_PAGE: usize = 256;
-/// While so many outcomes wait to be written down nothing new is sent: after a crash all of it would be sent again.
+/// Nothing new is sent while this many outcomes are not recorded: a crash would send all of them again.
 const MAX_UNSETTLED: usize = 256;
 
 impl OutboxWorker {
     fn may_start(&self) -> bool {
-        // What cannot be written down is not sent: it would be sent again after every restart.
+        // Without a recorded outcome, an event would be sent again after every restart.
         self.store_retry.is_none()
             && self.endpoint.store.is_writable()
             && self.outcomes.len() + self.settling.len() < MAX_UNSETTLED
@@ -23,7 +23,7 @@ impl OutboxWorker {
     }
 
     pub(super) fn start_due(&mut self) {
-        while self.may_start() && self.underway.len() < self.settings.max_in_flight.get() {
+        while self.may_start() && self.in_flight.len() < self.settings.max_in_flight.get() {
             let Some(delivery) = self.page.pop_front() else {
                 break;
             };
@@ -32,7 +32,7 @@ impl OutboxWorker {
     }
 
     pub(super) fn start_probe(&mut self) {
-        if !self.underway.is_empty() || !self.may_start() {
+        if !self.in_flight.is_empty() || !self.may_start() {
             return;
         }
         let subjects = self.page.iter().map(|delivery| delivery.subject.as_str());
@@ -44,7 +44,7 @@ impl OutboxWorker {
     }
 
     fn start(&mut self, delivery: Delivery, kind: AttemptKind) {
-        let underway = AttemptInFlight {
+        let in_flight = AttemptInFlight {
             id: delivery.id,
             event_id: delivery.event_id.clone(),
             event_type: delivery.event_type,
@@ -66,14 +66,14 @@ impl OutboxWorker {
         let EndpointSettings { url, secrets, .. } = self.settings.clone();
         let attempt = async move { WorkDone::Attempt(sender.attempt(&url, &secrets, message).await) };
         let task = self.work.spawn(attempt).id();
-        self.underway.insert(task, underway);
+        self.in_flight.insert(task, in_flight);
     }
 
-    /// Makes sure that the page is, or will be, of the right kind.
-    pub(super) fn look_for(&mut self, look: PageKind) {
-        if self.look != look {
+    /// Drops the page if it is of another kind.
+    pub(super) fn select_page(&mut self, kind: PageKind) {
+        if self.kind != kind {
             self.drop_page();
-            self.look = look;
+            self.kind = kind;
         }
     }
 
@@ -81,40 +81,40 @@ impl OutboxWorker {
         for delivery in self.page.drain(..) {
             self.taken.remove(&delivery.id);
         }
-        self.stale = true;
+        self.is_stale = true;
     }
 
-    /// Asks the store for more, if it may have more and there is room.
+    /// Fetches the next page, if the store may have more and there is capacity.
     pub(super) fn fetch(&mut self, now: Timestamp) {
         let max_in_flight = self.settings.max_in_flight.get();
-        let (now, limit) = match self.look {
+        let (now, limit) = match self.kind {
             PageKind::Due if self.page.len() <= max_in_flight / 2 => {
                 (now, max_in_flight.saturating_mul(2).min(MAX_PAGE))
             }
-            PageKind::Waiting if self.page.is_empty() && self.underway.is_empty() => {
+            PageKind::Waiting if self.page.is_empty() && self.in_flight.is_empty() => {
                 (Timestamp::MAX, PROBED_REMEMBERED + 1)
             }
             PageKind::Due | PageKind::Waiting => return,
         };
-        if self.fetching || !self.stale || !self.may_start() {
+        if self.is_fetching || !self.is_stale || !self.may_start() {
             return;
         }
-        self.stale = false;
-        self.fetching = true;
-        let (store, look) = (self.endpoint.store.clone(), self.look);
+        self.is_stale = false;
+        self.is_fetching = true;
+        let (store, kind) = (self.endpoint.store.clone(), self.kind);
         let (name, taken) = (self.endpoint.name.clone(), self.taken.iter().copied().collect());
         self.work.spawn(async move {
             let found = store.due_deliveries(name, now, limit, taken).await;
-            WorkDone::Page { look, limit, found }
+            WorkDone::Page { kind, limit, found }
         });
     }
 
-    pub(super) fn take_page(&mut self, look: PageKind, limit: usize, due: DueDeliveries) {
-        if look != self.look {
-            self.stale = true;
+    pub(super) fn take_page(&mut self, kind: PageKind, limit: usize, due: DueDeliveries) {
+        if kind != self.kind {
+            self.is_stale = true;
             return;
         }
-        self.stale |= due.ready.len() >= limit;
+        self.is_stale |= due.ready.len() >= limit;
         self.next_due = due.next_due;
         self.taken.extend(due.ready.iter().map(|delivery| delivery.id));
         self.page.extend(due.ready);
