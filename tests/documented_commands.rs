@@ -1,4 +1,5 @@
-//! Runs every block of commands in README and docs, in a folder of its own, beside a daemon and a simulated API.
+//! Runs every block of commands in README and docs, in a folder of its own, beside a daemon and a simulated API. Checks
+//! that every metric of that daemon is documented.
 #![expect(clippy::unwrap_used, reason = "a helper that panics fails its test")]
 
 #[expect(
@@ -78,6 +79,7 @@ impl Workplace {
         ));
         let daemon = Setup::new(&simulator)
             .set("http.listen", "127.0.0.1:0")
+            .set("metrics.per_operation", "true")
             .set("webhooks.0.name", "crm-sync")
             .set("webhooks.0.url", "http://127.0.0.1:9/")
             .variable("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET)
@@ -185,6 +187,29 @@ async fn every_block_of_commands_works() {
         workplace.simulator.stop().await;
     }
     assert!(ran > 15, "{ran}");
+}
+
+#[tokio::test]
+async fn every_metric_is_documented() {
+    let workplace = Workplace::new().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{}/metrics", workplace.address);
+    let metrics = client.get(url).send().await.unwrap().text().await.unwrap();
+    let page = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let types = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names: Vec<&str> = types
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| name.starts_with("backfill_watch_"))
+        .collect();
+    assert!(names.len() > 25, "{names:?}");
+    for name in names {
+        let is_documented = [format!("`{name}`"), format!("`{name}{{")]
+            .iter()
+            .any(|form| page.contains(form));
+        assert!(is_documented, "{name} is not in docs/metrics.md");
+    }
+    workplace.daemon.stop().await;
+    workplace.simulator.stop().await;
 }
 
 #[test]
