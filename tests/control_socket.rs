@@ -17,14 +17,10 @@ use std::process::Output;
 use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use reqwest::Client;
 use serde_json::Value;
-use support::{Daemon, Setup, lines_of, skip, until, until_answered};
+use support::{Daemon, Setup, lines_of, skip, text, until, until_answered};
 
 /// What every daemon here watches.
 const OPERATION: &str = "op-3600000-100-s-a";
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
 
 fn socket_in(folder: &Path) -> PathBuf {
     folder.join("control.sock")

@@ -37,3 +37,4 @@ pub mod trend;
 pub mod wall_time;
 pub mod watch;
 pub mod watch_list;
+mod watch_settings;

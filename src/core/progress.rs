@@ -14,7 +14,7 @@ use super::operation;
 use super::phase::Phase;
 use super::trend::Trend;
 use super::wall_time::WallTime;
-use super::watch::WatchSettings;
+use super::watch_settings::WatchSettings;
 
 mod steps;
 

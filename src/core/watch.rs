@@ -21,6 +21,7 @@ use super::progress::{CountChange, ProgressContext, ProgressTracker, RetryAttemp
 use super::schedule::{Schedule, ScheduleSettings};
 use super::wall_time::WallTime;
 use super::watch_list::{Labels, WatchKey};
+pub use super::watch_settings::WatchSettings;
 
 mod operation_details;
 mod outage;
@@ -39,27 +40,6 @@ const MIN_FAILED_POLLS: u32 = 3;
 const STALE_AFTER: u8 = 2;
 /// Retries of a rebuilt watch until an answer shows them: earlier retries are not reported again.
 const UNKNOWN_ATTEMPTS: u64 = u64::MAX;
-
-/// Settings for events (`[poll]`).
-#[derive(Debug, Clone, PartialEq)]
-pub struct WatchSettings {
-    /// How long the count may stay unchanged before the watch is stalled.
-    pub stalled_after: Duration,
-    /// How long an operation may be watched without a count before it is stalled; `None` for no limit.
-    pub silent_after: Option<Duration>,
-    /// How long all polls must fail before the operation or the API is reported unreachable.
-    pub unreachable_after: Duration,
-    /// How long an operation must stay unknown to the API before it is gone.
-    pub not_found_grace: Duration,
-    /// How long to watch; `None` for no limit.
-    pub give_up_after: Option<Duration>,
-    /// Statuses that count as running, besides `in_progress`.
-    pub active_statuses: Vec<String>,
-    /// Percentage points between two progress events, above 0, at most 100.
-    pub progress_step: f64,
-    /// Time between two progress events of an operation without an estimate.
-    pub progress_interval: Duration,
-}
 
 /// One watch, as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

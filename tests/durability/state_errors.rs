@@ -12,7 +12,7 @@ use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
 use tempfile::TempDir;
 
 use crate::event_log::{assert_delivered, assert_gapless, by_operation, events, types};
-use crate::support::{Daemon, Setup, report, until};
+use crate::support::{Daemon, Setup, report, text, until};
 use crate::verifying_receiver::VerifyingReceiver;
 
 /// A small file system for the state of a test. Dropping it unmounts it.
@@ -80,10 +80,6 @@ impl Drop for SmallDisk {
 fn skip<T>(why: &str) -> Option<T> {
     report(&format!("skipped, nothing can be mounted here: {}", why.trim()));
     None
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// Twenty operations that end while nothing can be written are reported when it can be again.
@@ -197,7 +193,7 @@ async fn filled(setup: Setup) -> Setup {
 /// The daemon does not start, and reports these words.
 async fn assert_refused(setup: &Setup, words: &[&str]) {
     let output = setup.run_with("run", &[]).await;
-    let reported = stderr(&output);
+    let reported = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{reported}");
     for words in words {
         assert!(reported.contains(words), "{words:?} in: {reported}");
@@ -301,7 +297,7 @@ async fn assert_unchanged(setup: &Setup, words: &[&str]) {
     let file = state.join("state.db").display().to_string();
     for (command, arguments) in [("events", &[][..]), ("replay", &["--dead-letters"])] {
         let output = setup.run_with(command, arguments).await;
-        let reported = stderr(&output);
+        let reported = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{command}: {reported}");
         assert!(reported.contains(&file), "{command}: {reported}");
         assert!(files(&state) == before, "{command} changed the files");

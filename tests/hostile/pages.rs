@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::hostile_api::{ok, operation};
-use crate::support::Setup;
+use crate::support::{Setup, text};
 
 /// Answers the request of each number, from 0 on, with what is made of it, and counts them.
 async fn answer(page: impl Fn(u64) -> String + Send + 'static) -> (String, Arc<AtomicU64>) {
@@ -53,10 +53,6 @@ async fn list(url: &str, rate: u32, output: &str) -> Output {
         .set("ampersand.max_requests_per_second", &rate.to_string())
         .run_with("list", &arguments)
         .await
-}
-
-fn text(bytes: &[u8]) -> &str {
-    str::from_utf8(bytes).unwrap()
 }
 
 #[tokio::test]

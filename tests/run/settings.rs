@@ -5,11 +5,7 @@ use std::process::Output;
 
 use backfill_watch::simulator::{Simulator, SimulatorConfig};
 
-use crate::support::Setup;
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use crate::support::{Setup, text};
 
 /// Nothing that only a programmer can read.
 fn assert_plain(output: &Output) {

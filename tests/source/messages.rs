@@ -132,17 +132,26 @@ fn texts(module: &Module) -> BTreeSet<String> {
         .collect()
 }
 
+/// The text with `¤` instead of each placeholder.
+pub fn without_placeholders(text: &str) -> String {
+    let mut depth = 0;
+    let mut shown = String::new();
+    for character in text.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth > 0 => {
+                depth -= 1;
+                shown.push('¤');
+            }
+            _ if depth == 0 => shown.push(character),
+            _ => {}
+        }
+    }
+    shown
+}
+
 /// Whether people read it: several words, at least one of them longer than a unit.
 fn is_prose(text: &str) -> bool {
-    let mut placeholders = 0;
-    let shown = text.replace(
-        |character: char| {
-            placeholders += usize::from(character == '{');
-            placeholders -= usize::from(character == '}' && placeholders > 0);
-            placeholders > 0 || character == '}'
-        },
-        "¤",
-    );
     let is_word = |word: &str| {
         let word = word.trim_matches(|character: char| !character.is_alphabetic());
         word.len() > 1
@@ -150,8 +159,8 @@ fn is_prose(text: &str) -> bool {
                 .chars()
                 .all(|character| character.is_lowercase() || "-'".contains(character))
     };
-    let shown = shown.trim_start();
-    shown.contains(' ') && shown.split_whitespace().count() > 1 && shown.split_whitespace().any(is_word)
+    let shown = without_placeholders(text);
+    shown.split_whitespace().count() > 1 && shown.split_whitespace().any(is_word)
 }
 
 /// SQL, HTML, or headers.

@@ -364,6 +364,11 @@ pub fn process_status(process: u32, name: &str) -> u64 {
     }
 }
 
+/// Output as text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
 /// A file of these lines.
 pub fn lines_of<S: AsRef<str>>(lines: &[S]) -> String {
     lines.iter().map(|line| format!("{}\n", line.as_ref())).collect()
