@@ -228,10 +228,8 @@ fn module_of<'a>(name: &'a str, module: &'a str, modules: &BTreeSet<&str>) -> Op
 }
 
 /// Folders whose files are one unit: they implement one type together, or share a few definitions.
-const UNITS: [&str; 9] = [
+const UNITS: [&str; 7] = [
     "cli::watch",
-    "config",
-    "core",
     "polling",
     "report::log",
     "report::metrics",
