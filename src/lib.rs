@@ -1,30 +1,27 @@
-//! `backfill-watch` watches backfill operations of the Ampersand API until they end, and tells people and programs
-//! what it sees.
+//! `backfill-watch` watches backfill operations of the Ampersand API until they end, and reports progress, stalls and results
+//! to people and programs.
 //!
-//! This page is the map, in the order in which a line of the watch list becomes an event; ARCHITECTURE.md says why it
-//! is so. The library serves the binary, its tests and its benches: it is no interface for others, and changes with
-//! any version.
+//! This page is the map, in the order in which a line of the watch list becomes an event. ARCHITECTURE.md has the reasons.
+//! The library serves the binary, its tests and its benches. It is no public interface, and changes with any version.
 //!
-//! **What is decided.** [`core`] holds every decision as plain values and functions, without input or output, clock
-//! or chance: the watch list and its difference from the one before, what an answer means for a watch and for its
-//! project, when to poll next, progress, the events and their IDs, what a receiver's answer means. Begin with
-//! [`core::watch`].
+//! **Decisions.** [`core`] decides everything with plain values and functions, without input or output, clock or random
+//! source: the watch list and its changes, what an answer means for a watch and for its project, when to poll next,
+//! progress, events and their IDs, retries of webhooks. Start with [`core::watch`].
 //!
-//! **What goes in.** [`config`] reads the settings, [`watch_list`] the file with the operations, [`ampersand`] asks the
-//! API. [`outbound`] is what its client and the webhooks have in common.
+//! **Input.** [`config`] reads the settings, [`watch_list`] the file with the operations. [`ampersand`] sends requests to the
+//! API. [`outbound`] is the code that its client and the webhooks share.
 //!
-//! **What runs.** [`polling`] has the supervisor and one task for each project, which owns its watches, their pollers and
-//! their gate. [`board`] is the read model of it, and [`health`] what probes read.
+//! **Polling.** [`polling`] has the supervisor and one task for each project, which owns its watches, their pollers and
+//! their gate. [`board`] is the read model, and [`health`] decides readiness and liveness.
 //!
-//! **What comes out.** [`record`] is the one door between deciding and telling: it commits to the [`store`] (state,
-//! event log, outbox), then tells. [`report`] tells: the log, the metrics, the webhooks. [`http`] serves pages, and
-//! [`systemd`] is kept informed.
+//! **Output.** [`record`] commits state and events to the [`store`] (state, event log, outbox), then reports them. [`report`]
+//! is the log, the metrics and the webhooks. [`http`] serves the pages, and [`systemd`] notifies the service manager.
 //!
-//! **Around it.** [`app`] puts all of this together, starts it and stops it in order; [`cli`] has one file for each
-//! command. [`stdio`] writes to the standard streams, [`spool`] does so on a thread of its own, [`signal_mask`] undoes what
-//! a parent left blocked, and [`open_files`] raises the limit of open files. [`clock`] and [`random`] are the only places
-//! that look at a clock or roll dice, [`error`] prints chains of errors. [`simulator`] plays the API and a receiver, for
-//! `simulate`, `demo`, tests and benches.
+//! **Process.** [`app`] builds the parts, starts them and stops them in order. [`cli`] has one file for each command.
+//! [`stdio`] writes to the standard streams, [`spool`] does so on its own thread, [`signal_mask`] unblocks signals, and
+//! [`open_files`] raises the limit of open files. Only [`clock`] reads the time, and only [`random`] provides random numbers.
+//! [`error`] prints an error with its causes. [`simulator`] is the simulated API and receiver for `simulate`, `demo`, tests
+//! and benches.
 
 pub mod ampersand;
 pub mod app;

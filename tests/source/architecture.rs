@@ -144,8 +144,8 @@ fn tasks_have_an_owner_that_joins_them() {
             ".fetch.installation",
             ".fetch.project_exists",
         ],
-        &["polling::answers", "ampersand"],
-        "one place sends the daemon's requests, so that all of them pass the gate",
+        &["polling::answers", "polling::key_checks", "ampersand"],
+        "these send what the gate admits",
     );
 }
 
