@@ -363,7 +363,7 @@ impl App {
     /// Summarizes the phases of the listed watches.
     fn summarize(&self) -> RunOutcome {
         let list = self.list.snapshots().borrow().clone();
-        let rejected = list.name_rejected_lines(&self.settings.watch_list);
+        let rejected = list.log_rejected_lines(&self.settings.watch_list);
         if list.has_only_rejected_lines() {
             tracing::error!(
                 rejected,

@@ -1,7 +1,7 @@
-//! The read model: what the page, the API, `status`, the metrics and the probes read.
+//! The read model of the status page, the HTTP API, `status`, the metrics and the probes.
 //!
-//! Each project task publishes a [`ProjectView`] and answers questions about its watches, in pages. No second copy of a
-//! watch exists: what a page shows is copied when it is asked for.
+//! Each project task publishes a [`ProjectView`] and answers queries about its watches in pages. Watches are copied only for
+//! an answer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -20,7 +20,7 @@ use crate::core::watch_list::{Labels, WatchKey};
 /// The most watches of one page, and the most that are examined for one.
 pub const PAGE: usize = 1_000;
 
-/// A project as everything that shows it sees it.
+/// The published state of a project.
 #[derive(Debug, Clone)]
 pub struct ProjectView {
     /// Its name.
@@ -31,9 +31,9 @@ pub struct ProjectView {
     pub phases: PhaseCounts,
     /// How often one of its pollers panicked.
     pub restarts: u64,
-    /// How often the departure of removed watches could not be recorded.
+    /// How often removals from the watch list were not recorded.
     pub failed_removals: u64,
-    /// The API as its requests see it.
+    /// The state of the API.
     pub api: ApiView,
     /// The gate.
     pub gate: GateView,
@@ -41,20 +41,20 @@ pub struct ProjectView {
     pub poll_times: PollTimes,
 }
 
-/// The API as the requests of one project see it.
+/// The state of the API, as the requests of one project observed it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ApiView {
-    /// The outage that was reported and has not ended.
+    /// The start of the reported outage, if one lasts.
     pub unreachable: Option<Timestamp>,
-    /// The rejection of the credentials that was reported and has not ended.
+    /// When the credentials were rejected, if they still are.
     pub rejected: Option<Timestamp>,
-    /// Whether any request was answered, if only that something is not found.
+    /// Whether any request was answered, including with an error status.
     pub was_answered: bool,
-    /// The failed polls since the last answer.
+    /// The failed polls since the last answer, if any.
     pub failing: Option<FailedPolls>,
-    /// The pause that the API asked for.
+    /// The pause that the API requested, if one lasts.
     pub pause: Option<ApiPause>,
-    /// What the last poll that did not succeed met.
+    /// Why the last unsuccessful poll failed.
     pub last_failure: Option<Arc<str>>,
 }
 
@@ -63,43 +63,43 @@ pub struct ApiView {
 pub struct FailedPolls {
     /// When the first of them failed.
     pub since: Instant,
-    /// How many there are.
+    /// Their number.
     pub polls: u32,
 }
 
-/// A pause that the API asked for.
+/// A pause that the API requested.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiPause {
     /// When it ends.
     pub until: Instant,
-    /// What the API said.
+    /// The reason that the API gave.
     pub reason: Arc<str>,
 }
 
 /// The gate of a project.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GateView {
-    /// The limits in force.
+    /// The current limits.
     pub limits: RequestLimits,
-    /// Requests that wait for their turn.
+    /// Queued requests.
     pub waiting: usize,
     /// Requests in flight.
     pub in_flight: usize,
-    /// How long the request that was let through last had waited, pauses aside.
+    /// How long the last admitted request had waited, without pauses.
     pub last_wait: Duration,
 }
 
-/// Whether polls start and end in time; written on every beat of the project task.
+/// The times that show whether polls start and end in time. They are updated with each message of the project task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PollTimes {
-    /// When the next poll is due that neither waits at the gate nor is in flight.
+    /// When the next poll is due, of those that neither wait at the gate nor are in flight.
     pub next_due: Option<Instant>,
-    /// Since when the oldest request is in flight.
+    /// The start of the oldest request in flight.
     pub oldest_request: Option<Instant>,
 }
 
 impl ProjectView {
-    /// A project of which nothing is known yet.
+    /// A project that has not published anything yet.
     #[must_use]
     pub fn new(name: Arc<str>, limits: RequestLimits) -> Self {
         Self {
@@ -131,17 +131,17 @@ pub struct WatchView {
     pub watch: Watch,
 }
 
-/// Which watches are wanted.
+/// A filter for watches.
 #[derive(Debug, Clone, Default)]
 pub struct WatchFilter {
-    /// In one of these phases; none means any.
+    /// Only watches in one of these phases. Empty for any.
     pub phases: Vec<Phase>,
-    /// With each of these labels; without a value, any value.
+    /// Only watches with all these labels. `None` for any value.
     pub labels: Vec<(String, Option<String>)>,
 }
 
 impl WatchFilter {
-    /// Whether a watch is wanted.
+    /// Whether a watch matches.
     #[must_use]
     pub fn matches(&self, watch: &Watch, labels: &Labels) -> bool {
         (self.phases.is_empty() || self.phases.contains(&watch.phase()))
@@ -152,44 +152,44 @@ impl WatchFilter {
     }
 }
 
-/// A question that a project task answers.
+/// A query that a project task answers.
 #[derive(Debug)]
 pub enum ProjectQuery {
-    /// For watches in the order of their IDs.
+    /// Requests a page of watches, in the order of their operation IDs.
     Page {
-        /// Only those with a higher ID.
+        /// Only watches with a higher operation ID.
         after: Option<Arc<str>>,
-        /// Which of them.
+        /// Only watches that match.
         filter: Arc<WatchFilter>,
-        /// At most this many, and at most [`PAGE`].
+        /// The most watches, up to [`PAGE`].
         limit: usize,
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<WatchPage>,
     },
-    /// For one watch.
+    /// Requests one watch.
     One {
         /// Its operation ID.
         operation: Arc<str>,
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<Option<WatchView>>,
     },
-    /// To note changes from now on.
+    /// Starts to collect changes.
     StartChanges {
-        /// Where that is confirmed.
+        /// The channel for the confirmation.
         reply: oneshot::Sender<()>,
     },
-    /// For what changed since this was asked last.
+    /// Requests the changes since the last such query.
     Changes {
-        /// At most this many; the rest follows when it is asked again.
+        /// The most watches. The rest follows in the next answer.
         limit: usize,
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<WatchChanges>,
     },
-    /// Changes are not asked for any more.
+    /// Stops to collect changes.
     StopChanges,
-    /// Whether the API accepts the project's key; a request that waits at the gate for its turn.
+    /// Checks whether the API accepts the project's key. The request passes the gate.
     Key {
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<KeyVerdict>,
     },
 }
@@ -199,20 +199,20 @@ pub enum ProjectQuery {
 pub struct WatchPage {
     /// The watches.
     pub watches: Vec<WatchView>,
-    /// After which ID to continue; `None` at the end.
+    /// The operation ID after which the next page starts. `None` at the end.
     pub next: Option<Arc<str>>,
 }
 
-/// What became different.
+/// The changes since the last query.
 #[derive(Debug, Default)]
 pub struct WatchChanges {
-    /// Watches that are new or have changed, those that changed the longest ago first.
+    /// Watches that are new or have changed, in the order of their first change.
     pub changed: Vec<WatchView>,
-    /// Watches that are no longer there.
+    /// Watches that were removed.
     pub removed: Vec<WatchKey>,
 }
 
-/// A project task does not answer: it is being restarted.
+/// A project task does not answer, because it is being restarted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the watches of project {project} cannot be read now; try again in some seconds")]
 pub struct ProjectUnavailable {
@@ -220,12 +220,12 @@ pub struct ProjectUnavailable {
     pub project: Arc<str>,
 }
 
-/// How a project task is read.
+/// The channels to read a project task.
 #[derive(Debug, Clone)]
 pub struct ProjectHandle {
-    /// What it publishes.
+    /// Its published state.
     pub view: watch::Receiver<ProjectView>,
-    /// What it answers.
+    /// Its queue of queries.
     pub questions: mpsc::Sender<ProjectQuery>,
 }
 
@@ -247,24 +247,24 @@ impl Default for Board {
 }
 
 impl Board {
-    /// A project is read through `port` from now on.
+    /// Adds a project, or replaces its channels.
     pub fn attach(&self, name: Arc<str>, port: ProjectHandle) {
         self.write().insert(name, port);
         self.announce();
     }
 
-    /// A project is no longer there.
+    /// Removes a project.
     pub fn detach(&self, name: &str) {
         self.write().remove(name);
         self.announce();
     }
 
-    /// A view has changed by more than its pulse and its gate.
+    /// Wakes the readers after a change other than of poll times and gate.
     pub fn announce(&self) {
         self.changed.send_replace(());
     }
 
-    /// Changes when a view changed by more than its pulse and its gate, or a project came or went.
+    /// Changes when a project was added, removed or changed, except for poll times and gate.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
@@ -285,7 +285,7 @@ impl Board {
         self.read().values().map(|port| port.view.borrow().phases).sum()
     }
 
-    /// Whether the list of that generation was applied in these projects and all its watches are finished.
+    /// Whether these projects have applied the list of that generation, and all its watches are finished.
     #[must_use]
     pub fn is_finished(&self, generation: u64, projects: &[Arc<str>]) -> bool {
         let ports = self.read();
@@ -297,7 +297,7 @@ impl Board {
         })
     }
 
-    /// How often the departure of removed watches could not be recorded.
+    /// How often removals from the watch list were not recorded.
     #[must_use]
     pub fn failed_removals(&self) -> u64 {
         self.read()
@@ -306,7 +306,7 @@ impl Board {
             .sum()
     }
 
-    /// A page of watches, in the order of project and operation ID, and where to continue.
+    /// A page of watches in the order of project and operation ID, and the key after which the next page starts.
     ///
     /// # Errors
     /// When a project task does not answer.
@@ -348,7 +348,7 @@ impl Board {
         Ok((found, None))
     }
 
-    /// Every watch that `filter` matches, page by page.
+    /// Every watch that matches, read page by page.
     ///
     /// # Errors
     /// When a project task does not answer.
@@ -366,7 +366,7 @@ impl Board {
         }
     }
 
-    /// The watches of that operation ID, of one project or of all.
+    /// The watches with this operation ID, in one project or in all.
     ///
     /// # Errors
     /// When a project task does not answer.
@@ -388,22 +388,22 @@ impl Board {
         Ok(found)
     }
 
-    /// Changes are noted from now on, if they were not before.
+    /// Starts to collect changes.
     pub async fn start_changes(&self) {
         for (name, port) in self.ports(&[]) {
-            // A project that is being restarted notes them when it is asked for them.
+            // A project that is being restarted starts with the first query for changes.
             let _ = port
                 .ask(&name, |reply| ProjectQuery::StartChanges { reply })
                 .await;
         }
     }
 
-    /// What changed since this was asked last, at most about `limit` watches of each project; the rest is there when asked
-    /// again. There is one reader of changes.
+    /// The changes since the last call: at most `limit` watches of each project. The next call returns the rest. There is
+    /// one reader of changes.
     pub async fn changes(&self, limit: usize) -> WatchChanges {
         let mut all = WatchChanges::default();
         for (name, port) in self.ports(&[]) {
-            // A project that is being restarted is read again by its next changes.
+            // A project that is being restarted answers the next call.
             if let Ok(changes) = port
                 .ask(&name, |reply| ProjectQuery::Changes { limit, reply })
                 .await
@@ -415,15 +415,15 @@ impl Board {
         all
     }
 
-    /// Changes are not read any more.
+    /// Stops to collect changes.
     pub fn stop_changes(&self) {
         for (_, port) in self.ports(&[]) {
-            // With a full queue they stop at the next call.
+            // With a full queue, the next call stops it.
             let _ = port.questions.try_send(ProjectQuery::StopChanges);
         }
     }
 
-    /// Asks the API whether it accepts the key of that project.
+    /// Checks whether the API accepts the key of a project.
     pub fn check_key(
         &self,
         project: &Arc<str>,

@@ -1,4 +1,4 @@
-//! How errors are shown: `Display` of an error omits its sources, this prints them all.
+//! Prints errors with their sources, which `Display` omits.
 
 use std::error::Error;
 use std::io;
@@ -18,7 +18,7 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// The error and its causes. What an I/O error wraps is a cause too, which its `source` leaves out.
+/// The error and its causes. It includes the error that an I/O error wraps, which `source` omits.
 pub fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -34,20 +34,20 @@ pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// The causes of an error of the HTTP client, outermost first: without repetitions, without its own words (which name
-/// the URL), and without those that only say where in the library it came up.
+/// The causes of an error of the HTTP client, outermost first. It omits the error itself (which names the URL), repetitions,
+/// and causes that only name a part of the library.
 #[must_use]
 pub fn describe_http(error: &(dyn Error + 'static)) -> String {
-    let mut words = String::new();
+    let mut text = String::new();
     for cause in causes(error).skip(1) {
-        let said = cause.to_string();
-        if words.contains(&said) || said.starts_with("client error (") {
+        let message = cause.to_string();
+        if text.contains(&message) || message.starts_with("client error (") {
             continue;
         }
-        if !words.is_empty() {
-            words.push_str(": ");
+        if !text.is_empty() {
+            text.push_str(": ");
         }
-        words.push_str(&said);
+        text.push_str(&message);
     }
-    words
+    text
 }

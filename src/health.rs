@@ -1,4 +1,4 @@
-//! Whether the daemon is ready, and whether it is alive: what probes and the watchdog are told.
+//! Readiness and liveness of the daemon, for probes and the watchdog.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use crate::board::{Board, PollTimes};
 use crate::clock;
 
-/// Where the daemon is in its life.
+/// The stage of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// State is loaded or the watch list not looked at yet.
+    /// The state is being loaded, or the watch list is not read yet.
     Starting,
-    /// At work.
+    /// It polls.
     Ready,
-    /// It has been asked to stop.
+    /// It stops.
     Stopping,
 }
 
@@ -30,11 +30,11 @@ pub struct Health {
     request_timeout_millis: AtomicU64,
 }
 
-/// How late a poll that nothing holds back may start.
+/// How late a poll may start that waits for nothing.
 const LATE: Duration = Duration::from_secs(30);
-/// How long the tasks of a process that was stopped may take to notice that it runs again.
+/// How long tasks may take to run again after a suspension of the process.
 const CATCH_UP: Duration = Duration::from_millis(500);
-/// How many request time-outs a poll may outlive.
+/// How many request timeouts a poll may take.
 const TIMEOUTS: u32 = 3;
 
 /// A project whose polls do not start or do not end.
@@ -44,12 +44,12 @@ pub struct StuckProject {
     stuck: Stuck,
 }
 
-/// What is wrong with the polls of a project.
+/// The problem with the polls of a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stuck {
-    /// A poll is due since this long, and neither gate nor pause holds it back.
+    /// A poll has been due for this long, and waits neither for the gate nor for a pause.
     Late(Duration),
-    /// A poll is in flight since this long.
+    /// A poll has been in flight for this long.
     Hung(Duration),
 }
 
@@ -72,13 +72,13 @@ impl fmt::Display for StuckProject {
         match self.stuck {
             Stuck::Late(late) => write!(
                 f,
-                "a poll of project {} is {:.0} s late, and nothing holds it back",
+                "a poll of project {} is {:.0} s late without a reason",
                 self.project,
                 late.as_secs_f64()
             ),
             Stuck::Hung(hung) => write!(
                 f,
-                "a poll of project {} has not ended for {:.0} s, in spite of its time limit",
+                "a poll of project {} has not ended for {:.0} s despite its timeout",
                 self.project,
                 hung.as_secs_f64()
             ),
@@ -87,7 +87,7 @@ impl fmt::Display for StuckProject {
 }
 
 impl Health {
-    /// The health of a daemon that starts.
+    /// The health of a daemon that is starting.
     #[must_use]
     pub fn new(board: Arc<Board>, request_timeout: Duration) -> Self {
         let health = Self {
@@ -99,20 +99,20 @@ impl Health {
         health
     }
 
-    /// The read model that it is read from.
+    /// The read model that it uses.
     #[must_use]
     pub fn board(&self) -> &Arc<Board> {
         &self.board
     }
 
-    /// Requests end after this time from now on.
+    /// Sets a new request timeout.
     pub fn set_request_timeout(&self, request_timeout: Duration) {
         let millis = u64::try_from(request_timeout.as_millis()).unwrap_or(u64::MAX);
-        // Never shorter than before: a request that is under way keeps its own limit.
+        // Never shorter than before: a request in flight keeps its own timeout.
         self.request_timeout_millis.fetch_max(millis, Ordering::Relaxed);
     }
 
-    /// The watch list was looked at: the daemon is at work, unless it is stopping already.
+    /// Marks the daemon as ready after the watch list was read, unless it is stopping.
     pub fn set_ready(&self) {
         self.stage.send_if_modified(|stage| {
             let is_starting = *stage == Stage::Starting;
@@ -123,24 +123,24 @@ impl Health {
         });
     }
 
-    /// The daemon stops.
+    /// Marks the daemon as stopping.
     pub fn set_stopping(&self) {
         self.stage.send_replace(Stage::Stopping);
     }
 
-    /// Where the daemon is in its life.
+    /// The current stage.
     #[must_use]
     pub fn stage(&self) -> Stage {
         *self.stage.borrow()
     }
 
-    /// Tells changes of the stage.
+    /// Subscribes to the stage.
     #[must_use]
     pub fn stages(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
     }
 
-    /// As [`Health::check`], for a process that may just have been continued: its tasks get a moment to catch up.
+    /// As [`Health::check`], with one retry for a process that was just resumed.
     ///
     /// # Errors
     /// As [`Health::check`].
@@ -151,13 +151,13 @@ impl Health {
         self.check()
     }
 
-    /// Whether due polls get started and finished.
+    /// Checks whether due polls start and end.
     ///
     /// # Errors
-    /// Names a poll that does not. Slow answers of the API, a closed gate and a slow disk are none.
+    /// Names a project whose polls do not. Slow answers of the API, a closed gate and a slow disk are no errors.
     pub fn check(&self) -> Result<(), StuckProject> {
         if self.stage() == Stage::Stopping {
-            // Polls are dropped; what is left to do has its own time limit.
+            // Polls are aborted, and the rest of a stop has its own timeout.
             return Ok(());
         }
         let now = clock::instant();

@@ -18,14 +18,14 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     signal_mask::unblock().context("cannot unblock the signals that stop this program")?;
-    // The daemon polls on a thread of its own (`app`); what is around that is little.
+    // The daemon polls on a thread of its own (`app`), so one worker is enough.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
     let ended = runtime.block_on(cli.run());
-    // A read that hangs on a dead file system must not keep the process from ending.
+    // A read that hangs on a network file system must not delay the exit.
     runtime.shutdown_background();
     ended
 }

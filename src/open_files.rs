@@ -1,9 +1,9 @@
-//! How many files the process may have open at a time: connections, the state and the watch list count.
+//! The limit of open files, which includes connections.
 
 use crate::error::chain;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit as far as an ordinary user may. Does nothing where the system refuses it.
+/// Raises the limit to the hard limit, unless the system refuses that.
 pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -13,12 +13,12 @@ pub fn raise_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(
             error = chain(&error),
-            "the limit of open files cannot be raised; fewer connections are served"
+            "limit of open files not raised; fewer connections are accepted"
         );
     }
 }
 
-/// The present limit.
+/// The current limit.
 #[must_use]
 pub fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! Records changes of state with their events in one transaction, then reports the events.
+//! Commits changes of state with their events, then reports the events. Nothing is reported before it is committed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::store::{CommitError, StateChange, Store};
 /// Receives each event once it is recorded. It is called on the runtime's threads and must not block them.
 pub type EventReporter = Box<dyn Fn(&Event) + Send + Sync>;
 
-/// Records changes and hands their events on.
+/// Records changes and reports their events.
 #[derive(Clone)]
 pub struct Recorder {
     store: Store,
@@ -28,11 +28,11 @@ impl Recorder {
         }
     }
 
-    /// Records a change of state and its events in one transaction, then reports the events. A future that is dropped may
-    /// have recorded without reporting: run it to its end.
+    /// Records a change of state and its events in one transaction, then reports the events. Do not drop the future: it may
+    /// have recorded without reporting.
     ///
     /// # Errors
-    /// When it could not be recorded; then nothing is reported, and the state must not advance.
+    /// When nothing was recorded. Then nothing is reported, and the caller must keep the old state.
     pub async fn record(&self, change: &StateChange) -> Result<(), CommitError> {
         self.store.commit(change).await?;
         for event in &change.events {
@@ -47,7 +47,7 @@ impl Recorder {
         &self.store
     }
 
-    /// Now, by the clock that dates what is recorded.
+    /// The current time of the clock that dates records.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.store.now()

@@ -1,4 +1,4 @@
-//! The signal mask that a parent process leaves to its child.
+//! The signal mask, which a process inherits from its parent.
 
 use nix::sys::signal::{SigSet, Signal};
 

@@ -1,4 +1,4 @@
-//! A bounded queue in front of a thread that writes: a reader that is slow or blocked delays nobody else.
+//! A bounded queue in front of a writing thread, so that a slow reader delays no other task.
 
 mod queue;
 
@@ -10,19 +10,19 @@ use std::time::Duration;
 pub use queue::Priority;
 use queue::Queue;
 
-/// How many bytes one call of the sink is given, if one entry alone has not more.
+/// The most bytes in one call of the sink, unless a single entry is larger.
 const BATCH: usize = 64 * 1024;
 
-/// The handle of a queue and its thread; cheap to clone.
+/// The handle of a queue and its thread. Clones are cheap.
 #[derive(Debug)]
 pub struct Spool<T>(Arc<Shared<T>>);
 
 #[derive(Debug)]
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// The thread waits for entries.
+    /// Wakes the thread when there are entries.
     filled: Condvar,
-    /// [`Spool::flush`] waits for the end of writing.
+    /// Wakes [`Spool::flush`] when everything is written.
     drained: Condvar,
 }
 
@@ -39,13 +39,13 @@ impl<T> Clone for Spool<T> {
 }
 
 impl<T: Send + 'static> Spool<T> {
-    /// A queue of at most `capacity` bytes, which a new thread of this name empties into `sink`.
+    /// Starts a thread of this name that passes entries to `sink`. The queue takes at most `capacity` bytes.
     ///
-    /// The sink may block. Its second argument is how many entries were dropped so far. Nobody joins the thread, since
-    /// it may be blocked: it ends with the process.
+    /// The sink may block. Its second argument is the spool itself. The thread is never joined, because it may be blocked: it
+    /// ends with the process.
     ///
     /// # Errors
-    /// When the system starts no thread.
+    /// When the system cannot start a thread.
     pub fn start(
         name: &str,
         capacity: usize,
@@ -89,14 +89,14 @@ impl<T: Send + 'static> Spool<T> {
 }
 
 impl<T> Spool<T> {
-    /// Adds an entry of `size` bytes. False when it was dropped, because the queue is full.
+    /// Adds an entry of `size` bytes. Returns false if the queue is full and the entry was dropped.
     pub fn push(&self, rank: Priority, size: usize, entry: T) -> bool {
         let is_accepted = self.state().queue.push(rank, size, entry);
         self.0.filled.notify_one();
         is_accepted
     }
 
-    /// Waits until everything is written, for at most `limit`. False when the time was not enough.
+    /// Waits until everything is written, for at most `limit`. Returns false after a timeout.
     pub fn flush(&self, limit: Duration) -> bool {
         let is_busy = |state: &mut State<T>| state.is_writing || !state.queue.is_empty();
         match self.0.drained.wait_timeout_while(self.state(), limit, is_busy) {
@@ -105,7 +105,7 @@ impl<T> Spool<T> {
         }
     }
 
-    /// Whether nothing waits and nothing is being written.
+    /// Whether no entry waits and none is being written.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let state = self.state();
@@ -118,7 +118,7 @@ impl<T> Spool<T> {
         !self.state().queue.is_empty()
     }
 
-    /// How many entries were dropped so far.
+    /// The number of dropped entries.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.state().queue.dropped()

@@ -1,7 +1,7 @@
 //! Complete writes to standard output and standard error.
 //!
-//! The streams of the standard library lose what they buffered when a descriptor does not block, and keep a lock while
-//! they are blocked. These functions write to the descriptor itself.
+//! The streams of the standard library lose buffered data when a descriptor does not block, and keep a lock while they
+//! block. These functions write to the descriptor directly.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// One of the streams that a process writes to.
+/// A standard output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StandardStream {
     /// Standard output.
@@ -19,16 +19,16 @@ pub enum StandardStream {
 }
 
 impl StandardStream {
-    /// Writes all of `bytes`, waiting for the reader as long as it takes.
+    /// Writes all of `bytes`. Waits for a slow reader without a time limit.
     ///
     /// # Errors
-    /// When the stream accepts no more, for another reason than a reader that is slow.
+    /// When the stream fails, for example because its reader closed it.
     pub fn write_all(self, bytes: &[u8]) -> io::Result<()> {
         let mut written = 0;
         self.write_rest(bytes, &mut written)
     }
 
-    /// As [`write_all`](Self::write_all), from `written` on, which counts what was written even when this fails.
+    /// As [`write_all`](Self::write_all), starting at `written`, which is advanced even if this fails.
     ///
     /// # Errors
     /// As [`write_all`](Self::write_all).
@@ -39,7 +39,7 @@ impl StandardStream {
         }
     }
 
-    /// Whether its reader closed it, as far as the system knows without a write.
+    /// Whether its reader closed it, as far as this can be known without a write.
     #[must_use]
     pub fn is_closed(self) -> bool {
         match self {
@@ -72,11 +72,11 @@ fn write_rest(descriptor: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> 
     Ok(())
 }
 
-/// Waits until the descriptor, which does not block, accepts bytes again.
+/// Waits until a descriptor in non-blocking mode accepts bytes again.
 fn wait_for_room(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     let mut descriptors = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
     match poll(&mut descriptors, None) {
-        // An error of the descriptor ends the wait too, and the next write reports it.
+        // After an error of the descriptor, the next write reports it.
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -1,7 +1,7 @@
-//! What systemd is told: that the daemon is ready, reloads, stops, how it fares, and that it is alive.
+//! Notifies systemd: ready, reloading, stopping, status and watchdog.
 //!
-//! Where systemd did not start the daemon, all of this does nothing. Messages never block: one that the service manager
-//! has no room for is lost, except that `READY=1` is repeated.
+//! Without systemd all of this does nothing. Messages never block: a message that does not fit into the socket is dropped,
+//! except that `READY=1` is repeated.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -22,29 +22,29 @@ use crate::core::phase::PhaseCounts;
 use crate::error::chain;
 use crate::health::{Health, Stage};
 
-/// How often the status text is looked at.
+/// How often the status text is checked.
 const STATUS: Duration = Duration::from_secs(2);
-/// How much longer the start may take, told again well before it is over.
+/// The extension of the start timeout that each request asks for.
 const EXTENSION: Duration = Duration::from_secs(60);
-/// How often that is told.
+/// How often the extension is requested.
 const EXTEND: Duration = Duration::from_secs(15);
-/// What names the socket of the service manager.
+/// The environment variable with the socket of the service manager.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
-/// Whether the last `READY=1` had no room in the socket.
+/// Whether the last `READY=1` did not fit into the socket.
 static READY_IS_DUE: AtomicBool = AtomicBool::new(false);
-/// Whether the log names the error of the socket already.
+/// Whether an error of the socket was logged.
 static ERROR_IS_LOGGED: AtomicBool = AtomicBool::new(false);
 
-/// Waits for a part of the start that may take long, such as checking the state after a crash.
+/// Runs a part of the start that may take long, such as the check of the state, and extends the start timeout meanwhile.
 pub async fn while_starting<T>(part: impl Future<Output = T>) -> T {
     tokio::select! {
         done = part => done,
-        never = ask_for_time() => match never {},
+        never = extend_start_timeout() => match never {},
     }
 }
 
-async fn ask_for_time() -> Infallible {
+async fn extend_start_timeout() -> Infallible {
     let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
     loop {
         tokio::time::sleep(EXTEND).await;
@@ -55,40 +55,40 @@ async fn ask_for_time() -> Infallible {
     }
 }
 
-/// Settings and watch list are being read anew.
+/// Notifies that settings and watch list are being reloaded.
 pub fn notify_reloading() {
     READY_IS_DUE.store(false, Ordering::Relaxed);
-    // Without the time, newer versions take the reload for failed.
+    // Without the time, newer versions of systemd treat the reload as failed.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => {
             notify(&[NotifyState::Reloading, now]);
         }
         Err(error) => tracing::debug!(
             error = chain(&error),
-            "the service manager is not notified of the reload"
+            "service manager not notified of the reload"
         ),
     }
 }
 
-/// They have been.
+/// Notifies that the daemon is ready, or that a reload is complete.
 pub fn notify_ready() {
     let is_sent = notify(&[NotifyState::Ready]);
     READY_IS_DUE.store(!is_sent, Ordering::Relaxed);
 }
 
-/// Tells each change of the daemon's stage and status, and that it is alive, until `closing`.
+/// Sends the daemon's stage, status and watchdog messages until `closing`.
 pub async fn send_notifications(health: Arc<Health>, board: Arc<Board>, closing: CancellationToken) {
-    let informing = async {
+    let sending = async {
         tokio::join!(
-            tell_stages(&health),
-            tell_status(&health, &board),
-            tell_alive(&health)
+            send_stages(&health),
+            send_status(&health, &board),
+            send_watchdog(&health)
         )
     };
-    closing.run_until_cancelled(informing).await;
+    closing.run_until_cancelled(sending).await;
 }
 
-async fn tell_stages(health: &Health) {
+async fn send_stages(health: &Health) {
     let mut stages = health.stages();
     loop {
         match *stages.borrow_and_update() {
@@ -104,26 +104,26 @@ async fn tell_stages(health: &Health) {
     }
 }
 
-async fn tell_status(health: &Health, board: &Board) {
+async fn send_status(health: &Health, board: &Board) {
     if std::env::var_os(NOTIFY_SOCKET).is_none() {
         return;
     }
-    let mut told = String::new();
+    let mut sent = String::new();
     loop {
         if health.stage() == Stage::Ready {
             if READY_IS_DUE.load(Ordering::Relaxed) {
                 notify_ready();
             }
             let now = status(board.phases());
-            if now != told && notify(&[NotifyState::Status(&now)]) {
-                told = now;
+            if now != sent && notify(&[NotifyState::Status(&now)]) {
+                sent = now;
             }
         }
         tokio::time::sleep(STATUS).await;
     }
 }
 
-/// The listed operations by phase, in words.
+/// The status text: the listed operations by phase.
 fn status(phases: PhaseCounts) -> String {
     let listed = phases.total();
     if listed == 0 {
@@ -138,7 +138,7 @@ fn status(phases: PhaseCounts) -> String {
     format!("{listed} {plural} listed: {}", counts.join(", "))
 }
 
-async fn tell_alive(health: &Health) {
+async fn send_watchdog(health: &Health) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };
@@ -152,7 +152,7 @@ async fn tell_alive(health: &Health) {
             Err(sick) if was_alive => {
                 tracing::error!(
                     reason = %sick,
-                    "the daemon is stuck: systemd will restart it; this is a bug, please report it"
+                    "the daemon is stuck; systemd restarts it; this is a bug, please report it"
                 );
             }
             Err(_) => {}
@@ -162,7 +162,7 @@ async fn tell_alive(health: &Health) {
     }
 }
 
-/// Sends without blocking. False when the socket has no room now, so that the same may be sent later.
+/// Sends without blocking. Returns false if the socket is full, so that the caller can repeat it.
 fn notify(state: &[NotifyState<'_>]) -> bool {
     let Some(socket) = std::env::var_os(NOTIFY_SOCKET).filter(|socket| !socket.is_empty()) else {
         return true;
@@ -180,7 +180,7 @@ fn notify(state: &[NotifyState<'_>]) -> bool {
                 tracing::warn!(
                     socket = %socket.display(),
                     error = chain(&error),
-                    "the service manager cannot be notified; check NOTIFY_SOCKET"
+                    "service manager not notified; check NOTIFY_SOCKET"
                 );
             }
             true
@@ -203,7 +203,7 @@ fn address(socket: &OsStr) -> io::Result<SocketAddr> {
         [b'/', ..] => SocketAddr::from_pathname(socket),
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "an address begins with / or @",
+            "the address must start with / or @",
         )),
     }
 }

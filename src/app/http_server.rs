@@ -219,7 +219,7 @@ async fn bind_control_socket(folder: PathBuf) -> anyhow::Result<Option<ControlSo
 /// Reports readiness once the watch list was read, whatever the result.
 async fn become_ready(mut list: watch::Receiver<Arc<WatchListSnapshot>>, health: Arc<Health>) {
     // Fails only when the source has ended, which happens at a stop.
-    if list.wait_for(|snapshot| snapshot.looked).await.is_ok() {
+    if list.wait_for(|snapshot| snapshot.is_checked).await.is_ok() {
         health.set_ready();
     }
 }

@@ -124,7 +124,7 @@ impl App {
         let before = std::mem::replace(&mut self.effective, loaded.effective);
         self.effective.keep(&kept, &before);
         self.settings = settings;
-        let list = self.list.set(list_settings(&self.settings));
+        let list = self.list.apply_settings(list_settings(&self.settings));
         tracing::info!("settings reloaded");
         let applied = ReloadReport {
             applied,

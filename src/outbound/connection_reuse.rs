@@ -1,4 +1,4 @@
-//! Whether a request opened a connection or used one that was there.
+//! Detects whether a request opened a connection or reused one.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -8,12 +8,12 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 tokio::task_local! {
-    /// Whether the request that is sent in this scope opened a connection.
+    /// Whether the request of this scope opened a connection.
     static HAS_OPENED: Cell<bool>;
 }
 
-/// Runs `request`, and says whether it opened a connection.
-pub(super) async fn note<F: Future>(request: F) -> (F::Output, bool) {
+/// Runs `request`. Returns also whether it opened a connection.
+pub(super) async fn run_and_detect<F: Future>(request: F) -> (F::Output, bool) {
     HAS_OPENED
         .scope(Cell::new(false), async {
             let output = request.await;
@@ -22,11 +22,11 @@ pub(super) async fn note<F: Future>(request: F) -> (F::Output, bool) {
         .await
 }
 
-/// Notes each connection that is opened. One that is opened for the pool is in no request's scope.
+/// Records each opened connection. A connection that is opened for the pool belongs to no request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Noting;
+pub(super) struct DetectConnections;
 
-impl<S> Layer<S> for Noting {
+impl<S> Layer<S> for DetectConnections {
     type Service = Connect<S>;
 
     fn layer(&self, inner: S) -> Connect<S> {

@@ -1,7 +1,5 @@
-//! What the API's client and the webhooks have in common when they send a request.
-//!
-//! One place decides the limits of the HTTP client, recognises a request that was never processed, names the proxy that
-//! an error is about, and reads what any answer's head may say.
+//! The HTTP client code that the API client and the webhooks share: limits, requests that were not processed, proxies in
+//! messages, and response headers.
 
 mod connection_reuse;
 mod peer;
@@ -18,21 +16,21 @@ use crate::error::find;
 
 /// As many headers as fit into 64 KiB: each takes four bytes at least.
 const MAX_HEADERS: usize = MAX_HEAD / 4;
-/// HTTP/2 counts 32 bytes more for each header. What an answer may really have is checked when it is there.
+/// HTTP/2 counts 32 more bytes for each header. The exact limit is checked when the response has arrived.
 const MAX_HEADER_LIST: u32 = (MAX_HEAD + 32 * MAX_HEADERS) as u32;
 
-/// Limits of one exchange.
+/// The timeouts of one exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpTimeouts {
     /// From resolving the name to the end of the TLS handshake.
     pub connect: Duration,
-    /// The whole exchange, connecting and reading the answer included.
+    /// The whole exchange, including connecting and reading the response.
     pub exchange: Duration,
-    /// After this time without a request a connection is closed.
+    /// How long an idle connection is kept.
     pub idle: Duration,
 }
 
-/// What every client has. No redirect is followed and nothing is repeated: that is decided elsewhere.
+/// A builder with the settings of every client. The client follows no redirects and repeats no requests.
 pub fn client_builder(timeouts: HttpTimeouts) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("backfill-watch/", env!("CARGO_PKG_VERSION")))
@@ -45,13 +43,13 @@ pub fn client_builder(timeouts: HttpTimeouts) -> ClientBuilder {
         // The defaults are 100 headers and 16 KiB.
         .http1_max_headers(MAX_HEADERS)
         .http2_max_header_list_size(MAX_HEADER_LIST)
-        .connector_layer(connection_reuse::Noting)
+        .connector_layer(connection_reuse::DetectConnections)
 }
 
-/// Why a request has no answer.
+/// Why a request has no response.
 #[derive(Debug)]
 pub struct SendError {
-    /// What the HTTP client says.
+    /// The error of the HTTP client.
     pub error: reqwest::Error,
     /// Whether the request may be repeated as if it had not been sent.
     pub is_unprocessed: bool,
@@ -60,30 +58,30 @@ pub struct SendError {
 /// Sends a request.
 ///
 /// # Errors
-/// When no answer comes.
+/// When there is no response.
 pub async fn send(client: &Client, request: Request) -> Result<Response, SendError> {
-    let (sent, has_opened) = connection_reuse::note(client.execute(request)).await;
+    let (sent, has_opened) = connection_reuse::run_and_detect(client.execute(request)).await;
     sent.map_err(|error| SendError {
         is_unprocessed: is_unprocessed(&error, has_opened),
         error,
     })
 }
 
-/// Whether, by the causes of an error, a proxy was reached and gives no connection to the host.
+/// Whether the causes of an error mean that a proxy was reached and refused the connection to the host.
 ///
-/// The error's type is private to the HTTP client's libraries; its words are all there is.
+/// The type of that error is private to its library, so only its text can be checked.
 #[must_use]
 pub fn is_refused_by_proxy(causes: &str) -> bool {
     causes.contains("tunnel error") && !causes.contains("failed to create underlying connection")
 }
 
-/// Whether HTTP/2 says that the request was not processed, or a connection that was there before broke before an answer
-/// began: the other side has closed it while the request was on its way.
+/// Whether the peer did not process the request: HTTP/2 reports that, or a reused connection broke before a response began,
+/// because the peer had closed it.
 fn is_unprocessed(error: &reqwest::Error, has_opened: bool) -> bool {
     if let Some(error) = find::<h2::Error>(error)
         && error.is_remote()
     {
-        // A reset of this one stream is an answer, on whatever connection.
+        // A reset of this stream is an answer, on a new connection too.
         if error.is_reset() {
             return error.reason() == Some(h2::Reason::REFUSED_STREAM);
         }

@@ -1,4 +1,4 @@
-//! Whom a request is sent to, for messages: the host, or the proxy on the way.
+//! The peer of a request, for messages: the host, or a proxy.
 
 use std::fmt;
 
@@ -13,17 +13,17 @@ use crate::config::is_loopback;
 pub struct Proxies(std::sync::Arc<Matcher>);
 
 impl Proxies {
-    /// Those of this process's environment.
+    /// The proxies of this process's environment.
     #[must_use]
     pub fn of_environment() -> Self {
         Self(Matcher::from_system().into())
     }
 
-    /// Whom requests to `url` are sent to.
+    /// The peer of requests to `url`.
     #[must_use]
     pub fn peer(&self, url: &Url) -> Peer {
         let proxy = if is_loopback(url) {
-            // No proxy leads back to this machine.
+            // Requests to this machine never use a proxy.
             None
         } else {
             url.as_str()
@@ -51,17 +51,17 @@ impl fmt::Debug for Proxies {
     }
 }
 
-/// The other side.
+/// The peer of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Host and, unless it is the default, port of the URL.
+    /// The host of the URL, with the port if it is not the default.
     pub host: String,
-    /// Host and port of the proxy, without user and password.
+    /// The host and port of the proxy, without user and password.
     pub proxy: Option<String>,
 }
 
 impl Peer {
-    /// Who is connected to.
+    /// The peer of the TCP connection.
     #[must_use]
     pub fn connected(&self) -> String {
         match &self.proxy {

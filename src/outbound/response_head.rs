@@ -1,4 +1,4 @@
-//! What the head of any answer may say.
+//! Reads the headers of responses.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use reqwest::header::{CONTENT_ENCODING, DATE, HeaderMap, RETRY_AFTER};
 
 use crate::core::retry_after;
 
-/// The most bytes of headers.
+/// The most bytes of headers in a response.
 pub const MAX_HEAD: usize = 64 * 1024;
 
-/// How many bytes the headers take, each with its colon, space and line end.
+/// The size of the headers in bytes, each with its colon, space and line end.
 #[must_use]
 pub fn head_size(headers: &HeaderMap) -> usize {
     headers
@@ -19,7 +19,7 @@ pub fn head_size(headers: &HeaderMap) -> usize {
         .sum()
 }
 
-/// The content codings other than `identity`: the body is not readable as it is.
+/// The content codings other than `identity`, if any. Such a body cannot be read.
 #[must_use]
 pub fn content_coding(headers: &HeaderMap) -> Option<String> {
     let codings: Vec<String> = headers
@@ -35,7 +35,7 @@ pub fn content_coding(headers: &HeaderMap) -> Option<String> {
     (!codings.is_empty()).then(|| codings.join(", "))
 }
 
-/// The instant from which an answer sees the times that it names: its own `Date`, otherwise `now`.
+/// The reference for times in a response: its `Date`, otherwise `now`.
 #[must_use]
 pub fn date(headers: &HeaderMap, now: Timestamp) -> Timestamp {
     let date = headers
@@ -44,11 +44,11 @@ pub fn date(headers: &HeaderMap, now: Timestamp) -> Timestamp {
     date.unwrap_or(now)
 }
 
-/// The wait that `Retry-After` asks for; the longest if it is there several times.
+/// The wait of `Retry-After`; the longest if there are several.
 #[must_use]
 pub fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let mut values = headers.get_all(RETRY_AFTER).iter().peekable();
-    // Most answers have none, and need no date.
+    // Most responses have none, and need no date.
     values.peek()?;
     let seen_from = date(headers, now);
     values

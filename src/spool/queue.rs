@@ -1,20 +1,20 @@
-//! What waits to be written, and what is dropped when there is too much of it.
+//! A queue with a limit in bytes. It drops unimportant entries first.
 
 use std::collections::VecDeque;
 
-/// What is counted for an entry besides its bytes.
+/// The bytes that are counted for an entry besides its own.
 const OVERHEAD: usize = 64;
 
-/// What is dropped first.
+/// The priority of an entry when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
     /// Dropped first.
     Ordinary,
-    /// Dropped only when nothing ordinary waits.
+    /// Dropped only when no ordinary entry waits.
     Important,
 }
 
-/// Entries in their order, at most so many bytes of them.
+/// Entries in their order, up to a number of bytes.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     capacity: usize,
@@ -44,7 +44,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Adds an entry. An important one takes the place of the newest ordinary ones. False when it was dropped.
+    /// Adds an entry. An important one replaces the newest ordinary ones. Returns false if the entry was dropped.
     pub(super) fn push(&mut self, rank: Priority, size: usize, value: T) -> bool {
         let size = size.saturating_add(OVERHEAD);
         if rank == Priority::Important && size <= self.capacity {
@@ -70,7 +70,7 @@ impl<T> Queue<T> {
         true
     }
 
-    /// Takes the oldest entries: as many as have `bytes` together, at least one.
+    /// Takes the oldest entries: up to `bytes` in total, at least one.
     pub(super) fn take(&mut self, bytes: usize) -> Vec<T> {
         let mut taken = Vec::new();
         let mut size = 0;
@@ -80,7 +80,7 @@ impl<T> Queue<T> {
             taken.push(entry.value);
         }
         if self.used == 0 {
-            // A burst must not keep its memory.
+            // Free the memory after a burst.
             self.ordinary.shrink_to(64);
             self.important.shrink_to(64);
         }

@@ -1,4 +1,4 @@
-//! What is written when something happened, and what is read back at start.
+//! Changes of the state, and watches as they are read back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,54 +11,54 @@ use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
 
-/// A change of state and the events it causes: recorded together, or not at all.
+/// A change of state and its events. They are recorded in one transaction.
 #[derive(Debug, Clone)]
 pub struct StateChange {
-    /// Whose state it is, and what it is now.
+    /// The new state.
     pub subject: Subject,
-    /// What is told of it, in this order. An event whose ID is in the log already is not recorded again.
+    /// The events, in this order. An event whose ID is in the log already is skipped.
     pub events: Vec<Event>,
 }
 
-/// Whose state changed.
+/// The owner of a state, with the state.
 #[derive(Debug, Clone)]
 pub enum Subject {
-    /// A watch's.
+    /// A watch.
     Watch(WatchKey, Box<Watch>),
-    /// A project's, by its name.
+    /// A project, by name.
     Project(Arc<str>, ProjectHealth),
 }
 
-/// A watch as it was recorded.
+/// A stored watch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchRecord {
     /// Its state.
     pub watch: Watch,
-    /// When that was recorded.
+    /// When the state was recorded.
     pub saved: Timestamp,
-    /// When its ID left the watch list, if it has.
+    /// When it left the watch list; `None` while it is listed.
     pub unlisted: Option<Timestamp>,
 }
 
-/// Watches as they were read back.
+/// The result of loading watches.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LoadedWatches {
-    /// Those that are known. What was damaged and rebuilt from the event log is among them.
+    /// The stored watches, including those that were rebuilt from the event log.
     pub watches: HashMap<WatchKey, WatchRecord>,
-    /// Those whose stored state was damaged or lost.
+    /// The watches whose stored state was damaged or lost.
     pub damaged: Vec<DamagedWatch>,
 }
 
-/// What was listed according to the state.
+/// The watches that are listed according to the state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PreviouslyListed {
-    /// How many watches.
+    /// Their number.
     pub total: usize,
-    /// Those that are not listed now.
+    /// Those that the watch list no longer has.
     pub absent: Vec<WatchKey>,
 }
 
-/// A [`StateChange`] as rows: rendered by the caller, so that the thread that writes has nothing to do but write.
+/// A [`StateChange`] as rows. The caller renders them, to keep the writing thread fast.
 #[derive(Debug)]
 pub(super) struct ChangeRows {
     pub(super) state: StateRow,
@@ -120,8 +120,8 @@ impl EventRow {
         }
     }
 
-    /// What its deliveries are kept in order with. An operation ID is never empty and has no slash, so an
-    /// operation's is never a project's.
+    /// The subject, within which deliveries keep their order. An operation ID is never empty and has no slash, so the
+    /// subject of an operation never equals that of a project.
     pub(super) fn subject(&self) -> String {
         format!(
             "{}/{}",

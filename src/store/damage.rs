@@ -1,10 +1,10 @@
-//! Rows of the state that cannot be used: which, and what became of what they were about.
+//! Damaged rows of the state, and the effect of the damage.
 
 use std::fmt;
 
 use crate::core::watch_list::WatchKey;
 
-/// Where a row is.
+/// The table of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Table {
     Watches,
@@ -13,7 +13,7 @@ pub(super) enum Table {
     Deliveries,
 }
 
-/// A row that was read and does not match its checksum, or makes no sense.
+/// A row that does not match its checksum, or has impossible values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BadRow {
     pub(super) table: Table,
@@ -23,23 +23,23 @@ pub(super) struct BadRow {
 /// A damaged row that was moved aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DamagedRow {
-    /// What it was: a watch, an event.
+    /// What it describes, such as `watch` or `event`.
     pub(super) kind: &'static str,
-    /// Whose it was, as far as that can be read.
+    /// Its name, as far as that can be read.
     pub(super) id: String,
     pub(super) effect: Effect,
 }
 
-/// What a damaged row costs.
+/// The effect of a damaged row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// It was rebuilt from the event log.
     Rebuilt,
-    /// It starts as new: the event log has nothing of it.
+    /// It starts as new, because the event log has nothing about it.
     New,
-    /// What it had is lost.
+    /// Its content is lost.
     Lost,
-    /// Its readable parts were kept and the rest is set again.
+    /// Its readable parts were kept. The rest was set again.
     Repaired,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Rebuilt => "rebuilt from its last event",
-            Self::New => "the event log has nothing of it; it starts as new",
+            Self::New => "not in the event log; it starts as new",
             Self::Lost => "lost",
             Self::Repaired => "repaired",
         })
@@ -57,8 +57,8 @@ impl fmt::Display for Effect {
 /// A watch whose stored state was damaged or lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedWatch {
-    /// Which.
+    /// Its key.
     pub key: WatchKey,
-    /// Whether it was rebuilt from its events; otherwise it starts as new.
+    /// Whether it was rebuilt from its events. Otherwise it starts as new.
     pub is_rebuilt: bool,
 }

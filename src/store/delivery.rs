@@ -1,4 +1,4 @@
-//! The outbox as its drain sees it: endpoints, deliveries and what became of them.
+//! The types of the outbox: endpoints, deliveries and their results.
 
 use std::sync::Arc;
 
@@ -6,25 +6,25 @@ use jiff::Timestamp;
 
 use crate::core::event::EventType;
 
-/// Tells one delivery of an event to an endpoint from all others, across restarts.
+/// The ID of one delivery of an event to an endpoint. It is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryId(pub(super) i64);
 
-/// An endpoint of the settings, as far as the outbox cares.
+/// The settings of an endpoint that the outbox needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEndpoint {
-    /// What it is known by.
+    /// Its name.
     pub name: Arc<str>,
-    /// The types of events it wants.
+    /// The types of events that it receives.
     pub events: Vec<EventType>,
-    /// How many deliveries may wait for it.
+    /// The most deliveries that may wait for it.
     pub max_backlog: u64,
 }
 
 /// One event that waits to be delivered to one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// This delivery.
+    /// Its ID.
     pub id: DeliveryId,
     /// The endpoint's name.
     pub endpoint: Arc<str>,
@@ -32,65 +32,65 @@ pub struct Delivery {
     pub event_id: String,
     /// The event's type.
     pub event_type: EventType,
-    /// What it is kept in order with: the operation, or the project for facts about the API.
+    /// Deliveries of one subject keep their order. It is the operation, or the project for events about the API.
     pub subject: String,
-    /// The body, the same bytes at each attempt.
+    /// The body: the same bytes at each attempt.
     pub body: String,
-    /// Attempts so far that count towards giving up.
+    /// The attempts so far that count towards the end of the retry schedule.
     pub attempts: u32,
     /// When it was put into the outbox.
     pub recorded: Timestamp,
-    /// When it was tried first.
+    /// When it was attempted first.
     pub first_attempt: Option<Timestamp>,
-    /// Whether somebody asked for it to be delivered again.
+    /// Whether it is a replay.
     pub replay: bool,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// The receiver has it.
+    /// The receiver accepted it.
     Delivered,
-    /// To be tried again.
+    /// It is retried.
     Retry {
-        /// Not before this.
+        /// The earliest time of the next attempt.
         at: Timestamp,
-        /// What went wrong.
+        /// Why the attempt failed.
         error: String,
-        /// Whether the attempt counts towards giving up.
+        /// Whether the attempt counts towards the end of the retry schedule.
         counts: bool,
     },
-    /// Given up; kept, and can be replayed.
+    /// It is a dead letter.
     Dead {
-        /// What went wrong.
+        /// Why the attempt failed.
         error: String,
     },
 }
 
-/// What an endpoint can be sent.
+/// The deliveries that can be sent to an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DueDeliveries {
-    /// To be sent now, oldest first, at most one of each subject.
+    /// Deliveries to send now: the oldest first, at most one of each subject.
     pub ready: Vec<Delivery>,
-    /// When the next one falls due of those that wait for their time.
+    /// When the next retry is due.
     pub next_due: Option<Timestamp>,
 }
 
-/// How an endpoint fares.
+/// The figures of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointStats {
     /// The endpoint's name.
     pub name: Arc<str>,
-    /// Deliveries that wait.
+    /// Waiting deliveries.
     pub backlog: u64,
-    /// Deliveries given up.
+    /// Dead letters.
     pub dead_letters: u64,
-    /// When the oldest that waits was put into the outbox.
+    /// When the oldest waiting delivery was put into the outbox.
     pub oldest_pending: Option<Timestamp>,
-    /// When a delivery succeeded last.
+    /// The time of the last successful delivery.
     pub last_success: Option<Timestamp>,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<String>,
-    /// When that was.
+    /// The time of the last error.
     pub last_error_time: Option<Timestamp>,
 }

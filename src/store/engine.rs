@@ -1,4 +1,4 @@
-//! What does a store's work.
+//! The interface between the store's handle and the storage.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,26 +8,25 @@ use tokio::sync::watch;
 use super::request::{CommitError, ReadError, ReadRequest, WriteRequest};
 use super::status::StateHealth;
 
-/// Ends when a request was taken in, or says why it was not.
+/// Completes when the engine accepted a request.
 pub type Accepted<'a, E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send + 'a>>;
 
-/// What does a store's work: SQLite on disk, or in memory; or one of these behind a disk that is slow, full or torn out
-/// at a bad moment.
+/// A storage engine: SQLite on disk or in memory. Tests add engines that simulate slow, full and failing disks.
 pub trait Engine: fmt::Debug + Send + Sync {
-    /// Takes in something to write. Whoever asked is answered when it is on disk; if it is neither refused here nor
-    /// answered, the state counts as closed.
+    /// Accepts a write. The caller is answered when it is on disk. A request that is accepted and never answered counts as
+    /// [`CommitError::Closed`].
     fn write(&self, request: WriteRequest) -> Accepted<'_, CommitError>;
 
-    /// Takes in a question.
+    /// Accepts a read.
     fn read(&self, request: ReadRequest) -> Accepted<'_, ReadError>;
 
-    /// Changes when events were recorded, or another process put something into the outbox.
+    /// Changes when events were recorded, or another process changed the outbox.
     fn changed(&self) -> watch::Receiver<u64>;
 
-    /// Whether the last attempt to write succeeded.
+    /// Whether the last write succeeded.
     fn is_writable(&self) -> bool;
 
-    /// How the state is.
+    /// Whether the state is writable, present and undamaged.
     fn health(&self) -> StateHealth {
         StateHealth::default()
     }

@@ -1,4 +1,4 @@
-//! The event log as its readers see it: pages of events, and cursors into it.
+//! The types of the event log: events, pages and cursors.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,15 +9,14 @@ use serde::de::IgnoredAny;
 use super::ReadError;
 use crate::core::event::EventType;
 
-/// A place in an event log: after one event, before the next. As text it is opaque, and names the log it belongs to.
+/// A position between two events of a log. Its text is opaque, and names the log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cursor {
     pub(super) store: String,
-    /// The start of the daemon that wrote the row before; `None` for those of version 0.1.
+    /// The start of the daemon that wrote the row before it. `None` for rows of version 0.1.
     pub(super) start: Option<String>,
     pub(super) row: i64,
-    /// How far the log had holes when this was told. Only holes that came later are news to its bearer: who reads the
-    /// log from its beginning, holes and all, is not to be refused halfway.
+    /// The last row that had been pruned when this cursor was made. Only later pruning makes the cursor invalid.
     pub(super) pruned_through: i64,
 }
 
@@ -36,18 +35,16 @@ impl fmt::Display for Cursor {
 }
 
 impl Cursor {
-    /// Whether this place is behind `other` in the same log.
+    /// Whether this position is after `other` in the same log.
     #[must_use]
     pub fn is_after(&self, other: &Self) -> bool {
         self.row > other.row
     }
 }
 
-/// A text that is no cursor.
+/// The text is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this is not a cursor; take the `cursor` of an event, or leave it out to begin with the oldest event"
-)]
+#[error("this is not a cursor; use the `cursor` of an event, or omit it to start with the oldest event")]
 pub struct MalformedCursor;
 
 impl FromStr for Cursor {
@@ -82,39 +79,39 @@ fn is_name(text: &str) -> bool {
 }
 
 fn number(text: &str) -> Result<i64, MalformedCursor> {
-    // `parse` alone would take signs.
+    // `parse` alone would accept signs.
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(MalformedCursor);
     }
     text.parse().map_err(|_| MalformedCursor)
 }
 
-/// Which events of the log are wanted.
+/// A filter for events of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventLogFilter {
-    /// Those of the operation of this ID alone, in whatever project.
+    /// Only events of this operation ID, in any project.
     pub operation: Option<String>,
-    /// Those of these types alone.
+    /// Only events of these types.
     pub types: Option<Vec<EventType>>,
 }
 
 /// An event of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// The place after it.
+    /// The position after it.
     pub cursor: Cursor,
     /// Its ID.
     pub id: String,
     /// Its type.
     pub event_type: EventType,
-    /// When it was seen.
+    /// When it was observed.
     pub timestamp: Timestamp,
     /// Its body, as webhooks deliver it.
     pub body: String,
 }
 
 impl StoredEvent {
-    /// Whether it reads as it was written: a damaged one would break the JSON of the whole page that it stands on.
+    /// Whether it is valid JSON. A damaged event would break the JSON of its whole page.
     pub(super) fn is_intact(&self) -> bool {
         let needs_no_escape = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
         let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
@@ -124,17 +121,17 @@ impl StoredEvent {
     /// `data` of the body, as JSON.
     #[must_use]
     pub fn data(&self) -> &str {
-        // The body was rendered by us: `data` comes last, and neither type nor timestamp contain this.
+        // `Event::body` writes `data` last, and neither type nor timestamp contains this text.
         self.body
             .split_once("\"data\":")
             .and_then(|(_, data)| data.strip_suffix('}'))
             .unwrap_or("null")
     }
 
-    /// The event as the log tells it: one JSON object with `id`, `cursor`, `type`, `timestamp` and `data`.
+    /// The event as one JSON object with `id`, `cursor`, `type`, `timestamp` and `data`.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // IDs, cursors, types and times have no characters that JSON escapes.
+        // IDs, cursors, types and timestamps need no escapes.
         format!(
             r#"{{"id":"{}","cursor":"{}","type":"{}","timestamp":"{:.3}","data":{}}}"#,
             self.id,
@@ -146,14 +143,14 @@ impl StoredEvent {
     }
 }
 
-/// A stretch of the log.
+/// A page of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventPage {
-    /// The events that match; may be none although more follow.
+    /// The matching events. It may be empty although more follow.
     pub events: Vec<StoredEvent>,
-    /// Where to go on.
+    /// Where the next page starts.
     pub next: Cursor,
-    /// Whether the log goes on beyond `next`, as far as is known now.
+    /// Whether the log has rows after `next`.
     pub more: bool,
 }
 
@@ -163,11 +160,11 @@ pub enum EventsError {
     /// The cursor belongs to another state, or to events that were recorded after the backup that this state was
     /// restored from.
     #[error(
-        "this cursor is of another state directory, or of events that a restored backup does not have; begin without a cursor"
+        "this cursor belongs to another state directory, or to events that a restored backup does not have; start without a cursor"
     )]
     Foreign,
     /// Events after the cursor are no longer kept.
-    #[error("events after this cursor are no longer kept; begin without a cursor")]
+    #[error("events after this cursor are no longer kept; start without a cursor")]
     Expired,
     /// The state cannot be read.
     #[error(transparent)]

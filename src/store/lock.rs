@@ -1,4 +1,4 @@
-//! Keeps a second daemon out of a state directory, and remembers whether the last one left in order.
+//! The lock of a state directory. It keeps a second daemon out, and records whether the last one closed the state.
 
 use crate::error::chain;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -8,14 +8,13 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-/// The name of the file, which is not the database's: SQLite's own locks must stay free for the commands that read
-/// the state beside the daemon.
+/// The name of the file. It is not the database, because commands that run beside the daemon need SQLite's locks.
 pub(super) const FILE: &str = "lock";
 
-/// The lock of a state directory, held until it is dropped or the process ends, however it ends.
+/// The lock of a state directory, until it is dropped or the process ends.
 ///
-/// The file has the process ID while a daemon runs, and after an orderly exit what the database was like then: an ID that
-/// nobody's lock goes with shows a crash, another database shows that somebody else wrote to it.
+/// While a daemon runs, the file contains its process ID. After an orderly exit it contains the size and time of the
+/// database. A process ID without a lock shows a crash, and a different size or time shows that another program wrote.
 #[derive(Debug)]
 pub(super) struct DirLock {
     file: File,
@@ -25,22 +24,22 @@ pub(super) struct DirLock {
 /// How the last daemon left the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Last {
-    /// It was killed, or crashed, or refused the state.
+    /// It was killed, it crashed, or it refused the state.
     Unclean,
-    /// In order, with the database like this; `None` after version 0.1, which does not say.
-    Clean(Option<Print>),
+    /// It closed the state with this fingerprint. `None` after version 0.1, which records none.
+    Clean(Option<Fingerprint>),
 }
 
-/// What changes when somebody writes to a file.
+/// The size and time of a file, which change with each write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Print {
+pub(super) struct Fingerprint {
     size: u64,
     /// Nanoseconds since 1970.
     modified: i128,
 }
 
-impl Print {
-    /// Of the file as it is now.
+impl Fingerprint {
+    /// The current fingerprint of the file.
     pub(super) fn of(file: &Path) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {
@@ -58,13 +57,13 @@ impl Print {
     }
 }
 
-/// The clock of file systems moves in steps that are shorter than this.
+/// Longer than one tick of a file system's clock.
 const TICK: Duration = Duration::from_millis(20);
 
 /// Why the lock was not taken.
 #[derive(Debug)]
 pub(super) enum LockError {
-    /// Another process has it; its ID, if it can be read.
+    /// Another process has the lock. Its ID, if it can be read.
     Held(Option<u32>),
     Io(io::Error),
 }
@@ -82,7 +81,7 @@ impl DirLock {
             .map_err(LockError::Io)?;
         let locked = file.try_lock();
         let mut content = String::new();
-        // Whatever else is in there is no process ID either.
+        // The file may contain anything.
         let _ = (&mut file).take(64).read_to_string(&mut content);
         match locked {
             Ok(()) => {}
@@ -90,18 +89,15 @@ impl DirLock {
             Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
         }
         let content = content.trim();
-        let last = match Print::parse(content) {
-            Some(print) => Last::Clean(Some(print)),
+        let last = match Fingerprint::parse(content) {
+            Some(fingerprint) => Last::Clean(Some(fingerprint)),
             None if content.is_empty() => Last::Clean(None),
             None => Last::Unclean,
         };
         let mut lock = Self { file, last };
         if let Err(error) = lock.sign() {
-            // A full disk is no reason to stay down; the worst is an error without a process ID in it.
-            tracing::warn!(
-                error = chain(&error),
-                "the process ID could not be written to the lock file"
-            );
+            // A full disk must not prevent the start. Only an error message lacks the process ID.
+            tracing::warn!(error = chain(&error), "process ID not written to the lock file");
         }
         Ok(lock)
     }
@@ -111,17 +107,17 @@ impl DirLock {
         self.last
     }
 
-    /// The file itself: its identity shows whether it is still in its place.
+    /// The open file. Its identity shows whether the path still names it.
     pub(super) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Lets go after an orderly exit that left `database` closed.
+    /// Records that `database` was closed in order, and releases the lock.
     pub(super) fn release(mut self, database: &Path) -> io::Result<()> {
-        // Else a write right after this one might leave the same time.
+        // Without a pause, a write right after this one could leave the same time.
         thread::sleep(TICK);
-        let line = match Print::of(database) {
-            Ok(print) => format!("closed {} {}\n", print.size, print.modified),
+        let line = match Fingerprint::of(database) {
+            Ok(fingerprint) => format!("closed {} {}\n", fingerprint.size, fingerprint.modified),
             Err(_) => String::new(),
         };
         self.write(&line)
@@ -155,16 +151,16 @@ mod tests {
             other => panic!("{other:?}"),
         }
         lock.release(&database).unwrap();
-        let print = Print::of(&database).unwrap();
+        let fingerprint = Fingerprint::of(&database).unwrap();
         assert_eq!(
             DirLock::take(dir.path()).unwrap().last(),
-            Last::Clean(Some(print))
+            Last::Clean(Some(fingerprint))
         );
-        // The last one was dropped without a release, as by a crash.
+        // The last one was dropped without a release, as after a crash.
         let lock = DirLock::take(dir.path()).unwrap();
         assert_eq!(lock.last(), Last::Unclean);
         lock.release(&database).unwrap();
         std::fs::write(&database, "y").unwrap();
-        assert_ne!(Print::of(&database).unwrap(), print);
+        assert_ne!(Fingerprint::of(&database).unwrap(), fingerprint);
     }
 }

@@ -1,8 +1,7 @@
-//! An engine without file and thread, for `watch`, `demo` and tests.
+//! An engine without files and threads, for `watch`, `demo` and tests.
 //!
-//! It is the SQLite engine on a database in memory, asked on the spot: so it cannot differ from the real one in what
-//! it answers, and paused time does not run away while a test waits for a thread. Stores opened on it one after the
-//! other find what those before committed.
+//! It is the SQLite engine with a database in memory, so its answers equal those of the engine on disk. Requests are
+//! answered at once, so paused time does not advance while a test waits. Stores that share an engine share its data.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,8 +1,8 @@
-//! What survives: the watches' state, the event log, the outbox of the webhooks.
+//! The state on disk: watches, event log, and the outbox of the webhooks.
 //!
-//! [`Store`] is a handle that can be cloned; behind it an engine does the work. Today's keeps one SQLite file, with a
-//! thread that writes and one that answers questions (`threads`), or keeps nothing (`memory`). Requests are plain
-//! data (`request`), so that another engine can take their place without its callers noticing.
+//! [`Store`] is a handle that can be cloned. An engine does the work: SQLite in a file, with a writing and a reading
+//! thread (`threads`), or SQLite in memory (`memory`). Requests are plain data (`request`), so that another engine can be
+//! added without changing callers.
 
 mod change;
 mod damage;
@@ -49,12 +49,12 @@ use crate::error::chain;
 use change::{ChangeRows, StateRow};
 use request::{Read, Reply, Write};
 
-/// Watches are loaded and written this many at a time, so that tens of thousands of them hold up nobody.
+/// The number of watches in one request. More would delay other requests.
 const CHUNK: usize = 1000;
 
-/// The handle of what survives.
+/// The handle of the state.
 ///
-/// Whoever stops waiting for an answer does not undo what was asked: it may still be written.
+/// Dropping a future does not undo its request: it may still be written.
 #[derive(Debug, Clone)]
 pub struct Store {
     engine: Arc<dyn Engine>,
@@ -62,48 +62,47 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the state in `dir`, making it if there is none. After a crash it is checked first, which may take a
-    /// while; nothing blocks meanwhile but who waits for this.
+    /// Opens the state in `dir`, and creates it if there is none. After a crash it is checked first, which takes some
+    /// seconds for each gigabyte.
     ///
-    /// The threads end when they are told to ([`StoreThreads::close`]), or when the last handle is dropped. Dropping this
-    /// future stops the opening.
+    /// The threads end by [`StoreThreads::close`], or when the last handle is dropped. Dropping this future stops the
+    /// opening.
     pub async fn open(dir: &Path) -> Result<(Self, StoreThreads), OpenError> {
         Self::open_until(dir, &CancellationToken::new()).await
     }
 
-    /// As [`Store::open`]; when `stop` is cancelled meanwhile, the state is closed and its lock free within a second, and
-    /// this returns [`OpenError::Cancelled`].
+    /// As [`Store::open`]. When `stop` is cancelled before the state is open, this releases its lock within a second and
+    /// returns [`OpenError::Cancelled`].
     pub async fn open_until(dir: &Path, stop: &CancellationToken) -> Result<(Self, StoreThreads), OpenError> {
         let (queues, threads) = threads::start(dir.to_owned(), stop).await?;
         Ok((Self::new(Arc::new(queues), WallClock::system()), threads))
     }
 
-    /// A store that keeps nothing: no file, no thread, and each answer is there at once.
+    /// A store in memory, without files and threads. Requests are answered at once.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::new(Arc::new(MemoryEngine::default()), WallClock::system())
     }
 
-    /// The store that `engine` works for. What is recorded in it is dated by `wall`.
+    /// A store on `engine`. Records are dated by `wall`.
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>, wall: WallClock) -> Self {
         Self { engine, wall }
     }
 
-    /// Now, by the clock that dates what is recorded.
+    /// The current time of the clock that dates records.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.wall.now()
     }
 
-    /// Records a change of state, the events it causes and their deliveries, together. When this is `Ok`, they are on
-    /// disk.
+    /// Records a change of state, its events and their deliveries in one transaction. After `Ok` they are on disk.
     pub async fn commit(&self, change: &StateChange) -> Result<(), CommitError> {
         let record = ChangeRows::new(change, self.now());
         self.write(Write::Change(Box::new(record))).await.map(drop)
     }
 
-    /// Records states that no event tells of.
+    /// Records states that changed without an event.
     pub async fn checkpoint(&self, watches: Vec<(WatchKey, Watch)>) -> Result<(), CommitError> {
         let at = self.now();
         for chunk in watches.chunks(CHUNK) {
@@ -116,8 +115,8 @@ impl Store {
         Ok(())
     }
 
-    /// The watches of these keys, as far as they are known. A damaged one is rebuilt from its events, stored again and
-    /// reported; it costs the others nothing.
+    /// The stored watches of these keys. A damaged one is rebuilt from its events, stored again and reported. The others are
+    /// not affected.
     pub async fn load(&self, keys: Vec<WatchKey>) -> Result<LoadedWatches, ReadError> {
         let mut loaded = LoadedWatches::default();
         for chunk in keys.chunks(CHUNK) {
@@ -141,24 +140,24 @@ impl Store {
                     id = %watch.key,
                     is_rebuilt = watch.is_rebuilt,
                     error = chain(&error),
-                    "the stored state of a watch is damaged, and cannot be stored again"
+                    "stored state of a watch is damaged and cannot be rewritten"
                 );
             }
         }
     }
 
-    /// Those watches that left the list last, at most `limit`, the last one first.
+    /// The watches that left the list last: at most `limit`, the latest first.
     pub async fn left(&self, limit: u32) -> Result<Vec<Watch>, ReadError> {
         self.read(|reply| Read::Left { limit, reply }).await
     }
 
-    /// The project of that name, if it is known.
+    /// The stored state of a project, if there is one.
     pub async fn load_project(&self, name: &str) -> Result<Option<ProjectHealth>, ReadError> {
         let name = name.to_owned();
         self.read(|reply| Read::Project { name, reply }).await
     }
 
-    /// Notes that these are on the watch list (again). Load them before: afterwards nothing tells that they were away.
+    /// Records that these are listed. Load them first: this deletes when they left the list.
     pub async fn set_listed(&self, keys: Vec<WatchKey>) -> Result<(), CommitError> {
         for chunk in keys.chunks(CHUNK) {
             let keys = chunk.to_vec();
@@ -167,7 +166,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that these left the watch list: from now on retention counts.
+    /// Records that these left the watch list. Their retention starts.
     pub async fn set_unlisted(&self, keys: Vec<WatchKey>, now: Timestamp) -> Result<(), CommitError> {
         for chunk in keys.chunks(CHUNK) {
             let keys = chunk.to_vec();
@@ -176,8 +175,8 @@ impl Store {
         Ok(())
     }
 
-    /// Notes at start that whatever is not among `listed` left the watch list, unless that was noted before. Says
-    /// nothing of those that are: [`Store::set_listed`] does.
+    /// Records that all watches except `listed` left the watch list, unless that is recorded already. It does not record
+    /// that `listed` are listed: see [`Store::set_listed`].
     pub async fn reconcile_listed(&self, listed: Vec<WatchKey>, now: Timestamp) -> Result<(), CommitError> {
         self.write(Write::OnlyListed {
             keys: listed,
@@ -187,7 +186,7 @@ impl Store {
         .map(drop)
     }
 
-    /// How many watches of these projects are listed according to the state, and which of them are not among `keys`.
+    /// The watches of these projects that are listed according to the state: their number, and those not among `keys`.
     pub async fn listed_before(
         &self,
         projects: Vec<Arc<str>>,
@@ -201,7 +200,7 @@ impl Store {
         .await
     }
 
-    /// These watches as entries of a list, with the labels that their last events have.
+    /// These watches as entries of a watch list, with the labels of their last events.
     pub async fn entries(&self, keys: &[WatchKey]) -> Result<Vec<Entry>, ReadError> {
         let mut entries = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(CHUNK) {
@@ -211,7 +210,7 @@ impl Store {
         Ok(entries)
     }
 
-    /// Up to `limit` events of the log after `after`, or from the oldest on.
+    /// Up to `limit` events after `after`, or from the oldest one.
     pub async fn events_after(
         &self,
         after: Option<Cursor>,
@@ -227,13 +226,13 @@ impl Store {
         .await
     }
 
-    /// Where the log ends now: what comes after this is new.
+    /// The current end of the log.
     pub async fn end_of_log(&self) -> Result<Cursor, ReadError> {
         self.read(|reply| Read::End { reply }).await
     }
 
-    /// Makes the endpoints be these. A new one gets what is recorded from now on; what waits for one that went is kept
-    /// for seven days, and is there again if it comes back.
+    /// Replaces the endpoints. A new one receives events that are recorded from now on. The deliveries of a removed one are
+    /// kept for seven days, in case it is added again.
     pub async fn sync_endpoints(
         &self,
         endpoints: Vec<OutboxEndpoint>,
@@ -244,8 +243,8 @@ impl Store {
             .map(drop)
     }
 
-    /// What `endpoint` can be sent now, at most `limit`: of each subject the first that waits, if its time has come
-    /// and none of the subject is `in_flight`.
+    /// The deliveries that can be sent to `endpoint` now, at most `limit`: the first of each subject, if it is due and none
+    /// of its subject is `in_flight`.
     pub async fn due_deliveries(
         &self,
         endpoint: Arc<str>,
@@ -263,7 +262,7 @@ impl Store {
         .await
     }
 
-    /// Records what became of attempts. Deliveries that are gone by now are passed over.
+    /// Records the results of attempts. Deliveries that no longer exist are skipped.
     pub async fn settle_deliveries(
         &self,
         settled: Vec<(DeliveryId, Settlement)>,
@@ -272,15 +271,15 @@ impl Store {
         self.write(Write::Settle { settled, at: now }).await.map(drop)
     }
 
-    /// How the configured endpoints fare, by name.
+    /// The figures of the configured endpoints, sorted by name.
     pub async fn endpoint_stats(&self) -> Result<Vec<EndpointStats>, ReadError> {
         self.read(|reply| Read::Stats { reply }).await
     }
 
-    /// Forgets what was kept long enough: watches that left the list `retention` ago with their events, records of
-    /// deliveries after seven days, the oldest events of a log that grew too long. Nothing that waits to be delivered.
+    /// Deletes old rows: watches that left the list `retention` ago with their events, finished deliveries after seven days,
+    /// and the oldest events of a log that is too long. Waiting deliveries are kept.
     ///
-    /// Works in small steps between which others write, and returns how many rows it removed.
+    /// It works in small steps, so that other writes are not delayed. Returns the number of deleted rows.
     pub async fn prune(&self, now: Timestamp, retention: Duration) -> Result<u64, CommitError> {
         let mut removed = 0;
         loop {
@@ -291,20 +290,19 @@ impl Store {
         }
     }
 
-    /// Changes when events were recorded, or another process put something into the outbox. It is a hint to look, and
-    /// tells nothing else.
+    /// Changes when events were recorded, or another process changed the outbox. The value has no meaning.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.engine.changed()
     }
 
-    /// Whether the last attempt to write succeeded. After a failure, writing is tried again every second or so.
+    /// Whether the last write succeeded. After a failure, a write is retried about every second.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.engine.is_writable()
     }
 
-    /// How the state is: writable, in its place, whole.
+    /// Whether the state is writable, present and undamaged.
     #[must_use]
     pub fn health(&self) -> StateHealth {
         self.engine.health()

@@ -1,30 +1,30 @@
-//! Whether the files of an open state are still in their places: what is written to others would be lost.
+//! Detects that files of an open state were removed or replaced. Writes to them would be lost.
 
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// What distinguishes an open file from others.
+/// The device and inode of a file.
 type Identity = (u64, u64);
 
 /// The files of an open state.
 #[derive(Debug)]
 pub(super) struct Presence {
     places: Vec<Place>,
-    /// Open, so that no other file gets their identities.
+    /// Kept open, so that their inodes are not reused.
     _open: Vec<File>,
 }
 
 #[derive(Debug)]
 struct Place {
     path: PathBuf,
-    /// `None` until the file is there: SQLite makes its log when it needs it.
+    /// `None` until the file exists. SQLite creates its log when it needs it.
     identity: Option<Identity>,
 }
 
 impl Presence {
-    /// Remembers the directory of `database`, the database with the files beside it, and the lock.
+    /// Starts with the directory of `database`, the database, the files beside it, and the lock.
     pub(super) fn of(database: &Path, lock: (&Path, &File)) -> io::Result<Self> {
         let dir = database.parent().unwrap_or(Path::new("."));
         let mut open = Vec::new();
@@ -52,7 +52,7 @@ impl Presence {
         Ok(Self { places, _open: open })
     }
 
-    /// What was removed or replaced, if something was.
+    /// Describes a file that was removed or replaced.
     pub(super) fn missing(&mut self) -> Option<String> {
         self.places.iter_mut().find_map(Place::missing)
     }

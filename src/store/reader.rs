@@ -1,4 +1,4 @@
-//! The state as commands see it that run beside the daemon, or without one.
+//! Access to the state for commands that run beside the daemon, or without one.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -11,28 +11,28 @@ use rusqlite::{Connection, OpenFlags};
 use super::event_log::{Cursor, EventLogFilter, EventPage, EventsError};
 use super::sqlite::{self, OpenError, ReplayCount, ReplaySelection};
 
-/// Between two slices of a replay, so that a running daemon gets its turn to write.
+/// The pause between two slices of a replay, so that a running daemon can write.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A state directory that somebody else may be writing to. Its methods block.
+/// A state directory that a daemon may be writing to. The methods block.
 #[derive(Debug)]
 pub struct StateReader {
     dir: PathBuf,
     conn: Connection,
-    /// The file that is open.
+    /// The identity of the open file.
     identity: Option<(u64, u64)>,
 }
 
-/// Why a replay was not put into the outbox, or not wholly.
+/// Why a replay was not put into the outbox completely.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The state cannot be opened for writing.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// It cannot be written.
-    #[error("cannot mark deliveries in the state, {marked} were: {reason}")]
+    #[error("replay stopped after {marked} deliveries: {reason}")]
     Write {
-        /// Deliveries that were marked before.
+        /// The deliveries that were put into the outbox before.
         marked: u64,
         /// The reason.
         reason: String,
@@ -40,9 +40,9 @@ pub enum ReplayError {
 }
 
 impl StateReader {
-    /// Opens the state in `dir`, whether a daemon runs on it or not. Changes nothing.
+    /// Opens the state in `dir` for reading. A daemon may use it at the same time.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        // Before it is opened: a replacement in between is noticed at the next look.
+        // First, so that a replacement before the opening is noticed later.
         let identity = identity(dir);
         Ok(Self {
             dir: dir.to_owned(),
@@ -51,13 +51,13 @@ impl StateReader {
         })
     }
 
-    /// Whether the state in the directory is still the one that is open.
+    /// Whether the directory still has the file that is open.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.identity.is_some() && identity(&self.dir) == self.identity
     }
 
-    /// Up to `limit` events of the log after `after`, or from the oldest on.
+    /// Up to `limit` events after `after`, or from the oldest one.
     pub fn events_after(
         &self,
         after: Option<&Cursor>,
@@ -67,12 +67,13 @@ impl StateReader {
         let mut bad = Vec::new();
         let page = sqlite::page(&self.conn, after, limit, filter, &mut bad)?;
         for row in bad {
-            tracing::warn!(row = row.row, "an event of the log is damaged and left out");
+            tracing::warn!(row = row.row, "damaged event skipped");
         }
         Ok(page)
     }
 
-    /// Puts into the outbox again what `replay` selects, for `endpoint` or for all endpoints that want it. A running daemon notices within a second, another one when it starts.
+    /// Puts the selected deliveries into the outbox again, for `endpoint` or for all endpoints that receive the type. A
+    /// running daemon sends them within a second, otherwise the next one does.
     pub fn request_replay(
         &self,
         replay: &ReplaySelection,
@@ -109,7 +110,7 @@ impl StateReader {
     }
 }
 
-/// What distinguishes the database of `dir` from others.
+/// The identity of the database in `dir`.
 fn identity(dir: &Path) -> Option<(u64, u64)> {
     let metadata = dir.join(sqlite::FILE).metadata().ok()?;
     Some((metadata.dev(), metadata.ino()))

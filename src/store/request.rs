@@ -1,4 +1,4 @@
-//! What a handle asks of an engine. A second engine answers the same.
+//! The requests of the store's handle to its engine.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Entry, WatchKey};
 
-/// Something to write: wholly, or not at all.
+/// A write: it is done completely, or not at all.
 #[derive(Debug)]
 pub(super) enum Write {
     Change(Box<ChangeRows>),
@@ -40,12 +40,12 @@ pub(super) enum Write {
         settled: Vec<(DeliveryId, Settlement)>,
         at: Timestamp,
     },
-    /// Stores watches that were rebuilt when they were loaded, and moves what was damaged aside.
+    /// Stores watches that were rebuilt when they were loaded, and moves damaged rows aside.
     Rebuilt {
         keys: Vec<WatchKey>,
         at: Timestamp,
     },
-    /// Moves rows aside that turned out damaged.
+    /// Moves damaged rows aside.
     Damaged {
         rows: Vec<BadRow>,
         at: Timestamp,
@@ -56,16 +56,16 @@ pub(super) enum Write {
     },
 }
 
-/// Why something was not written.
+/// Why a write failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// The state cannot be written now; it may be later.
+    /// The state cannot be written now. A retry may succeed.
     #[error("the state cannot be written: {0}")]
     Unwritable(String),
-    /// The files of the state were removed or replaced: what is written now would be lost.
+    /// The files of the state were removed or replaced. Writes would be lost.
     #[error("the state cannot be written, because it was removed or replaced while it is in use: {0}")]
     Removed(String),
-    /// This very record cannot be written, others can.
+    /// The record itself is invalid. Other writes succeed.
     #[error("the state refuses this record: {0}")]
     Refused(String),
     /// The store is closed.
@@ -74,7 +74,7 @@ pub enum CommitError {
 }
 
 impl CommitError {
-    /// Whether the same may succeed later.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -84,7 +84,7 @@ impl CommitError {
     }
 }
 
-/// Why something could not be read.
+/// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The state cannot be read.
@@ -101,7 +101,7 @@ impl Write {
         matches!(self, Self::Change(record) if !record.events.is_empty())
     }
 
-    /// When it was asked for, as far as that is written down with it.
+    /// The time that it records, if any.
     pub(super) fn at(&self) -> Option<Timestamp> {
         match self {
             Self::Change(record) => Timestamp::from_millisecond(record.at).ok(),
@@ -118,21 +118,21 @@ impl Write {
     }
 }
 
-/// Something to write, and whom to tell when it is on disk (or how many rows a slice of pruning removed).
+/// A write with the channel for its result. The number is that of rows that pruning removed.
 #[derive(Debug)]
 pub struct WriteRequest {
     pub(super) write: Write,
     pub(super) reply: oneshot::Sender<Result<u64, CommitError>>,
 }
 
-/// Where the answer to a question goes.
+/// The channel for the result of a read.
 pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
-/// A question, and whom to answer.
+/// A read with the channel for its result.
 #[derive(Debug)]
 pub struct ReadRequest(pub(super) Read);
 
-/// A question.
+/// A read.
 #[derive(Debug)]
 pub(super) enum Read {
     Load {
@@ -147,7 +147,7 @@ pub(super) enum Read {
         name: String,
         reply: Reply<Option<ProjectHealth>, ReadError>,
     },
-    /// How many watches of these projects are listed, and which of them are not among the keys.
+    /// The watches of these projects that are listed: their number, and those not among the keys.
     Listed {
         projects: Vec<std::sync::Arc<str>>,
         keys: Vec<WatchKey>,

@@ -1,4 +1,4 @@
-//! What everybody may know of the store at any time, and the log lines that go with it.
+//! The status of the store, which is available at any time, and its log messages.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::damage::DamagedRow;
 
-/// So many damaged rows are logged by name; the table `damaged_rows` has all of them.
+/// The number of damaged rows that are logged. The table `damaged_rows` has all of them.
 const NAMED: u64 = 1_000;
 
 /// Shared between handles and engine.
@@ -16,7 +16,7 @@ pub(super) struct Status {
     changed: watch::Sender<u64>,
     writable: AtomicBool,
     damaged_rows: AtomicU64,
-    /// Fast to ask; the reason is in `health`.
+    /// A fast copy of what `health` explains.
     is_removed: AtomicBool,
     health: Mutex<Reasons>,
 }
@@ -27,14 +27,14 @@ struct Reasons {
     removed: Option<String>,
 }
 
-/// How the state is.
+/// Whether the state is writable, present and undamaged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StateHealth {
-    /// Why the last attempt to write failed, if it did.
+    /// Why the last write failed, if it did.
     pub unwritable: Option<String>,
-    /// What was removed or replaced while the state is in use, if something was: nothing is written until a restart.
+    /// The file that was removed or replaced while the state is in use, if any. Nothing is written until it is back.
     pub removed: Option<String>,
-    /// Damaged rows that were found since the start.
+    /// The damaged rows that were found since the start.
     pub damaged_rows: u64,
 }
 
@@ -76,7 +76,7 @@ impl Status {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes how writing went; tells the first failure and the first success after it, not each.
+    /// Records the result of a write. Only the first failure and the first success after it are logged.
     pub(super) fn note_write(&self, failure: Option<&str>) {
         let was_writable = self.writable.swap(failure.is_none(), Ordering::Relaxed);
         if failure.is_some() || !was_writable {
@@ -86,7 +86,7 @@ impl Status {
             Some(reason) if was_writable => {
                 tracing::error!(
                     reason,
-                    "the state cannot be written; nothing is told until it can, and nothing is lost"
+                    "the state cannot be written; events are reported when it can be written again; nothing is lost"
                 );
             }
             None if !was_writable => tracing::info!("the state can be written again"),
@@ -94,7 +94,7 @@ impl Status {
         }
     }
 
-    /// Notes whether the files of the state are still those that are open.
+    /// Records whether the files of the state are still those that are open.
     pub(super) fn note_presence(&self, removed: Option<&str>) {
         let was_removed = self.is_removed.swap(removed.is_some(), Ordering::Relaxed);
         if removed.is_some() || was_removed {
@@ -120,11 +120,11 @@ impl Status {
                     kind = row.kind,
                     id = row.id,
                     effect = %row.effect,
-                    "a row of the state is damaged; it was moved aside and everything else continues"
+                    "a row of the state is damaged; it was moved to the table `damaged_rows`; everything else continues"
                 );
             } else if before == NAMED {
                 tracing::error!(
-                    "more rows of the state are damaged; its table `damaged_rows` has all of them"
+                    "more rows of the state are damaged; the table `damaged_rows` has all of them"
                 );
             }
         }

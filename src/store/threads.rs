@@ -1,4 +1,4 @@
-//! The two threads of the engine on disk: one writes what queues up in groups, one answers questions.
+//! The threads of the engine on disk: one writes queued requests in groups, one reads.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,35 +15,35 @@ use super::presence::Presence;
 use super::request::{CommitError, Read, ReadError, ReadRequest, Write, WriteRequest};
 use super::sqlite::{self, Cancel, OpenError, Opened};
 use super::status::{StateHealth, Status};
-use super::writer::{LOOK, Writer};
+use super::writer::{CHECK, Writer};
 use crate::clock;
 
-/// Two groups: one is written while the next one forms. Whoever finds the queue full waits, which is how a slow disk
-/// slows down those who write instead of filling the memory.
+/// Two groups: one is written while the next one forms. A full queue blocks callers, so that a slow disk slows them down
+/// instead of filling the memory.
 const WRITES: usize = 2 * GROUP;
 
-/// Changes that share one transaction. More would not be faster, and would keep the first one waiting.
+/// The most writes in one transaction. More would not be faster, and would delay the first one.
 const GROUP: usize = 256;
 
-/// A question takes a millisecond, and there are few who ask.
+/// A read takes about a millisecond, and there are few callers.
 const READS: usize = 64;
 
-/// What the writing thread is told.
+/// A message to the writing thread.
 #[derive(Debug)]
 enum Order {
     Write(WriteRequest),
     Close,
 }
 
-/// What the answering thread is told.
+/// A message to the reading thread.
 #[derive(Debug)]
 enum Question {
-    /// Asked then.
+    /// A read, with the time of its request.
     Read(Read, Timestamp),
     Close,
 }
 
-/// Where handles put their requests.
+/// The queues of both threads.
 #[derive(Debug, Clone)]
 pub(super) struct Queues {
     orders: mpsc::Sender<Order>,
@@ -91,10 +91,10 @@ pub struct StoreThreads {
     reader: JoinHandle<()>,
 }
 
-/// Why a store was not closed in order. What was committed is on disk in any case.
+/// Why a store was not closed in order. Committed data is on disk in any case.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// The file cannot be brought into good order.
+    /// The file could not be closed.
     #[error("the state was not closed in order ({0}); it will be checked at the next start")]
     Failed(String),
     /// A thread of the store panicked.
@@ -103,10 +103,9 @@ pub enum CloseError {
 }
 
 impl StoreThreads {
-    /// Writes what is queued, closes the file, and notes that it was closed in order. Later requests are answered
-    /// `Closed`.
+    /// Writes queued requests, closes the file, and records that it was closed in order. Later requests fail with `Closed`.
     pub async fn close(self) -> Result<(), CloseError> {
-        // The one that writes closes last, because the last one to close tidies up the files.
+        // The writer closes last, because the last connection cleans up the files.
         let _ = self.queues.questions.send(Question::Close).await;
         join(self.reader).await?;
         let _ = self.queues.orders.send(Order::Close).await;
@@ -121,7 +120,7 @@ async fn join<T: Send + 'static>(thread: JoinHandle<T>) -> Result<T, CloseError>
         .map_err(|_| CloseError::Panicked)
 }
 
-/// Asks the opening thread to stop when nobody waits for it any more.
+/// Stops the opening thread when its caller is dropped.
 struct CancelOnDrop(Cancel);
 
 impl Drop for CancelOnDrop {
@@ -130,8 +129,8 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Opens the state in `dir` and starts its threads. Dropping this stops the opening: the lock is free and the files are
-/// closed a moment later.
+/// Opens the state in `dir` and starts its threads. Dropping this future stops the opening, and shortly after releases the
+/// lock.
 pub(super) async fn start(
     dir: PathBuf,
     stop: &CancellationToken,
@@ -139,7 +138,7 @@ pub(super) async fn start(
     let status = Arc::<Status>::default();
     let cancel = Cancel::default();
     let _cancel_on_drop = CancelOnDrop(cancel.clone());
-    // Not before the first message does a thread need it, but a failure here is still told as one to start.
+    // Built here, so that a failure is an error of the start.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -159,7 +158,7 @@ pub(super) async fn start(
         } = match sqlite::open(&dir, &asked) {
             Ok(opened_state) => opened_state,
             Err(error) => {
-                // Whoever asked may have gone, and then nobody cares.
+                // The caller may have been dropped.
                 let _ = opened.send(Err(error));
                 return Ok(());
             }
@@ -187,7 +186,7 @@ pub(super) async fn start(
             opening.await
         }
     };
-    // The thread always answers; if it panicked, joining it says so.
+    // The thread always answers unless it panics.
     let database = match opened {
         Ok(result) => result?,
         Err(_) => return Err(OpenError::Thread(io::Error::other("it panicked"))),
@@ -200,7 +199,7 @@ pub(super) async fn start(
             if !rows.is_empty() {
                 let (reply, _) = oneshot::channel();
                 let write = Write::Damaged { rows, at };
-                // A full queue loses nothing: the next reader finds them again.
+                // With a full queue, the next reader finds the rows again.
                 let _ = to_writer.try_send(Order::Write(WriteRequest { write, reply }));
             }
         }
@@ -228,7 +227,7 @@ fn spawn<T: Send + 'static>(
         .map_err(OpenError::Thread)
 }
 
-/// The writing thread's life.
+/// Runs the writing thread.
 fn write(
     mut writer: Writer,
     lock: DirLock,
@@ -238,9 +237,9 @@ fn write(
 ) -> Result<(), CloseError> {
     let mut orders = Vec::with_capacity(GROUP);
     loop {
-        // Takes all that is there, and waits only when there is nothing.
-        let received =
-            runtime.block_on(async { tokio::time::timeout(LOOK, queue.recv_many(&mut orders, GROUP)).await });
+        // Takes all that is queued. Waits only while the queue is empty.
+        let received = runtime
+            .block_on(async { tokio::time::timeout(CHECK, queue.recv_many(&mut orders, GROUP)).await });
         let mut closing = received == Ok(0);
         let mut requests = Vec::with_capacity(orders.len());
         for order in orders.drain(..) {
@@ -248,7 +247,7 @@ fn write(
                 Order::Write(request) => requests.push(request),
                 Order::Close => {
                     closing = true;
-                    // What was sent before this is still taken; then the queue says that it is empty for good.
+                    // Earlier messages are still received.
                     queue.close();
                 }
             }
@@ -256,7 +255,7 @@ fn write(
         if !requests.is_empty() {
             writer.write(requests);
         }
-        writer.look();
+        writer.check();
         if closing && queue.is_empty() {
             return finish(writer, lock, file);
         }

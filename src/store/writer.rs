@@ -1,4 +1,4 @@
-//! Writes groups of requests, answers those who asked, and tells everybody how it went.
+//! Writes groups of requests, answers their callers, and updates the status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use super::status::Status;
 use super::threads::CloseError;
 use crate::clock;
 
-/// How often to try whether a state that could not be written can be again, while nobody writes.
+/// How often a write is retried after a failure while there are no requests.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// How often to look whether the files are still there.
+/// How often the presence of the files is checked.
 const PRESENCE: Duration = Duration::from_secs(1);
 
-/// How often a full backlog is told: it may overflow with each event.
+/// How often a full backlog is logged. It may overflow with each event.
 const OVERFLOW: Duration = Duration::from_mins(1);
 
-/// How often to look whether another process wrote: a replay is to be seen within a second.
-pub(super) const LOOK: Duration = Duration::from_millis(250);
+/// How often to check whether another process wrote. A replay must be noticed within a second.
+pub(super) const CHECK: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -34,16 +34,16 @@ pub(super) struct Writer {
     status: Arc<Status>,
     /// Changes when another process writes.
     data_version: Option<i64>,
-    looked: Option<Instant>,
-    tried: Option<Instant>,
-    /// The file turned out damaged: the next start is to check it.
+    last_check: Option<Instant>,
+    last_attempt: Option<Instant>,
+    /// Whether the file is damaged, so that the next start must check it.
     damaged: bool,
     /// `None` for a state in memory.
     presence: Option<Presence>,
-    presence_seen: Option<Instant>,
-    /// Deliveries given up since that was told last, by endpoint.
+    last_presence_check: Option<Instant>,
+    /// The dead letters of full backlogs that are not logged yet, by endpoint.
     overflow: BTreeMap<String, u64>,
-    overflow_told: Option<Instant>,
+    last_overflow_log: Option<Instant>,
 }
 
 impl Writer {
@@ -52,29 +52,29 @@ impl Writer {
             data_version: database.data_version().ok(),
             database,
             status,
-            looked: None,
-            tried: None,
+            last_check: None,
+            last_attempt: None,
             damaged: false,
             presence: None,
-            presence_seen: None,
+            last_presence_check: None,
             overflow: BTreeMap::new(),
-            overflow_told: None,
+            last_overflow_log: None,
         }
     }
 
-    /// Checks from now on whether the files are in their places.
+    /// Starts to check whether the files are present.
     pub(super) fn watch_presence(&mut self, presence: Presence) {
         self.presence = Some(presence);
     }
 
-    /// Reports rows that were found damaged.
+    /// Logs damaged rows.
     pub(super) fn note_damage(&self, rows: &[DamagedRow]) {
         self.status.note_damage(rows);
     }
 
-    /// Writes all requests in one transaction, and answers each.
+    /// Writes all requests in one transaction, and answers them.
     pub(super) fn write(&mut self, requests: Vec<WriteRequest>) {
-        self.look_for_files();
+        self.check_files();
         if let Some(removed) = self.status.health().removed {
             for request in requests {
                 let _ = request.reply.send(Err(CommitError::Removed(removed.clone())));
@@ -87,7 +87,7 @@ impl Writer {
             .unzip();
         let group = self.database.write(&writes);
         self.note_attempt(group.as_ref().err());
-        // Whoever asked may have stopped waiting, which is no failure.
+        // A caller may have been dropped.
         match group {
             Ok(group) => {
                 self.status.note_damage(&group.damaged);
@@ -100,7 +100,7 @@ impl Writer {
                 for (endpoint, count) in group.overflow {
                     *self.overflow.entry(endpoint).or_default() += count;
                 }
-                self.tell_overflow();
+                self.log_overflow();
             }
             Err(error) => {
                 let reason = sqlite::explain(&error);
@@ -122,30 +122,30 @@ impl Writer {
         }
     }
 
-    /// Looks whether another process wrote, and whether a state that could not be written can be again.
-    pub(super) fn look(&mut self) {
-        if !has_passed(self.looked, LOOK) {
+    /// Checks whether another process wrote, whether the files are present, and whether writes succeed again.
+    pub(super) fn check(&mut self) {
+        if !has_passed(self.last_check, CHECK) {
             return;
         }
-        self.looked = Some(clock::instant());
-        self.look_for_files();
+        self.last_check = Some(clock::instant());
+        self.check_files();
         let data_version = self.database.data_version().ok();
         if data_version != self.data_version {
             self.data_version = data_version;
             self.status.note_change();
         }
-        if !self.status.is_writable() && has_passed(self.tried, PROBE) {
+        if !self.status.is_writable() && has_passed(self.last_attempt, PROBE) {
             let result = self.database.probe();
             self.note_attempt(result.as_ref().err());
         }
-        self.tell_overflow();
+        self.log_overflow();
     }
 
-    fn look_for_files(&mut self) {
+    fn check_files(&mut self) {
         if let Some(presence) = &mut self.presence
-            && has_passed(self.presence_seen, PRESENCE)
+            && has_passed(self.last_presence_check, PRESENCE)
         {
-            self.presence_seen = Some(clock::instant());
+            self.last_presence_check = Some(clock::instant());
             self.status.note_presence(presence.missing().as_deref());
         }
     }
@@ -173,22 +173,22 @@ impl Writer {
     }
 
     fn note_attempt(&mut self, failure: Option<&rusqlite::Error>) {
-        self.tried = Some(clock::instant());
+        self.last_attempt = Some(clock::instant());
         self.damaged |= failure.is_some_and(sqlite::is_damage);
         self.status.note_write(failure.map(sqlite::explain).as_deref());
     }
 
-    fn tell_overflow(&mut self) {
-        if self.overflow.is_empty() || !has_passed(self.overflow_told, OVERFLOW) {
+    fn log_overflow(&mut self) {
+        if self.overflow.is_empty() || !has_passed(self.last_overflow_log, OVERFLOW) {
             return;
         }
-        self.overflow_told = Some(clock::instant());
+        self.last_overflow_log = Some(clock::instant());
         for (endpoint, count) in std::mem::take(&mut self.overflow) {
             tracing::error!(
                 endpoint,
                 count,
-                "the webhook's backlog is full: its oldest deliveries became dead letters; when the receiver works \
-                 again, `backfill-watch replay --dead-letters` delivers them"
+                "webhook backlog is full; its oldest deliveries are dead letters now; fix the receiver, then run \
+                 `backfill-watch replay --dead-letters`"
             );
         }
     }

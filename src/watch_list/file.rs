@@ -1,4 +1,4 @@
-//! One look at the watch-list file: a `stat`, and a read where it is wanted. These functions block.
+//! Checks and reads the watch-list file. These functions block.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -10,11 +10,10 @@ use sha2::{Digest as _, Sha256};
 /// The most bytes a watch list may have.
 pub const MAX_FILE_BYTES: u64 = 128 * 1024 * 1024;
 
-/// `open` of a FIFO without a writer would wait for one. What is opened was a regular file a moment ago, but may
-/// have been replaced since.
+/// Opening a FIFO would wait for a writer. The path was a regular file before, but may have been replaced since.
 const O_NONBLOCK: i32 = if cfg!(target_os = "linux") { 0o4000 } else { 0x4 };
 
-/// Why the file could not be read, or what was read cannot be used.
+/// Why the file cannot be read or used.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchListError {
     /// There is no such file.
@@ -26,7 +25,7 @@ pub enum WatchListError {
     /// It has more than [`MAX_FILE_BYTES`].
     #[error("it has more than {} MiB", MAX_FILE_BYTES / 1024 / 1024)]
     TooLarge,
-    /// Most of its lines have characters that no text has.
+    /// Most of its lines have characters that do not occur in text.
     #[error("it is not text; save it as UTF-8, or as UTF-16 with a byte-order mark")]
     NotText,
     /// None of its lines parses, and they are neither blank nor comments.
@@ -35,18 +34,18 @@ pub enum WatchListError {
         /// How many lines are rejected.
         lines: usize,
     },
-    /// The file system does not answer, as a network file system whose server is away.
+    /// The file system does not answer, for example because the server of a network file system is down.
     #[error("the file system has not answered for {seconds} s")]
     NoAnswer {
-        /// How long it was waited for.
+        /// The time since the request.
         seconds: u64,
     },
-    /// The system refused.
+    /// The system reported an error.
     #[error("cannot {doing} it")]
     Refused {
-        /// What was tried: `find`, `open` or `read`.
+        /// The action: `find`, `open` or `read`.
         doing: &'static str,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -54,13 +53,13 @@ pub enum WatchListError {
 impl WatchListError {
     fn from_io(doing: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| match source.kind() {
-            // Also where a symlink, or a folder on the way, leads nowhere.
+            // Also for a broken symlink, or a missing folder.
             io::ErrorKind::NotFound => Self::Missing,
             _ => Self::Refused { doing, source },
         }
     }
 
-    /// Whether both tell the same, so that one of them need not be told.
+    /// Whether both report the same problem.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
@@ -87,8 +86,8 @@ impl WatchListError {
     }
 }
 
-/// What `stat` tells of a file's content without reading it: when it stays, so did the content, almost surely.
-/// (Two writes of the same length within one tick of the file system's clock look the same.)
+/// The result of `stat`, to detect changes without reading. Two writes of the same length within one tick of the file
+/// system's clock have the same signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signature {
     device: u64,
@@ -110,22 +109,22 @@ impl Signature {
     }
 }
 
-/// A file's content, and what `stat` told before it was read.
+/// The content of the file, with its signature before it was read.
 #[derive(Debug)]
 pub struct Content {
-    /// Taken before the read: a write that comes later changes it, and the next look sees that.
+    /// The signature before the read, so that the next check notices a later write.
     pub signature: Signature,
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// What the bytes are compared by.
-    pub extent: Extent,
-    /// Whether they are those of before, and whole lines after them.
+    /// The fingerprint of the bytes.
+    pub fingerprint: ContentFingerprint,
+    /// Whether whole lines were appended to the previous content.
     pub appended: bool,
 }
 
-/// What is remembered of a content: enough to know it again, also at the beginning of another.
+/// The fingerprint of a content. It also detects the content at the start of a longer one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
+pub struct ContentFingerprint {
     /// Its length in bytes.
     pub length: usize,
     /// SHA-256 of it.
@@ -134,17 +133,16 @@ pub struct Extent {
     pub ends_line: bool,
 }
 
-/// Reads the file, unless `stat` tells that it still has the signature `known`: then `None`. `before` is the content that
-/// it is compared with.
+/// Reads the file, and compares it with the content `before`. Returns `None` if it has the signature `known`.
 ///
 /// # Errors
-/// [`WatchListError`], where it is no regular file, or cannot be read, or is too large.
-pub fn look(
+/// When it is no regular file, cannot be read, or is too large.
+pub fn check(
     path: &Path,
     known: Option<Signature>,
-    before: Option<Extent>,
+    before: Option<ContentFingerprint>,
 ) -> Result<Option<Content>, WatchListError> {
-    // Before it is opened, since opening a device or a FIFO can have effects of its own. Symlinks are followed.
+    // Before opening it, because opening a device or a FIFO can have effects. Symlinks are followed.
     let metadata = std::fs::metadata(path).map_err(WatchListError::from_io("find"))?;
     check_kind(&metadata)?;
     if known == Some(Signature::of(&metadata)) {
@@ -155,23 +153,23 @@ pub fn look(
         .custom_flags(O_NONBLOCK)
         .open(path)
         .map_err(WatchListError::from_io("open"))?;
-    // Once more, of what was opened: the path may lead elsewhere by now.
+    // Again for the open file: the path may have been replaced.
     let metadata = file.metadata().map_err(WatchListError::from_io("find"))?;
     check_kind(&metadata)?;
     let bytes = read_bounded(&file, metadata.size())?;
-    let (extent, appended) = compare(&bytes, before);
+    let (fingerprint, appended) = compare(&bytes, before);
     let signature = Signature::of(&metadata);
     Ok(Some(Content {
         signature,
         bytes,
-        extent,
+        fingerprint,
         appended,
     }))
 }
 
-/// What to remember of `bytes`, and whether they are those of `before` and whole lines after them.
-fn compare(bytes: &[u8], before: Option<Extent>) -> (Extent, bool) {
-    // The last byte of UTF-16 says too little. It is not worth more: its second look only comes later.
+/// The fingerprint of `bytes`, and whether they are those of `before` with whole lines appended.
+fn compare(bytes: &[u8], before: Option<ContentFingerprint>) -> (ContentFingerprint, bool) {
+    // Line ends of UTF-16 are not detected: its second check only comes later.
     let is_utf16 = bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF");
     let ends_line = !is_utf16 && bytes.last().is_none_or(|last| *last == b'\n');
     let mut hash = Sha256::new();
@@ -185,20 +183,20 @@ fn compare(bytes: &[u8], before: Option<Extent>) -> (Extent, bool) {
         rest = more;
     }
     hash.update(rest);
-    let extent = Extent {
+    let fingerprint = ContentFingerprint {
         length: bytes.len(),
         digest: hash.finalize().into(),
         ends_line,
     };
-    (extent, appended)
+    (fingerprint, appended)
 }
 
-/// Reads the file, once, for those who do not watch it.
+/// Reads the file once.
 ///
 /// # Errors
-/// [`WatchListError`], where it is no regular file, or cannot be read, or is too large.
+/// When it is no regular file, cannot be read, or is too large.
 pub fn read(path: &Path) -> Result<Vec<u8>, WatchListError> {
-    let content = look(path, None, None)?;
+    let content = check(path, None, None)?;
     Ok(content.map(|content| content.bytes).unwrap_or_default())
 }
 

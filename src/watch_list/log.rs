@@ -1,4 +1,4 @@
-//! What the source writes to the log, each fact once.
+//! The log messages of the source. Each fact is logged once.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use super::{WatchListError, WatchListSnapshot};
 use crate::core::watch_list::{LineError, LineProblem, ListChange, WatchList};
 use crate::error::chain;
 
-/// How many lines of one list are named one by one, of each kind.
+/// The number of lines of each kind that are logged one by one.
 const MAX_LINES_NAMED: usize = 20;
 
-/// Reports that the file lists this now.
+/// Logs that a list applies.
 pub(super) fn applied(path: &Path, before: &WatchListSnapshot, list: &WatchList) {
     let file = path.display();
     if before.problem.is_some() {
-        tracing::info!(%file, "watch list can be read again");
+        tracing::info!(%file, "watch list readable again");
     }
     rejected(path, before.file(), list);
     noted(path, before.file(), list);
@@ -27,50 +27,50 @@ pub(super) fn applied(path: &Path, before: &WatchListSnapshot, list: &WatchList)
     );
 }
 
-/// Reports the rejected lines that the list before did not have just so.
+/// Logs the rejected lines that the previous list did not have.
 pub(super) fn rejected(path: &Path, before: Option<&WatchList>, list: &WatchList) {
     let file = path.display();
-    let fresh = Fresh::of(before, list, |list| (&list.rejected, list.rejected_total));
-    for (line, column, reason) in fresh.named() {
+    let new_lines = NewLines::of(before, list, |list| (&list.rejected, list.rejected_total));
+    for (line, column, reason) in new_lines.named() {
         tracing::warn!(%file, line, column, %reason, "line of the watch list rejected");
     }
-    if fresh.unnamed > 0 {
-        let (more, rejected) = (fresh.unnamed, list.rejected_total);
+    if new_lines.unnamed > 0 {
+        let (more, rejected) = (new_lines.unnamed, list.rejected_total);
         tracing::warn!(%file, more, rejected, "more lines of the watch list rejected");
     }
 }
 
-/// Reports the lines that apply without their deadline, and those that repeat another.
+/// Logs the lines that apply without their deadline, and those that repeat another.
 fn noted(path: &Path, before: Option<&WatchList>, list: &WatchList) {
     let file = path.display();
-    let fresh = Fresh::of(before, list, |list| {
+    let new_lines = NewLines::of(before, list, |list| {
         (&list.without_deadline, list.without_deadline_total)
     });
-    for (line, column, reason) in fresh.named() {
+    for (line, column, reason) in new_lines.named() {
         tracing::warn!(%file, line, column, %reason, "deadline in the watch list ignored");
     }
-    if fresh.unnamed > 0 {
-        let (more, ignored) = (fresh.unnamed, list.without_deadline_total);
+    if new_lines.unnamed > 0 {
+        let (more, ignored) = (new_lines.unnamed, list.without_deadline_total);
         tracing::warn!(%file, more, ignored, "more deadlines in the watch list ignored");
     }
 
-    let fresh = Fresh::of(before, list, |list| (&list.repeated, list.repeated_total));
-    for (line, column, reason) in fresh.named() {
+    let new_lines = NewLines::of(before, list, |list| (&list.repeated, list.repeated_total));
+    for (line, column, reason) in new_lines.named() {
         tracing::info!(%file, line, column, %reason, "line of the watch list repeats an operation");
     }
-    if fresh.unnamed > 0 {
-        let (more, repeated) = (fresh.unnamed, list.repeated_total);
+    if new_lines.unnamed > 0 {
+        let (more, repeated) = (new_lines.unnamed, list.repeated_total);
         tracing::info!(%file, more, repeated, "more lines of the watch list repeat operations");
     }
 }
 
-/// Lines of one kind that the list before did not have just so.
-struct Fresh<'a> {
+/// Lines of one kind that the previous list did not have.
+struct NewLines<'a> {
     first: Vec<&'a LineError>,
     unnamed: usize,
 }
 
-impl<'a> Fresh<'a> {
+impl<'a> NewLines<'a> {
     fn of(
         before: Option<&'a WatchList>,
         list: &'a WatchList,
@@ -84,9 +84,9 @@ impl<'a> Fresh<'a> {
                 .is_ok_and(|index| known[index] == *error)
         };
         let (kept, total) = kind(list);
-        let mut fresh = kept.iter().filter(|error| !is_known(error));
-        let first = fresh.by_ref().take(MAX_LINES_NAMED).collect();
-        let mut unnamed = fresh.count();
+        let mut new_lines = kept.iter().filter(|error| !is_known(error));
+        let first = new_lines.by_ref().take(MAX_LINES_NAMED).collect();
+        let mut unnamed = new_lines.count();
         let not_kept = |(kept, total): (&Vec<LineError>, usize)| total - kept.len();
         if before.map(|before| not_kept(kind(before))) != Some(not_kept((kept, total))) {
             unnamed += not_kept((kept, total));
@@ -102,7 +102,7 @@ impl<'a> Fresh<'a> {
     }
 }
 
-/// Reports that a change removes nearly all entries, and that it waits.
+/// Logs that a removal of nearly all entries is delayed.
 pub(super) fn shrunk(path: &Path, change: ListChange, listed: usize, delay: Duration) {
     tracing::warn!(
         file = %path.display(),
@@ -110,21 +110,21 @@ pub(super) fn shrunk(path: &Path, change: ListChange, listed: usize, delay: Dura
         entries_before = change.before,
         pending_removal = change.delayed,
         delay_seconds = delay.as_secs_f64(),
-        "the watch list lost most of its entries; they are removed after watch_list_shrink_delay if they do not return, \
-         or at once by a reload"
+        "the watch list lost most of its entries; they are removed after watch_list_shrink_delay unless they return; a \
+         reload removes them at once"
     );
 }
 
-/// Reports that pending removals were carried out.
+/// Logs that pending entries were removed.
 pub(super) fn removed(path: &Path, removed: usize) {
     tracing::info!(
         file = %path.display(),
         removed,
-        "entries that did not return to the watch list are removed"
+        "entries removed that did not return to the watch list"
     );
 }
 
-/// Reports that the file cannot be used.
+/// Logs that the file cannot be used.
 pub(super) fn lost(path: &Path, before: &WatchListSnapshot, error: &WatchListError) {
     if before.problem.as_ref().is_some_and(|known| known.is_same(error)) {
         return;

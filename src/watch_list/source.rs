@@ -1,4 +1,4 @@
-//! The task that looks at the file.
+//! The task that checks and reads the file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,59 +9,59 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::file::{self, Content, Signature, WatchListError};
-use super::stability::{Finding, Looks, Verdict};
-use super::{Order, PendingRemoval, WatchListHandle, WatchListSettings, WatchListSnapshot, log};
+use super::stability::{Finding, Stability, Verdict};
+use super::{PendingRemoval, SourceTarget, WatchListHandle, WatchListSettings, WatchListSnapshot, log};
 use crate::clock;
 use crate::core::watch_list::{Entry, ListChange, ShrinkGuard, UnusableList, WatchList, parse, removes_most};
 use crate::error::chain;
 use crate::store::{ReadError as StateReadError, Store};
 
-/// How long after the last read the file is read again though `stat` tells nothing new.
+/// When the file is read again although `stat` shows no change.
 const REREAD: Duration = Duration::from_secs(60);
-/// The longest wait for the second look, however long `refresh` is.
+/// The longest wait for the second check, for any `refresh`.
 const MAX_CONFIRM: Duration = Duration::from_millis(250);
-/// Between the two looks of a reload, which somebody asked for and waits for.
+/// The wait between the two checks of a reload, which has a caller.
 const RELOAD_CONFIRM: Duration = Duration::from_millis(20);
-/// Between the two where whole lines were appended: longer than what a file system's clock is coarse by.
+/// The wait between the two checks after lines were appended. It is longer than a tick of the file system's clock.
 const APPEND_CONFIRM: Duration = Duration::from_millis(10);
 /// A shorter `refresh` would be a busy loop.
 const MIN_REFRESH: Duration = Duration::from_millis(10);
-/// Between two questions to a state that cannot be read.
+/// The pause before a failed read of the state is retried.
 const STATE_RETRY: Duration = Duration::from_secs(1);
-/// How long the file system may take to answer before that is told.
+/// The time without an answer of the file system that is reported.
 const LATE: Duration = Duration::from_secs(10);
 
-/// Entries that the list lost while the daemon was stopped.
+/// Entries that were removed from the file while the daemon was stopped.
 #[derive(Debug, Default)]
-struct Lost {
-    /// How many it had.
+struct LostEntries {
+    /// The number of entries before.
     of: usize,
     entries: Vec<Entry>,
 }
 
-/// When entries that the file no longer has are removed.
+/// When entries are removed that the file no longer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Removals {
-    /// After the delay of the settings, if they are nearly all.
+    /// After a delay, if they are nearly all.
     Guarded,
-    /// At once: somebody asked for it.
+    /// At once, by a reload.
     AtOnce,
 }
 
-/// The task that looks at the file.
+/// The task that checks and reads the file.
 #[derive(Debug)]
 pub struct WatchListSource {
-    orders: watch::Receiver<Order>,
+    targets: watch::Receiver<SourceTarget>,
     snapshots: watch::Sender<Arc<WatchListSnapshot>>,
     settings: Arc<WatchListSettings>,
-    looks: Looks,
+    stability: Stability,
     guard: ShrinkGuard,
-    /// Knows what the list had before the start, until a list applies.
+    /// The state with the list of the previous run, until a list applies.
     state: Option<Store>,
-    /// What `stat` told of the content that was read last.
+    /// The signature of the content that was read last.
     seen: Option<Signature>,
     read_due: Instant,
-    /// What the guard's times count from.
+    /// The zero of the guard's times.
     start: Instant,
 }
 
@@ -70,18 +70,18 @@ impl WatchListSource {
     #[must_use]
     pub fn new(settings: WatchListSettings) -> (Self, WatchListHandle) {
         let settings = Arc::new(settings);
-        let first = Order {
+        let first = SourceTarget {
             settings: Arc::clone(&settings),
             reload: 0,
         };
-        let (order_sender, orders) = watch::channel(first);
+        let (target_sender, targets) = watch::channel(first);
         let (snapshots, snapshot_receiver) = watch::channel(Arc::default());
         let now = clock::instant();
         let source = Self {
-            orders,
+            targets,
             snapshots,
             settings,
-            looks: Looks::default(),
+            stability: Stability::default(),
             guard: ShrinkGuard::default(),
             state: None,
             seen: None,
@@ -89,49 +89,48 @@ impl WatchListSource {
             start: now,
         };
         let handle = WatchListHandle {
-            orders: order_sender,
+            targets: target_sender,
             snapshots: snapshot_receiver,
         };
         (source, handle)
     }
 
-    /// Takes what the list had before from `state`, so that a list which was emptied meanwhile removes nothing at once.
+    /// Reads the list of the previous run from `state`, so that a list that was emptied meanwhile removes nothing at once.
     #[must_use]
     pub fn continuing(mut self, state: Store) -> Self {
         self.state = Some(state);
         self
     }
 
-    /// Looks at the file until `cancel`. A look that hangs does not hold up the end, though its thread lives on.
+    /// Checks the file until `cancel`. A hanging check does not delay the end, although its thread continues.
     pub async fn run(mut self, cancel: CancellationToken) {
-        cancel.run_until_cancelled(self.keep_looking()).await;
+        cancel.run_until_cancelled(self.check_repeatedly()).await;
     }
 
-    async fn keep_looking(&mut self) {
+    async fn check_repeatedly(&mut self) {
         loop {
-            // Marked as seen before the look, so that an order which comes during it, or between it and the wait
-            // below, is met by `changed`, which then returns at once.
-            let order = self.orders.borrow_and_update().clone();
+            // Marked as seen before the check, so that `changed` below returns at once after a change during the check.
+            let target = self.targets.borrow_and_update().clone();
             let carried_out = self.snapshots.borrow().reloads;
-            if order.reload == carried_out {
-                // What follows has been done; only a reload looks again at once.
-                let _ = self.look(Removals::Guarded).await;
+            if target.reload == carried_out {
+                // The result is applied already. Only a reload checks again at once.
+                let _ = self.check(Removals::Guarded).await;
                 self.remove_due();
             } else {
-                self.reload(order).await;
+                self.reload(target).await;
             }
-            let wait = self.next_look();
+            let wait = self.next_check();
             tokio::select! {
-                // Without any handle there are no more orders, and the branch is off.
-                Ok(()) = self.orders.changed() => {}
+                // Without handles this branch is disabled.
+                Ok(()) = self.targets.changed() => {}
                 () = sleep(wait) => {}
             }
         }
     }
 
-    fn next_look(&self) -> Duration {
+    fn next_check(&self) -> Duration {
         let refresh = self.settings.refresh.max(MIN_REFRESH);
-        if self.looks.is_waiting() {
+        if self.stability.is_unconfirmed() {
             return refresh.min(MAX_CONFIRM);
         }
         match self.guard.pending() {
@@ -140,23 +139,23 @@ impl WatchListSource {
         }
     }
 
-    async fn reload(&mut self, order: Order) {
+    async fn reload(&mut self, target: SourceTarget) {
         let is_other_list =
-            order.settings.path != self.settings.path || order.settings.projects != self.settings.projects;
-        self.settings = order.settings;
+            target.settings.path != self.settings.path || target.settings.projects != self.settings.projects;
+        self.settings = target.settings;
         if is_other_list {
-            self.looks.forget();
+            self.stability.reset();
         }
         self.seen = None;
-        let mut verdict = self.look(Removals::AtOnce).await;
-        if verdict == Verdict::Wait {
+        let mut verdict = self.check(Removals::AtOnce).await;
+        if verdict == Verdict::Unconfirmed {
             sleep(RELOAD_CONFIRM).await;
-            verdict = self.look(Removals::AtOnce).await;
-            // The two were so close that `stat` may not tell a write that came between or after them.
+            verdict = self.check(Removals::AtOnce).await;
+            // The two checks are so close that `stat` may not show a write between or after them.
             self.seen = None;
         }
         let is_good = self.is_good();
-        if verdict == Verdict::Same && is_good {
+        if verdict == Verdict::Unchanged && is_good {
             let removed = self.guard.release();
             if removed > 0 {
                 self.publish_removed(removed);
@@ -165,19 +164,19 @@ impl WatchListSource {
             }
         }
         self.publish(|snapshot| {
-            snapshot.reloads = order.reload;
+            snapshot.reloads = target.reload;
             if is_good {
                 snapshot.last_success = Some(clock::wall());
             }
         });
     }
 
-    /// Whether the list that applies is what the file has, as far as is known.
+    /// Whether the list that applies is the content of the file, as of the last check.
     fn is_good(&self) -> bool {
-        self.looks.has_rested() && self.snapshots.borrow().problem.is_none()
+        self.stability.is_stable() && self.snapshots.borrow().problem.is_none()
     }
 
-    /// Removes what is due to be removed, unless the file may have changed since, or cannot be read.
+    /// Removes due entries, unless the file may have changed since or cannot be read.
     fn remove_due(&mut self) {
         if self.is_good() {
             let removed = self.guard.expire(self.steady_now());
@@ -187,19 +186,19 @@ impl WatchListSource {
         }
     }
 
-    /// One look, and what follows from it.
-    async fn look(&mut self, removals: Removals) -> Verdict {
-        let is_settled = self.looks.has_rested() && clock::instant() < self.read_due;
+    /// Checks the file once, and applies the result.
+    async fn check(&mut self, removals: Removals) -> Verdict {
+        let is_settled = self.stability.is_stable() && clock::instant() < self.read_due;
         let known = if is_settled { self.seen } else { None };
-        let (settings, before) = (Arc::clone(&self.settings), self.looks.content());
-        let answer = blocking(move || file::look(&settings.path, known, before));
-        match late_told(answer, LATE, || self.tell_late()).await {
-            Ok(None) => Verdict::Same,
+        let (settings, before) = (Arc::clone(&self.settings), self.stability.content());
+        let answer = blocking(move || file::check(&settings.path, known, before));
+        match report_late(answer, LATE, || self.report_no_answer()).await {
+            Ok(None) => Verdict::Unchanged,
             Ok(Some(content)) => self.found(content, removals).await,
             Err(error) => {
                 let error = Arc::new(error);
-                let verdict = self.looks.note(Finding::Problem(Arc::clone(&error)));
-                if verdict == Verdict::Holds {
+                let verdict = self.stability.observe(Finding::Problem(Arc::clone(&error)));
+                if verdict == Verdict::Applies {
                     self.lose(error, None);
                 }
                 verdict
@@ -208,40 +207,40 @@ impl WatchListSource {
     }
 
     async fn found(&mut self, content: Content, removals: Removals) -> Verdict {
-        let was_waiting = self.looks.is_waiting();
+        let was_unconfirmed = self.stability.is_unconfirmed();
         self.seen = Some(content.signature);
         self.read_due = clock::instant() + REREAD;
-        let verdict = self.looks.note(Finding::Content(content.extent));
-        if verdict == Verdict::Wait && content.appended {
+        let verdict = self.stability.observe(Finding::Content(content.fingerprint));
+        if verdict == Verdict::Unconfirmed && content.appended {
             return self.confirm(content, removals).await;
         }
         match verdict {
-            Verdict::Holds => {
+            Verdict::Applies => {
                 let list = self.parse(content.bytes).await;
                 self.take(list, removals).await;
             }
-            // A file that never rests has been looked at all the same.
-            Verdict::Wait if was_waiting && !self.snapshots.borrow().looked => {
-                self.publish(|snapshot| snapshot.looked = true);
+            // A file that changes all the time counts as checked too.
+            Verdict::Unconfirmed if was_unconfirmed && !self.snapshots.borrow().is_checked => {
+                self.publish(|snapshot| snapshot.is_checked = true);
             }
-            Verdict::Wait | Verdict::Same => {}
+            Verdict::Unconfirmed | Verdict::Unchanged => {}
         }
         verdict
     }
 
-    /// Takes the second look at whole lines that were appended, once they are parsed.
+    /// Checks appended lines a second time, after parsing them.
     async fn confirm(&mut self, content: Content, removals: Removals) -> Verdict {
-        let (extent, read) = (content.extent, clock::instant());
+        let (fingerprint, read) = (content.fingerprint, clock::instant());
         let list = self.parse(content.bytes).await;
         sleep(APPEND_CONFIRM.saturating_sub(read.elapsed())).await;
         let (settings, seen) = (Arc::clone(&self.settings), self.seen);
-        let answer = blocking(move || file::look(&settings.path, seen, None));
-        let Ok(None) = late_told(answer, LATE, || self.tell_late()).await else {
-            // Whatever it found, the next look finds too.
-            return Verdict::Wait;
+        let answer = blocking(move || file::check(&settings.path, seen, None));
+        let Ok(None) = report_late(answer, LATE, || self.report_no_answer()).await else {
+            // The next check finds the same.
+            return Verdict::Unconfirmed;
         };
-        let verdict = self.looks.note(Finding::Content(extent));
-        if verdict == Verdict::Holds {
+        let verdict = self.stability.observe(Finding::Content(fingerprint));
+        if verdict == Verdict::Applies {
             self.take(list, removals).await;
         }
         verdict
@@ -252,7 +251,7 @@ impl WatchListSource {
         blocking(move || parse(&bytes, &settings.projects)).await
     }
 
-    /// Applies what the file lists, if it is of any use.
+    /// Applies a list, if it can be used.
     async fn take(&mut self, mut list: WatchList, removals: Removals) {
         let error = match list.unusable() {
             None => return self.apply(list, removals).await,
@@ -268,12 +267,12 @@ impl WatchListSource {
     async fn apply(&mut self, list: WatchList, removals: Removals) {
         let lost = match (self.state.take(), removals) {
             (Some(state), Removals::Guarded) => self.lost_since_stop(&state, &list).await,
-            _ => Lost::default(),
+            _ => LostEntries::default(),
         };
         let before = Arc::clone(&self.snapshots.borrow());
         let (now, delay) = (self.steady_now(), self.settings.shrink_delay);
         if before.problem.is_some() {
-            // Nobody knows whether the entries had returned meanwhile.
+            // The entries may have returned while the file could not be read.
             self.guard.postpone(now, delay);
         }
         log::applied(&self.settings.path, &before, &list);
@@ -295,13 +294,13 @@ impl WatchListSource {
         self.publish_list(|snapshot| {
             snapshot.problem = None;
             snapshot.refused = None;
-            snapshot.looked = true;
+            snapshot.is_checked = true;
             snapshot.last_success = Some(clock::wall());
         });
     }
 
-    /// What the list had when the daemon stopped and lacks now, if that is nearly all.
-    async fn lost_since_stop(&self, state: &Store, list: &WatchList) -> Lost {
+    /// The entries that the list lost since the daemon stopped, if they are nearly all.
+    async fn lost_since_stop(&self, state: &Store, list: &WatchList) -> LostEntries {
         let mut has_failed = false;
         loop {
             let error = match self.read_lost(state, list).await {
@@ -311,24 +310,23 @@ impl WatchListSource {
             if !std::mem::replace(&mut has_failed, true) {
                 tracing::error!(
                     error = chain(&error),
-                    "the state does not say what the watch list had before; the list is not applied until it does; \
-                     trying again"
+                    "previous watch list cannot be read from the state; the watch list is not applied; retrying"
                 );
             }
             sleep(STATE_RETRY).await;
         }
     }
 
-    async fn read_lost(&self, state: &Store, list: &WatchList) -> Result<Lost, StateReadError> {
+    async fn read_lost(&self, state: &Store, list: &WatchList) -> Result<LostEntries, StateReadError> {
         if self.settings.shrink_delay.is_zero() {
-            return Ok(Lost::default());
+            return Ok(LostEntries::default());
         }
         let keys = list.entries.iter().map(|entry| entry.key.clone()).collect();
         let listed = state.listed_before(self.settings.projects.clone(), keys).await?;
         if !removes_most(listed.total, listed.absent.len()) {
-            return Ok(Lost::default());
+            return Ok(LostEntries::default());
         }
-        Ok(Lost {
+        Ok(LostEntries {
             of: listed.total,
             entries: state.entries(&listed.absent).await?,
         })
@@ -343,14 +341,14 @@ impl WatchListSource {
         self.publish(|snapshot| {
             snapshot.problem = Some(error);
             snapshot.refused = refused.map(Arc::new);
-            snapshot.looked = true;
+            snapshot.is_checked = true;
         });
     }
 
-    fn tell_late(&mut self) {
+    fn report_no_answer(&mut self) {
         let seconds = LATE.as_secs();
         let error = Arc::new(WatchListError::NoAnswer { seconds });
-        self.looks.hold(Finding::Problem(Arc::clone(&error)));
+        self.stability.set(Finding::Problem(Arc::clone(&error)));
         self.lose(error, None);
     }
 
@@ -359,7 +357,7 @@ impl WatchListSource {
         self.publish_list(|_| {});
     }
 
-    /// Publishes the list that applies, and what else changed.
+    /// Publishes the list that applies, together with another change.
     fn publish_list(&self, change: impl FnOnce(&mut WatchListSnapshot)) {
         let list = self.guard.list();
         let pending = self.guard.pending();
@@ -394,25 +392,25 @@ impl WatchListSource {
     }
 }
 
-/// Runs what may block where it blocks nobody.
+/// Runs blocking work on a thread for it.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going down, and with it whoever waits here.
+            // The runtime is shutting down, which drops this future.
             Err(_) => std::future::pending().await,
         },
     }
 }
 
-/// Waits for `work`, and calls `tell` once when that takes longer than `limit`.
-async fn late_told<T>(work: impl Future<Output = T>, limit: Duration, tell: impl FnOnce()) -> T {
+/// Waits for `work`, and calls `report` once if it takes longer than `limit`.
+async fn report_late<T>(work: impl Future<Output = T>, limit: Duration, report: impl FnOnce()) -> T {
     let mut work = std::pin::pin!(work);
     tokio::select! {
         biased;
         done = &mut work => return done,
-        () = sleep(limit) => tell(),
+        () = sleep(limit) => report(),
     }
     work.await
 }

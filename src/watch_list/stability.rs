@@ -1,15 +1,15 @@
-//! What a row of looks at the file amounts to: nothing counts before two looks in a row found the same.
+//! Decides which content of the file applies: one that two checks in a row found.
 
 use std::sync::Arc;
 
-use super::file::{Extent, WatchListError};
+use super::file::{ContentFingerprint, WatchListError};
 
-/// What one look found.
+/// The result of one check.
 #[derive(Debug, Clone)]
 pub(super) enum Finding {
-    /// A file with this content.
-    Content(Extent),
-    /// No file that could be read.
+    /// The file has this content.
+    Content(ContentFingerprint),
+    /// The file cannot be read.
     Problem(Arc<WatchListError>),
 }
 
@@ -23,72 +23,69 @@ impl Finding {
     }
 }
 
-/// What follows from one look.
+/// The effect of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Verdict {
-    /// It is as it was known to be.
-    Same,
-    /// It is different; the next look tells whether it stays so.
-    Wait,
-    /// It is different, and holds from now on.
-    Holds,
+    /// Nothing changed.
+    Unchanged,
+    /// It changed, and has to be confirmed by the next check.
+    Unconfirmed,
+    /// It changed, and applies from now on.
+    Applies,
 }
 
-/// The looks so far.
+/// The result that applies, and one that has to be confirmed.
 #[derive(Debug, Default)]
-pub(super) struct Looks {
-    /// What holds.
-    holds: Option<Finding>,
-    /// What the last look found, where that is something else.
+pub(super) struct Stability {
+    current: Option<Finding>,
     candidate: Option<Finding>,
 }
 
-impl Looks {
-    /// Notes what a look found.
-    pub(super) fn note(&mut self, found: Finding) -> Verdict {
+impl Stability {
+    /// Adds the result of a check.
+    pub(super) fn observe(&mut self, found: Finding) -> Verdict {
         let same_as = |other: &Option<Finding>| other.as_ref().is_some_and(|other| other.is_same(&found));
-        if same_as(&self.holds) {
+        if same_as(&self.current) {
             self.candidate = None;
-            return Verdict::Same;
+            return Verdict::Unchanged;
         }
-        // At start a missing file is told at once: there is no list that it could take away.
-        let nothing_to_lose = self.holds.is_none() && matches!(found, Finding::Problem(_));
-        if same_as(&self.candidate) || nothing_to_lose {
-            self.candidate = None;
-            self.holds = Some(found);
-            return Verdict::Holds;
+        // A file that is missing at start is reported at once: there is no list to protect.
+        let is_first_problem = self.current.is_none() && matches!(found, Finding::Problem(_));
+        if same_as(&self.candidate) || is_first_problem {
+            self.set(found);
+            return Verdict::Applies;
         }
         self.candidate = Some(found);
-        Verdict::Wait
+        Verdict::Unconfirmed
     }
 
-    /// Notes what needs no second look to be sure of.
-    pub(super) fn hold(&mut self, found: Finding) {
+    /// Sets a result that needs no confirmation.
+    pub(super) fn set(&mut self, found: Finding) {
         self.candidate = None;
-        self.holds = Some(found);
+        self.current = Some(found);
     }
 
-    /// Forgets what holds, so that whatever is found counts as new once two looks find it.
-    pub(super) fn forget(&mut self) {
+    /// Forgets all results, so that the next one counts as new.
+    pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// The content that holds, if one does.
-    pub(super) fn content(&self) -> Option<Extent> {
-        match self.holds {
-            Some(Finding::Content(extent)) => Some(extent),
+    /// The content that applies, if one does.
+    pub(super) fn content(&self) -> Option<ContentFingerprint> {
+        match self.current {
+            Some(Finding::Content(content)) => Some(content),
             Some(Finding::Problem(_)) | None => None,
         }
     }
 
-    /// Whether a difference waits to be confirmed.
-    pub(super) fn is_waiting(&self) -> bool {
+    /// Whether a change has to be confirmed.
+    pub(super) fn is_unconfirmed(&self) -> bool {
         self.candidate.is_some()
     }
 
-    /// Whether `stat` alone can tell that nothing changed: there is a content, and nothing waits.
-    pub(super) fn has_rested(&self) -> bool {
+    /// Whether a content applies and no change has to be confirmed, so that `stat` alone detects changes.
+    pub(super) fn is_stable(&self) -> bool {
         self.candidate.is_none() && self.content().is_some()
     }
 }
@@ -98,7 +95,7 @@ mod tests {
     use super::*;
 
     fn content(n: u8) -> Finding {
-        Finding::Content(Extent {
+        Finding::Content(ContentFingerprint {
             length: 1,
             digest: [n; 32],
             ends_line: true,
@@ -110,53 +107,53 @@ mod tests {
     }
 
     #[test]
-    fn a_content_holds_when_found_twice_in_a_row() {
-        let mut looks = Looks::default();
-        let row = [
-            (content(1), Verdict::Wait),
-            (content(2), Verdict::Wait),
-            (content(1), Verdict::Wait),
-            (content(1), Verdict::Holds),
-            (content(1), Verdict::Same),
-            (content(2), Verdict::Wait),
-            (content(1), Verdict::Same),
-            (content(2), Verdict::Wait),
-            (content(2), Verdict::Holds),
+    fn a_content_applies_when_found_twice_in_a_row() {
+        let mut stability = Stability::default();
+        let checks = [
+            (content(1), Verdict::Unconfirmed),
+            (content(2), Verdict::Unconfirmed),
+            (content(1), Verdict::Unconfirmed),
+            (content(1), Verdict::Applies),
+            (content(1), Verdict::Unchanged),
+            (content(2), Verdict::Unconfirmed),
+            (content(1), Verdict::Unchanged),
+            (content(2), Verdict::Unconfirmed),
+            (content(2), Verdict::Applies),
         ];
-        for (step, (found, verdict)) in row.into_iter().enumerate() {
-            assert_eq!(looks.note(found), verdict, "step {step}");
+        for (step, (found, verdict)) in checks.into_iter().enumerate() {
+            assert_eq!(stability.observe(found), verdict, "step {step}");
         }
-        assert!(looks.has_rested());
+        assert!(stability.is_stable());
     }
 
     #[test]
-    fn a_file_away_for_one_look_is_no_problem() {
-        let mut looks = Looks::default();
-        assert_eq!(looks.note(content(1)), Verdict::Wait);
-        assert_eq!(looks.note(content(1)), Verdict::Holds);
-        assert_eq!(looks.note(missing()), Verdict::Wait);
-        assert!(looks.is_waiting() && !looks.has_rested());
-        assert_eq!(looks.note(content(1)), Verdict::Same);
-        assert_eq!(looks.note(missing()), Verdict::Wait);
-        assert_eq!(looks.note(missing()), Verdict::Holds);
-        assert_eq!(looks.note(missing()), Verdict::Same);
-        assert!(!looks.has_rested(), "a file that is away must be looked for");
+    fn a_file_missing_for_one_check_is_no_problem() {
+        let mut stability = Stability::default();
+        assert_eq!(stability.observe(content(1)), Verdict::Unconfirmed);
+        assert_eq!(stability.observe(content(1)), Verdict::Applies);
+        assert_eq!(stability.observe(missing()), Verdict::Unconfirmed);
+        assert!(stability.is_unconfirmed() && !stability.is_stable());
+        assert_eq!(stability.observe(content(1)), Verdict::Unchanged);
+        assert_eq!(stability.observe(missing()), Verdict::Unconfirmed);
+        assert_eq!(stability.observe(missing()), Verdict::Applies);
+        assert_eq!(stability.observe(missing()), Verdict::Unchanged);
+        assert!(!stability.is_stable(), "`stat` cannot show that the file is back");
     }
 
     #[test]
-    fn a_file_missing_at_start_is_told_at_once() {
-        let mut looks = Looks::default();
-        assert_eq!(looks.note(missing()), Verdict::Holds);
-        assert_eq!(looks.note(content(1)), Verdict::Wait);
-        assert_eq!(looks.note(content(1)), Verdict::Holds);
+    fn a_file_missing_at_start_is_reported_at_once() {
+        let mut stability = Stability::default();
+        assert_eq!(stability.observe(missing()), Verdict::Applies);
+        assert_eq!(stability.observe(content(1)), Verdict::Unconfirmed);
+        assert_eq!(stability.observe(content(1)), Verdict::Applies);
     }
 
     #[test]
-    fn another_problem_is_another_finding() {
-        let mut looks = Looks::default();
-        assert_eq!(looks.note(missing()), Verdict::Holds);
+    fn another_problem_is_a_change() {
+        let mut stability = Stability::default();
+        assert_eq!(stability.observe(missing()), Verdict::Applies);
         let directory = || Finding::Problem(Arc::new(WatchListError::NotAFile("directory")));
-        assert_eq!(looks.note(directory()), Verdict::Wait);
-        assert_eq!(looks.note(directory()), Verdict::Holds);
+        assert_eq!(stability.observe(directory()), Verdict::Unconfirmed);
+        assert_eq!(stability.observe(directory()), Verdict::Applies);
     }
 }

@@ -194,7 +194,7 @@ impl MakeWriter<'_> for Log {
 #[tokio::test(start_paused = true)]
 async fn the_file_is_read_at_start_and_ready_means_applied() {
     let mut fixture = Fixture::start(|folder| fs::write(folder.join("watch.list"), "one a=1\ntwo").unwrap());
-    let snapshot = fixture.until(|snapshot| snapshot.looked).await;
+    let snapshot = fixture.until(|snapshot| snapshot.is_checked).await;
     assert_eq!(ids(&snapshot), ["one", "two"]);
     assert!(snapshot.last_success.is_some());
 }
@@ -317,7 +317,7 @@ async fn a_deleted_file_keeps_its_list_is_told_once_and_comes_back() {
 #[tokio::test(start_paused = true)]
 async fn a_file_missing_at_start_counts_as_looked_at_and_is_waited_for() {
     let mut fixture = Fixture::start(|_| {});
-    let snapshot = fixture.until(|snapshot| snapshot.looked).await;
+    let snapshot = fixture.until(|snapshot| snapshot.is_checked).await;
     assert!(snapshot.list.is_none() && snapshot.problem.is_some());
     fixture.let_it_look(20).await;
     assert_eq!(fixture.log.count("waiting for it"), 1);
@@ -331,7 +331,7 @@ async fn a_file_that_never_rests_counts_as_looked_at() {
     let mut snapshots = fixture.handle.snapshots();
     fixture.between_two_looks().await;
     let mut looks = 0;
-    while !snapshots.borrow_and_update().looked {
+    while !snapshots.borrow_and_update().is_checked {
         assert!(looks < 10, "still not looked at");
         looks += 1;
         append(&fixture.path, "b");
@@ -409,7 +409,7 @@ async fn a_file_over_the_limit_is_refused_as_a_whole() {
 async fn a_reload_applies_without_waiting_for_the_next_look() {
     let mut fixture = Fixture::with_list("one\n").await;
     let path = fixture.path.clone();
-    fixture.handle.set(WatchListSettings {
+    fixture.handle.apply_settings(WatchListSettings {
         refresh: Duration::from_secs(3600),
         ..settings(path.clone(), &["main"])
     });
@@ -453,7 +453,7 @@ async fn other_settings_take_effect_at_once() {
 
     let other = fixture.folder.path().join("other.list");
     fs::write(&other, "six\n").unwrap();
-    fixture.handle.set(settings(other, &["prod", "main"]));
+    fixture.handle.apply_settings(settings(other, &["prod", "main"]));
     fixture.next_list_is(&["six"]).await;
 }
 

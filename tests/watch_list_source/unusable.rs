@@ -44,10 +44,10 @@ async fn the_last_good_list_stays_active() {
 async fn without_a_list_before_it_is_awaited_and_its_lines_are_named() {
     let mut fixture = Fixture::start(|folder| fs::write(folder.join("watch.list"), "a/b\n# c\n").unwrap());
     let snapshot = fixture.problem().await;
-    assert!(snapshot.looked && snapshot.list.is_none() && snapshot.has_only_rejected_lines());
+    assert!(snapshot.is_checked && snapshot.list.is_none() && snapshot.has_only_rejected_lines());
     assert_eq!(fixture.log.count("line=1 column=2 "), 1);
     assert_eq!(fixture.log.count("waiting for it"), 1);
-    assert_eq!(snapshot.name_rejected_lines(&fixture.path), 1);
+    assert_eq!(snapshot.log_rejected_lines(&fixture.path), 1);
     assert_eq!(fixture.log.count("line=1 column=2 "), 2);
     fs::write(&fixture.path, "ok\n").unwrap();
     fixture.next_list_is(&["ok"]).await;

@@ -160,7 +160,7 @@ pub fn run(seed: u64) -> Outcome {
     let mut left = Persistent {
         actions: world.scenario.actions.iter().cloned().collect(),
         snapshot: WatchListSnapshot {
-            looked: true,
+            is_checked: true,
             ..WatchListSnapshot::default()
         },
         away: Duration::ZERO,

@@ -69,7 +69,7 @@ impl Session {
         let targets = targets.map(|(key, short)| Target { key, short }).collect();
         let (list_in, list) = watch::channel(Arc::new(WatchListSnapshot {
             list: Some(Arc::new(list)),
-            looked: true,
+            is_checked: true,
             generation: 1,
             ..WatchListSnapshot::default()
         }));

@@ -1,4 +1,4 @@
-//! Finds the file of a state that this process may not use, so that an error can name it and its owner.
+//! Finds the file of a state that this process may not use, so that an error names it and its owner.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::open::{FILE, OpenError};
 use crate::store::lock;
 
-/// The first file of the state that this user may not read and write; `None` when that is not what is wrong.
+/// The first file of the state that this user may not read and write, if any.
 pub(super) fn refused(dir: &Path) -> Option<OpenError> {
     let files = [
         lock::FILE.to_owned(),
@@ -20,7 +20,7 @@ pub(super) fn refused(dir: &Path) -> Option<OpenError> {
     let both = Access::READ_OK | Access::WRITE_OK;
     let folder = std::iter::once((dir.to_owned(), both | Access::EXEC_OK));
     let mut paths = folder.chain(files.map(|name| (dir.join(name), both)));
-    // Not opened: SQLite's locks would end when a second descriptor of the file is closed.
+    // Without opening it: closing a second descriptor of the file would release SQLite's locks.
     let (file, _) = paths.find(|(path, wanted)| access(path, *wanted) == Err(Errno::ACCESS))?;
     let metadata = file.metadata().ok()?;
     let user = rustix::process::geteuid().as_raw();
@@ -34,7 +34,7 @@ pub(super) fn refused(dir: &Path) -> Option<OpenError> {
     })
 }
 
-/// The name of a user: most others have none on this host.
+/// A user for messages. Most other IDs have no name on this host.
 fn name(user: u32) -> String {
     match user {
         0 => "root".to_owned(),

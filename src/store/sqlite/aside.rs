@@ -1,4 +1,4 @@
-//! Moving damaged rows aside.
+//! Moves damaged rows to the table `damaged_rows`.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -8,7 +8,7 @@ use super::{is_damage, outbox, state};
 use crate::core::text::one_line;
 use crate::store::damage::{BadRow, DamagedRow, Effect, Table};
 
-/// The most of a damaged name that is shown.
+/// The most characters of a damaged name that are shown.
 const MAX_NAME: usize = 200;
 
 macro_rules! keep {
@@ -37,7 +37,7 @@ statements! {
     NAME_OF_DELIVERY = "SELECT CAST(coalesce((SELECT id FROM events WHERE row = d.event), d.subject) AS BLOB)
          FROM deliveries d WHERE id = ?1";
     DELIVERIES_OF = "SELECT id FROM deliveries INDEXED BY deliveries_event WHERE event = ?1 AND state = 0";
-    /// The endpoint and the subjects that a delivery may have been of.
+    /// The subjects that a delivery may belong to.
     PLACE_OF_DELIVERY = "SELECT CAST(d.subject AS BLOB),
              CAST((SELECT project || '/' || coalesce(operation, '') FROM events WHERE row = d.event) AS BLOB)
          FROM deliveries d WHERE id = ?1";
@@ -48,7 +48,7 @@ statements! {
     );
 }
 
-/// Moves a row aside, unless it is gone by now.
+/// Moves a row aside, if it still exists.
 pub(super) fn move_aside(
     conn: &Connection,
     bad: BadRow,
@@ -67,7 +67,7 @@ pub(super) fn move_aside(
             moved.push(DamagedRow {
                 kind: "project",
                 id,
-                // The next load of the project finds its events.
+                // The next load of the project reads its events.
                 effect: Effect::Rebuilt,
             });
         }
@@ -103,7 +103,7 @@ pub(super) fn move_aside(
     Ok(())
 }
 
-/// Moves a delivery aside, so that the next one of its subject follows.
+/// Moves a delivery aside, so that the next one of its subject is sent.
 pub(super) fn move_delivery(
     conn: &Connection,
     id: i64,
@@ -128,7 +128,7 @@ pub(super) fn move_delivery(
         id: event,
         effect: Effect::Lost,
     });
-    // Its endpoint may be what is damaged.
+    // Its endpoint may be the damaged column.
     let endpoints: Vec<i64> = ENDPOINTS
         .prepare(conn)?
         .query_map([], |row| row.get(0))?
@@ -146,7 +146,7 @@ pub(super) fn keep_watch(conn: &Connection, row: i64, at: i64) -> Result<(), rus
     drop_row(conn, &DROP_WATCH, "REINDEX watches", row)
 }
 
-/// Deletes a row whose indexed columns may be damaged: then SQLite does not find its entries in the indexes.
+/// Deletes a row. If its indexed columns are damaged, SQLite does not find its index entries: then the table is reindexed.
 fn drop_row(
     conn: &Connection,
     delete: &super::statement::Sql,
@@ -163,7 +163,7 @@ fn drop_row(
     .map(drop)
 }
 
-/// The name of a row as far as it can be read; `None` when there is no such row.
+/// The name of a row, as far as it can be read. `None` if there is no such row.
 fn name(
     conn: &Connection,
     select: &super::statement::Sql,

@@ -1,4 +1,4 @@
-//! The check of a state at a start: what is damaged is moved aside or built again, or the state is refused.
+//! Checks a state at start: damaged rows are moved aside or rebuilt, or the state is refused.
 
 use std::path::Path;
 
@@ -16,15 +16,15 @@ statements! {
     NEW_STATE = "INSERT OR REPLACE INTO state (one, id) VALUES (1, lower(hex(randomblob(8))))";
     SEAL_STATE = "UPDATE state SET checksum = row_checksum(id, pruned_through)";
     DROP_DAMAGED_STARTS = "DELETE FROM starts WHERE checksum IS NOT row_checksum(first_row, id)";
-    /// A number that is none, or that would leave no room for more.
+    /// Sequences that are no numbers, or too close to the limit.
     REPAIR_SEQUENCES = "UPDATE sqlite_sequence SET seq = 0
          WHERE typeof(seq) <> 'integer' OR seq NOT BETWEEN 0 AND 4611686018427387904";
 }
 
-/// Checks the whole file. What is damaged is added to `damaged`; a file that stays unsound is left as it is.
+/// Checks the whole file, and adds damaged rows to `damaged`. A file that cannot be repaired is not changed.
 ///
 /// # Errors
-/// What SQLite says, or [`Verdict::Unsound`] with what is wrong.
+/// [`Verdict::Unsound`] with the finding, or an error of SQLite.
 pub(super) fn check(
     conn: &Connection,
     file: &Path,
@@ -61,7 +61,7 @@ impl From<rusqlite::Error> for Verdict {
     }
 }
 
-/// The first thing that is wrong with the file, if anything is.
+/// The first finding of SQLite's integrity check, if any.
 fn integrity(conn: &Connection) -> Result<Option<String>, rusqlite::Error> {
     let verdict: String = INTEGRITY.prepare(conn)?.query_row([], |row| {
         Ok(String::from_utf8_lossy(row.get_ref(0)?.as_bytes().unwrap_or_default()).into_owned())
@@ -69,7 +69,7 @@ fn integrity(conn: &Connection) -> Result<Option<String>, rusqlite::Error> {
     Ok((verdict != "ok").then(|| one_line(&verdict, 256)))
 }
 
-/// Every row that does not match its checksum, deliveries before events before watches, which are rebuilt from events.
+/// All rows that do not match their checksums: deliveries, then events, then watches, which are rebuilt from events.
 pub(super) fn find(conn: &Connection) -> Result<Vec<BadRow>, rusqlite::Error> {
     let [watches, projects] = state::DAMAGED;
     let mut found = Vec::new();
@@ -84,7 +84,7 @@ pub(super) fn find(conn: &Connection) -> Result<Vec<BadRow>, rusqlite::Error> {
     Ok(found)
 }
 
-/// Builds the indexes again and moves damaged rows aside, all or nothing.
+/// Rebuilds the indexes and moves damaged rows aside, in one transaction.
 fn repair(conn: &Connection, finding: Option<String>, damaged: &mut Vec<DamagedRow>) -> Result<(), Verdict> {
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let repaired = (|| {
@@ -106,7 +106,7 @@ fn repair(conn: &Connection, finding: Option<String>, damaged: &mut Vec<DamagedR
             if let Some(finding) = finding {
                 tracing::error!(
                     finding,
-                    "the indexes of the state were damaged; they were built again"
+                    "the indexes of the state were damaged; they were rebuilt"
                 );
             }
             damaged.extend(moved);
@@ -114,7 +114,7 @@ fn repair(conn: &Connection, finding: Option<String>, damaged: &mut Vec<DamagedR
         }
         Err(verdict) => {
             if !conn.is_autocommit() {
-                // What is refused is left as it is; closing without this does the same.
+                // Closing the connection would roll back too.
                 let _ = conn.execute_batch("ROLLBACK");
             }
             Err(match (verdict, finding) {
@@ -127,9 +127,9 @@ fn repair(conn: &Connection, finding: Option<String>, damaged: &mut Vec<DamagedR
     }
 }
 
-/// Puts the small tables in order that everything else depends on; a check is not needed for it.
+/// Repairs the small tables that everything else depends on. It runs at each start.
 pub(super) fn tidy(conn: &Connection, damaged: &mut Vec<DamagedRow>) -> Result<(), rusqlite::Error> {
-    // With statistics, the plans of statements would depend on what the tables once had.
+    // With statistics, query plans would depend on former contents of the tables.
     conn.execute_batch("DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;")?;
     let is_intact: Option<bool> = STATE_IS_INTACT
         .prepare(conn)?

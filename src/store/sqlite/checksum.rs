@@ -1,14 +1,14 @@
-//! The checksum of a row: it shows bit rot and torn rows, and keeps no attacker out.
+//! Row checksums. They detect bit rot and torn rows, but not an attacker.
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Error};
 
-/// Makes `row_checksum(…)` known to SQL: the CRC-32 of all its arguments and their types.
+/// Registers the SQL function `row_checksum(…)`: the CRC-32 of its arguments and their types.
 pub(super) fn install(conn: &Connection) -> Result<(), Error> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
-        // No trigger needs it, so that other programs can write to the file.
+        // No trigger uses it, so that other programs can write to the file.
         | FunctionFlags::SQLITE_DIRECTONLY;
     conn.create_scalar_function("row_checksum", -1, flags, |cx| {
         let mut hasher = crc32fast::Hasher::new();
@@ -19,7 +19,7 @@ pub(super) fn install(conn: &Connection) -> Result<(), Error> {
     })
 }
 
-/// The length comes first, so that no text continues in the next column.
+/// The length comes first, so that the boundary between two columns is covered.
 fn add(hasher: &mut crc32fast::Hasher, value: ValueRef<'_>) {
     let (tag, bytes): (u8, &[u8]) = match value {
         ValueRef::Null => (0, &[]),
@@ -33,7 +33,7 @@ fn add(hasher: &mut crc32fast::Hasher, value: ValueRef<'_>) {
     hasher.update(bytes);
 }
 
-/// The columns that a row's checksum covers; `$of` is the table's name in the statement and a dot, or nothing.
+/// The columns that a row's checksum covers. `$of` is the table's alias with a dot, or empty.
 macro_rules! checksum_of {
     (state) => {
         "row_checksum(id, pruned_through)"
@@ -53,7 +53,7 @@ macro_rules! checksum_of {
     (event, $of:literal) => {
         checksum_of!(@ $of, "row" "id" "type" "project" "operation" "time" "recorded" "body")
     };
-    // Counters follow from the deliveries, and the rest is set again at each start.
+    // Counters are computed from the deliveries, and the rest is set at each start.
     (endpoint) => {
         "row_checksum(id, name)"
     };
@@ -61,7 +61,7 @@ macro_rules! checksum_of {
         checksum_of!(@ $of, "id" "endpoint" "event" "subject" "progress" "replay" "recorded"
             "state" "head" "due" "attempts" "first_attempt" "last_attempt" "settled" "error")
     };
-    // The delivery as an update leaves it.
+    // The delivery after an update.
     (delivery => $state:literal, $head:literal, $due:literal, $attempts:literal, $first_attempt:literal,
         $last_attempt:literal, $settled:literal, $error:literal) => {
         concat!(
@@ -88,7 +88,7 @@ mod tests {
             let sql = format!("SELECT row_checksum({args})");
             conn.query_row(&sql, [], |row| row.get(0)).unwrap()
         };
-        // The CRC-32 that every program computes, of one text of nine bytes.
+        // The check value of CRC-32.
         let bytes = b"\x03\x09\x00\x00\x00\x00\x00\x00\x00123456789";
         assert_eq!(sum("'123456789'"), i64::from(crc32fast::hash(bytes)));
         let all = [

@@ -1,4 +1,4 @@
-//! The copy of a state that is made before its schema changes.
+//! Copies a state before its schema is upgraded.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,16 +11,16 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::open::{Cancel, OpenError};
 
-/// Pages that are copied before the next check for a request to stop.
+/// The pages that are copied between two checks for cancellation.
 const PAGES: i32 = 256;
 
-/// Until another program has written.
+/// The pause while another program writes.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The new schema is written beside the old one before that goes; this on top.
+/// The free space that an upgrade needs besides the copy and the new schema.
 const MARGIN: u64 = 16 * 1024 * 1024;
 
-/// Copies `file`, which `conn` has open, to `FILE.before-VERSION`. A crash leaves the whole copy or none.
+/// Copies `file`, which `conn` has open, to `FILE.before-VERSION`. A crash leaves a complete copy or none.
 pub(super) fn before_migration(
     conn: &Connection,
     file: &Path,
@@ -39,7 +39,7 @@ pub(super) fn before_migration(
     match result {
         Ok(()) => Ok(copy),
         Err(error) => {
-            // What is left of it is of no use.
+            // A partial copy is useless.
             let _ = fs::remove_file(&unfinished);
             Err(match error {
                 CopyError::Cancelled => OpenError::Cancelled,
@@ -76,9 +76,9 @@ fn check_room(conn: &Connection, file: &Path, copy: &Path) -> Result<(), OpenErr
             .unwrap_or(0)
     };
     let size = pragma("page_count").saturating_mul(pragma("page_size"));
-    // The copy, and as much again for the log of the migration.
+    // The copy, and the same again for the log of the migration.
     let needed = size.saturating_mul(2).saturating_add(MARGIN);
-    // Where the system does not say how much there is, the copy itself finds out.
+    // Without a figure from the system, the copy itself fails if there is too little.
     let Ok(disk) = rustix::fs::statvfs(dir) else {
         return Ok(());
     };
@@ -107,7 +107,7 @@ fn copy_to(conn: &Connection, to: &Path, cancel: &Cancel) -> Result<(), CopyErro
         .open(to)
         .map_err(|error| CopyError::Failed(error.to_string()))?;
     let mut target = Connection::open(to)?;
-    // It is written to disk at the end, once.
+    // It is synced once, at the end.
     target.pragma_update(None, "journal_mode", "off")?;
     target.pragma_update(None, "synchronous", "off")?;
     {
@@ -116,7 +116,7 @@ fn copy_to(conn: &Connection, to: &Path, cancel: &Cancel) -> Result<(), CopyErro
             match backup.step(PAGES)? {
                 StepResult::Done => break,
                 StepResult::More => {}
-                // Somebody else writes.
+                // Another program writes.
                 _ => std::thread::sleep(PAUSE),
             }
             if cancel.is_set() {

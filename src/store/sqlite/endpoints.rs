@@ -1,4 +1,4 @@
-//! Endpoints: which there are, what they want, how they fare.
+//! The configured endpoints, their event types and figures.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::core::event::EventType;
 use crate::store::damage::{DamagedRow, Effect};
 use crate::store::delivery::{EndpointStats, OutboxEndpoint};
 
-/// How much of a backlog that is too long is cut off in one transaction: more than a group of changes can add, and
-/// little enough not to hold up the next one.
+/// The most deliveries that one transaction cuts from a full backlog: more than a group of writes adds, and few enough not to
+/// delay the next group.
 const TRIM: u64 = 4096;
 
 statements! {
     ALL = "SELECT id, name, types, removed IS NOT NULL, max_backlog - backlog FROM endpoints";
     DAMAGED = concat!("SELECT id, CAST(name AS BLOB) FROM endpoints WHERE checksum IS NOT ", checksum_of!(endpoint));
-    /// A name of the settings that the checksum confirms.
+    /// Restores a name of the settings that matches the checksum.
     RESTORE_NAME = "UPDATE OR IGNORE endpoints SET name = ?2 WHERE id = ?1 AND checksum IS row_checksum(?1, ?2)";
     SEAL = "UPDATE endpoints SET checksum = row_checksum(id, name) WHERE id = ?1";
     REMOVE_ALL = "UPDATE endpoints SET removed = ?1 WHERE removed IS NULL";
@@ -27,7 +27,7 @@ statements! {
          ON CONFLICT (name) DO UPDATE SET types = excluded.types, max_backlog = excluded.max_backlog, removed = NULL";
     SEAL_NEW = "UPDATE endpoints SET checksum = row_checksum(id, name) WHERE checksum IS NULL";
     FULL = "SELECT id, CAST(name AS BLOB), backlog - max_backlog FROM endpoints WHERE backlog > max_backlog";
-    // The oldest is either the oldest progress or the oldest of the others: two looks at an index.
+    // The index is searched twice: for the oldest progress event, and for the oldest other event.
     STATS = "SELECT name, backlog, dead_letters, last_success, last_error, last_error_time,
              (SELECT min(recorded) FROM
                  (SELECT * FROM (SELECT recorded FROM deliveries INDEXED BY deliveries_age
@@ -37,8 +37,8 @@ statements! {
                      WHERE endpoint = p.id AND state = 0 AND progress = 1 ORDER BY id LIMIT 1)))
          FROM endpoints p WHERE removed IS NULL ORDER BY name";
     NAMES = "SELECT name FROM endpoints WHERE removed IS NULL ORDER BY name";
-    /// Counters follow from the deliveries.
-    COUNT scans "counts what waits and what was given up, once at a start" =
+    /// Computes the counters from the deliveries.
+    COUNT scans "counts waiting deliveries and dead letters, once at a start" =
         "UPDATE endpoints SET
              backlog = (SELECT count(*) FROM deliveries INDEXED BY deliveries_age WHERE endpoint = endpoints.id AND state = 0),
              dead_letters =
@@ -55,8 +55,8 @@ pub(super) struct EndpointRow {
     name: String,
     types: String,
     removed: bool,
-    /// How many more deliveries its backlog takes.
-    pub(super) room: i64,
+    /// The number of deliveries that its backlog can still take.
+    pub(super) capacity: i64,
 }
 
 impl EndpointRow {
@@ -68,7 +68,7 @@ impl EndpointRow {
         self.removed
     }
 
-    pub(super) fn wants(&self, event_type: EventType) -> bool {
+    pub(super) fn receives(&self, event_type: EventType) -> bool {
         !self.removed && self.types.split(' ').any(|name| name == event_type.as_str())
     }
 }
@@ -81,13 +81,13 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<EndpointRow>, rusqlite::Erro
                 name: text(row, 1)?.unwrap_or_default(),
                 types: text(row, 2)?.unwrap_or_default(),
                 removed: row.get(3)?,
-                room: number(row, 4)?.unwrap_or(0),
+                capacity: number(row, 4)?.unwrap_or(0),
             })
         })?
         .collect()
 }
 
-/// Makes the endpoints be these. A new one gets what is recorded from now on; one that went keeps what waits.
+/// Replaces the endpoints. A removed one keeps its waiting deliveries.
 pub(super) fn sync(
     conn: &Connection,
     endpoints: &[OutboxEndpoint],
@@ -110,8 +110,8 @@ pub(super) fn sync(
     Ok(())
 }
 
-/// Gives a damaged endpoint its name again, so that what waits for it is delivered. One whose name is not among the
-/// settings counts as removed.
+/// Restores the name of a damaged endpoint, so that its deliveries are sent. One whose name is not in the settings counts as
+/// removed.
 fn repair(
     conn: &Connection,
     endpoints: &[OutboxEndpoint],
@@ -140,7 +140,7 @@ fn repair(
     Ok(())
 }
 
-/// Cuts backlogs that are too long, and tells how many deliveries each endpoint lost to that.
+/// Cuts backlogs that are too long. Returns the number of new dead letters of each endpoint.
 pub(super) fn trim(
     conn: &Connection,
     at: i64,
@@ -187,12 +187,12 @@ pub(in crate::store) fn names(conn: &Connection) -> Result<Vec<String>, rusqlite
         .collect()
 }
 
-/// Counts again what the counters say.
+/// Computes the counters again.
 pub(super) fn count(conn: &Connection) -> Result<(), rusqlite::Error> {
     COUNT.prepare(conn)?.execute([]).map(drop)
 }
 
-/// Text of a column that no checksum covers, as far as it can be read.
+/// The text of a column that no checksum covers, if it is readable.
 fn text(row: &Row<'_>, column: usize) -> Result<Option<String>, rusqlite::Error> {
     Ok(match row.get_ref(column)? {
         ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
@@ -200,7 +200,7 @@ fn text(row: &Row<'_>, column: usize) -> Result<Option<String>, rusqlite::Error>
     })
 }
 
-/// A number of a column that no checksum covers.
+/// The number of a column that no checksum covers, if it is readable.
 fn number(row: &Row<'_>, column: usize) -> Result<Option<i64>, rusqlite::Error> {
     Ok(match row.get_ref(column)? {
         ValueRef::Integer(number) => Some(number),

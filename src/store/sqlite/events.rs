@@ -1,4 +1,4 @@
-//! The event log: recorded once, read in pages.
+//! The event log: each event is recorded once, and read in pages.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -11,11 +11,11 @@ use crate::store::damage::{BadRow, Table};
 use crate::store::event_log::{Cursor, EventLogFilter, EventPage, EventsError, StoredEvent};
 use crate::store::request::ReadError;
 
-/// No page looks at more rows than this, so that a filter which matches nothing holds up nobody for long.
-const LOOK: usize = 10_000;
+/// The most rows that are examined for one page, so that a filter without matches does not block the thread for long.
+const MAX_EXAMINED: usize = 10_000;
 
 statements! {
-    /// The number may be lost; no row below the others was free either.
+    /// The sequence may be lost, so the highest row counts too.
     LAST_ROW = "SELECT max(coalesce((SELECT CAST(seq AS INTEGER) FROM sqlite_sequence WHERE name = 'events'), 0),
          coalesce((SELECT max(row) FROM events), 0), coalesce((SELECT pruned_through FROM state), 0),
          coalesce((SELECT max(first_row) - 1 FROM starts), 0))";
@@ -38,11 +38,11 @@ statements! {
         concat!("SELECT row FROM events WHERE checksum IS NOT ", checksum_of!(event, ""));
 }
 
-/// The statement by which a check finds damaged rows.
+/// The statement that finds damaged rows.
 pub(super) const DAMAGED: (Table, super::statement::Sql) = (Table::Events, ALL_DAMAGED);
 
 impl Tx<'_> {
-    /// Notes that the rows of the log from here on are of this start of the daemon.
+    /// Records that the following rows of the log belong to this start of the daemon.
     pub(super) fn begin_start(&mut self, start: &str) -> Result<(), rusqlite::Error> {
         BEGIN_START
             .prepare(self.conn)?
@@ -50,15 +50,15 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Puts an event into the log and its deliveries into the outbox, unless it is there already: the state may have
-    /// been restored from a backup, and the same fact be seen again.
+    /// Puts an event into the log and its deliveries into the outbox, unless the log has it. That happens after a commit whose
+    /// answer was lost.
     pub(super) fn record(&mut self, event: &EventRow, at: i64) -> Result<(), rusqlite::Error> {
         let conn = self.conn;
         let row = self.next_event;
         let inserted = INSERT.prepare(conn)?.execute(params![
             row,
             event.id,
-            event.event_type.as_str(),
+            event.event_type,
             event.project,
             event.operation,
             event.time,
@@ -77,7 +77,7 @@ impl Tx<'_> {
             if supersedes {
                 outbox::supersede(conn, endpoint.id, &subject, at, &mut self.damaged)?;
             }
-            if endpoint.wants(event.event_type) {
+            if endpoint.receives(event.event_type) {
                 outbox::enqueue(
                     conn,
                     &outbox::NewDelivery {
@@ -97,13 +97,13 @@ impl Tx<'_> {
     }
 }
 
-/// The number of the next row of the log, which was never used.
+/// The number of the next row. It was never used before.
 pub(super) fn next_row(conn: &Connection) -> Result<i64, rusqlite::Error> {
     let last: i64 = LAST_ROW.prepare(conn)?.query_row([], |row| row.get(0))?;
     Ok(last.saturating_add(1))
 }
 
-/// Where the log ends now.
+/// The current end of the log.
 pub(super) fn end(conn: &Connection) -> Result<Cursor, rusqlite::Error> {
     let bounds = Bounds::of(conn)?;
     let starts = Starts::at(conn, bounds.last)?;
@@ -112,9 +112,9 @@ pub(super) fn end(conn: &Connection) -> Result<Cursor, rusqlite::Error> {
 
 struct Bounds {
     store: String,
-    /// The last row that was removed; some before it may still be there.
+    /// The last row that was removed. Some earlier rows may still exist.
     pruned_through: i64,
-    /// The last row that ever was.
+    /// The last row that was ever written.
     last: i64,
 }
 
@@ -140,7 +140,7 @@ impl Bounds {
     }
 }
 
-/// The start of the daemon that wrote a row, and the rows that the one after it wrote.
+/// The start of the daemon that wrote a row, and the first row of the next start.
 struct Starts {
     id: Option<String>,
     next: i64,
@@ -159,7 +159,7 @@ impl Starts {
         })
     }
 
-    /// Goes on to the start that wrote `row`, which comes later.
+    /// Moves forward to the start that wrote `row`.
     fn advance(&mut self, conn: &Connection, row: i64) -> Result<(), rusqlite::Error> {
         if row >= self.next {
             *self = Self::at(conn, row)?;
@@ -168,7 +168,7 @@ impl Starts {
     }
 }
 
-/// Up to `limit` events after `after`, or from the oldest on. Damaged ones are left out and added to `bad`.
+/// Up to `limit` events after `after`, or from the oldest one. Damaged ones are skipped and added to `bad`.
 pub(in crate::store) fn page(
     conn: &Connection,
     after: Option<&Cursor>,
@@ -176,7 +176,7 @@ pub(in crate::store) fn page(
     filter: &EventLogFilter,
     bad: &mut Vec<BadRow>,
 ) -> Result<EventPage, EventsError> {
-    // One look at the log as it is now, while others write.
+    // A snapshot, because another connection writes.
     let snapshot = conn.unchecked_transaction().map_err(ReadError::from)?;
     let bounds = Bounds::of(&snapshot).map_err(ReadError::from)?;
     let from = after.map_or(0, |cursor| cursor.row);
@@ -222,15 +222,15 @@ impl Scan<'_> {
         };
         let mut events = Vec::new();
         let mut next = from;
-        let mut looked = 0;
+        let mut examined = 0;
         let more = loop {
             let Some(row) = rows.next()? else {
                 break false;
             };
-            if events.len() == limit || looked == LOOK {
+            if events.len() == limit || examined == MAX_EXAMINED {
                 break true;
             }
-            looked += 1;
+            examined += 1;
             next = row.get(0)?;
             self.starts.advance(self.conn, next)?;
             match self.event(row, next, filter)? {
@@ -243,7 +243,7 @@ impl Scan<'_> {
             }
         };
         if !more {
-            // Else a cursor that nothing matches for long would fall behind what is kept.
+            // Without this, a cursor of a filter without matches would fall behind the pruned rows.
             next = next.max(self.bounds.last);
             self.starts.advance(self.conn, next)?;
         }
@@ -258,7 +258,7 @@ impl Scan<'_> {
         if !row.get::<_, bool>(1)? {
             return Ok(Seen::Damaged);
         }
-        let Some(event_type) = EventType::parse(&row.get::<_, String>(3)?) else {
+        let Ok(event_type) = row.get(3) else {
             return Ok(Seen::Damaged);
         };
         if filter
@@ -283,10 +283,10 @@ impl Scan<'_> {
     }
 }
 
-/// What a row of the log is.
+/// A row of the log.
 enum Seen {
     Event(StoredEvent),
-    /// Of a type that is not wanted.
+    /// An event that the filter excludes.
     Other,
     Damaged,
 }

@@ -1,4 +1,4 @@
-//! Which watches are on the watch list.
+//! Records which watches are listed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::core::watch_list::{Entry, WatchKey};
 use crate::store::change::PreviouslyListed;
 
 statements! {
-    /// Leaves damaged rows as they are: their next reader moves them aside.
+    /// Skips damaged rows. Their next reader moves them aside.
     SET_UNLISTED = concat!(
         "UPDATE watches SET unlisted = ?3, checksum = row_checksum(project, operation, state, saved, ?3)
          WHERE project = ?1 AND operation = ?2 AND unlisted IS NOT ?3 AND checksum IS ", checksum_of!(watch)
@@ -35,7 +35,7 @@ pub(super) fn set_unlisted(
     Ok(())
 }
 
-/// Whatever is not among `listed` left the list `at`, unless it had left before.
+/// Records that all watches except `listed` left the list at `at`, unless they had left before.
 pub(super) fn unlist_others(conn: &Connection, listed: &[WatchKey], at: i64) -> Result<(), rusqlite::Error> {
     let listed = names(listed);
     let mut others: Vec<(String, String)> = Vec::new();
@@ -55,7 +55,7 @@ pub(super) fn unlist_others(conn: &Connection, listed: &[WatchKey], at: i64) -> 
     Ok(())
 }
 
-/// How many watches of these projects are listed, and which of them are not among `keys`.
+/// The watches of these projects that are listed: their number, and those not among `keys`.
 pub(super) fn without(
     conn: &Connection,
     projects: &[Arc<str>],
@@ -84,7 +84,7 @@ pub(super) fn without(
     Ok(before)
 }
 
-/// These watches with the labels that their last events have.
+/// These watches with the labels of their last events.
 pub(super) fn entries(conn: &Connection, keys: Vec<WatchKey>) -> Result<Vec<Entry>, rusqlite::Error> {
     let with_labels = keys.into_iter().map(|key| {
         let body = rebuild::last_body(conn, &key)?;

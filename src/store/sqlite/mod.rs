@@ -1,4 +1,4 @@
-//! The engine that keeps everything in one SQLite file. All SQL of the crate is in here.
+//! The SQLite engine. All SQL of the crate is here.
 
 mod access;
 mod aside;
@@ -20,6 +20,7 @@ mod statement;
 mod tests;
 
 use jiff::Timestamp;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode};
 
 pub(super) use endpoints::names as endpoint_names;
@@ -31,6 +32,7 @@ pub(super) use replay::{last_delivery, replay_slice};
 
 use super::damage::{BadRow, DamagedRow};
 use super::request::{Read, ReadError, Write};
+use crate::core::event::EventType;
 use crate::error::chain;
 use endpoints::EndpointRow;
 use statement::statements;
@@ -49,26 +51,26 @@ statements! {
 #[derive(Debug)]
 pub(super) struct Database {
     conn: Connection,
-    /// Names this start of the daemon in cursors.
+    /// The ID of this start of the daemon in cursors.
     start: String,
-    /// Whether the log says from which row on this start writes.
+    /// Whether the first row of this start is recorded.
     start_is_noted: bool,
 }
 
-/// What became of a group of writes.
+/// The result of a group of writes.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// For each write the rows that a slice of pruning removed (0 for all others), or why it alone was refused.
+    /// For each write, the rows that pruning removed (0 for other writes), or why it was refused.
     pub(super) results: Vec<Result<u64, rusqlite::Error>>,
-    /// Events that were not in the log before.
+    /// The number of events that are new in the log.
     pub(super) new_events: u64,
-    /// Deliveries given up because an endpoint's backlog was full, by endpoint.
+    /// New dead letters of full backlogs, by endpoint.
     pub(super) overflow: Vec<(String, u64)>,
-    /// Rows that were found damaged and moved aside.
+    /// Damaged rows that were moved aside.
     pub(super) damaged: Vec<DamagedRow>,
 }
 
-/// A transaction under way.
+/// An open transaction.
 struct Tx<'c> {
     conn: &'c Connection,
     endpoints: Vec<EndpointRow>,
@@ -93,18 +95,17 @@ impl<'c> Tx<'c> {
 }
 
 impl Database {
-    /// Writes all of `writes` in one transaction, which is on disk when this returns. A write that cannot be written
-    /// for its own fault is left out, and the others hold.
+    /// Writes all of `writes` in one transaction, which is on disk when this returns. An invalid write is skipped.
     ///
     /// # Errors
-    /// Nothing at all was written.
+    /// When nothing was written.
     pub(super) fn write(&mut self, writes: &[Write]) -> Result<Group, rusqlite::Error> {
         let starts = !self.start_is_noted && writes.iter().any(Write::has_events);
         let result = self.transact(writes, starts);
         match &result {
             Ok(_) => self.start_is_noted |= starts,
             Err(_) if !self.conn.is_autocommit() => {
-                // If this fails too, the next `BEGIN` does, and says so.
+                // If this fails, the next `BEGIN` fails too and reports it.
                 let _ = self.conn.execute_batch("ROLLBACK");
             }
             Err(_) => {}
@@ -137,7 +138,7 @@ impl Database {
             }
             results.push(result);
         }
-        // Nothing that has no date fills a backlog.
+        // Writes without a date add no deliveries.
         let overflow = match writes.iter().filter_map(Write::at).max() {
             Some(at) => endpoints::trim(conn, at.as_millisecond(), &mut tx.damaged)?,
             None => Vec::new(),
@@ -151,8 +152,7 @@ impl Database {
         })
     }
 
-    /// Answers a question. Returns rows that turned out damaged, which the writer is to
-    /// move aside.
+    /// Answers a read. Returns damaged rows, which the writer must move aside.
     pub(super) fn answer(&self, read: Read) -> Vec<BadRow> {
         let conn = &self.conn;
         let mut bad = Vec::new();
@@ -193,24 +193,24 @@ impl Database {
         bad
     }
 
-    /// A number that changes when somebody else wrote to the state.
+    /// A number that changes when another connection wrote to the state.
     pub(super) fn data_version(&self) -> Result<i64, rusqlite::Error> {
         DATA_VERSION.prepare(&self.conn)?.query_row([], |row| row.get(0))
     }
 
-    /// Writes a little, to learn whether that works.
+    /// Tries a small write.
     pub(super) fn probe(&self) -> Result<(), rusqlite::Error> {
         PROBE.prepare(&self.conn)?.execute([])?;
         Ok(())
     }
 
-    /// Leaves the file in good order for the next start.
+    /// Closes the file, so that the next start need not check it.
     pub(super) fn close(self) -> Result<(), rusqlite::Error> {
         self.conn.flush_prepared_statement_cache();
         self.conn.close().map_err(|(_, error)| error)
     }
 
-    /// Closes without touching the files, which are others by now.
+    /// Closes without touching the files, which were replaced.
     pub(super) fn abandon(self) -> Result<(), rusqlite::Error> {
         open::set_checkpoint_on_close(&self.conn, false)?;
         self.close()
@@ -268,7 +268,7 @@ impl From<rusqlite::Error> for ReadError {
     }
 }
 
-/// Whether an error is the fault of what was to be written, not of the disk it was to be written to.
+/// Whether the written data caused an error, not the disk.
 fn is_own_fault(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => matches!(
@@ -279,7 +279,7 @@ fn is_own_fault(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// Whether an error says that the file itself is damaged.
+/// Whether an error means that the file is damaged.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
@@ -287,12 +287,12 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether an error says that somebody asked to stop.
+/// Whether an error means that the opening was cancelled.
 fn is_interrupt(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
-/// What an error means for somebody who has to do something about it.
+/// Explains an error, with what to do.
 pub(super) fn explain(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
@@ -302,23 +302,35 @@ pub(super) fn explain(error: &rusqlite::Error) -> String {
             "it is read-only; make the state directory and its files writable for this user"
         }
         Some(ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
-            "it cannot be opened; look at the permissions of the state directory and its files, and at the room on its disk"
+            "it cannot be opened; check the permissions of the state directory and its files, and the free space on its disk"
         }
         Some(ErrorCode::SystemIoFailure) => {
-            "the system refuses to read or write it; look for a full quota, a limit on file sizes or a failing disk"
+            "the system refuses to read or write it; check for a full quota, a limit on file sizes or a failing disk"
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            "the file is damaged; restore a backup, or move it and the files beside it aside to begin anew"
+            "the file is damaged; restore a backup, or move it and the files beside it away to start with an empty state"
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another program keeps it locked; end what else has it open"
+            "another program keeps it locked; stop the program that has it open"
         }
         _ => return chain(error),
     };
-    // SQLite has the same words for many errors; the code names the one that it was.
+    // SQLite uses one text for many errors. The code identifies the error.
     match error.sqlite_error() {
         Some(failure) => format!("{advice} ({error}, SQLite error {})", failure.extended_code),
         None => format!("{advice} ({error})"),
+    }
+}
+
+impl FromSql for EventType {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+impl ToSql for EventType {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Opening a state directory, and refusing what cannot be used without touching it.
+//! Opens a state directory. A state that is refused is not changed.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -19,50 +19,50 @@ use super::{Database, access, checksum, copy, explain, is_damage};
 use crate::clock;
 use crate::error::chain;
 use crate::store::damage::DamagedRow;
-use crate::store::lock::{DirLock, Last, LockError, Print};
+use crate::store::lock::{DirLock, Fingerprint, Last, LockError};
 
 /// The database.
 pub(in crate::store) const FILE: &str = "state.db";
 
-/// How long to wait for another program's transaction. A `replay` holds the lock for milliseconds at a time.
+/// The longest wait for another program's transaction. A `replay` locks the state for milliseconds at a time.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Between two tries to open a state that another program keeps locked.
+/// The pause between two attempts to open a locked state.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// SQLite asks whether to stop after so many steps of its machine: some milliseconds.
-const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+/// The steps of SQLite's virtual machine between two checks for cancellation: some milliseconds.
+const STEPS_BETWEEN_CHECKS: i32 = 10_000;
 
 /// Why a state cannot be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory is not there and cannot be made, or cannot be written to.
+    /// The directory cannot be created or written to.
     #[error("cannot use the state directory `{dir}`: {}", directory_advice(source))]
     Directory {
         /// The state directory.
         dir: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// One of its files is not this user's to write.
+    /// This user may not write to one of its files.
     #[error(
         "cannot use the state: `{file}` belongs to {owner} (mode {mode:o}), and this process runs as {runs_as}; change its owner or its mode, as with: chown -R {user} {dir}"
     )]
     NotPermitted {
         /// The file or directory.
         file: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: String,
         /// Its mode.
         mode: u32,
-        /// As whom this process runs, in words.
+        /// The user of this process, as text.
         runs_as: String,
-        /// As whom this process runs.
+        /// The user of this process.
         user: u32,
         /// The state directory.
         dir: PathBuf,
     },
-    /// Another daemon runs on it.
+    /// Another daemon uses it.
     #[error(
         "the state directory `{dir}` is in use by another backfill-watch{}; stop that one, or give this one a `state_dir` of its own",
         .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
@@ -70,50 +70,50 @@ pub enum OpenError {
     InUse {
         /// The state directory.
         dir: PathBuf,
-        /// The other's process ID.
+        /// The process ID of that daemon.
         pid: Option<u32>,
     },
     /// A newer program wrote it.
     #[error(
-        "the state `{file}` was written by a newer backfill-watch (its version is {found}, this program knows up to {known}); it was left as it is: use the newer program, or another `state_dir`"
+        "the state `{file}` was written by a newer backfill-watch (its version is {found}, this program supports up to {known}); it was not changed; use the newer program, or another `state_dir`"
     )]
     Newer {
         /// The file.
         file: PathBuf,
         /// Its version.
         found: i64,
-        /// The newest version that this program knows.
+        /// The latest version that this program supports.
         known: i64,
     },
-    /// An older program wrote it, and a command that only looks does not change that.
+    /// An older program wrote it, and a command that only reads does not upgrade it.
     #[error(
-        "the state `{file}` was written by an older backfill-watch (its version is {found}, this program's is {known}); start the daemon of this version once to bring it up to date"
+        "the state `{file}` was written by an older backfill-watch (its version is {found}, this program's is {known}); start the daemon of this version once to upgrade it"
     )]
     Older {
         /// The file.
         file: PathBuf,
         /// Its version.
         found: i64,
-        /// This program's.
+        /// The version of this program.
         known: i64,
     },
-    /// It is something else.
-    #[error("`{file}` is not a state of backfill-watch; it was left as it is: use another `state_dir`")]
+    /// It is not a state.
+    #[error("`{file}` is not a state of backfill-watch; it was not changed; use another `state_dir`")]
     Foreign {
         /// The file.
         file: PathBuf,
     },
     /// It is damaged.
     #[error(
-        "the state `{file}` is damaged ({detail}); it was left as it is: restore a backup, or move it and the files beside it aside to begin anew"
+        "the state `{file}` is damaged ({detail}); it was not changed; restore a backup, or move it and the files beside it away to start with an empty state"
     )]
     Damaged {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The finding.
         detail: String,
     },
-    /// This user may not read it, or not write it where that is wanted.
+    /// This user may not read it, or not write to it.
     #[error(
         "cannot open the state `{file}`: {source}; run this as root, for example with sudo,{} or name another state with --state-dir",
         .owner.map(|owner| format!(" or as user {owner},")).unwrap_or_default()
@@ -121,15 +121,13 @@ pub enum OpenError {
     Forbidden {
         /// The file.
         file: PathBuf,
-        /// The user ID of its owner, where it is known.
+        /// The user ID of its owner, if known.
         owner: Option<u32>,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// There is no state yet, and a command that only looks does not make one.
-    #[error(
-        "there is no state in `{dir}`; has the daemon run with this `state_dir`? Name its folder with --state-dir"
-    )]
+    /// There is no state, and a command that only reads does not create one.
+    #[error("there is no state in `{dir}`; if the daemon uses another `state_dir`, name it with --state-dir")]
     Absent {
         /// The state directory.
         dir: PathBuf,
@@ -150,22 +148,22 @@ pub enum OpenError {
         /// The reason.
         words: String,
     },
-    /// There is no room for the copy that is made before the schema changes.
+    /// There is no space for the copy that an upgrade makes.
     #[error(
-        "the state must be copied to `{copy}` before it is brought up to date, and its disk has {free} of the {needed} bytes that this needs; make room and start again"
+        "the state must be copied to `{copy}` before it is upgraded, and its disk has {free} of the {needed} bytes that this needs; free disk space and start again"
     )]
     NoRoom {
-        /// Where the copy is to be.
+        /// The path of the copy.
         copy: PathBuf,
-        /// Bytes that the copy and the change need.
+        /// The bytes that the copy and the upgrade need.
         needed: u64,
-        /// Bytes that are free.
+        /// The free bytes.
         free: u64,
     },
-    /// The copy cannot be made.
-    #[error("cannot copy the state to `{copy}` before it is brought up to date: {reason}")]
+    /// The copy failed.
+    #[error("cannot copy the state to `{copy}` before it is upgraded: {reason}")]
     Copy {
-        /// Where the copy is to be.
+        /// The path of the copy.
         copy: PathBuf,
         /// The reason.
         reason: String,
@@ -173,8 +171,8 @@ pub enum OpenError {
     /// The start was cancelled before the state was open.
     #[error("the state was not opened: the start was cancelled")]
     Cancelled,
-    /// The thread that owns the state cannot be started.
-    #[error("cannot start the thread that keeps the state")]
+    /// A thread of the state cannot be started.
+    #[error("cannot start a thread for the state")]
     Thread(#[source] io::Error),
 }
 
@@ -184,16 +182,16 @@ fn directory_advice(error: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => {
             "it is on a read-only file system; mount it writable, or set another `state_dir`"
         }
-        io::ErrorKind::StorageFull => "its disk is full; make room",
-        io::ErrorKind::QuotaExceeded => "this user's quota is used up; make room, or raise it",
+        io::ErrorKind::StorageFull => "its disk is full; free disk space",
+        io::ErrorKind::QuotaExceeded => "this user's quota is used up; free disk space, or raise the quota",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            "something on that path is not a directory"
+            "a part of that path is not a directory; set another `state_dir`"
         }
         _ => "the system refuses it",
     }
 }
 
-/// A request to stop the opening of a state.
+/// Cancels the opening of a state.
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct Cancel(Arc<AtomicBool>);
 
@@ -207,22 +205,22 @@ impl Cancel {
     }
 }
 
-/// A state that is open.
+/// An open state.
 #[derive(Debug)]
 pub(in crate::store) struct Opened {
     pub(in crate::store) database: Database,
-    /// A second connection, for questions.
+    /// A second connection, for reads.
     pub(in crate::store) reader: Database,
     pub(in crate::store) lock: DirLock,
     pub(in crate::store) file: PathBuf,
-    /// What was found damaged and moved aside.
+    /// Damaged rows that were moved aside.
     pub(in crate::store) damaged: Vec<DamagedRow>,
 }
 
-/// Opens the state in `dir` for the daemon, makes it if there is none, and keeps other daemons out.
+/// Opens the state in `dir` for the daemon. Creates it if there is none, and locks it against other daemons.
 ///
-/// After a crash, and when somebody else wrote to it, the file is checked first, which takes some seconds for each
-/// gigabyte. `cancel` ends that within a fraction of a second.
+/// After a crash, or when another program wrote to it, the file is checked first, which takes some seconds for each
+/// gigabyte. `cancel` ends the check within a fraction of a second.
 pub(in crate::store) fn open(dir: &Path, cancel: &Cancel) -> Result<Opened, OpenError> {
     let unusable = |source| OpenError::Directory {
         dir: dir.to_owned(),
@@ -244,7 +242,7 @@ pub(in crate::store) fn open(dir: &Path, cancel: &Cancel) -> Result<Opened, Open
         LockError::Io(source) => unusable(source),
     })?;
     let file = dir.join(FILE);
-    // SQLite would create it readable for everybody. Its other files take over this one's mode.
+    // SQLite would create it readable for everybody. Its other files inherit this mode.
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -253,14 +251,14 @@ pub(in crate::store) fn open(dir: &Path, cancel: &Cancel) -> Result<Opened, Open
         .open(&file)
         .map_err(unusable)?;
     let must_check = match lock.last() {
-        Last::Clean(Some(print)) => Print::of(&file).ok() != Some(print),
+        Last::Clean(Some(print)) => Fingerprint::of(&file).ok() != Some(print),
         Last::Clean(None) | Last::Unclean => true,
     };
     let begin = clock::instant();
     let (database, damaged) = loop {
         match prepare(&file, must_check, cancel) {
             _ if cancel.is_set() => return Err(OpenError::Cancelled),
-            // Not SQLite's own wait, which nothing interrupts.
+            // SQLite's own wait cannot be cancelled.
             Err(OpenError::Busy { .. }) if begin.elapsed() < BUSY => thread::sleep(RETRY),
             other => break other?,
         }
@@ -275,16 +273,16 @@ pub(in crate::store) fn open(dir: &Path, cancel: &Cancel) -> Result<Opened, Open
     })
 }
 
-/// The open state, checked and brought up to date. Nothing is changed in one that is refused.
+/// Checks and upgrades an open state. A state that is refused is not changed.
 fn prepare(file: &Path, must_check: bool, cancel: &Cancel) -> Result<(Database, Vec<DamagedRow>), OpenError> {
     check_header(file)?;
     let failed = |error| classify(file, &error);
     let mut conn = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     conn.busy_timeout(Duration::ZERO).map_err(failed)?;
     let asked = cancel.clone();
-    conn.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || asked.is_set()))
+    conn.progress_handler(STEPS_BETWEEN_CHECKS, Some(move || asked.is_set()))
         .map_err(failed)?;
-    // Closing would write what the last run left in the log into the file, even one that is refused below.
+    // Closing would write the log of the last run into the file, even if it is refused below.
     set_checkpoint_on_close(&conn, false).map_err(failed)?;
     let version = match schema::kind(&conn).map_err(failed)? {
         Kind::Empty => 0,
@@ -323,7 +321,7 @@ fn prepare(file: &Path, must_check: bool, cancel: &Cancel) -> Result<(Database, 
     configure(&conn).map_err(failed)?;
     if (1..schema::latest()).contains(&version) {
         let copy = copy::before_migration(&conn, file, schema::latest(), cancel)?;
-        tracing::info!(copy = %copy.display(), from = version, to = schema::latest(), "bringing the state up to date");
+        tracing::info!(copy = %copy.display(), from = version, to = schema::latest(), "upgrading the state");
     }
     schema::migrate(&conn, version, schema::STEPS).map_err(failed)?;
     check::tidy(&conn, &mut damaged).map_err(failed)?;
@@ -333,12 +331,12 @@ fn prepare(file: &Path, must_check: bool, cancel: &Cancel) -> Result<(Database, 
     Ok((Database::new(conn).map_err(failed)?, damaged))
 }
 
-/// Refuses what SQLite would open in another way than it was written: read-only, or without its log.
+/// Refuses a file that SQLite would open in another mode: read-only, or without its log.
 fn check_header(file: &Path) -> Result<(), OpenError> {
     const VERSIONS: std::ops::Range<usize> = 18..20;
     let mut header = [0; 20];
     let read = File::open(file).and_then(|mut file| file.read_exact(&mut header));
-    // What is shorter, SQLite judges.
+    // SQLite checks shorter files itself.
     if read.is_ok()
         && header.starts_with(b"SQLite format 3\0")
         && header[VERSIONS].iter().any(|byte| !(1..=2).contains(byte))
@@ -351,7 +349,7 @@ fn check_header(file: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// A state that nothing is left of when it is dropped.
+/// A state in memory.
 pub(in crate::store) fn open_memory() -> Result<Database, rusqlite::Error> {
     let conn = Connection::open_in_memory()?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -378,7 +376,7 @@ pub(in crate::store) fn open_beside(dir: &Path, flags: OpenFlags) -> Result<Conn
         true => Access::READ_OK | Access::WRITE_OK,
         false => Access::READ_OK,
     };
-    // Not by opening it: closing it again would drop the locks of another connection of this process.
+    // Without opening it: closing it again would release the locks of another connection of this process.
     match access(&file, wanted).map_err(io::Error::from) {
         Ok(()) => {}
         Err(error)
@@ -402,8 +400,8 @@ pub(in crate::store) fn open_beside(dir: &Path, flags: OpenFlags) -> Result<Conn
     let failed = |error| classify(&file, &error);
     let (conn, kind) = match look(&file, flags) {
         Ok(found) => found,
-        // On a directory that cannot be written to, SQLite cannot make the files that coordinate readers and
-        // writers. Without anything in the log, nobody writes, and the file alone tells all.
+        // In a read-only directory SQLite cannot create the files that coordinate readers and writers. With an empty log
+        // nobody writes, and the file alone is complete.
         Err(_) if flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) && log_is_empty(dir) => {
             look(&immutable(&file), flags | OpenFlags::SQLITE_OPEN_URI).map_err(failed)?
         }
@@ -419,7 +417,7 @@ pub(in crate::store) fn open_beside(dir: &Path, flags: OpenFlags) -> Result<Conn
     }
 }
 
-/// Room for every statement there is.
+/// More than the number of all statements.
 const STATEMENTS: usize = 128;
 
 fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
@@ -427,7 +425,7 @@ fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error>
     conn.busy_timeout(BUSY)?;
     checksum::install(&conn)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Otherwise other parameters may mean another plan, and a statement is prepared for each of them again.
+    // Otherwise SQLite prepares statements again when parameters change.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(conn)
 }
@@ -441,11 +439,11 @@ fn look(file: &Path, flags: OpenFlags) -> Result<(Connection, Kind), rusqlite::E
 fn configure(conn: &Connection) -> Result<(), rusqlite::Error> {
     conn.pragma_update(None, "journal_mode", "wal")?;
     conn.pragma_update(None, "synchronous", "full")?;
-    // 16 MiB of log before it is written back; what a burst left behind goes.
+    // The log is written back at 16 MiB, and shrinks after a burst.
     conn.pragma_update(None, "wal_autocheckpoint", 4096)?;
     conn.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     conn.pragma_update(None, "temp_store", "memory")?;
-    // A damaged header may ask for gigabytes.
+    // A damaged header may request gigabytes.
     conn.pragma_update(None, "cache_size", -2000)
 }
 
@@ -480,7 +478,7 @@ fn log_is_empty(dir: &Path) -> bool {
     )
 }
 
-/// The file as SQLite's URI for "nobody writes to this".
+/// The URI of a file that nobody writes to.
 fn immutable(file: &Path) -> PathBuf {
     let mut uri = String::from("file:");
     for character in file.to_string_lossy().chars() {

@@ -1,7 +1,7 @@
-//! The outbox: what waits for which endpoint, in which order, and what became of it.
+//! The outbox: deliveries, their order and their results.
 //!
-//! Of each endpoint and subject, the first delivery that waits is the head, and only heads are sent. The mark is kept
-//! with the row, so that a backlog of a million costs no more to look at than one of ten.
+//! The first waiting delivery of each endpoint and subject is its head. Only heads are sent. The mark is stored in the row,
+//! so that reading a backlog of a million costs no more than one of ten.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::checksum::checksum_of;
 use super::statement::{Sql, statements};
 use super::{aside, time};
-use crate::core::event::EventType;
 use crate::store::damage::{BadRow, DamagedRow, Table};
 use crate::store::delivery::{Delivery, DeliveryId, DueDeliveries, Settlement};
 use crate::store::request::ReadError;
@@ -55,7 +54,7 @@ statements! {
         checksum_of!(delivery => "state", "1", "due", "attempts", "first_attempt", "last_attempt", "settled", "error"),
         " WHERE id = ?1"
     );
-    /// Leaves a damaged one where it is: its next reader moves it aside.
+    /// Skips damaged rows. Their next reader moves them aside.
     SUPERSEDE = concat!(
         "UPDATE deliveries INDEXED BY deliveries_subject SET state = 3, head = 0, settled = ?3, checksum = ",
         checksum_of!(delivery => "3", "0", "due", "attempts", "first_attempt", "last_attempt", "?3", "error"),
@@ -105,7 +104,7 @@ statements! {
     NOTE_ERROR = "UPDATE endpoints SET last_error = ?3, last_error_time = ?2 WHERE id = ?1";
     NEVER_TRIED = select_heads!("deliveries_head", "d.due = 0 ORDER BY d.id");
     DUE_AGAIN = select_heads!("deliveries_head", "d.due BETWEEN 1 AND ?2 ORDER BY d.due, d.id");
-    /// Their due time is of a clock that was set back since, and says nothing.
+    /// The clock was set back since these attempts, so their due time means nothing.
     TRIED_IN_THE_FUTURE = select_heads!(
         "deliveries_tried", "d.due > ?2 AND d.last_attempt > ?2 ORDER BY d.last_attempt, d.id"
     );
@@ -116,7 +115,7 @@ statements! {
         concat!("SELECT id FROM deliveries WHERE checksum IS NOT ", checksum_of!(delivery, ""));
 }
 
-/// The statement by which a check finds damaged rows.
+/// The statement that finds damaged rows.
 pub(super) const DAMAGED: (Table, Sql) = (Table::Deliveries, ALL_DAMAGED);
 
 pub(super) struct NewDelivery<'a> {
@@ -129,7 +128,7 @@ pub(super) struct NewDelivery<'a> {
     pub(super) at: i64,
 }
 
-/// The number of the next delivery, which was never used.
+/// The ID of the next delivery. It was never used before.
 pub(super) fn next_id(conn: &Connection) -> Result<i64, rusqlite::Error> {
     let last: i64 = LAST_ID.prepare(conn)?.query_row([], |row| row.get(0))?;
     Ok(last.saturating_add(1))
@@ -152,7 +151,7 @@ pub(super) fn enqueue(conn: &Connection, new: &NewDelivery<'_>) -> Result<(), ru
     Ok(())
 }
 
-/// Makes the first that waits of a subject its head.
+/// Marks the first waiting delivery of a subject as its head.
 pub(super) fn promote(
     conn: &Connection,
     endpoint: i64,
@@ -175,10 +174,9 @@ pub(super) fn promote(
     }
 }
 
-/// Drops progress that waits: something newer is told. What somebody asked to be replayed stays.
+/// Drops waiting progress events, because a newer event is recorded. Replayed ones are kept.
 ///
-/// One that is under way right now is dropped as well. Its row stays for a while, so that [`due`] still sees that the
-/// subject is busy.
+/// A delivery in flight is dropped too. Its row is kept for a while, so that [`due`] still sees that its subject is busy.
 pub(super) fn supersede(
     conn: &Connection,
     endpoint: i64,
@@ -193,8 +191,8 @@ pub(super) fn supersede(
     Ok(())
 }
 
-/// Takes `excess` deliveries out of a backlog: progress is dropped first, then the oldest turn to dead letters, whose
-/// number is returned.
+/// Removes `excess` deliveries from a backlog: progress events are dropped first, then the oldest become dead letters.
+/// Returns the number of dead letters.
 pub(super) fn trim(
     conn: &Connection,
     endpoint: i64,
@@ -234,7 +232,7 @@ fn cut(
     Ok(oldest.len() as u64)
 }
 
-/// Notes what became of a delivery. One that was dropped or given up in the meantime can still turn out delivered.
+/// Records the result of an attempt. A delivery that was dropped or became a dead letter since can still be delivered.
 pub(super) fn settle(
     conn: &Connection,
     id: DeliveryId,
@@ -283,8 +281,8 @@ pub(super) fn settle(
     Ok(())
 }
 
-/// What `endpoint` can be sent, given what is under way: heads alone, and none of a subject that is busy. What is damaged
-/// is left out and added to `bad`.
+/// The deliveries that can be sent to `endpoint`: heads of subjects that have none in flight. Damaged ones are skipped and
+/// added to `bad`.
 pub(super) fn due(
     conn: &Connection,
     endpoint: &Arc<str>,
@@ -295,7 +293,7 @@ pub(super) fn due(
 ) -> Result<DueDeliveries, ReadError> {
     let mut busy = HashSet::with_capacity(in_flight.len());
     for id in in_flight {
-        // Also those dropped meanwhile, whose subject has another head by now.
+        // This includes dropped ones, whose subject has another head by now.
         let subject: Option<Option<String>> = SUBJECT_OF
             .prepare(conn)?
             .query_row([id.0], |row| Ok(row.get_ref(0)?.as_str().ok().map(str::to_owned)))
@@ -305,7 +303,7 @@ pub(super) fn due(
     let now = now.as_millisecond();
     let fetch = self::limit(limit.saturating_add(in_flight.len()) as u64);
     let mut ready = Vec::new();
-    // Together the oldest of them go first.
+    // The oldest of all three are sent first.
     for which in [NEVER_TRIED, DUE_AGAIN, TRIED_IN_THE_FUTURE] {
         let mut statement = which.prepare(conn)?;
         let mut rows = statement.query(params![endpoint, now, fetch])?;
@@ -328,7 +326,7 @@ pub(super) fn due(
     })
 }
 
-/// The delivery of a row, or what of it is damaged.
+/// The delivery of a row, or the damaged row.
 fn delivery(row: &Row<'_>, endpoint: &Arc<str>) -> Result<Result<Delivery, BadRow>, rusqlite::Error> {
     let id = row.get(0)?;
     let of_itself = BadRow {
@@ -339,15 +337,10 @@ fn delivery(row: &Row<'_>, endpoint: &Arc<str>) -> Result<Result<Delivery, BadRo
         return Ok(Err(of_itself));
     }
     let Some(event) = row.get(2)? else {
-        // Its event is gone.
+        // Its event does not exist.
         return Ok(Err(of_itself));
     };
-    let event_type = if row.get(3)? {
-        EventType::parse(&row.get::<_, String>(5)?)
-    } else {
-        None
-    };
-    let Some(event_type) = event_type else {
+    let (true, Ok(event_type)) = (row.get(3)?, row.get(5)) else {
         return Ok(Err(BadRow {
             table: Table::Events,
             row: event,

@@ -1,4 +1,4 @@
-//! Forgetting what was kept long enough, a little at a time.
+//! Deletes old rows in small steps.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use rusqlite::{Connection, params};
 use super::state;
 use super::statement::{Sql, statements};
 
-/// Rows that one slice removes of each kind: some milliseconds of work between two groups of writes.
+/// The rows of each kind that one slice deletes: some milliseconds between two groups of writes.
 const SLICE: i64 = 500;
 
-/// Records of what was delivered, and what waits for an endpoint that is no longer configured, are kept this long.
+/// The retention of finished deliveries, and of waiting deliveries of removed endpoints.
 const SETTLED: Duration = Duration::from_hours(7 * 24);
 
-/// Dropped deliveries only tell that their subject is busy while they are under way, which is a matter of seconds.
+/// The retention of dropped deliveries. They show that their subject is busy while they are in flight: for some seconds.
 const DROPPED: Duration = Duration::from_hours(1);
 
-/// The log holds about this many events, besides those that still wait to be delivered: with bodies of a kilobyte
-/// about a gigabyte, and as many as the default backlog of an endpoint.
+/// The size of the log in events, besides those that wait to be delivered: about a gigabyte, and as many as the default
+/// backlog of an endpoint.
 const MAX_EVENTS: i64 = 1_000_000;
 
-/// Of the events beyond that, so many are looked at in one slice: those that still wait stay.
-const LOOK: i64 = 20_000;
+/// The most events beyond that which one slice examines. Waiting ones are kept.
+const MAX_EXAMINED: i64 = 20_000;
 
 statements! {
     DROP_SETTLED = "DELETE FROM deliveries WHERE id IN
@@ -32,8 +32,8 @@ statements! {
          (SELECT id FROM deliveries INDEXED BY deliveries_age WHERE state = 0 AND endpoint = ?1 LIMIT ?2)";
     DROP_DEAD = "DELETE FROM deliveries WHERE id IN
          (SELECT id FROM deliveries INDEXED BY deliveries_dead WHERE state = 2 AND endpoint = ?1 LIMIT ?2)";
-    // What was delivered to it went before, or goes with it.
-    DROP_ENDPOINT scans "what else was for it goes with it, once for each webhook that was removed" = "DELETE FROM endpoints WHERE id = ?1";
+    // This deletes the remaining deliveries of the endpoint.
+    DROP_ENDPOINT scans "deletes the remaining deliveries, once for each webhook that was removed" = "DELETE FROM endpoints WHERE id = ?1";
     OLD_WATCHES = "SELECT project, operation FROM watches w INDEXED BY watches_unlisted WHERE unlisted < ?1
          AND NOT EXISTS (SELECT 1 FROM events e INDEXED BY events_operation
                          CROSS JOIN deliveries d INDEXED BY deliveries_event
@@ -55,7 +55,7 @@ statements! {
          checksum = row_checksum(id, max(pruned_through, ?1))";
     DROP_DAMAGED = "DELETE FROM damaged_rows WHERE id IN
          (SELECT id FROM damaged_rows INDEXED BY damaged_rows_found WHERE found < ?1 LIMIT ?2)";
-    /// Cursors of such a start are refused anyway, and no row is left of it.
+    /// No row of such a start is left, so its cursors are refused.
     OLD_STARTS = "SELECT first_row FROM starts s WHERE
              (SELECT min(first_row) FROM starts n WHERE n.first_row > s.first_row) <= (SELECT pruned_through FROM state)
          ORDER BY first_row LIMIT ?1";
@@ -64,7 +64,7 @@ statements! {
               AND row < (SELECT min(first_row) FROM starts WHERE first_row > ?1))";
 }
 
-/// Removes one slice of what is over its time; returns how many rows, 0 when nothing is left to do.
+/// Deletes one slice of old rows. Returns their number; 0 when nothing is left to do.
 pub(super) fn slice(conn: &Connection, now: Timestamp, retention: Duration) -> Result<u64, rusqlite::Error> {
     let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN).as_millisecond();
     let mut removed = 0;
@@ -76,7 +76,7 @@ pub(super) fn slice(conn: &Connection, now: Timestamp, retention: Duration) -> R
     removed += drop_removed_endpoints(conn, before(SETTLED))?;
     removed += forget_watches(conn, before(retention))?;
     removed += drop_events(conn, &OLD_API_EVENTS, params![before(retention), SLICE])?;
-    removed += drop_events(conn, &OVERFLOW, params![MAX_EVENTS, SLICE, LOOK])?;
+    removed += drop_events(conn, &OVERFLOW, params![MAX_EVENTS, SLICE, MAX_EXAMINED])?;
     removed += DROP_DAMAGED
         .prepare(conn)?
         .execute(params![before(retention), SLICE])?;
@@ -103,7 +103,7 @@ fn drop_removed_endpoints(conn: &Connection, before: i64) -> Result<usize, rusql
     Ok(removed)
 }
 
-/// Forgets watches that left the list before `before`, with their events, unless some of these still wait.
+/// Deletes watches that left the list before `before`, with their events, unless one of these waits to be delivered.
 fn forget_watches(conn: &Connection, before: i64) -> Result<usize, rusqlite::Error> {
     let mut old: Vec<(String, String)> = Vec::new();
     let mut statement = OLD_WATCHES.prepare(conn)?;
@@ -125,8 +125,7 @@ fn forget_watches(conn: &Connection, before: i64) -> Result<usize, rusqlite::Err
     Ok(removed)
 }
 
-/// Removes the events that `select` finds, with what is left of their deliveries, and notes how far the log is no
-/// longer whole.
+/// Deletes the events that `select` finds with their deliveries, and records up to where the log is incomplete.
 fn drop_events(
     conn: &Connection,
     select: &Sql,

@@ -1,18 +1,17 @@
-//! Watches and projects rebuilt from their events.
+//! Rebuilds watches and projects from their events.
 
 use rusqlite::{Connection, params};
 
 use super::checksum::checksum_of;
 use super::statement::statements;
 use super::time;
-use crate::core::event::EventType;
 use crate::core::past_event::{PastEvent, rebuild_project};
 use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
 use crate::store::change::WatchRecord;
 
-/// So many of the last events show everything that is rebuilt.
+/// The number of last events that a rebuild reads.
 const ENOUGH: u32 = 1_000;
 
 statements! {
@@ -28,7 +27,7 @@ statements! {
          WHERE subject = ?1 AND row > ?2 AND source = 'events'";
 }
 
-/// The watch as its events show it, recorded when the last of them was.
+/// Rebuilds a watch from its events, as of the last one.
 pub(super) fn watch(conn: &Connection, key: &WatchKey) -> Result<Option<WatchRecord>, rusqlite::Error> {
     let mut events = Vec::new();
     let mut lost: u64 = 0;
@@ -63,7 +62,7 @@ pub(super) fn watch(conn: &Connection, key: &WatchKey) -> Result<Option<WatchRec
     }))
 }
 
-/// The body of the last event of a watch that can be read.
+/// The body of the last undamaged event of a watch.
 pub(super) fn last_body(conn: &Connection, key: &WatchKey) -> Result<Option<String>, rusqlite::Error> {
     let mut statement = LAST_EVENTS.prepare(conn)?;
     let mut rows = statement.query(params![key.operation, key.project, ENOUGH])?;
@@ -75,7 +74,7 @@ pub(super) fn last_body(conn: &Connection, key: &WatchKey) -> Result<Option<Stri
     Ok(None)
 }
 
-/// The project as its events show it, if it has any.
+/// Rebuilds a project from its events, if it has any.
 pub(super) fn project(conn: &Connection, name: &str) -> Result<Option<ProjectHealth>, rusqlite::Error> {
     let mut statement = LAST_API_EVENTS.prepare(conn)?;
     let mut rows = statement.query(params![name, ENOUGH])?;
@@ -91,7 +90,7 @@ fn past_event(row: &rusqlite::Row<'_>) -> Result<Option<PastEvent>, rusqlite::Er
     if !row.get::<_, bool>(1)? {
         return Ok(None);
     }
-    let Some(event_type) = EventType::parse(&row.get::<_, String>(3)?) else {
+    let Ok(event_type) = row.get(3) else {
         return Ok(None);
     };
     Ok(Some(PastEvent {

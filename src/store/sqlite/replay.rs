@@ -1,4 +1,4 @@
-//! Putting into the outbox again what was there before.
+//! Puts deliveries into the outbox again.
 
 use rusqlite::{Connection, params};
 
@@ -8,34 +8,34 @@ use super::outbox;
 use super::statement::{Sql, statements};
 use crate::core::event::EventType;
 
-/// What is to be delivered again.
+/// Selects the events that are delivered again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplaySelection {
     /// The event of this ID.
     Event(String),
     /// All events of the operation of this ID, in their order.
     Operation(String),
-    /// Whatever was given up.
+    /// All dead letters.
     DeadLetters,
 }
 
-/// Rows that one transaction looks at: the daemon waits no longer than for these.
+/// The rows that one transaction examines. The daemon waits for at most these.
 const SLICE: i64 = 500;
 
-/// What came of a replay.
+/// The result of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplayCount {
     /// Deliveries put into the outbox.
     pub marked: u64,
-    /// Deliveries left out because their endpoint's backlog is full.
+    /// Deliveries that were skipped because the backlog of their endpoint is full.
     pub left_out: u64,
 }
 
-/// How far a replay has come.
+/// The progress of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Progress {
     pub(in crate::store) replayed: ReplayCount,
-    /// Where to go on; `None` when all was looked at.
+    /// Where the next slice starts; `None` at the end.
     pub(in crate::store) next: Option<i64>,
 }
 
@@ -56,7 +56,7 @@ statements! {
     EVENTS_OF = select_events!("INDEXED BY events_operation WHERE row > ?1 AND operation = ?2");
     WAITS = "SELECT EXISTS
          (SELECT 1 FROM deliveries INDEXED BY deliveries_event WHERE event = ?1 AND endpoint = ?2 AND state = 0)";
-    // It is delivered again, so it is no dead letter any more.
+    // A dead letter that is delivered again is deleted.
     BURY = "DELETE FROM deliveries INDEXED BY deliveries_event WHERE event = ?1 AND endpoint = ?2 AND state = 2";
     DEAD = concat!(
         "SELECT id, checksum IS ", checksum_of!(delivery, ""), ", event, subject, progress FROM deliveries
@@ -65,10 +65,10 @@ statements! {
     DROP = "DELETE FROM deliveries WHERE id = ?1";
 }
 
-/// Puts the next slice after `after` (0 to begin) into the outbox, for `endpoint` or for all that want it.
+/// Puts the next slice after `after` (0 to start) into the outbox, for `endpoint` or for all that receive its type.
 ///
-/// What waits anyway is not put there twice, what finds the backlog full is left out, and what has died since
-/// `until` ([`last_delivery`]) as well: else dead letters might die again as fast as they are replayed.
+/// It skips events that wait already, and events for a full backlog. It also skips deliveries after `until`
+/// ([`last_delivery`]): without that, a replay could go on forever while its deliveries become dead letters again.
 pub(in crate::store) fn replay_slice(
     conn: &mut Connection,
     replay: &ReplaySelection,
@@ -95,27 +95,16 @@ fn events_again(
     after: i64,
     at: i64,
 ) -> Result<Progress, rusqlite::Error> {
-    let rows: Vec<(i64, Option<Event>)> = select
+    let rows: Vec<(i64, Option<LoggedEvent>)> = select
         .prepare(conn)?
         .query_map(params![after, id, SLICE], |row| {
-            // A damaged one is left to the daemon, which moves it aside.
-            let event = if row.get(1)? {
-                EventType::parse(&row.get::<_, String>(2)?)
-                    .map(|event_type| {
-                        let operation: Option<String> = row.get(4)?;
-                        Ok::<_, rusqlite::Error>(Event {
-                            event_type,
-                            subject: format!(
-                                "{}/{}",
-                                row.get::<_, String>(3)?,
-                                operation.unwrap_or_default()
-                            ),
-                        })
-                    })
-                    .transpose()?
-            } else {
-                None
+            // The daemon moves damaged rows aside.
+            let (true, Ok(event_type)) = (row.get(1)?, row.get(2)) else {
+                return Ok((row.get(0)?, None));
             };
+            let (project, operation): (String, Option<String>) = (row.get(3)?, row.get(4)?);
+            let subject = format!("{project}/{}", operation.unwrap_or_default());
+            let event = Some(LoggedEvent { event_type, subject });
             Ok((row.get(0)?, event))
         })?
         .collect::<Result<_, _>>()?;
@@ -127,13 +116,13 @@ fn events_again(
             continue;
         };
         for target in &mut endpoints {
-            if endpoint.is_some_and(|name| !target.is(name)) || !target.wants(event.event_type) {
+            if endpoint.is_some_and(|name| !target.is(name)) || !target.receives(event.event_type) {
                 continue;
             }
             let waits: bool = WAITS
                 .prepare(conn)?
                 .query_row(params![row, target.id], |row| row.get(0))?;
-            if waits || !take_room(target, &mut replayed) {
+            if waits || !take_capacity(target, &mut replayed) {
                 continue;
             }
             BURY.prepare(conn)?.execute(params![row, target.id])?;
@@ -174,7 +163,7 @@ fn dead_letters_again(
         let mut statement = DEAD.prepare(conn)?;
         let found = statement.query_map(params![target.id, after, until, SLICE], |row| {
             let dead = if row.get(1)? {
-                Some(Dead {
+                Some(DeadLetter {
                     endpoint: target.id,
                     event: row.get(2)?,
                     subject: row.get(3)?,
@@ -189,7 +178,7 @@ fn dead_letters_again(
             rows.push(row?);
         }
     }
-    // Over all endpoints they go in the order in which they were recorded.
+    // All endpoints together, in the order in which they were recorded.
     rows.sort_unstable_by_key(|(id, _)| *id);
     rows.truncate(SLICE as usize);
     let mut replayed = ReplayCount::default();
@@ -199,7 +188,7 @@ fn dead_letters_again(
             continue;
         };
         let target = endpoints.iter_mut().find(|target| target.id == dead.endpoint);
-        if !target.is_some_and(|target| take_room(target, &mut replayed)) {
+        if !target.is_some_and(|target| take_capacity(target, &mut replayed)) {
             continue;
         }
         DROP.prepare(conn)?.execute([id])?;
@@ -223,28 +212,28 @@ fn dead_letters_again(
     })
 }
 
-/// Counts one more delivery: without room it would turn older ones into dead letters.
-fn take_room(target: &mut EndpointRow, replayed: &mut ReplayCount) -> bool {
-    if target.room <= 0 {
+/// Counts one more delivery, if the backlog can take it without making older ones dead letters.
+fn take_capacity(target: &mut EndpointRow, replayed: &mut ReplayCount) -> bool {
+    if target.capacity <= 0 {
         replayed.left_out += 1;
         return false;
     }
-    target.room -= 1;
+    target.capacity -= 1;
     replayed.marked += 1;
     true
 }
 
-/// The last delivery that was ever put into the outbox.
+/// The ID of the last delivery that was put into the outbox.
 pub(in crate::store) fn last_delivery(conn: &Connection) -> Result<i64, rusqlite::Error> {
     Ok(outbox::next_id(conn)? - 1)
 }
 
-struct Event {
+struct LoggedEvent {
     event_type: EventType,
     subject: String,
 }
 
-struct Dead {
+struct DeadLetter {
     endpoint: i64,
     event: i64,
     subject: String,

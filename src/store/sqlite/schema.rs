@@ -1,4 +1,4 @@
-//! The schema, in numbered steps.
+//! The schema and its upgrades.
 
 use std::collections::HashSet;
 
@@ -6,17 +6,17 @@ use rusqlite::Connection;
 
 use super::checksum;
 
-/// Marks the file as ours; "BfWt".
+/// The application ID of the file: "BfWt".
 pub(super) const APPLICATION_ID: i32 = 0x4266_5774;
 
-/// What leads from each version to the next; the first from nothing to version 1.
+/// The upgrade from each version to the next. The first one creates version 1.
 pub(super) const STEPS: &[&str] = &[
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
 ];
 
-/// From this version on, rows have checksums.
+/// The first version with row checksums.
 pub(super) const WITH_CHECKSUMS: i64 = 3;
 
 /// The version that this program writes.
@@ -24,14 +24,14 @@ pub(super) fn latest() -> i64 {
     STEPS.len() as i64
 }
 
-/// What a file says of itself.
+/// The kind of a database file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Nothing is in it.
+    /// It is empty.
     Empty,
-    /// A state of this version.
+    /// It is a state of this version.
     State(i64),
-    /// Somebody else's database.
+    /// It is another program's database.
     Foreign,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn kind(conn: &Connection) -> Result<Kind, rusqlite::Error> {
     })
 }
 
-/// Takes the steps from version `from` on, all of them or none.
+/// Applies all upgrades from version `from`, in one transaction.
 pub(super) fn migrate(conn: &Connection, from: i64, steps: &[&str]) -> Result<(), rusqlite::Error> {
     let missing: Vec<&str> = steps
         .iter()
@@ -64,7 +64,7 @@ pub(super) fn migrate(conn: &Connection, from: i64, steps: &[&str]) -> Result<()
     ))
 }
 
-/// What is not there of the tables, indexes and triggers of that version, or is another than it should be.
+/// The first table, index or trigger of that version that is missing or different.
 pub(super) fn difference(conn: &Connection, version: i64) -> Result<Option<String>, rusqlite::Error> {
     let model = Connection::open_in_memory()?;
     checksum::install(&model)?;
@@ -77,7 +77,7 @@ pub(super) fn difference(conn: &Connection, version: i64) -> Result<Option<Strin
         .map(|(name, _)| String::from_utf8_lossy(&name).into_owned()))
 }
 
-/// Name and definition, as bytes: damaged ones may be no text.
+/// Name and definition. They are bytes, because a damaged one may not be text.
 type Object = (Vec<u8>, Vec<u8>);
 
 fn objects(conn: &Connection) -> Result<Vec<Object>, rusqlite::Error> {

@@ -1,4 +1,4 @@
-//! Watches and projects: their states, and when they left the list.
+//! The stored states of watches and projects.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -19,7 +19,7 @@ statements! {
          ON CONFLICT (project, operation) DO UPDATE SET state = excluded.state, saved = excluded.saved, checksum = ",
         "row_checksum(excluded.project, excluded.operation, excluded.state, excluded.saved, watches.unlisted)"
     );
-    /// A row that is damaged or of another version is never newer.
+    /// A damaged row never counts as newer.
     PUT_UNLESS_NEWER = concat!(
         "INSERT INTO watches (project, operation, state, saved, checksum)
          VALUES (?1, ?2, ?3, ?4, row_checksum(?1, ?2, ?3, ?4, NULL))
@@ -53,7 +53,7 @@ statements! {
         concat!("SELECT row FROM projects WHERE checksum IS NOT ", checksum_of!(project));
 }
 
-/// The statements by which a check finds damaged rows.
+/// The statements that find damaged rows.
 pub(super) const DAMAGED: [(Table, super::statement::Sql); 2] = [
     (Table::Watches, ALL_DAMAGED_WATCHES),
     (Table::Projects, ALL_DAMAGED_PROJECTS),
@@ -71,8 +71,7 @@ pub(super) fn put(conn: &Connection, row: &StateRow, at: i64) -> Result<(), rusq
     Ok(())
 }
 
-/// As [`put`], for a watch that no event tells of, unless what is there is newer: it was taken before a change that
-/// overtook it on its way here.
+/// As [`put`], for a checkpoint. A newer row is kept: a change may overtake a checkpoint.
 pub(super) fn put_unless_newer(conn: &Connection, row: &StateRow, at: i64) -> Result<(), rusqlite::Error> {
     let StateRow::Watch { key, state } = row else {
         return put(conn, row, at);
@@ -83,16 +82,16 @@ pub(super) fn put_unless_newer(conn: &Connection, row: &StateRow, at: i64) -> Re
     Ok(())
 }
 
-/// The first two columns, unless they are damaged.
+/// The first two columns as text, unless they are damaged.
 pub(super) fn texts<'r>(row: &'r Row<'_>) -> Result<Option<(&'r str, &'r str)>, rusqlite::Error> {
     let (one, other) = (row.get_ref(0)?.as_str(), row.get_ref(1)?.as_str());
     Ok(one.ok().zip(other.ok()))
 }
 
-/// What is stored of one watch.
+/// The stored state of one watch.
 enum Stored {
     Watch(Box<WatchRecord>),
-    /// Its row, if the row can be found at all.
+    /// Its row, if that can be found.
     Damaged(Option<i64>),
     Nothing,
 }
@@ -112,13 +111,13 @@ fn find(conn: &Connection, key: &WatchKey) -> Result<Stored, rusqlite::Error> {
         .optional();
     match found {
         Ok(stored) => Ok(stored.unwrap_or(Stored::Nothing)),
-        // An index names a row that is not there.
+        // An index names a row that does not exist.
         Err(error) if is_damage(&error) => Ok(Stored::Damaged(None)),
         Err(error) => Err(error),
     }
 }
 
-/// The state in the third column, if its row is as it was written (which the second column says) and makes sense.
+/// The state in the third column, if its checksum is right (second column) and its JSON is valid.
 fn intact<T: serde::de::DeserializeOwned>(row: &Row<'_>) -> Result<Option<T>, rusqlite::Error> {
     if !row.get::<_, bool>(1)? {
         return Ok(None);
@@ -135,7 +134,7 @@ fn record(row: &Row<'_>, watch: Watch) -> Result<Option<WatchRecord>, rusqlite::
     }))
 }
 
-/// What is stored of these watches. A damaged one, and one that has events and no row, is rebuilt from its events.
+/// Loads these watches. A damaged one, and one that has events but no row, is rebuilt from its events.
 pub(super) fn load(conn: &Connection, keys: &[WatchKey]) -> Result<LoadedWatches, ReadError> {
     let mut loaded = LoadedWatches::default();
     for key in keys {
@@ -158,7 +157,7 @@ pub(super) fn load(conn: &Connection, keys: &[WatchKey]) -> Result<LoadedWatches
     Ok(loaded)
 }
 
-/// Stores what [`load`] rebuilt, and moves what is damaged aside.
+/// Stores the watches that [`load`] rebuilt, and moves damaged rows aside.
 pub(super) fn store_rebuilt(
     conn: &Connection,
     key: &WatchKey,
@@ -194,7 +193,7 @@ pub(super) fn store_rebuilt(
     Ok(())
 }
 
-/// Moves a damaged row aside; if its key can be read, the watch is rebuilt.
+/// Moves a damaged row aside. If its key can be read, the watch is rebuilt.
 pub(super) fn move_watch_aside(
     conn: &Connection,
     row: i64,
@@ -252,7 +251,7 @@ pub(super) fn move_watch_aside(
     Ok(())
 }
 
-/// The watches that left the list last, the last one first.
+/// The watches that left the list last, the latest first.
 pub(super) fn left(
     conn: &Connection,
     limit: u32,
@@ -273,7 +272,7 @@ pub(super) fn left(
     Ok(watches)
 }
 
-/// The project of that name. A damaged one is rebuilt from its events.
+/// Loads a project. A damaged one is rebuilt from its events.
 pub(super) fn load_project(
     conn: &Connection,
     name: &str,

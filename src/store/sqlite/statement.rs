@@ -1,4 +1,4 @@
-//! The statements of the engine. Each is a constant that [`statements!`] lists, so that a test can look at every plan.
+//! The statements of the engine. [`statements!`] lists them, so that a test checks every query plan.
 
 use rusqlite::{CachedStatement, Connection};
 
@@ -6,7 +6,7 @@ use rusqlite::{CachedStatement, Connection};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sql {
     pub(super) text: &'static str,
-    /// Why it may read a whole table that grows.
+    /// Why it may scan a table that grows.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the test of the plans"))]
     pub(super) scans: Option<&'static str>,
 }
@@ -17,7 +17,7 @@ impl Sql {
     }
 }
 
-/// Statements as constants, and all of them as `STATEMENTS`. `scans "reason"` allows one to read a whole table.
+/// Defines statements as constants, and a list of all as `STATEMENTS`. `scans "reason"` allows a full table scan.
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident $(scans $reason:literal)? = $text:expr;)*) => {
         $($(#[$doc])* const $name: $crate::store::sqlite::statement::Sql = $crate::store::sqlite::statement::Sql {
