@@ -38,8 +38,8 @@ mod lines;
 mod panic;
 mod pretty;
 
-use journal::{Journal, Recorder};
-use lines::Lines;
+use journal::Journal;
+use lines::{Lines, Recorder};
 pub use lines::{finish, lines_dropped};
 
 /// How long the start waits for the check of the journal.

@@ -113,14 +113,13 @@ fn sql_is_in_the_store_alone() {
 #[test]
 fn tasks_have_an_owner_that_joins_them() {
     let owners = [
-        "app",             // a `JoinSet` of whatever runs as long as the daemon
-        "polling",         // `JoinSet`s of runners, of each project's task, and of its requests and commits
-        "report::webhook", // `JoinSet`s of deliveries and their outcomes
-        "store::threads",  // two threads, joined when the store is closed
-        "http",            // a `JoinSet` of connections
-        "spool",           // a thread that may be blocked in a write; it ends with the process
-        "report::log",     // a thread that may be blocked by the journal; it ends with the process
-        "simulator",       // ends with the process or with the test
+        "app",            // a `JoinSet` of whatever runs as long as the daemon
+        "polling",        // `JoinSet`s of runners, of each project's task, and of its requests and commits
+        "store::threads", // two threads, joined when the store is closed
+        "http",           // a `JoinSet` of connections
+        "spool",          // a thread that may be blocked in a write; it ends with the process
+        "report::log",    // a thread that may be blocked by the journal; it ends with the process
+        "simulator",      // ends with the process or with the test
     ];
     assert_only_within(
         &["spawn"],
@@ -228,15 +227,7 @@ fn module_of<'a>(name: &'a str, module: &'a str, modules: &BTreeSet<&str>) -> Op
 }
 
 /// Folders whose files are one unit: they implement one type together, or share a few definitions.
-const UNITS: [&str; 7] = [
-    "cli::watch",
-    "polling",
-    "report::log",
-    "report::metrics",
-    "report::webhook",
-    "store",
-    "store::sqlite",
-];
+const UNITS: [&str; 4] = ["cli::watch", "polling", "store", "store::sqlite"];
 
 /// A module and the ones below it count as one. A parent may name its children and the children their parent.
 #[test]

@@ -10,11 +10,9 @@ use std::os::unix::net::UnixDatagram;
 use tracing::field::{Field, Value, Visit};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_journald::{Priority, PriorityMappings};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::{Context, Layered, SubscriberExt as _};
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 
-use super::lines::{Line, Lines};
 use super::pretty;
 
 /// The journal's name of the program, and the prefix of its fields.
@@ -99,7 +97,7 @@ impl Record {
     }
 
     /// The approximate size in bytes.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         let texts = self.values.iter().flatten().map(|value| match value {
             Owned::Text(text) => text.len(),
             _ => 0,
@@ -180,17 +178,6 @@ impl Visit for Record {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.set(field, Owned::Text(format!("{value:?}")));
-    }
-}
-
-/// Copies logged fields for the writer thread.
-pub(super) struct Recorder(pub(super) Lines);
-
-impl<S: Subscriber> Layer<S> for Recorder {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let record = Record::of(event);
-        let (level, size) = (*event.metadata().level(), record.size());
-        self.0.push(level, size, Line::Record(record));
     }
 }
 

@@ -6,8 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{Level, Metadata};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::Context;
 
 use super::journal::{Journal, Record};
 use crate::clock;
@@ -57,6 +59,17 @@ impl Lines {
             Priority::Ordinary
         };
         self.0.push(rank, size, line);
+    }
+}
+
+/// Copies logged fields for the writer thread.
+pub(super) struct Recorder(pub(super) Lines);
+
+impl<S: Subscriber> Layer<S> for Recorder {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let record = Record::of(event);
+        let (level, size) = (*event.metadata().level(), record.size());
+        self.0.push(level, size, Line::Record(record));
     }
 }
 

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
 
-use super::scrape::{register, whole};
-use super::{Metrics, PREFIX, opts};
+use super::{Metrics, PREFIX, opts, register, whole};
 use crate::clock;
 use crate::report::webhook::{DELAY_BOUNDS, DeliveryOutcome, DeliveryStats, EndpointState};
 use crate::store::EndpointStats;

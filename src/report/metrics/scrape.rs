@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::core::Collector;
 use prometheus::{Encoder, Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder};
 use tokio::runtime::Handle;
 
-use super::{Metrics, endpoints, opts};
+use super::{Metrics, endpoints, opts, register, whole};
 use crate::board::Board;
 use crate::core::attention::{Attention, AttentionKind};
 use crate::error::chain;
@@ -180,15 +179,4 @@ fn gauge(registry: &Registry, name: &str, help: &str, value: bool) -> prometheus
     let gauge = IntGauge::with_opts(opts(name, help))?;
     gauge.set(i64::from(value));
     register(registry, &gauge)
-}
-
-pub(super) fn register<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: &C,
-) -> prometheus::Result<()> {
-    registry.register(Box::new(collector.clone()))
-}
-
-pub(super) fn whole(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

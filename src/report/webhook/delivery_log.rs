@@ -4,7 +4,7 @@ use std::error::Error;
 
 use tracing::{debug, error, info, warn};
 
-use super::outbox_worker::AttemptInFlight;
+use super::attempt_in_flight::AttemptInFlight;
 use super::send::DeliveryAttempt;
 use crate::core::delivery::{DeliveryDecision, EndpointChange};
 use crate::error::chain;

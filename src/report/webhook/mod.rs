@@ -5,6 +5,7 @@
 //! decides when and how often.
 
 mod address;
+mod attempt_in_flight;
 mod delivery_log;
 mod outbox_worker;
 mod secrets;

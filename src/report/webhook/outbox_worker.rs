@@ -12,11 +12,11 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::attempt_in_flight::AttemptInFlight;
 use super::send::DeliveryAttempt;
 use super::{EndpointSettings, EndpointStopped, WebhookEndpoint, delivery_log};
 use crate::clock;
-use crate::core::delivery::{AttemptKind, AttemptOutcome, EndpointHealth, SendPermit};
-use crate::core::event::EventType;
+use crate::core::delivery::{AttemptOutcome, EndpointHealth, SendPermit};
 use crate::store::{CommitError, Delivery, DeliveryId, DueDeliveries, ReadError, Settlement};
 
 /// The longest sleep; due times use the wall clock, which may be set.
@@ -44,21 +44,6 @@ enum PageKind {
     Due,
     /// All waiting deliveries, for a probe.
     Waiting,
-}
-
-/// A delivery whose attempt is in flight.
-pub(super) struct AttemptInFlight {
-    id: DeliveryId,
-    pub(super) event_id: String,
-    pub(super) event_type: EventType,
-    pub(super) subject: String,
-    pub(super) attempts: u32,
-    recorded: Timestamp,
-    first_attempt: Timestamp,
-    replay: bool,
-    kind: AttemptKind,
-    /// The generation of the settings that it was sent with.
-    generation: u64,
 }
 
 /// Invariant: `taken` has the deliveries of the page, those in flight, and those whose outcome is not recorded yet. The

@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::task;
 
+use super::super::attempt_in_flight::AttemptInFlight;
 use super::super::delivery_log;
 use super::super::send::DeliveryAttempt;
 use super::super::stats::DeliveryOutcome;
-use super::{AttemptInFlight, OutboxWorker, WorkDone};
+use super::{OutboxWorker, WorkDone};
 use crate::clock;
 use crate::core::delivery::{AttemptedEvent, DeliveryDecision};
 use crate::store::{CommitError, Settlement};

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::super::EndpointSettings;
+use super::super::attempt_in_flight::AttemptInFlight;
 use super::super::send::WebhookMessage;
-use super::{AttemptInFlight, OutboxWorker, PageKind, WorkDone};
+use super::{OutboxWorker, PageKind, WorkDone};
 use crate::core::delivery::{AttemptKind, PROBED_REMEMBERED};
 use crate::store::{Delivery, DueDeliveries};
 
