@@ -232,7 +232,7 @@ pub struct ProjectHandle {
 /// All projects.
 #[derive(Debug)]
 pub struct Board {
-    /// Never held across an await.
+    /// Never locked across an await.
     ports: RwLock<BTreeMap<Arc<str>, ProjectHandle>>,
     changed: watch::Sender<()>,
 }

@@ -36,7 +36,7 @@ static READY_IS_DUE: AtomicBool = AtomicBool::new(false);
 /// Whether an error of the socket was logged.
 static ERROR_IS_LOGGED: AtomicBool = AtomicBool::new(false);
 
-/// Runs a part of the start that may take long, such as the check of the state, and extends the start timeout meanwhile.
+/// Runs a part of the start that may take long, such as the check of the state, and extends the start timeout while it runs.
 pub async fn while_starting<T>(part: impl Future<Output = T>) -> T {
     tokio::select! {
         done = part => done,

@@ -129,7 +129,7 @@ pub struct EndpointHealth {
     /// The last probed subjects, oldest first.
     probed: Vec<String>,
     last_success: Option<Timestamp>,
-    /// Whether the log says that the endpoint fails.
+    /// Whether the log reports that the endpoint fails.
     reported_failing: bool,
     reported_at: Option<Timestamp>,
 }

@@ -257,21 +257,21 @@ impl Schedule {
         self.budget.unused()
     }
 
-    /// `wanted`, or the time until plain backoff polls if no polls are left.
+    /// `chosen`, or the time until plain backoff polls if no polls are left.
     fn affordable(
         &mut self,
         settings: &ScheduleSettings,
-        wanted: Duration,
+        chosen: Duration,
         saved_polls: &mut SavedPolls,
     ) -> Duration {
         let plain = self.plain_schedule(settings);
-        let shortage = self.budget.shortage(wanted.as_secs_f64(), &plain);
+        let shortage = self.budget.shortage(chosen.as_secs_f64(), &plain);
         let (wait, saved) = if shortage <= 0.0 || saved_polls.take(shortage) {
-            (wanted, shortage)
+            (chosen, shortage)
         } else {
             let wait = Duration::from_secs_f64(self.budget.until_plain(&plain))
                 .clamp(settings.shortest(), settings.longest());
-            (wait.max(wanted), 0.0)
+            (wait.max(chosen), 0.0)
         };
         self.budget.start_sleep(wait.as_secs_f64(), saved);
         wait

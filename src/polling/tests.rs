@@ -205,7 +205,7 @@ fn poll() -> PollSettings {
     }
 }
 
-/// A disk that refuses what concerns one operation, while it is told to.
+/// A disk that refuses the writes of one operation, while it is switched on.
 #[derive(Debug, Default)]
 struct Disk {
     memory: MemoryEngine,
@@ -864,7 +864,7 @@ async fn pages_and_changes_are_what_the_watches_are() {
 
 #[tokio::test(start_paused = true)]
 async fn finished_operations_teach_others_of_their_kind_after_a_restart_too() {
-    // A slow schedule, so that what was learned shows in the waits.
+    // A slow schedule, so that the history shows in the waits.
     let adaptive = |bench: &Bench| {
         bench.settings.send_modify(|settings| {
             let pace = &mut Arc::make_mut(settings).poll.schedule;

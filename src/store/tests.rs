@@ -95,7 +95,7 @@ async fn settle(store: &Store, id: DeliveryId, settled: Settlement) {
     store.settle_deliveries(vec![(id, settled)], now()).await.unwrap();
 }
 
-/// Delivers whatever is due until nothing is, and tells what that was.
+/// Delivers everything that is due until nothing is, and returns it.
 async fn drain(store: &Store, endpoint: &str) -> Vec<String> {
     let mut names = Vec::new();
     loop {
@@ -824,7 +824,7 @@ async fn the_watches_that_left_the_list_last_are_found() {
     let all = ["a", "b", "c", "listed"];
     for (operation, sequence) in all.into_iter().zip(1..) {
         let mut change = change(operation, &[(EventType::Started, sequence)]);
-        // Tells them apart.
+        // Distinguishes them.
         let mut watch = serde_json::to_value(Watch::default()).unwrap();
         watch["sequence"] = sequence.into();
         change.subject = Subject::Watch(key(operation), serde_json::from_value(watch).unwrap());

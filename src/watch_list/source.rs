@@ -95,7 +95,7 @@ impl WatchListSource {
         (source, handle)
     }
 
-    /// Reads the list of the previous run from `state`, so that a list that was emptied meanwhile removes nothing at once.
+    /// Reads the list of the previous run from `state`, so that a list that was emptied in between removes nothing at once.
     #[must_use]
     pub fn continuing(mut self, state: Store) -> Self {
         self.state = Some(state);

@@ -236,7 +236,7 @@ fn five_failures_in_a_row_lead_to_probes_that_cost_nothing() {
         (DeliveryDecision::Delivered, Some(EndpointChange::Recovered))
     );
     assert_eq!(health.permit(at(now)), SendPermit::Open);
-    // The next trouble starts with the shortest pause again.
+    // The next failure starts with the shortest pause again.
     let _ = health.record_attempt(ordinary("a", 0), AttemptOutcome::TimedOut, at(now), 0.5);
     assert_eq!(health.permit(at(now)), SendPermit::Paused(FIRST_PAUSE));
 }

@@ -152,7 +152,7 @@ proptest! {
         let once = spell(&secret);
         let spelled = if twice { once.replace('%', "%25").replace('\\', "\\\\").replace('&', "&amp;") } else { once };
         let mask = Mask::new([secret.as_bytes()], "[key]");
-        // White space around it, lest its neighbours change what an escape means.
+        // White space around it, so that its neighbours do not change the meaning of an escape.
         let text = mask.apply(&format!("{around} {spelled} {around}")).into_owned();
         prop_assert!(text.contains(" [key] "), "{text}");
     }

@@ -10,7 +10,7 @@ use crate::core::operation::{ActionType, Metadata, Progress, Retry};
 
 mod identity;
 
-/// A watch, its settings, and a clock that moves when told to.
+/// A watch, its settings, and a clock that the test moves.
 struct Bench {
     watch: Watch,
     key: WatchKey,
@@ -806,7 +806,7 @@ proptest! {
     }
 }
 
-/// How long those of its kind last by what `bench` taught, told three times so that it counts.
+/// How long operations of its kind last, from the history of `bench`, with three samples so that it counts.
 fn taught(bench: &Bench) -> Option<f64> {
     let mut kinds = OperationKinds::default();
     for _ in 0..3 {

@@ -208,7 +208,7 @@ impl ShrinkGuard {
     }
 }
 
-/// Cuts the batches to `room` entries; returns their number.
+/// Cuts the batches to `capacity` entries; returns their number.
 fn fit(batches: &mut [Batch], capacity: usize) -> usize {
     let mut left = capacity;
     for batch in batches {

@@ -68,7 +68,7 @@ statements! {
 /// Puts the next slice after `after` (0 to start) into the outbox, for `endpoint` or for all that receive its type.
 ///
 /// It skips events that wait already, and events for a full backlog. It also skips deliveries after `until`
-/// ([`last_delivery`]): without that, a replay could go on forever while its deliveries become dead letters again.
+/// ([`last_delivery`]): without that, a replay could continue forever while its deliveries become dead letters again.
 pub(in crate::store) fn replay_slice(
     conn: &mut Connection,
     replay: &ReplaySelection,

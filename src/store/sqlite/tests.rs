@@ -170,7 +170,7 @@ fn the_log_keeps_about_a_million_events_and_whatever_still_waits() {
     }
     let first = ready(&database).remove(0);
     settle(&mut database, &first, Outcome::Delivered);
-    // 200 were given up because the backlog is full, one was delivered, and then a million others came.
+    // 200 became dead letters because the backlog is full, one was delivered, then a million others came.
     database
         .conn
         .execute_batch("UPDATE sqlite_sequence SET seq = 1001200 WHERE name = 'events'")

@@ -310,7 +310,7 @@ async fn after_a_flipped_byte_everything_readable_is_there_or_the_state_is_refus
     assert!(opened * 2 > changed, "{opened} of {changed} were opened");
 }
 
-/// Damages a row as `sql` says, in a state that is open.
+/// Damages a row with `sql`, in a state that is open.
 fn damage(dir: &TempDir, sql: &str) {
     let conn = Connection::open(state_file(dir)).unwrap();
     assert_eq!(conn.execute(sql, []).unwrap(), 1, "{sql}");
