@@ -113,7 +113,7 @@ fn refusal_of(answer: &[IoSlice<'_>]) -> Bytes {
     let (status, detail) = match status {
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => (
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "the request line and headers are over 32 KiB",
+            "the request line and headers are larger than 32 KiB",
         ),
         Some(StatusCode::URI_TOO_LONG) => (StatusCode::URI_TOO_LONG, "the path and query are too long"),
         _ => (StatusCode::BAD_REQUEST, "this is not a valid HTTP/1 request"),
