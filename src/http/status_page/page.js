@@ -503,9 +503,9 @@ function notices() {
     const dot = document.createElement("span");
     dot.className = "dot";
     dot.setAttribute("aria-hidden", "true");
-    const text = document.createElement("span");
-    text.textContent = text;
-    notice.append(dot, text);
+    const message = document.createElement("span");
+    message.textContent = text;
+    notice.append(dot, message);
     return notice;
   }));
 }
