@@ -314,7 +314,7 @@ async fn a_file_that_is_no_state_is_left_as_it_is() {
     let name = file.display().to_string();
     assert_unchanged(
         &setup,
-        &[&name, "damaged", "it was left as it is", "restore a backup"],
+        &[&name, "damaged", "it was not changed", "restore a backup"],
     )
     .await;
 }
@@ -335,7 +335,7 @@ async fn a_damaged_file_is_found_after_a_crash_and_left_as_it_is() {
         let name = file.display().to_string();
         assert_refused(
             &setup,
-            &[&name, "damaged", "it was left as it is", "restore a backup"],
+            &[&name, "damaged", "it was not changed", "restore a backup"],
         )
         .await;
         assert!(files(&state) == before, "the files were changed");
@@ -352,7 +352,7 @@ async fn a_state_of_a_newer_version_is_left_as_it_is() {
     let name = file.display().to_string();
     assert_unchanged(
         &setup,
-        &[&name, "newer backfill-watch", "99", "it was left as it is"],
+        &[&name, "newer backfill-watch", "99", "it was not changed"],
     )
     .await;
 }

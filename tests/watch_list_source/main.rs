@@ -446,7 +446,7 @@ async fn other_settings_take_effect_at_once() {
     assert_eq!(ids(&fixture.snapshots.borrow()), ["one"]);
     fixture
         .handle
-        .set(settings(fixture.path.clone(), &["prod", "main"]));
+        .apply_settings(settings(fixture.path.clone(), &["prod", "main"]));
     fixture.next_list_is(&["one", "two"]).await;
     let list = fixture.snapshots.borrow().list.clone().unwrap();
     assert_eq!(list.entries[0].key.to_string(), "prod/one");

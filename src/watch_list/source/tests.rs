@@ -18,16 +18,16 @@ fn settings(path: PathBuf) -> WatchListSettings {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lateness_is_told_after_the_limit_and_not_before() {
-    let told = Cell::new(false);
-    late_told(sleep(LATE - Duration::from_millis(1)), LATE, || told.set(true)).await;
-    assert!(!told.get());
+async fn a_late_answer_is_reported_after_the_limit_and_not_before() {
+    let reported = Cell::new(false);
+    report_late(sleep(LATE - Duration::from_millis(1)), LATE, || reported.set(true)).await;
+    assert!(!reported.get());
     let answer = async {
         sleep(LATE + Duration::from_millis(1)).await;
         7
     };
-    assert_eq!(late_told(answer, LATE, || told.set(true)).await, 7);
-    assert!(told.get());
+    assert_eq!(report_late(answer, LATE, || reported.set(true)).await, 7);
+    assert!(reported.get());
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,39 +36,39 @@ async fn a_file_system_that_does_not_answer_keeps_the_list() {
     let path = folder.path().join("watch.list");
     std::fs::write(&path, "one").unwrap();
     let (mut source, handle) = WatchListSource::new(settings(path));
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Wait);
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Holds);
-    source.tell_late();
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
+    source.report_no_answer();
     let snapshot = Arc::clone(&handle.snapshots().borrow());
     assert!(matches!(
         snapshot.problem.as_deref(),
         Some(WatchListError::NoAnswer { .. })
     ));
     assert!(snapshot.list.is_some());
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Wait);
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Holds);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
     let snapshot = Arc::clone(&handle.snapshots().borrow());
     assert!(snapshot.problem.is_none());
     assert_eq!(snapshot.generation, 1, "the list is the one from before");
 }
 
 #[tokio::test(start_paused = true)]
-async fn whole_lines_that_are_appended_hold_at_once_and_all_else_wants_a_second_look() {
+async fn appended_lines_apply_at_once_and_other_changes_need_a_second_check() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("watch.list");
     std::fs::write(&path, "one\n").unwrap();
     let (mut source, handle) = WatchListSource::new(settings(path.clone()));
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Wait);
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Holds);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
     for (content, verdict) in [
-        ("one\ntwo\nthree\n", Verdict::Holds),
+        ("one\ntwo\nthree\n", Verdict::Applies),
         // Half a line, and a list that is another one although it is longer.
-        ("one\ntwo\nthree\nfo", Verdict::Wait),
-        ("one\nzwo\nthree\nfour\n", Verdict::Wait),
-        ("one\ntwo\n", Verdict::Wait),
+        ("one\ntwo\nthree\nfo", Verdict::Unconfirmed),
+        ("one\nzwo\nthree\nfour\n", Verdict::Unconfirmed),
+        ("one\ntwo\n", Verdict::Unconfirmed),
     ] {
         std::fs::write(&path, content).unwrap();
-        assert_eq!(source.look(Removals::Guarded).await, verdict, "{content:?}");
+        assert_eq!(source.check(Removals::Guarded).await, verdict, "{content:?}");
     }
     assert_eq!(handle.snapshots().borrow().generation, 2);
 }
@@ -118,14 +118,14 @@ async fn first_list(
     };
     let (source, handle) = WatchListSource::new(settings);
     let mut source = source.continuing(state.clone());
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Wait);
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Holds);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
     let snapshot = Arc::clone(&handle.snapshots().borrow());
     (source, snapshot)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_was_emptied_while_nobody_looked_removes_nothing_at_once() {
+async fn a_list_that_was_emptied_during_a_stop_removes_nothing_at_once() {
     const DELAY: Duration = Duration::from_secs(30);
     let state = listed(0..20).await;
     for (content, delay, entries, pending) in [
@@ -165,17 +165,17 @@ async fn a_change_that_stat_does_not_show_is_found_after_a_minute() {
     let path = folder.path().join("watch.list");
     std::fs::write(&path, "one").unwrap();
     let (mut source, handle) = WatchListSource::new(settings(path.clone()));
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Wait);
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Holds);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
 
     std::fs::write(&path, "two").unwrap();
-    let hidden = file::look(&path, None, None).unwrap().unwrap();
+    let hidden = file::check(&path, None, None).unwrap().unwrap();
     source.seen = Some(hidden.signature);
     tokio::time::advance(REREAD - Duration::from_millis(1)).await;
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Same);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unchanged);
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Wait);
-    assert_eq!(source.look(Removals::Guarded).await, Verdict::Holds);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
+    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
     let list = handle.snapshots().borrow().list.clone().unwrap();
     assert_eq!(list.entries[0].key.to_string(), "main/two");
 }
