@@ -59,7 +59,7 @@ pub(super) async fn send_poll<F: Fetch>(
     pass: Pass,
 ) -> RequestAnswer {
     if pass == Pass::Probe && services.fetch.refresh_key(&key.project).await {
-        tracing::info!(project = &*key.project, "API key replaced");
+        tracing::info!(project = &*key.project, "the API key was replaced");
     }
     let started = clock::instant();
     let answer = services.fetch.fetch(&key).await;
