@@ -51,7 +51,7 @@ fn it_shows_every_fate_and_leaves_nothing_behind() {
         "✓ operation.failed    fjord invoice    [invoice] REQUEST_LIMIT_EXCEEDED",
         "✓ operation.succeeded gale task        12,000 in ",
         "6 succeeded, 1 failed",
-        "4 were answered 5xx and 1 throttled",
+        "4 answered with 5xx and 1 throttled",
         " verified, 0 not",
         "backfill-watch run --until-done",
     ] {

@@ -1,5 +1,5 @@
-//! `backfill-watch demo`: the product in a minute. The real daemon watches simulated backfills; no account is needed,
-//! and nothing is left behind.
+//! `backfill-watch demo`: the real daemon watches simulated backfills for about a minute. No account is needed, and no files
+//! remain.
 
 mod event_text;
 mod folder;
@@ -36,10 +36,10 @@ Examples:
   backfill-watch demo
   NO_COLOR=1 backfill-watch demo
 
-Seven backfills of different fates are watched to their end, on this machine alone, by the daemon that `run` runs.
-The demo exits with 0 when each ended as it should, one of them in failure.";
+The daemon of `run` watches seven simulated backfills on this machine until they are finished.
+Exit code 0 if all ended as expected, one of them as failed.";
 
-/// Settings as anybody would write them, but for a pace that fits into a minute.
+/// Typical settings, with intervals that fit into a minute.
 const SETTINGS: &str = r#"
 [poll]
 initial_interval = "500ms"
@@ -56,54 +56,54 @@ events = ["*"]
 listen = "off"
 
 [log]
-# What happens to operations is on the screen already.
+# Events are on the screen already.
 filter = "warn,backfill_watch::event=off"
 "#;
 
-/// How many callbacks may wait for the next frame; there are about fifty in all.
+/// The most callbacks that wait for the next frame. There are about fifty in all.
 const CALLBACKS: usize = 1_000;
-/// What callbacks are signed with. Anybody may know it: it protects nothing.
+/// The signing secret. It protects nothing.
 const SECRET: &str = "whsec_ZGVtbyBzZWNyZXQsIHByb3RlY3RzIG5vdGhpbmc=";
 
-/// See it work: the daemon watches seven simulated backfills; takes less than a minute and no account
+/// Watch simulated backfills for a minute, without an account
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct DemoArgs {}
 
-/// Runs the demo to its end.
+/// Runs the demo.
 ///
 /// # Errors
-/// When no temporary file can be written or nothing can listen on loopback.
+/// When temporary files cannot be written, or no loopback address is free.
 pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     let folder =
-        Folder::make().context("cannot make a temporary folder; set TMPDIR to one that can be written")?;
+        Folder::create().context("cannot create a temporary folder; set TMPDIR to a writable folder")?;
     let simulator = Simulator::start(SimulatorConfig::default())
         .await
         .context("cannot listen on a loopback address")?;
-    let parts = script::parts();
-    for part in &parts {
-        simulator.add_waiting(part.operation());
+    let backfills = script::backfills();
+    for backfill in &backfills {
+        simulator.add_waiting(backfill.operation());
     }
     let (callback_sender, callbacks) = mpsc::channel(CALLBACKS);
     let receiver = Receiver::start(ReceiverConfig {
         secrets: vec![SECRET.parse()?],
         keep: 0,
         on_callback: Some(Arc::new(move |callback: &Callback| {
-            // One that finds no room is delivered all the same; it is missing on the screen alone.
+            // A callback beyond the capacity is only missing on the screen.
             let _ = callback_sender.try_send(callback.clone());
         })),
         ..ReceiverConfig::default()
     })
     .await
     .context("cannot listen on a loopback address")?;
-    let source = settings(&folder, &simulator, &receiver, &parts)?;
+    let source = settings(&folder, &simulator, &receiver, &backfills)?;
     let loaded = source.load()?;
     let screen = Screen::new()?;
     let log = log::init_to(&loaded.settings.log.filter, screen.clone())?;
     let board = Arc::new(Board::default());
-    introduce(&screen, &parts);
+    introduce(&screen, &backfills);
 
-    let mut show = Playback::new(screen.clone(), Arc::clone(&board), callbacks, &simulator, &folder);
+    let mut playback = Playback::new(screen.clone(), Arc::clone(&board), callbacks, &simulator, &folder);
     let (end, asked) = oneshot::channel();
     let mut end = Some(end);
     let daemon = app::run_in_memory(source, loaded, log, RunUntil::Asked(asked), board);
@@ -113,45 +113,45 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     let ending = loop {
         tokio::select! {
             ending = &mut daemon => break ending?,
-            _ = frames.tick() => show.go_on().await?,
+            _ = frames.tick() => playback.advance().await?,
         }
-        if show.is_finished(parts.len())
+        if playback.is_finished(backfills.len())
             && let Some(end) = end.take()
         {
-            // It fails only when the daemon has stopped already.
+            // This fails only if the daemon has stopped already.
             let _ = end.send(());
         }
-        if screen.is_gone() {
+        if screen.is_closed() {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    show.go_on().await?;
-    let watches = show.watches().to_vec();
-    let took = clock::instant() - show.start;
-    let seen = show.end();
+    playback.advance().await?;
+    let watches = playback.watches().to_vec();
+    let took = clock::instant() - playback.start;
+    let counts = playback.end();
     let requests = simulator.requests();
     simulator.stop().await;
     receiver.stop().await;
     let code = match ending {
         RunOutcome::Stopped(signal) | RunOutcome::Forced(signal) => ExitCode::from(signal.exit_code()),
         RunOutcome::AllSucceeded | RunOutcome::NotAllSucceeded | RunOutcome::LinesRejected => {
-            conclude(&screen, &parts, &watches, &requests, seen, took)
+            conclude(&screen, &backfills, &watches, &requests, counts, took)
         }
     };
     screen.finish();
     Ok(code)
 }
 
-/// Writes what users write, settings and a watch list, and says where they are.
+/// Writes settings and a watch list as users do, and returns their paths.
 fn settings(
     folder: &Folder,
     simulator: &Simulator,
     receiver: &Receiver,
-    parts: &[Backfill],
+    backfills: &[Backfill],
 ) -> anyhow::Result<SettingsSource> {
-    let list: String = parts
+    let list: String = backfills
         .iter()
-        .filter(|part| part.customer != LATECOMER)
+        .filter(|backfill| backfill.customer != LATECOMER)
         .map(Backfill::line)
         .collect();
     let file = folder.path().join("config.toml");
@@ -159,7 +159,7 @@ fn settings(
     fs::write(&file, SETTINGS)
         .and_then(|()| fs::write(&watch_list, list))
         .context("cannot write to the temporary folder")?;
-    // Nothing of the environment's own: settings that are meant for a daemon here must not reach this one.
+    // The environment of the process is not used: its settings are for another daemon.
     let environment = Environment::from_iter([
         ("BACKFILL_WATCH_AMPERSAND__BASE_URL", simulator.base_url()),
         ("BACKFILL_WATCH_AMPERSAND__PROJECT", "my-project".to_owned()),
@@ -178,79 +178,88 @@ fn settings(
     })
 }
 
-fn introduce(screen: &Screen, parts: &[Backfill]) {
-    screen.say(
-        "The daemon that `backfill-watch run` runs, here with a simulated Ampersand API.\nIt watches:\n",
-    );
-    for part in parts {
-        screen.say(&format!("  {:<16} {}", part.id().replace('-', " "), part.role));
+fn introduce(screen: &Screen, backfills: &[Backfill]) {
+    screen.print("The daemon of `backfill-watch run`, with a simulated Ampersand API.\nIt watches:\n");
+    for backfill in backfills {
+        screen.print(&format!(
+            "  {:<16} {}",
+            backfill.id().replace('-', " "),
+            backfill.role
+        ));
     }
-    screen.say(&format!(
+    screen.print(&format!(
         "
-Lines marked {} are webhook callbacks that arrived, their signatures verified.
-Takes half a minute; Ctrl-C ends it.
+Lines marked {} are received webhook callbacks with a verified signature.
+Takes half a minute; Ctrl-C stops it.
 ",
         marks(screen).0
     ));
 }
 
-/// Says what was shown and what to do next.
+/// Prints a summary and next steps.
 fn conclude(
     screen: &Screen,
-    parts: &[Backfill],
+    backfills: &[Backfill],
     watches: &[WatchView],
     requests: &RequestCounts,
-    seen: CallbackCounts,
+    callbacks: CallbackCounts,
     took: Duration,
 ) -> ExitCode {
-    let phase = |part: &Backfill| {
+    let phase = |backfill: &Backfill| {
         watches
             .iter()
-            .find(|view| *view.key.operation == *part.id())
+            .find(|view| *view.key.operation == *backfill.id())
             .map_or(Phase::Pending, |view| view.watch.phase())
     };
-    let mut wrong: Vec<String> = parts
+    let mut unexpected: Vec<String> = backfills
         .iter()
-        .filter(|part| phase(part) != part.end())
-        .map(|part| format!("{} ended as {}, not {}", part.id(), phase(part), part.end()))
+        .filter(|backfill| phase(backfill) != backfill.end())
+        .map(|backfill| {
+            format!(
+                "{} ended as {}, not {}",
+                backfill.id(),
+                phase(backfill),
+                backfill.end()
+            )
+        })
         .collect();
-    if seen.refused > 0 {
-        wrong.push(format!("{} callbacks had no good signature", seen.refused));
+    if callbacks.refused > 0 {
+        unexpected.push(format!("{} callbacks had no valid signature", callbacks.refused));
     }
-    let ended_in = |wanted| parts.iter().filter(|part| phase(part) == wanted).count();
-    screen.say(&format!(
+    let ended_in = |end| backfills.iter().filter(|backfill| phase(backfill) == end).count();
+    screen.print(&format!(
         "
 What you saw in {:.0} seconds:
-  - {} backfills watched to their end: {} succeeded, {} failed, each told in time
+  - {} backfills watched: {} succeeded, {} failed
   - {} signed webhook callbacks: {} verified, {} not
-  - a line added to the watch list, and picked up without a restart
-  - {} polls: {} were answered 5xx and {} throttled; none of that is a failure
-Nothing is left behind.
+  - a line added to the watch list, and applied without a restart
+  - {} polls: {} answered with 5xx and {} throttled; all were retried
+All files are removed.
 
-Next, with your own operations, one ID a line in watch.list:
+Next, with your own operations, one ID per line in watch.list:
   export AMPERSAND_API_KEY=...  BACKFILL_WATCH_AMPERSAND__PROJECT=my-project
   backfill-watch check --live --watch-list watch.list
   backfill-watch run --until-done --watch-list watch.list --state-dir ./state
-Or try it against an API in a bad mood, without an account:
+Or with an API that has faults, without an account:
   backfill-watch simulate --help",
         took.as_secs_f64(),
-        parts.len(),
+        backfills.len(),
         ended_in(Phase::Succeeded),
         ended_in(Phase::Failed),
-        seen.verified + seen.refused,
-        seen.verified,
-        seen.refused,
+        callbacks.verified + callbacks.refused,
+        callbacks.verified,
+        callbacks.refused,
         requests.total,
         requests.server_errors,
         requests.throttled,
     ));
-    if wrong.is_empty() {
+    if unexpected.is_empty() {
         return ExitCode::SUCCESS;
     }
     screen.finish();
     output::error(&format!(
-        "not as it should be; please report this: {}",
-        wrong.join("; ")
+        "unexpected result; please report this: {}",
+        unexpected.join("; ")
     ));
     ExitCode::from(exit::FAILED)
 }

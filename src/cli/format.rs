@@ -1,8 +1,8 @@
-//! Numbers and times as every command writes them for people.
+//! Numbers and durations as text.
 
 use std::time::Duration;
 
-/// A count with its thousands parted: `12,345`.
+/// A count with thousands separators: `12,345`.
 #[must_use]
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -38,7 +38,7 @@ pub fn short_count(number: u64) -> String {
     number.to_string()
 }
 
-/// A rate: `41.7/s`, from a thousand on without decimals.
+/// A rate: `41.7/s`; without decimals from 1,000.
 #[must_use]
 pub fn rate(per_second: f64) -> String {
     if per_second < 999.95 {
@@ -49,7 +49,7 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// A time in its two largest units: `9s`, `1m 09s`, `2h 05m`, `3d 04h`.
+/// A duration in its two largest units: `9s`, `1m 09s`, `2h 05m`, `3d 04h`.
 #[must_use]
 pub fn time(duration: Duration) -> String {
     let seconds = duration
@@ -67,7 +67,7 @@ pub fn time(duration: Duration) -> String {
     }
 }
 
-/// [`time`] of so many seconds; what is no time counts as none.
+/// A duration in seconds as [`time`]; an invalid one counts as zero.
 #[must_use]
 pub fn seconds(seconds: f64) -> String {
     time(Duration::try_from_secs_f64(seconds).unwrap_or_default())
@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn counts() {
-        let parted = [0, 999, 1_000, 12_345, 1_234_567].map(count);
-        assert_eq!(parted, ["0", "999", "1,000", "12,345", "1,234,567"]);
+        let separated = [0, 999, 1_000, 12_345, 1_234_567].map(count);
+        assert_eq!(separated, ["0", "999", "1,000", "12,345", "1,234,567"]);
         let short = [999, 1_000, 12_345, 999_999, 4_000_000, u64::MAX].map(short_count);
         assert_eq!(short, ["999", "1.0k", "12.3k", "999k", "4.0M", "18446744T"]);
     }

@@ -1,4 +1,4 @@
-//! `backfill-watch completions` and `man`: what packagers install beside the binary.
+//! `backfill-watch completions` and `man`, for packagers.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,11 +16,11 @@ Examples:
   backfill-watch completions zsh  > /usr/share/zsh/vendor-completions/_backfill-watch
   backfill-watch completions fish > /usr/share/fish/vendor_completions.d/backfill-watch.fish";
 
-/// Print the completions of a shell
+/// Print shell completions
 #[derive(Debug, clap::Args)]
 #[command(after_help = COMPLETIONS_AFTER_HELP)]
 pub struct CompletionsArgs {
-    /// The shell
+    /// Shell
     shell: Shell,
 }
 
@@ -29,11 +29,11 @@ Examples:
   backfill-watch man | man -l -
   backfill-watch man --folder /usr/share/man/man1";
 
-/// Print the manual page, or write one for each command
+/// Print the manual page, or write the pages of all commands
 #[derive(Debug, clap::Args)]
 #[command(after_help = MAN_AFTER_HELP)]
 pub struct ManArgs {
-    /// Write the page of each command into this folder
+    /// Write the pages of all commands into this folder
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }
@@ -41,7 +41,7 @@ pub struct ManArgs {
 /// Prints completions.
 ///
 /// # Errors
-/// When standard output takes no more.
+/// When standard output cannot be written.
 pub fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "backfill-watch", &mut script);

@@ -1,8 +1,8 @@
-//! What every command prints, complete or with an error.
+//! The output of all commands, complete or with an error.
 //!
 //! [`Output`] writes results to standard output. [`notice`] and [`error`] write to standard error. [`Background`] writes
-//! to both on a thread of its own, for commands that must end even while a terminal is stopped. All of them finish
-//! partial writes and escape what can control a terminal.
+//! to both on its own thread, for commands that must end even if the terminal is stopped. All of them finish partial
+//! writes and escape control characters.
 
 mod background;
 
@@ -21,13 +21,13 @@ use crate::stdio::StandardStream;
 /// How much is written at once.
 const BUFFER: usize = 64 * 1024;
 
-/// Whether something that was printed did not reach its reader.
+/// Whether some output was lost.
 static IS_INCOMPLETE: AtomicBool = AtomicBool::new(false);
 
-/// Why standard output is not complete.
+/// Why standard output is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// The reader closed it, and wants no more.
+    /// The reader closed it.
     #[error("standard output is closed")]
     Closed,
     /// It cannot be written.
@@ -44,7 +44,7 @@ impl From<io::Error> for OutputError {
     }
 }
 
-/// Standard output. Call [`flush`](Self::flush) at the end: what is dropped is not written.
+/// Standard output. Call [`flush`](Self::flush) at the end: dropping does not write.
 #[derive(Debug)]
 pub struct Output {
     buffer: Vec<u8>,
@@ -61,8 +61,7 @@ impl Output {
         }
     }
 
-    /// Prints text for people and the end of its last line. Lines and colours stay, other control characters are
-    /// escaped.
+    /// Prints a line of text. Line ends and colours stay, other control characters are escaped.
     ///
     /// # Errors
     /// [`OutputError`].
@@ -71,7 +70,7 @@ impl Output {
         self.raw(b"\n")
     }
 
-    /// As [`line`](Self::line), for text that has the end of its last line.
+    /// As [`line`](Self::line), without adding a line end.
     ///
     /// # Errors
     /// [`OutputError`].
@@ -79,7 +78,7 @@ impl Output {
         self.raw(escape_lines(text).as_bytes())
     }
 
-    /// Prints a JSON document. Its bytes stay as they are, except on a terminal.
+    /// Prints a JSON document. Only on a terminal, control characters are escaped.
     ///
     /// # Errors
     /// [`OutputError`].
@@ -113,14 +112,14 @@ impl Output {
         Ok(written?)
     }
 
-    /// Whether the reader closed it, which otherwise only the next write finds.
+    /// Whether the reader closed it.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         StandardStream::Stdout.is_closed()
     }
 }
 
-/// Writes a line for people to standard error. A standard error that is closed is no reason to stop.
+/// Writes a line to standard error. A closed standard error is ignored.
 pub fn notice(text: &str) {
     let _ = StandardStream::Stderr.write_all(format!("{}\n", escape_lines(text)).as_bytes());
 }
@@ -130,7 +129,7 @@ pub fn error(text: &str) {
     notice(&format!("error: {text}"));
 }
 
-/// Explains a command line that is not one, or prints the help or version that it asks for.
+/// Prints an error of the command line, or the requested help or version.
 #[must_use]
 pub fn usage(error: &clap::Error) -> ExitCode {
     let is_error = error.use_stderr();
@@ -143,7 +142,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         true => error.render().ansi().to_string(),
         false => error.render().to_string(),
     };
-    // Help has styles that `escape_lines` keeps; what the user typed is escaped.
+    // `escape_lines` keeps styles, and escapes what the user typed.
     let text = escape_lines(&text);
     if is_error {
         let _ = StandardStream::Stderr.write_all(text.as_bytes());
@@ -154,12 +153,11 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     conclude(printed.map(|()| ExitCode::SUCCESS).map_err(Into::into))
 }
 
-/// The end of every command: prints its error, waits for what is not yet written, and gives its exit code.
+/// Ends a command: prints its error, waits for pending output, and returns its exit code.
 #[must_use]
 pub fn conclude(result: anyhow::Result<ExitCode>) -> ExitCode {
     let (mut code, last) = match result {
         Ok(code) => (code, String::new()),
-        // The reader has seen enough.
         Err(error) if matches!(error.downcast_ref(), Some(OutputError::Closed)) => {
             (ExitCode::SUCCESS, String::new())
         }

@@ -1,10 +1,7 @@
-//! Live bars on a terminal, one for each operation, drawn over and over at the bottom of what is written.
+//! Live bars on a terminal, one per operation, redrawn below the printed lines on standard error.
 //!
-//! Whoever uses it draws a [`ProgressView`] now and then, and prints whatever is to stay above the bars. It goes to
-//! standard error, so that standard output stays free for results.
-//!
-//! indicatif was rejected: it fills each line to the terminal's edge and leaves the cursor behind the last bar, so
-//! that a narrowed window tears the bars, and a panic's message stands in the middle of one.
+//! indicatif was rejected: it fills each line to the edge and leaves the cursor behind the last bar, so a narrowed window
+//! tears the bars, and the message of a panic overwrites one.
 
 mod canvas;
 mod layout;
@@ -26,45 +23,44 @@ use crate::core::phase::Phase;
 use crate::core::text::escape_lines;
 pub use crate::stdio::StandardStream;
 
-/// How often bars are best drawn: as often as eyes notice.
+/// The time between two frames.
 pub const FRAME: Duration = Duration::from_millis(120);
 
-/// One operation, as its bar shows it.
+/// The content of one bar.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProgressBar {
-    /// What it is called: objects, and enough of the ID.
+    /// Objects and a short ID.
     pub name: String,
-    /// Where it stands.
+    /// The phase.
     pub phase: Phase,
     /// Records processed.
     pub processed: Option<u64>,
-    /// Records expected.
+    /// Estimated total of records.
     pub total: Option<u64>,
-    /// How far it is; without an estimate there is none.
+    /// Percent, if there is an estimate.
     pub percent: Option<f64>,
-    /// Records a second.
+    /// Records per second.
     pub per_second: Option<f64>,
-    /// How long it may still take.
+    /// The estimated time to the end.
     pub left: Option<Duration>,
-    /// Why nothing newer is known of it.
-    pub trouble: Option<String>,
+    /// The failure of the last poll.
+    pub problem: Option<String>,
 }
 
-/// All that is shown at a time.
+/// The content of all bars.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProgressView {
-    /// What concerns more than one operation, such as an outage of the API.
+    /// Notices about several operations, such as an outage of the API.
     pub notices: Vec<String>,
-    /// The operations with a bar, in an order that stays the same.
+    /// The bars, in a stable order.
     pub bars: Vec<ProgressBar>,
-    /// How many operations without a bar are in which phase: they only count in the summary.
+    /// Operations without a bar, counted by phase for the summary.
     pub others: BTreeMap<Phase, usize>,
 }
 
 /// The bars at the bottom of a terminal.
 ///
-/// The cursor always ends in the line below them, visible, so that however the process ends, nothing has to be put
-/// back in order.
+/// The cursor always ends in the line below them, visible. So the terminal needs no reset, however the process ends.
 #[derive(Debug)]
 pub struct ProgressBars {
     canvas: Arc<Mutex<Canvas>>,
@@ -75,7 +71,7 @@ pub struct ProgressBars {
 }
 
 impl ProgressBars {
-    /// ProgressBars on standard error; `None` where nothing can be drawn over.
+    /// Bars on standard error; `None` without a suitable terminal.
     #[must_use]
     pub fn new() -> Option<Self> {
         if !terminal::is_drawable() {
@@ -93,12 +89,12 @@ impl ProgressBars {
         })
     }
 
-    /// Draws the picture in place of the last one.
+    /// Redraws the bars.
     ///
     /// # Errors
     /// When the terminal is gone.
     pub fn draw(&mut self, view: &ProgressView) -> io::Result<()> {
-        // A terminal that is stopped or slow is drawn on when it has shown everything.
+        // Frames are skipped while a stopped or slow terminal has not shown the last one.
         if !self.output.is_idle() {
             return Ok(());
         }
@@ -109,16 +105,16 @@ impl ProgressBars {
         self.output.print(StandardStream::Stderr, &frame)
     }
 
-    /// Writes lines that stay, above where the bars are drawn next.
+    /// Writes lines above the bars.
     ///
     /// # Errors
-    /// When the stream takes no more.
+    /// When the stream cannot be written.
     pub fn print(&mut self, stream: StandardStream, text: &str) -> io::Result<()> {
         self.clear()?;
         self.output.print(stream, &escape_lines(text))
     }
 
-    /// Takes the bars away, and waits until all is written.
+    /// Removes the bars, and waits until all is written.
     ///
     /// # Errors
     /// When the terminal is gone.
@@ -128,7 +124,7 @@ impl ProgressBars {
         cleared
     }
 
-    /// Leaves the bars as they are, and waits until all is written: what is written from now on comes below.
+    /// Leaves the bars in place, and waits until all is written. Later output is written below.
     pub fn leave(&mut self) {
         lock(&self.canvas).forget();
         self.output.flush();
@@ -147,10 +143,10 @@ impl ProgressBars {
     }
 }
 
-/// A panic's message comes where the bars were; else the next frame would be drawn over it.
+/// Removes the bars before the message of a panic, so that the next frame does not overwrite it.
 fn erase_before_panics(canvas: &Arc<Mutex<Canvas>>) {
     let canvas = Arc::downgrade(canvas);
-    let tell = panic::take_hook();
+    let previous = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if let Some(canvas) = canvas.upgrade()
             && let Ok(mut canvas) = canvas.try_lock()
@@ -158,7 +154,7 @@ fn erase_before_panics(canvas: &Arc<Mutex<Canvas>>) {
             let (_, width) = Term::stderr().size();
             let _ = StandardStream::Stderr.write_all(canvas.erase(usize::from(width)).as_bytes());
         }
-        tell(panic);
+        previous(panic);
     }));
 }
 

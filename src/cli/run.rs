@@ -16,24 +16,24 @@ Examples:
     AMPERSAND_API_KEY=… BACKFILL_WATCH_AMPERSAND__PROJECT=my-project \\
         backfill-watch run --watch-list /data/watch.list
 
-  In a script, until every listed operation is finished:
+  In a script, until all listed operations are finished:
     backfill-watch run --until-done --watch-list watch.list --state-dir ./state
 
-Signals: SIGHUP reloads settings, secrets and the watch list; SIGTERM and SIGINT stop, a second one at once.";
+Signals: SIGHUP reloads settings, secrets and the watch list. SIGTERM and SIGINT stop; a second one stops at once.";
 
-/// Run the daemon: watch the listed operations until they end
+/// Run the daemon
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct RunArgs {
     #[command(flatten)]
     settings: SettingsArgs,
 
-    /// End when every listed operation is finished: exit 0 if all succeeded, 1 if not, 2 if lines were rejected
+    /// Exit when all listed operations are finished: 0 if all succeeded, 1 if not, 2 if lines were rejected
     #[arg(long)]
     until_done: bool,
 }
 
-/// Runs the daemon to its end.
+/// Runs the daemon until it stops.
 ///
 /// # Errors
 /// When settings are wrong or a part of the daemon cannot be built.
@@ -55,7 +55,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     let ending = app::run(source, loaded, log, until).await?;
     Ok(ExitCode::from(match ending {
-        // Stopped in order is how a service ends; a script that waits for the end of its operations did not get it.
+        // An orderly stop is success for a service, but not with `--until-done`.
         RunOutcome::Stopped(_) if !args.until_done => 0,
         RunOutcome::AllSucceeded => 0,
         RunOutcome::NotAllSucceeded => exit::FAILED,

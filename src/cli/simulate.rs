@@ -1,4 +1,4 @@
-//! `backfill-watch simulate`: the simulated API, with operations and faults as asked, until it is stopped.
+//! `backfill-watch simulate`: runs the simulated API.
 
 mod faults;
 mod operations;
@@ -27,51 +27,51 @@ Examples:
   Twelve backfills of 30 seconds to 2 minutes, one in ten of which fails:
     backfill-watch simulate --failures 0.1
 
-  An API in a bad mood, the same one at every run:
+  An API with faults, the same in each run:
     backfill-watch simulate --seed 7 --server-errors 0.2 --resets 0.05 --truncated 0.05 --hangs 0.05 \\
         --throttle 0.02 --retry-after 5s
 
   With a receiver that verifies callbacks and prints them:
     backfill-watch simulate --receiver 127.0.0.1:8466
 
-Each operation starts when it is first polled. IDs such as op-30000-5000-s-1 (milliseconds, records, s for
-success or f for failure, anything) come to life when they are polled, without being listed here.";
+Each operation starts when it is first polled. An ID such as op-30000-5000-s-1 (milliseconds, records, s for
+success or f for failure, any suffix) is created when it is polled.";
 
-/// Simulate the Ampersand API on loopback, for trying settings and receivers without an account
+/// Simulate the Ampersand API on loopback, to try settings and receivers without an account
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct SimulateArgs {
-    /// Where to listen; loopback addresses alone, port 0 for any free one
+    /// Loopback address to listen on; port 0 for any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8465")]
     listen: SocketAddr,
 
-    /// The name of the simulated project
+    /// Name of the simulated project
     #[arg(long, value_name = "NAME", default_value = "my-project")]
     project: String,
 
-    /// The API key that the project accepts; it protects nothing
+    /// API key of the simulated project
     #[arg(long, value_name = "KEY", default_value = "simulated-key")]
     api_key: String,
 
     #[command(flatten)]
     operations: operations::OperationArgs,
 
-    /// The file to write the operation IDs to, as a watch list; only a file that `simulate` wrote is overwritten
+    /// Watch list to write; only a file that `simulate` wrote is overwritten
     #[arg(long, value_name = "FILE", default_value = "simulated-watch.list")]
     watch_list: PathBuf,
 
-    /// The seed of everything that chance decides; a new one for each run unless given
+    /// Seed of all random numbers; by default a new one for each run
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 
     #[command(flatten)]
     faults: faults::FaultArgs,
 
-    /// Receive webhooks at this loopback address, too, and print each callback
+    /// Also receive webhooks at this loopback address, and print each callback
     #[arg(long, value_name = "ADDRESS")]
     receiver: Option<SocketAddr>,
 
-    /// A secret that callbacks are signed with (`whsec_…`); one is made up unless given
+    /// Secret of the callbacks (`whsec_…`); by default a fixed one
     #[arg(
         long,
         value_name = "SECRET",
@@ -84,21 +84,20 @@ pub struct SimulateArgs {
 /// Runs the simulator until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// When an address is not of the loopback interface or is taken, the watch list cannot be written, or chances
-/// add up to more than 1.
+/// When an address is not loopback or in use, the watch list cannot be written, or the probabilities exceed 1 together.
 pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     let plan = args.faults.plan();
     if !plan.is_possible() {
-        bail!("the chances of all faults together exceed 1; lower some of them");
+        bail!("the probabilities of all faults together exceed 1; lower some of them");
     }
-    // Whoever stops it as soon as it says that it listens stops it in order.
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    // Signals are handled before the address is printed.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
 
     let output = Background::start().context("cannot start the thread that prints")?;
     let seed = args.seed.unwrap_or_else(fresh_seed);
     let random = SeededRandom::new(seed);
-    let operations = args.operations.draw(seed, &random);
+    let operations = args.operations.generate(seed, &random);
     let receiver = match args.receiver {
         Some(listen) => Some(start_receiver(listen, &args.webhook_secret, output.clone()).await?),
         None => None,
@@ -115,7 +114,7 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     };
     let simulator = Simulator::start(config).await.with_context(|| {
         format!(
-            "cannot listen on {}; choose another address with --listen",
+            "cannot listen on {}; use another address with --listen",
             args.listen
         )
     })?;
@@ -144,43 +143,45 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A seed that no earlier run had, so that operation IDs are new to a daemon that remembers the earlier ones.
+/// A new seed, so that operation IDs differ from those of earlier runs.
 fn fresh_seed() -> u64 {
-    // The lowest 32 bits of the microseconds: short enough to type.
+    // 32 bits are short enough to type.
     u64::from(clock::wall().as_microsecond() as u32)
 }
 
-/// Starts a receiver, and gives the secret to tell the daemon if one had to be made up.
+/// Starts a receiver. Also returns the default secret if it is used.
 async fn start_receiver(
     listen: SocketAddr,
     secrets: &[SecretString],
     output: Background,
 ) -> anyhow::Result<(Receiver, Option<String>)> {
-    // Anybody may know this one: what it protects is a receiver on this machine that prints what it gets.
-    let made_up = secrets
+    // Not confidential: the receiver only prints what it gets.
+    let default_secret = secrets
         .is_empty()
         .then(|| "whsec_c2ltdWxhdGVkIHNlY3JldCwgcHJvdGVjdHMgbm90aGluZw==".to_owned());
-    let secrets = match &made_up {
+    let secrets = match &default_secret {
         Some(secret) => vec![secret.parse()?],
         None => secrets
             .iter()
             .map(|secret| secret.expose_secret().parse())
             .collect::<Result<Vec<ReceiverSecret>, _>>()
-            .context("--webhook-secret (or BACKFILL_WATCH_WEBHOOK_SECRET) is not a secret")?,
+            .context("--webhook-secret (or BACKFILL_WATCH_WEBHOOK_SECRET) is not a webhook secret")?,
     };
     let config = ReceiverConfig {
         listen,
         secrets,
         keep: 0,
-        on_callback: Some(Arc::new(move |callback: &Callback| say(&output, &line(callback)))),
+        on_callback: Some(Arc::new(move |callback: &Callback| {
+            print(&output, &line(callback))
+        })),
     };
     let receiver = Receiver::start(config)
         .await
-        .with_context(|| format!("cannot receive on {listen}; choose another address with --receiver"))?;
-    Ok((receiver, made_up))
+        .with_context(|| format!("cannot receive on {listen}; use another address with --receiver"))?;
+    Ok((receiver, default_secret))
 }
 
-/// A callback on one line; it comes from outside and may hold anything.
+/// A callback on one line. Its content is not trusted.
 fn line(callback: &Callback) -> String {
     let json = callback.json();
     let kind = json["type"].as_str().unwrap_or("(no type)");
@@ -205,43 +206,43 @@ fn introduce(
     receiver: Option<&(Receiver, Option<String>)>,
 ) {
     let list = args.watch_list.display();
-    say(
+    print(
         output,
         &format!(
             "Simulating the Ampersand API at {} (seed {seed}).",
             simulator.base_url()
         ),
     );
-    say(
+    print(
         output,
         &format!("Wrote {count} operations to {list}; each starts when it is first polled."),
     );
-    say(output, "\nTo watch them, in another terminal:\n");
+    print(output, "\nTo watch them, in another terminal:\n");
     let mut variables = vec![
         ("BACKFILL_WATCH_AMPERSAND__BASE_URL", simulator.base_url()),
         ("BACKFILL_WATCH_AMPERSAND__PROJECT", args.project.clone()),
         ("AMPERSAND_API_KEY", args.api_key.clone()),
         ("BACKFILL_WATCH_WATCH_LIST", absolute(&args.watch_list)),
     ];
-    if let Some((receiver, made_up)) = receiver {
+    if let Some((receiver, default_secret)) = receiver {
         variables.push(("BACKFILL_WATCH_WEBHOOK__URL", receiver.url()));
-        let secret = made_up.clone().unwrap_or_else(|| "THE SECRET".to_owned());
+        let secret = default_secret.clone().unwrap_or_else(|| "THE SECRET".to_owned());
         variables.push(("BACKFILL_WATCH_WEBHOOK_SECRET", secret));
     }
     for (name, value) in variables {
-        say(output, &format!("  export {name}={}", quoted(&value)));
+        print(output, &format!("  export {name}={}", quoted(&value)));
     }
-    say(output, "  backfill-watch run --until-done\n");
-    say(output, "Stop with Ctrl-C.");
+    print(output, "  backfill-watch run --until-done\n");
+    print(output, "Stop with Ctrl-C.");
 }
 
-/// So that the command works from any folder.
+/// The absolute path, which works from any folder.
 fn absolute(path: &std::path::Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.display().to_string()
 }
 
-/// A word that a shell takes as it stands.
+/// A word quoted for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -252,11 +253,11 @@ fn quoted(word: &str) -> String {
 }
 
 fn conclude(output: &Background, api: &RequestCounts, receiver: Option<RequestCounts>) {
-    say(
+    print(
         output,
         &format!(
-            "\nAsked {} times, at most {} at once: {} answered, {} not found, {} rejected (401 or 403), {} throttled, \
-         {} server errors, {} reset, {} left hanging; {} answers broke off.",
+            "\n{} requests, at most {} in flight: {} succeeded, {} not found, {} rejected (401 or 403), {} throttled, \
+         {} server errors, {} reset, {} without an answer; {} answers cut off.",
             api.total,
             api.max_in_flight,
             api.succeeded,
@@ -270,12 +271,12 @@ fn conclude(output: &Background, api: &RequestCounts, receiver: Option<RequestCo
         ),
     );
     if let Some(requests) = receiver {
-        say(output, &format!("Received {} callbacks.", requests.total));
+        print(output, &format!("{} callbacks received.", requests.total));
     }
 }
 
-/// Prints a line. A reader that is gone is no reason to stop.
-fn say(output: &Background, line: &str) {
+/// Prints a line. A closed standard output is ignored.
+fn print(output: &Background, line: &str) {
     let _ = output.print(StandardStream::Stdout, &format!("{}\n", escape_lines(line)));
 }
 
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_is_checked_and_never_shown() {
+    async fn a_secret_is_checked_and_not_shown() {
         let args = parse(&["--receiver", "127.0.0.1:0", "--webhook-secret", "whsec_hunter2"]).unwrap();
         assert!(!format!("{args:?}").contains("hunter2"));
         let error = format!("{:#}", run(args).await.unwrap_err());
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_listens_on_loopback_alone_and_refuses_impossible_chances() {
+    async fn only_loopback_and_possible_probabilities_are_accepted() {
         let refusal = |arguments: &'static [&str]| async move {
             let error = run(parse(arguments).unwrap()).await.unwrap_err();
             format!("{error:#}")

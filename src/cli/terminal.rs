@@ -1,32 +1,31 @@
-//! What the terminal at hand can show.
+//! What the terminal supports.
 
 use std::env;
 use std::io::{self, IsTerminal as _};
 
 use crate::report::log::wants_colour;
 
-/// How to write for one output.
+/// What one output supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TerminalStyle {
-    /// Whether colours are wanted.
+    /// Whether to use colours.
     pub colour: bool,
     /// Whether more than ASCII can be shown.
     pub unicode: bool,
 }
 
-/// A colour or weight. Only the terminal's own sixteen are used, which its owner has chosen to be legible on the
-/// background, light or dark.
+/// A colour or weight. Only the sixteen colours of the terminal's theme are used, which are legible on its background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextStyle {
     /// Success.
     Green,
     /// Failure.
     Red,
-    /// Trouble that may pass.
+    /// A temporary problem.
     Yellow,
-    /// At work.
+    /// Running.
     Cyan,
-    /// An end that is neither success nor failure.
+    /// Finished without success or failure.
     Magenta,
     /// Less important than the rest.
     Dim,
@@ -77,15 +76,15 @@ impl TerminalStyle {
     }
 }
 
-/// Whether lines can be drawn over on standard error.
+/// Whether bars can be drawn on standard error.
 #[must_use]
 pub fn is_drawable() -> bool {
     io::stderr().is_terminal() && env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// Whether the locale, as far as one is set, has more than ASCII.
+/// Whether the locale has more than ASCII, or none is set.
 fn shows_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
-    // Linux's own console has few of the signs that are used.
+    // The Linux console lacks most of the signs.
     if variable("TERM").is_some_and(|term| term == "linux") {
         return false;
     }
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_locale_tells_whether_there_is_more_than_ascii() {
+    fn the_locale_decides_about_unicode() {
         let with = |set: &'static [(&'static str, &'static str)]| {
             shows_unicode(|name| {
                 let found = set.iter().find(|(other, _)| *other == name);
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn without_colour_text_stays_as_it_is() {
+    fn without_colour_text_is_unchanged() {
         let style = |colour| TerminalStyle {
             colour,
             unicode: true,

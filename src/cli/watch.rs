@@ -1,4 +1,4 @@
-//! `backfill-watch watch`: these operations until they end, without a daemon and without a file.
+//! `backfill-watch watch`: watches operations until they are finished, without a daemon, state or list.
 
 mod event_text;
 mod ids;
@@ -29,37 +29,37 @@ use crate::config::PollSettings;
 
 const AFTER_HELP: &str = "\
 Examples:
-  One operation, with an API key and nothing else:
+  One operation, with only an API key:
     export AMPERSAND_API_KEY=…
     backfill-watch watch --project my-project 3efc0f0f-4bb9-498f-996c-9893d98ca4b5
 
-  In a script, at most an hour:
+  In a script, for at most an hour:
     backfill-watch watch --timeout 1h \"$ID\" && echo done
 
-  Whatever runs for one customer:
+  The running operations of one customer:
     backfill-watch list --integration ID --installation ID --status in_progress --output ids \\
         | backfill-watch watch -
 
 Exit codes: 0 all succeeded; 1 an operation failed, ended otherwise, is gone or expired; 2 usage or \
 settings; 3 the API could not be reached; 4 the API key was rejected; 8 --timeout passed while operations \
-still ran; 130 and 143 stopped by SIGINT and SIGTERM. Where several hold: 4, 3, 8, 1. The operations go on \
-at Ampersand whatever happens here.";
+were running; 130 and 143 stopped by SIGINT and SIGTERM. If several apply: 4, 3, 8, 1. The operations at \
+Ampersand are never changed.";
 
-/// Watch operations until they end
+/// Watch operations until they are finished
 ///
-/// On a terminal each operation has a live bar on standard error, and results are printed to standard output;
-/// elsewhere each event is one line on standard output. Nothing is written to disk.
+/// On a terminal, each operation has a live bar on standard error, and results are printed to standard output. Otherwise each
+/// event is one line on standard output. Nothing is written to disk.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct WatchArgs {
-    /// Operation IDs; `-` reads them from standard input, one a line, as a watch list
+    /// Operation IDs; `-` reads a watch list from standard input
     #[arg(value_name = "ID", required = true, allow_hyphen_values = false)]
     ids: Vec<String>,
 
     #[command(flatten)]
     ask: RequestArgs,
 
-    /// Give up after this time, as in 90s, 15m or 1h 30m
+    /// Stop after this time, such as 90s, 15m or 1h 30m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
 
@@ -67,7 +67,7 @@ pub struct WatchArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     interval: Option<Duration>,
 
-    /// Print nothing but errors; the exit code tells how it ended
+    /// Print only errors
     #[arg(long, short, conflicts_with = "json")]
     quiet: bool,
 
@@ -77,17 +77,17 @@ pub struct WatchArgs {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    /// So that sums with the time of day stay in the range of every clock.
+    /// Sums with the current time stay in the range of every clock.
     const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
     let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number with its unit, such as 30s, 5m or 1h 30m"))?;
+        .map_err(|error| format!("{error}; use a number with a unit, such as 30s, 5m or 1h 30m"))?;
     if duration.is_zero() || duration > LONGEST {
-        return Err("give more than nothing and at most 10 years".to_owned());
+        return Err("use more than zero and at most 10 years".to_owned());
     }
     Ok(duration)
 }
 
-/// Watches to the end.
+/// Watches the operations until an end.
 ///
 /// # Errors
 /// When settings or IDs are wrong, a part cannot be built, or watching ends before the operations do.
@@ -97,13 +97,13 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
         set_interval(&mut settings.poll, interval);
     }
     let list = ids::read(args.ids, &app::project_names(&settings.ampersand)).await?;
-    // Listened to only now: while it reads standard input, it may be ended as ever.
+    // Signals are handled only from here on: while reading standard input, the defaults apply.
     let mut stops = Stops::listen().context("cannot handle signals")?;
     let session = Session::start(&settings, list).await?;
     let show = match (args.json, args.quiet) {
         (true, _) => Show::Json,
         (_, true) => Show::Nothing,
-        _ => Show::Usual,
+        _ => Show::Default,
     };
     let mut watching = Watching {
         session,
@@ -119,7 +119,10 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
             notice(&format!("stopped: {message}"));
         }
         Some(message) => return Err(Failure { message, code }.into()),
-        None if show == Show::Usual && watching.session.targets.len() > 1 && matches!(end, End::Over) => {
+        None if show == Show::Default
+            && watching.session.targets.len() > 1
+            && matches!(end, End::Finished) =>
+        {
             notice(&tally.summary());
         }
         None => {}
@@ -127,7 +130,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// At least one poll in each `interval`, and no setting that says otherwise.
+/// Sets the longest interval, and lowers the others to it.
 fn set_interval(poll: &mut PollSettings, interval: Duration) {
     let pace = &mut poll.schedule;
     pace.max_interval = interval;
@@ -135,7 +138,7 @@ fn set_interval(poll: &mut PollSettings, interval: Duration) {
     pace.min_interval = pace.min_interval.min(interval);
 }
 
-/// The signals that stop. `SIGHUP` is not among them: with the terminal everything ends.
+/// The signals that stop. `SIGHUP` keeps its default, so that closing the terminal ends the process.
 struct Stops {
     interrupt: Signal,
     terminate: Signal,
@@ -157,7 +160,7 @@ impl Stops {
     }
 }
 
-/// A session and where it is told.
+/// A session and its output.
 struct Watching {
     session: Session,
     output: Output,
@@ -165,7 +168,7 @@ struct Watching {
 }
 
 impl Watching {
-    /// Tells events until there is an end.
+    /// Prints events until there is an end.
     async fn until_end(&mut self, stops: &mut Stops) -> End {
         let deadline = self
             .timeout
@@ -178,19 +181,19 @@ impl Watching {
         };
         let mut deadline = std::pin::pin!(deadline);
         let mut finished = std::pin::pin!(self.session.finished());
-        // Many operations take their time to be looked at.
+        // Drawing takes longer with many operations.
         let many = u32::try_from(self.session.targets.len() / 500).unwrap_or(u32::MAX);
         let mut frames = tokio::time::interval(FRAME.saturating_mul(many.saturating_add(1)));
         frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes = self.session.changes();
         loop {
             let event = tokio::select! {
-                // Events before the end that they tell.
+                // Events are printed before the end that they cause.
                 biased;
                 end = stops.next() => return end,
                 () = &mut deadline => return End::TimedOut,
                 Some(event) = self.session.events.recv() => event,
-                () = &mut finished => return End::Over,
+                () = &mut finished => return End::Finished,
                 // An outage may begin and end between two frames.
                 Ok(()) = changes.changed() => {
                     self.session.refresh_projects();
@@ -206,7 +209,7 @@ impl Watching {
                 biased;
                 end = stops.next() => return end,
                 () = &mut deadline => return End::TimedOut,
-                told = self.output.tell(&event) => if let Err(closed) = told {
+                printed = self.output.print(&event) => if let Err(closed) = printed {
                     return End::OutputClosed(closed.0);
                 }
             }
@@ -223,20 +226,20 @@ impl Watching {
         }
     }
 
-    /// Brings what is shown up to date.
+    /// Updates what is shown.
     async fn show(&mut self) {
         self.session.refresh().await;
         self.hint();
         self.output.draw(|| progress_view(&self.session));
     }
 
-    /// Tells what has happened until the end and was not told yet; the end that then holds, where the operations
-    /// stand, and whether that can be seen.
+    /// Prints the remaining events. Returns the end that applies then, the phases of the operations, and whether bars show
+    /// them.
     async fn conclude(&mut self, end: End, stops: &mut Stops) -> (End, Tally, bool) {
         let end = tokio::select! {
             biased;
             end = stops.next() => end,
-            end = self.tell_rest(end) => end,
+            end = self.print_rest(end) => end,
         };
         let was_live = self.output.is_live();
         self.show().await;
@@ -249,18 +252,18 @@ impl Watching {
         (end, tally, was_live)
     }
 
-    async fn tell_rest(&mut self, mut end: End) -> End {
+    async fn print_rest(&mut self, mut end: End) -> End {
         match end {
             End::Stopped(_) => return end,
             End::OutputClosed(known) => return End::OutputClosed(known.or(self.output.finish().await.err())),
             _ => {}
         }
         while let Ok(event) = self.session.events.try_recv() {
-            if let Err(closed) = self.output.tell(&event).await {
+            if let Err(closed) = self.output.print(&event).await {
                 return End::OutputClosed(closed.0.or(self.output.finish().await.err()));
             }
             if let Some(other) = End::of(&event) {
-                end = end.or_graver(other);
+                end = end.or_more_severe(other);
             }
         }
         match self.output.finish().await {

@@ -1,4 +1,4 @@
-//! Events as lines for people.
+//! Events as lines.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::cli::terminal::TextStyle;
 use crate::core::event::EventType;
 use crate::core::text::one_line;
 
-/// The line that tells the event of this body.
+/// The line for the event with this body.
 pub(super) fn line(screen: &Screen, event_type: EventType, body: &Value) -> String {
     let data = &body["data"];
     let name = match (data["labels"]["customer"].as_str(), data["objects"][0].as_str()) {
@@ -45,7 +45,7 @@ fn text_style(event_type: EventType) -> Option<TextStyle> {
     }
 }
 
-/// What makes this event worth reading, in few words.
+/// The main facts of the event.
 fn detail(event_type: EventType, data: &Value) -> String {
     let progress = &data["progress"];
     let processed = count(progress["recordsProcessed"].as_u64().unwrap_or(0));
@@ -59,9 +59,9 @@ fn detail(event_type: EventType, data: &Value) -> String {
             Some(percent) => format!("{percent} %, {processed} records"),
             None => format!("{processed} records"),
         },
-        EventType::Stalled => format!("stands still at {processed}"),
-        EventType::Resumed => format!("goes on, {processed} now"),
-        EventType::Retried => format!("attempt {}, from zero", data["retry"]["attempts"]),
+        EventType::Stalled => format!("count stays at {processed}"),
+        EventType::Resumed => format!("count is {processed}"),
+        EventType::Retried => format!("attempt {}, count restarts", data["retry"]["attempts"]),
         EventType::Succeeded => format!("{processed} in {seconds:.1} s"),
         EventType::Failed | EventType::Ended => text(&data["result"]),
         EventType::Gone

@@ -1,19 +1,19 @@
-//! A folder that is gone when its owner is.
+//! A temporary folder.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-/// A new folder among the temporary files, for this user alone; removed with all it holds when dropped.
+/// A new temporary folder that only this user can enter. It is removed with its content when dropped.
 #[derive(Debug)]
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn make() -> io::Result<Self> {
+    pub(super) fn create() -> io::Result<Self> {
         let name = format!("backfill-watch-demo-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        // Fails where something of that name exists, so that nobody can have laid a trap there.
+        // Fails if the name exists, so that another user cannot prepare it.
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }
@@ -25,7 +25,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A system that refuses this clears its temporary files by itself.
+        // On failure, the system removes temporary files later.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -35,13 +35,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_private_and_gone_in_the_end() {
+    fn the_folder_is_private_and_removed() {
         use std::os::unix::fs::PermissionsExt as _;
-        let folder = Folder::make().unwrap();
+        let folder = Folder::create().unwrap();
         let path = folder.path().to_owned();
         fs::write(path.join("file"), "x").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        assert!(Folder::make().is_err(), "somebody else's folder is not used");
+        assert!(Folder::create().is_err(), "an existing folder is not used");
         drop(folder);
         assert!(!path.exists());
     }

@@ -1,4 +1,4 @@
-//! What happens on the screen, and on the stage behind it, frame by frame.
+//! Runs the script of the demo, and updates the screen frame by frame.
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
@@ -20,25 +20,25 @@ use crate::clock;
 use crate::core::event::EventType;
 use crate::simulator::{Callback, Simulator};
 
-/// The callbacks that came in.
+/// The received callbacks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CallbackCounts {
     pub(super) verified: usize,
-    /// Those that were not signed as they should be.
+    /// Those without a valid signature.
     pub(super) refused: usize,
 }
 
-/// The demo while it runs.
+/// The running demo.
 pub(super) struct Playback<'a> {
     screen: Screen,
     board: Arc<Board>,
-    /// The watches as they were when the board was read last, in the order of their IDs.
+    /// The watches when the board was last read, in the order of their IDs.
     watches: Vec<WatchView>,
     callbacks: mpsc::Receiver<Callback>,
     simulator: &'a Simulator,
     folder: &'a Folder,
     pub(super) start: Instant,
-    turns: VecDeque<(Duration, ScriptedStep)>,
+    steps: VecDeque<(Duration, ScriptedStep)>,
     seen: CallbackCounts,
 }
 
@@ -58,23 +58,23 @@ impl<'a> Playback<'a> {
             simulator,
             folder,
             start: clock::instant(),
-            turns: script::turns().into(),
+            steps: script::steps().into(),
             seen: CallbackCounts::default(),
         }
     }
 
-    /// Does what is due, and brings the screen up to date.
-    pub(super) async fn go_on(&mut self) -> anyhow::Result<()> {
+    /// Performs due steps, and updates the screen.
+    pub(super) async fn advance(&mut self) -> anyhow::Result<()> {
         let elapsed = clock::instant() - self.start;
-        while self.turns.front().is_some_and(|(at, _)| *at <= elapsed) {
-            if let Some((_, turn)) = self.turns.pop_front() {
-                self.take(turn)?;
+        while self.steps.front().is_some_and(|(at, _)| *at <= elapsed) {
+            if let Some((_, step)) = self.steps.pop_front() {
+                self.perform(step)?;
             }
         }
         while let Ok(callback) = self.callbacks.try_recv() {
-            self.tell(&callback);
+            self.print(&callback);
         }
-        // A daemon that has stopped answers nothing; what was read last stays.
+        // After the daemon stopped, the previous watches stay.
         if let Ok(watches) = self.board.all(WatchFilter::default()).await
             && !watches.is_empty()
         {
@@ -84,21 +84,21 @@ impl<'a> Playback<'a> {
         Ok(())
     }
 
-    fn take(&self, turn: ScriptedStep) -> anyhow::Result<()> {
-        match turn {
-            ScriptedStep::Mishap(replies, words) => {
+    fn perform(&self, step: ScriptedStep) -> anyhow::Result<()> {
+        match step {
+            ScriptedStep::Faults(replies, description) => {
                 self.simulator.faults().script_all(replies);
-                self.say(
+                self.print_line(
                     " ",
                     &format!(
-                        "{} {words}",
+                        "{} {description}",
                         self.screen
                             .paint(TextStyle::Magenta, &format!("{:<19}", "the API answers"))
                     ),
                 );
             }
-            ScriptedStep::Add => {
-                let line: String = script::parts()
+            ScriptedStep::AddToList => {
+                let line: String = script::backfills()
                     .iter()
                     .filter(|part| part.customer == LATECOMER)
                     .map(Backfill::line)
@@ -109,13 +109,13 @@ impl<'a> Playback<'a> {
                     .open(path)
                     .and_then(|mut file| file.write_all(line.as_bytes()))
                     .context("cannot write to the temporary folder")?;
-                self.say(" ", &format!("{:<19} + {}", "watch.list", line.trim_end()));
+                self.print_line(" ", &format!("{:<19} + {}", "watch.list", line.trim_end()));
             }
         }
         Ok(())
     }
 
-    fn tell(&mut self, callback: &Callback) {
+    fn print(&mut self, callback: &Callback) {
         let marks = marks(&self.screen);
         let mark = match &callback.verified {
             Ok(()) => {
@@ -131,9 +131,9 @@ impl<'a> Playback<'a> {
         let Some(event_type) = body["type"].as_str().and_then(EventType::parse) else {
             return;
         };
-        // On a terminal the bars show the progress.
+        // On a terminal, bars show the progress.
         if event_type != EventType::Progress || !self.screen.draws() {
-            self.say(&mark, &event_text::line(&self.screen, event_type, &body));
+            self.print_line(&mark, &event_text::line(&self.screen, event_type, &body));
         }
     }
 
@@ -152,17 +152,17 @@ impl<'a> Playback<'a> {
         self.seen
     }
 
-    fn say(&self, mark: &str, line: &str) {
+    fn print_line(&self, mark: &str, line: &str) {
         let seconds = (clock::instant() - self.start).as_secs();
         let time = format!("{}:{:02}", seconds / 60, seconds % 60);
-        self.screen.say(&format!(
+        self.screen.print(&format!(
             "{} {mark} {line}",
             self.screen.paint(TextStyle::Dim, &time)
         ));
     }
 }
 
-/// What stands before a callback that was verified, and before one that was not.
+/// The marks of verified and of other callbacks.
 pub(super) fn marks(screen: &Screen) -> (&'static str, &'static str) {
     if screen.style.unicode {
         ("✓", "✗")

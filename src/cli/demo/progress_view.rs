@@ -1,4 +1,4 @@
-//! What the bars show of the demo.
+//! The bars of the demo.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::board::WatchView;
 use crate::cli::progress_bars::{ProgressBar, ProgressView};
 use crate::clock;
 
-/// The watches as they stand, over or not.
+/// The bars of all watches.
 pub(super) fn progress_view(watches: &[WatchView]) -> ProgressView {
     ProgressView {
         bars: watches.iter().map(bar).collect(),
@@ -17,11 +17,11 @@ pub(super) fn progress_view(watches: &[WatchView]) -> ProgressView {
 fn bar(view: &WatchView) -> ProgressBar {
     let now = clock::wall();
     let WatchView { key, labels, watch } = view;
-    // As of the last poll: the estimate comes nearer while nothing is polled.
+    // As of the last poll, so that the estimated end comes nearer between polls.
     let data = watch.data(key, labels, watch.last_poll().unwrap_or(now));
     let progress = data.progress.as_ref();
     ProgressBar {
-        // The demo's IDs are names, and short.
+        // IDs of the demo are short names.
         name: key.operation.replace('-', " "),
         phase: watch.phase(),
         processed: progress.map(|progress| progress.records_processed),
@@ -31,6 +31,6 @@ fn bar(view: &WatchView) -> ProgressBar {
         left: progress
             .and_then(|progress| progress.estimated_end_time)
             .map(|end| Duration::try_from(end.duration_since(now)).unwrap_or_default()),
-        trouble: watch.last_error().map(str::to_owned),
+        problem: watch.last_error().map(str::to_owned),
     }
 }

@@ -1,4 +1,4 @@
-//! Where the demo shows itself: lines above live bars on a terminal, plain lines elsewhere.
+//! The output of the demo: lines above live bars on a terminal, otherwise plain lines.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,14 +11,14 @@ use crate::cli::progress_bars::{ProgressBars, ProgressView, StandardStream};
 use crate::cli::terminal::{TerminalStyle, TextStyle};
 use crate::core::text::escape_lines;
 
-/// The terminal, or whatever standard output is. Clones are the same.
+/// Standard output and the bars. Clones share both.
 #[derive(Debug, Clone)]
 pub(super) struct Screen {
-    /// `None` where nothing is drawn, or not any more.
+    /// `None` without a terminal, and after [`Self::leave`].
     bars: Arc<Mutex<Option<ProgressBars>>>,
     output: Background,
     pub(super) style: TerminalStyle,
-    gone: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Screen {
@@ -33,7 +33,7 @@ impl Screen {
             bars: Arc::new(Mutex::new(bars)),
             output: Background::start()?,
             style: TerminalStyle::stdout(),
-            gone: Arc::default(),
+            closed: Arc::default(),
         })
     }
 
@@ -42,14 +42,14 @@ impl Screen {
         self.bars().is_some()
     }
 
-    /// Draws the bars anew, if there are any.
+    /// Redraws the bars, if there are any.
     pub(super) fn draw(&self, view: &ProgressView) {
         if let Some(bars) = self.bars().as_mut() {
-            self.mind(bars.draw(view));
+            self.note_error(bars.draw(view));
         }
     }
 
-    /// Leaves the bars as they are; lines go below from now on.
+    /// Leaves the bars in place. Later lines are printed below.
     pub(super) fn leave(&self) {
         if let Some(mut bars) = self.bars().take() {
             bars.leave();
@@ -57,14 +57,14 @@ impl Screen {
     }
 
     /// Prints lines, above the bars if there are any.
-    pub(super) fn say(&self, lines: &str) {
-        let said = match self.bars().as_mut() {
+    pub(super) fn print(&self, lines: &str) {
+        let result = match self.bars().as_mut() {
             Some(bars) => bars.print(StandardStream::Stdout, &format!("{lines}\n")),
             None => self
                 .output
                 .print(StandardStream::Stdout, &format!("{}\n", escape_lines(lines))),
         };
-        self.mind(said);
+        self.note_error(result);
     }
 
     /// Waits until all is written.
@@ -72,9 +72,9 @@ impl Screen {
         self.output.flush();
     }
 
-    /// Whether nobody is there to see anything any more.
-    pub(super) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
+    /// Whether the output is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// `text` in this style, if colours are on.
@@ -82,9 +82,9 @@ impl Screen {
         self.style.paint(text_style, text)
     }
 
-    fn mind(&self, shown: io::Result<()>) {
-        if shown.is_err() {
-            self.gone.store(true, Ordering::Relaxed);
+    fn note_error(&self, result: io::Result<()>) {
+        if result.is_err() {
+            self.closed.store(true, Ordering::Relaxed);
         }
     }
 
@@ -102,12 +102,12 @@ impl<'w> MakeWriter<'w> for Screen {
     }
 }
 
-/// A writer that gets one line of the log at a time.
+/// A writer for single lines of the log.
 pub(super) struct LogLine<'w>(&'w Screen);
 
 impl Write for LogLine<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.say(String::from_utf8_lossy(bytes).trim_end());
+        self.0.print(String::from_utf8_lossy(bytes).trim_end());
         Ok(bytes.len())
     }
 

@@ -1,4 +1,4 @@
-//! What happens in the demo: who runs, how that goes, and what goes wrong in between.
+//! The script of the demo: backfills, faults and changes of the watch list.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) struct Backfill {
     curve: CountCurve,
     estimate: SimulatedEstimate,
     outcome: SimulatedOutcome,
-    /// What it is there for.
+    /// What it demonstrates.
     pub(super) role: &'static str,
 }
 
@@ -42,7 +42,7 @@ impl Backfill {
         }
     }
 
-    /// How its watch ends when all is well with the daemon.
+    /// The expected final phase.
     pub(super) fn end(&self) -> Phase {
         match self.outcome {
             SimulatedOutcome::Success => Phase::Succeeded,
@@ -53,8 +53,8 @@ impl Backfill {
 }
 
 /// All backfills, in the order of their IDs.
-pub(super) fn parts() -> Vec<Backfill> {
-    let part = |customer, object, seconds, total, role| Backfill {
+pub(super) fn backfills() -> Vec<Backfill> {
+    let backfill = |customer, object, seconds, total, role| Backfill {
         customer,
         object,
         seconds,
@@ -65,10 +65,10 @@ pub(super) fn parts() -> Vec<Backfill> {
         role,
     };
     vec![
-        part("acme", "contact", 7, 2_400, "a quick success"),
+        backfill("acme", "contact", 7, 2_400, "a quick success"),
         Backfill {
             curve: CountCurve::SlowFirst,
-            ..part(
+            ..backfill(
                 "borealis",
                 "account",
                 28,
@@ -78,7 +78,7 @@ pub(super) fn parts() -> Vec<Backfill> {
         },
         Backfill {
             estimate: SimulatedEstimate::Missing,
-            ..part(
+            ..backfill(
                 "cobalt",
                 "lead",
                 22,
@@ -88,17 +88,11 @@ pub(super) fn parts() -> Vec<Backfill> {
         },
         Backfill {
             curve: CountCurve::Stall,
-            ..part(
-                "dunes",
-                "deal",
-                26,
-                9_000,
-                "stands still for a while, then goes on",
-            )
+            ..backfill("dunes", "deal", 26, 9_000, "stalls for a while, then resumes")
         },
         Backfill {
             curve: CountCurve::Restart,
-            ..part(
+            ..backfill(
                 "ember",
                 "ticket",
                 24,
@@ -108,11 +102,11 @@ pub(super) fn parts() -> Vec<Backfill> {
         },
         Backfill {
             outcome: SimulatedOutcome::Failure,
-            ..part("fjord", "invoice", 15, 6_000, "fails, with the reason")
+            ..backfill("fjord", "invoice", 15, 6_000, "fails, with the reason")
         },
         Backfill {
             estimate: SimulatedEstimate::Wrong(0.6),
-            ..part(
+            ..backfill(
                 "gale",
                 "task",
                 18,
@@ -123,30 +117,30 @@ pub(super) fn parts() -> Vec<Backfill> {
     ]
 }
 
-/// The backfill that is put on the watch list while the daemon runs.
+/// The customer whose backfill is added while the daemon runs.
 pub(super) const LATECOMER: &str = "gale";
 
-/// Something that happens on the way.
+/// One step of the script.
 pub(super) enum ScriptedStep {
-    /// The latecomer is added to the watch list.
-    Add,
-    /// The API answers the next polls so.
-    Mishap(Vec<SimulatedReply>, &'static str),
+    /// Add the latecomer to the watch list.
+    AddToList,
+    /// The next answers of the API, with a description.
+    Faults(Vec<SimulatedReply>, &'static str),
 }
 
-/// What happens when, counted from the start.
-pub(super) fn turns() -> Vec<(Duration, ScriptedStep)> {
+/// The steps, each with its time since the start.
+pub(super) fn steps() -> Vec<(Duration, ScriptedStep)> {
     let bad_gateway = SimulatedReply::Status(502, RetryAfter::Absent);
     let slow_down = SimulatedReply::Status(429, RetryAfter::Seconds(Duration::from_secs(2)));
     vec![
         (
             Duration::from_secs(4),
-            ScriptedStep::Mishap(vec![bad_gateway; 4], "502 to four polls; each is tried again"),
+            ScriptedStep::Faults(vec![bad_gateway; 4], "502 to four polls; each is retried"),
         ),
-        (Duration::from_secs(8), ScriptedStep::Add),
+        (Duration::from_secs(8), ScriptedStep::AddToList),
         (
             Duration::from_secs(20),
-            ScriptedStep::Mishap(vec![slow_down], "429, Retry-After: 2; the project's polls wait"),
+            ScriptedStep::Faults(vec![slow_down], "429, Retry-After: 2; the project's polls wait"),
         ),
     ]
 }
@@ -156,13 +150,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_takes_less_than_a_minute_and_is_listed_in_order() {
-        let parts = parts();
-        let joined = turns().into_iter().map(|(at, _)| at).max().unwrap();
-        for part in &parts {
+    fn the_demo_takes_less_than_a_minute_and_is_sorted() {
+        let backfills = backfills();
+        let joined = steps().into_iter().map(|(at, _)| at).max().unwrap();
+        for part in &backfills {
             assert!(joined + Duration::from_secs(part.seconds) < Duration::from_secs(55));
         }
-        assert!(parts.is_sorted_by_key(Backfill::id));
-        assert!(parts.iter().any(|part| part.customer == LATECOMER));
+        assert!(backfills.is_sorted_by_key(Backfill::id));
+        assert!(backfills.iter().any(|part| part.customer == LATECOMER));
     }
 }

@@ -1,4 +1,4 @@
-//! Lines for a terminal or a pipe, written on a thread of their own.
+//! Output written on its own thread.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -9,9 +9,9 @@ use super::IS_INCOMPLETE;
 use crate::spool::{Priority, Spool};
 use crate::stdio::StandardStream;
 
-/// How many bytes wait while they cannot be written. A stream that is stopped for longer is an error.
+/// The most bytes that wait for a blocked stream. More are an error.
 const CAPACITY: usize = 8 * 1024 * 1024;
-/// How long the end of a command waits for what is not yet written.
+/// How long the end of a command waits for pending output.
 const FLUSH: Duration = Duration::from_secs(10);
 
 /// Writes in order, and never blocks the caller. Clones write to the same queue.
@@ -26,7 +26,7 @@ impl Background {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system starts no thread.
+    /// When the thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let failure = Arc::<Mutex<Option<io::Error>>>::default();
         let noted = Arc::clone(&failure);
@@ -48,7 +48,7 @@ impl Background {
     /// Prints text as it is.
     ///
     /// # Errors
-    /// When an earlier write to standard output failed, or the stream has been stopped for too long.
+    /// When an earlier write to standard output failed, or the stream was blocked for too long.
     pub fn print(&self, stream: StandardStream, text: &str) -> io::Result<()> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = &*failure {
@@ -68,17 +68,17 @@ impl Background {
         IS_INCOMPLETE.store(true, Ordering::Relaxed);
         Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the reader has been stopped for too long",
+            "the reader was blocked for too long",
         ))
     }
 
-    /// Whether everything is written: a picture that nobody sees need not be drawn.
+    /// Whether everything is written.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.spool.is_idle()
     }
 
-    /// Waits for what is not yet written, for a limited time; the exit code is not 0 when that is not enough.
+    /// Waits for pending output for a limited time. If it is too short, the exit code is not 0.
     pub fn flush(&self) {
         if !self.spool.flush(FLUSH) {
             IS_INCOMPLETE.store(true, Ordering::Relaxed);

@@ -1,15 +1,14 @@
-//! What is drawn at the bottom of the terminal, and the bytes that turn it into what is to be drawn next.
+//! The lines at the bottom of the terminal, and the bytes that update them.
 
 use std::fmt::Write as _;
 
 use console::measure_text_width;
 
-/// Terminals that know it show everything up to [`END`] at once; others pass it over. The cursor is hidden meanwhile
-/// and never beyond.
+/// Hides the cursor, and starts a synchronised update where the terminal supports it. [`END`] ends both.
 const BEGIN: &str = "\x1b[?2026h\x1b[?25l";
 const END: &str = "\x1b[?25h\x1b[?2026l";
 
-/// The lines that are drawn, the cursor at the start of the line below them.
+/// The drawn lines. The cursor is at the start of the line below them.
 #[derive(Debug, Default)]
 pub(super) struct Canvas {
     lines: Vec<String>,
@@ -17,7 +16,7 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// The bytes that draw `lines`, none as wide as the terminal, in place of what is drawn.
+    /// The bytes that replace the drawn lines. Each line must be narrower than the terminal.
     pub(super) fn frame(&mut self, lines: Vec<String>, width: usize) -> String {
         if lines == self.lines && width == self.width {
             return String::new();
@@ -42,7 +41,7 @@ impl Canvas {
         out
     }
 
-    /// The bytes that take everything away.
+    /// The bytes that remove all lines.
     pub(super) fn erase(&mut self, width: usize) -> String {
         if self.lines.is_empty() {
             return String::new();
@@ -54,13 +53,13 @@ impl Canvas {
         out
     }
 
-    /// Leaves what is drawn where it is.
+    /// Leaves the drawn lines in place.
     pub(super) fn forget(&mut self) {
         self.lines.clear();
     }
 
     fn go_to_top(&self, out: &mut String, width: usize) {
-        // A terminal that was narrowed has broken each line into as many as it needs.
+        // A narrowed terminal has wrapped the lines.
         let rows: usize = self
             .lines
             .iter()
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrowed_terminal_has_broken_the_lines() {
+    fn lines_wrapped_by_a_narrowed_terminal_are_counted() {
         let mut canvas = Canvas::default();
         let _ = frame(&mut canvas, &["\x1b[31m1234567890\x1b[0m", "123"], 80);
         // Three rows of at most four columns, and one.
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_stays() {
+    fn forgotten_lines_are_not_erased() {
         let mut canvas = Canvas::default();
         let _ = frame(&mut canvas, &["one"], 80);
         canvas.forget();

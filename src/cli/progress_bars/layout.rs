@@ -1,4 +1,4 @@
-//! Which lines are drawn: those that fit, the most interesting ones, and a summary.
+//! Chooses the lines that fit on the terminal, and adds a summary.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use crate::core::text::one_line;
 /// The most notices that are shown.
 const MAX_NOTICES: usize = 3;
 
-/// The lines of a picture on a terminal of this size, the last row of which stays free for the cursor.
+/// The lines for a terminal of this size. The last row stays free for the cursor.
 pub(super) fn lines(
     view: &ProgressView,
     width: usize,
@@ -21,31 +21,31 @@ pub(super) fn lines(
     style: TerminalStyle,
     frame: usize,
 ) -> Vec<String> {
-    // The last column stays free, too: what reaches it makes terminals break the line, some now, some later.
+    // The last column stays free, because terminals differ in how they wrap there.
     let width = width.saturating_sub(1);
     if width == 0 {
         return Vec::new();
     }
-    let mut room = height.saturating_sub(1);
+    let mut free = height.saturating_sub(1);
     let mut lines: Vec<String> = view
         .notices
         .iter()
-        .take(MAX_NOTICES.min(room / 2))
+        .take(MAX_NOTICES.min(free / 2))
         .map(|notice| {
             let notice = format!("! {}", one_line(notice, 500));
             style.paint(TextStyle::Yellow, &cut(&notice, width, style))
         })
         .collect();
-    room -= lines.len();
+    free -= lines.len();
     let total = view.bars.len() + view.others.values().sum::<usize>();
-    let with_summary = total > 1 && room > 1;
-    room -= usize::from(with_summary);
+    let with_summary = total > 1 && free > 1;
+    free -= usize::from(with_summary);
 
-    let shown = choose(&view.bars, room);
+    let shown = choose(&view.bars, free);
     let cells: Vec<Cells> = shown.iter().map(|bar| Cells::of(bar)).collect();
     let columns = Columns::fit(&cells, width);
     let rows = shown.iter().zip(&cells);
-    // Each row is as wide as it may be at most; on a terminal of a few columns even that is too much.
+    // On a very narrow terminal, even the narrowest layout must be cut.
     lines.extend(rows.map(|(bar, cells)| cut(&columns.row(bar, cells, style, frame), width, style)));
     if with_summary {
         let hidden = view.bars.len() - shown.len();
@@ -54,30 +54,30 @@ pub(super) fn lines(
     lines
 }
 
-/// As many bars as there is room for, in their order: first those that need eyes, then those closest to their end.
-fn choose(bars: &[ProgressBar], room: usize) -> Vec<&ProgressBar> {
-    if bars.len() <= room {
+/// At most `most` bars, in their order: those with problems first, then those closest to their end.
+fn choose(bars: &[ProgressBar], most: usize) -> Vec<&ProgressBar> {
+    if bars.len() <= most {
         return bars.iter().collect();
     }
     let mut ranked: Vec<(usize, &ProgressBar)> = bars.iter().enumerate().collect();
-    ranked.sort_by_key(|(index, bar)| (interest(bar), *index));
-    ranked.truncate(room);
+    ranked.sort_by_key(|(index, bar)| (rank(bar), *index));
+    ranked.truncate(most);
     ranked.sort_by_key(|(index, _)| *index);
     ranked.into_iter().map(|(_, bar)| bar).collect()
 }
 
 /// Lower comes first.
-fn interest(bar: &ProgressBar) -> (u8, Reverse<u64>) {
+fn rank(bar: &ProgressBar) -> (u8, Reverse<u64>) {
     let rank = match bar.phase {
         Phase::Failed | Phase::Gone => 0,
         Phase::Stalled => 1,
-        Phase::Running if bar.trouble.is_some() => 2,
+        Phase::Running if bar.problem.is_some() => 2,
         Phase::Running => 3,
         Phase::Ended | Phase::Expired => 4,
         Phase::Pending => 5,
         Phase::Succeeded => 6,
     };
-    // Whole percents alone, so that bars change places rarely. The cast saturates.
+    // Whole percents, so that the choice changes rarely. The cast saturates.
     let nearness = bar.percent.unwrap_or(0.0).max(0.0) as u64;
     (rank, Reverse(nearness))
 }

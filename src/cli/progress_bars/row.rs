@@ -12,7 +12,7 @@ use crate::core::text::one_line;
 
 /// The widest bar; wider ones are no easier to read.
 const WIDEST_BAR: usize = 30;
-/// With less room than this for the bar, something else goes first.
+/// The narrowest bar, unless nothing else can be omitted.
 const NARROWEST_BAR: usize = 10;
 /// The widest name.
 const WIDEST_NAME: usize = 32;
@@ -67,7 +67,7 @@ impl Cells {
     }
 }
 
-/// How the rows of one picture are laid out: all alike, so that they can be compared.
+/// The column widths of all rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Columns {
     width: usize,
@@ -128,32 +128,32 @@ impl Columns {
         fitting.unwrap_or_else(|| no_state.with_bar(4).unwrap_or(Self { bar: 0, ..no_state }))
     }
 
-    /// With as wide a bar as there is room for; `None` if that is less than `narrowest`.
+    /// With the widest bar that fits; `None` if it would be narrower than `narrowest`.
     fn with_bar(self, narrowest: usize) -> Option<Self> {
         let others = [self.name, self.percent, self.count, self.rate, self.state];
-        // The mark; then each column behind a blank.
+        // The mark, and a blank before each column.
         let taken = 1 + others
             .iter()
             .filter(|column| **column > 0)
             .map(|column| column + 1)
             .sum::<usize>();
-        let room = self.width.checked_sub(taken + 1)?;
-        (room >= narrowest).then(|| Self {
-            bar: room.min(WIDEST_BAR),
+        let free = self.width.checked_sub(taken + 1)?;
+        (free >= narrowest).then(|| Self {
+            bar: free.min(WIDEST_BAR),
             ..self
         })
     }
 
-    /// The row of `bar`, in at most the width that was given. `frame` moves what moves.
+    /// The row of `bar`. `frame` selects the step of the animation.
     pub(super) fn row(&self, bar: &ProgressBar, cells: &Cells, style: TerminalStyle, frame: usize) -> String {
         let text_style = phase_style(bar.phase);
-        let troubled = bar.trouble.as_deref().filter(|_| !bar.phase.is_finished());
-        let mark_style = if troubled.is_some() {
+        let problematic = bar.problem.as_deref().filter(|_| !bar.phase.is_finished());
+        let mark_style = if problematic.is_some() {
             TextStyle::Yellow
         } else {
             text_style
         };
-        let mut row = style.paint(mark_style, mark(bar.phase, troubled.is_some(), style, frame));
+        let mut row = style.paint(mark_style, mark(bar.phase, problematic.is_some(), style, frame));
         row.push(' ');
         row.push_str(&name(&cells.name, self.name, style));
         if self.bar > 0 {
@@ -164,11 +164,11 @@ impl Columns {
             row.push(' ');
             row.push_str(&right(&cells.percent, self.percent));
         }
-        if let Some(trouble) = troubled {
-            let room = self.width.saturating_sub(measure(&row) + 1);
-            let trouble = one_line(trouble, 500);
+        if let Some(problem) = problematic {
+            let free = self.width.saturating_sub(measure(&row) + 1);
+            let problem = one_line(problem, 500);
             row.push(' ');
-            row.push_str(&style.paint(TextStyle::Yellow, &cut(&trouble, room, style)));
+            row.push_str(&style.paint(TextStyle::Yellow, &cut(&problem, free, style)));
             return row;
         }
         let (count, state) = (
@@ -201,7 +201,7 @@ impl Columns {
         row
     }
 
-    /// The bar itself: filled as far as the operation is, or without an estimate a piece that runs to and fro.
+    /// The bar itself: filled by percent, or a moving piece without an estimate.
     fn gauge(&self, bar: &ProgressBar, style: TerminalStyle, frame: usize) -> String {
         let text_style = phase_style(bar.phase);
         let (full, half, empty) = if style.unicode {
@@ -228,7 +228,7 @@ impl Columns {
                 style.paint(TextStyle::Dim, &empty.repeat(way - before)),
             );
         };
-        // Counted in halves, rounded down: a full bar is a finished one.
+        // In half cells, rounded down, so that only a finished operation has a full bar.
         let halves = (percent.clamp(0.0, 100.0) / 100.0 * (self.bar * 2) as f64) as usize;
         let (filled, odd) = (halves / 2, halves % 2);
         let mut done = full.repeat(filled);
@@ -253,19 +253,19 @@ pub(in crate::cli) fn phase_style(phase: Phase) -> TextStyle {
     }
 }
 
-/// The sign of a phase; that of a running operation moves.
-fn mark(phase: Phase, troubled: bool, style: TerminalStyle, frame: usize) -> &'static str {
+/// The sign of a phase, animated for a running operation.
+fn mark(phase: Phase, problematic: bool, style: TerminalStyle, frame: usize) -> &'static str {
     const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
     const ASCII_SPINNER: [&str; 4] = ["|", "/", "-", "\\"];
     match phase {
-        _ if troubled => "!",
+        _ if problematic => "!",
         Phase::Running if style.unicode => SPINNER[frame % SPINNER.len()],
         Phase::Running => ASCII_SPINNER[frame % ASCII_SPINNER.len()],
         _ => sign(phase, style),
     }
 }
 
-/// The sign of a phase in lines that stay.
+/// The sign of a phase in printed lines.
 pub(in crate::cli) fn sign(phase: Phase, style: TerminalStyle) -> &'static str {
     match (phase, style.unicode) {
         (Phase::Pending, true) => "·",
@@ -291,15 +291,15 @@ pub(super) fn cut(text: &str, width: usize, style: TerminalStyle) -> String {
     truncate_str(text, width, tail).into_owned()
 }
 
-/// A name in exactly `width` columns. What tells operations apart comes last, so the words before it are cut first.
+/// A name in exactly `width` columns. The ID at its end is cut last.
 fn name(text: &str, width: usize, style: TerminalStyle) -> String {
-    /// Less of a word says nothing.
+    /// The shortest useful prefix.
     const LEAST: usize = 4;
     let over = measure(text).saturating_sub(width);
     let short = match text.rsplit_once(' ') {
         _ if over == 0 => text.to_owned(),
         Some((objects, id)) => match measure(objects).checked_sub(over) {
-            Some(room) if room >= LEAST => format!("{} {id}", cut(objects, room, style)),
+            Some(free) if free >= LEAST => format!("{} {id}", cut(objects, free, style)),
             _ => cut(id, width, style),
         },
         None => cut(text, width, style),

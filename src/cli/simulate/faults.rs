@@ -1,49 +1,49 @@
-//! What is to go wrong.
+//! The faults to simulate.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::simulator::{FaultPlan, RetryAfter};
 
-/// What goes wrong. Chances are numbers from 0 to 1 and add up to at most 1.
+/// Faults. Probabilities are numbers from 0 to 1, together at most 1.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Faults")]
 pub(super) struct FaultArgs {
-    /// The chance of a 500, 502, 503 or 504
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    server_errors: Chance,
+    /// Probability of a 500, 502, 503 or 504
+    #[arg(long, value_name = "PROBABILITY", default_value = "0")]
+    server_errors: Probability,
 
-    /// The chance of a connection that is reset without an answer
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    resets: Chance,
+    /// Probability of a connection reset without an answer
+    #[arg(long, value_name = "PROBABILITY", default_value = "0")]
+    resets: Probability,
 
-    /// The chance of a body that breaks off half way
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    truncated: Chance,
+    /// Probability of a body that is cut off half way
+    #[arg(long, value_name = "PROBABILITY", default_value = "0")]
+    truncated: Probability,
 
-    /// The chance of a request that is never answered
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    hangs: Chance,
+    /// Probability of no answer
+    #[arg(long, value_name = "PROBABILITY", default_value = "0")]
+    hangs: Probability,
 
-    /// The chance of a 200 whose body is no JSON
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    garbage: Chance,
+    /// Probability of a 200 with a body that is not JSON
+    #[arg(long, value_name = "PROBABILITY", default_value = "0")]
+    garbage: Probability,
 
-    /// The chance of a 429
-    #[arg(long, value_name = "CHANCE", default_value = "0")]
-    throttle: Chance,
+    /// Probability of a 429
+    #[arg(long, value_name = "PROBABILITY", default_value = "0")]
+    throttle: Probability,
 
-    /// How long a 429 asks to be left alone (`5s`)
+    /// Retry-After of a 429
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     retry_after: Duration,
 
-    /// How long every answer takes
+    /// Delay of each answer
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     latency: Duration,
 }
 
 impl FaultArgs {
-    /// The plan that the options ask for.
+    /// The plan of these options.
     pub(super) fn plan(&self) -> FaultPlan {
         FaultPlan {
             server_error: self.server_errors.0,
@@ -61,17 +61,17 @@ impl FaultArgs {
 
 /// A probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Chance(pub(super) f64);
+pub(super) struct Probability(pub(super) f64);
 
-impl FromStr for Chance {
+impl FromStr for Probability {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         text.parse()
             .ok()
-            .filter(|chance| (0.0..=1.0).contains(chance))
+            .filter(|probability| (0.0..=1.0).contains(probability))
             .map(Self)
-            .ok_or_else(|| "a chance is a number from 0 (never) to 1 (always)".to_owned())
+            .ok_or_else(|| "use a number from 0 (never) to 1 (always)".to_owned())
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn chances_become_a_plan() {
+    fn probabilities_become_a_plan() {
         let arguments = "--server-errors 0.2 --resets 0.05 --throttle 0.02 --retry-after 7s --latency 5ms";
         let plan = parse(arguments).unwrap().plan();
         assert_eq!(

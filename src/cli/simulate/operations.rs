@@ -1,38 +1,38 @@
-//! Which operations to simulate.
+//! The operations to simulate.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::faults::Chance;
+use super::faults::Probability;
 use crate::simulator::{CountCurve, SeededRandom, SimulatedEstimate, SimulatedOperation, SimulatedOutcome};
 
 const OBJECTS: [&str; 4] = ["contact", "account", "opportunity", "lead"];
 
-/// The options that say what to simulate.
+/// The operations to simulate.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Operations")]
 pub(super) struct OperationArgs {
-    /// How many operations there are
+    /// Number of operations
     #[arg(long = "operations", value_name = "COUNT", default_value = "12", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     count: u32,
 
-    /// How long they run (`90s`), or from how long to how long (`30s..2m`)
+    /// Duration of an operation, such as 90s, or a range such as 30s..2m
     #[arg(long, value_name = "DURATION", default_value = "30s..2m")]
     duration: Durations,
 
-    /// How their counts grow
+    /// How record counts grow
     #[arg(long, value_enum, default_value = "mixed")]
     course: CourseArg,
 
-    /// What they expect their total to be
+    /// Which estimated totals are reported
     #[arg(long, value_enum, default_value = "mixed")]
     estimate: EstimateArg,
 
-    /// The chance of an operation to fail in the end
-    #[arg(long, value_name = "CHANCE", default_value = "0.1")]
-    failures: Chance,
+    /// Probability that an operation fails
+    #[arg(long, value_name = "PROBABILITY", default_value = "0.1")]
+    failures: Probability,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
@@ -43,13 +43,13 @@ enum CourseArg {
     FastFirst,
     /// Most records late
     SlowFirst,
-    /// Nothing for a while, then many records at once
+    /// Many records at once, with pauses
     Bursts,
-    /// Standing still in the middle
+    /// A pause in the middle
     Stall,
-    /// Counting from zero again half way, as a retried operation
+    /// From zero again half way, as after a retry
     Restart,
-    /// Any of these, by chance
+    /// Any of these, at random
     Mixed,
 }
 
@@ -59,9 +59,9 @@ enum EstimateArg {
     Right,
     /// Between half and twice the true total
     Wrong,
-    /// None at all, as most providers do
+    /// No estimate, as with most providers
     Missing,
-    /// Any of these, by chance
+    /// Any of these, at random
     Mixed,
 }
 
@@ -79,28 +79,28 @@ impl FromStr for Durations {
         let (from, to) = text.split_once("..").unwrap_or((text, text));
         let parse = |text: &str| {
             humantime::parse_duration(text.trim())
-                .map_err(|error| format!("{error}; write a duration such as 90s, or a range such as 30s..2m"))
+                .map_err(|error| format!("{error}; use a duration such as 90s, or a range such as 30s..2m"))
         };
         let (from, to) = (parse(from)?, parse(to)?);
         if from > to {
-            return Err("the range ends before it begins; write the shorter duration first".to_owned());
+            return Err("the range ends before it begins; put the shorter duration first".to_owned());
         }
         Ok(Self { from, to })
     }
 }
 
 impl OperationArgs {
-    /// The operations; the seed is part of their IDs.
-    pub(super) fn draw(&self, seed: u64, random: &SeededRandom) -> Vec<SimulatedOperation> {
+    /// Random operations. The seed is part of their IDs.
+    pub(super) fn generate(&self, seed: u64, random: &SeededRandom) -> Vec<SimulatedOperation> {
         (1..=self.count)
-            .map(|number| self.draw_one(format!("sim-{seed}-{number:04}"), random))
+            .map(|number| self.generate_one(format!("sim-{seed}-{number:04}"), random))
             .collect()
     }
 
-    fn draw_one(&self, id: String, random: &SeededRandom) -> SimulatedOperation {
+    fn generate_one(&self, id: String, random: &SeededRandom) -> SimulatedOperation {
         let spread = self.duration.to.saturating_sub(self.duration.from);
         let duration = self.duration.from + spread.mul_f64(random.next_f64());
-        // From 500 to 50,000, small ones as likely as large ones; a cast of floats saturates.
+        // From 500 to 50,000, with an even distribution of magnitudes. The cast saturates.
         let total = (500.0 * 100_f64.powf(random.next_f64())) as u64;
         let object = pick(&OBJECTS, random);
         let curve = self.course(random);
@@ -145,7 +145,7 @@ impl OperationArgs {
     }
 }
 
-/// One of `choices`, which are not empty.
+/// A random element of `choices`, which is not empty.
 fn pick<T: Copy>(choices: &[T], random: &SeededRandom) -> T {
     // The remainder is below the number of choices.
     choices[(random.next_u64() % choices.len() as u64) as usize]
@@ -161,21 +161,21 @@ mod tests {
             duration: "10s..20s".parse().unwrap(),
             course: CourseArg::Mixed,
             estimate: EstimateArg::Mixed,
-            failures: Chance(0.5),
+            failures: Probability(0.5),
         }
     }
 
     #[test]
-    fn a_seed_gives_the_same_operations_and_another_one_others() {
-        let draw = |seed| arguments().draw(seed, &SeededRandom::new(seed));
-        assert_eq!(draw(1), draw(1));
-        assert_ne!(draw(1), draw(2));
-        assert_ne!(draw(1)[0].id, draw(2)[0].id);
+    fn a_seed_determines_the_operations() {
+        let generate = |seed| arguments().generate(seed, &SeededRandom::new(seed));
+        assert_eq!(generate(1), generate(1));
+        assert_ne!(generate(1), generate(2));
+        assert_ne!(generate(1)[0].id, generate(2)[0].id);
     }
 
     #[test]
-    fn chance_stays_within_what_was_asked() {
-        let operations = arguments().draw(1, &SeededRandom::new(1));
+    fn operations_are_within_the_options() {
+        let operations = arguments().generate(1, &SeededRandom::new(1));
         let range = Duration::from_secs(10)..=Duration::from_secs(20);
         assert!(
             operations
@@ -197,17 +197,22 @@ mod tests {
         let certain = OperationArgs {
             course: CourseArg::Stall,
             estimate: EstimateArg::Missing,
-            failures: Chance(0.0),
+            failures: Probability(0.0),
             ..arguments()
         };
-        assert!(certain.draw(1, &SeededRandom::new(1)).iter().all(|operation| {
-            (operation.curve, operation.estimate, &operation.outcome)
-                == (
-                    CountCurve::Stall,
-                    SimulatedEstimate::Missing,
-                    &SimulatedOutcome::Success,
-                )
-        }));
+        assert!(
+            certain
+                .generate(1, &SeededRandom::new(1))
+                .iter()
+                .all(|operation| {
+                    (operation.curve, operation.estimate, &operation.outcome)
+                        == (
+                            CountCurve::Stall,
+                            SimulatedEstimate::Missing,
+                            &SimulatedOutcome::Success,
+                        )
+                })
+        );
     }
 
     #[test]

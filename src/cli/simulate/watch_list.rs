@@ -9,17 +9,17 @@ use anyhow::{Context as _, bail};
 
 use crate::simulator::SimulatedOperation;
 
-/// The first line of every list written here: only such files are overwritten.
+/// The first line of each written list. Only such files are overwritten.
 const MARK: &str =
     "# Simulated operations, written by `backfill-watch simulate`, which will overwrite this file";
 
-/// Writes the list, unless the file is somebody else's.
+/// Writes the list, unless the file was not written here.
 pub(super) fn write(path: &Path, operations: &[SimulatedOperation]) -> anyhow::Result<()> {
     let shown = path.display();
     match fs::read(path) {
         Ok(content) if content.starts_with(MARK.as_bytes()) => {}
         Ok(_) => {
-            bail!("{shown} was not written by `simulate` and is left as it is; choose another --watch-list")
+            bail!("{shown} was not written by `simulate` and is not overwritten; use another --watch-list")
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
@@ -30,7 +30,7 @@ pub(super) fn write(path: &Path, operations: &[SimulatedOperation]) -> anyhow::R
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{} object={object}", operation.id);
     }
-    fs::write(path, text).with_context(|| format!("cannot write {shown}; choose another --watch-list"))
+    fs::write(path, text).with_context(|| format!("cannot write {shown}; use another --watch-list"))
 }
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_own_list_is_overwritten_and_nobody_elses() {
+    fn only_its_own_list_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("watch.list");
         let operations = [SimulatedOperation::new("sim-1", Duration::ZERO, 1)];
@@ -55,7 +55,7 @@ mod tests {
 
         fs::write(&path, "3efc0f0f customer=acme\n").unwrap();
         let refusal = write(&path, &operations).unwrap_err().to_string();
-        assert!(refusal.contains("left as it is"), "{refusal}");
+        assert!(refusal.contains("not overwritten"), "{refusal}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "3efc0f0f customer=acme\n");
     }
 }

@@ -1,4 +1,4 @@
-//! Events as lines above the bars: what the bars cannot show, or take away with them.
+//! Events as lines above the bars.
 
 use jiff::Timestamp;
 
@@ -10,18 +10,18 @@ use crate::core::operation_log::OperationLogLine;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
 
-/// The longest text of somebody else's that a line repeats, in bytes.
+/// The longest text from outside in a line, in bytes.
 const MAX_TEXT: usize = 1_000;
 
-/// The lines that tell an event to somebody who sees the bars, each with its line end; `None` where the bars show it.
-pub(super) fn sentence(event: &Event, style: TerminalStyle) -> Option<String> {
+/// The lines for an event, each with its line end; `None` if the bars show it.
+pub(super) fn event_text(event: &Event, style: TerminalStyle) -> Option<String> {
     let data = match &event.data {
         EventData::Operation(data) => data,
         EventData::Api(data) => {
             let (text_style, words) = match event.event_type {
                 EventType::ApiReachable => (TextStyle::Green, "the API answers again"),
                 EventType::CredentialsAccepted => (TextStyle::Green, "the API key is accepted again"),
-                // What these mean ends the watching, and is told with its end.
+                // The others end watching, and are reported then.
                 _ => return None,
             };
             let line = format!("{} project {}: {words}", time(event.time), data.project);
@@ -40,15 +40,15 @@ pub(super) fn sentence(event: &Event, style: TerminalStyle) -> Option<String> {
                 data,
             )
         }
-        EventType::Gone => "is gone: the API does not know it".to_owned(),
-        EventType::Expired => "was watched for poll.give_up_after, and is given up".to_owned(),
-        EventType::Stalled => format!("has stalled{}", at_count(data)),
-        EventType::Resumed => format!("goes on{}", at_count(data)),
+        EventType::Gone => "is gone: the API no longer knows it".to_owned(),
+        EventType::Expired => "expired after poll.give_up_after".to_owned(),
+        EventType::Stalled => format!("stalled{}", at_count(data)),
+        EventType::Resumed => format!("resumed{}", at_count(data)),
         EventType::Retried => match &data.retry {
             Some(retry) => format!("was retried by the platform (attempt {})", retry.attempts),
             None => "was retried by the platform".to_owned(),
         },
-        EventType::Unreachable => "cannot be polled, though others can".to_owned(),
+        EventType::Unreachable => "cannot be polled, although others can".to_owned(),
         EventType::Reachable => "can be polled again".to_owned(),
         EventType::ApiUnreachable
         | EventType::ApiReachable
@@ -77,7 +77,7 @@ pub(super) fn logs(lines: &[OperationLogLine], style: TerminalStyle) -> String {
     let mut text = String::new();
     for line in lines {
         let message = &line.message;
-        let said = match (&message.error, message.msg.is_empty()) {
+        let text_of_line = match (&message.error, message.msg.is_empty()) {
             (Some(error), false) => format!("{}: {error}", message.msg),
             (Some(error), true) => error.clone(),
             (None, _) => message.msg.clone(),
@@ -88,7 +88,7 @@ pub(super) fn logs(lines: &[OperationLogLine], style: TerminalStyle) -> String {
             .unwrap_or_default();
         let severity = one_line(&line.severity, 20);
         let start = style.paint(TextStyle::Dim, &format!("{time}{severity}"));
-        text.push_str(&format!("    {start} {}\n", one_line(&said, MAX_TEXT)));
+        text.push_str(&format!("    {start} {}\n", one_line(&text_of_line, MAX_TEXT)));
     }
     text
 }
@@ -96,7 +96,7 @@ pub(super) fn logs(lines: &[OperationLogLine], style: TerminalStyle) -> String {
 fn with_duration(words: &str, data: &OperationData) -> String {
     match data.duration_seconds {
         Some(seconds) => format!("{words} {}", format::seconds(seconds)),
-        // Without its last word, which wants the duration.
+        // Without the preposition before the duration.
         None => words
             .rsplit_once(' ')
             .map_or(words, |(words, _)| words)
@@ -117,7 +117,7 @@ fn phase(name: &str) -> Phase {
         .unwrap_or(Phase::Pending)
 }
 
-/// The time of day, in UTC as all times that are told.
+/// The time of day in UTC, as everywhere.
 fn time(at: Timestamp) -> String {
     at.strftime("%H:%M:%SZ").to_string()
 }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_tells_how_long_it_took_and_why() {
+    fn an_end_shows_duration_and_reason() {
         let event = event(EventType::Failed, Phase::Failed, |data| {
             data.duration_seconds = Some(69.0);
             data.result = Some("[contact] Read failed\n".into());
@@ -156,28 +156,31 @@ mod tests {
             data.logs = OperationLogLine::parse_all(log).unwrap();
         });
         assert_eq!(
-            sentence(&event, PLAIN).unwrap(),
+            event_text(&event, PLAIN).unwrap(),
             "✗ contact op-1 failed after 1m 09s: [contact] Read failed\n    11:59:58Z ERROR read failed: 403\\u{1b}[2J\n"
         );
     }
 
     #[test]
-    fn what_the_bars_show_is_not_told_again() {
+    fn what_the_bars_show_is_not_printed_again() {
         for event_type in [EventType::Started, EventType::Progress] {
-            assert_eq!(sentence(&event(event_type, Phase::Running, |_| ()), PLAIN), None);
+            assert_eq!(
+                event_text(&event(event_type, Phase::Running, |_| ()), PLAIN),
+                None
+            );
         }
         let gone = event(EventType::Gone, Phase::Gone, |data| {
             data.reason = Some("404".into())
         });
         assert_eq!(
-            sentence(&gone, PLAIN).unwrap(),
-            "✗ contact op-1 is gone: the API does not know it: 404\n"
+            event_text(&gone, PLAIN).unwrap(),
+            "✗ contact op-1 is gone: the API no longer knows it: 404\n"
         );
         let ended = event(EventType::Ended, Phase::Ended, |data| {
             data.status = Some("cancelled".into())
         });
         assert_eq!(
-            sentence(&ended, PLAIN).unwrap(),
+            event_text(&ended, PLAIN).unwrap(),
             "- contact op-1 ended with status cancelled\n"
         );
     }

@@ -1,4 +1,4 @@
-//! The operations that the command line or standard input names.
+//! The operations on the command line and standard input.
 
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Read as _};
@@ -14,7 +14,7 @@ use crate::watch_list::MAX_FILE_BYTES;
 /// The argument that stands for standard input.
 const STDIN: &str = "-";
 
-/// The operations of `ids`, each one once, in their order; those on standard input where `-` stands.
+/// The operations of `ids` in order, without duplicates. `-` stands for those on standard input.
 pub(super) async fn read(ids: Vec<String>, projects: &[Arc<str>]) -> anyhow::Result<WatchList> {
     let from_stdin = ids.iter().any(|id| id == STDIN);
     let stdin = if from_stdin {
@@ -34,7 +34,7 @@ pub(super) async fn read(ids: Vec<String>, projects: &[Arc<str>]) -> anyhow::Res
 fn read_stdin() -> anyhow::Result<Vec<u8>> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        notice("Type operation IDs, one a line, and end with Ctrl-D:");
+        notice("Enter operation IDs, one per line, then press Ctrl-D:");
     }
     let mut bytes = Vec::new();
     stdin
@@ -51,7 +51,7 @@ fn read_stdin() -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// All that is wrong is told together.
+/// Parses all operations, or returns all errors.
 fn gather(ids: &[String], stdin: &[u8], projects: &[Arc<str>]) -> Result<WatchList, String> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut problems = Vec::new();
@@ -63,8 +63,7 @@ fn gather(ids: &[String], stdin: &[u8], projects: &[Arc<str>]) -> Result<WatchLi
                 notice(&format!("warning: standard input, {ignored}"));
             }
             if list.entries.is_empty() && list.rejected_total == 0 {
-                problems
-                    .push("standard input holds no operation ID, so there is nothing to watch".to_owned());
+                problems.push("standard input has no operation ID, so there is nothing to watch".to_owned());
             }
             entries.extend(list.entries);
             continue;
@@ -73,7 +72,7 @@ fn gather(ids: &[String], stdin: &[u8], projects: &[Arc<str>]) -> Result<WatchLi
         if let Some(LineError { column, problem, .. }) = list.rejected.first() {
             problems.push(format!("operation ID {id:?}, character {column}: {problem}"));
         } else if list.entries.len() != 1 {
-            problems.push(format!("argument {} ({id:?}) is no operation ID", index + 1));
+            problems.push(format!("argument {} ({id:?}) is not an operation ID", index + 1));
         }
         entries.extend(list.entries);
     }
@@ -89,16 +88,19 @@ fn gather(ids: &[String], stdin: &[u8], projects: &[Arc<str>]) -> Result<WatchLi
 }
 
 fn rejected(list: &WatchList) -> Vec<String> {
-    /// More would only scroll the first ones away.
-    const TOLD: usize = 20;
+    /// The most lines that are reported.
+    const MAX_REPORTED: usize = 20;
     let mut problems: Vec<String> = list
         .rejected
         .iter()
-        .take(TOLD)
+        .take(MAX_REPORTED)
         .map(|error| format!("standard input, {error}"))
         .collect();
-    if list.rejected_total > TOLD {
-        problems.push(format!("and {} more lines are wrong", list.rejected_total - TOLD));
+    if list.rejected_total > MAX_REPORTED {
+        problems.push(format!(
+            "and {} more rejected lines",
+            list.rejected_total - MAX_REPORTED
+        ));
     }
     problems
 }
@@ -128,15 +130,15 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_together() {
+    fn all_errors_are_reported_together() {
         assert_eq!(
             gathered(&["op 1", "a/b", "-", "", "#x", "a\nb"], "x=y\nok\n").unwrap_err(),
             "operation ID \"op 1\", character 4: \"1\" is not a label; write key=value, and one operation a line\n\
              operation ID \"a/b\", character 2: '/' cannot be part of an operation ID, which is made of A-Z a-z 0-9 . _ ~ -\n\
              standard input, line 1, column 1: the line begins with a label; put the operation ID before it\n\
-             argument 4 (\"\") is no operation ID\n\
-             argument 5 (\"#x\") is no operation ID\n\
-             argument 6 (\"a\\nb\") is no operation ID"
+             argument 4 (\"\") is not an operation ID\n\
+             argument 5 (\"#x\") is not an operation ID\n\
+             argument 6 (\"a\\nb\") is not an operation ID"
         );
         assert!(
             gathered(&["-"], "# nothing\n\n")

@@ -1,5 +1,4 @@
-//! What `watch` prints that no event reports: that the API does not answer yet, that an outage has begun, that an ID may be
-//! mistyped. All of it is read from the board.
+//! Notices of `watch` that no event reports: an API that does not answer yet, a beginning outage, a possibly wrong ID.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,15 +9,15 @@ use crate::board::{ApiView, FailedPolls, ProjectView, WatchView};
 use crate::cli::format;
 use crate::core::watch_list::WatchKey;
 
-/// This many failed polls in a row are an outage; before any answer the first counts at once.
+/// This many failed polls in a row are an outage. Before any answer, one is enough.
 const OUTAGE: u32 = 3;
 
-/// What was printed already.
+/// The notices that are printed already.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     /// The projects whose outage was printed.
     outages: HashSet<Arc<str>>,
-    /// The operations that were not found when they were first asked for.
+    /// The operations that were reported as not found.
     missing: HashSet<WatchKey>,
 }
 
@@ -28,18 +27,21 @@ fn outage(api: &ApiView) -> Option<&FailedPolls> {
     api.failing.as_ref().filter(|failing| failing.polls >= enough)
 }
 
-fn trouble(api: &ApiView) -> &str {
+fn last_failure(api: &ApiView) -> &str {
     api.last_failure.as_deref().unwrap_or_default()
 }
 
 impl Notices {
-    /// What is to be printed once, where nothing is drawn.
+    /// New notices, for output without bars.
     pub(super) fn new_hints(&mut self, projects: &[ProjectView], watches: &[WatchView]) -> Vec<String> {
         let mut hints = Vec::new();
         for ProjectView { name, api, .. } in projects {
             if outage(api).is_some() {
                 if self.outages.insert(Arc::clone(name)) {
-                    hints.push(format!("the API does not answer, trying again: {}", trouble(api)));
+                    hints.push(format!(
+                        "the API does not answer, retrying: {}",
+                        last_failure(api)
+                    ));
                 }
             } else if api.failing.is_none() && self.outages.remove(name) {
                 hints.push("the API answers again".to_owned());
@@ -50,8 +52,8 @@ impl Notices {
                 let WatchKey { project, operation } = &view.key;
                 let reason = view.watch.last_error().unwrap_or_default();
                 hints.push(format!(
-                    "operation {operation} is not found so far, trying again; is the ID right, and is it one of \
-                     project {project}? {reason}"
+                    "operation {operation} is not found in project {project}, retrying; check the ID and the project: \
+                     {reason}"
                 ));
             }
         }
@@ -59,23 +61,23 @@ impl Notices {
     }
 }
 
-/// What concerns all operations of these projects now, each with its project.
+/// Current notices about whole projects, each with its project.
 pub(super) fn current(projects: &[ProjectView], now: Instant) -> Vec<(Arc<str>, String)> {
     let several = projects.len() > 1;
     let notices = projects.iter().filter_map(|ProjectView { name, api, .. }| {
-        let whose = if several {
+        let prefix = if several {
             format!("project {name}: ")
         } else {
             String::new()
         };
         let text = match (outage(api), &api.pause) {
             (Some(failing), _) => format!(
-                "{whose}no answer for {}, trying again: {}",
+                "{prefix}no answer for {}, retrying: {}",
                 format::time(now - failing.since),
-                trouble(api)
+                last_failure(api)
             ),
             (None, Some(pause)) if pause.until > now => format!(
-                "{whose}the API asks to wait, going on in {}: {}",
+                "{prefix}the API asks for a pause, polling again in {}: {}",
                 format::time(pause.until - now),
                 pause.reason
             ),
@@ -120,14 +122,11 @@ mod tests {
         let start = clock::instant();
         let later = start + Duration::from_secs(12);
         let hints = notices.new_hints(&failing(1, start, false), &[]);
-        assert_eq!(
-            hints,
-            ["the API does not answer, trying again: connection refused"]
-        );
+        assert_eq!(hints, ["the API does not answer, retrying: connection refused"]);
         assert!(notices.new_hints(&failing(2, start, false), &[]).is_empty());
         assert_eq!(
             current(&failing(2, start, false), later)[0].1,
-            "no answer for 12s, trying again: connection refused"
+            "no answer for 12s, retrying: connection refused"
         );
         let answered = project(ApiView {
             was_answered: true,
@@ -155,7 +154,7 @@ mod tests {
         });
         assert_eq!(
             current(&paused, now + Duration::from_secs(2))[0].1,
-            "the API asks to wait, going on in 28s: 429 Too Many Requests"
+            "the API asks for a pause, polling again in 28s: 429 Too Many Requests"
         );
         assert!(current(&paused, now + Duration::from_secs(30)).is_empty());
     }

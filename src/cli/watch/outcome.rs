@@ -1,4 +1,4 @@
-//! How watching came to its end, what that means for the exit code, and how it is said.
+//! Why watching ended, with its exit code and message.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,38 +13,38 @@ use crate::config::Settings;
 use crate::core::event::{Event, EventData, EventType};
 use crate::core::phase::Phase;
 
-/// Operations that are named one by one when watching ends before they do.
+/// The most unfinished operations that a message names.
 const MAX_NAMED: usize = 20;
 
 /// What ended the watching.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Every operation is over.
-    Over,
+    /// Every operation is finished.
+    Finished,
     /// `--timeout` passed.
     TimedOut,
-    /// A project's API is told unreachable.
+    /// `api.unreachable` was reported for a project.
     Unreachable {
         /// The project.
         project: String,
-        /// Why.
+        /// The last failure.
         reason: String,
     },
-    /// A project's API key is told rejected.
+    /// `api.credentials_rejected` was reported for a project.
     Rejected {
         /// The project.
         project: String,
-        /// What the API said.
+        /// The answer of the API.
         reason: String,
     },
-    /// A signal came.
+    /// A signal arrived.
     Stopped(StopSignal),
-    /// Standard output takes no more; why, if that is known.
+    /// Standard output cannot be written; with the cause, if it is known.
     OutputClosed(Option<io::Error>),
 }
 
 impl End {
-    /// The end that this event is for the watching, if it is one.
+    /// The end that this event causes, if it does.
     pub(super) fn of(event: &Event) -> Option<Self> {
         let EventData::Api(data) = &event.data else {
             return None;
@@ -57,18 +57,18 @@ impl End {
         }
     }
 
-    /// The graver of two ends.
-    pub(super) fn or_graver(self, other: Self) -> Self {
-        if other.gravity() > self.gravity() {
+    /// The more severe of two ends.
+    pub(super) fn or_more_severe(self, other: Self) -> Self {
+        if other.severity() > self.severity() {
             other
         } else {
             self
         }
     }
 
-    fn gravity(&self) -> u8 {
+    fn severity(&self) -> u8 {
         match self {
-            Self::Over => 0,
+            Self::Finished => 0,
             Self::TimedOut => 1,
             Self::Unreachable { .. } => 2,
             Self::Rejected { .. } => 3,
@@ -78,21 +78,21 @@ impl End {
     }
 }
 
-/// Where the operations stand when watching ends.
+/// The phases of the operations when watching ends.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// How many there are in each phase.
+    /// The number of operations in each phase.
     pub(super) phases: BTreeMap<Phase, usize>,
     /// Whether the API ever answered.
     pub(super) answered: bool,
     /// The last failure of a poll.
     pub(super) last_failure: Option<String>,
-    /// Those that are not over, one a line.
+    /// The unfinished operations, one line each.
     pub(super) unfinished: Vec<String>,
 }
 
 impl Tally {
-    /// Looks where they stand.
+    /// Reads the phases.
     pub(super) fn of(session: &Session) -> Self {
         let mut tally = Self {
             answered: session.was_answered(),
@@ -105,7 +105,7 @@ impl Tally {
             if !phase.is_finished() {
                 tally
                     .unfinished
-                    .push(standing(&target.key.operation, &bar(session, target)));
+                    .push(progress_line(&target.key.operation, &bar(session, target)));
             }
         }
         tally
@@ -115,13 +115,13 @@ impl Tally {
         self.phases.values().sum()
     }
 
-    /// `2 of 3 operations still run`, and which.
-    fn still_running(&self, named: bool) -> String {
+    /// `2 of 3 operations are not finished`, perhaps with their names.
+    fn unfinished_text(&self, named: bool) -> String {
         let (left, total) = (self.unfinished.len(), self.total());
         let mut text = match (left, total) {
-            (0, _) => "every operation is over".to_owned(),
-            (1, 1) => "the operation has not ended".to_owned(),
-            _ => format!("{left} of {total} operations have not ended"),
+            (0, _) => "all operations are finished".to_owned(),
+            (1, 1) => "the operation is not finished".to_owned(),
+            _ => format!("{left} of {total} operations are not finished"),
         };
         if named && left > 0 {
             text.push(':');
@@ -147,8 +147,8 @@ impl Tally {
     }
 }
 
-/// Where one operation stands.
-fn standing(operation: &str, bar: &ProgressBar) -> String {
+/// The phase and progress of one operation.
+fn progress_line(operation: &str, bar: &ProgressBar) -> String {
     let mut line = format!("  {operation}  {}", bar.phase);
     if let Some(percent) = bar.percent {
         line.push_str(&format!("  {percent:.1}%"));
@@ -156,17 +156,17 @@ fn standing(operation: &str, bar: &ProgressBar) -> String {
     if let Some(processed) = bar.processed {
         line.push_str(&format!("  {} records", format::count(processed)));
     }
-    if let Some(trouble) = &bar.trouble {
-        line.push_str(&format!("  ({trouble})"));
+    if let Some(problem) = &bar.problem {
+        line.push_str(&format!("  ({problem})"));
     }
     line
 }
 
-/// The exit code, as the help of the command tells it.
+/// The exit code, as documented in the help of the command.
 pub(super) fn exit_code(end: &End, tally: &Tally) -> u8 {
     match end {
-        End::Over if tally.phases.keys().all(|phase| *phase == Phase::Succeeded) => 0,
-        End::Over => exit::FAILED,
+        End::Finished if tally.phases.keys().all(|phase| *phase == Phase::Succeeded) => 0,
+        End::Finished => exit::FAILED,
         End::TimedOut if tally.answered => exit::TIMED_OUT,
         End::TimedOut | End::Unreachable { .. } => exit::UNREACHABLE,
         End::Rejected { .. } => exit::CREDENTIALS,
@@ -176,8 +176,7 @@ pub(super) fn exit_code(end: &End, tally: &Tally) -> u8 {
     }
 }
 
-/// What is to be said of an end on standard error, in words that say what to do next. `named`: whether unfinished
-/// operations are to be named, since they stand nowhere else.
+/// The message for an end on standard error, with what to do. `named`: whether to name unfinished operations.
 pub(super) fn message(
     end: &End,
     tally: &Tally,
@@ -187,36 +186,35 @@ pub(super) fn message(
 ) -> Option<String> {
     let timeout = humantime::format_duration(timeout.unwrap_or_default());
     Some(match end {
-        End::Over => return None,
+        End::Finished => return None,
         End::TimedOut if tally.answered => format!(
-            "{timeout} (--timeout) passed, and {}\nNothing ends at Ampersand by this: watch again, or allow more time.",
-            tally.still_running(named)
+            "--timeout {timeout} passed: {}\nThe operations at Ampersand continue. Run the command again, or with a longer --timeout.",
+            tally.unfinished_text(named)
         ),
         End::TimedOut => format!(
-            "{timeout} (--timeout) passed without one answer of the API at {}: {}",
+            "--timeout {timeout} passed without an answer from the API at {}: {}",
             settings.ampersand.base_url,
-            tally.last_failure.as_deref().unwrap_or("no poll came to its end")
+            tally.last_failure.as_deref().unwrap_or("no poll was completed")
         ),
         End::Unreachable { project, reason } => format!(
-            "project {project} cannot be polled: {reason}\nWhat runs at Ampersand goes on: watch again when this is mended."
+            "the API of project {project} is unreachable: {reason}\nThe operations at Ampersand continue. Run the command again when the API answers."
         ),
         End::Rejected { project, reason } => {
             let projects = &settings.ampersand.projects;
             let source = projects.iter().find(|known| *known.name == **project);
-            let source = source.map_or_else(String::new, |project| format!(", from {},", project.api_key));
+            let source = source.map_or_else(String::new, |project| format!(" from {}", project.api_key));
             format!(
-                "the API key of project {project}{source} is rejected: {reason}\nPut the key of this project there, and \
-                 check at Ampersand that it is active."
+                "the API rejected the key of project {project}{source}: {reason}\nReplace it with an active key of this \
+                 project."
             )
         }
         End::Stopped(_) => format!(
-            "{}\nNothing ends at Ampersand by this: watch again at any time.",
-            tally.still_running(named)
+            "{}\nThe operations at Ampersand continue. Run the command again to watch them.",
+            tally.unfinished_text(named)
         ),
         End::OutputClosed(Some(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
             format!("cannot write to standard output: {error}")
         }
-        // Somebody saw enough of it.
         End::OutputClosed(_) => return None,
     })
 }
@@ -250,10 +248,10 @@ mod tests {
     #[test]
     fn codes() {
         let all = tally(&[(Phase::Succeeded, 3)], true);
-        assert_eq!(exit_code(&End::Over, &all), 0);
+        assert_eq!(exit_code(&End::Finished, &all), 0);
         for phase in [Phase::Failed, Phase::Ended, Phase::Gone, Phase::Expired] {
             let some = tally(&[(Phase::Succeeded, 3), (phase, 1)], true);
-            assert_eq!(exit_code(&End::Over, &some), 1, "{phase}");
+            assert_eq!(exit_code(&End::Finished, &some), 1, "{phase}");
         }
         let running = |answered| tally(&[(Phase::Running, 1), (Phase::Failed, 1)], answered);
         assert_eq!(exit_code(&End::TimedOut, &running(true)), 8);
@@ -265,11 +263,11 @@ mod tests {
     }
 
     #[test]
-    fn of_two_ends_the_graver_holds() {
-        let holds = |a: End, b: End| exit_code(&a.or_graver(b), &tally(&[(Phase::Failed, 1)], true));
-        assert_eq!(holds(End::TimedOut, rejected()), 4);
-        assert_eq!(holds(rejected(), unreachable()), 4);
-        assert_eq!(holds(End::Over, unreachable()), 3);
-        assert_eq!(holds(unreachable(), End::TimedOut), 3);
+    fn the_more_severe_of_two_ends_applies() {
+        let applies = |a: End, b: End| exit_code(&a.or_more_severe(b), &tally(&[(Phase::Failed, 1)], true));
+        assert_eq!(applies(End::TimedOut, rejected()), 4);
+        assert_eq!(applies(rejected(), unreachable()), 4);
+        assert_eq!(applies(End::Finished, unreachable()), 3);
+        assert_eq!(applies(unreachable(), End::TimedOut), 3);
     }
 }

@@ -1,11 +1,11 @@
-//! Where events are told: above live bars, as plain lines, or as JSON.
+//! Output of events: above live bars, as plain lines, or as JSON.
 
 use std::io::{self, IsTerminal as _};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::event_text::{logs, sentence};
+use super::event_text::{event_text, logs};
 use crate::cli::event_line::event_line;
 use crate::cli::output::notice;
 use crate::cli::progress_bars::{ProgressBars, ProgressView, StandardStream};
@@ -13,26 +13,26 @@ use crate::cli::terminal::TerminalStyle;
 use crate::core::event::Event;
 use crate::core::text::{escape_json, escape_lines};
 
-/// Lines that wait for standard output; more wait with the events.
+/// The most lines that wait for standard output.
 const LINES: usize = 64;
 
-/// What the user asked to see.
+/// The requested output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Show {
-    /// Whatever suits the terminal.
-    Usual,
-    /// One JSON object a line.
+    /// Bars on a terminal, otherwise plain lines.
+    Default,
+    /// One JSON object per line.
     Json,
     /// Nothing.
     Nothing,
 }
 
-/// Tells events.
+/// Prints events.
 #[derive(Debug)]
 pub(super) struct Output {
     show: Show,
     bars: Option<ProgressBars>,
-    /// Standard output, unless the lines that stay above the bars go there.
+    /// Plain lines or JSON on standard output; `None` if the lines above the bars go there.
     lines: Option<Lines>,
 }
 
@@ -41,14 +41,14 @@ impl Output {
         let to_terminal = io::stdout().is_terminal();
         let bars = match show {
             Show::Nothing => None,
-            // Two kinds of output on one terminal would tear each other.
+            // JSON and bars on one terminal would overwrite each other.
             Show::Json if to_terminal => None,
-            Show::Json | Show::Usual => ProgressBars::new(),
+            Show::Json | Show::Default => ProgressBars::new(),
         };
         let lines = match show {
             Show::Nothing => None,
-            Show::Usual if to_terminal && bars.is_some() => None,
-            Show::Json | Show::Usual => Some(Lines::new()),
+            Show::Default if to_terminal && bars.is_some() => None,
+            Show::Json | Show::Default => Some(Lines::new()),
         };
         Self { show, bars, lines }
     }
@@ -58,17 +58,17 @@ impl Output {
         self.bars.is_some()
     }
 
-    /// Tells an event. Waits while standard output takes no more.
+    /// Prints an event. Waits while standard output is blocked.
     ///
     /// # Errors
-    /// When standard output is closed; [`finish`](Self::finish) tells why.
-    pub(super) async fn tell(&mut self, event: &Event) -> Result<(), Closed> {
+    /// When standard output is closed; [`finish`](Self::finish) returns the cause.
+    pub(super) async fn print(&mut self, event: &Event) -> Result<(), Closed> {
         if let Some(bars) = &mut self.bars {
             let (stream, style) = match self.lines {
                 Some(_) => (StandardStream::Stderr, TerminalStyle::stderr()),
                 None => (StandardStream::Stdout, TerminalStyle::stdout()),
             };
-            if let Some(text) = sentence(event, style)
+            if let Some(text) = event_text(event, style)
                 && let Err(error) = bars.print(stream, &text)
                 && stream == StandardStream::Stdout
             {
@@ -79,7 +79,7 @@ impl Output {
         lines
             .send(match self.show {
                 Show::Json => json(event),
-                Show::Usual | Show::Nothing => plain(event),
+                Show::Default | Show::Nothing => plain(event),
             })
             .await
     }
@@ -87,26 +87,26 @@ impl Output {
     /// Draws the bars, if there are any.
     pub(super) fn draw(&mut self, view: impl FnOnce() -> ProgressView) {
         if let Some(bars) = &mut self.bars {
-            // A terminal that is gone is nobody's any more; results still have their own way.
+            // Without the terminal, results are still written to standard output.
             let _ = bars.draw(&view());
         }
     }
 
-    /// Tells what no event tells, where there are no bars to show it.
+    /// Prints a notice, if there are no bars to show it.
     pub(super) fn hint(&self, text: &str) {
         if self.bars.is_none() && self.show != Show::Nothing {
             notice(text);
         }
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub(super) fn erase(&mut self) {
         if let Some(mut bars) = self.bars.take() {
             let _ = bars.erase();
         }
     }
 
-    /// Leaves the bars where they are; what is written from now on comes below.
+    /// Leaves the bars in place. Later output is written below.
     pub(super) fn leave(&mut self) {
         if let Some(mut bars) = self.bars.take() {
             bars.leave();
@@ -116,7 +116,7 @@ impl Output {
     /// Waits until all lines are written.
     ///
     /// # Errors
-    /// When standard output took no more.
+    /// When standard output could not be written.
     pub(super) async fn finish(&mut self) -> io::Result<()> {
         match self.lines.take() {
             Some(lines) => lines.finish().await,
@@ -125,11 +125,11 @@ impl Output {
     }
 }
 
-/// Standard output takes no more; why, if that is known yet.
+/// Standard output is closed; with the cause, if it is known yet.
 #[derive(Debug)]
 pub(super) struct Closed(pub(super) Option<io::Error>);
 
-/// Writes lines on a thread of its own, so that a reader who takes a break keeps nobody from stopping.
+/// Writes lines on its own thread, so that a blocked reader does not delay a stop.
 #[derive(Debug)]
 struct Lines {
     sender: mpsc::Sender<String>,
@@ -162,13 +162,13 @@ fn write(mut lines: mpsc::Receiver<String>) -> io::Result<()> {
     Ok(())
 }
 
-/// The event's ID, type, time and data, as `backfill-watch events --json` gives them.
+/// The ID, type, time and data of the event, as in `backfill-watch events --json`.
 fn json(event: &Event) -> String {
     let mut body = event.body();
     if io::stdout().is_terminal() {
         body = escape_json(&body).into_owned();
     }
-    // An ID has no characters that JSON escapes, and a body is an object that is not empty.
+    // An ID needs no JSON escapes, and the body is a non-empty object.
     format!("{{\"id\":\"{}\",{}\n", event.id, &body[1..])
 }
 

@@ -1,4 +1,4 @@
-//! What the bars show of a session.
+//! The bars of a session.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::core::watch_list::WatchKey;
 
 /// IDs up to this length are shown whole.
 const WHOLE: usize = 20;
-/// As much of the start of a longer one is shown as tells it from others, at least so much.
+/// The shortest prefix that is shown of a longer ID.
 const START: usize = 8;
-/// Where that takes more than this, the end is shown, too.
+/// The longest prefix. If longer ones would be needed, prefix and suffix are shown.
 const LONGEST_START: usize = 16;
-/// The most room that the names of objects take.
+/// The longest text of object names, in bytes.
 const OBJECTS: usize = 24;
 
-/// The session as it stands: operations that are over only count, since their ends are told in lines that stay.
+/// The bars of unfinished operations, and counts of the others, which are printed in lines above.
 pub(super) fn progress_view(session: &Session) -> ProgressView {
     let notices = session.notices();
     let mut view = ProgressView::default();
@@ -32,8 +32,8 @@ pub(super) fn progress_view(session: &Session) -> ProgressView {
         }
         let mut bar = bar(session, target);
         if notices.iter().any(|(project, _)| *project == target.key.project) {
-            // Told once for all.
-            bar.trouble = None;
+            // The notice covers all operations of the project.
+            bar.problem = None;
         }
         view.bars.push(bar);
     }
@@ -41,7 +41,7 @@ pub(super) fn progress_view(session: &Session) -> ProgressView {
     view
 }
 
-/// One operation as it stands.
+/// The bar of one operation.
 pub(super) fn bar(session: &Session, target: &Target) -> ProgressBar {
     let pending = ProgressBar {
         name: target.short.clone(),
@@ -51,13 +51,13 @@ pub(super) fn bar(session: &Session, target: &Target) -> ProgressBar {
         percent: None,
         per_second: None,
         left: None,
-        trouble: None,
+        problem: None,
     };
     let Some(WatchView { key, labels, watch }) = session.watched(&target.key) else {
         return pending;
     };
     let now = clock::wall();
-    // As of the last poll: the estimate comes nearer while nothing is polled.
+    // As of the last poll, so that the estimated end comes nearer between polls.
     let data = watch.data(key, labels, watch.last_poll().unwrap_or(now));
     let progress = data.progress.as_ref();
     let left = progress
@@ -76,11 +76,11 @@ pub(super) fn bar(session: &Session, target: &Target) -> ProgressBar {
         percent: progress.and_then(|progress| progress.percent),
         per_second: progress.and_then(|progress| progress.records_per_second),
         left,
-        trouble: watch.last_error().map(str::to_owned),
+        problem: watch.last_error().map(str::to_owned),
     }
 }
 
-/// Enough of each ID to tell it from the others.
+/// Short forms of the IDs that are still distinct.
 pub(super) fn short_ids(keys: &[WatchKey]) -> Vec<String> {
     let start = (START..=LONGEST_START).find(|length| {
         let mut starts: HashMap<&str, &str> = HashMap::new();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_as_short_as_they_can_be_told_apart() {
+    fn ids_are_shortened_while_they_stay_distinct() {
         let one = "3efc0f0f-4bb9-498f-996c-9893d98ca4b5";
         assert_eq!(shortened(&["op-1", one, one]), ["op-1", "3efc0f0f", "3efc0f0f"]);
         let other = "3efc0f0f-4ab9-498f-996c-9893d98ca4b5";

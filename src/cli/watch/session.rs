@@ -1,4 +1,4 @@
-//! The daemon over a list that never changes and a store that keeps nothing.
+//! A daemon in memory, with a fixed watch list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use crate::report::webhook::{TimeLimits, WebhookSender};
 use crate::store::Store;
 use crate::watch_list::WatchListSnapshot;
 
-/// Events that wait to be printed: when output stands still for so many, polling does, too.
+/// The most events that wait to be printed. When it is full, polling pauses.
 const EVENTS: usize = 1_024;
 
-/// What is watched, as what shows it sees it. Everything ends when it is dropped.
+/// The operations that are watched. Watching ends when it is dropped.
 pub(super) struct Session {
-    /// What is watched, in the order in which it was named.
+    /// The operations, in the order of the command line.
     pub(super) targets: Vec<Target>,
     /// Events as they come. Those of an operation that is finished come before [`Session::finished`].
     pub(super) events: mpsc::Receiver<Event>,
@@ -39,24 +39,24 @@ pub(super) struct Session {
     watches: Vec<WatchView>,
     by_key: HashMap<WatchKey, usize>,
     notices: Notices,
-    /// Held as long as it runs: the list does not change.
+    /// Keeps the channel of the list open.
     _list: watch::Sender<Arc<WatchListSnapshot>>,
 }
 
-/// One operation that is watched.
+/// One operation.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// Which one it is.
+    /// Project and operation ID.
     pub(super) key: WatchKey,
-    /// Enough of its ID to tell it from the others.
+    /// A short form of its ID.
     pub(super) short: String,
 }
 
 impl Session {
-    /// Starts to watch.
+    /// Starts watching.
     ///
     /// # Errors
-    /// When there can be no client for the API.
+    /// When the HTTP client cannot be built.
     pub(super) async fn start(settings: &Settings, list: WatchList) -> anyhow::Result<Self> {
         let (events_in, events) = mpsc::channel(EVENTS);
         let client = app::client(&settings.ampersand).await?;
@@ -85,7 +85,7 @@ impl Session {
             random: RandomSource::new(),
         };
         let mut settings = settings.clone();
-        // The endpoints of a settings file are the daemon's.
+        // Webhooks in the settings are for the daemon.
         settings.webhooks.clear();
         let mut daemon = Daemon::new(parts, &settings, WebhookSecrets::new()).await?;
         daemon.start();
@@ -106,7 +106,7 @@ impl Session {
         self.daemon.finished()
     }
 
-    /// Changes when a project has changed.
+    /// Notified when a project changed.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.daemon.board().changed()
     }
@@ -120,7 +120,7 @@ impl Session {
     pub(super) async fn refresh(&mut self) {
         self.refresh_projects();
         let board = Arc::clone(self.daemon.board());
-        // What was read last stays when the project's task is being restarted.
+        // While a project task restarts, the previous watches stay.
         if let Ok(watches) = board.all(WatchFilter::default()).await {
             let keys = watches.iter().enumerate();
             self.by_key = keys.map(|(index, view)| (view.key.clone(), index)).collect();
@@ -128,7 +128,7 @@ impl Session {
         }
     }
 
-    /// The watch of that key, once there is one.
+    /// The watch with this key, once it exists.
     pub(super) fn watched(&self, key: &WatchKey) -> Option<&WatchView> {
         self.watches.get(*self.by_key.get(key)?)
     }
@@ -139,12 +139,12 @@ impl Session {
             .map_or(Phase::Pending, |view| view.watch.phase())
     }
 
-    /// What is to be printed once, where nothing is drawn.
+    /// New notices, for output without bars.
     pub(super) fn new_hints(&mut self) -> Vec<String> {
         self.notices.new_hints(&self.projects, &self.watches)
     }
 
-    /// What concerns all operations of a project now, each with its project.
+    /// Current notices about whole projects, each with its project.
     pub(super) fn notices(&self) -> Vec<(Arc<str>, String)> {
         notices::current(&self.projects, clock::instant())
     }
@@ -154,20 +154,20 @@ impl Session {
         self.projects.iter().any(|project| project.api.was_answered)
     }
 
-    /// What the last poll that did not succeed met.
+    /// The last failure of a poll.
     pub(super) fn last_failure(&self) -> Option<String> {
-        let troubles = self
+        let failures = self
             .projects
             .iter()
             .filter_map(|project| project.api.last_failure.as_deref());
-        troubles.max().map(str::to_owned)
+        failures.max().map(str::to_owned)
     }
 }
 
 fn reporter(events: mpsc::Sender<Event>) -> EventReporter {
     Box::new(move |event| {
         if let Err(TrySendError::Full(event)) = events.try_send(event.clone()) {
-            // Whoever reads the output takes a break. Fails only when nobody listens any more.
+            // The reader is slow. This fails only after the session ended.
             let _ = tokio::task::block_in_place(|| events.blocking_send(event));
         }
     })

@@ -18,7 +18,7 @@ fn bar(name: &str, phase: Phase, percent: Option<f64>) -> ProgressBar {
         percent,
         per_second: Some(41.7),
         left: percent.map(|_| Duration::from_secs(69)),
-        trouble: None,
+        problem: None,
     }
 }
 
@@ -38,7 +38,7 @@ fn of(bars: Vec<ProgressBar>) -> ProgressView {
 }
 
 #[test]
-fn a_bar_tells_as_much_as_there_is_room_for() {
+fn a_bar_shows_what_fits() {
     let view = of(vec![running("contact 3efc0f0f")]);
     let line = |width| drawn(&view, width, 24).remove(0);
     assert_eq!(
@@ -61,7 +61,7 @@ fn a_bar_tells_as_much_as_there_is_room_for() {
 #[test]
 fn no_line_is_as_wide_as_the_terminal_however_narrow() {
     let mut odd = running("連絡先 3efc0f0f\x1b[31m\n");
-    odd.trouble = Some("no answer from 連絡先 ".repeat(20));
+    odd.problem = Some("no answer from 連絡先 ".repeat(20));
     let view = ProgressView {
         notices: vec!["連絡先".repeat(60)],
         bars: vec![odd, running("a"), bar("b", Phase::Pending, None)],
@@ -81,7 +81,7 @@ fn no_line_is_as_wide_as_the_terminal_however_narrow() {
 }
 
 #[test]
-fn without_an_estimate_a_piece_runs_to_and_fro() {
+fn without_an_estimate_a_piece_moves() {
     let view = of(vec![bar("contact", Phase::Running, None)]);
     let at = |frame| lines(&view, 60, 24, PLAIN, frame).remove(0);
     assert_eq!(at(0), "⠋ contact ━━━━━━━─────────────────────── 2,115 41.7/s");
@@ -90,11 +90,11 @@ fn without_an_estimate_a_piece_runs_to_and_fro() {
 }
 
 #[test]
-fn trouble_takes_the_place_of_what_is_stale() {
-    let mut troubled = running("contact");
-    troubled.trouble = Some("no connection to api.example.com: connection refused".to_owned());
+fn a_problem_replaces_count_and_rate() {
+    let mut problematic = running("contact");
+    problematic.problem = Some("no connection to api.example.com: connection refused".to_owned());
     assert_eq!(
-        drawn(&of(vec![troubled, running("lead")]), 80, 24),
+        drawn(&of(vec![problematic, running("lead")]), 80, 24),
         [
             "! contact ━━━━━━━━━━━━╸───────────────── 42.3% no connection to api.example.co…",
             "⠙ lead    ━━━━━━━━━━━━╸───────────────── 42.3% 2,115/5,000 41.7/s 1m 09s left",
@@ -104,12 +104,12 @@ fn trouble_takes_the_place_of_what_is_stale() {
 }
 
 #[test]
-fn where_not_all_fit_those_that_need_eyes_come_first() {
+fn bars_with_problems_are_shown_first() {
     let mut bars: Vec<ProgressBar> = (0..60)
         .map(|n| bar(&format!("op-{n:02}"), Phase::Running, Some(f64::from(n))))
         .collect();
     bars[3].phase = Phase::Stalled;
-    bars[5].trouble = Some("reset".to_owned());
+    bars[5].problem = Some("reset".to_owned());
     bars[59].phase = Phase::Pending;
     let view = ProgressView {
         notices: Vec::new(),
@@ -130,7 +130,7 @@ fn where_not_all_fit_those_that_need_eyes_come_first() {
 }
 
 #[test]
-fn tiny_terminals_are_no_trouble() {
+fn tiny_terminals_do_not_fail() {
     let view = ProgressView {
         notices: vec!["n".to_owned()],
         bars: (0..9).map(|n| running(&n.to_string())).collect(),
