@@ -489,7 +489,7 @@ async fn check_asks_the_daemon_for_secrets_that_only_it_can_read() {
     let checked = shell.run("check").await;
     assert_eq!(checked.status.code(), Some(0), "{checked:?}");
     assert!(
-        text(&checked.stdout).contains("as the daemon reads them"),
+        text(&checked.stdout).contains("secrets checked by the daemon"),
         "{checked:?}"
     );
     let live = shell.run_with("check", &["--config", &config, "--live"]).await;

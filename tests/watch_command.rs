@@ -200,7 +200,7 @@ async fn whatever_is_no_success_is_1_and_gives_its_reason() {
 
     let bench = bench.variable("BACKFILL_WATCH_POLL__NOT_FOUND_GRACE", "0s");
     let ended = bench.watch("nowhere");
-    ended.assert(1, &["operation nowhere is not found so far", "is the ID right"]);
+    ended.assert(1, &["operation nowhere is not found in project", "check the ID"]);
     assert_eq!(ended.types(), ["operation.gone"]);
 
     bench.add_running("long");
@@ -221,7 +221,7 @@ async fn usage_and_settings_are_2_and_say_what_to_do() {
         .assert(2, &["\"a/b\"", "\"op!\"", "A-Z a-z 0-9"]);
     bench
         .run("watch -")
-        .assert(2, &["standard input holds no operation ID"]);
+        .assert(2, &["standard input has no operation ID"]);
     let bench = bench.variable("AMPERSAND_API_KEY", "");
     bench
         .run("watch op")
@@ -254,7 +254,7 @@ async fn an_api_out_of_reach_is_3() {
         3,
         &[
             "the API does not answer",
-            "project my-project cannot be polled",
+            "the API of project my-project is unreachable",
             "connection refused",
         ],
     );
@@ -262,9 +262,9 @@ async fn an_api_out_of_reach_is_3() {
 
     let bench = bench.variable("BACKFILL_WATCH_POLL__UNREACHABLE_AFTER", "1h");
     let ended = bench.watch("op --timeout 300ms");
-    ended.assert(3, &["without one answer", "connection refused"]);
+    ended.assert(3, &["without an answer", "connection refused"]);
     let bench = bench.variable("BACKFILL_WATCH_AMPERSAND__BASE_URL", "http://name.invalid/v1");
-    bench.watch("op --timeout 2s").assert(3, &["without one answer"]);
+    bench.watch("op --timeout 2s").assert(3, &["without an answer"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,7 +286,7 @@ async fn a_rejected_key_is_4_at_once_and_names_its_source() {
     ended.assert(
         4,
         &[
-            "API key of project my-project",
+            "rejected the key of project my-project",
             "environment variable AMPERSAND_API_KEY",
             "rejected",
         ],
@@ -307,7 +307,7 @@ async fn a_timeout_is_8_even_if_something_failed() {
     let ended = bench.watch("long bad --timeout 500ms");
     ended.assert(
         8,
-        &["500ms (--timeout) passed", "1 of 2 operations", "long  running"],
+        &["--timeout 500ms passed", "1 of 2 operations", "long  running"],
     );
     // An API that answers 429 is reachable.
     bench.simulator.faults().set(
@@ -508,7 +508,7 @@ async fn a_list_of_several_pages_is_listed_whole_through_mishaps() {
     );
     let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID} -o ids");
     let ids = bench.run(&list);
-    ids.assert(0, &["trying again"]);
+    ids.assert(0, &["retrying"]);
     let listed: Vec<&str> = ids.out.lines().collect();
     assert_eq!(
         (listed.len(), listed[0], listed[1_202]),
@@ -569,7 +569,7 @@ async fn on_a_terminal_there_are_bars_and_the_cursor_is_there_after_them() {
     bench.add_running("long");
     let screen = on_a_terminal(&bench, "watch --interval 100ms long", "\x03");
     assert!(
-        screen.contains("stopped: the operation has not ended"),
+        screen.contains("stopped: the operation is not finished"),
         "{screen}"
     );
     assert_ends_in_order(&screen, 130);
@@ -577,7 +577,7 @@ async fn on_a_terminal_there_are_bars_and_the_cursor_is_there_after_them() {
     let bench = bench.variable("NO_COLOR", "1");
     let screen = on_a_terminal(&bench, "watch --interval 100ms op-a long --timeout 1s", "");
     assert!(!screen.contains("\x1b[36m"), "{screen}");
-    assert!(screen.contains("1 of 2 operations have not ended"), "{screen}");
+    assert!(screen.contains("1 of 2 operations are not finished"), "{screen}");
     assert_ends_in_order(&screen, 8);
 }
 

@@ -55,7 +55,7 @@ pub struct ProgressView {
     /// The bars, in a stable order.
     pub bars: Vec<ProgressBar>,
     /// Operations without a bar, counted by phase for the summary.
-    pub others: BTreeMap<Phase, usize>,
+    pub without_bar: BTreeMap<Phase, usize>,
 }
 
 /// The bars at the bottom of a terminal.
@@ -92,7 +92,7 @@ impl ProgressBars {
     /// Redraws the bars.
     ///
     /// # Errors
-    /// When the terminal is gone.
+    /// When the terminal is closed.
     pub fn draw(&mut self, view: &ProgressView) -> io::Result<()> {
         // Frames are skipped while a stopped or slow terminal has not shown the last one.
         if !self.output.is_idle() {
@@ -117,7 +117,7 @@ impl ProgressBars {
     /// Removes the bars, and waits until all is written.
     ///
     /// # Errors
-    /// When the terminal is gone.
+    /// When the terminal is closed.
     pub fn erase(&mut self) -> io::Result<()> {
         let cleared = self.clear();
         self.output.flush();

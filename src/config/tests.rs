@@ -250,16 +250,16 @@ token_file = "nowhere"
 "#,
     );
     assert_eq!(case.load().unwrap_err().problems().len(), 4);
-    let look = |case: &Case, path: &Path| {
+    let inspect = |case: &Case, path: &Path| {
         Settings::load_without_secrets(Some(path), &case.environment(), &case.overrides)
     };
-    let settings = look(&case, &case.path("config.toml")).unwrap().settings;
+    let settings = inspect(&case, &case.path("config.toml")).unwrap().settings;
     assert_eq!(settings.ampersand.projects.len(), 1);
     assert!(settings.http.token.unwrap().read_line().is_err());
 
     let case = Case::bare("state_dir = 5");
     assert_eq!(
-        look(&case, &case.path("config.toml"))
+        inspect(&case, &case.path("config.toml"))
             .unwrap_err()
             .problems()
             .len(),
@@ -267,7 +267,7 @@ token_file = "nowhere"
     );
     let case = Case::bare("");
     assert!(
-        look(&case, &case.path("config.toml"))
+        inspect(&case, &case.path("config.toml"))
             .unwrap()
             .settings
             .ampersand

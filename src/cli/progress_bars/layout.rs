@@ -37,7 +37,7 @@ pub(super) fn lines(
         })
         .collect();
     free -= lines.len();
-    let total = view.bars.len() + view.others.values().sum::<usize>();
+    let total = view.bars.len() + view.without_bar.values().sum::<usize>();
     let with_summary = total > 1 && free > 1;
     free -= usize::from(with_summary);
 
@@ -84,7 +84,7 @@ fn rank(bar: &ProgressBar) -> (u8, Reverse<u64>) {
 
 /// `60 operations (20 shown): 41 running, 1 stalled, 18 succeeded`.
 fn summary(view: &ProgressView, hidden: usize, style: TerminalStyle) -> String {
-    let mut counts: BTreeMap<Phase, usize> = view.others.clone();
+    let mut counts: BTreeMap<Phase, usize> = view.without_bar.clone();
     for bar in &view.bars {
         *counts.entry(bar.phase).or_default() += 1;
     }

@@ -11,10 +11,10 @@ use crate::cli::{Failure, exit};
 use crate::core::watch_list::{Entry, LineError, WatchList, parse};
 use crate::watch_list::MAX_FILE_BYTES;
 
-/// The argument that stands for standard input.
+/// The argument for standard input.
 const STDIN: &str = "-";
 
-/// The operations of `ids` in order, without duplicates. `-` stands for those on standard input.
+/// The operations of `ids` in order, without duplicates. `-` adds those on standard input.
 pub(super) async fn read(ids: Vec<String>, projects: &[Arc<str>]) -> anyhow::Result<WatchList> {
     let from_stdin = ids.iter().any(|id| id == STDIN);
     let stdin = if from_stdin {

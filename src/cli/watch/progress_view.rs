@@ -27,7 +27,7 @@ pub(super) fn progress_view(session: &Session) -> ProgressView {
     for target in &session.targets {
         let phase = session.phase(target);
         if phase.is_finished() {
-            *view.others.entry(phase).or_default() += 1;
+            *view.without_bar.entry(phase).or_default() += 1;
             continue;
         }
         let mut bar = bar(session, target);

@@ -197,9 +197,9 @@ fn every_value_names_its_source() {
             "[poll]\nmin_interval = '3s'\nactive_statuses = ['queued']\n",
         );
     let values = values(&case);
-    let find = |wanted: &str| {
-        let found = values.iter().find(|(key, ..)| key == wanted);
-        let (_, value, place) = found.unwrap_or_else(|| panic!("{wanted} in {values:?}"));
+    let find = |name: &str| {
+        let found = values.iter().find(|(key, ..)| key == name);
+        let (_, value, place) = found.unwrap_or_else(|| panic!("{name} in {values:?}"));
         (value.as_str(), place.as_str())
     };
     assert_eq!(find("poll.max_interval"), ("\"1m 30s\"", "config.toml:2:16"));

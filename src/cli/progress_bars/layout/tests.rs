@@ -65,7 +65,7 @@ fn no_line_is_as_wide_as_the_terminal_however_narrow() {
     let view = ProgressView {
         notices: vec!["連絡先".repeat(60)],
         bars: vec![odd, running("a"), bar("b", Phase::Pending, None)],
-        others: BTreeMap::from([(Phase::Failed, 7)]),
+        without_bar: BTreeMap::from([(Phase::Failed, 7)]),
     };
     for style in [true, false].map(|colour| TerminalStyle {
         colour,
@@ -114,7 +114,7 @@ fn bars_with_problems_are_shown_first() {
     let view = ProgressView {
         notices: Vec::new(),
         bars,
-        others: BTreeMap::from([(Phase::Succeeded, 4), (Phase::Failed, 1)]),
+        without_bar: BTreeMap::from([(Phase::Succeeded, 4), (Phase::Failed, 1)]),
     };
     let lines = drawn(&view, 80, 8);
     assert_eq!(lines.len(), 7, "one row is the cursor's");
@@ -134,7 +134,7 @@ fn tiny_terminals_do_not_fail() {
     let view = ProgressView {
         notices: vec!["n".to_owned()],
         bars: (0..9).map(|n| running(&n.to_string())).collect(),
-        others: BTreeMap::new(),
+        without_bar: BTreeMap::new(),
     };
     for height in 0..6 {
         assert!(drawn(&view, 80, height).len() <= height.saturating_sub(1));
