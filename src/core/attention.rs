@@ -142,7 +142,8 @@ pub fn sort(entries: &mut [Attention]) {
 #[must_use]
 pub fn api_unreachable(project: &str, since: Timestamp, last_error: Option<&str>) -> Attention {
     let reason = last_error.unwrap_or("no poll succeeds");
-    let message = format!("the API is unreachable: {reason}. Figures are from before. Polls are retried.");
+    let message =
+        format!("the API is unreachable: {reason}. Figures are from before the outage. Polls are retried.");
     let action = "check ampersand.base_url, the network and the status of the API; nothing is lost";
     Attention::new(AttentionKind::ApiUnreachable, message, action)
         .of_project(project)
@@ -153,9 +154,10 @@ pub fn api_unreachable(project: &str, since: Timestamp, last_error: Option<&str>
 #[must_use]
 pub fn credentials_rejected(project: &str, since: Timestamp, last_error: Option<&str>) -> Attention {
     let reason = last_error.unwrap_or("the API refuses the key");
-    let message = format!("the API key is rejected: {reason}. Nothing is polled but one probe at a time.");
-    let action = "replace the API key; one in a file is retried automatically, one in systemd's credentials or in the environment \
-                  needs a restart";
+    let message =
+        format!("the API key is rejected: {reason}. Polling is paused, except for one probe at a time.");
+    let action = "replace the API key; a key file is retried automatically, a systemd credential or environment variable needs \
+                  a restart";
     Attention::new(AttentionKind::CredentialsRejected, message, action)
         .of_project(project)
         .since(Some(since))

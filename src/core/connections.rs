@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_that_is_idle_for_the_longest_time_makes_room() {
+    fn the_connection_that_is_idle_for_the_longest_time_is_displaced() {
         let mut connections = connections(3, 1);
         let [a, b, c] = [(); 3].map(|()| connections.admit().unwrap().id);
         for id in [a, b, c] {

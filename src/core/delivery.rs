@@ -129,7 +129,7 @@ pub struct EndpointHealth {
     /// The last probed subjects, oldest first.
     probed: Vec<String>,
     last_success: Option<Timestamp>,
-    /// Whether the log reports that the endpoint fails.
+    /// Whether the failure of the endpoint was logged.
     reported_failing: bool,
     reported_at: Option<Timestamp>,
 }

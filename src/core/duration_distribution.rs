@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn alike_durations_foretell_a_narrow_end_and_wide_ones_hardly_any() {
+    fn similar_durations_predict_a_narrow_end_and_different_ones_hardly_any() {
         assert_eq!(DurationDistribution::fitted([1.0, 2.0].into_iter()), None);
         let narrow = fitted((0..20).map(|n| 600.0 + n as f32));
         assert!(ends_between(&narrow, 590.0, 640.0) > 0.85);

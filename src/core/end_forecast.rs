@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longer_the_likelier() {
+    fn an_end_is_more_likely_within_a_longer_time() {
         let count = CountForecast {
             part: 0.9,
             speed: 0.002,

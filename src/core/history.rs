@@ -11,7 +11,6 @@ const ERROR_PRIOR: TDistribution = TDistribution {
     centre: 0.0,
     width: 0.03,
 };
-/// Minimum number of errors for a distribution of their own.
 const MIN_ERRORS: usize = 3;
 
 /// The data of a succeeded operation.
@@ -51,7 +50,6 @@ impl Default for HistoryStatistics {
 pub struct History {
     durations: VecDeque<f32>,
     errors: VecDeque<f32>,
-    /// Cached statistics.
     statistics: Option<HistoryStatistics>,
 }
 
@@ -102,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_told_once_there_are_enough() {
+    fn durations_are_known_once_there_are_enough() {
         let mut history = History::default();
         for seconds in [600, 620] {
             history.add_sample(sample(seconds, None));

@@ -29,7 +29,7 @@ pub enum NotInstallation {
     #[error("the body is not a JSON object")]
     NotObject,
     /// It is another installation.
-    #[error("the member `id` is not the one that was asked for")]
+    #[error("the member `id` is not the requested installation")]
     OtherId,
 }
 

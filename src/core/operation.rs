@@ -65,7 +65,7 @@ pub enum OperationParseError {
     #[error("the member `{0}` is not a string")]
     NotAString(&'static str),
     /// A required member occurs twice.
-    #[error("the member `{0}` is there twice")]
+    #[error("the member `{0}` occurs twice")]
     Twice(&'static str),
 }
 
@@ -183,7 +183,6 @@ impl Operation {
     }
 }
 
-/// A required member.
 struct RequiredMember {
     name: &'static str,
     found: Option<Result<String, OperationParseError>>,

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_cut_and_still_known_again() {
+    fn long_names_are_cut_and_still_recognized() {
         let names: Vec<String> = (0..20).map(|n| format!("{n}{}", "x".repeat(300))).collect();
         let long = operation(&"y".repeat(1000), &names);
         let kind = OperationKind::of(&long);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learned_outlasts_the_operations() {
+    fn the_history_outlasts_its_operations() {
         let mut kinds = OperationKinds::default();
         let sample = HistorySample {
             duration: std::time::Duration::from_mins(5),
@@ -207,16 +207,16 @@ mod tests {
     #[test]
     fn kinds_that_no_operation_has_are_forgotten() {
         let mut kinds = OperationKinds::default();
-        let held: Vec<Arc<OperationKind>> = (0..50)
-            .map(|n| shared(&mut kinds, &operation(&format!("held {n}"), &[])))
+        let in_use: Vec<Arc<OperationKind>> = (0..50)
+            .map(|n| shared(&mut kinds, &operation(&format!("shared {n}"), &[])))
             .collect();
         for n in 0..10_000 {
             let _ = shared(&mut kinds, &operation(&n.to_string(), &[]));
         }
-        assert!(kinds.known.len() <= 2 * held.len() + MIN_KINDS);
+        assert!(kinds.known.len() <= 2 * in_use.len() + MIN_KINDS);
         assert!(Arc::ptr_eq(
-            &held[0],
-            &shared(&mut kinds, &operation("held 0", &[]))
+            &in_use[0],
+            &shared(&mut kinds, &operation("shared 0", &[]))
         ));
     }
 }

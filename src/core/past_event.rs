@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lasts_is_there_again() {
+    fn lasting_outages_and_rejections_are_rebuilt() {
         let time = |second| Timestamp::from_second(second).unwrap();
         let past = |event_type, since| {
             let data = ApiData {

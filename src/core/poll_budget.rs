@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn savings_give_what_they_have_and_no_more() {
+    fn saved_polls_are_taken_only_if_there_are_enough() {
         let mut savings = SavedPolls::default();
         assert!(!savings.take(0.5));
         savings.add(1.0);

@@ -390,7 +390,6 @@ impl ProgressTracker {
     }
 }
 
-/// Whether a field is left out of the stored state.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -167,7 +167,7 @@ impl ProjectHealth {
             ProjectAnswer::Exists => self.proven = Some(cx.now.steady),
             ProjectAnswer::Missing(reason) => {
                 let reason = format!(
-                    "the API does not know the project: {reason}; is its name right, and is the API key of this project?"
+                    "the API does not know the project: {reason}; check the project's name, and that the API key belongs to it"
                 );
                 self.report_unreachable(cx.now.wall, &reason, cx, &mut events);
             }
@@ -517,7 +517,7 @@ mod tests {
     const NOTHING: [&str; 0] = [];
 
     #[test]
-    fn an_outage_is_told_once_and_its_end_once() {
+    fn an_outage_is_reported_once_and_its_end_once() {
         let mut bench = Bench::new();
         assert_eq!(
             bench.meet("a", &failed(), Pass::Turn),
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_credentials_are_told_once_and_probed_on_the_backoff_schedule() {
+    fn rejected_credentials_are_reported_once_and_probed_on_the_backoff_schedule() {
         let mut bench = Bench::new();
         assert_eq!(
             bench.meet("a", &unauthorized(), Pass::Turn),
@@ -786,7 +786,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_survives_being_written_down() {
+    fn reported_states_survive_being_stored() {
         let mut bench = Bench::new();
         let _ = bench.meet("a", &unauthorized(), Pass::Turn);
         bench.project = serde_json::from_str(&serde_json::to_string(&bench.project).unwrap()).unwrap();

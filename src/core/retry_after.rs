@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-/// The value for waits out of range: longer than every limit, and short enough to be added to a clock.
+/// The value of waits out of range: longer than every limit, and short enough to be added to a clock.
 pub const FAR: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The wait of the header `Retry-After`: seconds, fractions rounded up, or an HTTP date relative to `now`.

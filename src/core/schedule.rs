@@ -240,7 +240,7 @@ impl Schedule {
         };
         match forecast.count {
             _ if forecast.durations.is_some() => Some(wait()),
-            Some(motion) if forecast.has_not_risen() && motion.part >= MAX_FIRST_FRACTION => None,
+            Some(count) if forecast.has_not_risen() && count.part >= MAX_FIRST_FRACTION => None,
             Some(_) => Some(wait().min(prediction_horizon(settings, forecast).max(plain.interval))),
             None => forecast.fades_in.map(|_| wait().min(plain.interval)),
         }
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_retried_soon_and_the_schedule_goes_on_where_it_was() {
+    fn a_failure_is_retried_soon_and_the_schedule_continues() {
         let mut schedule = Schedule::default();
         for _ in 0..20 {
             let _ = schedule.after_answer(&settings(), EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default());
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_still_near_its_end_follows_the_plain_backoff_and_what_has_not_begun_is_left_alone() {
+    fn an_unchanged_count_near_its_end_follows_plain_backoff_and_one_at_zero_is_polled_rarely() {
         let (settings, mut schedule) = adaptive();
         let mut wait = |part| {
             schedule
@@ -507,12 +507,12 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_pays_little_for_its_schedule() {
+    fn a_schedule_takes_few_bytes() {
         assert!(size_of::<Schedule>() <= 32 && size_of::<super::super::trend::Trend>() <= 24);
     }
 
     #[test]
-    fn a_fading_count_without_an_estimate_is_looked_at_closer_than_by_plain_backoff() {
+    fn a_falling_rate_without_an_estimate_is_polled_more_densely_than_by_plain_backoff() {
         let (settings, mut schedule) = adaptive();
         for _ in 0..20 {
             let _ = schedule.after_answer(&settings, EndForecast::UNKNOWN, 0.5, &mut SavedPolls::default());
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_without_an_estimate_is_looked_at_closely_when_others_of_its_kind_would_end() {
+    fn a_count_without_an_estimate_is_polled_densely_around_the_usual_end_of_its_kind() {
         let (settings, mut schedule) = adaptive();
         let mut wait = |age| {
             let forecast = EndForecast {
@@ -637,7 +637,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bounds_hold_for_any_settings_and_any_observations(
+        fn the_bounds_apply_to_any_settings_and_any_observations(
             settings in any_pace(),
             steps in prop::collection::vec((any::<bool>(), any_outlook(), any::<f64>()), 0..60),
         ) {

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fit_follows_the_samples_and_minds_no_odd_one() {
+    fn a_fit_follows_the_samples_and_ignores_an_outlier() {
         assert_eq!(TDistribution::fitted(&[], 1.0), None);
         let one = TDistribution::fitted(&[5.0], 0.3).unwrap();
         assert!(one.centre == 5.0 && (0.2..0.3).contains(&one.width), "{one:?}");

@@ -523,7 +523,6 @@ impl Watch {
         PollStreak::add_time(&mut self.refused, tried);
     }
 
-    /// The API answered with the operation.
     fn observe_operation(&mut self, operation: &Operation, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
         let previous = self.status();
         let observed_for = if self.last_poll_succeeded {
@@ -704,7 +703,6 @@ impl Watch {
         (seconds.max(0.0) * 1000.0).round() / 1000.0
     }
 
-    /// The last status from the API.
     fn status(&self) -> Option<Status> {
         self.details.as_ref().map(|details| details.status.clone())
     }

@@ -133,7 +133,7 @@ mod tests {
     fn all_errors_are_reported_together() {
         assert_eq!(
             gathered(&["op 1", "a/b", "-", "", "#x", "a\nb"], "x=y\nok\n").unwrap_err(),
-            "operation ID \"op 1\", character 4: \"1\" is not a label; write key=value, and one operation a line\n\
+            "operation ID \"op 1\", character 4: \"1\" is not a label; write key=value, and one operation per line\n\
              operation ID \"a/b\", character 2: '/' cannot be part of an operation ID, which is made of A-Z a-z 0-9 . _ ~ -\n\
              standard input, line 1, column 1: the line begins with a label; put the operation ID before it\n\
              argument 4 (\"\") is not an operation ID\n\

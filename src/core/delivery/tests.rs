@@ -102,7 +102,7 @@ fn the_waits_are_those_promised_and_then_comes_the_dead_letter() {
 }
 
 #[test]
-fn what_each_outcome_means_for_the_event_and_the_endpoint() {
+fn each_outcome_has_its_effect_on_the_event_and_the_endpoint() {
     let paused = SendPermit::Paused(Duration::from_secs(5));
     let open = SendPermit::Open;
     // AttemptOutcome, verdict on a first attempt and on a fifth, what may be sent then.
@@ -298,7 +298,7 @@ fn gone_disables_until_a_reload() {
 }
 
 #[test]
-fn a_reload_starts_afresh_only_with_another_target() {
+fn a_reload_resets_failures_only_with_another_target() {
     let mut health = failed_five_times();
     health.reload(EndpointTarget::Unchanged);
     assert_eq!(health.permit(at(2)), SendPermit::Paused(FIRST_PAUSE));
@@ -307,7 +307,7 @@ fn a_reload_starts_afresh_only_with_another_target() {
 }
 
 #[test]
-fn failing_and_recovering_are_told_once_and_flapping_is_not_told_each_time() {
+fn failing_and_recovering_are_reported_once_and_flapping_is_not_reported_each_time() {
     let mut health = working();
     let mut news = |seconds: i64, outcome| {
         health
@@ -369,7 +369,7 @@ fn any_outcome() -> impl Strategy<Value = AttemptOutcome> {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_bounds_hold(
+    fn the_bounds_always_apply(
         steps in prop::collection::vec((any_outcome(), 0u32..14, 0usize..7, -100i64..4000, any::<f64>()), 0..80),
     ) {
         let mut health = EndpointHealth::default();

@@ -81,7 +81,6 @@ pub(super) fn cut(data: &OperationData, body: String, render: impl Fn(&Operation
     cutting.body
 }
 
-/// A body that is cut until it fits.
 struct Cutting<R> {
     data: OperationData,
     body: String,

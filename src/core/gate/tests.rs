@@ -119,7 +119,7 @@ fn nothing_starts_in_a_pause_and_the_pause_does_not_count_as_waiting() {
 }
 
 #[test]
-fn probes_go_out_one_at_a_time_and_not_before_their_time() {
+fn probes_are_sent_one_at_a_time_and_not_before_their_time() {
     let mut gate = gate(10, 1000.0);
     gate.join(0, Duration::ZERO);
     gate.set_restriction(probing(2 * SECOND), SECOND);

@@ -67,12 +67,10 @@ enum Found {
     Byte(u8, usize),
     /// An escape that is cut off by the end of the text.
     Cut,
-    /// No escape.
     Plain,
 }
 
 impl Spelled {
-    /// `text` without decoding.
     pub(super) fn new(text: &str) -> Self {
         Self {
             bytes: text.as_bytes().to_vec(),
@@ -80,7 +78,6 @@ impl Spelled {
         }
     }
 
-    /// The decoded text.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

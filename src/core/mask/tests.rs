@@ -96,7 +96,7 @@ fn a_secret_that_is_cut_at_the_end_is_replaced_as_far_as_it_goes() {
 }
 
 #[test]
-fn a_short_secret_is_replaced_only_where_it_stands_alone() {
+fn a_short_secret_is_replaced_only_as_a_whole_word() {
     let mask = Mask::new([&b"k3y-7"[..], b"word", b"a1"], "[key]");
     assert_eq!(mask.apply("(K3Y-7) %6b3y-7 ok3y-7"), "([key]) [key] ok3y-7");
     assert_eq!(mask.apply("a word a1"), "a word a1");
@@ -152,7 +152,7 @@ proptest! {
         let once = spell(&secret);
         let spelled = if twice { once.replace('%', "%25").replace('\\', "\\\\").replace('&', "&amp;") } else { once };
         let mask = Mask::new([secret.as_bytes()], "[key]");
-        // White space around it, so that its neighbours do not change the meaning of an escape.
+        // White space around it, so that its neighbours cannot be part of an escape.
         let text = mask.apply(&format!("{around} {spelled} {around}")).into_owned();
         prop_assert!(text.contains(" [key] "), "{text}");
     }

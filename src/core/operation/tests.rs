@@ -43,17 +43,14 @@ fn id_and_status_are_needed_once_each_and_nothing_else_is() {
         (r#"{"id":7,"status":"success"}"#, "`id` is not a string"),
         (r#"{"id":"op","status":null}"#, "`status` is not a string"),
         (r#"{"id":"op","status":"\ud800"}"#, "`status` is not a string"),
-        (
-            r#"{"id":"op","status":"success","id":"op"}"#,
-            "`id` is there twice",
-        ),
+        (r#"{"id":"op","status":"success","id":"op"}"#, "`id` occurs twice"),
         (
             r#"{"id":"op","status":"success","stat\u0075s":"success"}"#,
-            "`status` is there twice",
+            "`status` occurs twice",
         ),
         (
             r#"{"id":"op","status":"a","status":"b","status":"c"}"#,
-            "`status` is there twice",
+            "`status` occurs twice",
         ),
     ] {
         let error = parse(json).unwrap_err().to_string();
@@ -62,7 +59,7 @@ fn id_and_status_are_needed_once_each_and_nothing_else_is() {
 }
 
 #[test]
-fn a_member_that_cannot_be_used_costs_itself_alone() {
+fn an_unusable_member_does_not_affect_the_others() {
     let deep = "[".repeat(200) + &"]".repeat(200);
     for (members, unusable) in [
         (r#""metadata":null,"result":null,"projectId":null"#, vec![]),
@@ -111,7 +108,7 @@ fn the_members_beside_an_unusable_one_count() {
 }
 
 #[test]
-fn a_start_that_cannot_be_true_gives_way_to_the_one_in_the_id() {
+fn an_implausible_start_is_replaced_by_the_time_in_the_id() {
     let of_id = "2025-11-24T12:00:00Z".parse().ok();
     let seven = "019ab5bc-2e00-7a2b-8c3d-0123456789ab";
     for (id, time, start, is_unusable) in [
@@ -173,7 +170,7 @@ fn each_member_has_a_name_and_a_place_of_its_own() {
 }
 
 #[test]
-fn unknown_words_are_kept_verbatim() {
+fn unknown_values_are_kept_verbatim() {
     let operation = parse(r#"{"id":"op","status":"Cancelled by user"}"#).unwrap();
     assert_eq!(operation.status, Status::Other("Cancelled by user".into()));
     assert_eq!(

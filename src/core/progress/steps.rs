@@ -24,12 +24,10 @@ impl Percent {
         Self(tenths.min(f64::from(MAX_TENTHS)) as u16)
     }
 
-    /// The percentage as a number.
     pub(super) fn get(self) -> f64 {
         f64::from(self.0) / 10.0
     }
 
-    /// How many whole steps it contains.
     fn steps(self, step: f64) -> u32 {
         (self.get() / step + TOLERANCE).floor() as u32
     }

@@ -154,7 +154,7 @@ fn a_count_that_lags_by_up_to_a_tenth_changes_nothing() {
 }
 
 #[test]
-fn a_new_attempt_restarts_the_count_at_once_and_does_not_end_a_standstill() {
+fn a_new_attempt_restarts_the_count_at_once_and_does_not_reset_the_stall_clock() {
     let mut tracker = ProgressTracker::default();
     let _ = observe(&mut tracker, 10, 50, Some(100));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 50"));
@@ -187,7 +187,7 @@ fn a_new_attempt_whose_count_comes_later_is_one_restart() {
 }
 
 #[test]
-fn a_count_that_is_missing_stands_still() {
+fn a_missing_count_counts_as_unchanged() {
     let mut tracker = ProgressTracker::default();
     let _ = observe(&mut tracker, 10, 50, Some(100));
     for _ in 0..3 {

@@ -44,7 +44,6 @@ impl Watch {
         self.refused.as_ref().map_or(0, |refused| refused.polls)
     }
 
-    /// The API refused this operation.
     pub(super) fn observe_refused(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
         self.last_poll_succeeded = false;
         self.last_answer = cx.now.into();

@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Polls in a streak with the same kind of failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PollStreak {
     pub(super) since: Timestamp,

@@ -4,7 +4,6 @@ use super::super::event::{Event, EventType, OperationData};
 use super::super::operation::Status;
 use super::{Watch, WatchContext};
 
-/// Builds the events of one observation.
 pub(super) struct Reporter<'a, 'b> {
     pub(super) events: &'a mut Vec<Event>,
     pub(super) previous: Option<&'a Status>,

@@ -214,7 +214,7 @@ fn an_active_status_counts_as_running() {
 
 #[test]
 fn only_what_runs_has_an_estimated_end() {
-    for (status, over) in [
+    for (status, is_finished) in [
         ("in_progress", false),
         ("success", true),
         ("failure", true),
@@ -228,12 +228,12 @@ fn only_what_runs_has_an_estimated_end() {
             Some(&operation(status, Some(1250), Some(5000))),
         );
         let progress = data(&step.events[0]).progress.clone().unwrap();
-        assert_eq!(progress.estimated_end_time.is_none(), over, "{status}");
+        assert_eq!(progress.estimated_end_time.is_none(), is_finished, "{status}");
     }
 }
 
 #[test]
-fn a_count_that_stands_still_stalls_and_the_next_rise_resumes() {
+fn an_unchanged_count_stalls_and_the_next_rise_resumes() {
     let mut bench = Bench::new();
     bench.settings.stalled_after = Duration::from_secs(60);
     let _ = bench.step(Duration::ZERO, Some(&running(10)));
@@ -246,7 +246,7 @@ fn a_count_that_stands_still_stalls_and_the_next_rise_resumes() {
 }
 
 #[test]
-fn time_out_of_sight_does_not_count_towards_a_stall() {
+fn unobserved_time_does_not_count_towards_a_stall() {
     let mut bench = Bench::new();
     bench.settings.stalled_after = Duration::from_secs(60);
     let _ = bench.step(Duration::ZERO, Some(&running(10)));
@@ -261,7 +261,7 @@ fn time_out_of_sight_does_not_count_towards_a_stall() {
 }
 
 #[test]
-fn a_stall_says_since_when_and_why() {
+fn a_stall_shows_since_when_and_why() {
     let mut bench = Bench::new();
     let _ = bench.step(Duration::ZERO, Some(&running(10)));
     let rise = bench.now.checked_add(Duration::from_mins(1)).unwrap();
@@ -350,7 +350,7 @@ fn two_replicas_that_disagree_by_a_record_are_one_step_and_one_stall() {
 }
 
 #[test]
-fn a_retry_is_told_once_for_each_attempt() {
+fn a_retry_is_reported_once_for_each_attempt() {
     let mut bench = Bench::new();
     assert_eq!(bench.after(0, &retried(1)), ["operation.started"]);
     assert_eq!(bench.after(2, &retried(1)), [""; 0]);
@@ -374,7 +374,7 @@ fn not_found_through_the_grace_time_is_gone() {
 }
 
 #[test]
-fn two_not_founds_are_never_enough_and_an_answer_starts_the_grace_anew() {
+fn two_not_founds_are_never_enough_and_an_answer_restarts_the_grace_time() {
     let mut bench = Bench::new();
     let _ = bench.step(Duration::ZERO, Some(&not_found()));
     assert_eq!(bench.after(1000, &not_found()), [""; 0]);
@@ -623,7 +623,7 @@ fn a_stalled_watch_expires_too() {
 }
 
 #[test]
-fn a_watch_started_again_goes_on_counting_and_tells_its_start_under_a_new_id() {
+fn a_watch_started_again_continues_its_sequence_and_reports_its_start_with_a_new_id() {
     let mut bench = Bench::new();
     let first = bench.step(Duration::ZERO, Some(&running(0)));
     let end = bench.step(Duration::ZERO, Some(&operation("paused", None, None)));
@@ -741,7 +741,7 @@ fn legal(from: Phase, to: Phase) -> bool {
 
 proptest! {
     #[test]
-    fn any_sequence_of_answers_tells_a_consistent_story(
+    fn any_sequence_of_answers_causes_consistent_events(
         steps in prop::collection::vec((any_answer(), 0..2000_u64, any::<bool>()), 1..80),
         expire_if_due in prop::option::of(1..50_000_u64),
     ) {
@@ -755,12 +755,12 @@ proptest! {
             let step = bench.step(Duration::from_secs(seconds), Some(&answer));
             prop_assert!(legal(before, bench.watch.phase()), "{before} to {}", bench.watch.phase());
             for event in &step.events {
-                let told = data(event);
+                let reported = data(event);
                 sequence += 1;
-                prop_assert_eq!(told.sequence, sequence);
+                prop_assert_eq!(reported.sequence, sequence);
                 endings += u32::from(event.event_type.is_ending());
                 prop_assert!(event.body().len() <= crate::core::event::MAX_BODY);
-                let percent = told.progress.as_ref().and_then(|progress| progress.percent);
+                let percent = reported.progress.as_ref().and_then(|progress| progress.percent);
                 prop_assert!(event.event_type == EventType::Succeeded || percent.is_none_or(|percent| percent < 100.0));
                 prop_assert_eq!(ids.insert(event.id.clone(), sequence), None, "{} twice", event.event_type);
             }
@@ -806,8 +806,8 @@ proptest! {
     }
 }
 
-/// How long operations of its kind last, from the history of `bench`, with three samples so that it counts.
-fn taught(bench: &Bench) -> Option<f64> {
+/// The mean duration of its kind after three samples of `bench`.
+fn mean_duration(bench: &Bench) -> Option<f64> {
     let mut kinds = OperationKinds::default();
     for _ in 0..3 {
         bench.watch.add_to_history(&mut kinds);
@@ -818,32 +818,32 @@ fn taught(bench: &Bench) -> Option<f64> {
 }
 
 #[test]
-fn what_was_seen_to_succeed_teaches_how_long_it_ran_since_it_was_created() {
+fn an_observed_success_adds_the_time_since_its_creation_to_the_history() {
     let mut bench = Bench::new();
-    // Listed ten minutes after it was created, and over between the last two polls.
+    // Listed ten minutes after it was created, and finished between the last two polls.
     let _ = bench.after(600, &running(1));
-    assert_eq!(taught(&bench), None);
+    assert_eq!(mean_duration(&bench), None);
     let _ = bench.after(60, &running(2));
     let _ = bench.after(20, &operation("success", Some(3), None));
-    assert_eq!(taught(&bench), Some(670.0));
+    assert_eq!(mean_duration(&bench), Some(670.0));
 }
 
 #[test]
-fn what_ended_out_of_sight_or_badly_teaches_nothing() {
+fn only_observed_successes_are_added_to_the_history() {
     let mut unseen = Bench::new();
     let _ = unseen.after(600, &operation("success", Some(3), None));
-    assert_eq!(taught(&unseen), None);
+    assert_eq!(mean_duration(&unseen), None);
 
     let mut away = Bench::new();
     let _ = away.after(10, &running(1));
     away.watch.resume(Duration::from_hours(10));
     let _ = away.after(36_000, &operation("success", Some(3), None));
-    assert_eq!(taught(&away), None);
+    assert_eq!(mean_duration(&away), None);
 
     let mut failed = Bench::new();
     let _ = failed.after(10, &running(1));
     let _ = failed.after(10, &operation("failure", Some(3), None));
-    assert_eq!(taught(&failed), None);
+    assert_eq!(mean_duration(&failed), None);
 }
 
 #[test]

@@ -156,14 +156,14 @@ impl fmt::Display for LineProblem {
             Self::NotALabel { word } => {
                 write!(
                     f,
-                    "{word:?} is not a label; write key=value, and one operation a line"
+                    "{word:?} is not a label; write key=value, and one operation per line"
                 )
             }
-            Self::LabelWithoutKey => write!(f, "the label has no key before its ="),
+            Self::LabelWithoutKey => write!(f, "the label has no key before its =; write key=value"),
             Self::LabelKeyTooLong => {
                 write!(
                     f,
-                    "the label's key has more than {MAX_LABEL_KEY_CHARS} characters"
+                    "the label's key has more than {MAX_LABEL_KEY_CHARS} characters; shorten it"
                 )
             }
             Self::QuoteInKey => write!(f, "a label's key cannot have quotes; write them around the value"),
@@ -187,7 +187,7 @@ impl fmt::Display for LineProblem {
             Self::RepeatedLabel { key } => {
                 write!(f, "the label {key:?} occurs twice; keep one of them")
             }
-            Self::TooManyLabels => write!(f, "more than {MAX_LABELS} labels"),
+            Self::TooManyLabels => write!(f, "more than {MAX_LABELS} labels; remove some of them"),
             Self::UnknownProject { name, configured } => unknown_project(f, name, configured),
             Self::RepeatedId { key, first_line } => write!(
                 f,

@@ -20,14 +20,12 @@ pub struct ShrinkGuard {
     batches: Vec<Batch>,
 }
 
-/// Entries removed by one change.
 #[derive(Debug, Clone, Copy)]
 struct Batch {
     due: Duration,
     entries: usize,
 }
 
-/// Removals after a delay.
 #[derive(Debug, Default)]
 struct Removals {
     entries: Vec<Entry>,

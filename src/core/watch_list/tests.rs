@@ -48,7 +48,7 @@ fn ids_labels_projects_and_comments_are_read() {
 }
 
 #[test]
-fn empty_files_ask_for_nothing() {
+fn empty_files_are_empty_lists() {
     for text in [
         "",
         "\n",
@@ -79,7 +79,7 @@ fn projects_are_shared_not_copied() {
 }
 
 #[test]
-fn limits_hold_on_both_sides() {
+fn limits_apply_on_both_sides() {
     let id = |n: usize| "a".repeat(n);
     assert_eq!(list(id(128)).entries.len(), 1);
     assert_eq!(
@@ -104,7 +104,7 @@ fn limits_hold_on_both_sides() {
 }
 
 #[test]
-fn every_problem_is_told_with_its_column() {
+fn every_problem_is_reported_with_its_column() {
     let repeated = |key: &str| LineProblem::RepeatedLabel { key: key.into() };
     let not_a_label = |word: &str| LineProblem::NotALabel { word: word.into() };
     for (line, column, expected) in [
@@ -253,7 +253,7 @@ fn utf_16_is_read_as_utf_8_is() {
 }
 
 #[test]
-fn a_bad_line_spoils_no_other() {
+fn an_invalid_line_does_not_affect_the_others() {
     let list = list(b"good\n\xFF\xFE\nb\0d\nalso=bad\nalso-good" as &[u8]);
     assert_eq!(keys(&list), ["main/good", "main/also-good"]);
     let lines: Vec<u32> = list.rejected.iter().map(|error| error.line).collect();
@@ -317,7 +317,7 @@ fn as_map(list: &WatchList) -> Desired {
 }
 
 #[test]
-fn the_lines_beyond_the_most_entries_are_rejected_and_the_others_hold() {
+fn lines_beyond_the_maximum_are_rejected_and_the_others_apply() {
     let list = parse_at_most(2, b"a\n\nb\na\nc\nd\n", &projects());
     let ids: Vec<_> = list.entries.iter().map(|entry| &*entry.key.operation).collect();
     assert_eq!(ids, ["a", "b"]);

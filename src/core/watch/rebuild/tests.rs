@@ -190,7 +190,7 @@ fn a_stall_and_an_outage_continue() {
 }
 
 #[test]
-fn a_finished_watch_stays_finished_and_one_that_started_again_goes_on() {
+fn a_finished_watch_stays_finished_and_one_that_started_again_continues() {
     let mut bench = Bench::new();
     let _ = bench.after(0, &running(1000));
     for generation in 0..3 {

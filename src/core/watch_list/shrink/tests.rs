@@ -102,7 +102,7 @@ fn what_is_added_applies_at_once() {
 fn what_returns_is_not_removed_and_the_rest_is_when_it_is_due() {
     let mut guard = guarded(0..20);
     let _ = guard.change(list([]), seconds(0), DELAY);
-    // A slow writer: each of these rests for two looks, and none of them counts as a change that removes the rest.
+    // A slow writer: each of these contents lasts for two checks, and none of them counts as a change that removes the rest.
     for written in [1, 5, 12] {
         let change = guard.change(list(0..written), seconds(10), DELAY);
         assert_eq!(change.delayed, 0);
@@ -114,7 +114,7 @@ fn what_returns_is_not_removed_and_the_rest_is_when_it_is_due() {
 }
 
 #[test]
-fn a_small_change_meanwhile_applies_at_once() {
+fn a_small_change_during_the_delay_applies_at_once() {
     let mut guard = guarded(0..20);
     let _ = guard.change(list(100..120), seconds(0), DELAY);
     let change = guard.change(list(100..118), seconds(10), DELAY);
@@ -177,7 +177,7 @@ fn labels_are_those_of_the_file() {
 }
 
 #[test]
-fn no_more_is_kept_than_there_is_room_for() {
+fn the_list_never_exceeds_its_maximum() {
     let batch = |entries| Batch { due: DELAY, entries };
     let mut batches = [batch(3), batch(4), batch(5)];
     assert_eq!(fit(&mut batches, 5), 5);
@@ -204,7 +204,7 @@ proptest! {
             let before: BTreeSet<u32> = ids(&guard).into_iter().collect();
             let change = guard.change(list(file.iter().copied()), seconds(now), DELAY);
             let after: BTreeSet<u32> = ids(&guard).into_iter().collect();
-            prop_assert_eq!(guard.list().entries.len(), after.len(), "an entry is there twice");
+            prop_assert_eq!(guard.list().entries.len(), after.len(), "an entry occurs twice");
             prop_assert!(after.is_superset(file));
             prop_assert!(after.difference(file).all(|id| before.contains(id)));
             let gone = before.difference(file).count();
