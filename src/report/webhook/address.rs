@@ -13,7 +13,7 @@ use url::{Host, Url};
 /// The endpoint has a forbidden address.
 #[derive(Debug, Error)]
 #[error(
-    "{host} has the link-local or metadata address {address}, to which no event is sent; change the webhook's url"
+    "{host} is at the link-local or metadata address {address}, to which no event is sent; change the webhook's url"
 )]
 pub struct ForbiddenAddress {
     /// The host, as in the URL.
