@@ -42,10 +42,10 @@ function span(seconds) {
   return `${Math.round(hours / 24)} days`;
 }
 
-function about(seconds) {
-  if (seconds < 5) return "any moment";
-  if (seconds < 55) return `about ${Math.ceil(seconds / 10) * 10} s`;
-  return `about ${span(seconds)}`;
+function timeLeft(seconds) {
+  if (seconds < 5) return "a few seconds left";
+  if (seconds < 55) return `about ${Math.ceil(seconds / 10) * 10} s left`;
+  return `about ${span(seconds)} left`;
 }
 
 const ago = (time) => {
@@ -100,7 +100,7 @@ function endText(data) {
   if (FINISHED.has(data.phase)) return data.lastPollTime ? `ended ${ago(data.lastPollTime)}` : "";
   if (data.phase === "pending") return "not polled yet";
   if (data.phase === "stalled") return "no progress";
-  if (progress?.estimatedEndTime) return about((Date.parse(progress.estimatedEndTime) - now()) / 1000);
+  if (progress?.estimatedEndTime) return timeLeft((Date.parse(progress.estimatedEndTime) - now()) / 1000);
   if (progress?.estimateExceeded) return "past its estimate";
   return "end unknown";
 }
@@ -319,7 +319,7 @@ function summarize() {
   const details = [];
   if (records) details.push(`${records < 1e6 ? number.format(records) : compact.format(records)} records processed`);
   if (rate) details.push(`${decimal.format(rate)} records/s`);
-  if (end) details.push(unknown ? `longest estimate: ${about((end - now()) / 1000)}` : `all finished in ${about((end - now()) / 1000)}`);
+  if (end) details.push((unknown ? "longest estimate: " : "") + timeLeft((end - now()) / 1000));
   if (failing) details.push(`${number.format(failing)} cannot be polled now`);
   setText($("headline-detail"), details.join(" · "));
   const title = bad ? `${number.format(bad)} need attention – backfill-watch` : open ? `${number.format(open)} open – backfill-watch` : "backfill-watch";
