@@ -20,7 +20,10 @@ fn settings(path: PathBuf) -> WatchListSettings {
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_is_reported_after_the_limit_and_not_before() {
     let reported = Cell::new(false);
-    report_late(sleep(LATE - Duration::from_millis(1)), LATE, || reported.set(true)).await;
+    report_late(sleep(LATE - Duration::from_millis(1)), LATE, || {
+        reported.set(true)
+    })
+    .await;
     assert!(!reported.get());
     let answer = async {
         sleep(LATE + Duration::from_millis(1)).await;
