@@ -39,7 +39,8 @@ pub use reader::{ReplayError, StateReader};
 pub use request::{CommitError, ReadError, ReadRequest, WriteRequest};
 pub use sqlite::{OpenError, ReplayCount, ReplaySelection};
 pub use status::StateHealth;
-pub use threads::{CloseError, StoreThreads};
+pub use threads::StoreThreads;
+pub use writer::CloseError;
 
 use crate::clock::WallClock;
 use crate::core::project_health::ProjectHealth;

@@ -15,7 +15,7 @@ use super::presence::Presence;
 use super::request::{CommitError, Read, ReadError, ReadRequest, Write, WriteRequest};
 use super::sqlite::{self, Cancel, OpenError, Opened};
 use super::status::{StateHealth, Status};
-use super::writer::{CHECK, Writer};
+use super::writer::{CloseError, CHECK, Writer};
 use crate::clock;
 
 /// Two groups: one is written while the next one forms. A full queue blocks callers, so that a slow disk slows them down
@@ -89,17 +89,6 @@ pub struct StoreThreads {
     queues: Queues,
     writer: JoinHandle<Result<(), CloseError>>,
     reader: JoinHandle<()>,
-}
-
-/// Why a store was not closed in order. Committed data is on disk in any case.
-#[derive(Debug, thiserror::Error)]
-pub enum CloseError {
-    /// The file could not be closed.
-    #[error("the state was not closed in order ({0}); it will be checked at the next start")]
-    Failed(String),
-    /// A thread of the store panicked.
-    #[error("a thread of the state panicked; the state will be checked at the next start")]
-    Panicked,
 }
 
 impl StoreThreads {

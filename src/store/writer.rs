@@ -13,7 +13,6 @@ use super::presence::Presence;
 use super::request::{CommitError, Read, Write, WriteRequest};
 use super::sqlite::{self, Database};
 use super::status::Status;
-use super::threads::CloseError;
 use crate::clock;
 
 /// How often a write is retried after a failure while there are no requests.
@@ -27,6 +26,17 @@ const OVERFLOW: Duration = Duration::from_mins(1);
 
 /// How often to check whether another process wrote. A replay must be noticed within a second.
 pub(super) const CHECK: Duration = Duration::from_millis(250);
+
+/// Why a store was not closed in order. Committed data is on disk in any case.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// The file could not be closed.
+    #[error("the state was not closed in order ({0}); it will be checked at the next start")]
+    Failed(String),
+    /// A thread of the store panicked.
+    #[error("a thread of the state panicked; the state will be checked at the next start")]
+    Panicked,
+}
 
 #[derive(Debug)]
 pub(super) struct Writer {
