@@ -7,6 +7,7 @@ mod outcome;
 mod output;
 mod progress_view;
 mod session;
+mod short_ids;
 
 use std::io;
 use std::process::ExitCode;

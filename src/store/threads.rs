@@ -15,7 +15,7 @@ use super::presence::Presence;
 use super::request::{CommitError, Read, ReadError, ReadRequest, Write, WriteRequest};
 use super::sqlite::{self, Cancel, OpenError, Opened};
 use super::status::{StateHealth, Status};
-use super::writer::{CloseError, CHECK, Writer};
+use super::writer::{CHECK, CloseError, Writer};
 use crate::clock;
 
 /// Two groups: one is written while the next one forms. A full queue blocks callers, so that a slow disk slows them down

@@ -227,8 +227,7 @@ fn module_of<'a>(name: &'a str, module: &'a str, modules: &BTreeSet<&str>) -> Op
 }
 
 /// Folders whose files are one unit.
-const UNITS: [&str; 3] = [
-    "cli::watch",    // the view reads the session, which has the short IDs for it
+const UNITS: [&str; 2] = [
     "polling",       // one type, the project task, with a part of its methods in each file
     "store::sqlite", // a row that is moved aside changes its table, which finds damaged rows
 ];

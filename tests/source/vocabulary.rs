@@ -122,7 +122,6 @@ fn assert_plain(texts: impl IntoIterator<Item = (String, String)>) {
 }
 
 #[test]
-#[ignore = "not all old words are replaced yet"]
 fn messages_are_in_plain_words() {
     assert_plain(messages().into_iter().flat_map(|((_, file), texts)| {
         texts
@@ -132,7 +131,6 @@ fn messages_are_in_plain_words() {
 }
 
 #[test]
-#[ignore = "not all old words are replaced yet"]
 fn documents_are_in_plain_words() {
     let mut found = BTreeMap::new();
     for path in [
@@ -153,7 +151,6 @@ fn documents_are_in_plain_words() {
 }
 
 #[test]
-#[ignore = "not all old words are replaced yet"]
 fn comments_are_in_plain_words() {
     let mut found = BTreeMap::new();
     for path in ["src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"] {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::notices::{self, Notices};
-use super::progress_view::short_ids;
+use super::short_ids::short_ids;
 use crate::ampersand::ApiFetch;
 use crate::app::{self, Daemon, DaemonParts, WebhookSecrets};
 use crate::board::{Board, ProjectView, WatchFilter, WatchView};
