@@ -113,13 +113,14 @@ fn sql_is_in_the_store_alone() {
 #[test]
 fn tasks_have_an_owner_that_joins_them() {
     let owners = [
-        "app",            // a `JoinSet` of whatever runs as long as the daemon
-        "polling",        // `JoinSet`s of runners, of each project's task, and of its requests and commits
-        "store::threads", // two threads, joined when the store is closed
-        "http",           // a `JoinSet` of connections
-        "spool",          // a thread that may be blocked in a write; it ends with the process
-        "report::log",    // a thread that may be blocked by the journal; it ends with the process
-        "simulator",      // ends with the process or with the test
+        "app",             // a `JoinSet` of whatever runs as long as the daemon
+        "polling",         // `JoinSet`s of runners, of each project's task, and of its requests and commits
+        "report::webhook", // `JoinSet`s of deliveries and their outcomes
+        "store::threads",  // two threads, joined when the store is closed
+        "http",            // a `JoinSet` of connections
+        "spool",           // a thread that may be blocked in a write; it ends with the process
+        "report::log",     // a thread that may be blocked by the journal; it ends with the process
+        "simulator",       // ends with the process or with the test
     ];
     assert_only_within(
         &["spawn"],

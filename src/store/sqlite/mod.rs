@@ -296,7 +296,7 @@ fn is_interrupt(error: &rusqlite::Error) -> bool {
 pub(super) fn explain(error: &rusqlite::Error) -> String {
     let advice = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
-            "the disk is full, or the database has reached its size limit; make room"
+            "the disk is full, or the database has reached its size limit; free some space"
         }
         Some(ErrorCode::ReadOnly) => {
             "it is read-only; make the state directory and its files writable for this user"
