@@ -196,7 +196,7 @@ async fn the_socket_of_a_living_daemon_stays_its_own() {
     assert!(!socket_of(first.setup()).exists());
 
     let second = start(Setup::new(&simulator).variable("RUNTIME_DIRECTORY", &runtime)).await;
-    let warned = second.message("no control socket").await;
+    let warned = second.message("cannot create the control socket").await;
     assert!(
         warned["error"]
             .as_str()
@@ -218,7 +218,7 @@ async fn where_its_path_is_too_long_the_daemon_runs_without_it() {
     let setup = Setup::new(&simulator);
     let folder = setup.folder().join("x".repeat(100)).display().to_string();
     let daemon = start(setup.set("state_dir", &folder)).await;
-    let warned = daemon.message("no control socket").await;
+    let warned = daemon.message("cannot create the control socket").await;
     assert!(
         warned["error"].as_str().unwrap().contains("at most 107"),
         "{warned:?}"

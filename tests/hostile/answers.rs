@@ -140,7 +140,7 @@ async fn a_compressed_bomb() {
             bomb.len()
         );
         let answer = [head.as_bytes(), &bomb].concat();
-        let words = format!("the content coding {coding}, which was not asked for");
+        let words = format!("the content coding {coding}, which was not requested");
         (coding.to_owned(), Behavior::Close(answer), [words])
     });
     survive_each(acts, |_, _| {}).await;

@@ -48,7 +48,7 @@ async fn something_else_in_its_place() {
     fs::create_dir(path.parent().unwrap()).unwrap();
     fs::write(&path, "not a socket").unwrap();
     let daemon = start(setup).await;
-    let warned = daemon.message("no control socket").await;
+    let warned = daemon.message("cannot create the control socket").await;
     assert!(
         warned["error"].as_str().unwrap().contains("is not a socket"),
         "{warned:?}"
