@@ -3,7 +3,7 @@
 use std::env;
 use std::io::{self, IsTerminal as _};
 
-use crate::report::log::wants_colour;
+use crate::report::log::uses_colour;
 
 /// What one output supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl TerminalStyle {
 
     fn new(is_terminal: bool) -> Self {
         Self {
-            colour: wants_colour(
+            colour: uses_colour(
                 is_terminal,
                 env::var_os("NO_COLOR").as_deref(),
                 env::var_os("TERM").as_deref(),

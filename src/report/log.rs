@@ -92,7 +92,9 @@ pub fn init(format: Format, filter: &str) -> Result<LogHandle, LogError> {
     let filter = parse_filter(filter)?;
     let is_terminal = io::stderr().is_terminal();
     let style = match format {
-        Format::Auto => choose(is_terminal, is_journal()),
+        Format::Auto if is_terminal => Style::Pretty,
+        Format::Auto if is_journal() => Style::Journald,
+        Format::Auto => Style::Json,
         Format::Pretty => Style::Pretty,
         Format::Json => Style::Json,
         Format::Journald => Style::Journald,
@@ -108,7 +110,7 @@ pub fn init(format: Format, filter: &str) -> Result<LogHandle, LogError> {
         Style::Pretty => {
             let no_color = std::env::var_os("NO_COLOR");
             let term = std::env::var_os("TERM");
-            let colour = wants_colour(is_terminal, no_color.as_deref(), term.as_deref());
+            let colour = uses_colour(is_terminal, no_color.as_deref(), term.as_deref());
             pretty(lines, colour)
         }
     };
@@ -145,16 +147,8 @@ enum Style {
     Journald,
 }
 
-fn choose(is_terminal: bool, is_journal: bool) -> Style {
-    match (is_terminal, is_journal) {
-        (true, _) => Style::Pretty,
-        (false, true) => Style::Journald,
-        (false, false) => Style::Json,
-    }
-}
-
 /// See <https://no-color.org>. A dumb terminal has no colour.
-pub(crate) fn wants_colour(is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+pub(crate) fn uses_colour(is_terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
     is_terminal && no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
 }
 

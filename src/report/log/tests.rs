@@ -195,14 +195,6 @@ fn a_log_that_cannot_be_written_harms_nobody() {
 }
 
 #[test]
-fn auto_suits_standard_error() {
-    assert_eq!(choose(true, false), Style::Pretty);
-    assert_eq!(choose(true, true), Style::Pretty);
-    assert_eq!(choose(false, true), Style::Journald);
-    assert_eq!(choose(false, false), Style::Json);
-}
-
-#[test]
 fn the_journal_is_known_by_device_and_inode() {
     let is_stream = |text: &str| is_stream(OsStr::new(text), 9, 12345);
     assert!(is_stream("9:12345"));
@@ -214,7 +206,7 @@ fn the_journal_is_known_by_device_and_inode() {
 #[test]
 fn colour_is_for_terminals_that_show_it_to_users_who_want_it() {
     let shows = |is_terminal, no_color: Option<&str>, term: Option<&str>| {
-        wants_colour(is_terminal, no_color.map(OsStr::new), term.map(OsStr::new))
+        uses_colour(is_terminal, no_color.map(OsStr::new), term.map(OsStr::new))
     };
     assert!(shows(true, None, Some("xterm")));
     assert!(shows(true, Some(""), None));
