@@ -257,13 +257,13 @@ async fn each_status_and_body_has_its_outcome() {
         (
             json("404 Not Found", r#"{"message":"no route"}"#),
             "malformed",
-            "without the API's own explanation",
+            "without problem details of the API",
         ),
         (typed_404("text/html", "<h1>404</h1>"), "malformed", "base_url"),
         (
             problem("404 Not Found", "<h1>404</h1>"),
             "malformed",
-            "without the API's own explanation",
+            "without problem details of the API",
         ),
         (problem("401 Unauthorized", PROBLEM), "unauthorized", "401 Sorry"),
         (http("401 Unauthorized", "", ""), "malformed", "401 Unauthorized"),
