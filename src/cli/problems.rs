@@ -12,7 +12,7 @@ pub fn settings_problems(problems: &Value) -> Vec<String> {
         .map(|problem| {
             let member = |name: &str| problem[name].as_str().unwrap_or_default();
             problem_text(
-                problem["place"].as_str(),
+                problem["place"].as_str().filter(|place| !place.is_empty()),
                 member("key"),
                 member("detail"),
                 member("help"),
