@@ -296,6 +296,16 @@ fn settings_that_need_a_restart_are_kept_and_named() {
 }
 
 #[test]
+fn only_changed_values_are_differences() {
+    let effective = |toml: &str| Case::new(toml).load().unwrap().effective;
+    let old = effective("[poll]\nstalled_after = '60s'");
+    let same = effective("retention = '30d'\n[poll]\nstalled_after = '1m'\nadaptive = true");
+    assert_eq!(old.differences(&same), [""; 0]);
+    let other = effective("[poll]\nstalled_after = '2m'\n[http]\nlisten = 'off'");
+    assert_eq!(old.differences(&other), ["http.listen", "poll.stalled_after"]);
+}
+
+#[test]
 fn a_daemon_is_found_by_settings_with_errors() {
     let located = |case: &Case| {
         let file = case.path("config.toml");

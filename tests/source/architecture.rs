@@ -16,7 +16,10 @@ fn assert_only_within(names: &[&str], modules: &[&str], why: &str) {
     // A renamed item would make the rule protect nothing.
     let mut allowed = product().iter().filter(|module| module.is_within(modules));
     let is_used = allowed.any(|module| names.iter().any(|name| !module.places_of(name).is_empty()));
-    assert!(modules.is_empty() || is_used, "{names:?} is used nowhere in {modules:?}");
+    assert!(
+        modules.is_empty() || is_used,
+        "{names:?} is used nowhere in {modules:?}"
+    );
 }
 
 #[track_caller]
