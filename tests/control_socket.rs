@@ -201,7 +201,7 @@ async fn the_socket_of_a_living_daemon_stays_its_own() {
         warned["error"]
             .as_str()
             .unwrap()
-            .contains("another process serves"),
+            .contains("another process is using"),
         "{warned:?}"
     );
     second.stop().await;
