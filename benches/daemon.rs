@@ -93,7 +93,7 @@ struct Cost {
 impl Cost {
     /// Of watches that are polled every `interval`. Their first polls are spread over most of it, so that the pace is even.
     fn of(binary: &Path, count: usize, interval: Duration) -> anyhow::Result<Self> {
-        const LOOK: Duration = Duration::from_secs(20);
+        const MEASURED: Duration = Duration::from_secs(20);
         let api = Api::start()?;
         let seconds = format!("{}s", interval.as_secs());
         let rate = 1.25 * count as f64 / interval.as_secs_f64();
@@ -112,7 +112,7 @@ impl Cost {
         let start = begin.elapsed();
         daemon.wait_for_polls(count + count / 4)?;
         let (cpu, polls, begin) = (daemon.cpu()?, api.requests()?, clock::instant());
-        std::thread::sleep(LOOK);
+        std::thread::sleep(MEASURED);
         let (cpu, polls) = (daemon.cpu()? - cpu, api.requests()? - polls);
         let polls_per_second = polls / begin.elapsed().as_secs_f64();
         daemon.wait_for_polls(2 * count)?;
@@ -386,7 +386,7 @@ fn lags_between(
 fn queries() -> anyhow::Result<()> {
     const COUNT: usize = 1_000_000;
     const A_SECOND: u32 = 50;
-    const LOOK: Duration = Duration::from_secs(30);
+    const MEASURED: Duration = Duration::from_secs(30);
     let api = Api::start()?;
     let daemon = Daemon::start(
         &api,
@@ -404,7 +404,7 @@ fn queries() -> anyhow::Result<()> {
         let before = daemon.lag()?;
         let begin = clock::instant();
         let mut asked = 0;
-        while begin.elapsed() < LOOK {
+        while begin.elapsed() < MEASURED {
             if readers {
                 let path = match asked % 4 {
                     0 => "/api/operations?phase=pending".to_owned(),
@@ -421,7 +421,7 @@ fn queries() -> anyhow::Result<()> {
                 daemon.get(&path)?;
                 asked += 1;
             }
-            let next = begin + LOOK.min(Duration::from_secs(1) / A_SECOND * u32::try_from(asked)?);
+            let next = begin + MEASURED.min(Duration::from_secs(1) / A_SECOND * u32::try_from(asked)?);
             std::thread::sleep(
                 next.saturating_duration_since(clock::instant())
                     .max(Duration::from_millis(1)),

@@ -133,7 +133,7 @@ fn learning(seed: u64) -> anyhow::Result<()> {
     head();
     let again = again_and_again(seed);
     let plain = replay(&again, &backoff(false), LISTED_WITHIN, seed)?;
-    let learned = replay(&again, &backoff(true), LISTED_WITHIN, seed)?;
+    let with_history = replay(&again, &backoff(true), LISTED_WITHIN, seed)?;
     // The same as if each were the first of its object.
     let first_times: Vec<Backfill> = again
         .into_iter()
@@ -149,7 +149,7 @@ fn learning(seed: u64) -> anyhow::Result<()> {
         for (name, outcomes) in [
             ("plain", &plain),
             ("adaptive, without history", &unlearned),
-            ("adaptive", &learned),
+            ("adaptive", &with_history),
         ] {
             row(class, name, outcomes.iter().filter(|outcome| is_of(outcome)));
         }

@@ -162,14 +162,14 @@ impl Health {
         }
         let now = clock::instant();
         let request_timeout = Duration::from_millis(self.request_timeout_millis.load(Ordering::Relaxed));
-        let sick = self.board.projects().into_iter().find_map(|view| {
+        let unhealthy = self.board.projects().into_iter().find_map(|view| {
             let stuck = Stuck::of(view.poll_times, now, request_timeout)?;
             Some(StuckProject {
                 project: view.name,
                 stuck,
             })
         });
-        sick.map_or(Ok(()), Err)
+        unhealthy.map_or(Ok(()), Err)
     }
 }
 
@@ -204,8 +204,11 @@ mod tests {
         view.send_modify(|view| view.poll_times.oldest_request = Some(clock::instant()));
         assert!(health.check().is_ok());
         tokio::time::advance(30 * SECOND).await;
-        let sick = health.check().unwrap_err().to_string();
-        assert!(sick.contains("project p") && sick.contains("30 s"), "{sick}");
+        let unhealthy = health.check().unwrap_err().to_string();
+        assert!(
+            unhealthy.contains("project p") && unhealthy.contains("30 s"),
+            "{unhealthy}"
+        );
         health.set_request_timeout(11 * SECOND);
         assert!(health.check().is_ok());
         tokio::time::advance(60 * SECOND).await;

@@ -79,10 +79,10 @@ fn the_help_of_every_command_has_examples_whose_flags_exist() {
         for example in examples.iter().filter(|example| example[0] == name) {
             for flag in example.iter().filter(|word| word.starts_with("--")) {
                 let flag = flag.split('=').next().unwrap();
-                let is_told = options
+                let is_documented = options
                     .split(|character: char| character.is_whitespace() || ",=[".contains(character))
                     .any(|word| word == flag);
-                assert!(is_told, "{name} has no {flag}, which an example shows");
+                assert!(is_documented, "{name} has no {flag}, which an example shows");
             }
         }
     }

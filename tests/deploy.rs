@@ -234,11 +234,11 @@ fn the_alerts_name_commands_that_exist() {
     let texts = values_of(&rules, "description");
     assert_eq!(texts.len(), alerts(&rules).len());
     let commands = commands();
-    let mut looked_at = 0;
+    let mut checked = 0;
     for text in &texts {
         for (index, part) in text.split('`').enumerate() {
             if index % 2 == 1 {
-                looked_at += usize::from(names_a_command_that_exists(part, &commands));
+                checked += usize::from(names_a_command_that_exists(part, &commands));
                 continue;
             }
             // Otherwise nobody would look at it.
@@ -247,7 +247,7 @@ fn the_alerts_name_commands_that_exist() {
             assert!(unmarked.is_none(), "a command without back quotes: {text}");
         }
     }
-    assert!(looked_at > 3, "{texts:?}");
+    assert!(checked > 3, "{texts:?}");
 }
 
 fn help(arguments: &[&str]) -> String {

@@ -14,7 +14,7 @@ use backfill_watch::simulator::SeededRandom;
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
-/// For how many seconds each target is given changed inputs.
+/// How long each target runs on changed inputs, in seconds.
 const SECONDS: &str = "BACKFILL_WATCH_FUZZ_SECONDS";
 /// What the fuzzer of `fuzz/run` is limited to as well.
 const MAX_INPUT: usize = 4096;
@@ -62,17 +62,17 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// Gives `input` to a target; what the target panics with is followed by the input.
-fn give(run: targets::Run, input: &[u8]) {
-    struct Told<'a>(&'a [u8]);
-    impl Drop for Told<'_> {
+/// Runs a target on `input`. After a panic of the target it prints the input.
+fn run_target(run: targets::Run, input: &[u8]) {
+    struct PrintOnPanic<'a>(&'a [u8]);
+    impl Drop for PrintOnPanic<'_> {
         fn drop(&mut self) {
             if std::thread::panicking() {
                 eprintln!("the input was: {}", self.0.escape_ascii());
             }
         }
     }
-    let _told = Told(input);
+    let _print_on_panic = PrintOnPanic(input);
     run(input);
 }
 
@@ -109,16 +109,16 @@ fn fuzz(target: &str) {
         .unwrap();
     let corpus = corpus(target);
     assert!(!corpus.is_empty(), "the corpus was not found");
-    give(run, b"");
+    run_target(run, b"");
     for input in &corpus {
-        give(run, input);
+        run_target(run, input);
     }
     let seconds = std::env::var(SECONDS).map_or(0, |seconds| seconds.parse().unwrap());
     let seed = clock::wall().as_nanosecond() as u64;
     let (chance, begun) = (SeededRandom::new(seed), clock::instant());
     let mut inputs = 0_u64;
     while clock::instant() - begun < Duration::from_secs(seconds) {
-        give(run, &change(&corpus, &chance));
+        run_target(run, &change(&corpus, &chance));
         inputs += 1;
     }
     println!(

@@ -26,12 +26,12 @@ fn client() -> Client {
         .unwrap()
 }
 
-struct Bench {
+struct Fixture {
     simulator: Simulator,
     client: Client,
 }
 
-impl Bench {
+impl Fixture {
     async fn start() -> Self {
         Self::start_with(SimulatorConfig::default()).await
     }
@@ -96,15 +96,15 @@ async fn problem(response: Response, status: u16) -> Value {
 
 #[tokio::test]
 async fn an_operation_is_served_from_its_start_to_its_end() {
-    let bench = Bench::start().await;
-    bench.simulator.add(SimulatedOperation {
+    let fixture = Fixture::start().await;
+    fixture.simulator.add(SimulatedOperation {
         estimate: SimulatedEstimate::Missing,
         ..SimulatedOperation::new("long", LONG, 1_000)
     });
-    bench
+    fixture
         .simulator
         .add(SimulatedOperation::new("over", Duration::ZERO, 1_000));
-    let long = json(bench.operation("long").await).await;
+    let long = json(fixture.operation("long").await).await;
     assert_eq!(long["status"], "in_progress");
     assert_eq!(long["actionType"], "read");
     assert_eq!(long["metadata"]["progress"]["recordsProcessed"], 0);
@@ -114,20 +114,20 @@ async fn an_operation_is_served_from_its_start_to_its_end() {
             .is_none()
     );
     assert!(long.get("result").is_none() && long["createTime"].is_string());
-    let finished = json(bench.operation("over").await).await;
+    let finished = json(fixture.operation("over").await).await;
     assert_eq!(finished["status"], "success");
     assert_eq!(finished["result"], "[contact] 1000 records read");
-    bench.simulator.stop().await;
+    fixture.simulator.stop().await;
 }
 
 #[tokio::test]
 async fn the_project_goes_by_name_and_by_id_and_the_base_path_may_be_left_out() {
-    let bench = Bench::start().await;
-    bench.simulator.add(SimulatedOperation::new("a", LONG, 1_000));
+    let fixture = Fixture::start().await;
+    fixture.simulator.add(SimulatedOperation::new("a", LONG, 1_000));
     let by_id = format!("/projects/{}/operations/a", SimulatedProject::default().id);
-    assert_eq!(bench.get(&by_id).await.status(), StatusCode::OK);
-    let root = bench.simulator.base_url().replace("/v1", "");
-    let request = bench
+    assert_eq!(fixture.get(&by_id).await.status(), StatusCode::OK);
+    let root = fixture.simulator.base_url().replace("/v1", "");
+    let request = fixture
         .client
         .get(format!("{root}/projects/my-project/operations/a"));
     let response = request.header("x-api-key", "simulated-key").send().await.unwrap();
@@ -136,13 +136,13 @@ async fn the_project_goes_by_name_and_by_id_and_the_base_path_may_be_left_out() 
 
 #[tokio::test]
 async fn ids_that_describe_an_operation_start_when_polled() {
-    let bench = Bench::start().await;
+    let fixture = Fixture::start().await;
     assert_eq!(
-        json(bench.operation("op-0-70-f-1").await).await["status"],
+        json(fixture.operation("op-0-70-f-1").await).await["status"],
         "failure"
     );
     let path = "/projects/my-project/operations/op-0-70-f-1/logs";
-    let lines = json(bench.get(path).await).await;
+    let lines = json(fixture.get(path).await).await;
     let severities: Vec<&str> = lines
         .as_array()
         .unwrap()
@@ -155,30 +155,30 @@ async fn ids_that_describe_an_operation_start_when_polled() {
         on_demand: false,
         ..SimulatorConfig::default()
     };
-    let bench = Bench::start_with(config).await;
-    problem(bench.operation("op-0-70-f-1").await, 404).await;
+    let fixture = Fixture::start_with(config).await;
+    problem(fixture.operation("op-0-70-f-1").await, 404).await;
 }
 
 #[tokio::test]
 async fn an_installation_has_lost_its_credentials_while_its_operation_stalls() {
-    let bench = Bench::start().await;
+    let fixture = Fixture::start().await;
     let path = format!("/projects/my-project/integrations/{INTEGRATION_ID}/installations/{INSTALLATION_ID}");
-    problem(bench.get(&path).await, 404).await;
-    bench.simulator.add(SimulatedOperation::new("a", LONG, 100));
-    let shown = json(bench.get(&path).await).await;
+    problem(fixture.get(&path).await, 404).await;
+    fixture.simulator.add(SimulatedOperation::new("a", LONG, 100));
+    let shown = json(fixture.get(&path).await).await;
     assert_eq!(
         (&shown["id"], &shown["healthStatus"]),
         (&INSTALLATION_ID.into(), &"healthy".into())
     );
     assert_eq!(shown["connection"]["status"], "working");
     assert_eq!(shown["connection"]["apiKey"], CUSTOMER_TOKEN);
-    bench.simulator.add(SimulatedOperation {
+    fixture.simulator.add(SimulatedOperation {
         curve: CountCurve::Stall,
         ..SimulatedOperation::new("b", Duration::from_secs(5), 100)
     });
     let lost = async {
         loop {
-            let shown = json(bench.get(&path).await).await;
+            let shown = json(fixture.get(&path).await).await;
             if shown["healthStatus"] == "unhealthy" {
                 return shown["connection"]["status"].clone();
             }
@@ -190,18 +190,18 @@ async fn an_installation_has_lost_its_credentials_while_its_operation_stalls() {
 
 #[tokio::test]
 async fn unknown_resources_are_answered_as_in_the_contract() {
-    let bench = Bench::start().await;
-    let body = problem(bench.operation("nobody").await, 404).await;
+    let fixture = Fixture::start().await;
+    let body = problem(fixture.operation("nobody").await, 404).await;
     assert_eq!(body["detail"], "Operation not found for the given operation ID.");
     assert_eq!(body["title"], "Not Found");
-    let body = problem(bench.get("/projects/other/operations/nobody").await, 404).await;
+    let body = problem(fixture.get("/projects/other/operations/nobody").await, 404).await;
     assert!(body["detail"].as_str().unwrap().contains("Project not found"));
     problem(
-        bench.get("/projects/my-project/operations/nobody/logs").await,
+        fixture.get("/projects/my-project/operations/nobody/logs").await,
         404,
     )
     .await;
-    problem(bench.get("/elsewhere").await, 404).await;
+    problem(fixture.get("/elsewhere").await, 404).await;
 }
 
 #[tokio::test]
@@ -215,21 +215,23 @@ async fn api_keys_are_checked_and_can_be_changed_while_it_runs() {
         projects: vec![SimulatedProject::default(), other],
         ..SimulatorConfig::default()
     };
-    let bench = Bench::start_with(config).await;
-    bench.simulator.add(SimulatedOperation::new("a", LONG, 1_000));
+    let fixture = Fixture::start_with(config).await;
+    fixture.simulator.add(SimulatedOperation::new("a", LONG, 1_000));
     let path = "/projects/my-project/operations/a";
-    problem(bench.send(path, None).await.unwrap(), 401).await;
-    problem(bench.send(path, Some("wrong")).await.unwrap(), 401).await;
-    problem(bench.send(path, Some("other-key")).await.unwrap(), 403).await;
+    problem(fixture.send(path, None).await.unwrap(), 401).await;
+    problem(fixture.send(path, Some("wrong")).await.unwrap(), 401).await;
+    problem(fixture.send(path, Some("other-key")).await.unwrap(), 403).await;
     let elsewhere = "/projects/other/operations/a";
-    problem(bench.send(elsewhere, Some("other-key")).await.unwrap(), 404).await;
-    bench.simulator.set_api_keys("my-project", ["rotated".to_owned()]);
-    problem(bench.operation("a").await, 401).await;
+    problem(fixture.send(elsewhere, Some("other-key")).await.unwrap(), 404).await;
+    fixture
+        .simulator
+        .set_api_keys("my-project", ["rotated".to_owned()]);
+    problem(fixture.operation("a").await, 401).await;
     assert_eq!(
-        bench.send(path, Some("rotated")).await.unwrap().status(),
+        fixture.send(path, Some("rotated")).await.unwrap().status(),
         StatusCode::OK
     );
-    let requests = bench.simulator.requests();
+    let requests = fixture.simulator.requests();
     assert_eq!(
         (requests.total, requests.succeeded, requests.unauthorized),
         (6, 1, 3)
@@ -239,26 +241,26 @@ async fn api_keys_are_checked_and_can_be_changed_while_it_runs() {
 
 #[tokio::test]
 async fn lists_come_in_pages() {
-    let bench = Bench::start().await;
+    let fixture = Fixture::start().await;
     for i in 0..205 {
-        bench
+        fixture
             .simulator
             .add(SimulatedOperation::new(format!("op{i}"), LONG, 1));
     }
-    bench.simulator.add(SimulatedOperation {
+    fixture.simulator.add(SimulatedOperation {
         installation_id: "another".into(),
         ..SimulatedOperation::new("elsewhere", LONG, 1)
     });
     let base = format!(
         "/projects/my-project/integrations/{INTEGRATION_ID}/installations/{INSTALLATION_ID}/operations"
     );
-    let first = json(bench.get(&base).await).await;
+    let first = json(fixture.get(&base).await).await;
     assert_eq!(first["results"].as_array().unwrap().len(), 200);
     assert_eq!(first["pagination"]["done"], false);
 
     let (mut ids, mut token) = (Vec::new(), String::new());
     loop {
-        let page = json(bench.get(&format!("{base}?pageSize=50{token}")).await).await;
+        let page = json(fixture.get(&format!("{base}?pageSize=50{token}")).await).await;
         let results = page["results"].as_array().unwrap();
         ids.extend(
             results
@@ -278,15 +280,15 @@ async fn lists_come_in_pages() {
     assert_eq!(ids, expected);
 
     for wrong in ["pageSize=0", "pageSize=1001", "pageSize=x", "pageToken=x"] {
-        let body = problem(bench.get(&format!("{base}?{wrong}")).await, 400).await;
+        let body = problem(fixture.get(&format!("{base}?{wrong}")).await, 400).await;
         assert_eq!(body["issues"][0]["in"], "query");
     }
 }
 
 #[tokio::test]
-async fn errors_say_when_to_come_back_in_each_way() {
-    let bench = Bench::start().await;
-    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
+async fn errors_carry_retry_after_in_each_form() {
+    let fixture = Fixture::start().await;
+    fixture.simulator.add(SimulatedOperation::new("a", LONG, 1));
     let wait = Duration::from_secs(7);
     let replies = [
         SimulatedReply::Status(503, RetryAfter::Absent),
@@ -294,22 +296,22 @@ async fn errors_say_when_to_come_back_in_each_way() {
         SimulatedReply::Status(503, RetryAfter::Date(wait)),
         SimulatedReply::Status(429, RetryAfter::Body(wait)),
     ];
-    bench.simulator.faults().script("a", replies);
-    let absent = bench.operation("a").await;
+    fixture.simulator.faults().script("a", replies);
+    let absent = fixture.operation("a").await;
     assert!(absent.headers().get("retry-after").is_none());
     assert!(problem(absent, 503).await.get("retryAfter").is_none());
-    let seconds = bench.operation("a").await;
+    let seconds = fixture.operation("a").await;
     assert_eq!(seconds.headers()["retry-after"], "7");
     problem(seconds, 429).await;
-    let date = bench.operation("a").await;
+    let date = fixture.operation("a").await;
     assert!(date.headers()["retry-after"].to_str().unwrap().ends_with(" GMT"));
-    let body = bench.operation("a").await;
+    let body = fixture.operation("a").await;
     assert!(body.headers().get("retry-after").is_none());
     assert!(problem(body, 429).await["retryAfter"].is_string());
-    assert_eq!(bench.operation("a").await.status(), StatusCode::OK);
-    assert_eq!(bench.simulator.requests().throttled, 2);
-    assert_eq!(bench.simulator.requests_of("a"), 5);
-    assert!(bench.simulator.instants_of("a").is_sorted());
+    assert_eq!(fixture.operation("a").await.status(), StatusCode::OK);
+    assert_eq!(fixture.simulator.requests().throttled, 2);
+    assert_eq!(fixture.simulator.requests_of("a"), 5);
+    assert!(fixture.simulator.instants_of("a").is_sorted());
 }
 
 /// The message of an error and of all that caused it.
@@ -325,23 +327,26 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[tokio::test]
 async fn a_reset_is_a_true_reset() {
-    let bench = Bench::start().await;
-    bench.simulator.faults().script_all([SimulatedReply::Reset]);
-    let error = bench
+    let fixture = Fixture::start().await;
+    fixture.simulator.faults().script_all([SimulatedReply::Reset]);
+    let error = fixture
         .send("/projects/my-project/operations/a", None)
         .await
         .unwrap_err();
     let reported = chain(&error);
     assert!(reported.to_lowercase().contains("reset"), "{reported}");
-    assert_eq!(bench.simulator.requests().resets, 1);
+    assert_eq!(fixture.simulator.requests().resets, 1);
 }
 
 #[tokio::test]
 async fn a_truncated_body_breaks_off_after_its_first_half_was_sent() {
-    let bench = Bench::start().await;
-    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
-    bench.simulator.faults().script("a", [SimulatedReply::Truncated]);
-    let mut response = bench.operation("a").await;
+    let fixture = Fixture::start().await;
+    fixture.simulator.add(SimulatedOperation::new("a", LONG, 1));
+    fixture
+        .simulator
+        .faults()
+        .script("a", [SimulatedReply::Truncated]);
+    let mut response = fixture.operation("a").await;
     let announced = response.content_length().unwrap();
     let mut got = 0;
     let end = loop {
@@ -356,8 +361,8 @@ async fn a_truncated_body_breaks_off_after_its_first_half_was_sent() {
 
 #[tokio::test]
 async fn bodies_can_be_wrong_in_every_way() {
-    let bench = Bench::start().await;
-    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
+    let fixture = Fixture::start().await;
+    fixture.simulator.add(SimulatedOperation::new("a", LONG, 1));
     let replies = [
         SimulatedReply::Garbage,
         SimulatedReply::Html,
@@ -367,40 +372,40 @@ async fn bodies_can_be_wrong_in_every_way() {
         SimulatedReply::Slow(Duration::from_micros(100)),
         SimulatedReply::Late(Duration::from_millis(1)),
     ];
-    bench.simulator.faults().script("a", replies);
-    let garbage = bench.operation("a").await;
+    fixture.simulator.faults().script("a", replies);
+    let garbage = fixture.operation("a").await;
     assert_eq!(garbage.headers()["content-type"], "application/json");
     assert!(serde_json::from_slice::<Value>(&garbage.bytes().await.unwrap()).is_err());
-    let html = bench.operation("a").await;
+    let html = fixture.operation("a").await;
     assert!(
         html.headers()["content-type"]
             .to_str()
             .unwrap()
             .starts_with("text/html")
     );
-    let huge = bench.operation("a").await.bytes().await.unwrap();
+    let huge = fixture.operation("a").await.bytes().await.unwrap();
     assert!(huge.len() > 2 << 20);
     assert_eq!(serde_json::from_slice::<Value>(&huge).unwrap()["id"], "a");
-    let redirect = bench.operation("a").await;
+    let redirect = fixture.operation("a").await;
     assert_eq!(redirect.status(), StatusCode::TEMPORARY_REDIRECT);
     assert_eq!(
         redirect.headers()["location"],
         "/v1/projects/my-project/operations/a"
     );
     assert_eq!(
-        bench.operation("a").await.headers()["location"],
+        fixture.operation("a").await.headers()["location"],
         "http://127.0.0.1:1/"
     );
     for _ in 0..2 {
-        assert_eq!(json(bench.operation("a").await).await["id"], "a");
+        assert_eq!(json(fixture.operation("a").await).await["id"], "a");
     }
 }
 
 #[tokio::test]
 async fn an_endless_body_continues_as_long_as_it_is_read() {
-    let bench = Bench::start().await;
-    bench.simulator.faults().script_all([SimulatedReply::Endless]);
-    let mut response = bench.operation("a").await;
+    let fixture = Fixture::start().await;
+    fixture.simulator.faults().script_all([SimulatedReply::Endless]);
+    let mut response = fixture.operation("a").await;
     let mut got = 0;
     while got < 1 << 20 {
         got += response.chunk().await.unwrap().unwrap().len();
@@ -418,52 +423,58 @@ async fn until(simulator: &Simulator, what: &str, wanted: impl Fn(RequestCounts)
 
 #[tokio::test]
 async fn hanging_requests_are_in_flight_until_their_clients_leave() {
-    let bench = Bench::start().await;
-    bench
+    let fixture = Fixture::start().await;
+    fixture
         .simulator
         .faults()
         .script_all([SimulatedReply::Hang, SimulatedReply::Hang]);
-    let url = format!("{}/projects/p/operations/a", bench.simulator.base_url());
+    let url = format!("{}/projects/p/operations/a", fixture.simulator.base_url());
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..2 {
-        clients.spawn(bench.client.get(&url).send());
+        clients.spawn(fixture.client.get(&url).send());
     }
-    until(&bench.simulator, "two arrive", |requests| requests.in_flight == 2).await;
+    until(&fixture.simulator, "two arrive", |requests| {
+        requests.in_flight == 2
+    })
+    .await;
     clients.shutdown().await;
-    until(&bench.simulator, "both leave", |requests| requests.in_flight == 0).await;
-    let requests = bench.simulator.requests();
+    until(&fixture.simulator, "both leave", |requests| {
+        requests.in_flight == 0
+    })
+    .await;
+    let requests = fixture.simulator.requests();
     assert_eq!((requests.hangs, requests.max_in_flight), (2, 2));
 }
 
 #[tokio::test]
 async fn operations_can_be_missing_or_forbidden_for_a_while() {
-    let bench = Bench::start().await;
-    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
-    bench.simulator.faults().miss("a", MissingFor::Requests(1));
-    problem(bench.operation("a").await, 404).await;
-    assert_eq!(bench.operation("a").await.status(), StatusCode::OK);
-    bench.simulator.faults().forbid("a");
-    problem(bench.operation("a").await, 403).await;
-    bench.simulator.faults().restore("a");
-    assert_eq!(bench.operation("a").await.status(), StatusCode::OK);
+    let fixture = Fixture::start().await;
+    fixture.simulator.add(SimulatedOperation::new("a", LONG, 1));
+    fixture.simulator.faults().miss("a", MissingFor::Requests(1));
+    problem(fixture.operation("a").await, 404).await;
+    assert_eq!(fixture.operation("a").await.status(), StatusCode::OK);
+    fixture.simulator.faults().forbid("a");
+    problem(fixture.operation("a").await, 403).await;
+    fixture.simulator.faults().restore("a");
+    assert_eq!(fixture.operation("a").await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
 async fn faults_come_by_chance_while_it_runs() {
-    let bench = Bench::start().await;
-    bench.simulator.add(SimulatedOperation::new("a", LONG, 1));
+    let fixture = Fixture::start().await;
+    fixture.simulator.add(SimulatedOperation::new("a", LONG, 1));
     let plan = FaultPlan {
         server_error: 0.2,
         reset: 0.1,
         truncate: 0.1,
         ..FaultPlan::default()
     };
-    bench.simulator.faults().set(plan, 11);
+    fixture.simulator.faults().set(plan, 11);
     let mut failed = 0;
     for _ in 0..300 {
-        failed += u64::from(bench.fails("a").await);
+        failed += u64::from(fixture.fails("a").await);
     }
-    let requests = bench.simulator.requests();
+    let requests = fixture.simulator.requests();
     assert_eq!(failed, requests.resets + requests.truncated);
     assert!((30..=90).contains(&failed), "{failed} of 300");
     assert!(
@@ -471,20 +482,20 @@ async fn faults_come_by_chance_while_it_runs() {
         "{} of 300",
         requests.server_errors
     );
-    bench.simulator.faults().set(FaultPlan::default(), 0);
-    assert!(!bench.fails("a").await);
+    fixture.simulator.faults().set(FaultPlan::default(), 0);
+    assert!(!fixture.fails("a").await);
 }
 
 #[tokio::test]
 async fn stopping_ends_what_is_under_way_and_frees_the_port() {
-    let bench = Bench::start().await;
-    bench.simulator.faults().script_all([SimulatedReply::Hang]);
-    let url = bench.simulator.base_url();
+    let fixture = Fixture::start().await;
+    fixture.simulator.faults().script_all([SimulatedReply::Hang]);
+    let url = fixture.simulator.base_url();
     let address = url
         .trim_start_matches("http://")
         .trim_end_matches("/v1")
         .to_owned();
-    let (client, simulator) = (bench.client, bench.simulator);
+    let (client, simulator) = (fixture.client, fixture.simulator);
     let hanging = tokio::spawn(client.get(format!("{url}/projects/p/operations/a")).send());
     until(&simulator, "the request arrives", |requests| {
         requests.in_flight == 1

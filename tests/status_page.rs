@@ -178,14 +178,14 @@ impl Browser {
     }
 }
 
-struct Bench {
+struct Fixture {
     /// Runs as long as the daemon polls it.
     _simulator: Simulator,
     daemon: Daemon,
     url: String,
 }
 
-impl Bench {
+impl Fixture {
     async fn start(list: &[String]) -> Self {
         let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         let daemon = Setup::new(&simulator)
@@ -213,13 +213,13 @@ async fn bars_move_filters_filter_and_what_failed_turns_red() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let bench = Bench::start(&[
+    let fixture = Fixture::start(&[
         "op-60000-6000-s-1 customer=acme object=contact".to_owned(),
         "op-3000-900-f-2 customer=globex object=lead".to_owned(),
         "op-600000-6000-s-3 customer=<img/src=x>".to_owned(),
     ])
     .await;
-    browser.client.goto(&bench.url).await.unwrap();
+    browser.client.goto(&fixture.url).await.unwrap();
     browser.rows(3).await;
     browser
         .until(
@@ -295,7 +295,7 @@ async fn bars_move_filters_filter_and_what_failed_turns_red() {
             .await,
         0
     );
-    std::fs::write(bench.daemon.list_path(), "op-60000-6000-s-1\n").unwrap();
+    std::fs::write(fixture.daemon.list_path(), "op-60000-6000-s-1\n").unwrap();
     browser.rows(1).await;
     assert_eq!(browser.console().await, Vec::<String>::new());
     browser.close().await;
@@ -306,21 +306,21 @@ async fn a_lost_connection_is_shown_and_restored() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let bench = Bench::start(&["op-600000-6000-s-1".to_owned()]).await;
-    browser.client.goto(&bench.url).await.unwrap();
+    let fixture = Fixture::start(&["op-600000-6000-s-1".to_owned()]).await;
+    browser.client.goto(&fixture.url).await.unwrap();
     browser.rows(1).await;
     let state = "return document.getElementById('connection').dataset.state";
     browser.until(state, |state| *state == "live").await;
     assert_eq!(browser.console().await, Vec::<String>::new());
 
-    let setup = bench.daemon.stop().await;
+    let setup = fixture.daemon.stop().await;
     browser.until(state, |state| *state == "lost").await;
     let notice = "return document.getElementById('notices').textContent";
     let notice = browser.ask(notice).await;
     assert!(notice.as_str().unwrap().contains("lost"), "{notice}");
     browser.rows(1).await;
 
-    let address = bench.url.trim_start_matches("http://").trim_end_matches('/');
+    let address = fixture.url.trim_start_matches("http://").trim_end_matches('/');
     let daemon = setup
         .set("http.listen", address)
         .list(&["op-600000-6000-s-1", "op-600000-6000-s-2"])
@@ -355,10 +355,10 @@ async fn a_thousand_rows_change_in_place_and_fit_everywhere() {
             _ => format!("op-60000-90000-s-{n:04} customer=globex"),
         })
         .collect();
-    let bench = Bench::start(&list).await;
+    let fixture = Fixture::start(&list).await;
     browser
         .client
-        .goto(&format!("{}?sort=id", bench.url))
+        .goto(&format!("{}?sort=id", fixture.url))
         .await
         .unwrap();
     browser.rows(1_000).await;

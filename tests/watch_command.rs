@@ -23,22 +23,22 @@ const LONG: Duration = Duration::from_hours(1);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_backfill-watch");
 
 /// The simulated API, and an empty folder that the program runs in.
-struct Bench {
+struct Fixture {
     simulator: Simulator,
     folder: TempDir,
     variables: Vec<(String, String)>,
 }
 
-impl Bench {
+impl Fixture {
     async fn start() -> Self {
         let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
         let base_url = simulator.base_url();
-        let bench = Self {
+        let fixture = Self {
             simulator,
             folder: tempfile::tempdir().unwrap(),
             variables: Vec::new(),
         };
-        bench
+        fixture
             .variable("AMPERSAND_API_KEY", "simulated-key")
             .variable("BACKFILL_WATCH_AMPERSAND__PROJECT", "my-project")
             .variable("BACKFILL_WATCH_AMPERSAND__BASE_URL", &base_url)
@@ -153,11 +153,11 @@ fn kill(signal: &str, process: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn success_is_0_and_each_event_is_one_line() {
-    let bench = Bench::start().await;
-    bench
+    let fixture = Fixture::start().await;
+    fixture
         .simulator
         .add(SimulatedOperation::new("op", Duration::from_millis(600), 1_000));
-    let ended = bench.watch("op");
+    let ended = fixture.watch("op");
     ended.assert(0, &[]);
     assert_eq!(ended.err, "");
     let types = ended.types();
@@ -173,16 +173,16 @@ async fn success_is_0_and_each_event_is_one_line() {
         last.contains("100.0%") && last.ends_with("[contact] 1000 records read"),
         "{last}"
     );
-    let left_behind = std::fs::read_dir(bench.folder.path()).unwrap().count();
+    let left_behind = std::fs::read_dir(fixture.folder.path()).unwrap().count();
     assert_eq!(left_behind, 0, "nothing is written");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_no_success_is_1_and_gives_its_reason() {
-    let bench = Bench::start().await;
-    bench.add_finished("good", SimulatedOutcome::Success);
-    bench.add_finished("bad", SimulatedOutcome::Failure);
-    let ended = bench.watch("good bad");
+    let fixture = Fixture::start().await;
+    fixture.add_finished("good", SimulatedOutcome::Success);
+    fixture.add_finished("bad", SimulatedOutcome::Failure);
+    let ended = fixture.watch("good bad");
     ended.assert(1, &["2 operations: 1 succeeded, 1 failed"]);
     let failed = ended
         .out
@@ -193,63 +193,63 @@ async fn whatever_is_no_success_is_1_and_gives_its_reason() {
     let log = ended.out.lines().filter(|line| line.starts_with("    ")).count();
     assert!(log > 0 && ended.out.contains(" ERROR "), "{}", ended.out);
 
-    bench.add_finished("odd", SimulatedOutcome::Other("cancelled".into()));
-    let ended = bench.watch("odd");
+    fixture.add_finished("odd", SimulatedOutcome::Other("cancelled".into()));
+    let ended = fixture.watch("odd");
     ended.assert(1, &[]);
     assert_eq!(ended.types(), ["operation.ended"]);
 
-    let bench = bench.variable("BACKFILL_WATCH_POLL__NOT_FOUND_GRACE", "0s");
-    let ended = bench.watch("nowhere");
+    let fixture = fixture.variable("BACKFILL_WATCH_POLL__NOT_FOUND_GRACE", "0s");
+    let ended = fixture.watch("nowhere");
     ended.assert(1, &["operation nowhere is not found in project", "check the ID"]);
     assert_eq!(ended.types(), ["operation.gone"]);
 
-    bench.add_running("long");
-    let bench = bench.variable("BACKFILL_WATCH_POLL__GIVE_UP_AFTER", "300ms");
-    let ended = bench.watch("long");
+    fixture.add_running("long");
+    let fixture = fixture.variable("BACKFILL_WATCH_POLL__GIVE_UP_AFTER", "300ms");
+    let ended = fixture.watch("long");
     ended.assert(1, &[]);
     assert_eq!(ended.types(), ["operation.started", "operation.expired"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn usage_and_settings_are_2_and_say_what_to_do() {
-    let bench = Bench::start().await;
-    bench.run("watch").assert(2, &["<ID>", "--help"]);
-    bench.run("watch op --tiemout 5s").assert(2, &["--timeout"]);
-    bench.run("watch op --timeout 5").assert(2, &["30s, 5m"]);
-    bench
+async fn usage_and_settings_are_2_with_what_to_do() {
+    let fixture = Fixture::start().await;
+    fixture.run("watch").assert(2, &["<ID>", "--help"]);
+    fixture.run("watch op --tiemout 5s").assert(2, &["--timeout"]);
+    fixture.run("watch op --timeout 5").assert(2, &["30s, 5m"]);
+    fixture
         .run("watch a/b op!")
         .assert(2, &["\"a/b\"", "\"op!\"", "A-Z a-z 0-9"]);
-    bench
+    fixture
         .run("watch -")
         .assert(2, &["standard input has no operation ID"]);
-    let bench = bench.variable("AMPERSAND_API_KEY", "");
-    bench
+    let fixture = fixture.variable("AMPERSAND_API_KEY", "");
+    fixture
         .run("watch op")
         .assert(2, &["\"my-project\" has no API key", "AMPERSAND_API_KEY"]);
-    let bench = bench.variable("BACKFILL_WATCH_AMPERSAND__PROJECT", "");
-    bench
+    let fixture = fixture.variable("BACKFILL_WATCH_AMPERSAND__PROJECT", "");
+    fixture
         .run("watch op")
         .assert(2, &["no project is configured", "--project NAME"]);
-    bench
+    fixture
         .run("list --integration i --installation n")
         .assert(2, &["--project NAME"]);
-    assert_eq!(bench.simulator.requests().total, 0);
+    assert_eq!(fixture.simulator.requests().total, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_out_of_reach_is_3() {
-    let bench = Bench::start().await;
+    let fixture = Fixture::start().await;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let bench = bench
+    let fixture = fixture
         .variable(
             "BACKFILL_WATCH_AMPERSAND__BASE_URL",
             &format!("http://{nobody}/v1"),
         )
         .variable("BACKFILL_WATCH_POLL__UNREACHABLE_AFTER", "200ms");
-    let ended = bench.watch("op");
+    let ended = fixture.watch("op");
     ended.assert(
         3,
         &[
@@ -260,29 +260,29 @@ async fn an_api_out_of_reach_is_3() {
     );
     assert_eq!(ended.types(), ["api.unreachable"]);
 
-    let bench = bench.variable("BACKFILL_WATCH_POLL__UNREACHABLE_AFTER", "1h");
-    let ended = bench.watch("op --timeout 300ms");
+    let fixture = fixture.variable("BACKFILL_WATCH_POLL__UNREACHABLE_AFTER", "1h");
+    let ended = fixture.watch("op --timeout 300ms");
     ended.assert(3, &["without an answer", "connection refused"]);
-    let bench = bench.variable("BACKFILL_WATCH_AMPERSAND__BASE_URL", "http://name.invalid/v1");
-    bench.watch("op --timeout 2s").assert(3, &["without an answer"]);
+    let fixture = fixture.variable("BACKFILL_WATCH_AMPERSAND__BASE_URL", "http://name.invalid/v1");
+    fixture.watch("op --timeout 2s").assert(3, &["without an answer"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_project_of_which_nothing_is_found_is_3_with_words() {
-    let bench = Bench::start().await;
-    bench.add_running("a");
-    bench.add_running("b");
-    let bench = bench.variable("BACKFILL_WATCH_POLL__NOT_FOUND_GRACE", "0s");
-    let ended = bench.watch("--project mistyped a b");
+    let fixture = Fixture::start().await;
+    fixture.add_running("a");
+    fixture.add_running("b");
+    let fixture = fixture.variable("BACKFILL_WATCH_POLL__NOT_FOUND_GRACE", "0s");
+    let ended = fixture.watch("--project mistyped a b");
     ended.assert(3, &["project mistyped", "the API does not know the project"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_key_is_4_at_once_and_names_its_source() {
-    let bench = Bench::start().await;
-    bench.add_running("op");
-    let bench = bench.variable("AMPERSAND_API_KEY", "hunter2");
-    let ended = bench.run("watch op");
+    let fixture = Fixture::start().await;
+    fixture.add_running("op");
+    let fixture = fixture.variable("AMPERSAND_API_KEY", "hunter2");
+    let ended = fixture.run("watch op");
     ended.assert(
         4,
         &[
@@ -292,25 +292,25 @@ async fn a_rejected_key_is_4_at_once_and_names_its_source() {
         ],
     );
     assert!(!format!("{ended:?}").contains("hunter2"));
-    assert_eq!(bench.simulator.requests_of("op"), 1);
+    assert_eq!(fixture.simulator.requests_of("op"), 1);
     let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID}");
-    bench
+    fixture
         .run(&list)
         .assert(4, &["environment variable AMPERSAND_API_KEY", "rejected"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timeout_is_8_even_if_something_failed() {
-    let bench = Bench::start().await;
-    bench.add_running("long");
-    bench.add_finished("bad", SimulatedOutcome::Failure);
-    let ended = bench.watch("long bad --timeout 500ms");
+    let fixture = Fixture::start().await;
+    fixture.add_running("long");
+    fixture.add_finished("bad", SimulatedOutcome::Failure);
+    let ended = fixture.watch("long bad --timeout 500ms");
     ended.assert(
         8,
         &["--timeout 500ms passed", "1 of 2 operations", "long  running"],
     );
     // An API that answers 429 is reachable.
-    bench.simulator.faults().set(
+    fixture.simulator.faults().set(
         FaultPlan {
             throttle: 1.0,
             retry_after: RetryAfter::Seconds(LONG),
@@ -318,15 +318,15 @@ async fn a_timeout_is_8_even_if_something_failed() {
         },
         1,
     );
-    bench.watch("long --timeout 500ms").assert(8, &[]);
+    fixture.watch("long --timeout 500ms").assert(8, &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_it_with_a_summary() {
-    let bench = Bench::start().await;
-    bench.add_running("long");
+    let fixture = Fixture::start().await;
+    fixture.add_running("long");
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let mut child = bench.spawn("watch long");
+        let mut child = fixture.spawn("watch long");
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut String::new()).unwrap();
         kill(signal, child.id());
@@ -338,12 +338,12 @@ async fn a_signal_ends_it_with_a_summary() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_is_one_event_a_line_and_quiet_is_nothing() {
-    let bench = Bench::start().await;
-    bench
+    let fixture = Fixture::start().await;
+    fixture
         .simulator
         .add(SimulatedOperation::new("op", Duration::from_millis(300), 1_000));
-    bench.add_finished("bad", SimulatedOutcome::Failure);
-    let ended = bench.watch("op bad --json");
+    fixture.add_finished("bad", SimulatedOutcome::Failure);
+    let ended = fixture.watch("op bad --json");
     ended.assert(1, &[]);
     assert_eq!(ended.err, "");
     let events: Vec<Value> = ended
@@ -367,7 +367,7 @@ async fn json_is_one_event_a_line_and_quiet_is_nothing() {
         .unwrap();
     assert!(!failed["data"]["logs"].as_array().unwrap().is_empty());
 
-    let ended = bench.watch("op bad --quiet");
+    let ended = fixture.watch("op bad --quiet");
     assert_eq!(
         (ended.code, ended.out.as_str(), ended.err.as_str()),
         (Some(1), "", "")
@@ -376,12 +376,12 @@ async fn json_is_one_event_a_line_and_quiet_is_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_output_ends_it_quietly() {
-    let bench = Bench::start().await;
-    bench
+    let fixture = Fixture::start().await;
+    fixture
         .simulator
         .add(SimulatedOperation::new("op", Duration::from_millis(500), 1_000));
     for flags in ["", " --json"] {
-        let mut child = bench.spawn(&format!("watch op --interval 50ms{flags}"));
+        let mut child = fixture.spawn(&format!("watch op --interval 50ms{flags}"));
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut String::new()).unwrap();
         drop(out);
@@ -391,7 +391,7 @@ async fn a_closed_output_ends_it_quietly() {
             (Some(141), ""),
             "as SIGPIPE would end it"
         );
-        bench
+        fixture
             .simulator
             .add(SimulatedOperation::new("op", Duration::from_millis(500), 1_000));
     }
@@ -399,16 +399,16 @@ async fn a_closed_output_ends_it_quietly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_reader_does_not_prevent_the_stop() {
-    let bench = Bench::start().await;
+    let fixture = Fixture::start().await;
     for number in 0..400 {
-        bench.add_finished(&format!("op-{number}"), SimulatedOutcome::Failure);
+        fixture.add_finished(&format!("op-{number}"), SimulatedOutcome::Failure);
     }
     let ids: String = (0..400).map(|number| format!(" op-{number}")).collect();
     // Nobody reads its output, which is larger than the buffer of a pipe.
-    let mut child = bench.spawn(&format!("watch --json{ids}"));
+    let mut child = fixture.spawn(&format!("watch --json{ids}"));
     let unread = child.stdout.take().unwrap();
     let deadline = backfill_watch::clock::instant() + DEADLINE;
-    while bench.simulator.requests().total < 100 {
+    while fixture.simulator.requests().total < 100 {
         assert!(backfill_watch::clock::instant() < deadline);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -420,11 +420,11 @@ async fn a_stopped_reader_does_not_prevent_the_stop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_and_its_end_are_reported() {
-    let bench = Bench::start().await;
-    bench
+    let fixture = Fixture::start().await;
+    fixture
         .simulator
         .add(SimulatedOperation::new("op", Duration::from_secs(1), 1_000));
-    bench.simulator.faults().script(
+    fixture.simulator.faults().script(
         "op",
         [
             SimulatedReply::Normal,
@@ -435,26 +435,26 @@ async fn an_outage_and_its_end_are_reported() {
             SimulatedReply::Normal,
         ],
     );
-    let ended = bench.watch("op");
+    let ended = fixture.watch("op");
     ended.assert(0, &["the API does not answer", "the API answers again"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_can_be_piped_into_watch() {
-    let bench = Bench::start().await;
+    let fixture = Fixture::start().await;
     for number in 1..=3 {
-        bench.simulator.add(SimulatedOperation {
+        fixture.simulator.add(SimulatedOperation {
             curve: CountCurve::FastFirst,
             estimate: SimulatedEstimate::Missing,
             ..SimulatedOperation::new(format!("op-{number}"), Duration::from_millis(1_500), 1_000)
         });
     }
-    bench.add_finished("old", SimulatedOutcome::Failure);
+    fixture.add_finished("old", SimulatedOutcome::Failure);
     let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID}");
-    let ids = bench.run(&format!("{list} --status in_progress --output ids"));
+    let ids = fixture.run(&format!("{list} --status in_progress --output ids"));
     ids.assert(0, &[]);
     assert_eq!(ids.out, "op-1\nop-2\nop-3\n");
-    let mut child = bench
+    let mut child = fixture
         .command(PROGRAM)
         .args(["watch", "--interval", "50ms", "-"])
         .stdin(Stdio::piped())
@@ -470,7 +470,7 @@ async fn a_list_can_be_piped_into_watch() {
         .count();
     assert_eq!(ends, 3);
 
-    let table = bench.run(&list);
+    let table = fixture.run(&list);
     table.assert(0, &[]);
     let header: Vec<&str> = table.out.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(
@@ -478,25 +478,25 @@ async fn a_list_can_be_piped_into_watch() {
         ["ID", "OBJECTS", "STATUS", "RECORDS", "CREATED", "RESULT"]
     );
     assert_eq!(table.out.lines().count(), 5);
-    let json = bench.run(&format!("{list} --output json --status failure"));
+    let json = fixture.run(&format!("{list} --output json --status failure"));
     let operations: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(operations[0]["id"], "old");
     assert_eq!(operations.as_array().unwrap().len(), 1);
-    let none = bench.run(&format!("{list} --status sucess"));
+    let none = fixture.run(&format!("{list} --status sucess"));
     none.assert(0, &["did you mean success?"]);
     assert_eq!(none.out, "");
-    bench
+    fixture
         .run("list --integration i --installation n --output json")
         .assert(0, &["check --integration and --installation"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_several_pages_is_listed_whole_through_mishaps() {
-    let bench = Bench::start().await;
+    let fixture = Fixture::start().await;
     for number in 0..1_203 {
-        bench.add_finished(&format!("op-{number:04}"), SimulatedOutcome::Success);
+        fixture.add_finished(&format!("op-{number:04}"), SimulatedOutcome::Success);
     }
-    bench.simulator.faults().script(
+    fixture.simulator.faults().script(
         "list",
         [
             SimulatedReply::Normal,
@@ -507,7 +507,7 @@ async fn a_list_of_several_pages_is_listed_whole_through_mishaps() {
         ],
     );
     let list = format!("list --integration {INTEGRATION_ID} --installation {INSTALLATION_ID} -o ids");
-    let ids = bench.run(&list);
+    let ids = fixture.run(&list);
     ids.assert(0, &["retrying"]);
     let listed: Vec<&str> = ids.out.lines().collect();
     assert_eq!(
@@ -518,9 +518,9 @@ async fn a_list_of_several_pages_is_listed_whole_through_mishaps() {
 
 /// The program on a terminal of 80 columns, which util-linux's `script` lends: what it wrote, with its exit code in
 /// the last line.
-fn on_a_terminal(bench: &Bench, arguments: &str, typed: &str) -> String {
+fn on_a_terminal(fixture: &Fixture, arguments: &str, typed: &str) -> String {
     let line = format!("trap : INT; stty cols 80 rows 24; {PROGRAM} {arguments}; echo code=$?");
-    let mut child = bench
+    let mut child = fixture
         .command("script")
         .args(["-qec", &line, "/dev/null"])
         .env("TERM", "xterm-256color")
@@ -550,13 +550,13 @@ fn on_a_terminal(bench: &Bench, arguments: &str, typed: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_terminal_there_are_bars_and_the_cursor_is_there_after_them() {
-    let bench = Bench::start().await;
+    let fixture = Fixture::start().await;
     for id in ["op-a", "op-b"] {
-        bench
+        fixture
             .simulator
             .add(SimulatedOperation::new(id, Duration::from_secs(1), 1_000));
     }
-    let screen = on_a_terminal(&bench, "watch --interval 100ms op-a op-b", "");
+    let screen = on_a_terminal(&fixture, "watch --interval 100ms op-a op-b", "");
     assert!(
         screen.contains("contact op-a") && screen.contains('━'),
         "{screen}"
@@ -566,16 +566,16 @@ async fn on_a_terminal_there_are_bars_and_the_cursor_is_there_after_them() {
     assert!(screen.contains("2 operations: 2 succeeded"), "{screen}");
     assert_ends_in_order(&screen, 0);
 
-    bench.add_running("long");
-    let screen = on_a_terminal(&bench, "watch --interval 100ms long", "\x03");
+    fixture.add_running("long");
+    let screen = on_a_terminal(&fixture, "watch --interval 100ms long", "\x03");
     assert!(
         screen.contains("stopped: the operation is not finished"),
         "{screen}"
     );
     assert_ends_in_order(&screen, 130);
 
-    let bench = bench.variable("NO_COLOR", "1");
-    let screen = on_a_terminal(&bench, "watch --interval 100ms op-a long --timeout 1s", "");
+    let fixture = fixture.variable("NO_COLOR", "1");
+    let screen = on_a_terminal(&fixture, "watch --interval 100ms op-a long --timeout 1s", "");
     assert!(!screen.contains("\x1b[36m"), "{screen}");
     assert!(screen.contains("1 of 2 operations are not finished"), "{screen}");
     assert_ends_in_order(&screen, 8);

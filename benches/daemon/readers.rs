@@ -47,14 +47,14 @@ pub fn readers() -> anyhow::Result<()> {
     let files = daemon.open_files()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let before = daemon.lags()?;
-    let is_over = AtomicBool::new(false);
+    let is_finished = AtomicBool::new(false);
     let (clients, slowest) = std::thread::scope(|scope| {
-        let probe = scope.spawn(|| slowest_answer(&daemon, &is_over));
+        let probe = scope.spawn(|| slowest_answer(&daemon, &is_finished));
         let clients = runtime.block_on(open(&daemon, &requests));
         if clients.is_ok() {
             std::thread::sleep(MEASURED_FOR);
         }
-        is_over.store(true, Ordering::Relaxed);
+        is_finished.store(true, Ordering::Relaxed);
         let slowest = probe.join().expect("it does not panic");
         anyhow::Ok((clients?, slowest?))
     })?;
@@ -104,9 +104,9 @@ async fn open(daemon: &Daemon, requests: &[String]) -> anyhow::Result<Vec<TcpStr
 }
 
 /// The longest that `/livez` took, over a new connection each time.
-fn slowest_answer(daemon: &Daemon, is_over: &AtomicBool) -> anyhow::Result<Duration> {
+fn slowest_answer(daemon: &Daemon, is_finished: &AtomicBool) -> anyhow::Result<Duration> {
     let mut slowest = Duration::ZERO;
-    while !is_over.load(Ordering::Relaxed) {
+    while !is_finished.load(Ordering::Relaxed) {
         let begin = clock::instant();
         daemon.get("/livez")?;
         slowest = slowest.max(begin.elapsed());

@@ -193,7 +193,7 @@ async fn watch_some(poll: &PollSettings, store: &Store, board: &Arc<Board>) {
     let supervisor = Supervisor::new(Arc::new(shared), list.subscribe(), settings.subscribe());
     let mut changed = board.changed();
     tokio::spawn(async move {
-        let _held = (list, settings);
+        let _kept_open = (list, settings);
         supervisor.run(CancellationToken::new()).await;
     });
     while board.phases().total() < WATCHES {

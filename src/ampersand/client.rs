@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_url_of_no_use_is_refused_without_telling_its_password() {
+    fn a_base_url_of_no_use_is_refused_without_showing_its_password() {
         for bad in [
             "ftp://example.com",
             "data:text/plain,x",

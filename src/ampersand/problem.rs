@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_problem_is_told_from_one() {
+    fn other_bodies_are_distinguished_from_problems() {
         for (name, body, is_problem) in [
             ("application/problem+json", "{}", true),
             ("application/problem+json; charset=utf-8", "{}", true),

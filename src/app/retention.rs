@@ -43,7 +43,7 @@ mod tests {
     use crate::store::{StateChange, Subject};
 
     #[tokio::test(start_paused = true)]
-    async fn another_retention_holds_at_once_and_a_short_one_is_kept_to() {
+    async fn a_changed_retention_applies_at_once_and_a_short_one_is_exact() {
         let store = Store::in_memory();
         let (retention, receiver) = watch::channel(Duration::from_hours(24));
         let cancel = CancellationToken::new();

@@ -415,7 +415,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_the_hash_of_what_the_readme_says() {
+    fn an_id_is_the_hash_that_the_readme_documents() {
         // printf 'my-project\n3efc0f0f\noperation.succeeded\ngeneration 0' | sha256sum | cut -c1-32
         let id = EventId::derive(
             "my-project",

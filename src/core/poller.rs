@@ -318,21 +318,21 @@ mod tests {
     enum Message {
         Due,
         Admit,
-        Answer {
-            records: bool,
-            fails: bool,
-            is_in_doubt: bool,
-        },
-        Settled {
-            clears: bool,
-        },
-        Committed {
-            is_recorded: bool,
-        },
+        Answer { effect: AnswerEffect, is_in_doubt: bool },
+        Settled { clears: bool },
+        Committed { is_recorded: bool },
         Aborted,
         Remove,
         PutBack,
         Departed,
+    }
+
+    /// What an answer leads to.
+    #[derive(Debug, Clone, Copy, Default)]
+    struct AnswerEffect {
+        is_recorded: bool,
+        /// Its event includes data of another endpoint.
+        needs_addition: bool,
     }
 
     /// One watch with its requests and commits.
@@ -364,7 +364,7 @@ mod tests {
             self.departures += 1;
         }
 
-        fn decide(&mut self, records: bool, fails: bool) -> Poller {
+        fn decide(&mut self, effect: AnswerEffect) -> Poller {
             let decided = Box::new(PendingDecision {
                 watch: Watch::default(),
                 decision: Decision {
@@ -374,7 +374,7 @@ mod tests {
                 },
                 observed: self.now,
             });
-            if fails {
+            if effect.needs_addition {
                 let request = RequestStage::Queued(self.gate.join(0, self.now));
                 return Poller::Gathering(Box::new(Gathering {
                     decided,
@@ -384,7 +384,7 @@ mod tests {
                     until: self.now.into(),
                 }));
             }
-            if records {
+            if effect.is_recorded {
                 self.commits += 1;
                 Poller::Recording
             } else {
@@ -392,7 +392,7 @@ mod tests {
             }
         }
 
-        fn answered(&mut self, records: bool, fails: bool, is_in_doubt: bool) {
+        fn answered(&mut self, effect: AnswerEffect, is_in_doubt: bool) {
             if self.requests == 0 {
                 return;
             }
@@ -409,8 +409,11 @@ mod tests {
                     answer: Answer::Forbidden(String::new()),
                     poll,
                 })),
-                Poller::Asking { .. } => self.decide(records, fails),
-                Poller::Gathering(_) => self.decide(true, false),
+                Poller::Asking { .. } => self.decide(effect),
+                Poller::Gathering(_) => self.decide(AnswerEffect {
+                    is_recorded: true,
+                    ..AnswerEffect::default()
+                }),
                 other => panic!("an answer for {other:?}"),
             };
             self.poller = Some(next);
@@ -444,14 +447,10 @@ mod tests {
                         }
                     }
                 }
-                Message::Answer {
-                    records,
-                    fails,
-                    is_in_doubt,
-                } => self.answered(records, fails, is_in_doubt),
+                Message::Answer { effect, is_in_doubt } => self.answered(effect, is_in_doubt),
                 Message::Aborted => {
                     if let Poller::Leaving(_) = poller {
-                        self.answered(false, false, false);
+                        self.answered(AnswerEffect::default(), false);
                     }
                 }
                 Message::Settled { clears } => {
@@ -538,10 +537,12 @@ mod tests {
     }
 
     fn messages() -> impl Strategy<Value = Vec<Message>> {
-        let answer = any::<(bool, bool, bool)>().prop_map(|(records, fails, is_in_doubt)| Message::Answer {
-            records,
-            fails,
-            is_in_doubt,
+        let answer = any::<(bool, bool, bool)>().prop_map(|(is_recorded, needs_addition, is_in_doubt)| {
+            let effect = AnswerEffect {
+                is_recorded,
+                needs_addition,
+            };
+            Message::Answer { effect, is_in_doubt }
         });
         let message = prop_oneof![
             3 => Just(Message::Due),

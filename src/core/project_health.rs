@@ -420,14 +420,14 @@ mod tests {
     use crate::core::answer::{Failure, FailureClass};
     use crate::core::operation::{Operation, Status};
 
-    struct Bench {
+    struct Fixture {
         project: ProjectHealth,
         pace: ScheduleSettings,
         watches: usize,
         now: Moment,
     }
 
-    impl Bench {
+    impl Fixture {
         fn new() -> Self {
             Self {
                 project: ProjectHealth::default(),
@@ -518,281 +518,291 @@ mod tests {
 
     #[test]
     fn an_outage_is_reported_once_and_its_end_once() {
-        let mut bench = Bench::new();
+        let mut fixture = Fixture::new();
         assert_eq!(
-            bench.meet("a", &failed(), Pass::Turn),
+            fixture.meet("a", &failed(), Pass::Turn),
             (AnswerScope::Watch, NOTHING.to_vec())
         );
-        bench.pass(299);
-        assert_eq!(bench.meet("b", &failed(), Pass::Turn).1, NOTHING);
-        bench.pass(1);
-        assert_eq!(bench.meet("c", &failed(), Pass::Turn).1, ["api.unreachable"]);
-        assert_eq!(bench.meet("a", &failed(), Pass::Turn).1, NOTHING);
-        assert_eq!(bench.meet("a", &found(), Pass::Turn).1, ["api.reachable"]);
-        assert_eq!(bench.meet("a", &found(), Pass::Turn).1, NOTHING);
+        fixture.pass(299);
+        assert_eq!(fixture.meet("b", &failed(), Pass::Turn).1, NOTHING);
+        fixture.pass(1);
+        assert_eq!(fixture.meet("c", &failed(), Pass::Turn).1, ["api.unreachable"]);
+        assert_eq!(fixture.meet("a", &failed(), Pass::Turn).1, NOTHING);
+        assert_eq!(fixture.meet("a", &found(), Pass::Turn).1, ["api.reachable"]);
+        assert_eq!(fixture.meet("a", &found(), Pass::Turn).1, NOTHING);
     }
 
     #[test]
     fn a_success_or_a_429_in_between_is_no_outage() {
         for answer in [found(), throttled(Some(1))] {
-            let mut bench = Bench::new();
-            let _ = bench.meet("a", &failed(), Pass::Turn);
-            bench.pass(200);
-            let _ = bench.meet("b", &answer, Pass::Turn);
-            bench.pass(200);
-            assert_eq!(bench.meet("a", &failed(), Pass::Turn).1, NOTHING);
-            bench.pass(300);
-            assert_eq!(bench.meet("a", &failed(), Pass::Turn).1, ["api.unreachable"]);
+            let mut fixture = Fixture::new();
+            let _ = fixture.meet("a", &failed(), Pass::Turn);
+            fixture.pass(200);
+            let _ = fixture.meet("b", &answer, Pass::Turn);
+            fixture.pass(200);
+            assert_eq!(fixture.meet("a", &failed(), Pass::Turn).1, NOTHING);
+            fixture.pass(300);
+            assert_eq!(fixture.meet("a", &failed(), Pass::Turn).1, ["api.unreachable"]);
         }
     }
 
     #[test]
     fn rejected_credentials_are_reported_once_and_probed_on_the_backoff_schedule() {
-        let mut bench = Bench::new();
+        let mut fixture = Fixture::new();
         assert_eq!(
-            bench.meet("a", &unauthorized(), Pass::Turn),
+            fixture.meet("a", &unauthorized(), Pass::Turn),
             (AnswerScope::Project, vec!["api.credentials_rejected"])
         );
         assert_eq!(
-            bench.meet("b", &unauthorized(), Pass::Turn),
+            fixture.meet("b", &unauthorized(), Pass::Turn),
             (AnswerScope::Project, NOTHING.to_vec())
         );
-        assert_eq!(bench.probe_in(), Some(2));
-        bench.pass(2);
-        assert_eq!(bench.meet("b", &unauthorized(), Pass::Probe).1, NOTHING);
-        assert_eq!(bench.probe_in(), Some(3));
-        bench.pass(3);
-        let _ = bench.meet("c", &failed(), Pass::Probe);
-        assert_eq!(bench.probe_in(), Some(4));
+        assert_eq!(fixture.probe_in(), Some(2));
+        fixture.pass(2);
+        assert_eq!(fixture.meet("b", &unauthorized(), Pass::Probe).1, NOTHING);
+        assert_eq!(fixture.probe_in(), Some(3));
+        fixture.pass(3);
+        let _ = fixture.meet("c", &failed(), Pass::Probe);
+        assert_eq!(fixture.probe_in(), Some(4));
         assert_eq!(
-            bench.meet("a", &found(), Pass::Turn).1,
+            fixture.meet("a", &found(), Pass::Turn).1,
             NOTHING,
             "an answer from before the rejection lifts nothing"
         );
-        bench.project.replace_key(bench.now);
-        assert_eq!(bench.probe_in(), Some(0));
+        fixture.project.replace_key(fixture.now);
+        assert_eq!(fixture.probe_in(), Some(0));
         assert_eq!(
-            bench.meet("a", &Answer::NotFound("404".into()), Pass::Probe).1,
+            fixture.meet("a", &Answer::NotFound("404".into()), Pass::Probe).1,
             ["api.credentials_accepted"]
         );
-        assert_eq!(bench.probe_in(), None);
+        assert_eq!(fixture.probe_in(), None);
     }
 
     #[test]
     fn a_403_is_the_operations_own_if_another_watch_is_answered() {
-        let mut bench = Bench::new();
+        let mut fixture = Fixture::new();
         assert_eq!(
-            bench.meet("a", &forbidden(), Pass::Turn),
+            fixture.meet("a", &forbidden(), Pass::Turn),
             (AnswerScope::Unclear, NOTHING.to_vec())
         );
         assert_eq!(
-            bench.project.restriction().probing.unwrap().doubted_by.as_deref(),
+            fixture
+                .project
+                .restriction()
+                .probing
+                .unwrap()
+                .doubted_by
+                .as_deref(),
             Some("a")
         );
-        assert_eq!(bench.probe_in(), Some(0));
-        assert_eq!(bench.meet("b", &failed(), Pass::Probe).1, NOTHING);
-        assert_eq!(bench.probe_in(), Some(2), "a failed probe is no answer");
+        assert_eq!(fixture.probe_in(), Some(0));
+        assert_eq!(fixture.meet("b", &failed(), Pass::Probe).1, NOTHING);
+        assert_eq!(fixture.probe_in(), Some(2), "a failed probe is no answer");
         assert_eq!(
-            bench.meet("b", &found(), Pass::Probe),
+            fixture.meet("b", &found(), Pass::Probe),
             (AnswerScope::Watch, NOTHING.to_vec())
         );
-        assert_eq!(bench.probe_in(), None);
+        assert_eq!(fixture.probe_in(), None);
     }
 
     #[test]
     fn a_403_is_the_projects_if_another_watch_is_refused_too_or_there_is_no_other() {
-        let mut bench = Bench::new();
-        let _ = bench.meet("a", &forbidden(), Pass::Turn);
+        let mut fixture = Fixture::new();
+        let _ = fixture.meet("a", &forbidden(), Pass::Turn);
         assert_eq!(
-            bench.meet("b", &forbidden(), Pass::Probe),
+            fixture.meet("b", &forbidden(), Pass::Probe),
             (AnswerScope::Project, vec!["api.credentials_rejected"])
         );
         assert_eq!(
-            bench.meet("b", &found(), Pass::Probe).1,
+            fixture.meet("b", &found(), Pass::Probe).1,
             ["api.credentials_accepted"]
         );
 
-        let mut bench = Bench::new();
-        bench.watches = 1;
+        let mut fixture = Fixture::new();
+        fixture.watches = 1;
         assert_eq!(
-            bench.meet("a", &forbidden(), Pass::Turn),
+            fixture.meet("a", &forbidden(), Pass::Turn),
             (AnswerScope::Project, vec!["api.credentials_rejected"])
         );
     }
 
     #[test]
     fn an_operation_known_to_be_refused_raises_no_doubt_again() {
-        let mut bench = Bench::new();
-        let mut project = bench.project.clone();
+        let mut fixture = Fixture::new();
+        let mut project = fixture.project.clone();
         let (concerns, _) = project.observe(
             AnsweredPoll {
                 is_forbidden: true,
                 ..poll("a", Pass::Turn)
             },
             &forbidden(),
-            &bench.context(),
+            &fixture.context(),
         );
-        bench.project = project;
-        assert_eq!((concerns, bench.probe_in()), (AnswerScope::Watch, None));
+        fixture.project = project;
+        assert_eq!((concerns, fixture.probe_in()), (AnswerScope::Watch, None));
     }
 
     #[test]
     fn a_pause_lasts_as_long_as_asked_but_not_longer_than_the_cap() {
-        let mut bench = Bench::new();
+        let mut fixture = Fixture::new();
         assert_eq!(
-            bench.meet("a", &throttled(Some(30)), Pass::Turn),
+            fixture.meet("a", &throttled(Some(30)), Pass::Turn),
             (AnswerScope::Project, NOTHING.to_vec())
         );
-        assert_eq!(bench.paused_for(), Some(30));
-        let _ = bench.meet("b", &throttled(Some(10)), Pass::Turn);
+        assert_eq!(fixture.paused_for(), Some(30));
+        let _ = fixture.meet("b", &throttled(Some(10)), Pass::Turn);
         assert_eq!(
-            bench.paused_for(),
+            fixture.paused_for(),
             Some(30),
             "a shorter wait does not cut a longer one"
         );
-        let _ = bench.meet("b", &throttled(Some(100_000)), Pass::Turn);
-        assert_eq!(bench.paused_for(), Some(900));
+        let _ = fixture.meet("b", &throttled(Some(100_000)), Pass::Turn);
+        assert_eq!(fixture.paused_for(), Some(900));
     }
 
     #[test]
     fn a_pause_is_not_shorter_than_the_shortest_interval() {
-        let mut bench = Bench::new();
-        let _ = bench.meet("a", &throttled(Some(1)), Pass::Turn);
-        assert_eq!(bench.paused_for(), Some(2));
+        let mut fixture = Fixture::new();
+        let _ = fixture.meet("a", &throttled(Some(1)), Pass::Turn);
+        assert_eq!(fixture.paused_for(), Some(2));
     }
 
     #[test]
     fn an_answer_that_could_not_be_recorded_was_an_answer_all_the_same() {
-        let mut bench = Bench::new();
-        let _ = bench.meet("a", &failed(), Pass::Turn);
-        bench.pass(299);
-        let mut unrecorded = bench.project.clone();
-        let _ = unrecorded.observe(poll("a", Pass::Turn), &found(), &bench.context());
-        bench.project.keep_reachability(&unrecorded);
-        bench.pass(1);
-        assert_eq!(bench.meet("a", &failed(), Pass::Turn).1, NOTHING);
+        let mut fixture = Fixture::new();
+        let _ = fixture.meet("a", &failed(), Pass::Turn);
+        fixture.pass(299);
+        let mut unrecorded = fixture.project.clone();
+        let _ = unrecorded.observe(poll("a", Pass::Turn), &found(), &fixture.context());
+        fixture.project.keep_reachability(&unrecorded);
+        fixture.pass(1);
+        assert_eq!(fixture.meet("a", &failed(), Pass::Turn).1, NOTHING);
     }
 
     #[test]
     fn a_pause_is_kept_though_the_outage_that_it_became_could_not_be_recorded() {
-        let mut bench = Bench::new();
-        let _ = bench.meet("a", &throttled(Some(120)), Pass::Turn);
-        bench.pass(900);
-        let mut unrecorded = bench.project.clone();
-        let (_, events) = unrecorded.observe(poll("a", Pass::Turn), &throttled(Some(120)), &bench.context());
+        let mut fixture = Fixture::new();
+        let _ = fixture.meet("a", &throttled(Some(120)), Pass::Turn);
+        fixture.pass(900);
+        let mut unrecorded = fixture.project.clone();
+        let (_, events) =
+            unrecorded.observe(poll("a", Pass::Turn), &throttled(Some(120)), &fixture.context());
         assert_eq!(events.len(), 1);
-        bench.project.keep_reachability(&unrecorded);
-        assert_eq!(bench.paused_for(), Some(120));
-        bench.pass(120);
+        fixture.project.keep_reachability(&unrecorded);
+        assert_eq!(fixture.paused_for(), Some(120));
+        fixture.pass(120);
         assert_eq!(
-            bench.meet("a", &throttled(Some(120)), Pass::Turn).1,
+            fixture.meet("a", &throttled(Some(120)), Pass::Turn).1,
             ["api.unreachable"]
         );
     }
 
     #[test]
     fn a_429_without_a_time_pauses_on_the_backoff_schedule() {
-        let mut bench = Bench::new();
+        let mut fixture = Fixture::new();
         for seconds in [2, 3, 4] {
-            let _ = bench.meet("a", &throttled(None), Pass::Turn);
-            let _ = bench.meet("b", &throttled(Some(0)), Pass::Turn);
-            assert_eq!(bench.paused_for(), Some(seconds));
-            bench.pass(5);
+            let _ = fixture.meet("a", &throttled(None), Pass::Turn);
+            let _ = fixture.meet("b", &throttled(Some(0)), Pass::Turn);
+            assert_eq!(fixture.paused_for(), Some(seconds));
+            fixture.pass(5);
         }
-        let _ = bench.meet("a", &found(), Pass::Turn);
-        let _ = bench.meet("a", &throttled(None), Pass::Turn);
-        assert_eq!(bench.paused_for(), Some(2));
+        let _ = fixture.meet("a", &found(), Pass::Turn);
+        let _ = fixture.meet("a", &throttled(None), Pass::Turn);
+        assert_eq!(fixture.paused_for(), Some(2));
     }
 
     #[test]
     fn a_probe_that_finds_nothing_leaves_the_doubt_and_is_repeated_with_backoff() {
-        let mut bench = Bench::new();
-        let _ = bench.meet("a", &forbidden(), Pass::Turn);
+        let mut fixture = Fixture::new();
+        let _ = fixture.meet("a", &forbidden(), Pass::Turn);
         for seconds in [2, 3] {
             assert_eq!(
-                bench.meet("b", &Answer::NotFound("404".into()), Pass::Probe).1,
+                fixture.meet("b", &Answer::NotFound("404".into()), Pass::Probe).1,
                 NOTHING
             );
-            assert!(bench.project.is_in_doubt());
-            assert_eq!(bench.probe_in(), Some(seconds));
-            bench.pass(seconds);
+            assert!(fixture.project.is_in_doubt());
+            assert_eq!(fixture.probe_in(), Some(seconds));
+            fixture.pass(seconds);
         }
-        let _ = bench.meet("b", &found(), Pass::Probe);
-        assert!(!bench.project.is_in_doubt());
+        let _ = fixture.meet("b", &found(), Pass::Probe);
+        assert!(!fixture.project.is_in_doubt());
     }
 
     #[test]
     fn pauses_without_a_success_for_as_long_as_the_longest_may_last_are_an_outage() {
-        let mut bench = Bench::new();
+        let mut fixture = Fixture::new();
         for _ in 0..3 {
-            assert_eq!(bench.meet("a", &throttled(Some(299)), Pass::Turn).1, NOTHING);
-            bench.pass(299);
+            assert_eq!(fixture.meet("a", &throttled(Some(299)), Pass::Turn).1, NOTHING);
+            fixture.pass(299);
         }
-        bench.pass(3);
+        fixture.pass(3);
         assert_eq!(
-            bench.meet("a", &throttled(Some(299)), Pass::Turn).1,
+            fixture.meet("a", &throttled(Some(299)), Pass::Turn).1,
             ["api.unreachable"]
         );
-        assert_eq!(bench.meet("a", &throttled(Some(299)), Pass::Turn).1, NOTHING);
-        assert_eq!(bench.meet("a", &found(), Pass::Turn).1, ["api.reachable"]);
-        assert_eq!(bench.meet("a", &throttled(Some(299)), Pass::Turn).1, NOTHING);
+        assert_eq!(fixture.meet("a", &throttled(Some(299)), Pass::Turn).1, NOTHING);
+        assert_eq!(fixture.meet("a", &found(), Pass::Turn).1, ["api.reachable"]);
+        assert_eq!(fixture.meet("a", &throttled(Some(299)), Pass::Turn).1, NOTHING);
     }
 
     #[test]
     fn an_outage_ends_with_the_last_operation_that_is_polled() {
-        let mut bench = Bench::new();
-        let _ = bench.meet("a", &failed(), Pass::Turn);
-        bench.pass(300);
-        assert_eq!(bench.meet("a", &failed(), Pass::Turn).1, ["api.unreachable"]);
-        let mut project = bench.project.clone();
-        let events = project.observe_no_watches(&bench.context());
+        let mut fixture = Fixture::new();
+        let _ = fixture.meet("a", &failed(), Pass::Turn);
+        fixture.pass(300);
+        assert_eq!(fixture.meet("a", &failed(), Pass::Turn).1, ["api.unreachable"]);
+        let mut project = fixture.project.clone();
+        let events = project.observe_no_watches(&fixture.context());
         assert_eq!(events[0].event_type, EventType::ApiReachable);
-        assert!(project.observe_no_watches(&bench.context()).is_empty());
+        assert!(project.observe_no_watches(&fixture.context()).is_empty());
     }
 
     #[test]
     fn a_project_that_the_api_does_not_know_is_reported_once_until_it_answers() {
-        let mut bench = Bench::new();
-        let mut project = bench.project.clone();
-        assert!(project.may_check_existence(bench.now));
-        project.record_existence_check(bench.now);
-        assert!(!project.may_check_existence(bench.now));
+        let mut fixture = Fixture::new();
+        let mut project = fixture.project.clone();
+        assert!(project.may_check_existence(fixture.now));
+        project.record_existence_check(fixture.now);
+        assert!(!project.may_check_existence(fixture.now));
         let missing = ProjectAnswer::Missing("404 Not Found".into());
-        assert_eq!(project.observe_project(&missing, &bench.context()).len(), 1);
-        assert_eq!(project.observe_project(&missing, &bench.context()).len(), 0);
-        assert_eq!(project.time_since_proof(bench.now), None);
-        bench.project = project;
-        assert_eq!(bench.meet("a", &found(), Pass::Turn).1, ["api.reachable"]);
-        assert_eq!(bench.project.time_since_proof(bench.now), Some(Duration::ZERO));
-        bench.pass(60);
-        assert!(bench.project.may_check_existence(bench.now));
-        let _ = bench
+        assert_eq!(project.observe_project(&missing, &fixture.context()).len(), 1);
+        assert_eq!(project.observe_project(&missing, &fixture.context()).len(), 0);
+        assert_eq!(project.time_since_proof(fixture.now), None);
+        fixture.project = project;
+        assert_eq!(fixture.meet("a", &found(), Pass::Turn).1, ["api.reachable"]);
+        assert_eq!(
+            fixture.project.time_since_proof(fixture.now),
+            Some(Duration::ZERO)
+        );
+        fixture.pass(60);
+        assert!(fixture.project.may_check_existence(fixture.now));
+        let _ = fixture
             .project
             .clone()
-            .observe_project(&ProjectAnswer::Exists, &bench.context());
+            .observe_project(&ProjectAnswer::Exists, &fixture.context());
         assert_eq!(
-            bench.project.time_since_proof(bench.now),
+            fixture.project.time_since_proof(fixture.now),
             Some(Duration::from_mins(1))
         );
     }
 
     #[test]
     fn a_request_other_than_a_poll_that_is_throttled_pauses_the_project() {
-        let mut bench = Bench::new();
-        let mut project = bench.project.clone();
-        project.throttle(Some(Duration::from_secs(30)), &bench.context());
-        bench.project = project;
-        assert_eq!(bench.paused_for(), Some(30));
+        let mut fixture = Fixture::new();
+        let mut project = fixture.project.clone();
+        project.throttle(Some(Duration::from_secs(30)), &fixture.context());
+        fixture.project = project;
+        assert_eq!(fixture.paused_for(), Some(30));
     }
 
     #[test]
     fn reported_states_survive_being_stored() {
-        let mut bench = Bench::new();
-        let _ = bench.meet("a", &unauthorized(), Pass::Turn);
-        bench.project = serde_json::from_str(&serde_json::to_string(&bench.project).unwrap()).unwrap();
-        assert_eq!(bench.meet("a", &unauthorized(), Pass::Probe).1, NOTHING);
+        let mut fixture = Fixture::new();
+        let _ = fixture.meet("a", &unauthorized(), Pass::Turn);
+        fixture.project = serde_json::from_str(&serde_json::to_string(&fixture.project).unwrap()).unwrap();
+        assert_eq!(fixture.meet("a", &unauthorized(), Pass::Probe).1, NOTHING);
         assert_eq!(
-            bench.meet("a", &found(), Pass::Probe).1,
+            fixture.meet("a", &found(), Pass::Probe).1,
             ["api.credentials_accepted"]
         );
     }

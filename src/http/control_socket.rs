@@ -340,11 +340,11 @@ mod tests {
     #[tokio::test]
     async fn a_path_has_at_most_107_bytes() {
         let folder = tempfile::tempdir().unwrap();
-        let room = MAX_PATH - folder.path().as_os_str().len() - CONTROL_SOCKET.len() - 2;
-        let longest = folder.path().join("x".repeat(room));
+        let space = MAX_PATH - folder.path().as_os_str().len() - CONTROL_SOCKET.len() - 2;
+        let longest = folder.path().join("x".repeat(space));
         assert_eq!(longest.join(CONTROL_SOCKET).as_os_str().len(), MAX_PATH);
         bind(&longest).unwrap();
-        let longer = folder.path().join("x".repeat(room + 1));
+        let longer = folder.path().join("x".repeat(space + 1));
         assert!(matches!(
             bind(&longer),
             Err(ControlError::TooLong { length: 108, .. })

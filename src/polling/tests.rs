@@ -236,7 +236,7 @@ impl Engine for Disk {
 }
 
 /// A running supervisor, and what surrounds it.
-struct Bench {
+struct Fixture {
     services: Arc<PollingServices<Script>>,
     disk: Arc<Disk>,
     store: Store,
@@ -251,7 +251,7 @@ fn names() -> [Arc<str>; 2] {
     ["p", "q"].map(Arc::from)
 }
 
-impl Bench {
+impl Fixture {
     /// Whether the key of a project is shown as rejected.
     fn has_rejected_key(&self) -> bool {
         let projects = self.board.projects();
@@ -309,9 +309,9 @@ impl Bench {
 
     /// A running supervisor of these lines.
     async fn of(lines: &str) -> Self {
-        let bench = Self::start();
-        bench.list(lines).await;
-        bench
+        let fixture = Self::start();
+        fixture.list(lines).await;
+        fixture
     }
 
     fn script(&self) -> &Script {
@@ -417,41 +417,41 @@ async fn pass(seconds: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn each_listed_watch_has_one_poller_until_it_is_finished() {
-    let bench = Bench::of("a\nb\nc\n").await;
-    bench
+    let fixture = Fixture::of("a\nb\nc\n").await;
+    fixture
         .script()
         .play("b", &[Act::Count(0), Act::Count(0), Act::Succeed]);
-    assert!(!bench.is_finished());
+    assert!(!fixture.is_finished());
     pass(60).await;
-    assert_eq!(bench.script().gaps("a"), INTERVALS[..6]);
-    assert_eq!(bench.script().gaps("b"), INTERVALS[..2]);
-    assert_eq!(bench.counts(), (3, 1));
+    assert_eq!(fixture.script().gaps("a"), INTERVALS[..6]);
+    assert_eq!(fixture.script().gaps("b"), INTERVALS[..2]);
+    assert_eq!(fixture.counts(), (3, 1));
 
-    bench.list("b\n").await;
+    fixture.list("b\n").await;
     pass(60).await;
-    assert!(bench.is_finished(), "what is left on the list is finished");
+    assert!(fixture.is_finished(), "what is left on the list is finished");
     assert_eq!(
-        bench.script().gaps("a").len(),
+        fixture.script().gaps("a").len(),
         6,
         "what left the list is not polled"
     );
-    assert_eq!(bench.script().in_flight(), 0);
-    assert!(bench.view("a").await.is_none() && bench.view("b").await.is_some());
+    assert_eq!(fixture.script().in_flight(), 0);
+    assert!(fixture.view("a").await.is_none() && fixture.view("b").await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_finished_before_the_first_list_and_an_empty_one_is() {
-    let bench = Bench::start();
+    let fixture = Fixture::start();
     pass(60).await;
-    assert!(!bench.is_finished());
-    bench.list("").await;
-    assert!(bench.is_finished());
-    let _ = bench.stop().await;
+    assert!(!fixture.is_finished());
+    fixture.list("").await;
+    assert!(fixture.is_finished());
+    let _ = fixture.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_stays_on_the_list_is_not_disturbed() {
-    let bench = Bench::of("stays\nleaves\n").await;
+    let fixture = Fixture::of("stays\nleaves\n").await;
     for (seconds, lines) in [
         (3, "stays\ncomes\n"),
         (5, "comes\nstays\nleaves\n"),
@@ -461,10 +461,10 @@ async fn what_stays_on_the_list_is_not_disturbed() {
         (30, "stays\n"),
     ] {
         pass(seconds).await;
-        bench.list(lines).await;
+        fixture.list(lines).await;
     }
     pass(2).await;
-    let polls = bench.script().polls("stays");
+    let polls = fixture.script().polls("stays");
     let exact: Vec<Duration> = polls.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let undisturbed: Vec<Duration> = INTERVALS.map(Duration::from_secs)[..6].to_vec();
     assert_eq!(exact.len(), 6);
@@ -475,34 +475,34 @@ async fn what_stays_on_the_list_is_not_disturbed() {
 
 #[tokio::test(start_paused = true)]
 async fn labels_change_in_place() {
-    let bench = Bench::of("a customer=acme\n").await;
+    let fixture = Fixture::of("a customer=acme\n").await;
     pass(4).await;
-    bench.list("a customer=initech\n").await;
-    let labels = bench.view("a").await.unwrap().labels;
+    fixture.list("a customer=initech\n").await;
+    let labels = fixture.view("a").await.unwrap().labels;
     assert_eq!(*labels, [("customer".to_owned(), "initech".to_owned())]);
     pass(4).await;
-    assert_eq!(bench.script().gaps("a"), INTERVALS[..3]);
+    assert_eq!(fixture.script().gaps("a"), INTERVALS[..3]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_poller_that_panics_starts_again_with_backoff_and_disturbs_no_other() {
-    let bench = Bench::start();
-    bench
+    let fixture = Fixture::start();
+    fixture
         .script()
         .play("a", &[Act::Panic, Act::Panic, Act::Panic, Act::Count(50)]);
-    bench.list("a\nb\n").await;
+    fixture.list("a\nb\n").await;
     pass(60).await;
-    assert_eq!(bench.script().gaps("a")[..5], [1, 2, 4, 1, 2]);
-    assert_eq!(bench.script().gaps("b"), INTERVALS[..6]);
-    assert_eq!(bench.restarts(), 3);
-    assert_eq!(bench.counts(), (2, 0));
-    assert_eq!(bench.events("a").await[0], (EventType::Started, 1));
+    assert_eq!(fixture.script().gaps("a")[..5], [1, 2, 4, 1, 2]);
+    assert_eq!(fixture.script().gaps("b"), INTERVALS[..6]);
+    assert_eq!(fixture.restarts(), 3);
+    assert_eq!(fixture.counts(), (2, 0));
+    assert_eq!(fixture.events("a").await[0], (EventType::Started, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_project_task_that_panics_continues_from_what_is_recorded_and_disturbs_no_other() {
     let has_panicked = AtomicBool::new(false);
-    let bench = Bench::start_with(Arc::default(), move |event| {
+    let fixture = Fixture::start_with(Arc::default(), move |event| {
         if event
             .data
             .operation()
@@ -513,13 +513,13 @@ async fn a_project_task_that_panics_continues_from_what_is_recorded_and_disturbs
             panic!("scripted for the project");
         }
     });
-    bench.script().play("a", &[1, 15, 25, 35, 45].map(Act::Count));
-    bench.script().play("b", &[Act::Count(1), Act::Succeed]);
-    bench.list("a\nb\nother project=q\n").await;
+    fixture.script().play("a", &[1, 15, 25, 35, 45].map(Act::Count));
+    fixture.script().play("b", &[Act::Count(1), Act::Succeed]);
+    fixture.list("a\nb\nother project=q\n").await;
     pass(30).await;
-    assert_eq!(bench.restarts(), 1);
+    assert_eq!(fixture.restarts(), 1);
     // The poll after the restart finds what follows; nothing is recorded twice, and no number is left out.
-    let numbers: Vec<u64> = bench
+    let numbers: Vec<u64> = fixture
         .events("a")
         .await
         .iter()
@@ -527,181 +527,181 @@ async fn a_project_task_that_panics_continues_from_what_is_recorded_and_disturbs
         .collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
     assert_eq!(
-        bench.events("b").await,
+        fixture.events("b").await,
         [(EventType::Started, 1), (EventType::Succeeded, 2)]
     );
-    assert_eq!(bench.script().gaps("other"), INTERVALS[..4]);
-    assert_eq!(bench.counts(), (3, 1));
-    assert_eq!(bench.script().most_in_flight.load(Ordering::Relaxed), 1);
+    assert_eq!(fixture.script().gaps("other"), INTERVALS[..4]);
+    assert_eq!(fixture.counts(), (3, 1));
+    assert_eq!(fixture.script().most_in_flight.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_never_ends_holds_up_its_own_watch_alone_and_is_noticed() {
-    let bench = Bench::start();
-    let health = Health::new(Arc::clone(&bench.board), 10 * SECOND);
-    bench.script().play("a", &[Act::Hang]);
-    bench.list("a\nb\n").await;
+async fn a_request_that_never_ends_delays_its_own_watch_alone_and_is_noticed() {
+    let fixture = Fixture::start();
+    let health = Health::new(Arc::clone(&fixture.board), 10 * SECOND);
+    fixture.script().play("a", &[Act::Hang]);
+    fixture.list("a\nb\n").await;
     pass(25).await;
     assert!(health.check().is_ok());
     pass(35).await;
-    assert_eq!(bench.script().polls("a").len(), 1);
-    assert_eq!(bench.script().gaps("b"), INTERVALS[..6]);
+    assert_eq!(fixture.script().polls("a").len(), 1);
+    assert_eq!(fixture.script().gaps("b"), INTERVALS[..6]);
     assert!(health.check().is_err());
-    bench.list("b\n").await;
+    fixture.list("b\n").await;
     assert!(health.check().is_ok());
-    assert_eq!(bench.script().in_flight(), 0);
+    assert_eq!(fixture.script().in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_that_fails_for_a_minute_holds_up_its_own_watch_alone() {
-    let bench = Bench::start();
-    *bench.disk.refuses.lock().unwrap() = Some("a");
-    bench
+async fn a_commit_that_fails_for_a_minute_delays_its_own_watch_alone() {
+    let fixture = Fixture::start();
+    *fixture.disk.refuses.lock().unwrap() = Some("a");
+    fixture
         .script()
         .play("b", &[Act::Count(1), Act::Count(2), Act::Succeed]);
-    bench.list("a\nb\nc\n").await;
+    fixture.list("a\nb\nc\n").await;
     pass(60).await;
-    assert!(bench.events("a").await.is_empty());
-    assert_eq!(bench.view("a").await.unwrap().watch.phase(), Phase::Pending);
+    assert!(fixture.events("a").await.is_empty());
+    assert_eq!(fixture.view("a").await.unwrap().watch.phase(), Phase::Pending);
     assert_eq!(
-        bench.script().gaps("a")[..4],
+        fixture.script().gaps("a")[..4],
         [1, 2, 4, 8],
         "it is tried again with backoff"
     );
-    assert_eq!(bench.script().gaps("c"), INTERVALS[..6]);
-    assert_eq!(bench.counts(), (3, 1));
-    *bench.disk.refuses.lock().unwrap() = None;
+    assert_eq!(fixture.script().gaps("c"), INTERVALS[..6]);
+    assert_eq!(fixture.counts(), (3, 1));
+    *fixture.disk.refuses.lock().unwrap() = None;
     pass(30).await;
-    assert_eq!(bench.events("a").await, [(EventType::Started, 1)]);
+    assert_eq!(fixture.events("a").await, [(EventType::Started, 1)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_returns_continues_where_it_was() {
-    let bench = Bench::start();
-    bench
+    let fixture = Fixture::start();
+    fixture
         .script()
         .play("a", &[5, 50, 70, 70, 70, 70, 70, 70].map(Act::Count));
-    bench.script().play("b", &[Act::Succeed]);
-    bench.list("a\nb\n").await;
+    fixture.script().play("b", &[Act::Succeed]);
+    fixture.list("a\nb\n").await;
     pass(2).await;
-    bench.list("").await;
+    fixture.list("").await;
     pass(60).await;
-    bench.list("a\nb\n").await;
+    fixture.list("a\nb\n").await;
     pass(60).await;
     let expected = [
         (EventType::Started, 1),
         (EventType::Progress, 2),
         (EventType::Progress, 3),
     ];
-    assert_eq!(bench.events("a").await, expected);
+    assert_eq!(fixture.events("a").await, expected);
     assert_eq!(
-        bench.script().polls("b").len(),
+        fixture.script().polls("b").len(),
         1,
         "what is finished stays finished"
     );
-    assert_eq!(bench.counts(), (2, 1));
+    assert_eq!(fixture.counts(), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_put_back_while_it_leaves_starts_again_and_has_one_request_at_most() {
-    let bench = Bench::start();
-    bench.script().play("a", &[Act::Hang, Act::Hang]);
-    bench.list("a\nb\n").await;
+    let fixture = Fixture::start();
+    fixture.script().play("a", &[Act::Hang, Act::Hang]);
+    fixture.list("a\nb\n").await;
     pass(1).await;
-    assert_eq!(bench.script().polls("a").len(), 1);
+    assert_eq!(fixture.script().polls("a").len(), 1);
     for lines in ["b\n", "a x=1\nb\n", "b\n", "a x=2\nb\n", "a x=3\nb\n"] {
-        bench.ask(lines);
+        fixture.ask(lines);
         tokio::task::yield_now().await;
     }
-    bench.list("a x=3\nb\nc\n").await;
-    assert_eq!(bench.counts(), (3, 0));
-    let labels = bench.view("a").await.unwrap().labels;
+    fixture.list("a x=3\nb\nc\n").await;
+    assert_eq!(fixture.counts(), (3, 0));
+    let labels = fixture.view("a").await.unwrap().labels;
     assert_eq!(*labels, [("x".to_owned(), "3".to_owned())]);
     pass(1).await;
-    assert!(bench.script().polls("a").len() >= 2);
-    assert_eq!(bench.script().most_in_flight.load(Ordering::Relaxed), 1);
+    assert!(fixture.script().polls("a").len() >= 2);
+    assert_eq!(fixture.script().most_in_flight.load(Ordering::Relaxed), 1);
 
-    bench.list("b\n").await;
-    assert_eq!(bench.counts(), (1, 0));
-    assert!(bench.view("a").await.is_none());
+    fixture.list("b\n").await;
+    assert_eq!(fixture.counts(), (1, 0));
+    assert!(fixture.view("a").await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_put_back_counts_as_listed() {
-    let bench = Bench::start();
-    bench.script().play("a", &[Act::Count(5), Act::Hang]);
-    bench.list("a\n").await;
+    let fixture = Fixture::start();
+    fixture.script().play("a", &[Act::Count(5), Act::Hang]);
+    fixture.list("a\n").await;
     pass(60).await;
-    let unlisted = async || bench.store.load(vec![key("a")]).await.unwrap().watches[&key("a")].unlisted;
-    bench.list("").await;
+    let unlisted = async || fixture.store.load(vec![key("a")]).await.unwrap().watches[&key("a")].unlisted;
+    fixture.list("").await;
     pass(1).await;
     assert!(unlisted().await.is_some());
-    bench.list("a\n").await;
+    fixture.list("a\n").await;
     assert_eq!(
         unlisted().await,
         None,
         "retention would remove it, and a restart start it again"
     );
-    bench.ask("");
+    fixture.ask("");
     tokio::task::yield_now().await;
-    bench.list("a\nb\n").await;
+    fixture.list("a\nb\n").await;
     assert_eq!(unlisted().await, None);
-    assert_eq!(bench.counts(), (2, 0));
+    assert_eq!(fixture.counts(), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_drops_the_polls_in_flight_and_joins_every_task() {
-    let bench = Bench::start();
-    bench.script().play("a", &[Act::Hang]);
-    bench.script().play("b", &[Act::Hang]);
-    bench.list("a\nb\nc\n").await;
+    let fixture = Fixture::start();
+    fixture.script().play("a", &[Act::Hang]);
+    fixture.script().play("b", &[Act::Hang]);
+    fixture.list("a\nb\nc\n").await;
     pass(1).await;
-    assert_eq!(bench.script().in_flight(), 2);
-    let services = bench.stop().await;
+    assert_eq!(fixture.script().in_flight(), 2);
+    let services = fixture.stop().await;
     assert_eq!(services.fetch.in_flight(), 0);
     assert_eq!(Arc::strong_count(&services), 1, "no task is left that could poll");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_project_stops_and_starts_by_itself() {
-    let bench = Bench::of("a\nother project=q\n").await;
+    let fixture = Fixture::of("a\nother project=q\n").await;
     pass(4).await;
     let configured = |projects: &[&str]| {
         let projects: Vec<Arc<str>> = projects.iter().map(|name| Arc::from(*name)).collect();
-        bench.settings.send_modify(|settings| {
+        fixture.settings.send_modify(|settings| {
             Arc::make_mut(settings).projects = projects.into_iter().map(|name| (name, 0)).collect();
         });
     };
     configured(&["p"]);
     pass(60).await;
-    assert_eq!(bench.script().polls("other").len(), 3);
-    assert_eq!(bench.script().gaps("a"), INTERVALS[..6]);
+    assert_eq!(fixture.script().polls("other").len(), 3);
+    assert_eq!(fixture.script().gaps("a"), INTERVALS[..6]);
     configured(&["p", "q"]);
     pass(30).await;
     // It continues from what is recorded, when it was due.
-    assert!(bench.script().polls("other").len() > 3);
-    assert_eq!(bench.events("other").await, [(EventType::Started, 1)]);
+    assert!(fixture.script().polls("other").len() > 3);
+    assert_eq!(fixture.events("other").await, [(EventType::Started, 1)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn while_credentials_are_rejected_the_watch_that_was_polled_the_longest_ago_is_the_probe() {
-    let bench = Bench::start();
+    let fixture = Fixture::start();
     for operation in ["a", "b", "c"] {
-        bench.script().play(operation, &[Act::Count(1)]);
+        fixture.script().play(operation, &[Act::Count(1)]);
     }
-    bench.list("a\nb\nc\n").await;
+    fixture.list("a\nb\nc\n").await;
     pass(10).await;
     for operation in ["a", "b", "c"] {
-        bench.script().play(operation, &[Act::Unauthorized; 20]);
+        fixture.script().play(operation, &[Act::Unauthorized; 20]);
     }
     let before: usize = ["a", "b", "c"]
-        .map(|id| bench.script().polls(id).len())
+        .map(|id| fixture.script().polls(id).len())
         .iter()
         .sum();
     pass(65).await;
     let mut probes: Vec<(Instant, &str)> = ["a", "b", "c"]
         .into_iter()
-        .flat_map(|id| bench.script().polls(id).into_iter().map(move |at| (at, id)))
+        .flat_map(|id| fixture.script().polls(id).into_iter().map(move |at| (at, id)))
         .collect();
     probes.sort();
     let probes: Vec<&str> = probes[before..].iter().map(|(_, id)| *id).collect();
@@ -713,88 +713,88 @@ async fn while_credentials_are_rejected_the_watch_that_was_polled_the_longest_ag
             "{probes:?}"
         );
     }
-    assert!(bench.has_rejected_key());
+    assert!(fixture.has_rejected_key());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_403_is_the_operations_own_when_another_watch_is_answered() {
-    let bench = Bench::start();
-    bench.script().play(
+    let fixture = Fixture::start();
+    fixture.script().play(
         "a",
         &[Act::Count(1), Act::Forbidden, Act::Forbidden, Act::Forbidden],
     );
-    bench.list("a\nb\n").await;
+    fixture.list("a\nb\n").await;
     pass(60).await;
-    let events = bench.events("a").await;
+    let events = fixture.events("a").await;
     let expected = [
         (EventType::Started, 1),
         (EventType::Unreachable, 2),
         (EventType::Reachable, 3),
     ];
     assert_eq!(events, expected);
-    assert!(!bench.has_rejected_key());
+    assert!(!fixture.has_rejected_key());
 }
 
 /// Watches an operation whose count does not change until its stall is found, and gives the seconds until that is reported, with
 /// its `data`, and its log lines and statuses of the installation.
-async fn stall(acts: &[(&str, &[Act])]) -> (u64, Bench, [serde_json::Value; 3]) {
-    let bench = Bench::start();
+async fn stall(acts: &[(&str, &[Act])]) -> (u64, Fixture, [serde_json::Value; 3]) {
+    let fixture = Fixture::start();
     for (name, acts) in acts {
-        bench.script().play(name, acts);
+        fixture.script().play(name, acts);
     }
-    bench.list("a\nb\n").await;
-    let found = bench.services.recorder.now() + Duration::from_hours(1);
+    fixture.list("a\nb\n").await;
+    let found = fixture.services.recorder.now() + Duration::from_hours(1);
     let data = loop {
         pass(1).await;
-        if let Some(data) = bench.data("a", EventType::Stalled).await {
+        if let Some(data) = fixture.data("a", EventType::Stalled).await {
             break data;
         }
     };
     let polled: Timestamp = data["observedTime"].as_str().unwrap().parse().unwrap();
-    let waited = bench.services.recorder.now().duration_since(polled).as_secs();
+    let waited = fixture.services.recorder.now().duration_since(polled).as_secs();
     assert!(polled >= found, "{data}");
     assert_eq!(data["reason"], "count unchanged");
     let facts = ["logs", "healthStatus", "connectionStatus"].map(|name| data[name].clone());
-    (u64::try_from(waited).unwrap(), bench, facts)
+    (u64::try_from(waited).unwrap(), fixture, facts)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stall_carries_log_lines_and_the_state_of_the_installation() {
-    let (waited, bench, [logs, health, connection]) = stall(&[]).await;
+    let (waited, fixture, [logs, health, connection]) = stall(&[]).await;
     assert!(waited <= 1, "{waited}");
     assert_eq!(logs[0]["message"]["msg"], "rate limit reached");
     assert_eq!(
         (health, connection),
         ("unhealthy".into(), "bad_credentials".into())
     );
-    assert_eq!(bench.script().most_in_flight.load(Ordering::Relaxed), 1);
+    assert_eq!(fixture.script().most_in_flight.load(Ordering::Relaxed), 1);
     pass(60).await;
-    let polls = ["logs", "installation"].map(|name| bench.script().polls(name).len());
+    let polls = ["logs", "installation"].map(|name| fixture.script().polls(name).len());
     assert_eq!(polls, [2, 2], "each of two watches asks once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stall_waits_ten_seconds_at_most_and_keeps_what_came() {
-    let (waited, bench, [logs, health, connection]) =
+    let (waited, fixture, [logs, health, connection]) =
         stall(&[("installation", &[Act::Hang, Act::Hang])]).await;
     assert!((9..=11).contains(&waited), "{waited}");
     assert_eq!(logs[0]["message"]["msg"], "rate limit reached");
     assert!(health.is_null() && connection.is_null());
-    assert_eq!(bench.script().in_flight(), 0);
+    assert_eq!(fixture.script().in_flight(), 0);
 
-    let (waited, bench, facts) = stall(&[("logs", &[Act::Hang, Act::Hang])]).await;
+    let (waited, fixture, facts) = stall(&[("logs", &[Act::Hang, Act::Hang])]).await;
     assert!((9..=11).contains(&waited), "{waited}");
     assert!(facts.iter().all(serde_json::Value::is_null));
-    assert!(bench.script().polls("installation").is_empty());
+    assert!(fixture.script().polls("installation").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_the_request_for_an_installation_counts_for_the_project() {
     let acts = [Act::Throttle(5 * SECOND)];
-    let (waited, bench, [_, health, _]) = stall(&[("installation", &acts)]).await;
+    let (waited, fixture, [_, health, _]) = stall(&[("installation", &acts)]).await;
     assert!((4..=7).contains(&waited), "{waited}");
     assert_eq!(health, "unhealthy");
-    let polls = bench.script().polls("installation");
+    let polls = fixture.script().polls("installation");
     assert!(polls[1] - polls[0] >= 5 * SECOND);
 
     let acts = [Act::Throttle(60 * SECOND), Act::Throttle(60 * SECOND)];
@@ -806,12 +806,12 @@ async fn a_pause_of_the_request_for_an_installation_counts_for_the_project() {
 #[tokio::test(start_paused = true)]
 async fn a_request_for_an_installation_that_is_not_processed_is_repeated_once() {
     let acts = [Act::Unprocessed; 4];
-    let (waited, bench, [logs, health, _]) = stall(&[("installation", &acts)]).await;
+    let (waited, fixture, [logs, health, _]) = stall(&[("installation", &acts)]).await;
     assert!(waited <= 1, "{waited}");
     assert!(logs.is_array() && health.is_null());
     pass(60).await;
     assert_eq!(
-        bench.script().polls("installation").len(),
+        fixture.script().polls("installation").len(),
         4,
         "two for each watch"
     );
@@ -819,19 +819,19 @@ async fn a_request_for_an_installation_that_is_not_processed_is_repeated_once() 
 
 #[tokio::test(start_paused = true)]
 async fn time_in_which_the_process_did_not_run_counts_for_nothing() {
-    let bench = Bench::start();
-    let health = Health::new(Arc::clone(&bench.board), 10 * SECOND);
-    bench
+    let fixture = Fixture::start();
+    let health = Health::new(Arc::clone(&fixture.board), 10 * SECOND);
+    fixture
         .script()
         .play("a", &[Act::Count(1), Act::Count(1), Act::Count(1)]);
-    bench.list("a\n").await;
+    fixture.list("a\n").await;
     pass(4).await;
     // As long as a stall takes, twice.
     tokio::time::advance(Duration::from_hours(2)).await;
     assert!(health.check_patiently().await.is_ok());
     pass(120).await;
-    assert_eq!(bench.events("a").await, [(EventType::Started, 1)]);
-    let gaps = bench.script().gaps("a");
+    assert_eq!(fixture.events("a").await, [(EventType::Started, 1)]);
+    let gaps = fixture.script().gaps("a");
     assert_eq!(gaps[..2], INTERVALS[..2]);
     assert_eq!(gaps[3..6], INTERVALS[3..6], "the schedule continues: {gaps:?}");
 }
@@ -839,66 +839,66 @@ async fn time_in_which_the_process_did_not_run_counts_for_nothing() {
 #[tokio::test(start_paused = true)]
 async fn pages_and_changes_are_what_the_watches_are() {
     let lines: String = (0..2_500).map(|n| format!("op-{n:04} n={}\n", n % 2)).collect();
-    let bench = Bench::of(&lines).await;
-    let all = bench.board.all(WatchFilter::default()).await.unwrap();
+    let fixture = Fixture::of(&lines).await;
+    let all = fixture.board.all(WatchFilter::default()).await.unwrap();
     assert_eq!(all.len(), 2_500);
     assert!(all.is_sorted_by_key(|view| view.key.clone()));
     let odd = Arc::new(WatchFilter {
         labels: vec![("n".to_owned(), Some("1".to_owned()))],
         ..WatchFilter::default()
     });
-    let (page, next) = bench.board.page(None, &[], &odd, 700).await.unwrap();
+    let (page, next) = fixture.board.page(None, &[], &odd, 700).await.unwrap();
     assert_eq!((page.len(), &*page[699].key.operation), (700, "op-1399"));
-    let (rest, none) = bench.board.page(next.as_ref(), &[], &odd, 1_000).await.unwrap();
+    let (rest, none) = fixture.board.page(next.as_ref(), &[], &odd, 1_000).await.unwrap();
     assert_eq!((rest.len(), none), (550, None));
 
-    bench.board.start_changes().await;
-    assert!(bench.board.changes(1_000).await.changed.is_empty());
+    fixture.board.start_changes().await;
+    assert!(fixture.board.changes(1_000).await.changed.is_empty());
     pass(1).await;
-    bench.list("op-0001\n").await;
-    let changes = bench.board.changes(1_000).await;
+    fixture.list("op-0001\n").await;
+    let changes = fixture.board.changes(1_000).await;
     assert_eq!(changes.removed.len(), 2_499);
     let changed: Vec<_> = changes.changed.iter().map(|view| &*view.key.operation).collect();
     assert_eq!(changed, ["op-0001"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn finished_operations_teach_others_of_their_kind_after_a_restart_too() {
+async fn the_history_of_finished_operations_applies_to_their_kind_after_a_restart_too() {
     // A slow schedule, so that the history shows in the waits.
-    let adaptive = |bench: &Bench| {
-        bench.settings.send_modify(|settings| {
+    let adaptive = |fixture: &Fixture| {
+        fixture.settings.send_modify(|settings| {
             let pace = &mut Arc::make_mut(settings).poll.schedule;
             pace.adaptive = true;
             pace.initial_interval = Duration::from_secs(10);
             pace.max_interval = Duration::from_secs(60);
         });
     };
-    let bench = Bench::start();
+    let fixture = Fixture::start();
     let ids: Vec<String> = (0..8).map(|n| format!("old-{n}")).collect();
     for id in &ids {
-        bench
+        fixture
             .script()
             .play(id, &[Act::Count(1), Act::Count(2), Act::Succeed]);
     }
-    bench.list(&ids.join("\n")).await;
+    fixture.list(&ids.join("\n")).await;
     pass(60).await;
-    assert_eq!(bench.counts(), (8, 8));
+    assert_eq!(fixture.counts(), (8, 8));
     // Four are listed and four have left the list.
-    bench.list(&ids[..4].join("\n")).await;
+    fixture.list(&ids[..4].join("\n")).await;
     pass(1).await;
-    let disk = Arc::clone(&bench.disk);
-    let _ = bench.stop().await;
+    let disk = Arc::clone(&fixture.disk);
+    let _ = fixture.stop().await;
 
     let gaps = async |disk: Arc<Disk>| {
-        let bench = Bench::start_with(disk, |_| {});
-        adaptive(&bench);
-        bench.list(&format!("{}\nnew", ids[..4].join("\n"))).await;
+        let fixture = Fixture::start_with(disk, |_| {});
+        adaptive(&fixture);
+        fixture.list(&format!("{}\nnew", ids[..4].join("\n"))).await;
         pass(300).await;
-        bench.script().gaps("new")
+        fixture.script().gaps("new")
     };
-    let learned = gaps(disk).await;
-    let ignorant = gaps(Arc::default()).await;
-    assert_ne!(learned, ignorant);
+    let with_history = gaps(disk).await;
+    let without_history = gaps(Arc::default()).await;
+    assert_ne!(with_history, without_history);
 }
 
 /// How many watches the churn removes and adds, and for how many seconds.
@@ -918,7 +918,7 @@ fn resident_kib() -> usize {
 #[tokio::test(start_paused = true)]
 async fn the_same_watches_removed_and_added_ten_times_a_second_are_polled_once_at_a_time() {
     let (watches, seconds) = churn();
-    let mut bench = Bench::start();
+    let mut fixture = Fixture::start();
     let snapshot = |lines: &str, generation| {
         Arc::new(WatchListSnapshot {
             list: Some(Arc::new(parse(lines.as_bytes(), &names()))),
@@ -930,13 +930,13 @@ async fn the_same_watches_removed_and_added_ten_times_a_second_are_polled_once_a
     let mut resident = Vec::new();
     for round in 0..seconds * 10 {
         let lines = if round % 2 == 0 { all.as_str() } else { "stays\n" };
-        bench.list.send_replace(snapshot(lines, round + 1));
+        fixture.list.send_replace(snapshot(lines, round + 1));
         tokio::time::sleep(Duration::from_millis(100)).await;
         if round % 10 == 9 {
             resident.push(resident_kib());
             // What the script noted is not the supervisor's.
-            bench.script().polls.lock().unwrap().clear();
-            bench
+            fixture.script().polls.lock().unwrap().clear();
+            fixture
                 .script()
                 .in_flight
                 .lock()
@@ -944,9 +944,9 @@ async fn the_same_watches_removed_and_added_ten_times_a_second_are_polled_once_a
                 .retain(|_, count| *count > 0);
         }
     }
-    bench.list.send_replace(snapshot(&all, seconds * 10 + 1));
+    fixture.list.send_replace(snapshot(&all, seconds * 10 + 1));
     let generation = seconds * 10 + 1;
-    bench
+    fixture
         .until(|board| {
             board
                 .projects()
@@ -955,12 +955,12 @@ async fn the_same_watches_removed_and_added_ten_times_a_second_are_polled_once_a
         })
         .await;
     pass(120).await;
-    assert_eq!(bench.counts(), (watches, 0), "nothing is lost");
-    assert_eq!(bench.script().most_in_flight.load(Ordering::Relaxed), 1);
+    assert_eq!(fixture.counts(), (watches, 0), "nothing is lost");
+    assert_eq!(fixture.script().most_in_flight.load(Ordering::Relaxed), 1);
     for n in [0, watches / 2, watches - 1] {
         let operation = format!("op-{n}");
         assert_eq!(
-            bench.events(&operation).await,
+            fixture.events(&operation).await,
             [(EventType::Started, 1)],
             "{operation}"
         );
@@ -968,6 +968,6 @@ async fn the_same_watches_removed_and_added_ten_times_a_second_are_polled_once_a
     let (early, late) = (resident[resident.len() / 3], resident[resident.len() - 1]);
     println!("{watches} watches for {seconds} s: {early} KiB after a third, {late} KiB at the end");
     assert!(late < early + early / 4 + 8_192, "memory grows: {resident:?}");
-    bench.task.abort();
-    let _ = (&mut bench.task).await;
+    fixture.task.abort();
+    let _ = (&mut fixture.task).await;
 }

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_stands_still_and_fast_is_ahead_of_slow() {
+    fn a_stall_keeps_its_count_and_fast_is_ahead_of_slow() {
         let (from, to) = CountCurve::STALL;
         assert_eq!(CountCurve::Stall.at(from), CountCurve::Stall.at(to - 0.001));
         assert!(CountCurve::Stall.at(to + 0.01).fraction > 0.5);

@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_missing_for_as_long_as_it_was_said() {
+    fn an_operation_is_missing_for_the_configured_time() {
         let faults = Faults::default();
         let start = now();
         let end = start + Duration::from_secs(10);

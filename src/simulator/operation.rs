@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_counts_up_to_its_total_and_says_so() {
+    fn a_success_counts_up_to_its_total_and_reports_success() {
         let operation = SimulatedOperation::new("a", LIFE, 5000);
         let half = at(&operation, 50);
         assert_eq!(
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn other_statuses_and_own_results_are_told_verbatim() {
+    fn other_statuses_and_own_results_are_returned_verbatim() {
         let operation = SimulatedOperation {
             outcome: SimulatedOutcome::Other("cancelled".into()),
             result: Some("stopped by hand".into()),
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_tell_what_the_operation_is() {
+    fn ids_describe_the_operation() {
         let operation = SimulatedOperation::from_id("op-1500-200-f-0000019").unwrap();
         assert_eq!(operation.duration, Duration::from_millis(1500));
         assert_eq!(

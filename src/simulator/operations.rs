@@ -204,7 +204,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn the_clock_of_an_operation_starts_when_it_is_told_or_first_asked_for() {
+    async fn the_clock_of_an_operation_starts_as_configured_or_at_the_first_request() {
         let operations = Operations::new(10);
         operations.add_started(SimulatedOperation::new("started", SECOND, 10));
         operations.add(SimulatedOperation::new("waiting", SECOND, 10));

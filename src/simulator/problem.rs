@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_operation_is_told_as_in_the_contract() {
+    fn a_missing_operation_is_answered_as_in_the_contract() {
         let now = "2024-04-22T18:55:28.456076Z".parse().unwrap();
         let problem = ApiProblem::operation_not_found("89eb1ffb#87715".into(), now);
         assert_eq!(
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_come_back_is_told_in_each_form_and_never_too_early() {
+    fn retry_after_is_sent_in_each_form_and_never_too_early() {
         let wait = Duration::from_millis(1_200);
         assert_eq!(throttled(RetryAfter::Absent).header, None);
         assert_eq!(throttled(RetryAfter::Seconds(wait)).header.as_deref(), Some("2"));

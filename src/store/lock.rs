@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_one_is_kept_out_and_told_who_is_in() {
+    fn a_second_one_is_refused_with_the_owner_of_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("state.db");
         std::fs::write(&database, "x").unwrap();

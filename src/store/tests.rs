@@ -183,8 +183,8 @@ async fn a_checkpoint_that_was_overtaken_puts_no_older_state_back() {
     let events = Vec::new();
     store.commit(&StateChange { subject, events }).await.unwrap();
     store.checkpoint(vec![(key("a"), older)]).await.unwrap();
-    let mut stands = store.load(vec![key("a")]).await.unwrap().watches;
-    assert_eq!(stands.remove(&key("a")).unwrap().watch, newer);
+    let mut states = store.load(vec![key("a")]).await.unwrap().watches;
+    assert_eq!(states.remove(&key("a")).unwrap().watch, newer);
 }
 
 #[tokio::test]
@@ -480,7 +480,7 @@ async fn a_backlog_that_is_full_loses_progress_first_and_then_the_oldest() {
 }
 
 #[tokio::test]
-async fn endpoints_get_what_they_want_from_when_they_were_there() {
+async fn endpoints_get_the_events_they_select_from_when_they_were_added() {
     let store = Store::in_memory();
     let e = endpoint("e");
     let ends = OutboxEndpoint {
@@ -518,7 +518,7 @@ async fn endpoints_get_what_they_want_from_when_they_were_there() {
 // --- Retention ---
 
 #[tokio::test]
-async fn what_left_the_list_is_forgotten_when_its_time_is_over_but_not_what_waits() {
+async fn unlisted_watches_are_deleted_after_the_retention_but_not_with_deliveries_left() {
     let store = with_endpoint("e").await;
     let begin = now();
     for operation in ["listed", "left", "waits"] {
@@ -707,7 +707,7 @@ fn is_superuser() -> bool {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_written_is_told_in_words_and_can_be_read() {
+async fn a_directory_that_cannot_be_written_is_reported_and_can_be_read() {
     let dir = closed_state().await;
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o500)).unwrap();
     fs::remove_file(dir.path().join("lock")).unwrap_or_default();
@@ -786,7 +786,7 @@ async fn a_replay_is_seen_by_the_daemon_and_keeps_id_body_and_order() {
 }
 
 #[tokio::test]
-async fn commands_tell_when_there_is_nothing_to_read() {
+async fn commands_report_a_state_that_is_missing() {
     let dir = TempDir::new().unwrap();
     let error = StateReader::open(dir.path()).unwrap_err();
     assert!(matches!(error, OpenError::Absent { .. }), "{error}");

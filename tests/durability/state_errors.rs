@@ -86,7 +86,7 @@ fn skip<T>(why: &str) -> Option<T> {
 async fn nothing_is_lost_while_writing_fails(
     setup: Setup,
     make_fail: impl FnOnce(&Daemon),
-    mend: impl FnOnce(&Daemon),
+    repair: impl FnOnce(&Daemon),
 ) {
     const COUNT: u64 = 20;
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
@@ -120,7 +120,7 @@ async fn nothing_is_lost_while_writing_fails(
         "nothing is reported before it is recorded"
     );
     assert_eq!(daemon.log.lines(failing).len(), 1, "reported once");
-    mend(&daemon);
+    repair(&daemon);
     daemon
         .wait_for("that the state can be written", |line| {
             line["message"] == "the state can be written again"

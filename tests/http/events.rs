@@ -195,7 +195,7 @@ async fn a_connection_that_breaks_before_its_first_event_misses_nothing() {
 }
 
 #[tokio::test]
-async fn cursors_that_do_not_hold_are_refused() {
+async fn invalid_cursors_are_refused() {
     let fixture = Fixture::start(&["op-200-100-s-1"]).await;
     fixture.phase("op-200-100-s-1", "succeeded").await;
     for path in ["/api/events", "/api/events/stream"] {

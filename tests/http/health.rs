@@ -9,7 +9,7 @@ use crate::fixture::{Fixture, problem};
 use crate::support::until;
 
 #[tokio::test]
-async fn slow_answers_of_the_api_make_nobody_sick() {
+async fn slow_answers_of_the_api_do_not_fail_the_health_check() {
     let fixture = Fixture::start_with(&["op-600000-5000-s-1", "op-600000-5000-s-2"], |setup| {
         setup.set("ampersand.request_timeout", "1s")
     })

@@ -214,7 +214,7 @@ async fn clients_that_send_slowly_or_nothing_are_disconnected() {
 }
 
 #[tokio::test]
-async fn thousands_of_idle_connections_keep_nobody_out() {
+async fn thousands_of_idle_connections_block_no_client() {
     let fixture = Fixture::start(&["op-600000-5000-s-1"]).await;
     let mut idle = Vec::new();
     while idle.len() < 10_000 {

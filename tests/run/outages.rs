@@ -164,7 +164,7 @@ async fn a_throttled_project_waits_until_the_given_time() {
 }
 
 #[tokio::test]
-async fn what_is_given_up_expires() {
+async fn an_operation_without_answers_expires_after_the_limit() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     add(&simulator, "endless");
     let mut daemon = Setup::new(&simulator)

@@ -34,7 +34,7 @@ fn gaps(simulator: &Simulator, operation: &str) -> Vec<Duration> {
 }
 
 #[tokio::test]
-async fn changed_intervals_hold_from_the_next_poll_on() {
+async fn changed_intervals_apply_from_the_next_poll_on() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     simulator.add_waiting(SimulatedOperation::new("a", LONG, 1_000_000));
     let setup = setup(&simulator).list(&["a"]);

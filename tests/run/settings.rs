@@ -96,7 +96,7 @@ async fn wrong_environment_variables_are_named() {
 }
 
 #[tokio::test]
-async fn no_settings_at_all_say_what_is_needed() {
+async fn without_settings_the_error_names_the_required_ones() {
     let output = Setup::empty().run("run").await;
     let reported = text(&output.stderr);
     assert!(

@@ -122,7 +122,7 @@ async fn nothing_grows() {
         if ticks % RELOAD == 0 {
             daemon.signal(&["HUP"]);
         }
-        let figures = meter.look().await;
+        let figures = meter.measure().await;
         samples.push((clock::instant() - begun, figures));
         meter.read_pages(ticks).await;
         tokio::time::sleep(TICK).await;

@@ -10,7 +10,7 @@ use backfill_watch::clock;
 use crate::support::{DEADLINE, process_status, report};
 
 /// Between two measurements while something is awaited.
-const LOOK: Duration = Duration::from_millis(250);
+const SAMPLING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The daemon at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ impl ResourceMeter {
         }
     }
 
-    pub async fn look(&self) -> ResourceUsage {
+    pub async fn measure(&self) -> ResourceUsage {
         let metrics = self.page("/metrics").await;
         // The sum over the labels.
         let metric = |name: &str| -> f64 {
@@ -90,12 +90,12 @@ impl ResourceMeter {
     pub async fn wait(&self, what: &str, within: Duration, wanted: impl Fn(&ResourceUsage) -> bool) {
         let deadline = clock::instant() + within;
         loop {
-            let figures = self.look().await;
+            let figures = self.measure().await;
             if wanted(&figures) {
                 return;
             }
             assert!(clock::instant() < deadline, "waited in vain: {what}: {figures:?}");
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(SAMPLING_INTERVAL).await;
         }
     }
 

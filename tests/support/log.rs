@@ -101,14 +101,14 @@ impl Log {
         self.lines(|line| line["event"] == event).len()
     }
 
-    async fn search<T>(&self, what: &str, mut look: impl FnMut(&Lines) -> Option<T>) -> T {
+    async fn search<T>(&self, what: &str, mut find: impl FnMut(&Lines) -> Option<T>) -> T {
         let mut lines = self.0.clone();
-        let looking = async {
+        let searching = async {
             loop {
                 // Marked as seen before the search, so that a later line ends the wait below.
                 let (found, ended) = {
                     let log = lines.borrow_and_update();
-                    (look(&log), log.ended)
+                    (find(&log), log.ended)
                 };
                 if found.is_some() || ended {
                     return found;
@@ -119,7 +119,7 @@ impl Log {
                     .expect("the reader reports the end of the log");
             }
         };
-        match tokio::time::timeout(DEADLINE, looking).await {
+        match tokio::time::timeout(DEADLINE, searching).await {
             Ok(Some(found)) => found,
             Ok(None) => panic!("the log ended without: {what}\n{self}"),
             Err(_) => panic!("timed out waiting for: {what}\n{self}"),

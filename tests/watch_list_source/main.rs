@@ -100,14 +100,14 @@ impl Fixture {
         self.until(|snapshot| snapshot.problem.is_some()).await
     }
 
-    /// Called when a look has just been, waits until half way to the next.
-    async fn between_two_looks(&self) {
+    /// Call it just after a check. Waits for half of the time to the next.
+    async fn between_two_checks(&self) {
         tokio::time::sleep(REFRESH / 2).await;
     }
 
-    /// Lets so many looks happen, and returns at the same distance from the next as it was called at.
-    async fn let_it_look(&self, looks: u32) {
-        tokio::time::sleep(REFRESH * looks).await;
+    /// Waits for so many checks. The time to the next one is the same before and after.
+    async fn wait_for_checks(&self, checks: u32) {
+        tokio::time::sleep(REFRESH * checks).await;
     }
 }
 
@@ -260,38 +260,38 @@ async fn a_swap_of_a_config_map_is_applied() {
 #[tokio::test(start_paused = true)]
 async fn a_file_caught_half_written_is_not_applied() {
     let mut fixture = Fixture::with_list("one\n").await;
-    fixture.between_two_looks().await;
+    fixture.between_two_checks().await;
     fs::write(&fixture.path, "one\ntwo\nthr").unwrap();
-    // This look finds the half; the next would make it hold.
-    fixture.let_it_look(1).await;
+    // This check finds the half; the next would apply it.
+    fixture.wait_for_checks(1).await;
     append(&fixture.path, "ee\n");
     fixture.next_list_is(&["one", "two", "three"]).await;
 }
 
-/// The counterpart of the test above: it would notice a source that does not look in between.
+/// The counterpart of the test above: it would notice a source that does not check in between.
 #[tokio::test(start_paused = true)]
-async fn a_half_that_rests_for_two_looks_is_the_list() {
+async fn half_a_file_that_is_stable_for_two_checks_is_the_list() {
     let mut fixture = Fixture::with_list("one\n").await;
-    fixture.between_two_looks().await;
+    fixture.between_two_checks().await;
     fs::write(&fixture.path, "one\ntwo\nthr").unwrap();
-    fixture.let_it_look(2).await;
+    fixture.wait_for_checks(2).await;
     assert_eq!(fixture.snapshots.borrow().generation, 2);
     append(&fixture.path, "ee\n");
     fixture.next_list_is(&["one", "two", "three"]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_truncation_seen_by_one_look_takes_nothing_away() {
+async fn a_truncation_seen_by_one_check_removes_nothing() {
     let mut fixture = Fixture::with_list("one\n").await;
-    fixture.between_two_looks().await;
+    fixture.between_two_checks().await;
     fs::write(&fixture.path, "").unwrap();
-    fixture.let_it_look(1).await;
+    fixture.wait_for_checks(1).await;
     fs::write(&fixture.path, "one\ntwo\n").unwrap();
     fixture.next_list_is(&["one", "two"]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_file_keeps_its_list_is_told_once_and_comes_back() {
+async fn a_deleted_file_keeps_its_list_is_reported_once_and_comes_back() {
     let mut fixture = Fixture::with_list("one\n").await;
     fs::remove_file(&fixture.path).unwrap();
     let snapshot = fixture.problem().await;
@@ -300,7 +300,7 @@ async fn a_deleted_file_keeps_its_list_is_told_once_and_comes_back() {
         Some(WatchListError::Missing)
     ));
     assert_eq!(ids(&snapshot), ["one"]);
-    fixture.let_it_look(20).await;
+    fixture.wait_for_checks(20).await;
     assert_eq!(fixture.log.count("last good one stays active"), 1);
 
     fs::write(&fixture.path, "one\n").unwrap();
@@ -315,29 +315,29 @@ async fn a_deleted_file_keeps_its_list_is_told_once_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_missing_at_start_counts_as_looked_at_and_is_waited_for() {
+async fn a_file_missing_at_start_counts_as_checked_and_is_waited_for() {
     let mut fixture = Fixture::start(|_| {});
     let snapshot = fixture.until(|snapshot| snapshot.is_checked).await;
     assert!(snapshot.list.is_none() && snapshot.problem.is_some());
-    fixture.let_it_look(20).await;
+    fixture.wait_for_checks(20).await;
     assert_eq!(fixture.log.count("waiting for it"), 1);
     fs::write(&fixture.path, "one\n").unwrap();
     fixture.next_list_is(&["one"]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_never_rests_counts_as_looked_at() {
+async fn a_file_that_never_rests_counts_as_checked() {
     let mut fixture = Fixture::start(|folder| fs::write(folder.join("watch.list"), "a\n").unwrap());
     let mut snapshots = fixture.handle.snapshots();
-    fixture.between_two_looks().await;
-    let mut looks = 0;
+    fixture.between_two_checks().await;
+    let mut checks = 0;
     while !snapshots.borrow_and_update().is_checked {
-        assert!(looks < 10, "still not looked at");
-        looks += 1;
+        assert!(checks < 10, "still not checked");
+        checks += 1;
         append(&fixture.path, "b");
-        fixture.let_it_look(1).await;
+        fixture.wait_for_checks(1).await;
     }
-    assert_eq!(looks, 1, "two looks are enough");
+    assert_eq!(checks, 1, "two checks are enough");
     assert!(fixture.snapshots.borrow().list.is_none());
     fixture.next_list_is(&["a", "b"]).await;
 }
@@ -406,7 +406,7 @@ async fn a_file_over_the_limit_is_refused_as_a_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_applies_without_waiting_for_the_next_look() {
+async fn a_reload_applies_without_waiting_for_the_next_check() {
     let mut fixture = Fixture::with_list("one\n").await;
     let path = fixture.path.clone();
     fixture.handle.apply_settings(WatchListSettings {
@@ -458,7 +458,7 @@ async fn other_settings_take_effect_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_line_is_told_once_with_its_place() {
+async fn a_rejected_line_is_reported_once_with_its_place() {
     let mut fixture = Fixture::with_list("one\nb/d a=1\n").await;
     let [line] = &fixture.log.lines_with("line of the watch list rejected")[..] else {
         panic!("one line expected");

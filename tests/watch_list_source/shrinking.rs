@@ -48,7 +48,7 @@ async fn an_emptied_file_removes_nothing_until_the_delay_has_passed() {
         assert!(line.contains(part), "{part} in {line}");
     }
 
-    // Some looks before it is due.
+    // Some checks before it is due.
     tokio::time::sleep(SHRINK_DELAY - REFRESH * 2).await;
     assert_eq!(ids(&fixture.now()).len(), ALL);
     let snapshot = timeout(REFRESH * 4, fixture.until_pending(0)).await.unwrap();

@@ -24,7 +24,7 @@ async fn the_last_good_list_stays_active() {
         assert!(!snapshot.has_only_rejected_lines() && !snapshot.is_awaited());
         assert!(snapshot.file().unwrap().rejected_total > 0);
     }
-    fixture.let_it_look(20).await;
+    fixture.wait_for_checks(20).await;
     assert_eq!(fixture.log.count("last good one stays active"), 3);
     assert_eq!(fixture.snapshots.borrow().generation, 1);
     let good = fixture.snapshots.borrow().last_success;

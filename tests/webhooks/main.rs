@@ -342,7 +342,7 @@ async fn a_refused_signature_is_retried_with_the_secrets_of_then() {
 }
 
 #[tokio::test]
-async fn a_slow_receiver_is_given_up_on_in_time_and_delays_no_other_endpoint() {
+async fn requests_to_a_slow_receiver_end_in_time_and_delay_no_other_endpoint() {
     let slow = Receiver::start(|_, _| Reply::Never).await;
     let quick = Receiver::start(|_, _| status(200)).await;
     let store = store_for(&["slow", "quick"]).await;

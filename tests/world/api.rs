@@ -57,8 +57,8 @@ fn count_at(course: &OperationScript, now: Duration) -> u64 {
     let mut lasts = course.end.saturating_sub(course.begin);
     let (from, still) = course.still;
     if from > course.begin && from < course.end {
-        let stood = now.min(course.end).saturating_sub(from).min(still);
-        worked = worked.saturating_sub(stood);
+        let paused = now.min(course.end).saturating_sub(from).min(still);
+        worked = worked.saturating_sub(paused);
     }
     if let Some(retried) = course
         .retried

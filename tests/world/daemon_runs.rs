@@ -43,7 +43,7 @@ pub struct Outcome {
 enum End {
     Stopped(Duration),
     Crashed(Duration),
-    Over,
+    Finished,
 }
 
 static SETTINGS: LazyLock<[Settings; 3]> = LazyLock::new(|| {
@@ -179,7 +179,7 @@ pub fn run(seed: u64) -> Outcome {
         drop(runtime);
         let away = match end {
             _ if world.violation().is_some() => break,
-            End::Over => break,
+            End::Finished => break,
             End::Stopped(away) | End::Crashed(away) => away,
         };
         world.end_run(now, away);
@@ -262,9 +262,9 @@ async fn run_daemon(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut P
             () = world.interrupted() => return End::Crashed(left.away),
             () = tokio::time::sleep_until(began + next.saturating_sub(base)) => {}
         }
-        look(world, &health, &store).await;
+        check_health_and_limits(world, &health, &store).await;
         if world.violation().is_some() {
-            return End::Over;
+            return End::Finished;
         }
         while left.actions.front().is_some_and(|(when, _)| *when <= world.now()) {
             let (_, action) = left.actions.pop_front().unwrap();
@@ -324,7 +324,7 @@ async fn run_daemon(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut P
             let waits = stats.iter().any(|stats| stats.backlog > 0);
             if unreported.is_empty() && undelivered.is_empty() && !waits {
                 let _ = stop(world, &mut daemon).await;
-                return End::Over;
+                return End::Finished;
             }
             if calm_for > PATIENCE && !unreported.is_empty() {
                 world.violate(format!(
@@ -377,9 +377,9 @@ fn apply_action(world: &World, left: &mut Persistent, action: Action) {
 }
 
 /// Checks the health of the daemon and its limits.
-async fn look(world: &World, health: &Health, store: &Store) {
-    if let Err(sick) = health.check() {
-        world.violate(format!("the daemon is unhealthy: {sick:?}"));
+async fn check_health_and_limits(world: &World, health: &Health, store: &Store) {
+    if let Err(unhealthy) = health.check() {
+        world.violate(format!("the daemon is unhealthy: {unhealthy:?}"));
     }
     world.check_overdue_polls();
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();

@@ -65,7 +65,7 @@ struct Counts {
     failures: Vec<String>,
 }
 
-fn hold(seeds: impl Iterator<Item = u64>) {
+fn check_scenarios(seeds: impl Iterator<Item = u64>) {
     let seeds: Arc<[u64]> = seeds.collect();
     let begin = clock::instant();
     let next = Arc::new(AtomicUsize::new(0));
@@ -120,18 +120,18 @@ fn hold(seeds: impl Iterator<Item = u64>) {
 }
 
 #[test]
-fn worlds_hold() {
+fn generated_scenarios_keep_all_promises() {
     if let Some(seed) = number("BACKFILL_WATCH_WORLD_SEED") {
-        return hold(std::iter::once(seed));
+        return check_scenarios(std::iter::once(seed));
     }
     let runs = number("BACKFILL_WATCH_WORLD_RUNS").unwrap_or(RUNS);
     let first = (RandomSource::new().fraction() * 1e15) as u64;
-    hold(first..first + runs);
+    check_scenarios(first..first + runs);
 }
 
 #[test]
-fn worlds_that_failed_once_hold() {
-    hold(failed_once().into_iter());
+fn scenarios_that_failed_before_keep_all_promises() {
+    check_scenarios(failed_once().into_iter());
 }
 
 #[test]

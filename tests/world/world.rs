@@ -619,11 +619,11 @@ impl World {
         let state = self.state();
         let now = state.now();
         let courses = self.scenario.operations.iter().filter(|course| {
-            let is_over = match status_at(course, now) {
+            let is_finished = match status_at(course, now) {
                 None => true,
                 Some(status) => !matches!(status, "in_progress" | "queued"),
             };
-            is_over || (course.ending == Ending::Vanishes && now >= course.end)
+            is_finished || (course.ending == Ending::Vanishes && now >= course.end)
         });
         courses
             .filter_map(|course| {
@@ -659,7 +659,7 @@ impl World {
                 .last()
                 .filter(|poll| poll.life == state.life)?;
             let project = PROJECTS.iter().position(|name| **name == *key.project)?;
-            let is_over = state
+            let is_finished = state
                 .reported
                 .get(key)
                 .is_some_and(|reported| reported.ended.is_some());
@@ -673,7 +673,8 @@ impl World {
                 .max()?;
             let since = end.max(state.full_last).max(*state.put.get(key)?);
             let is_late = now > since + longest + queue;
-            (is_late && !is_over && !state.projects[project].rejected).then(|| format!("{key} since {end:?}"))
+            (is_late && !is_finished && !state.projects[project].rejected)
+                .then(|| format!("{key} since {end:?}"))
         });
         drop(state);
         if let Some(forgotten) = forgotten {

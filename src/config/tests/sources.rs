@@ -107,7 +107,7 @@ fn a_file_that_cannot_be_used() {
 }
 
 #[test]
-fn a_syntax_error_is_told_alone_with_its_place() {
+fn a_syntax_error_is_reported_alone_with_its_place() {
     let text = Case::bare("watch_list = \"w\"\n[poll]\n  max_interval = 1m\nunknown = 1\n").errors();
     assert!(text.starts_with("config.toml:3:18: not valid TOML: "), "{text}");
     assert!(!text.contains("unknown") && !text.contains("project"), "{text}");

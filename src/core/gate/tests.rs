@@ -158,7 +158,7 @@ fn what_is_repeated_comes_next() {
 }
 
 #[derive(Debug, Clone)]
-enum Happening {
+enum GateEvent {
     Join,
     Leave(usize),
     Release(usize),
@@ -169,23 +169,23 @@ enum Happening {
     RequestLimits(usize, u32),
 }
 
-fn happenings() -> impl Strategy<Value = Vec<Happening>> {
-    let happening = prop_oneof![
-        6 => Just(Happening::Join),
-        1 => any::<usize>().prop_map(Happening::Leave),
-        5 => any::<usize>().prop_map(Happening::Release),
-        5 => (0_u64..2_000).prop_map(Happening::Pass),
-        1 => (0_u64..5_000).prop_map(Happening::Pause),
-        1 => (0_u64..5_000).prop_map(Happening::Probe),
-        2 => Just(Happening::Open),
-        1 => (1_usize..5, 1_u32..50).prop_map(|(concurrent, rate)| Happening::RequestLimits(concurrent, rate)),
+fn gate_events() -> impl Strategy<Value = Vec<GateEvent>> {
+    let event = prop_oneof![
+        6 => Just(GateEvent::Join),
+        1 => any::<usize>().prop_map(GateEvent::Leave),
+        5 => any::<usize>().prop_map(GateEvent::Release),
+        5 => (0_u64..2_000).prop_map(GateEvent::Pass),
+        1 => (0_u64..5_000).prop_map(GateEvent::Pause),
+        1 => (0_u64..5_000).prop_map(GateEvent::Probe),
+        2 => Just(GateEvent::Open),
+        1 => (1_usize..5, 1_u32..50).prop_map(|(concurrent, rate)| GateEvent::RequestLimits(concurrent, rate)),
     ];
-    prop::collection::vec(happening, 1..300)
+    prop::collection::vec(event, 1..300)
 }
 
 proptest! {
     #[test]
-    fn limits_are_kept_nobody_starves_and_the_order_is_kept(happenings in happenings()) {
+    fn limits_are_kept_nobody_starves_and_the_order_is_kept(gate_events in gate_events()) {
         let mut gate = gate(3, 20.0);
         let mut now = Duration::ZERO;
         let mut joined = 0;
@@ -193,38 +193,38 @@ proptest! {
         let mut in_flight: Vec<Pass> = Vec::new();
         let mut starts: Vec<Duration> = Vec::new();
         let mut restriction = Restriction::default();
-        for happening in happenings {
-            match happening {
-                Happening::Join => {
+        for event in gate_events {
+            match event {
+                GateEvent::Join => {
                     queue.push_back((joined, gate.join(joined, now)));
                     joined += 1;
                 }
-                Happening::Leave(nth) if !queue.is_empty() => {
+                GateEvent::Leave(nth) if !queue.is_empty() => {
                     let nth = nth % queue.len();
                     gate.leave(queue.remove(nth).unwrap().1);
                 }
-                Happening::Release(nth) if !in_flight.is_empty() => {
+                GateEvent::Release(nth) if !in_flight.is_empty() => {
                     let nth = nth % in_flight.len();
                     gate.release(in_flight.remove(nth), now);
                 }
-                Happening::Pass(millis) => now += Duration::from_millis(millis),
-                Happening::Pause(millis) => {
+                GateEvent::Pass(millis) => now += Duration::from_millis(millis),
+                GateEvent::Pause(millis) => {
                     restriction = paused(now + Duration::from_millis(millis));
                     gate.set_restriction(restriction.clone(), now);
                 }
-                Happening::Probe(millis) => {
+                GateEvent::Probe(millis) => {
                     restriction = probing(now + Duration::from_millis(millis));
                     gate.set_restriction(restriction.clone(), now);
                 }
-                Happening::Open => {
+                GateEvent::Open => {
                     restriction = Restriction::default();
                     gate.set_restriction(restriction.clone(), now);
                 }
-                Happening::RequestLimits(concurrent, rate) => {
+                GateEvent::RequestLimits(concurrent, rate) => {
                     gate.set_limits(limits(concurrent, f64::from(rate)), now);
                     starts.clear();
                 }
-                Happening::Leave(_) | Happening::Release(_) => {}
+                GateEvent::Leave(_) | GateEvent::Release(_) => {}
             }
             for _ in 0..100 {
                 let before = now;

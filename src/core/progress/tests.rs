@@ -19,7 +19,7 @@ fn counts(processed: Option<u64>, total: Option<u64>) -> operation::Progress {
     }
 }
 
-fn look_at(
+fn observe_attempt(
     tracker: &mut ProgressTracker,
     seconds: u64,
     progress: &operation::Progress,
@@ -37,7 +37,7 @@ fn look_at(
 }
 
 fn observe(tracker: &mut ProgressTracker, seconds: u64, processed: u64, total: Option<u64>) -> CountChange {
-    look_at(
+    observe_attempt(
         tracker,
         seconds,
         &counts(Some(processed), total),
@@ -159,13 +159,13 @@ fn a_new_attempt_restarts_the_count_at_once_and_does_not_reset_the_stall_clock()
     let _ = observe(&mut tracker, 10, 50, Some(100));
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 0 percent 50"));
     let _ = observe(&mut tracker, 10, 50, Some(100));
-    let same = look_at(&mut tracker, 10, &counts(Some(50), Some(100)), RetryAttempt::New);
+    let same = observe_attempt(&mut tracker, 10, &counts(Some(50), Some(100)), RetryAttempt::New);
     assert_eq!(
         (same, tracker.unchanged()),
         (CountChange::Same, Duration::from_secs(20))
     );
     assert_eq!(report(&mut tracker).as_deref(), Some("restart 1 percent 50"));
-    let fell = look_at(&mut tracker, 10, &counts(Some(45), Some(100)), RetryAttempt::New);
+    let fell = observe_attempt(&mut tracker, 10, &counts(Some(45), Some(100)), RetryAttempt::New);
     assert_eq!(
         (fell, tracker.unchanged()),
         (CountChange::Restarted, Duration::ZERO)
@@ -177,7 +177,7 @@ fn a_new_attempt_whose_count_comes_later_is_one_restart() {
     let mut tracker = ProgressTracker::default();
     let _ = observe(&mut tracker, 10, 90, Some(100));
     assert_eq!(
-        look_at(&mut tracker, 10, &counts(None, None), RetryAttempt::New),
+        observe_attempt(&mut tracker, 10, &counts(None, None), RetryAttempt::New),
         CountChange::None
     );
     assert_eq!(observe(&mut tracker, 10, 30, Some(100)), CountChange::Restarted);
@@ -192,7 +192,7 @@ fn a_missing_count_counts_as_unchanged() {
     let _ = observe(&mut tracker, 10, 50, Some(100));
     for _ in 0..3 {
         assert_eq!(
-            look_at(&mut tracker, 10, &counts(None, None), RetryAttempt::Same),
+            observe_attempt(&mut tracker, 10, &counts(None, None), RetryAttempt::Same),
             CountChange::None
         );
     }

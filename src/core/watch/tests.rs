@@ -11,7 +11,7 @@ use crate::core::operation::{ActionType, Metadata, Progress, Retry};
 mod identity;
 
 /// A watch, its settings, and a clock that the test moves.
-struct Bench {
+struct Fixture {
     watch: Watch,
     key: WatchKey,
     labels: Labels,
@@ -25,7 +25,7 @@ struct Bench {
     all_others_refused: bool,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         Self {
             watch: Watch::default(),
@@ -145,12 +145,12 @@ fn not_found() -> Answer {
 
 #[test]
 fn a_backfill_from_start_to_end() {
-    let mut bench = Bench::new();
-    assert_eq!(bench.after(0, &running(0)), ["operation.started"]);
-    assert_eq!(bench.after(10, &running(250)), [""; 0]);
-    assert_eq!(bench.after(10, &running(1250)), ["operation.progress"]);
-    assert_eq!(bench.after(10, &running(1300)), [""; 0]);
-    let step = bench.step(
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.after(0, &running(0)), ["operation.started"]);
+    assert_eq!(fixture.after(10, &running(250)), [""; 0]);
+    assert_eq!(fixture.after(10, &running(1250)), ["operation.progress"]);
+    assert_eq!(fixture.after(10, &running(1300)), [""; 0]);
+    let step = fixture.step(
         Duration::from_secs(10),
         Some(&operation("success", Some(5000), Some(5000))),
     );
@@ -167,9 +167,9 @@ fn a_backfill_from_start_to_end() {
 
 #[test]
 fn the_body_is_as_the_contract_shows_it() {
-    let mut bench = Bench::new();
-    let _ = bench.step(Duration::ZERO, Some(&running(0)));
-    let step = bench.step(Duration::from_millis(30_120), Some(&running(1250)));
+    let mut fixture = Fixture::new();
+    let _ = fixture.step(Duration::ZERO, Some(&running(0)));
+    let step = fixture.step(Duration::from_millis(30_120), Some(&running(1250)));
     assert_eq!(
         step.events[0].body(),
         concat!(
@@ -191,23 +191,23 @@ fn an_operation_first_seen_after_its_end_gets_its_ending_event_alone() {
         ("failure", "operation.failed", Phase::Failed),
         ("Cancelled", "operation.ended", Phase::Ended),
     ] {
-        let mut bench = Bench::new();
-        assert_eq!(bench.after(0, &operation(status, None, None)), [event]);
-        assert_eq!(bench.watch.phase(), phase);
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.after(0, &operation(status, None, None)), [event]);
+        assert_eq!(fixture.watch.phase(), phase);
     }
 }
 
 #[test]
 fn an_active_status_counts_as_running() {
-    let mut bench = Bench::new();
-    bench.settings.active_statuses = vec!["queued".into()];
+    let mut fixture = Fixture::new();
+    fixture.settings.active_statuses = vec!["queued".into()];
     assert_eq!(
-        bench.after(0, &operation("queued", None, None)),
+        fixture.after(0, &operation("queued", None, None)),
         ["operation.started"]
     );
-    assert_eq!(bench.after(2, &running(0)), [""; 0]);
+    assert_eq!(fixture.after(2, &running(0)), [""; 0]);
     assert_eq!(
-        bench.after(2, &operation("paused", None, None)),
+        fixture.after(2, &operation("paused", None, None)),
         ["operation.ended"]
     );
 }
@@ -220,10 +220,10 @@ fn only_what_runs_has_an_estimated_end() {
         ("failure", true),
         ("cancelled", true),
     ] {
-        let mut bench = Bench::new();
-        let _ = bench.after(0, &running(0));
-        let _ = bench.after(10, &running(250));
-        let step = bench.step(
+        let mut fixture = Fixture::new();
+        let _ = fixture.after(0, &running(0));
+        let _ = fixture.after(10, &running(250));
+        let step = fixture.step(
             Duration::from_secs(10),
             Some(&operation(status, Some(1250), Some(5000))),
         );
@@ -234,41 +234,41 @@ fn only_what_runs_has_an_estimated_end() {
 
 #[test]
 fn an_unchanged_count_stalls_and_the_next_rise_resumes() {
-    let mut bench = Bench::new();
-    bench.settings.stalled_after = Duration::from_secs(60);
-    let _ = bench.step(Duration::ZERO, Some(&running(10)));
-    assert_eq!(bench.after(59, &running(10)), [""; 0]);
-    assert_eq!(bench.after(1, &running(10)), ["operation.stalled"]);
-    assert_eq!(bench.after(60, &running(10)), [""; 0]);
-    let step = bench.step(Duration::from_secs(5), Some(&running(11)));
+    let mut fixture = Fixture::new();
+    fixture.settings.stalled_after = Duration::from_secs(60);
+    let _ = fixture.step(Duration::ZERO, Some(&running(10)));
+    assert_eq!(fixture.after(59, &running(10)), [""; 0]);
+    assert_eq!(fixture.after(1, &running(10)), ["operation.stalled"]);
+    assert_eq!(fixture.after(60, &running(10)), [""; 0]);
+    let step = fixture.step(Duration::from_secs(5), Some(&running(11)));
     assert_eq!(names(&step), ["operation.resumed"]);
     assert_eq!(data(&step.events[0]).phase, "running");
 }
 
 #[test]
 fn unobserved_time_does_not_count_towards_a_stall() {
-    let mut bench = Bench::new();
-    bench.settings.stalled_after = Duration::from_secs(60);
-    let _ = bench.step(Duration::ZERO, Some(&running(10)));
-    let _ = bench.step(Duration::from_secs(100), Some(&failed()));
-    assert_eq!(bench.after(100, &running(10)), [""; 0]);
-    bench.blocked = Duration::from_secs(50);
-    assert_eq!(bench.after(100, &running(10)), [""; 0]);
-    bench.blocked = Duration::ZERO;
-    bench.watch.resume(Duration::from_hours(1));
-    assert_eq!(bench.after(9, &running(10)), [""; 0]);
-    assert_eq!(bench.after(10, &running(10)), ["operation.stalled"]);
+    let mut fixture = Fixture::new();
+    fixture.settings.stalled_after = Duration::from_secs(60);
+    let _ = fixture.step(Duration::ZERO, Some(&running(10)));
+    let _ = fixture.step(Duration::from_secs(100), Some(&failed()));
+    assert_eq!(fixture.after(100, &running(10)), [""; 0]);
+    fixture.blocked = Duration::from_secs(50);
+    assert_eq!(fixture.after(100, &running(10)), [""; 0]);
+    fixture.blocked = Duration::ZERO;
+    fixture.watch.resume(Duration::from_hours(1));
+    assert_eq!(fixture.after(9, &running(10)), [""; 0]);
+    assert_eq!(fixture.after(10, &running(10)), ["operation.stalled"]);
 }
 
 #[test]
 fn a_stall_shows_since_when_and_why() {
-    let mut bench = Bench::new();
-    let _ = bench.step(Duration::ZERO, Some(&running(10)));
-    let rise = bench.now.checked_add(Duration::from_mins(1)).unwrap();
-    let _ = bench.after(60, &running(11));
-    let _ = bench.after(1200, &running(11));
-    assert_eq!(bench.watch.stall(), None);
-    let step = bench.step(Duration::from_secs(600), Some(&running(11)));
+    let mut fixture = Fixture::new();
+    let _ = fixture.step(Duration::ZERO, Some(&running(10)));
+    let rise = fixture.now.checked_add(Duration::from_mins(1)).unwrap();
+    let _ = fixture.after(60, &running(11));
+    let _ = fixture.after(1200, &running(11));
+    assert_eq!(fixture.watch.stall(), None);
+    let step = fixture.step(Duration::from_secs(600), Some(&running(11)));
     assert_eq!(names(&step), ["operation.stalled"]);
     let stalled = data(&step.events[0]);
     assert_eq!(
@@ -284,24 +284,24 @@ fn a_stall_shows_since_when_and_why() {
         since: Some(rise),
         reason: "count unchanged",
     };
-    assert_eq!(bench.watch.stall(), Some(stall));
-    let _ = bench.after(60, &failed());
-    assert_eq!(bench.watch.stall(), Some(stall));
-    let _ = bench.after(60, &running(12));
-    assert_eq!(bench.watch.stall(), None);
+    assert_eq!(fixture.watch.stall(), Some(stall));
+    let _ = fixture.after(60, &failed());
+    assert_eq!(fixture.watch.stall(), Some(stall));
+    let _ = fixture.after(60, &running(12));
+    assert_eq!(fixture.watch.stall(), None);
 }
 
 #[test]
 fn an_operation_without_a_count_stalls_and_its_first_count_resumes_it() {
     let silent = operation("in_progress", None, None);
-    let mut bench = Bench::new();
-    let begin = bench.now;
-    let _ = bench.step(Duration::ZERO, Some(&silent));
+    let mut fixture = Fixture::new();
+    let begin = fixture.now;
+    let _ = fixture.step(Duration::ZERO, Some(&silent));
     // Out of sight no time counts.
-    let _ = bench.after(10_000, &failed());
-    let _ = bench.after(10_000, &silent);
-    assert_eq!(bench.after(21_599, &silent), [""; 0]);
-    let step = bench.step(Duration::from_secs(1), Some(&silent));
+    let _ = fixture.after(10_000, &failed());
+    let _ = fixture.after(10_000, &silent);
+    assert_eq!(fixture.after(21_599, &silent), [""; 0]);
+    let step = fixture.step(Duration::from_secs(1), Some(&silent));
     assert_eq!(names(&step), ["operation.stalled"]);
     let stalled = data(&step.events[0]);
     assert_eq!(
@@ -309,14 +309,14 @@ fn an_operation_without_a_count_stalls_and_its_first_count_resumes_it() {
         (Some(begin), Some("no count"))
     );
     assert_eq!(occurrence(&step.events[0], "generation 0 no count"), Ok(()));
-    assert_eq!(bench.after(100_000, &silent), [""; 0]);
-    let step = bench.step(Duration::from_secs(60), Some(&running(0)));
+    assert_eq!(fixture.after(100_000, &silent), [""; 0]);
+    let step = fixture.step(Duration::from_secs(60), Some(&running(0)));
     assert_eq!(names(&step), ["operation.resumed"]);
     assert_eq!(occurrence(&step.events[0], "generation 0 no count"), Ok(()));
-    assert_eq!(bench.after(1800, &running(0)), ["operation.stalled"]);
-    assert_eq!(bench.watch.stall().unwrap().reason, "count unchanged");
+    assert_eq!(fixture.after(1800, &running(0)), ["operation.stalled"]);
+    assert_eq!(fixture.watch.stall().unwrap().reason, "count unchanged");
 
-    let mut off = Bench::new();
+    let mut off = Fixture::new();
     off.settings.silent_after = None;
     let _ = off.step(Duration::ZERO, Some(&silent));
     assert_eq!(off.after(100_000_000, &silent), [""; 0]);
@@ -324,24 +324,24 @@ fn an_operation_without_a_count_stalls_and_its_first_count_resumes_it() {
 
 #[test]
 fn a_new_attempt_does_not_end_a_stall() {
-    let mut bench = Bench::new();
-    let _ = bench.after(0, &retried(0));
-    assert_eq!(bench.after(1800, &retried(0)), ["operation.stalled"]);
-    assert_eq!(bench.after(60, &retried(1)), ["operation.retried"]);
-    assert_eq!(bench.watch.phase(), Phase::Stalled);
+    let mut fixture = Fixture::new();
+    let _ = fixture.after(0, &retried(0));
+    assert_eq!(fixture.after(1800, &retried(0)), ["operation.stalled"]);
+    assert_eq!(fixture.after(60, &retried(1)), ["operation.retried"]);
+    assert_eq!(fixture.watch.phase(), Phase::Stalled);
     assert_eq!(
-        bench.after(60, &running(600)),
+        fixture.after(60, &running(600)),
         ["operation.resumed", "operation.progress"]
     );
 }
 
 #[test]
 fn two_replicas_that_disagree_by_a_record_are_one_step_and_one_stall() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     let mut reports = Vec::new();
     for poll in 0..400 {
         let answer = operation("in_progress", Some(5000 - poll % 2), Some(10_000));
-        reports.extend(bench.after(10, &answer));
+        reports.extend(fixture.after(10, &answer));
     }
     assert_eq!(
         reports,
@@ -351,21 +351,21 @@ fn two_replicas_that_disagree_by_a_record_are_one_step_and_one_stall() {
 
 #[test]
 fn a_retry_is_reported_once_for_each_attempt() {
-    let mut bench = Bench::new();
-    assert_eq!(bench.after(0, &retried(1)), ["operation.started"]);
-    assert_eq!(bench.after(2, &retried(1)), [""; 0]);
-    let step = bench.step(Duration::from_secs(2), Some(&retried(3)));
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.after(0, &retried(1)), ["operation.started"]);
+    assert_eq!(fixture.after(2, &retried(1)), [""; 0]);
+    let step = fixture.step(Duration::from_secs(2), Some(&retried(3)));
     assert_eq!(names(&step), ["operation.retried"]);
     assert_eq!(data(&step.events[0]).retry, Some(RetryData { attempts: 3 }));
 }
 
 #[test]
 fn not_found_through_the_grace_time_is_gone() {
-    let mut bench = Bench::new();
-    assert_eq!(bench.after(0, &not_found()), [""; 0]);
-    assert_eq!(bench.after(60, &failed()), [""; 0]);
-    assert_eq!(bench.after(59, &not_found()), [""; 0]);
-    let step = bench.step(Duration::from_secs(1), Some(&not_found()));
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.after(0, &not_found()), [""; 0]);
+    assert_eq!(fixture.after(60, &failed()), [""; 0]);
+    assert_eq!(fixture.after(59, &not_found()), [""; 0]);
+    let step = fixture.step(Duration::from_secs(1), Some(&not_found()));
     assert_eq!(names(&step), ["operation.gone"]);
     assert_eq!(
         (step.next, data(&step.events[0]).phase),
@@ -375,81 +375,81 @@ fn not_found_through_the_grace_time_is_gone() {
 
 #[test]
 fn two_not_founds_are_never_enough_and_an_answer_restarts_the_grace_time() {
-    let mut bench = Bench::new();
-    let _ = bench.step(Duration::ZERO, Some(&not_found()));
-    assert_eq!(bench.after(1000, &not_found()), [""; 0]);
-    assert_eq!(bench.after(1, &running(0)), ["operation.started"]);
-    let _ = bench.step(Duration::ZERO, Some(&not_found()));
-    let _ = bench.step(Duration::from_secs(60), Some(&not_found()));
-    assert_eq!(bench.after(59, &not_found()), [""; 0]);
-    assert_eq!(bench.after(1, &not_found()), ["operation.gone"]);
+    let mut fixture = Fixture::new();
+    let _ = fixture.step(Duration::ZERO, Some(&not_found()));
+    assert_eq!(fixture.after(1000, &not_found()), [""; 0]);
+    assert_eq!(fixture.after(1, &running(0)), ["operation.started"]);
+    let _ = fixture.step(Duration::ZERO, Some(&not_found()));
+    let _ = fixture.step(Duration::from_secs(60), Some(&not_found()));
+    assert_eq!(fixture.after(59, &not_found()), [""; 0]);
+    assert_eq!(fixture.after(1, &not_found()), ["operation.gone"]);
 }
 
 #[test]
 fn while_the_project_is_in_doubt_no_watch_is_gone() {
-    let mut bench = Bench::new();
-    bench.project_proven = None;
-    let _ = bench.step(Duration::ZERO, Some(&not_found()));
-    let _ = bench.step(Duration::from_secs(60), Some(&not_found()));
-    let step = bench.step(Duration::from_secs(60), Some(&not_found()));
+    let mut fixture = Fixture::new();
+    fixture.project_proven = None;
+    let _ = fixture.step(Duration::ZERO, Some(&not_found()));
+    let _ = fixture.step(Duration::from_secs(60), Some(&not_found()));
+    let step = fixture.step(Duration::from_secs(60), Some(&not_found()));
     assert!(step.events.is_empty() && step.doubts_project);
     assert!(matches!(step.next, NextStep::PollAfter(_)));
 }
 
 #[test]
 fn an_operation_that_is_refused_three_times_is_unreachable_until_it_is_answered() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     let refused = Answer::Refused("400 Bad Request".into());
-    let begin = bench.now;
-    assert_eq!(bench.after(0, &refused), [""; 0]);
-    assert!(bench.watch.is_refused() && !bench.watch.is_forbidden() && !bench.watch.is_unreachable());
-    assert_eq!(bench.after(10, &Answer::Forbidden("403".into())), [""; 0]);
-    assert!(bench.watch.is_forbidden());
-    let step = bench.step(Duration::from_secs(10), Some(&refused));
+    let begin = fixture.now;
+    assert_eq!(fixture.after(0, &refused), [""; 0]);
+    assert!(fixture.watch.is_refused() && !fixture.watch.is_forbidden() && !fixture.watch.is_unreachable());
+    assert_eq!(fixture.after(10, &Answer::Forbidden("403".into())), [""; 0]);
+    assert!(fixture.watch.is_forbidden());
+    let step = fixture.step(Duration::from_secs(10), Some(&refused));
     assert_eq!(names(&step), ["operation.unreachable"]);
     let unreachable = data(&step.events[0]);
     assert_eq!(
         (unreachable.since, unreachable.reason.as_deref()),
         (Some(begin), Some("400 Bad Request"))
     );
-    assert_eq!(bench.watch.outage(), Some(begin));
-    assert_eq!(bench.after(10, &refused), [""; 0]);
-    let step = bench.step(Duration::from_secs(10), Some(&running(1)));
+    assert_eq!(fixture.watch.outage(), Some(begin));
+    assert_eq!(fixture.after(10, &refused), [""; 0]);
+    let step = fixture.step(Duration::from_secs(10), Some(&running(1)));
     assert_eq!(names(&step), ["operation.reachable", "operation.started"]);
     assert_eq!(data(&step.events[0]).since, Some(begin));
-    assert!(!bench.watch.is_refused() && !bench.watch.is_forbidden() && !bench.watch.is_unreachable());
+    assert!(!fixture.watch.is_refused() && !fixture.watch.is_forbidden() && !fixture.watch.is_unreachable());
     for _ in 0..2 {
-        assert_eq!(bench.after(10, &refused), [""; 0]);
+        assert_eq!(fixture.after(10, &refused), [""; 0]);
     }
-    assert_eq!(bench.after(10, &not_found()), [""; 0]);
-    assert!(bench.watch.is_refused() && bench.watch.refusals() == 0);
+    assert_eq!(fixture.after(10, &not_found()), [""; 0]);
+    assert!(fixture.watch.is_refused() && fixture.watch.refusals() == 0);
     for _ in 0..2 {
-        assert_eq!(bench.after(10, &refused), [""; 0]);
+        assert_eq!(fixture.after(10, &refused), [""; 0]);
     }
-    assert_eq!(bench.after(10, &refused), ["operation.unreachable"]);
+    assert_eq!(fixture.after(10, &refused), ["operation.unreachable"]);
 }
 
 #[test]
 fn while_all_others_are_refused_too_the_project_reports_it() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     let refused = Answer::Refused("400 Bad Request".into());
-    bench.all_others_refused = true;
+    fixture.all_others_refused = true;
     for _ in 0..5 {
-        assert_eq!(bench.after(10, &refused), [""; 0]);
+        assert_eq!(fixture.after(10, &refused), [""; 0]);
     }
-    assert_eq!(bench.watch.refusals(), 5);
-    bench.all_others_refused = false;
-    assert_eq!(bench.after(10, &refused), ["operation.unreachable"]);
+    assert_eq!(fixture.watch.refusals(), 5);
+    fixture.all_others_refused = false;
+    assert_eq!(fixture.after(10, &refused), ["operation.unreachable"]);
 }
 
 #[test]
 fn outages_that_begin_in_one_millisecond_have_ids_of_their_own() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     let refused = Answer::Refused("400 Bad Request".into());
     let mut ids = HashMap::new();
     for round in 0..5 {
         for answer in [&refused, &refused, &refused, &running(1)] {
-            for event in bench.step(Duration::from_micros(50), Some(answer)).events {
+            for event in fixture.step(Duration::from_micros(50), Some(answer)).events {
                 assert_eq!(ids.insert(event.id, round), None, "{}", event.event_type);
             }
         }
@@ -459,44 +459,44 @@ fn outages_that_begin_in_one_millisecond_have_ids_of_their_own() {
 
 #[test]
 fn an_answer_of_any_kind_ends_a_row_of_failed_polls() {
-    let mut bench = Bench::new();
-    let _ = bench.step(Duration::ZERO, Some(&running(0)));
+    let mut fixture = Fixture::new();
+    let _ = fixture.step(Duration::ZERO, Some(&running(0)));
     for answer in [not_found(), Answer::Refused("400".into())] {
         for _ in 0..2 {
-            assert_eq!(bench.after(200, &failed()), [""; 0]);
+            assert_eq!(fixture.after(200, &failed()), [""; 0]);
         }
-        assert_eq!(bench.after(200, &answer), [""; 0]);
+        assert_eq!(fixture.after(200, &answer), [""; 0]);
     }
     for _ in 0..2 {
-        assert_eq!(bench.after(200, &failed()), [""; 0]);
+        assert_eq!(fixture.after(200, &failed()), [""; 0]);
     }
-    assert_eq!(bench.after(200, &failed()), ["operation.unreachable"]);
+    assert_eq!(fixture.after(200, &failed()), ["operation.unreachable"]);
 }
 
 #[test]
 fn failed_polls_make_numbers_stale_and_leave_the_time_of_the_answer() {
-    let mut bench = Bench::new();
-    let _ = bench.step(Duration::ZERO, Some(&running(0)));
-    let _ = bench.step(Duration::from_secs(10), Some(&running(250)));
-    let answered = bench.now;
-    let shown = |bench: &Bench| bench.watch.data(&bench.key, &bench.labels, bench.now);
-    let fresh = shown(&bench).progress.unwrap();
+    let mut fixture = Fixture::new();
+    let _ = fixture.step(Duration::ZERO, Some(&running(0)));
+    let _ = fixture.step(Duration::from_secs(10), Some(&running(250)));
+    let answered = fixture.now;
+    let shown = |fixture: &Fixture| fixture.watch.data(&fixture.key, &fixture.labels, fixture.now);
+    let fresh = shown(&fixture).progress.unwrap();
     assert_eq!(
         (fresh.records_per_second, fresh.estimated_end_time.is_some()),
         (Some(25.0), true)
     );
-    let _ = bench.after(10, &failed());
+    let _ = fixture.after(10, &failed());
     assert_eq!(
-        shown(&bench).progress.as_ref(),
+        shown(&fixture).progress.as_ref(),
         Some(&fresh),
         "one poll is no outage"
     );
-    let _ = bench.after(10, &failed());
-    let stale = shown(&bench);
+    let _ = fixture.after(10, &failed());
+    let stale = shown(&fixture);
     assert_eq!(stale.observed_time, Some(answered));
     assert_eq!(
-        (bench.watch.last_answer(), bench.watch.last_poll()),
-        (Some(answered), Some(bench.now))
+        (fixture.watch.last_answer(), fixture.watch.last_poll()),
+        (Some(answered), Some(fixture.now))
     );
     let progress = stale.progress.unwrap();
     assert_eq!(
@@ -504,10 +504,10 @@ fn failed_polls_make_numbers_stale_and_leave_the_time_of_the_answer() {
         (None, None)
     );
     assert_eq!(progress.percent, Some(5.0));
-    let _ = bench.after(10, &running(500));
-    assert_eq!(shown(&bench).observed_time, Some(bench.now));
+    let _ = fixture.after(10, &running(500));
+    assert_eq!(shown(&fixture).observed_time, Some(fixture.now));
     assert!(
-        shown(&bench)
+        shown(&fixture)
             .progress
             .is_some_and(|progress| progress.records_per_second.is_some())
     );
@@ -515,42 +515,42 @@ fn failed_polls_make_numbers_stale_and_leave_the_time_of_the_answer() {
 
 #[test]
 fn an_operation_that_was_never_answered_has_no_observed_time() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     for _ in 0..2 {
-        let _ = bench.after(200, &failed());
+        let _ = fixture.after(200, &failed());
     }
-    let step = bench.step(Duration::from_secs(200), Some(&failed()));
+    let step = fixture.step(Duration::from_secs(200), Some(&failed()));
     assert_eq!(names(&step), ["operation.unreachable"]);
     assert!(!step.events[0].body().contains("observedTime"));
 }
 
 #[test]
 fn an_operation_whose_polls_fail_while_others_are_answered_is_unreachable() {
-    let mut bench = Bench::new();
-    bench.project_answered = Some(Duration::from_secs(1));
-    let _ = bench.step(Duration::ZERO, Some(&running(0)));
-    let _ = bench.step(Duration::ZERO, Some(&failed()));
-    let _ = bench.step(Duration::from_secs(150), Some(&failed()));
-    let before = bench.watch.clone();
-    assert_eq!(bench.after(149, &failed()), [""; 0]);
-    bench.watch = before.clone();
-    assert_eq!(bench.after(150, &failed()), ["operation.unreachable"]);
-    assert_eq!(bench.after(1, &failed()), [""; 0]);
-    assert_eq!(bench.after(1, &running(0)), ["operation.reachable"]);
+    let mut fixture = Fixture::new();
+    fixture.project_answered = Some(Duration::from_secs(1));
+    let _ = fixture.step(Duration::ZERO, Some(&running(0)));
+    let _ = fixture.step(Duration::ZERO, Some(&failed()));
+    let _ = fixture.step(Duration::from_secs(150), Some(&failed()));
+    let before = fixture.watch.clone();
+    assert_eq!(fixture.after(149, &failed()), [""; 0]);
+    fixture.watch = before.clone();
+    assert_eq!(fixture.after(150, &failed()), ["operation.unreachable"]);
+    assert_eq!(fixture.after(1, &failed()), [""; 0]);
+    assert_eq!(fixture.after(1, &running(0)), ["operation.reachable"]);
 
-    bench.watch = before.clone();
-    bench.project_answered = Some(Duration::from_secs(1000));
+    fixture.watch = before.clone();
+    fixture.project_answered = Some(Duration::from_secs(1000));
     assert_eq!(
-        bench.after(150, &failed()),
+        fixture.after(150, &failed()),
         [""; 0],
         "it is the API, not the operation"
     );
 
-    bench.watch = before;
-    bench.project_answered = Some(Duration::from_secs(1));
-    bench.blocked = Duration::from_secs(1);
+    fixture.watch = before;
+    fixture.project_answered = Some(Duration::from_secs(1));
+    fixture.blocked = Duration::from_secs(1);
     assert_eq!(
-        bench.after(150, &failed()),
+        fixture.after(150, &failed()),
         [""; 0],
         "what was not tried has not failed"
     );
@@ -558,15 +558,15 @@ fn an_operation_whose_polls_fail_while_others_are_answered_is_unreachable() {
 
 #[test]
 fn a_watch_expires_in_whatever_phase() {
-    let mut bench = Bench::new();
-    bench.settings.give_up_after = Some(Duration::from_secs(60));
-    let _ = bench.step(Duration::from_secs(1), Some(&failed()));
-    let early = bench.step(Duration::from_secs(58), None);
+    let mut fixture = Fixture::new();
+    fixture.settings.give_up_after = Some(Duration::from_secs(60));
+    let _ = fixture.step(Duration::from_secs(1), Some(&failed()));
+    let early = fixture.step(Duration::from_secs(58), None);
     assert_eq!(early.next, NextStep::PollAfter(Duration::from_secs(1)));
-    let step = bench.step(Duration::from_secs(1), None);
+    let step = fixture.step(Duration::from_secs(1), None);
     assert_eq!(names(&step), ["operation.expired"]);
     assert_eq!(
-        (step.next, bench.watch.phase()),
+        (step.next, fixture.watch.phase()),
         (NextStep::Finished, Phase::Expired)
     );
 }
@@ -586,12 +586,12 @@ fn every_ending_has_a_duration() {
         data(event).duration_seconds
     };
     for status in ["success", "failure", "cancelled"] {
-        let mut bench = Bench::new();
-        let _ = bench.after(5, &without_time("in_progress"));
-        let step = bench.step(Duration::from_secs(20), Some(&without_time(status)));
+        let mut fixture = Fixture::new();
+        let _ = fixture.after(5, &without_time("in_progress"));
+        let step = fixture.step(Duration::from_secs(20), Some(&without_time(status)));
         assert_eq!(duration(&step), Some(20.0), "{status}");
     }
-    let mut gone = Bench::new();
+    let mut gone = Fixture::new();
     let _ = gone.after(5, &running(1));
     for _ in 0..2 {
         let _ = gone.after(60, &not_found());
@@ -599,7 +599,7 @@ fn every_ending_has_a_duration() {
     let step = gone.step(Duration::from_secs(60), Some(&not_found()));
     assert_eq!(duration(&step), Some(185.0));
     // Never seen: since it is watched.
-    let mut expired = Bench::new();
+    let mut expired = Fixture::new();
     expired.settings.give_up_after = Some(Duration::from_mins(1));
     let begin = expired.now;
     let _ = expired.after(10, &failed());
@@ -615,20 +615,20 @@ fn every_ending_has_a_duration() {
 
 #[test]
 fn a_stalled_watch_expires_too() {
-    let mut bench = Bench::new();
-    bench.settings.give_up_after = Some(Duration::from_hours(1));
-    let _ = bench.after(0, &running(1));
-    assert_eq!(bench.after(1800, &running(1)), ["operation.stalled"]);
-    assert_eq!(bench.after(1800, &running(1)), ["operation.expired"]);
+    let mut fixture = Fixture::new();
+    fixture.settings.give_up_after = Some(Duration::from_hours(1));
+    let _ = fixture.after(0, &running(1));
+    assert_eq!(fixture.after(1800, &running(1)), ["operation.stalled"]);
+    assert_eq!(fixture.after(1800, &running(1)), ["operation.expired"]);
 }
 
 #[test]
 fn a_watch_started_again_continues_its_sequence_and_reports_its_start_with_a_new_id() {
-    let mut bench = Bench::new();
-    let first = bench.step(Duration::ZERO, Some(&running(0)));
-    let end = bench.step(Duration::ZERO, Some(&operation("paused", None, None)));
-    bench.watch.start_again();
-    let again = bench.step(Duration::ZERO, Some(&running(0)));
+    let mut fixture = Fixture::new();
+    let first = fixture.step(Duration::ZERO, Some(&running(0)));
+    let end = fixture.step(Duration::ZERO, Some(&operation("paused", None, None)));
+    fixture.watch.start_again();
+    let again = fixture.step(Duration::ZERO, Some(&running(0)));
     assert_ne!(first.events[0].id, again.events[0].id);
     assert_eq!(
         (data(&end.events[0]).sequence, data(&again.events[0]).sequence),
@@ -639,7 +639,7 @@ fn a_watch_started_again_continues_its_sequence_and_reports_its_start_with_a_new
 #[test]
 fn the_same_fact_has_the_same_id_after_the_state_was_lost() {
     let run = || {
-        let mut bench = Bench::new();
+        let mut fixture = Fixture::new();
         let mut ids = Vec::new();
         for (seconds, answer) in [
             (0, running(0)),
@@ -647,7 +647,7 @@ fn the_same_fact_has_the_same_id_after_the_state_was_lost() {
             (10, operation("failure", None, None)),
         ] {
             ids.extend(
-                bench
+                fixture
                     .step(Duration::from_secs(seconds), Some(&answer))
                     .events
                     .into_iter()
@@ -662,15 +662,15 @@ fn the_same_fact_has_the_same_id_after_the_state_was_lost() {
 
 #[test]
 fn the_state_survives_being_written_down() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     for count in [0, 100, 2000] {
-        let _ = bench.step(Duration::from_secs(30), Some(&running(count)));
+        let _ = fixture.step(Duration::from_secs(30), Some(&running(count)));
     }
-    let json = serde_json::to_string(&bench.watch).unwrap();
+    let json = serde_json::to_string(&fixture.watch).unwrap();
     let restored: Watch = serde_json::from_str(&json).unwrap();
     assert_eq!(
-        restored.data(&bench.key, &bench.labels, bench.now),
-        bench.watch.data(&bench.key, &bench.labels, bench.now)
+        restored.data(&fixture.key, &fixture.labels, fixture.now),
+        fixture.watch.data(&fixture.key, &fixture.labels, fixture.now)
     );
     assert_eq!(
         (restored.phase(), restored.sequence(), restored.polls()),
@@ -687,9 +687,9 @@ fn hostile_answers_stay_within_the_size_of_a_body() {
     operation.result = Some(nasty.clone());
     operation.installation_id = Some(nasty.clone());
     operation.metadata.as_mut().unwrap().objects = Some(vec![nasty; 3]);
-    let mut bench = Bench::new();
-    bench.labels = vec![("l".into(), "\"".repeat(4000))];
-    let step = bench.step(Duration::ZERO, Some(&Answer::Operation(operation)));
+    let mut fixture = Fixture::new();
+    fixture.labels = vec![("l".into(), "\"".repeat(4000))];
+    let step = fixture.step(Duration::ZERO, Some(&Answer::Operation(operation)));
     let body = step.events[0].body();
     assert!(body.len() <= crate::core::event::MAX_BODY, "{}", body.len());
     assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
@@ -745,15 +745,15 @@ proptest! {
         steps in prop::collection::vec((any_answer(), 0..2000_u64, any::<bool>()), 1..80),
         expire_if_due in prop::option::of(1..50_000_u64),
     ) {
-        let mut bench = Bench::new();
-        bench.settings.give_up_after = expire_if_due.map(Duration::from_secs);
+        let mut fixture = Fixture::new();
+        fixture.settings.give_up_after = expire_if_due.map(Duration::from_secs);
         let (mut sequence, mut endings) = (0, 0);
         let mut ids = HashMap::new();
         for (answer, seconds, project_known) in steps {
-            bench.project_proven = project_known.then_some(Duration::ZERO);
-            let before = bench.watch.phase();
-            let step = bench.step(Duration::from_secs(seconds), Some(&answer));
-            prop_assert!(legal(before, bench.watch.phase()), "{before} to {}", bench.watch.phase());
+            fixture.project_proven = project_known.then_some(Duration::ZERO);
+            let before = fixture.watch.phase();
+            let step = fixture.step(Duration::from_secs(seconds), Some(&answer));
+            prop_assert!(legal(before, fixture.watch.phase()), "{before} to {}", fixture.watch.phase());
             for event in &step.events {
                 let reported = data(event);
                 sequence += 1;
@@ -764,12 +764,12 @@ proptest! {
                 prop_assert!(event.event_type == EventType::Succeeded || percent.is_none_or(|percent| percent < 100.0));
                 prop_assert_eq!(ids.insert(event.id.clone(), sequence), None, "{} twice", event.event_type);
             }
-            prop_assert_eq!(bench.watch.sequence(), sequence);
+            prop_assert_eq!(fixture.watch.sequence(), sequence);
             prop_assert!(endings <= 1);
-            prop_assert_eq!(step.next == NextStep::Finished, bench.watch.phase().is_finished());
-            prop_assert_eq!(endings == 1, bench.watch.phase().is_finished());
+            prop_assert_eq!(step.next == NextStep::Finished, fixture.watch.phase().is_finished());
+            prop_assert_eq!(endings == 1, fixture.watch.phase().is_finished());
             if let NextStep::PollAfter(wait) = step.next {
-                prop_assert!(wait <= bench.pace.max_interval && wait >= bench.pace.min_interval);
+                prop_assert!(wait <= fixture.pace.max_interval && wait >= fixture.pace.min_interval);
             } else {
                 break;
             }
@@ -780,7 +780,7 @@ proptest! {
     fn the_same_fact_has_the_same_id_whenever_the_daemon_was_restarted(
         steps in prop::collection::vec((any_answer(), 0..2000_u64, any::<bool>()), 1..60),
     ) {
-        let (mut steady, mut restarted) = (Bench::new(), Bench::new());
+        let (mut steady, mut restarted) = (Fixture::new(), Fixture::new());
         for (answer, seconds, restart) in steps {
             if restart {
                 let json = serde_json::to_string(&restarted.watch).unwrap();
@@ -806,41 +806,41 @@ proptest! {
     }
 }
 
-/// The mean duration of its kind after three samples of `bench`.
-fn mean_duration(bench: &Bench) -> Option<f64> {
+/// The mean duration of its kind after three samples of `fixture`.
+fn mean_duration(fixture: &Fixture) -> Option<f64> {
     let mut kinds = OperationKinds::default();
     for _ in 0..3 {
-        bench.watch.add_to_history(&mut kinds);
+        fixture.watch.add_to_history(&mut kinds);
     }
-    let facts = bench.watch.details.as_ref().unwrap();
+    let facts = fixture.watch.details.as_ref().unwrap();
     let statistics = kinds.statistics(&facts.kind);
     statistics.durations.map(|durations| durations.mean().round())
 }
 
 #[test]
 fn an_observed_success_adds_the_time_since_its_creation_to_the_history() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     // Listed ten minutes after it was created, and finished between the last two polls.
-    let _ = bench.after(600, &running(1));
-    assert_eq!(mean_duration(&bench), None);
-    let _ = bench.after(60, &running(2));
-    let _ = bench.after(20, &operation("success", Some(3), None));
-    assert_eq!(mean_duration(&bench), Some(670.0));
+    let _ = fixture.after(600, &running(1));
+    assert_eq!(mean_duration(&fixture), None);
+    let _ = fixture.after(60, &running(2));
+    let _ = fixture.after(20, &operation("success", Some(3), None));
+    assert_eq!(mean_duration(&fixture), Some(670.0));
 }
 
 #[test]
 fn only_observed_successes_are_added_to_the_history() {
-    let mut unseen = Bench::new();
+    let mut unseen = Fixture::new();
     let _ = unseen.after(600, &operation("success", Some(3), None));
     assert_eq!(mean_duration(&unseen), None);
 
-    let mut away = Bench::new();
+    let mut away = Fixture::new();
     let _ = away.after(10, &running(1));
     away.watch.resume(Duration::from_hours(10));
     let _ = away.after(36_000, &operation("success", Some(3), None));
     assert_eq!(mean_duration(&away), None);
 
-    let mut failed = Bench::new();
+    let mut failed = Fixture::new();
     let _ = failed.after(10, &running(1));
     let _ = failed.after(10, &operation("failure", Some(3), None));
     assert_eq!(mean_duration(&failed), None);
@@ -848,14 +848,14 @@ fn only_observed_successes_are_added_to_the_history() {
 
 #[test]
 fn what_is_read_back_shares_its_kind_with_the_others() {
-    let mut bench = Bench::new();
-    let _ = bench.after(10, &running(1));
-    let stored = serde_json::to_string(&bench.watch).unwrap();
+    let mut fixture = Fixture::new();
+    let _ = fixture.after(10, &running(1));
+    let stored = serde_json::to_string(&fixture.watch).unwrap();
     let mut back: Watch = serde_json::from_str(&stored).unwrap();
     let kind = |watch: &Watch| Arc::clone(&watch.details.as_ref().unwrap().kind);
-    assert!(!Arc::ptr_eq(&kind(&back), &kind(&bench.watch)));
+    assert!(!Arc::ptr_eq(&kind(&back), &kind(&fixture.watch)));
     let mut kinds = OperationKinds::default();
-    bench.watch.share(None, &mut kinds);
+    fixture.watch.share(None, &mut kinds);
     back.share(None, &mut kinds);
-    assert!(Arc::ptr_eq(&kind(&back), &kind(&bench.watch)));
+    assert!(Arc::ptr_eq(&kind(&back), &kind(&fixture.watch)));
 }

@@ -204,7 +204,7 @@ fn the_journal_is_known_by_device_and_inode() {
 }
 
 #[test]
-fn colour_is_for_terminals_that_show_it_to_users_who_want_it() {
+fn colour_is_for_terminals_that_show_it_unless_it_is_disabled() {
     let shows = |is_terminal, no_color: Option<&str>, term: Option<&str>| {
         uses_colour(is_terminal, no_color.map(OsStr::new), term.map(OsStr::new))
     };

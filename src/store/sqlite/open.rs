@@ -398,12 +398,12 @@ pub(in crate::store) fn open_beside(dir: &Path, flags: OpenFlags) -> Result<Conn
         }
     }
     let failed = |error| classify(&file, &error);
-    let (conn, kind) = match look(&file, flags) {
+    let (conn, kind) = match connect_and_inspect(&file, flags) {
         Ok(found) => found,
         // In a read-only directory SQLite cannot create the files that coordinate readers and writers. With an empty log
         // nobody writes, and the file alone is complete.
         Err(_) if flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) && log_is_empty(dir) => {
-            look(&immutable(&file), flags | OpenFlags::SQLITE_OPEN_URI).map_err(failed)?
+            connect_and_inspect(&immutable(&file), flags | OpenFlags::SQLITE_OPEN_URI).map_err(failed)?
         }
         Err(error) => return Err(failed(error)),
     };
@@ -430,7 +430,7 @@ fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error>
     Ok(conn)
 }
 
-fn look(file: &Path, flags: OpenFlags) -> Result<(Connection, Kind), rusqlite::Error> {
+fn connect_and_inspect(file: &Path, flags: OpenFlags) -> Result<(Connection, Kind), rusqlite::Error> {
     let conn = connect(file, flags)?;
     let kind = schema::kind(&conn)?;
     Ok((conn, kind))

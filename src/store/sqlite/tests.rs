@@ -213,7 +213,7 @@ fn max_pages(database: &Database, pages: i64) {
 }
 
 #[test]
-fn on_a_full_disk_a_whole_group_fails_in_words_and_later_ones_succeed() {
+fn on_a_full_disk_a_whole_group_fails_with_the_reason_and_later_ones_succeed() {
     let dir = TempDir::new().unwrap();
     let (database, _lock) = opened(dir.path());
     let pages: i64 = database
@@ -371,7 +371,7 @@ fn ready(database: &Database) -> Vec<Delivery> {
 }
 
 /// Delivers all that waits; returns what was, by operation.
-fn drain(database: &mut Database, told: &mut BTreeMap<String, Vec<(u64, bool)>>) {
+fn drain(database: &mut Database, delivered: &mut BTreeMap<String, Vec<(u64, bool)>>) {
     loop {
         let ready = ready(database);
         if ready.is_empty() {
@@ -379,13 +379,14 @@ fn drain(database: &mut Database, told: &mut BTreeMap<String, Vec<(u64, bool)>>)
         }
         for delivery in ready {
             settle(database, &delivery, Outcome::Delivered);
-            note(told, &delivery);
+            note(delivered, &delivery);
         }
     }
 }
 
-fn note(told: &mut BTreeMap<String, Vec<(u64, bool)>>, delivery: &Delivery) {
-    told.entry(delivery.subject.clone())
+fn note(delivered: &mut BTreeMap<String, Vec<(u64, bool)>>, delivery: &Delivery) {
+    delivered
+        .entry(delivery.subject.clone())
         .or_default()
         .push((delivery.body.parse().unwrap(), delivery.replay));
 }
@@ -430,7 +431,7 @@ proptest! {
         fast(&database);
         database.write(&[endpoints_of(1000)]).unwrap();
         let mut recorded: BTreeMap<String, Vec<EventType>> = BTreeMap::new();
-        let mut told = BTreeMap::new();
+        let mut delivered = BTreeMap::new();
         for step in steps {
             match step {
                 Step::ChangeRows { operation, event_type } => {
@@ -443,7 +444,7 @@ proptest! {
                     if let Some(delivery) = ready(&database).get(which) {
                         settle(&mut database, delivery, outcome);
                         if matches!(outcome, Outcome::Delivered) {
-                            note(&mut told, delivery);
+                            note(&mut delivered, delivery);
                         }
                     }
                 }
@@ -468,18 +469,18 @@ proptest! {
             }
             check_outbox(&database);
         }
-        drain(&mut database, &mut told);
+        drain(&mut database, &mut delivered);
         database.write(&[endpoints_of(1000)]).unwrap();
         replay_all(&mut database, &ReplaySelection::DeadLetters);
-        drain(&mut database, &mut told);
+        drain(&mut database, &mut delivered);
         check_outbox(&database);
 
         for (subject, events) in recorded {
-            let told = told.remove(&subject).unwrap_or_default();
-            let live: Vec<u64> = told.iter().filter(|told| !told.1).map(|told| told.0).collect();
+            let delivered = delivered.remove(&subject).unwrap_or_default();
+            let live: Vec<u64> = delivered.iter().filter(|(_, is_replay)| !is_replay).map(|(sequence, _)| *sequence).collect();
             prop_assert!(live.is_sorted_by(|one, other| one < other), "{subject}: {live:?}");
             for (event_type, sequence) in events.iter().zip(1_u64..) {
-                let count = told.iter().filter(|told| told.0 == sequence).count();
+                let count = delivered.iter().filter(|(found, _)| *found == sequence).count();
                 prop_assert!(count > 0 || *event_type == EventType::Progress, "{subject} {sequence} was lost");
             }
             let filter = EventLogFilter { operation: Some(subject[2..].to_owned()), types: None };

@@ -167,9 +167,9 @@ fn state_file(dir: &TempDir) -> PathBuf {
 }
 
 /// Numbers that look like chance and are the same each time.
-struct Dice(u64);
+struct SeededBytes(u64);
 
-impl Dice {
+impl SeededBytes {
     fn below(&mut self, limit: u64) -> u64 {
         self.0 = self
             .0
@@ -295,11 +295,11 @@ async fn after_a_flipped_byte_everything_readable_is_there_or_the_state_is_refus
     let size = fs::metadata(state_file(&original.dir)).unwrap().len();
     let (mut opened, mut changed) = (0, 0);
     for flip in 0..flips {
-        let mut dice = Dice(seed.wrapping_add(flip).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        dice.below(2);
+        let mut random = SeededBytes(seed.wrapping_add(flip).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        random.below(2);
         let dir = copy_of(original.dir.path());
         let mut bytes = fs::read(state_file(&dir)).unwrap();
-        let (place, bit) = (dice.below(size), dice.below(8));
+        let (place, bit) = (random.below(size), random.below(8));
         bytes[usize::try_from(place).unwrap()] ^= 1 << bit;
         fs::write(state_file(&dir), &bytes).unwrap();
         let what = format!("flip {flip}: bit {bit} of byte {place} of {size}");

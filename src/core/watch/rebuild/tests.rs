@@ -10,7 +10,7 @@ use crate::core::operation_kind::OperationKinds;
 use crate::core::schedule::ScheduleSettings;
 use crate::core::watch::{WatchContext, WatchSettings};
 
-struct Bench {
+struct Fixture {
     watch: Watch,
     key: WatchKey,
     settings: WatchSettings,
@@ -18,7 +18,7 @@ struct Bench {
     log: Vec<PastEvent>,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         Self {
             watch: Watch::default(),
@@ -128,109 +128,109 @@ fn running(processed: u64) -> Answer {
 
 #[test]
 fn what_was_reported_is_not_reported_again() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     assert_eq!(
-        bench.after(0, &running(1000)),
+        fixture.after(0, &running(1000)),
         ["operation.started", "operation.progress"]
     );
-    let data = bench.watch.data(&bench.key, &Vec::new(), bench.now);
-    bench.lose_state();
-    assert_eq!(bench.watch.data(&bench.key, &Vec::new(), bench.now), data);
+    let data = fixture.watch.data(&fixture.key, &Vec::new(), fixture.now);
+    fixture.lose_state();
+    assert_eq!(fixture.watch.data(&fixture.key, &Vec::new(), fixture.now), data);
     // The attempts and the step were there before.
-    assert_eq!(bench.after(10, &running(1100)), [""; 0]);
-    assert_eq!(bench.after(10, &running(1500)), ["operation.progress"]);
-    bench.lose_state();
+    assert_eq!(fixture.after(10, &running(1100)), [""; 0]);
+    assert_eq!(fixture.after(10, &running(1500)), ["operation.progress"]);
+    fixture.lose_state();
     assert_eq!(
-        bench.after(10, &answer("in_progress", 1500, Some(5000), 3)),
+        fixture.after(10, &answer("in_progress", 1500, Some(5000), 3)),
         [""; 0]
     );
     assert_eq!(
-        bench.after(10, &answer("in_progress", 1500, Some(5000), 4)),
+        fixture.after(10, &answer("in_progress", 1500, Some(5000), 4)),
         ["operation.retried", "operation.progress"]
     );
-    bench.lose_state();
+    fixture.lose_state();
     assert_eq!(
-        bench.after(10, &answer("in_progress", 1500, Some(5000), 5)),
+        fixture.after(10, &answer("in_progress", 1500, Some(5000), 5)),
         ["operation.retried", "operation.progress"]
     );
-    bench.assert_sound();
+    fixture.assert_sound();
 }
 
 #[test]
 fn without_an_estimate_the_count_continues() {
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     let count = |count| answer("in_progress", count, None, 0);
-    assert_eq!(bench.after(0, &count(10)), ["operation.started"]);
-    assert_eq!(bench.after(60, &count(20)), ["operation.progress"]);
-    bench.lose_state();
-    assert_eq!(bench.after(60, &count(20)), [""; 0]);
-    assert_eq!(bench.after(60, &count(30)), ["operation.progress"]);
-    bench.assert_sound();
+    assert_eq!(fixture.after(0, &count(10)), ["operation.started"]);
+    assert_eq!(fixture.after(60, &count(20)), ["operation.progress"]);
+    fixture.lose_state();
+    assert_eq!(fixture.after(60, &count(20)), [""; 0]);
+    assert_eq!(fixture.after(60, &count(30)), ["operation.progress"]);
+    fixture.assert_sound();
 }
 
 #[test]
 fn a_stall_and_an_outage_continue() {
-    let mut bench = Bench::new();
-    let _ = bench.after(0, &running(1000));
-    assert_eq!(bench.after(1800, &running(1000)), ["operation.stalled"]);
-    bench.lose_state();
-    assert_eq!(bench.after(1800, &running(1000)), [""; 0]);
+    let mut fixture = Fixture::new();
+    let _ = fixture.after(0, &running(1000));
+    assert_eq!(fixture.after(1800, &running(1000)), ["operation.stalled"]);
+    fixture.lose_state();
+    assert_eq!(fixture.after(1800, &running(1000)), [""; 0]);
     let refused = Answer::Refused("400 Bad Request".into());
     for _ in 0..2 {
-        assert_eq!(bench.after(10, &refused), [""; 0]);
+        assert_eq!(fixture.after(10, &refused), [""; 0]);
     }
-    assert_eq!(bench.after(10, &refused), ["operation.unreachable"]);
-    bench.lose_state();
-    assert_eq!(bench.after(10, &refused), [""; 0]);
+    assert_eq!(fixture.after(10, &refused), ["operation.unreachable"]);
+    fixture.lose_state();
+    assert_eq!(fixture.after(10, &refused), [""; 0]);
     assert_eq!(
-        bench.after(10, &running(1100)),
+        fixture.after(10, &running(1100)),
         ["operation.reachable", "operation.resumed"]
     );
-    bench.assert_sound();
+    fixture.assert_sound();
 }
 
 #[test]
 fn a_finished_watch_stays_finished_and_one_that_started_again_continues() {
-    let mut bench = Bench::new();
-    let _ = bench.after(0, &running(1000));
+    let mut fixture = Fixture::new();
+    let _ = fixture.after(0, &running(1000));
     for generation in 0..3 {
         assert_eq!(
-            bench.after(10, &answer("cancelled", 1000, Some(5000), 2)),
+            fixture.after(10, &answer("cancelled", 1000, Some(5000), 2)),
             ["operation.ended"]
         );
-        bench.lose_state();
-        assert_eq!(bench.watch.phase(), Phase::Ended);
-        assert_eq!(bench.watch.generation, generation);
-        bench.watch.start_again();
+        fixture.lose_state();
+        assert_eq!(fixture.watch.phase(), Phase::Ended);
+        assert_eq!(fixture.watch.generation, generation);
+        fixture.watch.start_again();
         assert_eq!(
-            bench.after(10, &running(1000)),
+            fixture.after(10, &running(1000)),
             ["operation.started", "operation.progress"]
         );
-        bench.lose_state();
-        assert_eq!(bench.watch.generation, generation + 1);
+        fixture.lose_state();
+        assert_eq!(fixture.watch.generation, generation + 1);
     }
-    bench.lose_state();
+    fixture.lose_state();
     assert_eq!(
-        bench.after(10, &answer("success", 5000, Some(5000), 2)),
+        fixture.after(10, &answer("success", 5000, Some(5000), 2)),
         ["operation.succeeded"]
     );
-    bench.lose_state();
-    assert!(bench.watch.phase().is_finished());
-    bench.assert_sound();
+    fixture.lose_state();
+    assert!(fixture.watch.phase().is_finished());
+    fixture.assert_sound();
 }
 
 #[test]
 fn an_event_that_is_lost_keeps_its_number() {
-    let mut bench = Bench::new();
-    let _ = bench.after(0, &running(1000));
-    let rebuilt = Watch::rebuild(&bench.key, &bench.log[..1], 1).unwrap();
+    let mut fixture = Fixture::new();
+    let _ = fixture.after(0, &running(1000));
+    let rebuilt = Watch::rebuild(&fixture.key, &fixture.log[..1], 1).unwrap();
     assert_eq!(rebuilt.sequence(), 2);
-    assert_eq!(Watch::rebuild(&bench.key, &[], 0), None);
+    assert_eq!(Watch::rebuild(&fixture.key, &[], 0), None);
     let foreign = PastEvent {
         body: "{}".into(),
-        ..bench.log[0].clone()
+        ..fixture.log[0].clone()
     };
-    assert_eq!(Watch::rebuild(&bench.key, &[foreign], 0), None);
+    assert_eq!(Watch::rebuild(&fixture.key, &[foreign], 0), None);
 }
 
 proptest! {
@@ -240,19 +240,19 @@ proptest! {
     fn whatever_is_lost_when_numbers_have_no_gap_and_ids_are_unique(
         steps in proptest::collection::vec((0..8_u8, 0..6000_u64, 1..2000_u64), 1..60),
     ) {
-        let mut bench = Bench::new();
+        let mut fixture = Fixture::new();
         for (what, processed, seconds) in steps {
             match what {
-                0 => bench.lose_state(),
-                1 if bench.watch.phase().may_start_again() => bench.watch.start_again(),
-                _ if bench.watch.phase().is_finished() => {}
-                2 => drop(bench.after(seconds, &Answer::Refused("400".into()))),
-                3 => drop(bench.after(seconds, &Answer::NotFound("404".into()))),
-                4 => drop(bench.after(seconds, &answer("cancelled", processed, Some(5000), 0))),
-                5 => drop(bench.after(seconds, &answer("in_progress", processed, None, 0))),
-                _ => drop(bench.after(seconds, &answer("in_progress", processed, Some(5000), 0))),
+                0 => fixture.lose_state(),
+                1 if fixture.watch.phase().may_start_again() => fixture.watch.start_again(),
+                _ if fixture.watch.phase().is_finished() => {}
+                2 => drop(fixture.after(seconds, &Answer::Refused("400".into()))),
+                3 => drop(fixture.after(seconds, &Answer::NotFound("404".into()))),
+                4 => drop(fixture.after(seconds, &answer("cancelled", processed, Some(5000), 0))),
+                5 => drop(fixture.after(seconds, &answer("in_progress", processed, None, 0))),
+                _ => drop(fixture.after(seconds, &answer("in_progress", processed, Some(5000), 0))),
             }
-            bench.assert_sound();
+            fixture.assert_sound();
         }
     }
 }

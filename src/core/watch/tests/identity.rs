@@ -27,21 +27,21 @@ fn seconds(seconds: u64) -> Duration {
 #[test]
 fn the_ids_of_version_0_1_stay_as_they_are() {
     use EventType::{Gone, Progress, Reachable, Resumed, Retried, Stalled, Started, Succeeded, Unreachable};
-    let mut bench = Bench::new();
+    let mut fixture = Fixture::new();
     has_ids(
-        &bench.step(Duration::ZERO, Some(&running(0))),
+        &fixture.step(Duration::ZERO, Some(&running(0))),
         &[(Started, "generation 0")],
     );
     has_ids(
-        &bench.step(seconds(60), Some(&running(1530))),
+        &fixture.step(seconds(60), Some(&running(1530))),
         &[(Progress, "generation 0 restart 0 percent 30")],
     );
     has_ids(
-        &bench.step(seconds(1800), Some(&running(1530))),
+        &fixture.step(seconds(1800), Some(&running(1530))),
         &[(Stalled, "generation 0 restart 0 count 1530")],
     );
     has_ids(
-        &bench.step(seconds(60), Some(&running(1531))),
+        &fixture.step(seconds(60), Some(&running(1531))),
         &[(Resumed, "generation 0 restart 0 count 1530")],
     );
     let Answer::Operation(mut again) = running(10) else {
@@ -52,29 +52,29 @@ fn the_ids_of_version_0_1_stay_as_they_are() {
         ..Default::default()
     });
     has_ids(
-        &bench.step(seconds(60), Some(&Answer::Operation(again))),
+        &fixture.step(seconds(60), Some(&Answer::Operation(again))),
         &[(Retried, "attempt 2")],
     );
     has_ids(
-        &bench.step(seconds(60), Some(&running(2600))),
+        &fixture.step(seconds(60), Some(&running(2600))),
         &[(Progress, "generation 0 restart 1 percent 50")],
     );
     for _ in 0..2 {
-        has_ids(&bench.step(seconds(10), Some(&failed())), &[]);
+        has_ids(&fixture.step(seconds(10), Some(&failed())), &[]);
     }
     has_ids(
-        &bench.step(seconds(300), Some(&failed())),
+        &fixture.step(seconds(300), Some(&failed())),
         &[(Unreachable, "2026-11-23T12:22:45.000Z")],
     );
     has_ids(
-        &bench.step(seconds(10), Some(&operation("success", Some(5000), Some(5000)))),
+        &fixture.step(seconds(10), Some(&operation("success", Some(5000), Some(5000)))),
         &[
             (Reachable, "2026-11-23T12:22:45.000Z"),
             (Succeeded, "generation 0"),
         ],
     );
 
-    let mut counted = Bench::new();
+    let mut counted = Fixture::new();
     let _ = counted.step(Duration::ZERO, Some(&operation("in_progress", Some(1), None)));
     has_ids(
         &counted.step(seconds(60), Some(&operation("in_progress", Some(1250), None))),
@@ -94,20 +94,20 @@ fn the_ids_of_version_0_1_stay_as_they_are() {
 
 #[test]
 fn what_shared_an_id_in_version_0_1_has_one_of_its_own() {
-    let mut bench = Bench::new();
-    let _ = bench.step(Duration::ZERO, Some(&retried(0)));
+    let mut fixture = Fixture::new();
+    let _ = fixture.step(Duration::ZERO, Some(&retried(0)));
     has_ids(
-        &bench.step(seconds(2), Some(&retried(1))),
+        &fixture.step(seconds(2), Some(&retried(1))),
         &[(EventType::Retried, "attempt 1")],
     );
-    let _ = bench.step(seconds(2), Some(&operation("cancelled", None, None)));
-    bench.watch.start_again();
-    let _ = bench.step(seconds(2), Some(&retried(0)));
+    let _ = fixture.step(seconds(2), Some(&operation("cancelled", None, None)));
+    fixture.watch.start_again();
+    let _ = fixture.step(seconds(2), Some(&retried(0)));
     has_ids(
-        &bench.step(seconds(2), Some(&retried(1))),
+        &fixture.step(seconds(2), Some(&retried(1))),
         &[(EventType::Retried, "generation 1 attempt 1")],
     );
-    let mut silent = Bench::new();
+    let mut silent = Fixture::new();
     let _ = silent.after(0, &operation("in_progress", None, None));
     has_ids(
         &silent.step(seconds(21_600), Some(&operation("in_progress", None, None))),
@@ -117,21 +117,21 @@ fn what_shared_an_id_in_version_0_1_has_one_of_its_own() {
 
 #[test]
 fn a_changed_step_compares_with_the_last_percentage_reported() {
-    let mut bench = Bench::new();
-    let _ = bench.after(0, &running(0));
-    assert_eq!(bench.after(10, &running(2525)), ["operation.progress"]);
-    bench.settings.progress_step = 1.0;
-    assert_eq!(bench.after(10, &running(2530)), [""; 0]);
+    let mut fixture = Fixture::new();
+    let _ = fixture.after(0, &running(0));
+    assert_eq!(fixture.after(10, &running(2525)), ["operation.progress"]);
+    fixture.settings.progress_step = 1.0;
+    assert_eq!(fixture.after(10, &running(2530)), [""; 0]);
     has_ids(
-        &bench.step(seconds(10), Some(&running(2600))),
+        &fixture.step(seconds(10), Some(&running(2600))),
         &[(EventType::Progress, "generation 0 restart 0 percent 52")],
     );
-    bench.settings.progress_step = 25.0;
+    fixture.settings.progress_step = 25.0;
     for count in [3000, 3500, 3700] {
-        assert_eq!(bench.after(10, &running(count)), [""; 0], "{count}");
+        assert_eq!(fixture.after(10, &running(count)), [""; 0], "{count}");
     }
     has_ids(
-        &bench.step(seconds(10), Some(&running(3800))),
+        &fixture.step(seconds(10), Some(&running(3800))),
         &[(EventType::Progress, "generation 0 restart 0 percent 75")],
     );
 }
@@ -271,45 +271,45 @@ proptest! {
     fn ids_are_unique_sequences_have_no_gap_and_steps_are_reported_once(
         acts in prop::collection::vec((acts(), 0..600_u64), 1..120),
     ) {
-        let mut bench = Bench::new();
+        let mut fixture = Fixture::new();
         let mut expected = Expected::default();
         let (mut sequence, mut ids) = (0, HashSet::new());
         for (act, wait) in acts {
             let answer = match act {
                 Act::Answer(answer) => answer,
                 Act::Decision(step) => {
-                    bench.settings.progress_step = step;
+                    fixture.settings.progress_step = step;
                     continue;
                 }
                 Act::Interval(interval) => {
-                    bench.settings.progress_interval = seconds(interval);
+                    fixture.settings.progress_interval = seconds(interval);
                     continue;
                 }
                 Act::StalledAfter(limit) => {
-                    bench.settings.stalled_after = seconds(limit);
+                    fixture.settings.stalled_after = seconds(limit);
                     continue;
                 }
                 Act::SilentAfter(limit) => {
-                    bench.settings.silent_after = limit.map(seconds);
+                    fixture.settings.silent_after = limit.map(seconds);
                     continue;
                 }
                 Act::Remove | Act::Restart => {
                     let is_removed = matches!(act, Act::Remove);
-                    bench.watch = store_and_load(&bench.watch);
-                    if is_removed && bench.watch.phase().may_start_again() {
-                        bench.watch.start_again();
+                    fixture.watch = store_and_load(&fixture.watch);
+                    if is_removed && fixture.watch.phase().may_start_again() {
+                        fixture.watch.start_again();
                         expected = Expected::default();
                     } else {
-                        bench.watch.resume(seconds(wait));
+                        fixture.watch.resume(seconds(wait));
                     }
                     continue;
                 }
             };
-            if bench.watch.phase().is_finished() {
+            if fixture.watch.phase().is_finished() {
                 continue;
             }
-            let is_new = bench.watch.phase() == Phase::Pending;
-            let step = bench.step(seconds(wait), Some(&answer));
+            let is_new = fixture.watch.phase() == Phase::Pending;
+            let step = fixture.step(seconds(wait), Some(&answer));
             for event in &step.events {
                 sequence += 1;
                 prop_assert_eq!(data(event).sequence, sequence);
@@ -319,9 +319,9 @@ proptest! {
             let metadata = operation.metadata.as_ref().unwrap();
             let progress = metadata.progress.as_ref().unwrap();
             let attempts = metadata.retry.as_ref().and_then(|retry| retry.attempts).unwrap_or(0);
-            let size = bench.settings.progress_step;
+            let size = fixture.settings.progress_step;
             expected.see(progress.records_processed, progress.records_estimated_total, attempts, is_new, size);
-            if bench.watch.phase() != Phase::Running {
+            if fixture.watch.phase() != Phase::Running {
                 continue;
             }
             let reports: Vec<&OperationData> = step
@@ -330,7 +330,7 @@ proptest! {
                 .filter(|event| event.event_type == EventType::Progress)
                 .map(data)
                 .collect();
-            let shown = bench.watch.progress(bench.now);
+            let shown = fixture.watch.progress(fixture.now);
             prop_assert_eq!(shown.as_ref().map(|shown| shown.records_processed), expected.highest);
             prop_assert_eq!(shown.as_ref().and_then(|shown| shown.percent), expected.percent());
             if let Some(reached) = expected.cross(size) {
@@ -355,76 +355,76 @@ const UNREACHABLE: &str = r#"{"phase":"pending","sequence":1,"generation":0,"pol
 /// And of one whose count has been 0 for half an hour.
 const STALLED: &str = r#"{"phase":"stalled","sequence":3,"generation":0,"polls":2,"watched":{"secs":1800,"nanos":0},"lasted":null,"first_seen":"2026-11-23T11:48:35Z","last_poll":"2026-11-23T12:18:35Z","next_poll":"2026-11-23T12:19:35Z","last_error":null,"facts":{"project_id":"project-456","integration_id":"113e","objects":["contact"],"installation_id":"6643","status":"in_progress","create_time":"2026-11-23T11:48:35Z","result":null},"attempts":2,"progress":{"processed":0,"total":5000,"records":0.0,"seconds":1800.0,"trend":{"records":0.0,"seconds":1800.0,"moment":1620000.0,"rate":0.0,"span":1800.0,"falls":0},"restarts":0,"unchanged":{"secs":1800,"nanos":0},"stalled_at":[0,0],"told_ago":{"secs":1800,"nanos":0},"told_step":0,"told_count":0},"schedule":{"interval":{"secs":4,"nanos":500000000},"failures":0,"seen":2},"missing":null,"trouble":null,"unreachable":null}"#;
 
-/// A bench that continues from a row of version 0.1, an hour later.
-fn continued(row: &str) -> Bench {
-    let mut bench = Bench::new();
-    bench.watch = serde_json::from_str(row).unwrap();
-    bench.watch.resume(Duration::from_hours(1));
-    bench
+/// A fixture that continues from a row of version 0.1, an hour later.
+fn continued(row: &str) -> Fixture {
+    let mut fixture = Fixture::new();
+    fixture.watch = serde_json::from_str(row).unwrap();
+    fixture.watch.resume(Duration::from_hours(1));
+    fixture
 }
 
 #[test]
 fn a_row_of_version_0_1_continues_with_the_next_step() {
     for step in [0.1, 1.0, 10.0, 25.0] {
-        let mut bench = continued(AT_55_PERCENT);
-        bench.settings.progress_step = step;
+        let mut fixture = continued(AT_55_PERCENT);
+        fixture.settings.progress_step = step;
         for _ in 0..2 {
-            assert_eq!(bench.after(10, &running(2750)), [""; 0], "a step of {step}");
+            assert_eq!(fixture.after(10, &running(2750)), [""; 0], "a step of {step}");
         }
     }
-    let mut bench = continued(AT_55_PERCENT);
-    assert_eq!(bench.watch.last_answer(), bench.watch.last_poll());
-    assert_eq!(bench.after(10, &failed()), [""; 0]);
+    let mut fixture = continued(AT_55_PERCENT);
+    assert_eq!(fixture.watch.last_answer(), fixture.watch.last_poll());
+    assert_eq!(fixture.after(10, &failed()), [""; 0]);
     assert_eq!(
-        bench.watch.last_answer(),
+        fixture.watch.last_answer(),
         Some("2026-11-23T11:49:35Z".parse().unwrap())
     );
     has_ids(
-        &bench.step(seconds(10), Some(&running(3010))),
+        &fixture.step(seconds(10), Some(&running(3010))),
         &[(EventType::Progress, "generation 0 restart 0 percent 60")],
     );
 }
 
 #[test]
 fn a_row_of_version_0_1_with_a_grown_estimate_reports_progress_again() {
-    let mut bench = continued(AT_9_OF_90_PERCENT);
+    let mut fixture = continued(AT_9_OF_90_PERCENT);
     let at = |count| operation("in_progress", Some(count), Some(10_000));
-    assert_eq!(bench.after(10, &at(950)), [""; 0]);
+    assert_eq!(fixture.after(10, &at(950)), [""; 0]);
     has_ids(
-        &bench.step(seconds(10), Some(&at(1010))),
+        &fixture.step(seconds(10), Some(&at(1010))),
         &[(EventType::Progress, "generation 0 restart 0 lowered 1 percent 10")],
     );
 }
 
 #[test]
 fn a_row_of_version_0_1_without_a_count_stalls_after_its_time() {
-    let mut bench = continued(WITHOUT_A_COUNT);
+    let mut fixture = continued(WITHOUT_A_COUNT);
     let silent = operation("in_progress", None, None);
-    assert_eq!(bench.watch.last_answer(), None);
-    assert_eq!(bench.after(10, &silent), [""; 0]);
-    assert_eq!(bench.after(21_599, &silent), [""; 0]);
-    assert_eq!(bench.after(1, &silent), ["operation.stalled"]);
+    assert_eq!(fixture.watch.last_answer(), None);
+    assert_eq!(fixture.after(10, &silent), [""; 0]);
+    assert_eq!(fixture.after(21_599, &silent), [""; 0]);
+    assert_eq!(fixture.after(1, &silent), ["operation.stalled"]);
 }
 
 #[test]
 fn a_row_of_version_0_1_that_is_unreachable_or_stalled_ends_as_it_would_have() {
-    let mut bench = continued(UNREACHABLE);
-    assert!(bench.watch.is_unreachable());
-    assert_eq!(bench.after(10, &Answer::Refused("400".into())), [""; 0]);
+    let mut fixture = continued(UNREACHABLE);
+    assert!(fixture.watch.is_unreachable());
+    assert_eq!(fixture.after(10, &Answer::Refused("400".into())), [""; 0]);
     has_ids(
-        &bench.step(seconds(10), Some(&operation("in_progress", None, None))),
+        &fixture.step(seconds(10), Some(&operation("in_progress", None, None))),
         &[
             (EventType::Reachable, "2026-11-23T11:48:35.000Z"),
             (EventType::Started, "generation 0"),
         ],
     );
 
-    let mut bench = continued(STALLED);
+    let mut fixture = continued(STALLED);
     let since = Some("2026-11-23T11:48:35Z".parse().unwrap());
-    assert_eq!(bench.watch.stall().unwrap().since, since);
-    assert_eq!(bench.after(10, &retried(2)), [""; 0]);
+    assert_eq!(fixture.watch.stall().unwrap().since, since);
+    assert_eq!(fixture.after(10, &retried(2)), [""; 0]);
     has_ids(
-        &bench.step(seconds(10), Some(&running(1))),
+        &fixture.step(seconds(10), Some(&running(1))),
         &[(EventType::Resumed, "generation 0 restart 0 count 0")],
     );
 }
