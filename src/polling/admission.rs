@@ -176,7 +176,8 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    /// Measures the wait at the gate. Reports once that polls are late, and again only after they were on time for a while.
+    /// Measures the wait at the gate. Reports late polls: a wait longer than half of `poll.max_interval`. Reports them again
+    /// only after [`SATURATION_REPORT`] without one.
     pub(super) fn report_wait(&mut self, queued: Duration, now: Duration) {
         self.services.metrics.record_gate_wait(queued);
         self.channels.view.send_if_modified(|view| {
@@ -199,8 +200,8 @@ impl<F: Fetch> ProjectTask<F> {
             max_concurrent_requests = limits.concurrent,
             queued_seconds = queued.as_secs_f64(),
             seconds_per_round = watches as f64 / limits.per_second,
-            "polls are late: all operations are polled less often than poll.max_interval; raise \
-             ampersand.max_requests_per_second, ampersand.max_concurrent_requests or poll.max_interval"
+            "polls are late: requests wait at the gate; raise ampersand.max_requests_per_second, ampersand.max_concurrent_requests or \
+             poll.max_interval"
         );
     }
 

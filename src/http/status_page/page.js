@@ -43,6 +43,7 @@ function span(seconds) {
 }
 
 function timeLeft(seconds) {
+  if (seconds < 0) return "past its estimated end";
   if (seconds < 5) return "a few seconds left";
   if (seconds < 55) return `about ${Math.ceil(seconds / 10) * 10} s left`;
   return `about ${span(seconds)} left`;
@@ -97,7 +98,7 @@ const isFailing = (data) => Boolean(data.lastError) && !FINISHED.has(data.phase)
 
 function endText(data) {
   const progress = data.progress;
-  if (FINISHED.has(data.phase)) return data.lastPollTime ? `ended ${ago(data.lastPollTime)}` : "";
+  if (FINISHED.has(data.phase)) return data.lastPollTime ? `finished ${ago(data.lastPollTime)}` : "";
   if (data.phase === "pending") return "not polled yet";
   if (data.phase === "stalled") return "no progress";
   if (progress?.estimatedEndTime) return timeLeft((Date.parse(progress.estimatedEndTime) - now()) / 1000);
@@ -319,7 +320,8 @@ function summarize() {
   const details = [];
   if (records) details.push(`${records < 1e6 ? number.format(records) : compact.format(records)} records processed`);
   if (rate) details.push(`${decimal.format(rate)} records/s`);
-  if (end) details.push((unknown ? "longest estimate: " : "") + timeLeft((end - now()) / 1000));
+  if (end && end < now()) details.push("past the estimated end");
+  else if (end) details.push((unknown ? "longest estimate: " : "") + timeLeft((end - now()) / 1000));
   if (failing) details.push(`${number.format(failing)} cannot be polled now`);
   setText($("headline-detail"), details.join(" · "));
   const title = bad ? `${number.format(bad)} need attention – backfill-watch` : open ? `${number.format(open)} open – backfill-watch` : "backfill-watch";
@@ -489,7 +491,7 @@ function notices() {
   const texts = [];
   if (state.lost) texts.push(`Connection to the daemon lost. The data is from ${clockTime.format(state.lostSince)}. Reconnecting…`);
   for (const project of state.projects) {
-    if (!project.credentialsValid) texts.push(`The API rejects the key of project ${project.name}. Replace the key; it is read again before each probe.`);
+    if (!project.credentialsValid) texts.push(`The API rejects the key of project ${project.name}. Replace the key; a key file is retried automatically, a systemd credential or environment variable needs a restart.`);
     else if (!project.reachable) texts.push(`The API is unreachable for project ${project.name}. Retrying.`);
   }
   const list = state.list;
