@@ -345,7 +345,7 @@ fn watch(
             now: created.checked_add(elapsed)?,
             elapsed: elapsed - before,
             blocked: Duration::ZERO,
-            chance: random.next_f64(),
+            random_fraction: random.next_f64(),
             project_proven: Some(Duration::ZERO),
             project_answered: Some(Duration::ZERO),
             all_others_refused: false,

@@ -102,7 +102,7 @@ pub enum RunUntil {
     /// When every listed watch is finished.
     Done,
     /// When the caller sends a value or drops the sender.
-    Asked(oneshot::Receiver<()>),
+    Requested(oneshot::Receiver<()>),
 }
 
 /// How the daemon ended.
@@ -125,7 +125,7 @@ pub enum RunOutcome {
 struct App {
     source: SettingsSource,
     settings: Settings,
-    /// The raw values of the settings.
+    /// The settings that apply, to name changes at a reload.
     effective: EffectiveSettings,
     log: LogHandle,
     list: watch_list::WatchListHandle,
@@ -218,7 +218,7 @@ async fn run_on(
                 () = only_rejected_lines(&mut lists) => {}
             },
             // An error means that the caller is gone, which also ends the daemon.
-            RunUntil::Asked(asked) => drop(asked.await),
+            RunUntil::Requested(stop) => drop(stop.await),
         }
     };
     let mut ends = std::pin::pin!(ends);

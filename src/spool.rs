@@ -90,8 +90,8 @@ impl<T: Send + 'static> Spool<T> {
 
 impl<T> Spool<T> {
     /// Adds an entry of `size` bytes. Returns false if the queue is full and the entry was dropped.
-    pub fn push(&self, rank: Priority, size: usize, entry: T) -> bool {
-        let is_accepted = self.state().queue.push(rank, size, entry);
+    pub fn push(&self, priority: Priority, size: usize, entry: T) -> bool {
+        let is_accepted = self.state().queue.push(priority, size, entry);
         self.0.filled.notify_one();
         is_accepted
     }

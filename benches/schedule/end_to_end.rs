@@ -49,7 +49,7 @@ async fn watch(corpus: &[Backfill], adaptive: bool) -> anyhow::Result<Vec<Outcom
         lines += &format!("{}\n", backfill.operation.id);
     }
     std::fs::write(&list, lines)?;
-    let pace = backoff(adaptive);
+    let schedule = backoff(adaptive);
     let scaled = |interval: Duration| format!("{}ms", (interval / SCALE).as_millis());
     let run = Command::new(env!("CARGO_BIN_EXE_backfill-watch"))
         .args(["run", "--until-done", "--listen", "off"])
@@ -65,10 +65,16 @@ async fn watch(corpus: &[Backfill], adaptive: bool) -> anyhow::Result<Vec<Outcom
             ("BACKFILL_WATCH_AMPERSAND__MAX_REQUESTS_PER_SECOND", "100000"),
             (
                 "BACKFILL_WATCH_POLL__INITIAL_INTERVAL",
-                &scaled(pace.initial_interval),
+                &scaled(schedule.initial_interval),
             ),
-            ("BACKFILL_WATCH_POLL__MIN_INTERVAL", &scaled(pace.min_interval)),
-            ("BACKFILL_WATCH_POLL__MAX_INTERVAL", &scaled(pace.max_interval)),
+            (
+                "BACKFILL_WATCH_POLL__MIN_INTERVAL",
+                &scaled(schedule.min_interval),
+            ),
+            (
+                "BACKFILL_WATCH_POLL__MAX_INTERVAL",
+                &scaled(schedule.max_interval),
+            ),
             ("BACKFILL_WATCH_POLL__ADAPTIVE", &adaptive.to_string()),
             ("BACKFILL_WATCH_LOG__FILTER", "error"),
         ])

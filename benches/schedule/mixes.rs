@@ -72,7 +72,7 @@ struct Pair {
 
 impl Pair {
     fn of(backfills: &[Backfill], seed: u64) -> anyhow::Result<Self> {
-        let run = |pace: ScheduleSettings| replay(backfills, &pace, super::LISTED_WITHIN, seed);
+        let run = |schedule: ScheduleSettings| replay(backfills, &schedule, super::LISTED_WITHIN, seed);
         Ok(Self {
             plain: run(backoff(false))?,
             adaptive: run(backoff(true))?,

@@ -230,7 +230,7 @@ fn conclude(answer: &Answer, now: Timestamp) {
                 now,
                 elapsed,
                 blocked: Duration::ZERO,
-                chance: 0.5,
+                random_fraction: 0.5,
                 project_proven: Some(Duration::ZERO),
                 project_answered: None,
                 all_others_refused: false,

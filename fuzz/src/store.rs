@@ -356,7 +356,7 @@ fn continue_watch(mut watch: Watch, answer: &Answer) {
             now: wall() + Duration::from_mins(turn),
             elapsed: Duration::from_mins(1),
             blocked: Duration::ZERO,
-            chance: 0.5,
+            random_fraction: 0.5,
             project_proven: Some(Duration::ZERO),
             project_answered: Some(Duration::ZERO),
             all_others_refused: false,

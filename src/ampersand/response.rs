@@ -78,7 +78,7 @@ impl ApiResponse {
             .and_then(|target| target.host_str().map(|host| mask.apply(host).into_owned()));
         let coding = response_head::content_coding(headers).map(|coding| mask.apply(&coding).into_owned());
         let status = response.status();
-        let mut reply = Self {
+        let mut api_response = Self {
             status,
             media_type: MediaType::parse(content_type.as_deref()),
             wait: response_head::wait(headers, context.now),
@@ -92,8 +92,8 @@ impl ApiResponse {
             body: Ok(String::new()),
             key: key.clone(),
         };
-        if reply.needs_body() {
-            reply.body = match coding {
+        if api_response.needs_body() {
+            api_response.body = match coding {
                 Some(coding) => Err(malformed(format!(
                     "the body has the content coding {}, which was not requested; configure the proxies between this host and \
                      the API to pass responses unchanged",
@@ -102,7 +102,7 @@ impl ApiResponse {
                 None => read_body(&mut response, context).await,
             };
         }
-        Ok(reply)
+        Ok(api_response)
     }
 
     fn needs_body(&self) -> bool {

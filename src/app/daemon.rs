@@ -1,4 +1,4 @@
-//! The core of the daemon: polls, records and delivers. Its surroundings (API, watch list, sender, store) are arguments.
+//! The core of the daemon: polls, records and delivers. The API, watch list, sender and store are arguments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub struct DaemonParts<F> {
 
 /// Polls the desired watches, records events and delivers them.
 pub struct Daemon<F> {
-    shared: Arc<PollingServices<F>>,
+    services: Arc<PollingServices<F>>,
     polling: watch::Sender<Arc<PollingSettings>>,
     retention: watch::Sender<Duration>,
     list: watch::Receiver<Arc<WatchListSnapshot>>,
@@ -69,7 +69,7 @@ impl<F: Fetch> Daemon<F> {
     ) -> anyhow::Result<Self> {
         let store = parts.store;
         let webhooks = Webhooks::new(store.clone(), parts.sender, parts.random.clone());
-        let shared = Arc::new(PollingServices {
+        let services = Arc::new(PollingServices {
             fetch: parts.fetch,
             recorder: Recorder::new(store.clone(), parts.reporters),
             board: parts.board,
@@ -79,7 +79,7 @@ impl<F: Fetch> Daemon<F> {
             background: Handle::current(),
         });
         let mut daemon = Self {
-            shared,
+            services,
             polling: watch::Sender::new(Arc::new(polling_settings(settings, &BTreeMap::new()))),
             retention: watch::Sender::new(settings.retention),
             list: parts.list,
@@ -95,7 +95,7 @@ impl<F: Fetch> Daemon<F> {
     /// Starts polling.
     pub fn start(&mut self) {
         let supervisor = Supervisor::new(
-            Arc::clone(&self.shared),
+            Arc::clone(&self.services),
             self.list.clone(),
             self.polling.subscribe(),
         );
@@ -153,12 +153,12 @@ impl<F: Fetch> Daemon<F> {
     /// The API client.
     #[must_use]
     pub fn fetch(&self) -> &F {
-        &self.shared.fetch
+        &self.services.fetch
     }
 
     /// Waits until the list was applied and all its watches are finished.
     pub fn finished(&self) -> impl Future<Output = ()> + use<F> {
-        let board = Arc::clone(&self.shared.board);
+        let board = Arc::clone(&self.services.board);
         let (mut list, mut polling) = (self.list.clone(), self.polling.subscribe());
         async move {
             let mut changed = board.changed();
@@ -183,7 +183,7 @@ impl<F: Fetch> Daemon<F> {
     /// The read model.
     #[must_use]
     pub fn board(&self) -> &Arc<Board> {
-        &self.shared.board
+        &self.services.board
     }
 
     /// The store.
@@ -199,7 +199,7 @@ impl<F: Fetch> Daemon<F> {
             .apply(&settings.webhooks, secrets, settings.shutdown_timeout)
             .await;
         applied.context("cannot record the webhooks in the state")?;
-        self.shared.metrics.set_endpoints(self.webhooks.stats());
+        self.services.metrics.set_endpoints(self.webhooks.stats());
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use crate::systemd;
 const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl App {
-    /// Reloads, or handles a control request. All reload requests that wait by then are answered by one reload.
+    /// Reloads, or handles a control request. One reload answers all queued requests.
     pub(super) async fn handle_control_request(
         &mut self,
         request: Option<ControlRequest>,

@@ -104,9 +104,9 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     introduce(&screen, &backfills);
 
     let mut playback = Playback::new(screen.clone(), Arc::clone(&board), callbacks, &simulator, &folder);
-    let (end, asked) = oneshot::channel();
+    let (end, stop) = oneshot::channel();
     let mut end = Some(end);
-    let daemon = app::run_in_memory(source, loaded, log, RunUntil::Asked(asked), board);
+    let daemon = app::run_in_memory(source, loaded, log, RunUntil::Requested(stop), board);
     tokio::pin!(daemon);
     let mut frames = interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -54,7 +54,7 @@ pub struct EventsArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    state: DaemonArgs,
+    daemon: DaemonArgs,
 }
 
 /// The event types that a glob matches.
@@ -77,7 +77,7 @@ fn types(text: &str) -> Result<Types, String> {
 /// # Errors
 /// When the state cannot be read, or the cursor is not of this state.
 pub async fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
-    let dir = args.state.state_dir()?;
+    let dir = args.daemon.state_dir()?;
     tokio::task::spawn_blocking(move || show(args, &dir).map(|()| ExitCode::SUCCESS)).await?
 }
 

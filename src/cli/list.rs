@@ -55,7 +55,7 @@ pub struct ListArgs {
     output: OutputFormat,
 
     #[command(flatten)]
-    ask: RequestArgs,
+    request: RequestArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -77,7 +77,7 @@ fn id(text: &str) -> Result<String, String> {
 /// # Errors
 /// When settings are wrong, or the API does not return the list.
 pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let settings = args.ask.load()?;
+    let settings = args.request.load()?;
     let ampersand = &settings.ampersand;
     let Some(project) = ampersand.projects.first() else {
         anyhow::bail!("no project is configured; use --project NAME");

@@ -31,7 +31,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
     #[command(flatten)]
-    state: DaemonArgs,
+    daemon: DaemonArgs,
 }
 
 #[derive(Debug, Args)]
@@ -63,7 +63,7 @@ impl SelectionArgs {
 /// # Errors
 /// When the state cannot be read or written.
 pub async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
-    let dir = args.state.state_dir()?;
+    let dir = args.daemon.state_dir()?;
     tokio::task::spawn_blocking(move || replay(args, &dir)).await?
 }
 
@@ -160,7 +160,7 @@ mod tests {
             let args = ReplayArgs {
                 selection,
                 endpoint: None,
-                state: DaemonArgs {
+                daemon: DaemonArgs {
                     config: None,
                     state_dir: Some(dir.path().to_owned()),
                 },

@@ -58,7 +58,7 @@ pub struct WatchArgs {
     ids: Vec<String>,
 
     #[command(flatten)]
-    ask: RequestArgs,
+    request: RequestArgs,
 
     /// Stop after this time, such as 90s, 15m or 1h 30m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -93,7 +93,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// When settings or IDs are wrong, a part cannot be built, or watching ends before the operations do.
 pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
-    let mut settings = args.ask.load()?;
+    let mut settings = args.request.load()?;
     if let Some(interval) = args.interval {
         set_interval(&mut settings.poll, interval);
     }
@@ -133,10 +133,10 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
 
 /// Sets the longest interval, and lowers the others to it.
 fn set_interval(poll: &mut PollSettings, interval: Duration) {
-    let pace = &mut poll.schedule;
-    pace.max_interval = interval;
-    pace.initial_interval = pace.initial_interval.min(interval);
-    pace.min_interval = pace.min_interval.min(interval);
+    let schedule = &mut poll.schedule;
+    schedule.max_interval = interval;
+    schedule.initial_interval = schedule.initial_interval.min(interval);
+    schedule.min_interval = schedule.min_interval.min(interval);
 }
 
 /// The signals that stop. `SIGHUP` keeps its default, so that closing the terminal ends the process.

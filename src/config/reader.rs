@@ -49,6 +49,7 @@ impl Purpose {
     }
 }
 
+/// Reads typed settings, with the effective values and the problems.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     pub raw: &'a Raw<'a>,

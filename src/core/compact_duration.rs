@@ -44,8 +44,8 @@ impl From<Duration> for CompactDuration {
 }
 
 impl From<CompactDuration> for Duration {
-    fn from(span: CompactDuration) -> Self {
-        span.get()
+    fn from(duration: CompactDuration) -> Self {
+        duration.get()
     }
 }
 
@@ -60,21 +60,21 @@ mod tests {
             Duration::new(3, 7),
             Duration::from_hours(1_000_000),
         ] {
-            let span = CompactDuration::from(duration);
-            assert_eq!(span.get(), duration);
+            let compact = CompactDuration::from(duration);
+            assert_eq!(compact.get(), duration);
             let stored = serde_json::to_string(&duration).unwrap();
-            assert_eq!(serde_json::to_string(&span).unwrap(), stored);
-            assert_eq!(serde_json::from_str::<CompactDuration>(&stored).unwrap(), span);
+            assert_eq!(serde_json::to_string(&compact).unwrap(), stored);
+            assert_eq!(serde_json::from_str::<CompactDuration>(&stored).unwrap(), compact);
         }
         assert_eq!(size_of::<Option<CompactDuration>>(), 8);
     }
 
     #[test]
     fn the_longest_stays_the_longest() {
-        let mut span = CompactDuration::from(Duration::MAX);
-        let longest = span;
-        span.extend(Duration::MAX);
-        assert_eq!(span, longest);
-        assert!(span.get() > Duration::from_hours(24 * 365 * 500));
+        let mut duration = CompactDuration::from(Duration::MAX);
+        let longest = duration;
+        duration.extend(Duration::MAX);
+        assert_eq!(duration, longest);
+        assert!(duration.get() > Duration::from_hours(24 * 365 * 500));
     }
 }

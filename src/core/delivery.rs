@@ -182,13 +182,13 @@ impl EndpointHealth {
         Some(index)
     }
 
-    /// Applies the outcome of an attempt; `chance` is from 0 to 1.
+    /// Applies the outcome of an attempt; `random_fraction` is from 0 to 1.
     pub fn record_attempt(
         &mut self,
         attempt: AttemptedEvent<'_>,
         outcome: AttemptOutcome,
         now: Timestamp,
-        chance: f64,
+        random_fraction: f64,
     ) -> (DeliveryDecision, Option<EndpointChange>) {
         let retry_after = match outcome {
             AttemptOutcome::Answered {
@@ -207,11 +207,13 @@ impl EndpointHealth {
                 after: retry_after,
                 counts: false,
             },
-            AttemptKind::Ordinary => after_failure(attempt.attempts, is_event_refused, retry_after, chance),
+            AttemptKind::Ordinary => {
+                after_failure(attempt.attempts, is_event_refused, retry_after, random_fraction)
+            }
         };
         let change = self.fail(attempt.subject, is_event_refused, now);
         if pauses_endpoint(outcome) || self.is_probed() {
-            self.pause(retry_after, now, chance);
+            self.pause(retry_after, now, random_fraction);
         }
         (decision, change)
     }
@@ -292,7 +294,7 @@ impl EndpointHealth {
         })
     }
 
-    fn pause(&mut self, retry_after: Duration, now: Timestamp, chance: f64) {
+    fn pause(&mut self, retry_after: Duration, now: Timestamp, random_fraction: f64) {
         let running = self.pause.as_mut().and_then(|pause| pause.left(now));
         let length = match running {
             // Failures of attempts in flight together cause one pause.
@@ -300,7 +302,7 @@ impl EndpointHealth {
             None => {
                 let doubled = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(16));
                 self.pauses = self.pauses.saturating_add(1);
-                jitter(doubled.min(LONGEST_PAUSE), chance).max(retry_after)
+                jitter(doubled.min(LONGEST_PAUSE), random_fraction).max(retry_after)
             }
         };
         self.pause = Some(Pause { since: now, length });
@@ -321,7 +323,7 @@ fn after_failure(
     attempts: u32,
     is_event_refused: bool,
     retry_after: Duration,
-    chance: f64,
+    random_fraction: f64,
 ) -> DeliveryDecision {
     let made = attempts.saturating_add(1);
     if is_event_refused && made >= ATTEMPTS_OF_A_REFUSED_EVENT {
@@ -329,7 +331,7 @@ fn after_failure(
     }
     let wait = usize::try_from(attempts).ok().and_then(|index| WAITS.get(index));
     wait.map_or(DeliveryDecision::Dead, |wait| DeliveryDecision::Retry {
-        after: jitter(*wait, chance).max(retry_after),
+        after: jitter(*wait, random_fraction).max(retry_after),
         counts: true,
     })
 }
@@ -343,13 +345,13 @@ fn pauses_endpoint(outcome: AttemptOutcome) -> bool {
     }
 }
 
-fn jitter(wait: Duration, chance: f64) -> Duration {
-    let chance = if chance.is_finite() {
-        chance.clamp(0.0, 1.0)
+fn jitter(wait: Duration, random_fraction: f64) -> Duration {
+    let random_fraction = if random_fraction.is_finite() {
+        random_fraction.clamp(0.0, 1.0)
     } else {
         0.5
     };
-    wait.mul_f64(1.0 + JITTER * (2.0 * chance - 1.0))
+    wait.mul_f64(1.0 + JITTER * (2.0 * random_fraction - 1.0))
 }
 
 #[cfg(test)]

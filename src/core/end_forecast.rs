@@ -157,12 +157,12 @@ mod tests {
                 ..EndForecast::UNKNOWN
             },
         ] {
-            let chances: Vec<f64> = (1..100).map(|s| forecast.ends_within(f64::from(s))).collect();
+            let probabilities: Vec<f64> = (1..100).map(|s| forecast.ends_within(f64::from(s))).collect();
             assert!(
-                chances.is_sorted() && chances[0] >= 0.0 && chances[98] <= 1.0,
+                probabilities.is_sorted() && probabilities[0] >= 0.0 && probabilities[98] <= 1.0,
                 "{forecast:?}"
             );
-            assert!(chances[98] > chances[0]);
+            assert!(probabilities[98] > probabilities[0]);
         }
         assert_eq!(EndForecast::UNKNOWN.ends_within(1e6), 0.0);
     }

@@ -74,7 +74,7 @@ pub enum Admission<T> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Admitted<T> {
     /// The value given to [`Gate::join`].
-    pub who: T,
+    pub requester: T,
     /// Time in the queue, without pauses and doubts.
     pub queued: Duration,
 }
@@ -110,7 +110,7 @@ pub struct Gate<T> {
 
 #[derive(Debug)]
 struct Waiting<T> {
-    who: T,
+    requester: T,
     joined: CompactDuration,
     blocked_before: CompactDuration,
 }
@@ -147,7 +147,7 @@ impl<T: Copy> Gate<T> {
             self.free_since = now;
         }
         self.limits = limits;
-        // A turn that is far away at the old rate moves closer at a higher one.
+        // With a higher rate, the next request may start earlier.
         let new = limits.spacing();
         if new < spacing {
             self.next_turn = self.next_turn.min(now.saturating_add(new));
@@ -199,24 +199,24 @@ impl<T: Copy> Gate<T> {
     }
 
     /// Joins the end of the queue.
-    pub fn join(&mut self, who: T, now: Duration) -> Ticket {
+    pub fn join(&mut self, requester: T, now: Duration) -> Ticket {
         let ticket = Ticket(self.last);
         self.last += 1;
-        self.take_place(ticket, who, now);
+        self.enqueue(ticket, requester, now);
         ticket
     }
 
     /// Joins the front of the queue, to repeat a request in the next slot.
-    pub fn join_front(&mut self, who: T, now: Duration) -> Ticket {
+    pub fn join_front(&mut self, requester: T, now: Duration) -> Ticket {
         let ticket = Ticket(self.first);
         self.first -= 1;
-        self.take_place(ticket, who, now);
+        self.enqueue(ticket, requester, now);
         ticket
     }
 
-    fn take_place(&mut self, ticket: Ticket, who: T, now: Duration) {
+    fn enqueue(&mut self, ticket: Ticket, requester: T, now: Duration) {
         let waiting = Waiting {
-            who,
+            requester,
             joined: now.into(),
             blocked_before: self.blocked_time(now).into(),
         };
@@ -256,12 +256,12 @@ impl<T: Copy> Gate<T> {
         let Some((_, waiting)) = self.queue.pop_first() else {
             return Admission::Closed;
         };
-        self.take_turn(waiting.joined.get().max(self.opened(now)), now);
+        self.start_request(waiting.joined.get().max(self.opened(now)), now);
         let blocked = self
             .blocked_time(now)
             .saturating_sub(waiting.blocked_before.get());
         Admission::Admit(Admitted {
-            who: waiting.who,
+            requester: waiting.requester,
             queued: now.saturating_sub(waiting.joined.get()).saturating_sub(blocked),
         })
     }
@@ -269,7 +269,7 @@ impl<T: Copy> Gate<T> {
     /// Starts the probe that [`admit`](Self::admit) allowed. Its watch has left the queue.
     pub fn start_probe(&mut self, now: Duration) {
         self.has_probe = true;
-        self.take_turn(now, now);
+        self.start_request(now, now);
     }
 
     /// A request has ended.
@@ -289,15 +289,15 @@ impl<T: Copy> Gate<T> {
 
     /// Since when only the rate limits requests.
     fn opened(&self, now: Duration) -> Duration {
-        let unheld = match self.restriction.paused_until {
+        let unblocked = match self.restriction.paused_until {
             Some(until) => until.min(now).max(self.restriction_changed),
             None => self.restriction_changed,
         };
-        self.free_since.max(unheld)
+        self.free_since.max(unblocked)
     }
 
     /// Counts a request that could have started at `ready`, but for the rate.
-    fn take_turn(&mut self, ready: Duration, now: Duration) {
+    fn start_request(&mut self, ready: Duration, now: Duration) {
         let turn = self
             .next_turn
             .max(ready)

@@ -1,11 +1,11 @@
-//! The life of one poller, from one poll of its watch to the next.
+//! The states of one poller, from one poll of its watch to the next.
 //!
 //! ```text
 //! Asleep ─▶ Queued ─▶ Asking ─▶ Recording ─▶ Asleep | Finished
 //!              ▲         │ ▲
 //!              │         ▼ │
 //!              └───── Doubting        Gathering: an event waits for what it adds from other requests
-//! any ─▶ Leaving ─▶ gone, or loaded again if it was put back
+//! any ─▶ Leaving ─▶ removed, or loaded again if it was put back
 //! ```
 //!
 //! A poller has at most one request and one commit in flight: every transition that starts one leaves a state in which
@@ -199,7 +199,7 @@ pub enum PollerWait {
     /// Another watch's answer.
     ForDoubt,
     /// Nothing with a deadline.
-    None,
+    Nothing,
 }
 
 impl Poller {
@@ -220,7 +220,7 @@ impl Poller {
             },
             Self::Asking { .. } => PollerWait::ForAnswer,
             Self::Doubting(_) => PollerWait::ForDoubt,
-            Self::Finished | Self::Recording | Self::Leaving(_) => PollerWait::None,
+            Self::Finished | Self::Recording | Self::Leaving(_) => PollerWait::Nothing,
         }
     }
 

@@ -115,7 +115,7 @@ impl ProjectHealth {
     ) -> (AnswerScope, Vec<Event>) {
         let mut events = Vec::new();
         let pass = poll.pass;
-        let concerns = match answer {
+        let scope = match answer {
             Answer::Operation(_) => {
                 self.succeed(pass, cx, &mut events);
                 AnswerScope::Watch
@@ -152,7 +152,7 @@ impl ProjectHealth {
                 AnswerScope::Watch
             }
         };
-        (concerns, events)
+        (scope, events)
     }
 
     /// Records that the API is being asked whether the project exists.
@@ -422,7 +422,7 @@ mod tests {
 
     struct Fixture {
         project: ProjectHealth,
-        pace: ScheduleSettings,
+        schedule: ScheduleSettings,
         watches: usize,
         now: Moment,
     }
@@ -431,7 +431,7 @@ mod tests {
         fn new() -> Self {
             Self {
                 project: ProjectHealth::default(),
-                pace: ScheduleSettings::DEFAULT,
+                schedule: ScheduleSettings::DEFAULT,
                 watches: 3,
                 now: Moment {
                     wall: "2026-11-23T12:00:00Z".parse().unwrap(),
@@ -443,7 +443,7 @@ mod tests {
         fn context(&self) -> ProjectContext<'_> {
             ProjectContext {
                 name: "p",
-                schedule: &self.pace,
+                schedule: &self.schedule,
                 unreachable_after: Duration::from_mins(5),
                 max_retry_after: Duration::from_mins(15),
                 watches: self.watches,
@@ -459,10 +459,10 @@ mod tests {
 
         fn meet(&mut self, operation: &str, answer: &Answer, pass: Pass) -> (AnswerScope, Vec<&'static str>) {
             let mut project = self.project.clone();
-            let (concerns, events) = project.observe(poll(operation, pass), answer, &self.context());
+            let (scope, events) = project.observe(poll(operation, pass), answer, &self.context());
             self.project = project;
             (
-                concerns,
+                scope,
                 events.iter().map(|event| event.event_type.as_str()).collect(),
             )
         }
@@ -630,7 +630,7 @@ mod tests {
     fn an_operation_known_to_be_refused_raises_no_doubt_again() {
         let mut fixture = Fixture::new();
         let mut project = fixture.project.clone();
-        let (concerns, _) = project.observe(
+        let (scope, _) = project.observe(
             AnsweredPoll {
                 is_forbidden: true,
                 ..poll("a", Pass::Turn)
@@ -639,7 +639,7 @@ mod tests {
             &fixture.context(),
         );
         fixture.project = project;
-        assert_eq!((concerns, fixture.probe_in()), (AnswerScope::Watch, None));
+        assert_eq!((scope, fixture.probe_in()), (AnswerScope::Watch, None));
     }
 
     #[test]

@@ -19,13 +19,13 @@ const CEILING: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// Polls of a running operation on plain backoff before progress is used: a rate needs two counts.
 const WARM_UP: u8 = 1;
-/// A count predicts this many times the operation's age ahead. More would leave short operations alone for a minute,
-/// since most start slowly; less would waste polls of long ones.
+/// A count predicts this many times the operation's age ahead. More would not poll short operations for a minute, since
+/// most start slowly; less would waste polls of long ones.
 const PREDICTED_AGES: f64 = 4.0;
 /// The cost of a poll, as a fraction of the longest interval. A sleep ends when the expected delay costs as much.
 const POLL_COST: f64 = 0.0133;
-/// With this many polls left in budget and saved_polls, a poll has its normal cost. With fewer, it costs more, by this
-/// power of the ratio, so that the remaining polls are used where they help most.
+/// With this many polls in the budget and among the saved polls, a poll has its normal cost. With fewer, it costs more,
+/// by this power of the ratio, so that the remaining polls are used where they help most.
 const AMPLE_POLLS: f64 = 40.0;
 const SCARCITY_POWER: f64 = 0.7;
 /// Limits of the factor on the cost.
@@ -102,16 +102,16 @@ impl ScheduleSettings {
         backoff.current_interval.clamp(self.shortest(), self.longest())
     }
 
-    /// `interval` randomised by `chance`, a number from 0 to 1, and clamped.
+    /// `interval` randomised by `random_fraction`, a number from 0 to 1, and clamped.
     #[must_use]
-    pub fn randomize(&self, interval: Duration, chance: f64) -> Duration {
+    pub fn randomize(&self, interval: Duration, random_fraction: f64) -> Duration {
         let part = self.part();
-        let chance = if chance.is_finite() {
-            chance.clamp(0.0, 1.0)
+        let random_fraction = if random_fraction.is_finite() {
+            random_fraction.clamp(0.0, 1.0)
         } else {
             0.5
         };
-        let factor = 1.0 + part * (2.0 * chance - 1.0);
+        let factor = 1.0 + part * (2.0 * random_fraction - 1.0);
         let seconds = (interval.min(CEILING).as_secs_f64() * factor).min(CEILING.as_secs_f64());
         Duration::from_secs_f64(seconds).clamp(self.shortest(), self.longest())
     }
@@ -127,7 +127,8 @@ impl ScheduleSettings {
 
     /// The mean of the randomised `interval`, in seconds.
     fn mean(&self, interval: Duration) -> f64 {
-        let [low, high] = [0.0, 1.0].map(|chance| self.randomize(interval, chance).as_secs_f64());
+        let [low, high] =
+            [0.0, 1.0].map(|random_fraction| self.randomize(interval, random_fraction).as_secs_f64());
         let part = self.part();
         let middle = interval.as_secs_f64();
         let (least, most) = (middle * (1.0 - part), middle * (1.0 + part));
@@ -194,7 +195,7 @@ impl Schedule {
         &mut self,
         settings: &ScheduleSettings,
         forecast: EndForecast,
-        chance: f64,
+        random_fraction: f64,
         saved_polls: &mut SavedPolls,
     ) -> Duration {
         self.failures = 0;
@@ -207,13 +208,13 @@ impl Schedule {
         };
         let Some(interval) = adaptive_interval else {
             self.budget.count_plain_sleep();
-            return settings.randomize(self.plain(settings), chance);
+            return settings.randomize(self.plain(settings), random_fraction);
         };
         // Randomness could only shorten the longest interval, and the watches are already spread.
         let wait = if interval == settings.longest() {
             interval
         } else {
-            settings.randomize(interval, chance)
+            settings.randomize(interval, random_fraction)
         };
         self.affordable(settings, wait, saved_polls)
     }
@@ -231,8 +232,7 @@ impl Schedule {
             let scarcity = scarcity(f64::from(self.budget.unused() + saved_polls.polls()));
             let wait = worthwhile_sleep(settings, forecast, scarcity);
             if scarcity > 1.0 && wait < settings.longest() {
-                // The polls of plain backoff are already paid for: one is left out only if it is not worth its normal
-                // cost.
+                // The polls of plain backoff are in the budget already: one is left out only if not worth its cost.
                 let paid = Duration::from_secs_f64(self.budget.until_plain(&plain));
                 return wait.min(paid.max(worthwhile_sleep(settings, forecast, 1.0)));
             }
@@ -297,10 +297,10 @@ impl Schedule {
 
     /// The time to sleep after a failed poll, on a backoff of its own.
     #[must_use]
-    pub fn after_failure(&mut self, settings: &ScheduleSettings, chance: f64) -> Duration {
+    pub fn after_failure(&mut self, settings: &ScheduleSettings, random_fraction: f64) -> Duration {
         self.count_sleep(settings);
         self.failures = self.failures.saturating_add(1);
-        settings.randomize(settings.after_attempts(self.failures), chance)
+        settings.randomize(settings.after_attempts(self.failures), random_fraction)
     }
 
     fn plain(&mut self, settings: &ScheduleSettings) -> Duration {
@@ -570,7 +570,7 @@ mod tests {
         }
     }
 
-    fn any_pace() -> impl Strategy<Value = ScheduleSettings> {
+    fn any_schedule() -> impl Strategy<Value = ScheduleSettings> {
         let duration = || any::<(u64, u32)>().prop_map(|(s, n)| Duration::new(s, n % 1_000_000_000));
         (
             duration(),
@@ -638,15 +638,15 @@ mod tests {
     proptest! {
         #[test]
         fn the_bounds_apply_to_any_settings_and_any_observations(
-            settings in any_pace(),
+            settings in any_schedule(),
             steps in prop::collection::vec((any::<bool>(), any_outlook(), any::<f64>()), 0..60),
         ) {
             let mut schedule = Schedule::default();
-            for (answered, forecast, chance) in steps {
+            for (answered, forecast, random_fraction) in steps {
                 let wait = if answered {
-                    schedule.after_answer(&settings, forecast, chance, &mut ample_polls())
+                    schedule.after_answer(&settings, forecast, random_fraction, &mut ample_polls())
                 } else {
-                    schedule.after_failure(&settings, chance)
+                    schedule.after_failure(&settings, random_fraction)
                 };
                 prop_assert!(!wait.is_zero());
                 prop_assert!(wait <= settings.max_interval.max(FLOOR));
@@ -656,7 +656,7 @@ mod tests {
 
         #[test]
         fn no_more_polls_than_plain_backoff_and_a_fiftieth(
-            settings in any_pace(),
+            settings in any_schedule(),
             watches in prop::collection::vec(
                 prop::collection::vec((any::<bool>(), likely_outlook(), any::<f64>()), 0..80),
                 1..6,
@@ -668,7 +668,7 @@ mod tests {
             for answers in watches {
                 let (mut schedule, mut plain) = (Schedule::default(), Schedule::default());
                 let (mut now, mut plain_due) = (0.0, 0.0);
-                for (is_known, forecast, chance) in answers {
+                for (is_known, forecast, random_fraction) in answers {
                     polls += 1.0;
                     // The rounding of times must not cost plain backoff a poll.
                     while plain_due <= now * (1.0 + 1e-5) && plain_due <= now + settings.longest().as_secs_f64() {
@@ -683,7 +683,7 @@ mod tests {
                     }
                     prop_assert!(polls <= 1.02 * plain_polls + 1e-3, "{polls} {plain_polls}");
                     let forecast = if is_known { forecast } else { EndForecast::UNKNOWN };
-                    now += schedule.after_answer(&settings, forecast, chance, &mut saved_polls).as_secs_f64();
+                    now += schedule.after_answer(&settings, forecast, random_fraction, &mut saved_polls).as_secs_f64();
                 }
                 saved_polls.add(schedule.unused());
             }

@@ -111,7 +111,7 @@ pub struct WatchContext<'a> {
     /// The part of `elapsed` in which the project was paused or its credentials were rejected.
     pub blocked: Duration,
     /// A new random number from 0 to 1.
-    pub chance: f64,
+    pub random_fraction: f64,
     /// Time since the API last proved that the project exists. Only then a 404 means that the operation is gone.
     pub project_proven: Option<Duration>,
     /// Time since the API last answered with any operation of the project.
@@ -345,7 +345,7 @@ impl Watch {
             .forecast(self.age(cx.now), &statistics.unwrap_or_default());
         cx.kinds.with_saved_polls(|saved| {
             self.schedule
-                .after_answer(cx.schedule, forecast, cx.chance, saved)
+                .after_answer(cx.schedule, forecast, cx.random_fraction, saved)
         })
     }
 
@@ -354,7 +354,7 @@ impl Watch {
         self.schedule.after_answer(
             cx.schedule,
             EndForecast::UNKNOWN,
-            cx.chance,
+            cx.random_fraction,
             &mut SavedPolls::default(),
         )
     }
@@ -364,12 +364,6 @@ impl Watch {
         let created = self.details.as_deref().and_then(|details| details.create_time);
         let since = created.and_then(|created| Duration::try_from(now.duration_since(created)).ok());
         since.unwrap_or_default().max(self.watched.get())
-    }
-
-    /// Whether the API ever answered with the operation.
-    #[must_use]
-    pub fn was_seen(&self) -> bool {
-        self.details.is_some()
     }
 
     /// Starts a finished watch again. The sequence continues.
@@ -416,12 +410,12 @@ impl Watch {
             Answer::Unauthorized(reason) | Answer::Throttled { reason, .. } => {
                 self.last_error = Some(reason.as_str().into());
                 self.last_poll_succeeded = false;
-                Some(self.schedule.after_failure(cx.schedule, cx.chance))
+                Some(self.schedule.after_failure(cx.schedule, cx.random_fraction))
             }
             Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                 self.last_error = Some(failure.reason.as_str().into());
                 self.observe_failed(failure, cx, &mut events);
-                Some(self.schedule.after_failure(cx.schedule, cx.chance))
+                Some(self.schedule.after_failure(cx.schedule, cx.random_fraction))
             }
         };
         let next = match next {
@@ -543,7 +537,7 @@ impl Watch {
         if !self
             .details
             .as_deref()
-            .is_some_and(|details| details.are_of(operation))
+            .is_some_and(|details| details.is_of(operation))
         {
             self.details = Some(Arc::new(OperationDetails::of(operation)));
         }

@@ -43,7 +43,7 @@ impl ClientStream for UnixStream {
 #[derive(Debug)]
 pub(super) struct ClientSocket<S> {
     stream: S,
-    pace: Arc<ResponsePacing>,
+    pacing: Arc<ResponsePacing>,
     /// How long a write may make no progress.
     patience: Duration,
     /// Runs while a write waits.
@@ -61,10 +61,10 @@ struct Lingering {
 }
 
 impl<S: ClientStream> ClientSocket<S> {
-    pub(super) fn new(stream: S, patience: Duration, pace: Arc<ResponsePacing>) -> Self {
+    pub(super) fn new(stream: S, patience: Duration, pacing: Arc<ResponsePacing>) -> Self {
         Self {
             stream,
-            pace,
+            pacing,
             patience,
             alarm: None,
             refusal: None,
@@ -133,7 +133,7 @@ impl<S: ClientStream> AsyncRead for ClientSocket<S> {
 
 impl<S: ClientStream> AsyncWrite for ClientSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.pace.is_answering() {
+        if !self.pacing.is_answering() {
             return self.poll_refuse(cx, &[IoSlice::new(bytes)]);
         }
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -145,7 +145,7 @@ impl<S: ClientStream> AsyncWrite for ClientSocket<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !self.pace.is_answering() {
+        if !self.pacing.is_answering() {
             return self.poll_refuse(cx, slices);
         }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
@@ -159,7 +159,7 @@ impl<S: ClientStream> AsyncWrite for ClientSocket<S> {
     /// hyper calls this when it has nothing left to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.pace.sent();
+        self.pacing.sent();
         Poll::Ready(Ok(()))
     }
 
@@ -204,7 +204,7 @@ mod tests {
         fn discard_unsent(&self) {}
     }
 
-    fn pace() -> Arc<ResponsePacing> {
+    fn pacing() -> Arc<ResponsePacing> {
         ResponsePacing::new(
             ConnectionSlots::new(ConnectionLimits::within(64))
                 .admit()
@@ -215,9 +215,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_stops_is_disconnected_and_a_slow_one_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(4);
-        let pace = pace();
-        pace.begin_request().await;
-        let mut socket = ClientSocket::new(ours, PATIENCE, pace);
+        let pacing = pacing();
+        pacing.begin_request().await;
+        let mut socket = ClientSocket::new(ours, PATIENCE, pacing);
         let writing = async {
             socket.write_all(&[7; 12]).await?;
             socket.write_all(&[7; 12]).await
@@ -238,7 +238,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_of_hyper_gets_problem_details() {
         let (ours, mut theirs) = tokio::io::duplex(16);
-        let mut socket = ClientSocket::new(ours, PATIENCE, pace());
+        let mut socket = ClientSocket::new(ours, PATIENCE, pacing());
         let refusing = async {
             let answer = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
             socket.write_all(answer).await.unwrap();
@@ -267,7 +267,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_never_stops_sending_is_closed_all_the_same() {
         let (ours, theirs) = tokio::io::duplex(16);
-        let mut socket = ClientSocket::new(ours, PATIENCE, pace());
+        let mut socket = ClientSocket::new(ours, PATIENCE, pacing());
         let begun = clock::instant();
         socket.shutdown().await.unwrap();
         assert_eq!(clock::instant() - begun, LINGER);

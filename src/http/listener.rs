@@ -217,17 +217,17 @@ async fn serve_one<S: ClientStream>(
 ) {
     let class = slot.class;
     let patience = ClientTimeouts::with(class);
-    let pace = ResponsePacing::new(slot);
+    let pacing = ResponsePacing::new(slot);
     let service = service_fn(|mut request: Request<Incoming>| {
-        let (pages, pace) = (pages.clone(), Arc::clone(&pace));
+        let (pages, pacing) = (pages.clone(), Arc::clone(&pacing));
         async move {
-            pace.begin_request().await;
+            pacing.begin_request().await;
             request.extensions_mut().insert(class);
             let response = pages.call(request).await?;
-            Ok::<_, Infallible>(response.map(|body| PacedBody::new(body, pace)))
+            Ok::<_, Infallible>(response.map(|body| PacedBody::new(body, pacing)))
         }
     });
-    let socket = ClientSocket::new(stream, patience.reading, Arc::clone(&pace));
+    let socket = ClientSocket::new(stream, patience.reading, Arc::clone(&pacing));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
@@ -242,7 +242,7 @@ async fn serve_one<S: ClientStream>(
         tokio::select! {
             // hyper answers protocol errors itself.
             _ = &mut connection => return,
-            () = pace.slot().displaced.cancelled() => return,
+            () = pacing.slot().displaced.cancelled() => return,
             () = closing.cancelled(), if !is_closing => {
                 is_closing = true;
                 connection.as_mut().graceful_shutdown();

@@ -102,18 +102,18 @@ impl ResponsePacing {
 #[derive(Debug)]
 pub(super) struct PacedBody {
     body: Body,
-    pace: Arc<ResponsePacing>,
+    pacing: Arc<ResponsePacing>,
 }
 
 impl PacedBody {
-    pub(super) fn new(body: Body, pace: Arc<ResponsePacing>) -> Self {
-        Self { body, pace }
+    pub(super) fn new(body: Body, pacing: Arc<ResponsePacing>) -> Self {
+        Self { body, pacing }
     }
 }
 
 impl Drop for PacedBody {
     fn drop(&mut self) {
-        self.pace.lock().answer = ResponseState::Made;
+        self.pacing.lock().answer = ResponseState::Made;
     }
 }
 
@@ -125,12 +125,12 @@ impl HttpBody for PacedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.pace.poll_sent(cx).is_pending() {
+        if self.pacing.poll_sent(cx).is_pending() {
             return Poll::Pending;
         }
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(_))) = &frame {
-            self.pace.lock().has_unsent = true;
+            self.pacing.lock().has_unsent = true;
         }
         frame
     }

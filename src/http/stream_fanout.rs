@@ -47,6 +47,7 @@ pub(super) struct LiveEvent {
     pub(super) message: Option<Bytes>,
 }
 
+/// Delivers messages to all event streams, as broadcasts with bounded queues.
 #[derive(Debug)]
 pub(super) struct StreamFanout {
     snapshots: broadcast::Sender<Bytes>,

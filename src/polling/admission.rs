@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::{addition, project, send_poll};
+use super::answers::{check_project_exists, request_addition, send_poll};
 use super::key_checks::check_key;
 use super::project_task::ProjectTask;
 use super::requests::Requester;
@@ -28,15 +28,15 @@ impl<F: Fetch> ProjectTask<F> {
             match self.gate.admit(now) {
                 Admission::Admit(admitted) => {
                     self.report_wait(admitted.queued, now);
-                    self.start_request(admitted.who, Pass::Turn, now);
+                    self.start_request(admitted.requester, Pass::Turn, now);
                 }
                 Admission::Probe => {
                     // Without a candidate, the next message leads here again.
                     let number = self.choose_probe()?;
-                    if self.waits(number) == Some(PollerWait::ForPoll) {
+                    if self.poller_wait(number) == Some(PollerWait::ForPoll) {
                         self.queue(number, now);
                     }
-                    if let Some(PollerWait::AtGate(ticket)) = self.waits(number) {
+                    if let Some(PollerWait::AtGate(ticket)) = self.poller_wait(number) {
                         self.gate.leave(ticket);
                     }
                     self.gate.start_probe(now);
@@ -48,7 +48,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    fn waits(&self, number: WatchNumber) -> Option<PollerWait> {
+    fn poller_wait(&self, number: WatchNumber) -> Option<PollerWait> {
         self.watches.get(number).map(|slot| slot.poller.wait())
     }
 
@@ -104,7 +104,7 @@ impl<F: Fetch> ProjectTask<F> {
             PollerWait::AtGate(_) | PollerWait::ForAnswer | PollerWait::ForDoubt => {
                 self.watches.set_alarm(number, self.expiry_time(number));
             }
-            PollerWait::None => {}
+            PollerWait::Nothing => {}
         }
     }
 
@@ -139,7 +139,10 @@ impl<F: Fetch> ProjectTask<F> {
             Requester::Watch(number) => self.start_watch_request(number, pass, now),
             // It was queued twice while the gate was closed.
             Requester::Project if self.requests.contains(requester) => self.gate.release(pass, now),
-            Requester::Project => self.requests.start(requester, pass, now, project(services, name)),
+            Requester::Project => {
+                self.requests
+                    .start(requester, pass, now, check_project_exists(services, name))
+            }
             Requester::Key => self
                 .requests
                 .start(requester, pass, now, check_key(services, name)),
@@ -155,11 +158,11 @@ impl<F: Fetch> ProjectTask<F> {
         match &mut slot.poller {
             Poller::Queued { poll, .. } => {
                 if let Some(due) = poll.due.take() {
-                    let held = self
+                    let blocked = self
                         .gate
                         .blocked_time(now)
                         .saturating_sub(poll.blocked_before.get());
-                    let lag = now.saturating_sub(due.get()).saturating_sub(held);
+                    let lag = now.saturating_sub(due.get()).saturating_sub(blocked);
                     self.services.metrics.record_poll_lag(lag);
                 }
                 slot.polled = now.into();
@@ -169,7 +172,7 @@ impl<F: Fetch> ProjectTask<F> {
             }
             Poller::Gathering(gathering) => {
                 gathering.request = RequestStage::InFlight;
-                let request = addition(Arc::clone(&self.services), key, gathering.addition.clone());
+                let request = request_addition(Arc::clone(&self.services), key, gathering.addition.clone());
                 self.requests.start(Requester::Watch(number), pass, now, request);
             }
             _ => self.gate.release(pass, now),

@@ -32,7 +32,7 @@ pub(super) enum JobResult {
     /// A change of the project, and the poll that caused it.
     Project {
         health: Box<ProjectHealth>,
-        then: Option<(PollResult, AnswerScope)>,
+        cause: Option<(PollResult, AnswerScope)>,
         result: Result<(), CommitError>,
     },
     Loaded(LoadedChunk),
@@ -75,7 +75,7 @@ pub(super) async fn send_poll<F: Fetch>(
 }
 
 /// Requests what an event of an operation includes.
-pub(super) async fn addition<F: Fetch>(
+pub(super) async fn request_addition<F: Fetch>(
     services: Arc<PollingServices<F>>,
     key: WatchKey,
     addition: Addition,
@@ -89,7 +89,10 @@ pub(super) async fn addition<F: Fetch>(
 }
 
 /// Requests whether the project exists.
-pub(super) async fn project<F: Fetch>(services: Arc<PollingServices<F>>, name: Arc<str>) -> RequestAnswer {
+pub(super) async fn check_project_exists<F: Fetch>(
+    services: Arc<PollingServices<F>>,
+    name: Arc<str>,
+) -> RequestAnswer {
     RequestAnswer::Project(services.fetch.project_exists(&name).await)
 }
 
@@ -107,15 +110,13 @@ impl<F: Fetch> ProjectTask<F> {
             Requester::Key => self.key_checked(outcome, pass),
             Requester::Project => {
                 if let RequestOutcome::Answered(RequestAnswer::Project(answer)) = outcome {
-                    self.change_project(ProjectChange::Answered(answer));
+                    self.change_project(ProjectChange::ExistenceAnswered(answer));
                 }
             }
         }
     }
 
     fn watch_request_ended(&mut self, number: WatchNumber, pass: Pass, outcome: RequestOutcome) {
-        use RequestAnswer::{Installation, Logs, Poll};
-        use RequestOutcome::{Answered, Panicked};
         let now = self.now();
         let Some(slot) = self.watches.get_mut(number) else {
             return;
@@ -125,14 +126,17 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         }
         match (&slot.poller, outcome) {
-            (Poller::Gathering(_), Answered(Logs(answer))) => self.logs_answered(number, answer),
-            (Poller::Gathering(_), Answered(Installation(answer))) => {
+            (Poller::Gathering(_), RequestOutcome::Answered(RequestAnswer::Logs(answer))) => {
+                self.logs_answered(number, answer);
+            }
+            (Poller::Gathering(_), RequestOutcome::Answered(RequestAnswer::Installation(answer))) => {
                 self.installation_answered(number, answer);
             }
             (Poller::Gathering(_), _) => self.finish_gathering(number),
-            (Poller::Asking { poll, .. }, Answered(Poll(Answer::Unprocessed(_))))
-                if pass == Pass::Turn && !poll.is_repeated =>
-            {
+            (
+                Poller::Asking { poll, .. },
+                RequestOutcome::Answered(RequestAnswer::Poll(Answer::Unprocessed(_))),
+            ) if pass == Pass::Turn && !poll.is_repeated => {
                 let poll = PendingPoll {
                     is_repeated: true,
                     ..*poll
@@ -140,7 +144,7 @@ impl<F: Fetch> ProjectTask<F> {
                 let ticket = self.gate.join_front(Requester::Watch(number), now);
                 slot.poller = Poller::Queued { ticket, poll };
             }
-            (Poller::Asking { poll, .. }, Answered(Poll(answer))) => {
+            (Poller::Asking { poll, .. }, RequestOutcome::Answered(RequestAnswer::Poll(answer))) => {
                 let poll = *poll;
                 self.poll_answered(PollResult {
                     number,
@@ -149,7 +153,7 @@ impl<F: Fetch> ProjectTask<F> {
                     pass,
                 });
             }
-            (_, Panicked(panic)) => self.panicked(number, &panic),
+            (_, RequestOutcome::Panicked(panic)) => self.panicked(number, &panic),
             // Aborted because the watch expired.
             _ => self.expire(number),
         }
@@ -163,7 +167,11 @@ impl<F: Fetch> ProjectTask<F> {
                 decided,
                 result,
             }) => self.watch_recorded(number, *decided, result),
-            Ok(JobResult::Project { health, then, result }) => self.project_recorded(*health, then, result),
+            Ok(JobResult::Project {
+                health,
+                cause,
+                result,
+            }) => self.project_recorded(*health, cause, result),
             Ok(JobResult::Loaded(loaded)) => self.loaded(loaded),
             Ok(JobResult::Departed(departed)) => self.departed(departed),
             Ok(JobResult::Checkpointed { numbers, result }) => self.checkpointed(&numbers, result),
@@ -179,14 +187,14 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn poll_answered(&mut self, result: PollResult) {
         if self.is_recording {
             self.start_recording(result.number);
-            self.deferred.push_back(Deferred::Answered(result));
+            self.deferred.push_back(Deferred::PollAnswered(result));
             return;
         }
         let Some(slot) = self.watches.get(result.number) else {
             return;
         };
         let mut health = self.health.clone();
-        let (concerns, events) = health.observe(
+        let (scope, events) = health.observe(
             AnsweredPoll {
                 operation: &slot.watched.id,
                 pass: result.pass,
@@ -199,10 +207,10 @@ impl<F: Fetch> ProjectTask<F> {
         if events.is_empty() {
             self.set_health(health);
             self.publish_answer(&result.answer);
-            self.apply_answer(result, concerns);
+            self.apply_answer(result, scope);
         } else {
             self.start_recording(result.number);
-            self.record_project(health, events, Some((result, concerns)));
+            self.record_project(health, events, Some((result, scope)));
         }
     }
 
@@ -227,11 +235,11 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// Applies an answer to its watch, unless it concerns the project.
-    pub(super) fn apply_answer(&mut self, result: PollResult, concerns: AnswerScope) {
+    pub(super) fn apply_answer(&mut self, result: PollResult, scope: AnswerScope) {
         let PollResult {
             number, answer, poll, ..
         } = result;
-        match concerns {
+        match scope {
             AnswerScope::Watch => self.decide(number, Observation::Answer(answer, poll)),
             AnswerScope::Project => self.queue_again(number, poll, self.now()),
             AnswerScope::Unclear => {

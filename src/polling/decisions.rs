@@ -52,7 +52,7 @@ impl<F: Fetch> ProjectTask<F> {
             now: self.services.recorder.now(),
             elapsed: now.saturating_sub(slot.observed.get()),
             blocked,
-            chance: self.services.random.fraction(),
+            random_fraction: self.services.random.fraction(),
             all_others_refused: self.watches.are_others_refused(number),
             project_proven: self.health.time_since_proof(self.moment()),
             project_answered: self.health.time_since_answer(self.moment()),

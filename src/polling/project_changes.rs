@@ -19,7 +19,7 @@ const FAILING_REPORT: Duration = Duration::from_secs(5);
 /// A message that waits until a change of the project is recorded.
 #[derive(Debug)]
 pub(super) enum Deferred {
-    Answered(PollResult),
+    PollAnswered(PollResult),
     Change(ProjectChange),
 }
 
@@ -27,7 +27,7 @@ pub(super) enum Deferred {
 #[derive(Debug)]
 pub(super) enum ProjectChange {
     /// The API answered whether the project exists.
-    Answered(ProjectAnswer),
+    ExistenceAnswered(ProjectAnswer),
     /// A request other than a poll was throttled, with this time to wait.
     Throttled(Option<Duration>),
     /// The API refuses every operation repeatedly, and there are several.
@@ -41,7 +41,7 @@ impl<F: Fetch> ProjectTask<F> {
         &mut self,
         health: ProjectHealth,
         events: Vec<Event>,
-        then: Option<(PollResult, AnswerScope)>,
+        cause: Option<(PollResult, AnswerScope)>,
     ) {
         self.is_recording = true;
         let change = StateChange {
@@ -52,7 +52,11 @@ impl<F: Fetch> ProjectTask<F> {
         let health = Box::new(health);
         let recording = async move {
             let result = recorder.record(&change).await;
-            JobResult::Project { health, then, result }
+            JobResult::Project {
+                health,
+                cause,
+                result,
+            }
         };
         self.jobs.spawn_on(recording, &self.services.background);
     }
@@ -60,7 +64,7 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn project_recorded(
         &mut self,
         health: ProjectHealth,
-        then: Option<(PollResult, AnswerScope)>,
+        cause: Option<(PollResult, AnswerScope)>,
         result: Result<(), CommitError>,
     ) {
         self.is_recording = false;
@@ -75,12 +79,12 @@ impl<F: Fetch> ProjectTask<F> {
             }
         }
         self.is_view_changed = true;
-        if let Some((answered, concerns)) = then
+        if let Some((answered, scope)) = cause
             && !self.departs_after_commit(answered.number)
         {
             self.publish_answer(&answered.answer);
             match result {
-                Ok(()) => self.apply_answer(answered, concerns),
+                Ok(()) => self.apply_answer(answered, scope),
                 Err(error) => {
                     if answered.answer.is_operation() {
                         self.clear_failures(answered.number);
@@ -93,7 +97,7 @@ impl<F: Fetch> ProjectTask<F> {
             match self.deferred.pop_front() {
                 None => return,
                 Some(Deferred::Change(change)) => self.change_project(change),
-                Some(Deferred::Answered(answered)) => {
+                Some(Deferred::PollAnswered(answered)) => {
                     if !self.departs_after_commit(answered.number) {
                         self.poll_answered(answered);
                     }
@@ -156,7 +160,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
         let mut health = self.health.clone();
         let events = match change {
-            ProjectChange::Answered(ref answer) => health.observe_project(answer, &self.context()),
+            ProjectChange::ExistenceAnswered(ref answer) => health.observe_project(answer, &self.context()),
             ProjectChange::Throttled(wait) => {
                 health.throttle(wait, &self.context());
                 Vec::new()

@@ -47,6 +47,7 @@ pub(super) struct TaskChannels {
     pub view: watch::Sender<ProjectView>,
 }
 
+/// Polls the operations of one project, and owns the gate and the health of the project.
 pub(super) struct ProjectTask<F> {
     pub name: Arc<str>,
     pub services: Arc<PollingServices<F>>,

@@ -39,6 +39,7 @@ pub(super) enum RequestOutcome {
     Panicked(String),
 }
 
+/// The end of a request, as the project task receives it.
 #[derive(Debug)]
 pub(super) struct EndedRequest {
     pub requester: Requester,
@@ -46,6 +47,7 @@ pub(super) struct EndedRequest {
     pub outcome: RequestOutcome,
 }
 
+/// The requests in flight, with the times at which they started, on the monotonic clock.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     tasks: JoinMap<Requester, RequestAnswer>,

@@ -867,10 +867,10 @@ async fn the_history_of_finished_operations_applies_to_their_kind_after_a_restar
     // A slow schedule, so that the history shows in the waits.
     let adaptive = |fixture: &Fixture| {
         fixture.settings.send_modify(|settings| {
-            let pace = &mut Arc::make_mut(settings).poll.schedule;
-            pace.adaptive = true;
-            pace.initial_interval = Duration::from_secs(10);
-            pace.max_interval = Duration::from_secs(60);
+            let schedule = &mut Arc::make_mut(settings).poll.schedule;
+            schedule.adaptive = true;
+            schedule.initial_interval = Duration::from_secs(10);
+            schedule.max_interval = Duration::from_secs(60);
         });
     };
     let fixture = Fixture::start();

@@ -18,7 +18,7 @@ pub(super) type WatchNumber = u32;
 #[derive(Debug)]
 pub(super) struct Slot {
     pub poller: Poller,
-    /// The time of the last observation, or of the start.
+    /// The time of the last observation, or of the start; on the monotonic clock, like all times here.
     pub observed: CompactDuration,
     /// The time of the last poll, or of the start.
     pub polled: CompactDuration,
@@ -41,6 +41,7 @@ pub(super) struct Watched {
     pub is_announced: bool,
 }
 
+/// The watches of one project, with the indexes that find them.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     slots: Vec<Option<Slot>>,

@@ -106,8 +106,8 @@ impl FaultPlan {
     /// A random reply. `roll` returns numbers in [0, 1).
     pub fn draw(&self, mut roll: impl FnMut() -> f64) -> SimulatedReply {
         let mut rest = roll();
-        for (chance, reply) in self.chances() {
-            if rest < chance {
+        for (probability, reply) in self.probabilities() {
+            if rest < probability {
                 return match reply {
                     SimulatedReply::Status(500, _) => {
                         let status = match roll() {
@@ -121,7 +121,7 @@ impl FaultPlan {
                     other => other,
                 };
             }
-            rest -= chance;
+            rest -= probability;
         }
         SimulatedReply::Normal
     }
@@ -129,12 +129,14 @@ impl FaultPlan {
     /// Whether each probability is between 0 and 1, and their sum at most 1.
     #[must_use]
     pub fn is_possible(&self) -> bool {
-        let chances = self.chances().map(|(chance, _)| chance);
-        chances.iter().all(|chance| (0.0..=1.0).contains(chance))
-            && chances.iter().sum::<f64>() <= 1.0 + f64::EPSILON
+        let probabilities = self.probabilities().map(|(probability, _)| probability);
+        probabilities
+            .iter()
+            .all(|probability| (0.0..=1.0).contains(probability))
+            && probabilities.iter().sum::<f64>() <= 1.0 + f64::EPSILON
     }
 
-    fn chances(&self) -> [(f64, SimulatedReply); 10] {
+    fn probabilities(&self) -> [(f64, SimulatedReply); 10] {
         [
             (self.server_error, SimulatedReply::Status(500, RetryAfter::Absent)),
             (self.throttle, SimulatedReply::Status(429, self.retry_after)),

@@ -38,6 +38,7 @@ pub struct RequestCounts {
     pub max_in_flight: u64,
 }
 
+/// Counts the requests of a simulator.
 #[derive(Debug, Default)]
 pub(super) struct Statistics {
     total: AtomicU64,

@@ -45,9 +45,9 @@ impl<T> Queue<T> {
     }
 
     /// Adds an entry. An important one replaces the newest ordinary ones. Returns false if the entry was dropped.
-    pub(super) fn push(&mut self, rank: Priority, size: usize, value: T) -> bool {
+    pub(super) fn push(&mut self, priority: Priority, size: usize, value: T) -> bool {
         let size = size.saturating_add(OVERHEAD);
-        if rank == Priority::Important && size <= self.capacity {
+        if priority == Priority::Important && size <= self.capacity {
             while self.used + size > self.capacity
                 && let Some(entry) = self.ordinary.pop_back()
             {
@@ -63,7 +63,7 @@ impl<T> Queue<T> {
         self.next += 1;
         self.used += size;
         let entry = Entry { number, size, value };
-        match rank {
+        match priority {
             Priority::Ordinary => self.ordinary.push_back(entry),
             Priority::Important => self.important.push_back(entry),
         }
@@ -117,12 +117,12 @@ mod tests {
     fn entries_leave_in_their_order() {
         let mut queue = Queue::new(1_000);
         for n in 0..6 {
-            let rank = if n % 2 == 0 {
+            let priority = if n % 2 == 0 {
                 Priority::Ordinary
             } else {
                 Priority::Important
             };
-            assert!(queue.push(rank, SIZE, n));
+            assert!(queue.push(priority, SIZE, n));
         }
         assert_eq!(queue.take(250), [0, 1]);
         assert_eq!(queue.take(1), [2], "at least one");

@@ -66,12 +66,14 @@ pub(super) struct ChangeRows {
     pub(super) at: i64,
 }
 
+/// A row of the table of watches or of projects.
 #[derive(Debug)]
 pub(super) enum StateRow {
     Watch { key: WatchKey, state: String },
     Project { name: Arc<str>, state: String },
 }
 
+/// A row of the event log. `time` is in milliseconds since the Unix epoch.
 #[derive(Debug)]
 pub(super) struct EventRow {
     pub(super) id: String,

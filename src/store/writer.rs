@@ -38,6 +38,7 @@ pub enum CloseError {
     Panicked,
 }
 
+/// Executes writes on its own thread, several in one transaction.
 #[derive(Debug)]
 pub(super) struct Writer {
     database: Database,

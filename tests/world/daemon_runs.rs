@@ -87,9 +87,13 @@ fn settings(world: &World, knobs: &Knobs) -> Settings {
     settings.ampersand.max_concurrent_requests = count(knobs.concurrent);
     settings.ampersand.max_requests_per_second = knobs.per_second;
     settings.shutdown_timeout = STOP;
-    let pace = &mut settings.poll.schedule;
-    (pace.min_interval, pace.initial_interval, pace.max_interval) = (knobs.min, knobs.initial, knobs.max);
-    pace.adaptive = knobs.adaptive;
+    let schedule = &mut settings.poll.schedule;
+    (
+        schedule.min_interval,
+        schedule.initial_interval,
+        schedule.max_interval,
+    ) = (knobs.min, knobs.initial, knobs.max);
+    schedule.adaptive = knobs.adaptive;
     let rules = &mut settings.poll.watch;
     rules.stalled_after = knobs.stalled_after;
     rules.unreachable_after = knobs.unreachable_after;

@@ -23,7 +23,7 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn new() -> io::Result<Self> {
-        // ProgressBars among lines that go somewhere else would be a riddle.
+        // Bars are drawn only if the lines go to the same terminal.
         let bars = if io::stdout().is_terminal() {
             ProgressBars::new()
         } else {

@@ -53,8 +53,8 @@ fn free(seconds: u64) -> DeliveryDecision {
 /// An endpoint that accepted something a second ago.
 fn working() -> EndpointHealth {
     let mut health = EndpointHealth::default();
-    let (verdict, news) = health.record_attempt(ordinary("other", 0), status(200), at(1), 0.5);
-    assert_eq!((verdict, news), (DeliveryDecision::Delivered, None));
+    let (decision, change) = health.record_attempt(ordinary("other", 0), status(200), at(1), 0.5);
+    assert_eq!((decision, change), (DeliveryDecision::Delivered, None));
     health
 }
 
@@ -85,19 +85,20 @@ fn the_waits_are_those_promised_and_then_comes_the_dead_letter() {
         24 * HOUR,
     ];
     for (attempts, seconds) in (0..).zip(promised) {
-        for (chance, factor) in [(0.0, 0.8), (0.5, 1.0), (1.0, 1.2), (f64::NAN, 1.0), (7.0, 1.2)] {
-            let (verdict, _) = working().record_attempt(ordinary("a", attempts), status(500), at(2), chance);
+        for (random_fraction, factor) in [(0.0, 0.8), (0.5, 1.0), (1.0, 1.2), (f64::NAN, 1.0), (7.0, 1.2)] {
+            let (decision, _) =
+                working().record_attempt(ordinary("a", attempts), status(500), at(2), random_fraction);
             let after = Duration::from_secs(seconds).mul_f64(factor);
             assert_eq!(
-                verdict,
+                decision,
                 DeliveryDecision::Retry { after, counts: true },
-                "{attempts} {chance}"
+                "{attempts} {random_fraction}"
             );
         }
     }
     for attempts in [11, 12, u32::MAX] {
-        let (verdict, _) = working().record_attempt(ordinary("a", attempts), status(500), at(2), 0.5);
-        assert_eq!(verdict, DeliveryDecision::Dead);
+        let (decision, _) = working().record_attempt(ordinary("a", attempts), status(500), at(2), 0.5);
+        assert_eq!(decision, DeliveryDecision::Dead);
     }
 }
 
@@ -105,7 +106,7 @@ fn the_waits_are_those_promised_and_then_comes_the_dead_letter() {
 fn each_outcome_has_its_effect_on_the_event_and_the_endpoint() {
     let paused = SendPermit::Paused(Duration::from_secs(5));
     let open = SendPermit::Open;
-    // AttemptOutcome, verdict on a first attempt and on a fifth, what may be sent then.
+    // AttemptOutcome, decision on a first attempt and on a fifth, what may be sent then.
     let table = [
         (
             status(200),
@@ -168,13 +169,13 @@ fn each_outcome_has_its_effect_on_the_event_and_the_endpoint() {
         (AttemptOutcome::NoAnswer, retry(5), retry(1800), open),
     ];
     for (outcome, first, fifth, permit) in table {
-        for (attempts, verdict) in [(0, first), (4, fifth)] {
+        for (attempts, decision) in [(0, first), (4, fifth)] {
             let mut health = working();
             assert_eq!(
                 health
                     .record_attempt(ordinary("a", attempts), outcome, at(2), 0.5)
                     .0,
-                verdict,
+                decision,
                 "{outcome:?}"
             );
             assert_eq!(health.permit(at(2)), permit, "{outcome:?}");
@@ -184,28 +185,28 @@ fn each_outcome_has_its_effect_on_the_event_and_the_endpoint() {
 
 #[test]
 fn a_refused_event_is_at_fault_only_while_the_endpoint_accepts_others() {
-    let verdict =
+    let decision =
         |mut health: EndpointHealth| health.record_attempt(ordinary("a", 4), status(404), at(3), 0.5).0;
-    assert_eq!(verdict(working()), DeliveryDecision::Dead);
+    assert_eq!(decision(working()), DeliveryDecision::Dead);
     // Nothing was accepted yet, or nothing since the event was tried first.
-    assert_eq!(verdict(EndpointHealth::default()), retry(1800));
+    assert_eq!(decision(EndpointHealth::default()), retry(1800));
     let mut stale = EndpointHealth::default();
     let _ = stale.record_attempt(ordinary("other", 0), status(200), at(-1), 0.5);
-    assert_eq!(verdict(stale), retry(1800));
+    assert_eq!(decision(stale), retry(1800));
     // The endpoint refuses everything: somebody removed its route.
     let mut all_refused = working();
     for subject in ["b", "c", "d", "e", "f"] {
         let _ = all_refused.record_attempt(ordinary(subject, 0), status(404), at(2), 0.5);
     }
-    assert_eq!(verdict(all_refused), retry(1800));
+    assert_eq!(decision(all_refused), retry(1800));
 }
 
 #[test]
 fn one_refused_event_does_not_count_as_a_failing_endpoint() {
     let mut health = working();
     for attempts in 0..5 {
-        let (_, news) = health.record_attempt(ordinary("a", attempts), status(422), at(2), 0.5);
-        assert_eq!((news, health.permit(at(2))), (None, SendPermit::Open));
+        let (_, change) = health.record_attempt(ordinary("a", attempts), status(422), at(2), 0.5);
+        assert_eq!((change, health.permit(at(2))), (None, SendPermit::Open));
     }
 }
 
@@ -226,8 +227,8 @@ fn five_failures_in_a_row_lead_to_probes_that_cost_nothing() {
             SendPermit::Paused(Duration::from_millis(1))
         );
         assert_eq!(health.permit(at(now)), SendPermit::Probe);
-        let (verdict, _) = health.record_attempt(probe("a"), AttemptOutcome::NoAnswer, at(now), 0.5);
-        assert_eq!(verdict, free(0));
+        let (decision, _) = health.record_attempt(probe("a"), AttemptOutcome::NoAnswer, at(now), 0.5);
+        assert_eq!(decision, free(0));
     }
     now += 60;
     assert_eq!(health.permit(at(now)), SendPermit::Probe);
@@ -309,24 +310,24 @@ fn a_reload_resets_failures_only_with_another_target() {
 #[test]
 fn failing_and_recovering_are_reported_once_and_flapping_is_not_reported_each_time() {
     let mut health = working();
-    let mut news = |seconds: i64, outcome| {
+    let mut change = |seconds: i64, outcome| {
         health
             .record_attempt(ordinary("a", 0), outcome, at(seconds), 0.5)
             .1
     };
-    assert_eq!(news(100, status(500)), Some(EndpointChange::Failing));
-    assert_eq!(news(101, status(500)), None);
-    assert_eq!(news(102, status(200)), Some(EndpointChange::Recovered));
-    assert_eq!(news(103, status(200)), None);
-    assert_eq!(news(104, status(500)), None);
-    assert_eq!(news(105, status(200)), None);
-    assert_eq!(news(161, status(500)), None);
-    assert_eq!(news(162, status(500)), Some(EndpointChange::Failing));
-    assert_eq!(news(163, status(200)), Some(EndpointChange::Recovered));
+    assert_eq!(change(100, status(500)), Some(EndpointChange::Failing));
+    assert_eq!(change(101, status(500)), None);
+    assert_eq!(change(102, status(200)), Some(EndpointChange::Recovered));
+    assert_eq!(change(103, status(200)), None);
+    assert_eq!(change(104, status(500)), None);
+    assert_eq!(change(105, status(200)), None);
+    assert_eq!(change(161, status(500)), None);
+    assert_eq!(change(162, status(500)), Some(EndpointChange::Failing));
+    assert_eq!(change(163, status(200)), Some(EndpointChange::Recovered));
     for _ in 0..4 {
-        assert_eq!(news(164, status(500)), None);
+        assert_eq!(change(164, status(500)), None);
     }
-    assert_eq!(news(164, status(500)), Some(EndpointChange::Failing));
+    assert_eq!(change(164, status(500)), Some(EndpointChange::Failing));
 }
 
 #[test]
@@ -375,7 +376,7 @@ proptest! {
         let mut health = EndpointHealth::default();
         let mut now = 0;
         let (mut row, mut disabled) = (0u32, false);
-        for (outcome, attempts, subject, step, chance) in steps {
+        for (outcome, attempts, subject, step, random_fraction) in steps {
             now += step;
             let subject = ["a", "b", "c", "d", "e", "f", "g"][subject];
             let kind = match health.permit(at(now)) {
@@ -383,13 +384,13 @@ proptest! {
                 SendPermit::Open | SendPermit::Paused(_) | SendPermit::Disabled => AttemptKind::Ordinary,
             };
             let tried = AttemptedEvent { subject, attempts, first_attempt: at(0), kind };
-            let (verdict, _) = health.record_attempt(tried, outcome, at(now), chance);
+            let (decision, _) = health.record_attempt(tried, outcome, at(now), random_fraction);
             let success = matches!(outcome, AttemptOutcome::Answered { status: 200..=299, .. });
             let gone = matches!(outcome, AttemptOutcome::Answered { status: 410, .. });
-            prop_assert_eq!(verdict == DeliveryDecision::Delivered, success);
+            prop_assert_eq!(decision == DeliveryDecision::Delivered, success);
             disabled |= gone;
             row = if success { 0 } else if gone { row } else { row + 1 };
-            match verdict {
+            match decision {
                 DeliveryDecision::Delivered => {}
                 DeliveryDecision::Dead => {
                     prop_assert!(kind == AttemptKind::Ordinary && attempts >= 4);

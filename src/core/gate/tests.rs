@@ -39,9 +39,9 @@ fn probing(not_before: Duration) -> Restriction {
     }
 }
 
-fn who(admission: Admission<u32>) -> Option<u32> {
+fn requester(admission: Admission<u32>) -> Option<u32> {
     match admission {
-        Admission::Admit(admitted) => Some(admitted.who),
+        Admission::Admit(admitted) => Some(admitted.requester),
         _ => None,
     }
 }
@@ -49,20 +49,20 @@ fn who(admission: Admission<u32>) -> Option<u32> {
 #[test]
 fn requests_start_evenly_spaced_in_the_order_of_their_coming() {
     let mut gate = gate(10, 4.0);
-    for who in 0..3 {
-        gate.join(who, Duration::ZERO);
+    for requester in 0..3 {
+        gate.join(requester, Duration::ZERO);
     }
-    assert_eq!(who(gate.admit(Duration::ZERO)), Some(0));
+    assert_eq!(requester(gate.admit(Duration::ZERO)), Some(0));
     assert_eq!(
         gate.admit(Duration::ZERO),
         Admission::WaitUntil(Duration::from_millis(250))
     );
-    assert_eq!(who(gate.admit(250 * MILLI)), Some(1));
+    assert_eq!(requester(gate.admit(250 * MILLI)), Some(1));
     // A timer that fires late delays the next turn by nothing.
-    assert_eq!(who(gate.admit(530 * MILLI)), Some(2));
+    assert_eq!(requester(gate.admit(530 * MILLI)), Some(2));
     gate.join(3, 530 * MILLI);
     assert_eq!(gate.admit(749 * MILLI), Admission::WaitUntil(750 * MILLI));
-    assert_eq!(who(gate.admit(750 * MILLI)), Some(3));
+    assert_eq!(requester(gate.admit(750 * MILLI)), Some(3));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn idle_time_allows_no_burst() {
     let mut gate = gate(10, 10.0);
     gate.join(0, 60 * SECOND);
     gate.join(1, 60 * SECOND);
-    assert_eq!(who(gate.admit(60 * SECOND)), Some(0));
+    assert_eq!(requester(gate.admit(60 * SECOND)), Some(0));
     assert_eq!(
         gate.admit(60 * SECOND),
         Admission::WaitUntil(60 * SECOND + 100 * MILLI)
@@ -80,13 +80,13 @@ fn idle_time_allows_no_burst() {
 #[test]
 fn slots_bound_what_is_in_flight_and_allow_no_burst_when_they_are_free_again() {
     let mut gate = gate(1, 100.0);
-    for who in 0..3 {
-        gate.join(who, Duration::ZERO);
+    for requester in 0..3 {
+        gate.join(requester, Duration::ZERO);
     }
-    assert_eq!(who(gate.admit(Duration::ZERO)), Some(0));
+    assert_eq!(requester(gate.admit(Duration::ZERO)), Some(0));
     assert_eq!(gate.admit(SECOND), Admission::Closed);
     gate.release(Pass::Turn, SECOND);
-    assert_eq!(who(gate.admit(SECOND)), Some(1));
+    assert_eq!(requester(gate.admit(SECOND)), Some(1));
     gate.release(Pass::Turn, SECOND);
     assert_eq!(gate.admit(SECOND), Admission::WaitUntil(SECOND + 10 * MILLI));
 }
@@ -94,12 +94,12 @@ fn slots_bound_what_is_in_flight_and_allow_no_burst_when_they_are_free_again() {
 #[test]
 fn time_in_which_the_caller_let_nothing_through_is_not_caught_up() {
     let mut gate = gate(10, 10.0);
-    for who in 0..3 {
-        gate.join(who, Duration::ZERO);
+    for requester in 0..3 {
+        gate.join(requester, Duration::ZERO);
     }
-    assert_eq!(who(gate.admit(Duration::ZERO)), Some(0));
+    assert_eq!(requester(gate.admit(Duration::ZERO)), Some(0));
     gate.reopen(140 * MILLI);
-    assert_eq!(who(gate.admit(140 * MILLI)), Some(1));
+    assert_eq!(requester(gate.admit(140 * MILLI)), Some(1));
     assert_eq!(gate.admit(140 * MILLI), Admission::WaitUntil(240 * MILLI));
 }
 
@@ -111,7 +111,7 @@ fn nothing_starts_in_a_pause_and_the_pause_does_not_count_as_waiting() {
     assert_eq!(gate.admit(2 * SECOND), Admission::WaitUntil(30 * SECOND));
     assert_eq!(gate.blocked_time(5 * SECOND), 4 * SECOND);
     let admitted = Admitted {
-        who: 0,
+        requester: 0,
         queued: SECOND,
     };
     assert_eq!(gate.admit(30 * SECOND), Admission::Admit(admitted));
@@ -130,7 +130,7 @@ fn probes_are_sent_one_at_a_time_and_not_before_their_time() {
     gate.release(Pass::Probe, 3 * SECOND);
     assert_eq!(gate.admit(3 * SECOND), Admission::Probe);
     gate.set_restriction(Restriction::default(), 4 * SECOND);
-    assert_eq!(who(gate.admit(4 * SECOND)), Some(0));
+    assert_eq!(requester(gate.admit(4 * SECOND)), Some(0));
     assert_eq!(gate.blocked_time(60 * SECOND), 3 * SECOND);
 }
 
@@ -139,21 +139,21 @@ fn other_limits_apply_at_once() {
     let mut gate = gate(1, 0.001);
     gate.join(0, Duration::ZERO);
     gate.join(1, Duration::ZERO);
-    assert_eq!(who(gate.admit(Duration::ZERO)), Some(0));
+    assert_eq!(requester(gate.admit(Duration::ZERO)), Some(0));
     gate.set_limits(limits(2, 10.0), SECOND);
     assert_eq!(gate.admit(SECOND), Admission::WaitUntil(SECOND + 100 * MILLI));
-    assert_eq!(who(gate.admit(SECOND + 100 * MILLI)), Some(1));
+    assert_eq!(requester(gate.admit(SECOND + 100 * MILLI)), Some(1));
 }
 
 #[test]
 fn what_is_repeated_comes_next() {
     let mut gate = gate(10, 1e6);
-    for who in 0..2 {
-        gate.join(who, Duration::ZERO);
+    for requester in 0..2 {
+        gate.join(requester, Duration::ZERO);
     }
     gate.join_front(2, Duration::ZERO);
     for (expected, at) in [(2, 0), (0, 1), (1, 2)] {
-        assert_eq!(who(gate.admit(at * MILLI)), Some(expected));
+        assert_eq!(requester(gate.admit(at * MILLI)), Some(expected));
     }
 }
 
@@ -231,7 +231,7 @@ proptest! {
                 match gate.admit(now) {
                     Admission::Admit(admitted) => {
                         prop_assert!(restriction.probing.is_none(), "a turn while probing");
-                        prop_assert_eq!(Some(admitted.who), queue.pop_front().map(|(who, _)| who));
+                        prop_assert_eq!(Some(admitted.requester), queue.pop_front().map(|(requester, _)| requester));
                         in_flight.push(Pass::Turn);
                         starts.push(now);
                     }
@@ -281,7 +281,7 @@ proptest! {
             }
             match gate.admit(now) {
                 Admission::Admit(admitted) => {
-                    prop_assert_eq!(Some(admitted.who), queue.pop_front().map(|(who, _)| who));
+                    prop_assert_eq!(Some(admitted.requester), queue.pop_front().map(|(requester, _)| requester));
                     in_flight.push(Pass::Turn);
                 }
                 Admission::WaitUntil(until) => now = until,

@@ -45,7 +45,7 @@ impl OperationDetails {
     }
 
     /// Whether these are the details of `operation`.
-    pub fn are_of(&self, operation: &Operation) -> bool {
+    pub fn is_of(&self, operation: &Operation) -> bool {
         let result = match (self.result.as_deref(), operation.result.as_deref()) {
             (Some(kept), Some(result)) => text::is_cut_of(kept, result, MAX_RESULT),
             (kept, result) => kept == result,
@@ -76,8 +76,8 @@ mod tests {
 
     #[test]
     fn each_change_is_noticed_and_nothing_else() {
-        let facts = OperationDetails::of(&operation());
-        assert!(facts.are_of(&operation()));
+        let details = OperationDetails::of(&operation());
+        assert!(details.is_of(&operation()));
         let changes: [fn(&mut Operation); 8] = [
             |operation| operation.project_id = None,
             |operation| operation.integration_id = Some("x".into()),
@@ -91,17 +91,17 @@ mod tests {
         for change in changes {
             let mut operation = operation();
             change(&mut operation);
-            assert!(!facts.are_of(&operation), "{operation:?}");
-            let facts = OperationDetails::of(&operation);
-            assert!(facts.are_of(&operation), "{operation:?}");
+            assert!(!details.is_of(&operation), "{operation:?}");
+            let details = OperationDetails::of(&operation);
+            assert!(details.is_of(&operation), "{operation:?}");
         }
     }
 
     #[test]
     fn they_are_stored_as_one_flat_object() {
-        let facts = OperationDetails::of(&operation());
+        let details = OperationDetails::of(&operation());
         let stored = r#"{"project_id":"p","integration_id":"g","objects":["contact"],"installation_id":"i","status":"in_progress","create_time":"2026-11-23T11:48:35Z","result":"r"}"#;
-        assert_eq!(serde_json::to_string(&facts).unwrap(), stored);
-        assert_eq!(serde_json::from_str::<OperationDetails>(stored).unwrap(), facts);
+        assert_eq!(serde_json::to_string(&details).unwrap(), stored);
+        assert_eq!(serde_json::from_str::<OperationDetails>(stored).unwrap(), details);
     }
 }

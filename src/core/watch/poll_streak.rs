@@ -5,9 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// Consecutive polls with the same kind of failure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PollStreak {
+    /// The time of the first of these polls.
     pub(super) since: Timestamp,
+    /// The watched time since then, without times when the daemon did not run.
     pub(super) lasted: Duration,
     pub(super) polls: u32,
 }

@@ -4,6 +4,7 @@ use super::super::event::{Event, EventType, OperationData};
 use super::super::operation::Status;
 use super::{Watch, WatchContext};
 
+/// Adds the events of one observation to `events`.
 pub(super) struct Reporter<'a, 'b> {
     pub(super) events: &'a mut Vec<Event>,
     pub(super) previous: Option<&'a Status>,

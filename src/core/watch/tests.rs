@@ -16,7 +16,7 @@ struct Fixture {
     key: WatchKey,
     labels: Labels,
     settings: WatchSettings,
-    pace: ScheduleSettings,
+    schedule: ScheduleSettings,
     kinds: OperationKinds,
     now: Timestamp,
     project_proven: Option<Duration>,
@@ -44,7 +44,7 @@ impl Fixture {
                 progress_step: 10.0,
                 progress_interval: Duration::from_mins(1),
             },
-            pace: ScheduleSettings::DEFAULT,
+            schedule: ScheduleSettings::DEFAULT,
             kinds: OperationKinds::default(),
             now: "2026-11-23T11:48:35Z".parse().unwrap(),
             project_proven: Some(Duration::ZERO),
@@ -60,12 +60,12 @@ impl Fixture {
             key: &self.key,
             labels: &self.labels,
             settings: &self.settings,
-            schedule: &self.pace,
+            schedule: &self.schedule,
             kinds: &self.kinds,
             now: self.now,
             elapsed: after,
             blocked: self.blocked,
-            chance: 0.5,
+            random_fraction: 0.5,
             project_proven: self.project_proven,
             project_answered: self.project_answered,
             all_others_refused: self.all_others_refused,
@@ -769,7 +769,7 @@ proptest! {
             prop_assert_eq!(step.next == NextStep::Finished, fixture.watch.phase().is_finished());
             prop_assert_eq!(endings == 1, fixture.watch.phase().is_finished());
             if let NextStep::PollAfter(wait) = step.next {
-                prop_assert!(wait <= fixture.pace.max_interval && wait >= fixture.pace.min_interval);
+                prop_assert!(wait <= fixture.schedule.max_interval && wait >= fixture.schedule.min_interval);
             } else {
                 break;
             }
@@ -791,14 +791,14 @@ proptest! {
             let one = steady.step(elapsed, Some(&answer));
             let other = restarted.step(elapsed, Some(&answer));
             // A restart hides time, so a stall may be seen later; every other fact is the same, under the same ID.
-            let facts = |step: &Decision| -> Vec<EventId> {
+            let ids = |step: &Decision| -> Vec<EventId> {
                 step.events
                     .iter()
                     .filter(|event| !matches!(event.event_type, EventType::Stalled | EventType::Resumed | EventType::Progress))
                     .map(|event| event.id.clone())
                     .collect()
             };
-            prop_assert_eq!(facts(&one), facts(&other));
+            prop_assert_eq!(ids(&one), ids(&other));
             if one.next == NextStep::Finished {
                 break;
             }
@@ -812,8 +812,8 @@ fn mean_duration(fixture: &Fixture) -> Option<f64> {
     for _ in 0..3 {
         fixture.watch.add_to_history(&mut kinds);
     }
-    let facts = fixture.watch.details.as_ref().unwrap();
-    let statistics = kinds.statistics(&facts.kind);
+    let details = fixture.watch.details.as_ref().unwrap();
+    let statistics = kinds.statistics(&details.kind);
     statistics.durations.map(|durations| durations.mean().round())
 }
 

@@ -53,12 +53,12 @@ impl Lines {
     }
 
     pub(super) fn push(&self, level: Level, size: usize, line: Line) {
-        let rank = if level <= Level::WARN {
+        let priority = if level <= Level::WARN {
             Priority::Important
         } else {
             Priority::Ordinary
         };
-        self.0.push(rank, size, line);
+        self.0.push(priority, size, line);
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn attempt(
     endpoint: &str,
     in_flight: &AttemptInFlight,
     attempt: &DeliveryAttempt,
-    verdict: DeliveryDecision,
+    decision: DeliveryDecision,
 ) {
     let event = in_flight.event_type.as_str();
     let event_id = &in_flight.event_id;
@@ -24,7 +24,7 @@ pub(super) fn attempt(
         .rsplit_once('/')
         .unwrap_or((&in_flight.subject, ""));
     let number = in_flight.attempts.saturating_add(1);
-    match verdict {
+    match decision {
         DeliveryDecision::Delivered => {
             debug!(
                 endpoint,
@@ -67,8 +67,8 @@ pub(super) fn attempt(
 }
 
 /// Logs a change of the endpoint's health.
-pub(super) fn health_change(endpoint: &str, news: EndpointChange, reason: &str) {
-    match news {
+pub(super) fn health_change(endpoint: &str, change: EndpointChange, reason: &str) {
+    match change {
         EndpointChange::Failing => {
             warn!(
                 endpoint,

@@ -49,6 +49,7 @@ statements! {
                  (SELECT count(*) FROM deliveries INDEXED BY deliveries_dead WHERE endpoint = endpoints.id AND state = 2)";
 }
 
+/// A row of the table of endpoints.
 #[derive(Debug)]
 pub(super) struct EndpointRow {
     pub(super) id: i64,

@@ -118,6 +118,7 @@ statements! {
 /// The statement that finds damaged rows.
 pub(super) const DAMAGED: (Table, Sql) = (Table::Deliveries, ALL_DAMAGED);
 
+/// A row to add to the outbox. `at` is in milliseconds since the Unix epoch.
 pub(super) struct NewDelivery<'a> {
     pub(super) id: i64,
     pub(super) endpoint: i64,

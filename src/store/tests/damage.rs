@@ -55,7 +55,7 @@ fn observe(watch: &mut Watch, key: &WatchKey, answer: &Answer) -> Vec<Event> {
                 now: now(),
                 elapsed: Duration::from_mins(1),
                 blocked: Duration::ZERO,
-                chance: 0.5,
+                random_fraction: 0.5,
                 all_others_refused: false,
                 project_proven: Some(Duration::ZERO),
                 project_answered: Some(Duration::ZERO),
@@ -166,7 +166,7 @@ fn state_file(dir: &TempDir) -> PathBuf {
     dir.path().join("state.db")
 }
 
-/// Numbers that look like chance and are the same each time.
+/// Numbers that look random and are the same each time.
 struct SeededBytes(u64);
 
 impl SeededBytes {

@@ -56,7 +56,7 @@ impl Fixture {
                 now: self.now,
                 elapsed,
                 blocked: Duration::ZERO,
-                chance: 0.5,
+                random_fraction: 0.5,
                 all_others_refused: false,
                 project_proven: Some(Duration::ZERO),
                 project_answered: Some(Duration::ZERO),

@@ -69,7 +69,7 @@ impl OutboxWorker {
         let Some(in_flight) = self.in_flight.remove(&task) else {
             return;
         };
-        let (now, chance) = (self.endpoint.store.now(), self.endpoint.random.fraction());
+        let (now, random_fraction) = (self.endpoint.store.now(), self.endpoint.random.fraction());
         let tried = AttemptedEvent {
             subject: &in_flight.subject,
             attempts: in_flight.attempts,
@@ -77,22 +77,23 @@ impl OutboxWorker {
             kind: in_flight.kind,
         };
         let outdated = in_flight.generation != self.generation && !attempt.error.is_empty();
-        let (verdict, news) = if outdated {
+        let (decision, change) = if outdated {
             // A failure with the previous URL or secret does not count against the new one.
-            let verdict = DeliveryDecision::Retry {
+            let decision = DeliveryDecision::Retry {
                 after: Duration::ZERO,
                 counts: false,
             };
-            (verdict, None)
+            (decision, None)
         } else {
-            self.health.record_attempt(tried, attempt.outcome, now, chance)
+            self.health
+                .record_attempt(tried, attempt.outcome, now, random_fraction)
         };
-        delivery_log::attempt(&self.endpoint.name, &in_flight, &attempt, verdict);
-        if let Some(news) = news {
-            delivery_log::health_change(&self.endpoint.name, news, &attempt.error);
+        delivery_log::attempt(&self.endpoint.name, &in_flight, &attempt, decision);
+        if let Some(change) = change {
+            delivery_log::health_change(&self.endpoint.name, change, &attempt.error);
         }
-        self.count(&in_flight, verdict, now);
-        let settled = match verdict {
+        self.count(&in_flight, decision, now);
+        let settled = match decision {
             DeliveryDecision::Delivered => Settlement::Delivered,
             DeliveryDecision::Retry { after, counts } => Settlement::Retry {
                 at: now.checked_add(after).unwrap_or(Timestamp::MAX),
@@ -104,15 +105,15 @@ impl OutboxWorker {
         self.outcomes.push((in_flight.id, settled));
     }
 
-    fn count(&self, in_flight: &AttemptInFlight, verdict: DeliveryDecision, now: Timestamp) {
+    fn count(&self, in_flight: &AttemptInFlight, decision: DeliveryDecision, now: Timestamp) {
         let stats = &self.endpoint.stats;
-        stats.count_outcome(match verdict {
+        stats.count_outcome(match decision {
             DeliveryDecision::Delivered => DeliveryOutcome::Delivered,
             DeliveryDecision::Retry { counts: true, .. } => DeliveryOutcome::Retried,
             DeliveryDecision::Retry { counts: false, .. } => DeliveryOutcome::Held,
             DeliveryDecision::Dead => DeliveryOutcome::Dead,
         });
-        if verdict == DeliveryDecision::Delivered && !in_flight.replay {
+        if decision == DeliveryDecision::Delivered && !in_flight.replay {
             stats.record_delay(clock::between(in_flight.recorded, now));
         }
     }
