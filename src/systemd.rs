@@ -149,9 +149,9 @@ async fn send_watchdog(health: &Health) {
             Ok(()) => {
                 notify(&[NotifyState::Watchdog]);
             }
-            Err(sick) if was_alive => {
+            Err(unhealthy) if was_alive => {
                 tracing::error!(
-                    reason = %sick,
+                    reason = %unhealthy,
                     "the daemon is stuck; systemd restarts it; this is a bug, please report it"
                 );
             }

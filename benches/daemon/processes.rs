@@ -385,10 +385,7 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         let begin = clock::instant();
         while !is_so(self).unwrap_or(false) {
-            anyhow::ensure!(
-                !self.has_ended(),
-                "the daemon has ended; what it says stands above"
-            );
+            anyhow::ensure!(!self.has_ended(), "the daemon has ended; its output is above");
             anyhow::ensure!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
             std::thread::sleep(between);
         }

@@ -51,7 +51,7 @@ pub async fn last_error(daemon: &Daemon, operation: &str, words: &[&str]) -> Str
 }
 
 /// Waits until a number has grown by `count`.
-pub async fn until_grown_by(what: &str, count: u64, mut look: impl FnMut() -> u64) {
-    let before = look();
-    until(what, || look() >= before + count).await;
+pub async fn until_grown_by(what: &str, count: u64, mut measure: impl FnMut() -> u64) {
+    let before = measure();
+    until(what, || measure() >= before + count).await;
 }

@@ -187,12 +187,12 @@ async fn a_name_that_is_not_found() {
     };
     daemon.event_of("one", "operation.started").await;
     let (server_failure, no_such_name) = (2, 3);
-    for trouble in [
+    for failure in [
         Answer::Failure(no_such_name),
         Answer::Failure(server_failure),
         Answer::Silence,
     ] {
-        names.answer(trouble);
+        names.answer(failure);
         last_error(&daemon, "one", &[NAME]).await;
         last_error(&daemon, "two", &[NAME]).await;
         // Each question that is not answered yet occupies a thread.

@@ -154,8 +154,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, state: &Shar
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
         }
-        Some(Behavior::Respond(say)) => {
-            let _ = stream.write_all(&say(&id)).await;
+        Some(Behavior::Respond(response)) => {
+            let _ = stream.write_all(&response(&id)).await;
             let _ = stream.shutdown().await;
         }
         Some(Behavior::Stale) => {

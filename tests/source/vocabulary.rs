@@ -1,8 +1,10 @@
-//! Words that are not used in messages, documents and comments, each with what to write instead.
+//! Words that are not used in messages, documents, comments and names, each with what to write instead.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+
+use proc_macro2::{TokenStream, TokenTree};
 
 use crate::messages::{messages, without_placeholders};
 use crate::product::root;
@@ -54,6 +56,28 @@ const WORDS: [(&str, &str); 30] = [
     ("trouble|troubles", "error, failure, problem"),
     ("wants|wanted", "needs, expects, requires"),
     ("whoever|whomever", "anyone who, a client that"),
+];
+
+/// Words that are not a part of a name. Standard terms such as `held` of a lock are allowed.
+const WORDS_OF_NAMES: [(&str, &str); 15] = [
+    ("afresh|anew", "again"),
+    ("dice", "random"),
+    ("happening|happenings", "event"),
+    ("heed|heeds|heeded|heeding", "follow, apply"),
+    ("hold|holds", "apply, keep, is_valid"),
+    (
+        "ignorant|learn|learns|learned|learnt|lesson|lessons|teach|teaches|taught",
+        "history, sample",
+    ),
+    ("look|looks|looked|looking", "check, find, measure"),
+    ("loud|loudness", "level"),
+    ("mend|mends|mended|mending|obey|obeys|obeyed", "repair; follow"),
+    ("parted|whoever|whomever", "separated; anyone"),
+    ("said|say|says", "report, return"),
+    ("sick", "unhealthy"),
+    ("stand|stands|stood", "state, is"),
+    ("tell|tells|telling|told|trouble|troubles", "report; failure"),
+    ("want|wants", "need, expect, select"),
 ];
 
 /// Each old word in `text` with the words around it, and what to write instead.
@@ -134,6 +158,7 @@ fn messages_are_in_plain_words() {
 fn documents_are_in_plain_words() {
     let mut found = BTreeMap::new();
     for path in [
+        ".ci/run",
         "README.md",
         "ARCHITECTURE.md",
         "CHANGELOG.md",
@@ -141,9 +166,13 @@ fn documents_are_in_plain_words() {
         "SECURITY.md",
         "Cargo.toml",
         "benches/README.md",
+        "clippy.toml",
         "config",
         "deploy",
         "docs",
+        "fuzz/run",
+        "tests/container-image",
+        "tests/systemd-container",
     ] {
         documents(&root().join(path), &mut found);
     }
@@ -175,6 +204,78 @@ fn comments_are_in_plain_words() {
         *text = comments;
     }
     assert_plain(found);
+}
+
+/// The words of a name in lower case: `PollerWait` and `poller_wait` are `poller` and `wait`.
+fn words_of_name(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_upper = true;
+    for character in name.chars() {
+        let is_upper = character.is_uppercase();
+        if character == '_' || (is_upper && !was_upper) {
+            words.push(String::new());
+        }
+        if character != '_' {
+            words.last_mut().unwrap().extend(character.to_lowercase());
+        }
+        was_upper = is_upper;
+    }
+    words
+}
+
+/// The old words in the names of all items, variables and methods, with their lines.
+fn old_names(tokens: TokenStream, found: &mut Vec<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => old_names(group.stream(), found),
+            TokenTree::Ident(ident) => {
+                let words = words_of_name(&ident.to_string());
+                let instead = WORDS_OF_NAMES
+                    .iter()
+                    .find(|(forms, _)| forms.split('|').any(|form| words.iter().any(|word| word == form)));
+                if let Some((_, instead)) = instead {
+                    let line = ident.span().start().line;
+                    found.push(format!("{line}: {ident} (write: {instead})"));
+                }
+            }
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+#[test]
+fn names_are_in_plain_words() {
+    let mut files = BTreeMap::new();
+    for path in ["src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"] {
+        documents(&root().join(path), &mut files);
+    }
+    files.retain(|file, _| file.ends_with(".rs"));
+    assert!(files.len() > 100, "{}", files.len());
+    let mut found = Vec::new();
+    for (file, source) in files {
+        let mut names = Vec::new();
+        old_names(source.parse().unwrap(), &mut names);
+        found.extend(names.iter().map(|name| format!("{file}:{name}")));
+    }
+    assert!(
+        found.is_empty(),
+        "{} old words in names; docs/glossary.md has the terms:\n{}",
+        found.len(),
+        found.join("\n")
+    );
+}
+
+#[test]
+fn old_words_are_found_in_names() {
+    let mut found = Vec::new();
+    let source = "fn is_told(x: u8) -> LessonOfOne { vec![let_it_look(\"told\")] } // told";
+    old_names(source.parse().unwrap(), &mut found);
+    assert_eq!(found.len(), 3, "{found:?}");
+    for name in ["retold", "threshold", "Standard", "WITHHOLD", "lookup"] {
+        let mut found = Vec::new();
+        old_names(name.parse().unwrap(), &mut found);
+        assert_eq!(found, Vec::<String>::new(), "{name}");
+    }
 }
 
 #[test]
