@@ -174,15 +174,17 @@ async fn check_list(
     }
     let rejected = list.rejected_total;
     let effect = match list.unusable() {
-        None => format!("they would be skipped ({found} would be watched)"),
+        None => format!("the other lines apply ({found})"),
         Some(UnusableList::NoLineParses) => "no line is valid, so the list would not be used".to_owned(),
         Some(UnusableList::NotText) => {
             "the file is not text, so the list would not be used; save it as UTF-8".to_owned()
         }
     };
-    output::error(&format!(
-        "{rejected} lines of the watch list are rejected; {effect}"
-    ));
+    let rejected = match rejected {
+        1 => "1 line of the watch list is rejected".to_owned(),
+        rejected => format!("{rejected} lines of the watch list are rejected"),
+    };
+    output::error(&format!("{rejected}; {effect}"));
     Ok(Some(exit::USAGE))
 }
 

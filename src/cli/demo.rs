@@ -65,7 +65,7 @@ const CALLBACKS: usize = 1_000;
 /// The signing secret. It protects nothing.
 const SECRET: &str = "whsec_ZGVtbyBzZWNyZXQsIHByb3RlY3RzIG5vdGhpbmc=";
 
-/// Watch simulated backfills for a minute, without an account
+/// Watch simulated backfills for half a minute, without an account
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct DemoArgs {}

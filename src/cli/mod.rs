@@ -118,11 +118,11 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The watch list
+    /// Watch list: one operation ID per line, then labels
     #[arg(long, value_name = "FILE")]
     watch_list: Option<PathBuf>,
 
-    /// The folder for the state
+    /// Directory of the state: watches, event log and outbox
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
 

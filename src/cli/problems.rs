@@ -63,6 +63,12 @@ impl DaemonWatchList<'_> {
         self.0["isRead"] == true
     }
 
+    /// Whether the file has been missing since the start, so that the daemon waits for it.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.0["isAwaited"] == true
+    }
+
     /// Why the file cannot be used.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {

@@ -102,9 +102,11 @@ fn list_warnings(list: &DaemonWatchList<'_>) -> Vec<String> {
     if !list.is_read() {
         lines.push(format!("watch list {path}: not read yet"));
     } else if let Some(problem) = list.problem() {
-        lines.push(format!(
-            "watch list {path}: {problem}; the previous list stays active"
-        ));
+        let effect = match list.is_awaited() {
+            true => "the daemon waits for it",
+            false => "the previous list stays active",
+        };
+        lines.push(format!("watch list {path}: {problem}; {effect}"));
     }
     let rejected = list.rejected_lines();
     if rejected > 0 {
@@ -137,6 +139,12 @@ mod tests {
         assert!(list_warnings(&DaemonWatchList(&body["watchList"])).is_empty());
         let list = serde_json::json!({"path": "/l", "isRead": true, "problem": "gone", "rejectedLines": 2});
         assert_eq!(list_warnings(&DaemonWatchList(&list)).len(), 2);
+        let awaited =
+            serde_json::json!({"path": "/l", "isRead": true, "problem": "missing", "isAwaited": true});
+        assert_eq!(
+            list_warnings(&DaemonWatchList(&awaited)),
+            ["watch list /l: missing; the daemon waits for it"]
+        );
         let body = serde_json::json!({"applied": [], "watchList": list});
         assert_eq!(applied(&body), ["settings: no changes"]);
     }

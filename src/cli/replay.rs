@@ -20,7 +20,7 @@ Examples:
 
 /// Deliver events to webhooks again
 ///
-/// Marks deliveries in the state. A running daemon sends them within a second, a stopped one when it starts. Receivers get
+/// Queues deliveries again. A running daemon sends them within a second, a stopped one when it starts. Receivers get
 /// the same ID and body again. An endpoint gets only the event types that it subscribes to.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]

@@ -23,7 +23,7 @@ In a Dockerfile:
 Exit codes: 0 no errors; 1 attention has an error, with --strict any entry, or with --check the daemon is not alive; \
 2 usage or settings; 3 no daemon answers.";
 
-/// Show attention and operations of the running daemon
+/// Show problems and operations of the running daemon
 ///
 /// Uses the control socket, otherwise HTTP. The settings may have errors.
 #[derive(Debug, clap::Args)]

@@ -28,6 +28,8 @@ use crate::app::{self, StopSignal};
 use crate::clock;
 use crate::config::PollSettings;
 
+/// An API that has not answered by then ends the command: its address is probably wrong.
+const FIRST_ANSWER: Duration = Duration::from_mins(1);
 const AFTER_HELP: &str = "\
 Examples:
   One operation, with only an API key:
@@ -42,8 +44,8 @@ Examples:
         | backfill-watch watch -
 
 Exit codes: 0 all succeeded; 1 an operation failed, ended otherwise, is gone or expired; 2 usage or \
-settings; 3 the API could not be reached; 4 the API key was rejected; 8 --timeout passed while operations \
-were running; 130 and 143 stopped by SIGINT and SIGTERM. If several apply: 4, 3, 8, 1. The operations at \
+settings; 3 the API could not be reached, or did not answer within the first minute; 4 the API key was \
+rejected; 8 --timeout passed while operations were running; 130 and 143 stopped by SIGINT and SIGTERM. If several apply: 4, 3, 8, 1. The operations at \
 Ampersand are never changed.";
 
 /// Watch operations until they are finished
@@ -181,6 +183,8 @@ impl Watching {
             }
         };
         let mut deadline = std::pin::pin!(deadline);
+        let mut first_answer = std::pin::pin!(sleep_until(clock::instant() + FIRST_ANSWER));
+        let mut must_answer = true;
         let mut finished = std::pin::pin!(self.session.finished());
         // Drawing takes longer with many operations.
         let many = u32::try_from(self.session.targets.len() / 500).unwrap_or(u32::MAX);
@@ -195,6 +199,14 @@ impl Watching {
                 () = &mut deadline => return End::TimedOut,
                 Some(event) = self.session.events.recv() => event,
                 () = &mut finished => return End::Finished,
+                () = &mut first_answer, if must_answer => {
+                    must_answer = false;
+                    self.session.refresh_projects();
+                    if self.session.was_answered() {
+                        continue;
+                    }
+                    return End::Unanswered;
+                }
                 // An outage may begin and end between two frames.
                 Ok(()) = changes.changed() => {
                     self.session.refresh_projects();

@@ -100,6 +100,8 @@ pub struct WatchListReport {
     /// Why the file cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Whether the file has been missing since the start.
+    pub is_awaited: bool,
 }
 
 /// A rejected line.
@@ -163,6 +165,7 @@ impl WatchListReport {
                 .problem
                 .as_deref()
                 .map(|error| crate::error::chain(error)),
+            is_awaited: snapshot.is_awaited(),
         }
     }
 }

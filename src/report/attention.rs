@@ -204,7 +204,10 @@ impl AttentionList {
             add(
                 AttentionKind::WatchListRejectedLines,
                 None,
-                format!("{rejected} lines of the watch list are rejected and skipped"),
+                match rejected {
+                    1 => "1 line of the watch list is rejected and skipped".to_owned(),
+                    rejected => format!("{rejected} lines of the watch list are rejected and skipped"),
+                },
                 "run `backfill-watch check` to see each line and its error",
             );
         }

@@ -149,7 +149,7 @@ async fn check_reports_what_is_right_and_each_wrong_line_of_the_list() {
         );
     }
     assert!(
-        reported.contains("error: 2 lines") && reported.contains("1 operation would be watched"),
+        reported.contains("error: 2 lines") && reported.contains("the other lines apply (1 operation)"),
         "{reported}"
     );
     assert_eq!(output.status.code(), Some(2));

@@ -23,6 +23,8 @@ pub(super) enum End {
     Finished,
     /// `--timeout` passed.
     TimedOut,
+    /// The API did not answer within [`FIRST_ANSWER`](super::FIRST_ANSWER).
+    Unanswered,
     /// `api.unreachable` was reported for a project.
     Unreachable {
         /// The project.
@@ -69,7 +71,7 @@ impl End {
     fn severity(&self) -> u8 {
         match self {
             Self::Finished => 0,
-            Self::TimedOut => 1,
+            Self::TimedOut | Self::Unanswered => 1,
             Self::Unreachable { .. } => 2,
             Self::Rejected { .. } => 3,
             Self::Stopped(_) => 4,
@@ -168,7 +170,7 @@ pub(super) fn exit_code(end: &End, tally: &Tally) -> u8 {
         End::Finished if tally.phases.keys().all(|phase| *phase == Phase::Succeeded) => 0,
         End::Finished => exit::FAILED,
         End::TimedOut if tally.answered => exit::TIMED_OUT,
-        End::TimedOut | End::Unreachable { .. } => exit::UNREACHABLE,
+        End::TimedOut | End::Unanswered | End::Unreachable { .. } => exit::UNREACHABLE,
         End::Rejected { .. } => exit::CREDENTIALS,
         End::Stopped(signal) => signal.exit_code(),
         End::OutputClosed(Some(error)) if error.kind() != io::ErrorKind::BrokenPipe => exit::FAILED,
@@ -196,6 +198,12 @@ pub(super) fn message(
             settings.ampersand.base_url,
             tally.last_failure.as_deref().unwrap_or("no poll was completed")
         ),
+        End::Unanswered => format!(
+            "no answer from the API at {} within the first minute: {}\nNothing was changed at Ampersand. Run the command \
+             again when the API answers.",
+            settings.ampersand.base_url,
+            tally.last_failure.as_deref().unwrap_or("no poll was completed")
+        ),
         End::Unreachable { project, reason } => format!(
             "the API of project {project} is unreachable: {reason}\nThe operations at Ampersand continue. Run the command again when the API answers."
         ),
@@ -208,6 +216,10 @@ pub(super) fn message(
                  project."
             )
         }
+        End::Stopped(_) if !tally.answered => format!(
+            "{}\nNothing was changed at Ampersand. Run the command again to continue.",
+            tally.unfinished_text(named)
+        ),
         End::Stopped(_) => format!(
             "{}\nThe operations at Ampersand continue. Run the command again to watch them.",
             tally.unfinished_text(named)
