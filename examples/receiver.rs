@@ -49,8 +49,14 @@ async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let secret = std::env::var("WEBHOOK_SECRET")?;
+    let secret = secret.trim();
+    // 24 bytes in base64. The library also takes an empty secret.
+    if secret.strip_prefix("whsec_").unwrap_or(secret).len() < 32 {
+        return Err("WEBHOOK_SECRET is not a webhook secret".into());
+    }
     let receiver = Receiver {
-        webhook: Webhook::new(std::env::var("WEBHOOK_SECRET")?.trim())?,
+        webhook: Webhook::new(secret)?,
         known: Mutex::default(),
     };
     let port: u16 = std::env::var("PORT").map_or(Ok(8000), |port| port.parse())?;

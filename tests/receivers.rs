@@ -92,12 +92,41 @@ impl Drop for Receiver {
     }
 }
 
+/// A receiver starts with a webhook secret only: with an empty one, everybody could sign.
+fn refuses_short_secrets(command: &mut Command) {
+    for secret in ["", "whsec_", "whsec_c2hvcnQ="] {
+        let mut child = command
+            .env("WEBHOOK_SECRET", secret)
+            .env("PORT", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // One that starts prints a line and runs on.
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let _ = child.kill();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(line, "", "started with the secret {secret:?}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            errors.contains("WEBHOOK_SECRET is not a webhook secret"),
+            "{secret:?}: {errors}"
+        );
+    }
+    command.stderr(Stdio::inherit());
+}
+
 async fn python() -> Option<Receiver> {
     if Command::new("python3").arg("--version").output().is_err() {
         return skip("python3 is missing; apt-get install python3");
     }
     let mut command = Command::new("python3");
     command.arg(root().join("docs/receivers/receiver.py"));
+    refuses_short_secrets(&mut command);
     Some(Receiver::start(command, tempfile::tempdir().unwrap()).await)
 }
 
@@ -138,6 +167,7 @@ async fn typescript() -> Option<Receiver> {
     );
     let mut command = Command::new("node");
     command.arg(folder.path().join("receiver.js"));
+    refuses_short_secrets(&mut command);
     Some(Receiver::start(command, folder).await)
 }
 
@@ -153,7 +183,8 @@ async fn rust() -> Receiver {
         String::from_utf8_lossy(&output.stderr)
     );
     let binary = Path::new(env!("CARGO_BIN_EXE_backfill-watch"));
-    let command = Command::new(binary.with_file_name("examples").join("receiver"));
+    let mut command = Command::new(binary.with_file_name("examples").join("receiver"));
+    refuses_short_secrets(&mut command);
     Receiver::start(command, tempfile::tempdir().unwrap()).await
 }
 

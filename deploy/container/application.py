@@ -13,6 +13,8 @@ import time
 
 with open(os.environ["WEBHOOK_SECRET_FILE"]) as file:
     SECRET = base64.b64decode(file.readline().strip().removeprefix("whsec_"))
+if len(SECRET) < 24:
+    raise SystemExit("WEBHOOK_SECRET_FILE has no webhook secret")
 TOLERANCE = 5 * 60  # maximum age of a request in seconds, against replay attacks
 MAX_BODY = 20_000
 handled = set()  # a real application stores these IDs in its database, in the transaction that handles the event

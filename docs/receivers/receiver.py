@@ -10,6 +10,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SECRET = base64.b64decode(os.environ["WEBHOOK_SECRET"].strip().removeprefix("whsec_"))
+if len(SECRET) < 24:
+    raise SystemExit("WEBHOOK_SECRET is not a webhook secret")
 PORT = int(os.environ.get("PORT", "8000"))
 TOLERANCE = 5 * 60  # seconds
 MAX_BODY = 20_000  # bytes
