@@ -41,10 +41,16 @@ fn root() -> &'static Path {
 /// The blocks of commands of a page.
 fn blocks(page: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join(page)).unwrap();
-    let blocks = text.split("\n```sh\n").skip(1);
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(fence) = lines.find(|line| line.trim_start() == "```sh") {
+        // A block in a list is indented.
+        let indent = fence.len() - fence.trim_start().len();
+        let block = lines.by_ref().take_while(|line| line.trim_start() != "```");
+        let block: Vec<&str> = block.map(|line| line.get(indent..).unwrap_or("")).collect();
+        blocks.push(block.join("\n") + "\n");
+    }
     blocks
-        .map(|rest| rest.split("\n```").next().unwrap().to_owned() + "\n")
-        .collect()
 }
 
 /// README and chapters.
@@ -101,6 +107,9 @@ impl Workplace {
         let cargo = folder.join("bin/cargo");
         fs::write(&cargo, "#!/bin/sh\n[ \"$*\" = 'install --path .' ]\n").unwrap();
         fs::set_permissions(&cargo, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let systemctl = folder.join("bin/systemctl");
+        fs::write(&systemctl, "#!/bin/sh\n[ \"$*\" = daemon-reload ]\n").unwrap();
+        fs::set_permissions(&systemctl, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let address = daemon.address().await.to_string();
         daemon.event_of(OPERATION, "operation.succeeded").await;
         Self {
@@ -122,6 +131,7 @@ impl Workplace {
             .replace("=/state\n", &format!("={folder}/sidecar\n"))
             .replace("./state", "./second-state")
             .replace("/usr/share/", &format!("{folder}/share/"))
+            .replace("/etc/", &format!("{folder}/etc/"))
             .replace(
                 "\nbackfill-watch run\n",
                 "\ntimeout --foreground --preserve-status 5 backfill-watch run\n",
