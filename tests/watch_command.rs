@@ -269,10 +269,10 @@ async fn an_api_out_of_reach_is_3() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_does_not_answer_within_the_first_minute_is_3() {
-    let bench = Bench::start()
+    let fixture = Fixture::start()
         .await
         .variable("BACKFILL_WATCH_AMPERSAND__BASE_URL", "http://127.0.0.1:9/v1");
-    bench
+    fixture
         .watch("op")
         .assert(3, &["within the first minute", "connection refused"]);
 }
