@@ -10,6 +10,7 @@ use daemon_check::DaemonCheck;
 use super::output::{self, Output, OutputError};
 use super::problems::{line_problem, more_lines};
 use super::{DaemonArgs, Failure, SettingsArgs, exit, format};
+use crate::ampersand::ClientError;
 use crate::app;
 use crate::config::{ConfigProblem, Settings, SettingsCheck};
 use crate::core::key_verdict::KeyVerdict;
@@ -57,8 +58,13 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         Reader::Daemon => "; secrets checked by the daemon",
     };
     let settings = &checked.settings;
-    // Building a client checks the certificates.
-    app::client(&settings.ampersand).await?;
+    // Building a client checks the certificates. Those of the system are no setting, and the daemon may see others.
+    if let Err(error) = app::client(&settings.ampersand).await {
+        match error.downcast_ref() {
+            Some(ClientError::NoTrust { .. }) => output::notice(&format!("warning: {error}")),
+            _ => return Err(error),
+        }
+    }
     let mut out = Output::stdout();
     out.line(&format!("settings: good ({}{note})", summary(settings)))?;
     let mut code = check_list(&checked, &daemon, &mut out).await?;

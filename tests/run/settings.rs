@@ -115,6 +115,23 @@ async fn without_settings_the_error_names_the_required_ones() {
 }
 
 #[tokio::test]
+async fn missing_ca_certificates_of_this_host_are_a_warning_of_check() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let setup = Setup::new(&simulator)
+        .variable("SSL_CERT_FILE", empty.path().to_str().unwrap())
+        .variable("BACKFILL_WATCH_AMPERSAND__BASE_URL", "https://localhost/v1")
+        .list(&["a"]);
+    let output = setup.run("check").await;
+    let warning = text(&output.stderr);
+    assert!(
+        warning.contains("warning: no CA certificates were found"),
+        "{warning}"
+    );
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn check_reports_what_is_right_and_each_wrong_line_of_the_list() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator);
