@@ -65,7 +65,7 @@ fn write_rest(descriptor: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> 
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => *written += count,
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => wait_for_room(descriptor)?,
+            Err(Errno::AGAIN) => wait_until_writable(descriptor)?,
             Err(error) => return Err(error.into()),
         }
     }
@@ -73,7 +73,7 @@ fn write_rest(descriptor: BorrowedFd<'_>, bytes: &[u8], written: &mut usize) -> 
 }
 
 /// Waits until a descriptor in non-blocking mode accepts bytes again.
-fn wait_for_room(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+fn wait_until_writable(descriptor: BorrowedFd<'_>) -> io::Result<()> {
     let mut descriptors = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
     match poll(&mut descriptors, None) {
         // After an error of the descriptor, the next write reports it.

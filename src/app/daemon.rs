@@ -124,7 +124,7 @@ impl<F: Fetch> Daemon<F> {
         self.cancel.cancel();
         join(&mut self.running).await;
         if let Some(timeout) = deliver {
-            self.webhooks.drain(timeout).await;
+            self.webhooks.wait_until_delivered(timeout).await;
         }
         self.webhooks.stop().await;
     }

@@ -116,9 +116,11 @@ impl HttpServer {
         let notifications =
             systemd::send_notifications(Arc::clone(&self.health), Arc::clone(board), closing.clone());
         self.tasks.spawn(notifications);
-        let (dated, until) = (Arc::clone(attention), closing.clone());
+        let (attention_list, until) = (Arc::clone(attention), closing.clone());
         self.tasks.spawn(async move {
-            until.run_until_cancelled(dated.keep_dated()).await;
+            until
+                .run_until_cancelled(attention_list.collect_regularly())
+                .await;
         });
         let readiness = become_ready(list.clone(), Arc::clone(&self.health));
         self.tasks.spawn(readiness);

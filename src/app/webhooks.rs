@@ -127,7 +127,7 @@ impl Webhooks {
     }
 
     /// Waits until the backlog is empty, at most `timeout`.
-    pub(super) async fn drain(&self, timeout: Duration) {
+    pub(super) async fn wait_until_delivered(&self, timeout: Duration) {
         let deadline = clock::instant() + timeout;
         while self.backlog().await.iter().any(|(_, waiting)| *waiting > 0) && clock::instant() < deadline {
             tokio::time::sleep(BACKLOG_CHECK).await;

@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, sleep_until};
 
 use self::outcome::{End, Tally};
-use self::output::{Output, Show};
+use self::output::{EventPrinter, Show};
 use self::progress_view::progress_view;
 use self::session::Session;
 use super::output::notice;
@@ -110,7 +110,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     };
     let mut watching = Watching {
         session,
-        output: Output::new(show),
+        output: EventPrinter::new(show),
         timeout: args.timeout,
     };
     let end = watching.until_end(&mut stops).await;
@@ -166,7 +166,7 @@ impl Stops {
 /// A session and its output.
 struct Watching {
     session: Session,
-    output: Output,
+    output: EventPrinter,
     timeout: Option<Duration>,
 }
 

@@ -23,10 +23,10 @@ pub struct SettingValue {
 
 /// The values of all settings, by key. Its debug print shows keys only, because URLs may contain secrets.
 #[derive(Clone, Default)]
-pub struct EffectiveSettings(BTreeMap<String, Entry>);
+pub struct EffectiveSettings(BTreeMap<String, EffectiveSetting>);
 
 #[derive(Clone)]
-struct Entry {
+struct EffectiveSetting {
     value: Value,
     /// Where the value was set; `None` for a default.
     place: Option<Place>,
@@ -75,7 +75,7 @@ impl EffectiveSettings {
         }
     }
 
-    fn setting(&self, key: &str) -> Option<&Entry> {
+    fn setting(&self, key: &str) -> Option<&EffectiveSetting> {
         self.0
             .get(key)
             .filter(|entry| !matches!(entry.shown, Shown::Nothing))
@@ -97,7 +97,8 @@ impl EffectiveSettings {
     }
 
     fn insert(&mut self, key: &str, value: Value, place: Option<Place>, shown: Shown) {
-        self.0.insert(key.to_owned(), Entry { value, place, shown });
+        self.0
+            .insert(key.to_owned(), EffectiveSetting { value, place, shown });
     }
 
     /// Adds the places where the settings were set.
@@ -111,7 +112,7 @@ impl EffectiveSettings {
     }
 }
 
-impl Entry {
+impl EffectiveSetting {
     fn shown(&self, key: &str) -> SettingValue {
         let text = |text: &str| Value::String(text.to_owned()).to_toml();
         SettingValue {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Key {
+pub(super) struct SettingKey {
     /// Its path; `[]` is the index into an array of tables.
     pub path: &'static str,
-    pub kind: Kind,
+    pub kind: SettingKind,
     pub reload: Reload,
     /// One or two sentences of Markdown.
     pub description: &'static str,
@@ -18,7 +18,7 @@ pub(super) struct Key {
 
 /// The type of a setting, with its default and bounds.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum SettingKind {
     Duration {
         default: Duration,
         least: Duration,
@@ -81,18 +81,18 @@ pub(super) enum Reload {
 }
 
 /// All settings, in the order in which they are shown.
-pub(super) fn all() -> impl Iterator<Item = &'static Key> {
+pub(super) fn all() -> impl Iterator<Item = &'static SettingKey> {
     table::TABLES.iter().copied().flatten()
 }
 
 /// The setting at a path, which may contain indexes.
-pub(super) fn find(path: &str) -> Option<&'static Key> {
+pub(super) fn find(path: &str) -> Option<&'static SettingKey> {
     let pattern = pattern(path);
     all().find(|key| key.path == pattern)
 }
 
 /// The type of a setting that the program reads.
-pub(super) fn kind(path: &str) -> Kind {
+pub(super) fn kind(path: &str) -> SettingKind {
     find(path).expect("each path that is read is in the table").kind
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::effective::EffectiveSettings;
 use super::environment::Environment;
 use super::error::{Place, Problems};
-use super::keys::{self, Kind};
+use super::keys::{self, SettingKind};
 use super::places;
 use super::raw::Raw;
 use super::value::Value;
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
 
     /// A duration.
     pub(super) fn duration(&mut self, key: &str) -> Duration {
-        let Kind::Duration { default, least } = keys::kind(key) else {
+        let SettingKind::Duration { default, least } = keys::kind(key) else {
             unreachable!("{key} is not a duration")
         };
         let duration = self.duration_from(key, default, least);
@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
     pub(super) fn duration_or_off(&mut self, key: &str) -> Option<Duration> {
         /// The shortest duration that is not zero.
         const SHORTEST: Duration = Duration::from_millis(1);
-        let Kind::DurationOrOff { default } = keys::kind(key) else {
+        let SettingKind::DurationOrOff { default } = keys::kind(key) else {
             unreachable!("{key} is not a duration or off")
         };
         let duration = match self.raw.get(key) {
@@ -222,7 +222,7 @@ impl<'a> Reader<'a> {
 
     /// A number, whole or not.
     pub(super) fn number(&mut self, key: &str) -> f64 {
-        let Kind::Number { default, least, most } = keys::kind(key) else {
+        let SettingKind::Number { default, least, most } = keys::kind(key) else {
             unreachable!("{key} is not a number")
         };
         let number = self.number_from(key, default, &(least..=most));
@@ -256,7 +256,7 @@ impl<'a> Reader<'a> {
 
     /// A whole number from 1.
     pub(super) fn count(&mut self, key: &str) -> NonZeroUsize {
-        let Kind::Count { default, most } = keys::kind(key) else {
+        let SettingKind::Count { default, most } = keys::kind(key) else {
             unreachable!("{key} is not a whole number")
         };
         let count = self.count_from(key, default, most);
@@ -291,7 +291,7 @@ impl<'a> Reader<'a> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, key: &str) -> bool {
-        let Kind::Boolean { default } = keys::kind(key) else {
+        let SettingKind::Boolean { default } = keys::kind(key) else {
             unreachable!("{key} is not true or false")
         };
         let value = self.boolean_from(key, default);
@@ -422,14 +422,14 @@ impl<'a> Reader<'a> {
 /// The default of a setting that is text.
 pub(super) fn default_text(key: &str) -> &'static str {
     match keys::kind(key) {
-        Kind::Text { default }
-        | Kind::Choice { default, .. }
-        | Kind::Path { default }
-        | Kind::Address { default }
-        | Kind::Name {
+        SettingKind::Text { default }
+        | SettingKind::Choice { default, .. }
+        | SettingKind::Path { default }
+        | SettingKind::Address { default }
+        | SettingKind::Name {
             default: Some(default),
         }
-        | Kind::Url {
+        | SettingKind::Url {
             default: Some(default),
         } => default,
         _ => unreachable!("{key} has no text as its default"),

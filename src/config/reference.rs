@@ -1,6 +1,6 @@
 //! The reference of all settings, as Markdown.
 
-use super::keys::{self, Key, Kind, Reload};
+use super::keys::{self, Reload, SettingKey, SettingKind};
 
 /// A Markdown table of each settings table: key, type, default, what a reload does, description.
 #[must_use]
@@ -30,7 +30,7 @@ fn header(table: &str) -> String {
     format!("## {title}\n\n| key | type | default | reload | meaning |\n| --- | --- | --- | --- | --- |\n")
 }
 
-fn row(name: &str, key: &Key) -> String {
+fn row(name: &str, key: &SettingKey) -> String {
     let reload = match key.reload {
         Reload::Applies => "applies",
         Reload::NeedsRestart => "needs a restart",
@@ -43,7 +43,7 @@ fn row(name: &str, key: &Key) -> String {
     )
 }
 
-impl Kind {
+impl SettingKind {
     /// The type and its bounds.
     fn describe(self) -> String {
         match self {

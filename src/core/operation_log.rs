@@ -118,11 +118,11 @@ impl OperationLogLine {
             self.message.operation_id = None;
         }
         // Escaping can make a text six times as long; each round halves it.
-        let mut room = max / 2;
-        while size(&self) > max && room > text::CUT_MARK.len() {
-            self.message.msg = text::cut(&self.message.msg, room);
-            self.message.error = self.message.error.map(|error| text::cut(&error, room));
-            room /= 2;
+        let mut limit = max / 2;
+        while size(&self) > max && limit > text::CUT_MARK.len() {
+            self.message.msg = text::cut(&self.message.msg, limit);
+            self.message.error = self.message.error.map(|error| text::cut(&error, limit));
+            limit /= 2;
         }
         self
     }

@@ -15,7 +15,7 @@ use crate::core::poller::{PendingPoll, Poller, PollerWait, RequestStage};
 use crate::core::watch_list::WatchKey;
 
 /// Late polls are reported again after the gate has kept up for this long.
-const SATURATION_REPORT: Duration = Duration::from_mins(10);
+const LATE_POLLS_REPORT: Duration = Duration::from_mins(10);
 
 impl<F: Fetch> ProjectTask<F> {
     /// Starts the requests that the gate admits. Returns when to try again.
@@ -57,7 +57,7 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn choose_probe(&self) -> Option<WatchNumber> {
         let candidates = self.watches.iter().filter(|(_, slot)| slot.poller.may_probe());
         if self.health.is_in_doubt() {
-            let forbidden = self.doubting.iter().find_map(|number| self.watches.get(*number));
+            let forbidden = self.forbidden.iter().find_map(|number| self.watches.get(*number));
             let installation = forbidden.and_then(|slot| slot.watched.watch.installation());
             let best = candidates.max_by_key(|(number, slot)| {
                 let watch = &slot.watched.watch;
@@ -180,7 +180,7 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// Measures the wait at the gate. Reports late polls: a wait longer than half of `poll.max_interval`. Reports them again
-    /// only after [`SATURATION_REPORT`] without one.
+    /// only after [`LATE_POLLS_REPORT`] without one.
     pub(super) fn report_wait(&mut self, queued: Duration, now: Duration) {
         self.services.metrics.record_gate_wait(queued);
         self.channels.view.send_if_modified(|view| {
@@ -190,8 +190,8 @@ impl<F: Fetch> ProjectTask<F> {
         if queued <= self.settings.poll.schedule.longest() / 2 {
             return;
         }
-        let before = self.saturated.replace(now);
-        if before.is_some_and(|before| now.saturating_sub(before) < SATURATION_REPORT) {
+        let before = self.last_late_poll.replace(now);
+        if before.is_some_and(|before| now.saturating_sub(before) < LATE_POLLS_REPORT) {
             return;
         }
         let watches = self.watches.polled();

@@ -248,7 +248,7 @@ impl<F: Fetch> ProjectTask<F> {
                         answer: *answer,
                         poll,
                     }));
-                    self.doubting.push(number);
+                    self.forbidden.push(number);
                     self.watches.set_alarm(number, self.expiry_time(number));
                 }
             }

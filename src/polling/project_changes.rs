@@ -113,10 +113,10 @@ impl<F: Fetch> ProjectTask<F> {
             || self.health.rejected_since() != health.rejected_since();
         self.health = health;
         self.gate.set_restriction(self.health.restriction(), now);
-        if self.doubting.is_empty() || self.health.is_in_doubt() {
+        if self.forbidden.is_empty() || self.health.is_in_doubt() {
             return;
         }
-        for number in std::mem::take(&mut self.doubting) {
+        for number in std::mem::take(&mut self.forbidden) {
             let Some(slot) = self.watches.get_mut(number) else {
                 continue;
             };

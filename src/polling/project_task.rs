@@ -68,7 +68,7 @@ pub(super) struct ProjectTask<F> {
     pub is_recording: bool,
     pub deferred: VecDeque<Deferred>,
     /// The watches whose 403 waits for the answer of another watch.
-    pub doubting: Vec<WatchNumber>,
+    pub forbidden: Vec<WatchNumber>,
     pub reconciliation: Reconciliation,
     pub checkpoints: Checkpoints,
     pub changes: Option<ChangeLog>,
@@ -77,7 +77,7 @@ pub(super) struct ProjectTask<F> {
     pub is_view_changed: bool,
     pub has_reported_failing: bool,
     /// When polls were late last.
-    pub saturated: Option<Duration>,
+    pub last_late_poll: Option<Duration>,
 }
 
 /// The reason why the task runs.
@@ -152,7 +152,7 @@ impl<F: Fetch> ProjectTask<F> {
             }
         };
         let mut kinds = OperationKinds::default();
-        match store.left(HISTORY).await {
+        match store.recently_unlisted(HISTORY).await {
             Ok(left) => left
                 .iter()
                 .rev()
@@ -180,14 +180,14 @@ impl<F: Fetch> ProjectTask<F> {
             jobs: JoinSet::new(),
             is_recording: false,
             deferred: VecDeque::new(),
-            doubting: Vec::new(),
+            forbidden: Vec::new(),
             reconciliation: Reconciliation::default(),
             checkpoints: Checkpoints::default(),
             changes: None,
             key_checks: KeyChecks::default(),
             is_view_changed: true,
             has_reported_failing: false,
-            saturated: None,
+            last_late_poll: None,
         };
         task.publish();
         task

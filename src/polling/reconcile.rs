@@ -18,7 +18,7 @@ use crate::core::schedule::spread;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Labels, WatchKey};
 use crate::error::chain;
-use crate::store::{CommitError, ReadError, Store};
+use crate::store::{CommitError, Store, StoreReadError};
 
 /// The number of watches that are loaded or removed at once. More would delay polls.
 const CHUNK: usize = 1_000;
@@ -77,7 +77,7 @@ pub(super) struct DepartedChunk {
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
     #[error("cannot read the state")]
-    Read(#[from] ReadError),
+    Read(#[from] StoreReadError),
     #[error("cannot write the state")]
     Write(#[from] CommitError),
 }

@@ -28,7 +28,8 @@ use crate::core::watch::WatchSettings;
 use crate::core::watch_list::{WatchKey, parse};
 use crate::health::Health;
 use crate::store::{
-    Accepted, CommitError, Engine, EventLogFilter, MemoryEngine, ReadError, ReadRequest, Store, WriteRequest,
+    Accepted, CommitError, Engine, EventLogFilter, MemoryEngine, ReadRequest, Store, StoreReadError,
+    WriteRequest,
 };
 use crate::watch_list::WatchListSnapshot;
 
@@ -222,7 +223,7 @@ impl Engine for Disk {
         self.memory.write(request)
     }
 
-    fn read(&self, request: ReadRequest) -> Accepted<'_, ReadError> {
+    fn read(&self, request: ReadRequest) -> Accepted<'_, StoreReadError> {
         self.memory.read(request)
     }
 

@@ -28,12 +28,12 @@ pub struct AttentionList {
     list: watch::Receiver<Arc<WatchListSnapshot>>,
     store: Store,
     metrics: Metrics,
-    own: Mutex<Own>,
+    state: Mutex<ListState>,
 }
 
-/// State that has no other owner.
+/// The state of the list itself: everything else is collected from its owners.
 #[derive(Debug, Default)]
-struct Own {
+struct ListState {
     watch_list: PathBuf,
     settings_rejected: Option<(Timestamp, String)>,
     /// When an entry without a time of its own was first collected.
@@ -50,36 +50,36 @@ impl AttentionList {
         store: Store,
         metrics: Metrics,
     ) -> Self {
-        let own = Own {
+        let state = ListState {
             watch_list,
-            ..Own::default()
+            ..ListState::default()
         };
         Self {
             board,
             list,
             store,
             metrics,
-            own: Mutex::new(own),
+            state: Mutex::new(state),
         }
     }
 
     /// Records that settings were applied, with this watch list.
     pub fn settings_applied(&self, watch_list: PathBuf) {
-        let mut own = self.own();
-        own.watch_list = watch_list;
-        own.settings_rejected = None;
+        let mut state = self.state();
+        state.watch_list = watch_list;
+        state.settings_rejected = None;
     }
 
     /// Records that settings were rejected.
     pub fn settings_rejected(&self, reason: String) {
         let now = self.store.now();
-        let mut own = self.own();
-        let since = own.settings_rejected.as_ref().map_or(now, |(since, _)| *since);
-        own.settings_rejected = Some((since, reason));
+        let mut state = self.state();
+        let since = state.settings_rejected.as_ref().map_or(now, |(since, _)| *since);
+        state.settings_rejected = Some((since, reason));
     }
 
     /// Collects the entries regularly, so that each gets its start time.
-    pub async fn keep_dated(&self) {
+    pub async fn collect_regularly(&self) {
         loop {
             let _ = self.entries().await;
             tokio::time::sleep(REFRESH).await;
@@ -105,7 +105,7 @@ impl AttentionList {
         }
         self.of_state(&mut entries);
         self.of_watch_list(&mut entries);
-        if let Some((since, reason)) = &self.own().settings_rejected {
+        if let Some((since, reason)) = &self.state().settings_rejected {
             let message = format!("settings not applied: {reason}. The previous settings stay active.");
             let action = "fix the settings and reload; `backfill-watch check` shows all problems";
             entries
@@ -181,7 +181,7 @@ impl AttentionList {
 
     fn of_watch_list(&self, entries: &mut Vec<Attention>) {
         let list = self.list.borrow().clone();
-        let file = self.own().watch_list.display().to_string();
+        let file = self.state().watch_list.display().to_string();
         let mut add = |kind, since, message, action: &str| {
             let entry = Attention::new(kind, message, action);
             entries.push(entry.of_subject(file.clone()).since(since));
@@ -227,17 +227,17 @@ impl AttentionList {
     /// Sets the start time of entries without one to when they were first collected.
     fn date(&self, entries: &mut [Attention]) {
         let now = self.store.now();
-        let mut own = self.own();
-        let before = std::mem::take(&mut own.seen);
+        let mut state = self.state();
+        let before = std::mem::take(&mut state.seen);
         for entry in entries.iter_mut().filter(|entry| entry.since.is_none()) {
             let key = (entry.kind, entry.subject.clone());
             let since = before.get(&key).copied().unwrap_or(now);
             entry.since = Some(since);
-            own.seen.insert(key, since);
+            state.seen.insert(key, since);
         }
     }
 
-    fn own(&self) -> MutexGuard<'_, Own> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, ListState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

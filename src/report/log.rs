@@ -9,7 +9,7 @@
 //! Logging never blocks. Lines wait in a queue for a thread that writes them (`lines`). When the queue is full, lines
 //! are dropped and counted.
 
-use crate::config::LogFormat as Format;
+use crate::config::LogFormat;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
@@ -39,7 +39,7 @@ mod panic;
 mod pretty;
 
 use journal::Journal;
-use lines::{Lines, Recorder};
+use lines::{LogLines, LogRecorder};
 pub use lines::{finish, lines_dropped};
 
 /// How long the start waits for the check of the journal.
@@ -88,24 +88,24 @@ impl LogHandle {
 ///
 /// # Errors
 /// [`LogError`].
-pub fn init(format: Format, filter: &str) -> Result<LogHandle, LogError> {
+pub fn init(format: LogFormat, filter: &str) -> Result<LogHandle, LogError> {
     let filter = parse_filter(filter)?;
     let is_terminal = io::stderr().is_terminal();
     let style = match format {
-        Format::Auto if is_terminal => Style::Pretty,
-        Format::Auto if is_journal() => Style::Journald,
-        Format::Auto => Style::Json,
-        Format::Pretty => Style::Pretty,
-        Format::Json => Style::Json,
-        Format::Journald => Style::Journald,
+        LogFormat::Auto if is_terminal => Style::Pretty,
+        LogFormat::Auto if is_journal() => Style::Journald,
+        LogFormat::Auto => Style::Json,
+        LogFormat::Pretty => Style::Pretty,
+        LogFormat::Json => Style::Json,
+        LogFormat::Journald => Style::Journald,
     };
-    let lines = Lines::of_process().map_err(LogError::Thread)?;
+    let lines = LogLines::of_process().map_err(LogError::Thread)?;
     let no_journal = match style {
         Style::Journald => journal_error(),
         Style::Json | Style::Pretty => None,
     };
     let layer = match style {
-        Style::Journald if no_journal.is_none() => Recorder(lines).boxed(),
+        Style::Journald if no_journal.is_none() => LogRecorder(lines).boxed(),
         Style::Journald | Style::Json => json(lines),
         Style::Pretty => {
             let no_color = std::env::var_os("NO_COLOR");
@@ -139,7 +139,7 @@ where
     Ok(handle)
 }
 
-/// [`Format`] without [`Format::Auto`].
+/// [`LogFormat`] without [`LogFormat::Auto`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     Pretty,

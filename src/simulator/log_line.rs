@@ -11,7 +11,7 @@ use super::operation::{SimulatedOperation, SimulatedOutcome, later};
 
 /// One line of an operation's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LogLine {
+pub struct SimulatedLogLine {
     /// When it was written.
     pub timestamp: Timestamp,
     /// `DEBUG`, `INFO`, `WARNING` or `ERROR`.
@@ -38,7 +38,7 @@ pub struct LogMessage {
 impl SimulatedOperation {
     /// The log lines that were written, oldest first, when `elapsed` has passed since the start at `created`.
     #[must_use]
-    pub fn logs(&self, created: Timestamp, elapsed: Duration) -> Vec<LogLine> {
+    pub fn logs(&self, created: Timestamp, elapsed: Duration) -> Vec<SimulatedLogLine> {
         let object = self.object();
         let mut lines = vec![self.line(created, 0.0, "DEBUG", format!("Reading {object}"), None)];
         for quarter in [0.25, 0.5, 0.75] {
@@ -96,10 +96,10 @@ impl SimulatedOperation {
         severity: &'static str,
         msg: String,
         error: Option<&str>,
-    ) -> LogLine {
+    ) -> SimulatedLogLine {
         let mut details = BTreeMap::new();
         details.insert("object", self.object().to_owned());
-        LogLine {
+        SimulatedLogLine {
             timestamp: later(created, self.moment(life)),
             severity,
             message: LogMessage {

@@ -40,7 +40,7 @@ use tokio::time::Instant;
 pub use self::count_curve::{CountCurve, CurvePoint};
 pub use self::fault::{FaultPlan, Faults, MissingFor, RetryAfter, SimulatedReply};
 pub use self::installation::CUSTOMER_TOKEN;
-pub use self::log_line::{LogLine, LogMessage};
+pub use self::log_line::{LogMessage, SimulatedLogLine};
 pub use self::operation::{
     CONFIG_ID, INSTALLATION_ID, INTEGRATION_ID, SimulatedEstimate, SimulatedOperation, SimulatedOutcome,
 };

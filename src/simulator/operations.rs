@@ -46,7 +46,7 @@ impl RunningOperation {
     }
 
     /// The log lines written until now.
-    pub(super) fn logs(&self) -> Vec<super::log_line::LogLine> {
+    pub(super) fn logs(&self) -> Vec<super::log_line::SimulatedLogLine> {
         let (elapsed, created) = self.age();
         self.operation.logs(created, elapsed)
     }

@@ -20,13 +20,13 @@ pub(super) struct Queue<T> {
     capacity: usize,
     used: usize,
     next: u64,
-    ordinary: VecDeque<Entry<T>>,
-    important: VecDeque<Entry<T>>,
+    ordinary: VecDeque<QueuedItem<T>>,
+    important: VecDeque<QueuedItem<T>>,
     dropped: u64,
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+struct QueuedItem<T> {
     number: u64,
     size: usize,
     value: T,
@@ -62,7 +62,7 @@ impl<T> Queue<T> {
         let number = self.next;
         self.next += 1;
         self.used += size;
-        let entry = Entry { number, size, value };
+        let entry = QueuedItem { number, size, value };
         match priority {
             Priority::Ordinary => self.ordinary.push_back(entry),
             Priority::Important => self.important.push_back(entry),
@@ -88,8 +88,8 @@ impl<T> Queue<T> {
     }
 
     /// The oldest entry, if its size is accepted.
-    fn pop_if(&mut self, is_accepted: impl Fn(usize) -> bool) -> Option<Entry<T>> {
-        let number = |queue: &VecDeque<Entry<T>>| queue.front().map_or(u64::MAX, |entry| entry.number);
+    fn pop_if(&mut self, is_accepted: impl Fn(usize) -> bool) -> Option<QueuedItem<T>> {
+        let number = |queue: &VecDeque<QueuedItem<T>>| queue.front().map_or(u64::MAX, |entry| entry.number);
         let queue = if number(&self.ordinary) < number(&self.important) {
             &mut self.ordinary
         } else {

@@ -6,7 +6,7 @@ use crate::core::watch_list::WatchKey;
 
 /// The table of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Table {
+pub(super) enum DamagedTable {
     Watches,
     Projects,
     Events,
@@ -16,7 +16,7 @@ pub(super) enum Table {
 /// A row that does not match its checksum, or has impossible values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BadRow {
-    pub(super) table: Table,
+    pub(super) table: DamagedTable,
     pub(super) row: i64,
 }
 

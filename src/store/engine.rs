@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use tokio::sync::watch;
 
-use super::request::{CommitError, ReadError, ReadRequest, WriteRequest};
+use super::request::{CommitError, ReadRequest, StoreReadError, WriteRequest};
 use super::status::StateHealth;
 
 /// Completes when the engine accepted a request.
@@ -18,7 +18,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     fn write(&self, request: WriteRequest) -> Accepted<'_, CommitError>;
 
     /// Accepts a read.
-    fn read(&self, request: ReadRequest) -> Accepted<'_, ReadError>;
+    fn read(&self, request: ReadRequest) -> Accepted<'_, StoreReadError>;
 
     /// Changes when events were recorded, or another process changed the outbox.
     fn changed(&self) -> watch::Receiver<u64>;

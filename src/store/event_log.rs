@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
-use super::ReadError;
+use super::StoreReadError;
 use crate::core::event::EventType;
 
 /// A position between two events of a log. Its text is opaque, and names the log.
@@ -168,7 +168,7 @@ pub enum EventsError {
     Expired,
     /// The state cannot be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(#[from] StoreReadError),
 }
 
 #[cfg(test)]

@@ -9,22 +9,22 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::engine::{Accepted, Engine};
-use super::request::{CommitError, ReadError, ReadRequest, WriteRequest};
+use super::request::{CommitError, ReadRequest, StoreReadError, WriteRequest};
 use super::sqlite;
-use super::status::{StateHealth, Status};
+use super::status::{StateHealth, StoreStatus};
 use super::writer::Writer;
 
 /// A state in memory.
 #[derive(Debug)]
 pub struct MemoryEngine {
     writer: Mutex<Writer>,
-    status: Arc<Status>,
+    status: Arc<StoreStatus>,
 }
 
 impl Default for MemoryEngine {
     fn default() -> Self {
         let database = sqlite::open_memory().expect("a database in memory needs memory alone");
-        let status = Arc::<Status>::default();
+        let status = Arc::<StoreStatus>::default();
         Self {
             writer: Mutex::new(Writer::new(database, Arc::clone(&status))),
             status,
@@ -44,7 +44,7 @@ impl Engine for MemoryEngine {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn read(&self, request: ReadRequest) -> Accepted<'_, ReadError> {
+    fn read(&self, request: ReadRequest) -> Accepted<'_, StoreReadError> {
         self.writer().answer(request.0, Timestamp::UNIX_EPOCH);
         Box::pin(std::future::ready(Ok(())))
     }

@@ -36,7 +36,7 @@ pub use engine::{Accepted, Engine};
 pub use event_log::{Cursor, EventLogFilter, EventPage, EventsError, MalformedCursor, StoredEvent};
 pub use memory::MemoryEngine;
 pub use reader::{ReplayError, StateReader};
-pub use request::{CommitError, ReadError, ReadRequest, WriteRequest};
+pub use request::{CommitError, ReadRequest, StoreReadError, WriteRequest};
 pub use sqlite::{OpenError, ReplayCount, ReplaySelection};
 pub use status::StateHealth;
 pub use threads::StoreThreads;
@@ -118,7 +118,7 @@ impl Store {
 
     /// The stored watches of these keys. A damaged one is rebuilt from its events, stored again and reported. The others are
     /// not affected.
-    pub async fn load(&self, keys: Vec<WatchKey>) -> Result<LoadedWatches, ReadError> {
+    pub async fn load(&self, keys: Vec<WatchKey>) -> Result<LoadedWatches, StoreReadError> {
         let mut loaded = LoadedWatches::default();
         for chunk in keys.chunks(CHUNK) {
             let keys = chunk.to_vec();
@@ -148,12 +148,12 @@ impl Store {
     }
 
     /// The watches that left the list last: at most `limit`, the latest first.
-    pub async fn left(&self, limit: u32) -> Result<Vec<Watch>, ReadError> {
-        self.read(|reply| Read::Left { limit, reply }).await
+    pub async fn recently_unlisted(&self, limit: u32) -> Result<Vec<Watch>, StoreReadError> {
+        self.read(|reply| Read::RecentlyUnlisted { limit, reply }).await
     }
 
     /// The stored state of a project, if there is one.
-    pub async fn load_project(&self, name: &str) -> Result<Option<ProjectHealth>, ReadError> {
+    pub async fn load_project(&self, name: &str) -> Result<Option<ProjectHealth>, StoreReadError> {
         let name = name.to_owned();
         self.read(|reply| Read::Project { name, reply }).await
     }
@@ -192,7 +192,7 @@ impl Store {
         &self,
         projects: Vec<Arc<str>>,
         keys: Vec<WatchKey>,
-    ) -> Result<PreviouslyListed, ReadError> {
+    ) -> Result<PreviouslyListed, StoreReadError> {
         self.read(|reply| Read::Listed {
             projects,
             keys,
@@ -202,7 +202,7 @@ impl Store {
     }
 
     /// These watches as entries of a watch list, with the labels of their last events.
-    pub async fn entries(&self, keys: &[WatchKey]) -> Result<Vec<Entry>, ReadError> {
+    pub async fn entries(&self, keys: &[WatchKey]) -> Result<Vec<Entry>, StoreReadError> {
         let mut entries = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(CHUNK) {
             let keys = chunk.to_vec();
@@ -228,7 +228,7 @@ impl Store {
     }
 
     /// The current end of the log.
-    pub async fn end_of_log(&self) -> Result<Cursor, ReadError> {
+    pub async fn end_of_log(&self) -> Result<Cursor, StoreReadError> {
         self.read(|reply| Read::End { reply }).await
     }
 
@@ -252,7 +252,7 @@ impl Store {
         now: Timestamp,
         limit: usize,
         in_flight: Vec<DeliveryId>,
-    ) -> Result<DueDeliveries, ReadError> {
+    ) -> Result<DueDeliveries, StoreReadError> {
         self.read(|reply| Read::Due {
             endpoint,
             now,
@@ -273,7 +273,7 @@ impl Store {
     }
 
     /// The figures of the configured endpoints, sorted by name.
-    pub async fn endpoint_stats(&self) -> Result<Vec<EndpointStats>, ReadError> {
+    pub async fn endpoint_stats(&self) -> Result<Vec<EndpointStats>, StoreReadError> {
         self.read(|reply| Read::Stats { reply }).await
     }
 
@@ -316,9 +316,9 @@ impl Store {
         answer.await.map_err(|_| CommitError::Closed)?
     }
 
-    async fn read<T, E: From<ReadError>>(&self, read: impl FnOnce(Reply<T, E>) -> Read) -> Result<T, E> {
+    async fn read<T, E: From<StoreReadError>>(&self, read: impl FnOnce(Reply<T, E>) -> Read) -> Result<T, E> {
         let (reply, answer) = oneshot::channel();
         self.engine.read(ReadRequest(read(reply))).await?;
-        answer.await.map_err(|_| ReadError::Closed)?
+        answer.await.map_err(|_| StoreReadError::Closed)?
     }
 }

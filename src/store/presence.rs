@@ -11,13 +11,13 @@ type Identity = (u64, u64);
 /// The files of an open state.
 #[derive(Debug)]
 pub(super) struct Presence {
-    places: Vec<Place>,
+    paths: Vec<WatchedPath>,
     /// Kept open, so that their inodes are not reused.
     _open: Vec<File>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct WatchedPath {
     path: PathBuf,
     /// `None` until the file exists. SQLite creates its log when it needs it.
     identity: Option<Identity>,
@@ -28,37 +28,37 @@ impl Presence {
     pub(super) fn of(database: &Path, lock: (&Path, &File)) -> io::Result<Self> {
         let dir = database.parent().unwrap_or(Path::new("."));
         let mut open = Vec::new();
-        let mut places = Vec::new();
+        let mut paths = Vec::new();
         for path in [dir, database] {
             let file = File::open(path)?;
-            places.push(Place {
+            paths.push(WatchedPath {
                 path: path.to_owned(),
                 identity: Some(identity(&file.metadata()?)),
             });
             open.push(file);
         }
-        places.push(Place {
+        paths.push(WatchedPath {
             path: lock.0.to_owned(),
             identity: Some(identity(&lock.1.metadata()?)),
         });
         for suffix in ["-wal", "-shm"] {
             let mut name = database.as_os_str().to_owned();
             name.push(suffix);
-            places.push(Place {
+            paths.push(WatchedPath {
                 path: PathBuf::from(name),
                 identity: None,
             });
         }
-        Ok(Self { places, _open: open })
+        Ok(Self { paths, _open: open })
     }
 
     /// Describes a file that was removed or replaced.
     pub(super) fn missing(&mut self) -> Option<String> {
-        self.places.iter_mut().find_map(Place::missing)
+        self.paths.iter_mut().find_map(WatchedPath::missing)
     }
 }
 
-impl Place {
+impl WatchedPath {
     fn missing(&mut self) -> Option<String> {
         let found = fs::metadata(&self.path).map(|metadata| identity(&metadata));
         let path = self.path.display();

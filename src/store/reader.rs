@@ -105,7 +105,7 @@ impl StateReader {
     }
 
     /// The names of the configured endpoints.
-    pub fn endpoints(&self) -> Result<Vec<String>, super::ReadError> {
+    pub fn endpoints(&self) -> Result<Vec<String>, super::StoreReadError> {
         Ok(sqlite::endpoint_names(&self.conn)?)
     }
 }

@@ -86,7 +86,7 @@ impl CommitError {
 
 /// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
+pub enum StoreReadError {
     /// The state cannot be read.
     #[error("the state cannot be read: {0}")]
     Failed(String),
@@ -137,26 +137,26 @@ pub struct ReadRequest(pub(super) Read);
 pub(super) enum Read {
     Load {
         keys: Vec<WatchKey>,
-        reply: Reply<LoadedWatches, ReadError>,
+        reply: Reply<LoadedWatches, StoreReadError>,
     },
-    Left {
+    RecentlyUnlisted {
         limit: u32,
-        reply: Reply<Vec<Watch>, ReadError>,
+        reply: Reply<Vec<Watch>, StoreReadError>,
     },
     Project {
         name: String,
-        reply: Reply<Option<ProjectHealth>, ReadError>,
+        reply: Reply<Option<ProjectHealth>, StoreReadError>,
     },
     /// The watches of these projects that are listed: their number, and those not among the keys.
     Listed {
         projects: Vec<std::sync::Arc<str>>,
         keys: Vec<WatchKey>,
-        reply: Reply<PreviouslyListed, ReadError>,
+        reply: Reply<PreviouslyListed, StoreReadError>,
     },
     /// Watches with the labels of their last events.
     Entries {
         keys: Vec<WatchKey>,
-        reply: Reply<Vec<Entry>, ReadError>,
+        reply: Reply<Vec<Entry>, StoreReadError>,
     },
     Events {
         after: Option<Cursor>,
@@ -165,16 +165,16 @@ pub(super) enum Read {
         reply: Reply<EventPage, EventsError>,
     },
     End {
-        reply: Reply<Cursor, ReadError>,
+        reply: Reply<Cursor, StoreReadError>,
     },
     Due {
         endpoint: std::sync::Arc<str>,
         now: Timestamp,
         limit: usize,
         in_flight: Vec<DeliveryId>,
-        reply: Reply<DueDeliveries, ReadError>,
+        reply: Reply<DueDeliveries, StoreReadError>,
     },
     Stats {
-        reply: Reply<Vec<EndpointStats>, ReadError>,
+        reply: Reply<Vec<EndpointStats>, StoreReadError>,
     },
 }

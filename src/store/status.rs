@@ -12,7 +12,7 @@ const NAMED: u64 = 1_000;
 
 /// Shared between handles and engine.
 #[derive(Debug)]
-pub(super) struct Status {
+pub(super) struct StoreStatus {
     changed: watch::Sender<u64>,
     writable: AtomicBool,
     damaged_rows: AtomicU64,
@@ -38,7 +38,7 @@ pub struct StateHealth {
     pub damaged_rows: u64,
 }
 
-impl Default for Status {
+impl Default for StoreStatus {
     fn default() -> Self {
         Self {
             changed: watch::Sender::new(0),
@@ -50,7 +50,7 @@ impl Default for Status {
     }
 }
 
-impl Status {
+impl StoreStatus {
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

@@ -834,7 +834,7 @@ async fn the_watches_that_left_the_list_last_are_found() {
         let left = now().checked_sub(ago).unwrap();
         store.set_unlisted(vec![key(operation)], left).await.unwrap();
     }
-    let left = store.left(2).await.unwrap();
+    let left = store.recently_unlisted(2).await.unwrap();
     let sequences: Vec<u64> = left.iter().map(Watch::sequence).collect();
     assert_eq!(sequences, [2, 1]);
 }

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::engine::{Accepted, Engine};
 use super::lock::{self, DirLock};
 use super::presence::Presence;
-use super::request::{CommitError, Read, ReadError, ReadRequest, Write, WriteRequest};
+use super::request::{CommitError, Read, ReadRequest, StoreReadError, Write, WriteRequest};
 use super::sqlite::{self, Cancel, OpenError, Opened};
-use super::status::{StateHealth, Status};
+use super::status::{StateHealth, StoreStatus};
 use super::writer::{CHECK, CloseError, Writer};
 use crate::clock;
 
@@ -48,7 +48,7 @@ enum Question {
 pub(super) struct Queues {
     orders: mpsc::Sender<Order>,
     questions: mpsc::Sender<Question>,
-    status: Arc<Status>,
+    status: Arc<StoreStatus>,
 }
 
 impl Engine for Queues {
@@ -59,13 +59,13 @@ impl Engine for Queues {
         })
     }
 
-    fn read(&self, request: ReadRequest) -> Accepted<'_, ReadError> {
+    fn read(&self, request: ReadRequest) -> Accepted<'_, StoreReadError> {
         Box::pin(async {
             let sent = self
                 .questions
                 .send(Question::Read(request.0, clock::wall()))
                 .await;
-            sent.map_err(|_| ReadError::Closed)
+            sent.map_err(|_| StoreReadError::Closed)
         })
     }
 
@@ -124,7 +124,7 @@ pub(super) async fn start(
     dir: PathBuf,
     stop: &CancellationToken,
 ) -> Result<(Queues, StoreThreads), OpenError> {
-    let status = Arc::<Status>::default();
+    let status = Arc::<StoreStatus>::default();
     let cancel = Cancel::default();
     let _cancel_on_drop = CancelOnDrop(cancel.clone());
     // Built here, so that a failure is an error of the start.

@@ -12,7 +12,7 @@ use super::damage::DamagedRow;
 use super::presence::Presence;
 use super::request::{CommitError, Read, Write, WriteRequest};
 use super::sqlite::{self, Database};
-use super::status::Status;
+use super::status::StoreStatus;
 use crate::clock;
 
 /// How often a write is retried after a failure while there are no requests.
@@ -42,7 +42,7 @@ pub enum CloseError {
 #[derive(Debug)]
 pub(super) struct Writer {
     database: Database,
-    status: Arc<Status>,
+    status: Arc<StoreStatus>,
     /// Changes when another process writes.
     data_version: Option<i64>,
     last_check: Option<Instant>,
@@ -58,7 +58,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(database: Database, status: Arc<Status>) -> Self {
+    pub(super) fn new(database: Database, status: Arc<StoreStatus>) -> Self {
         Self {
             data_version: database.data_version().ok(),
             database,

@@ -9,12 +9,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::file::{self, Content, Signature, WatchListError};
-use super::stability::{Finding, Stability, Verdict};
+use super::stability::{Finding, Stability, StabilityChange};
 use super::{PendingRemoval, SourceTarget, WatchListHandle, WatchListSettings, WatchListSnapshot, log};
 use crate::clock;
 use crate::core::watch_list::{Entry, ListChange, ShrinkGuard, UnusableList, WatchList, parse, removes_most};
 use crate::error::chain;
-use crate::store::{ReadError as StateReadError, Store};
+use crate::store::{Store, StoreReadError};
 
 /// When the file is read again although `stat` shows no change.
 const REREAD: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ struct LostEntries {
 
 /// When entries are removed that the file no longer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Removals {
+enum RemovalMode {
     /// After a delay, if they are nearly all.
     Guarded,
     /// At once, by a reload.
@@ -114,7 +114,7 @@ impl WatchListSource {
             let carried_out = self.snapshots.borrow().reloads;
             if target.reload == carried_out {
                 // The result is applied already. Only a reload checks again at once.
-                let _ = self.check(Removals::Guarded).await;
+                let _ = self.check(RemovalMode::Guarded).await;
                 self.remove_due();
             } else {
                 self.reload(target).await;
@@ -147,15 +147,15 @@ impl WatchListSource {
             self.stability.reset();
         }
         self.seen = None;
-        let mut verdict = self.check(Removals::AtOnce).await;
-        if verdict == Verdict::Unconfirmed {
+        let mut verdict = self.check(RemovalMode::AtOnce).await;
+        if verdict == StabilityChange::Unconfirmed {
             sleep(RELOAD_CONFIRM).await;
-            verdict = self.check(Removals::AtOnce).await;
+            verdict = self.check(RemovalMode::AtOnce).await;
             // The two checks are so close that `stat` may not show a write between or after them.
             self.seen = None;
         }
         let is_good = self.is_good();
-        if verdict == Verdict::Unchanged && is_good {
+        if verdict == StabilityChange::Unchanged && is_good {
             let removed = self.guard.release();
             if removed > 0 {
                 self.publish_removed(removed);
@@ -187,18 +187,18 @@ impl WatchListSource {
     }
 
     /// Checks the file once, and applies the result.
-    async fn check(&mut self, removals: Removals) -> Verdict {
+    async fn check(&mut self, removals: RemovalMode) -> StabilityChange {
         let is_settled = self.stability.is_stable() && clock::instant() < self.read_due;
         let known = if is_settled { self.seen } else { None };
         let (settings, before) = (Arc::clone(&self.settings), self.stability.content());
         let answer = blocking(move || file::check(&settings.path, known, before));
         match report_late(answer, LATE, || self.report_no_answer()).await {
-            Ok(None) => Verdict::Unchanged,
+            Ok(None) => StabilityChange::Unchanged,
             Ok(Some(content)) => self.found(content, removals).await,
             Err(error) => {
                 let error = Arc::new(error);
                 let verdict = self.stability.observe(Finding::Problem(Arc::clone(&error)));
-                if verdict == Verdict::Applies {
+                if verdict == StabilityChange::Applies {
                     self.lose(error, None);
                 }
                 verdict
@@ -206,30 +206,30 @@ impl WatchListSource {
         }
     }
 
-    async fn found(&mut self, content: Content, removals: Removals) -> Verdict {
+    async fn found(&mut self, content: Content, removals: RemovalMode) -> StabilityChange {
         let was_unconfirmed = self.stability.is_unconfirmed();
         self.seen = Some(content.signature);
         self.read_due = clock::instant() + REREAD;
         let verdict = self.stability.observe(Finding::Content(content.fingerprint));
-        if verdict == Verdict::Unconfirmed && content.appended {
+        if verdict == StabilityChange::Unconfirmed && content.appended {
             return self.confirm(content, removals).await;
         }
         match verdict {
-            Verdict::Applies => {
+            StabilityChange::Applies => {
                 let list = self.parse(content.bytes).await;
                 self.take(list, removals).await;
             }
             // A file that changes all the time counts as checked too.
-            Verdict::Unconfirmed if was_unconfirmed && !self.snapshots.borrow().is_checked => {
+            StabilityChange::Unconfirmed if was_unconfirmed && !self.snapshots.borrow().is_checked => {
                 self.publish(|snapshot| snapshot.is_checked = true);
             }
-            Verdict::Unconfirmed | Verdict::Unchanged => {}
+            StabilityChange::Unconfirmed | StabilityChange::Unchanged => {}
         }
         verdict
     }
 
     /// Checks appended lines a second time, after parsing them.
-    async fn confirm(&mut self, content: Content, removals: Removals) -> Verdict {
+    async fn confirm(&mut self, content: Content, removals: RemovalMode) -> StabilityChange {
         let (fingerprint, read) = (content.fingerprint, clock::instant());
         let list = self.parse(content.bytes).await;
         sleep(APPEND_CONFIRM.saturating_sub(read.elapsed())).await;
@@ -237,10 +237,10 @@ impl WatchListSource {
         let answer = blocking(move || file::check(&settings.path, seen, None));
         let Ok(None) = report_late(answer, LATE, || self.report_no_answer()).await else {
             // The next check finds the same.
-            return Verdict::Unconfirmed;
+            return StabilityChange::Unconfirmed;
         };
         let verdict = self.stability.observe(Finding::Content(fingerprint));
-        if verdict == Verdict::Applies {
+        if verdict == StabilityChange::Applies {
             self.take(list, removals).await;
         }
         verdict
@@ -252,7 +252,7 @@ impl WatchListSource {
     }
 
     /// Applies a list, if it can be used.
-    async fn take(&mut self, mut list: WatchList, removals: Removals) {
+    async fn take(&mut self, mut list: WatchList, removals: RemovalMode) {
         let error = match list.unusable() {
             None => return self.apply(list, removals).await,
             Some(UnusableList::NotText) => WatchListError::NotText,
@@ -264,9 +264,9 @@ impl WatchListSource {
         self.lose(Arc::new(error), Some(list));
     }
 
-    async fn apply(&mut self, list: WatchList, removals: Removals) {
+    async fn apply(&mut self, list: WatchList, removals: RemovalMode) {
         let lost = match (self.state.take(), removals) {
-            (Some(state), Removals::Guarded) => self.lost_since_stop(&state, &list).await,
+            (Some(state), RemovalMode::Guarded) => self.lost_since_stop(&state, &list).await,
             _ => LostEntries::default(),
         };
         let before = Arc::clone(&self.snapshots.borrow());
@@ -278,15 +278,15 @@ impl WatchListSource {
         log::applied(&self.settings.path, &before, &list);
         let listed = list.entries.len();
         let change = match removals {
-            Removals::Guarded if !lost.entries.is_empty() => {
+            RemovalMode::Guarded if !lost.entries.is_empty() => {
                 self.guard.resume(list, lost.entries, now, delay);
                 ListChange {
                     before: lost.of,
                     delayed: self.guard.pending().map_or(0, |pending| pending.entries),
                 }
             }
-            Removals::Guarded => self.guard.change(list, now, delay),
-            Removals::AtOnce => self.guard.change(list, now, Duration::ZERO),
+            RemovalMode::Guarded => self.guard.change(list, now, delay),
+            RemovalMode::AtOnce => self.guard.change(list, now, Duration::ZERO),
         };
         if change.delayed > 0 {
             log::shrunk(&self.settings.path, change, listed, delay);
@@ -317,7 +317,7 @@ impl WatchListSource {
         }
     }
 
-    async fn read_lost(&self, state: &Store, list: &WatchList) -> Result<LostEntries, StateReadError> {
+    async fn read_lost(&self, state: &Store, list: &WatchList) -> Result<LostEntries, StoreReadError> {
         if self.settings.shrink_delay.is_zero() {
             return Ok(LostEntries::default());
         }

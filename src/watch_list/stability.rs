@@ -26,7 +26,7 @@ impl Finding {
 /// The effect of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub(super) enum Verdict {
+pub(super) enum StabilityChange {
     /// Nothing changed.
     Unchanged,
     /// It changed, and has to be confirmed by the next check.
@@ -44,20 +44,20 @@ pub(super) struct Stability {
 
 impl Stability {
     /// Adds the result of a check.
-    pub(super) fn observe(&mut self, found: Finding) -> Verdict {
+    pub(super) fn observe(&mut self, found: Finding) -> StabilityChange {
         let same_as = |other: &Option<Finding>| other.as_ref().is_some_and(|other| other.is_same(&found));
         if same_as(&self.current) {
             self.candidate = None;
-            return Verdict::Unchanged;
+            return StabilityChange::Unchanged;
         }
         // A file that is missing at start is reported at once: there is no list to protect.
         let is_first_problem = self.current.is_none() && matches!(found, Finding::Problem(_));
         if same_as(&self.candidate) || is_first_problem {
             self.set(found);
-            return Verdict::Applies;
+            return StabilityChange::Applies;
         }
         self.candidate = Some(found);
-        Verdict::Unconfirmed
+        StabilityChange::Unconfirmed
     }
 
     /// Sets a result that needs no confirmation.
@@ -110,15 +110,15 @@ mod tests {
     fn a_content_applies_when_found_twice_in_a_row() {
         let mut stability = Stability::default();
         let checks = [
-            (content(1), Verdict::Unconfirmed),
-            (content(2), Verdict::Unconfirmed),
-            (content(1), Verdict::Unconfirmed),
-            (content(1), Verdict::Applies),
-            (content(1), Verdict::Unchanged),
-            (content(2), Verdict::Unconfirmed),
-            (content(1), Verdict::Unchanged),
-            (content(2), Verdict::Unconfirmed),
-            (content(2), Verdict::Applies),
+            (content(1), StabilityChange::Unconfirmed),
+            (content(2), StabilityChange::Unconfirmed),
+            (content(1), StabilityChange::Unconfirmed),
+            (content(1), StabilityChange::Applies),
+            (content(1), StabilityChange::Unchanged),
+            (content(2), StabilityChange::Unconfirmed),
+            (content(1), StabilityChange::Unchanged),
+            (content(2), StabilityChange::Unconfirmed),
+            (content(2), StabilityChange::Applies),
         ];
         for (step, (found, verdict)) in checks.into_iter().enumerate() {
             assert_eq!(stability.observe(found), verdict, "step {step}");
@@ -129,31 +129,31 @@ mod tests {
     #[test]
     fn a_file_missing_for_one_check_is_no_problem() {
         let mut stability = Stability::default();
-        assert_eq!(stability.observe(content(1)), Verdict::Unconfirmed);
-        assert_eq!(stability.observe(content(1)), Verdict::Applies);
-        assert_eq!(stability.observe(missing()), Verdict::Unconfirmed);
+        assert_eq!(stability.observe(content(1)), StabilityChange::Unconfirmed);
+        assert_eq!(stability.observe(content(1)), StabilityChange::Applies);
+        assert_eq!(stability.observe(missing()), StabilityChange::Unconfirmed);
         assert!(stability.is_unconfirmed() && !stability.is_stable());
-        assert_eq!(stability.observe(content(1)), Verdict::Unchanged);
-        assert_eq!(stability.observe(missing()), Verdict::Unconfirmed);
-        assert_eq!(stability.observe(missing()), Verdict::Applies);
-        assert_eq!(stability.observe(missing()), Verdict::Unchanged);
+        assert_eq!(stability.observe(content(1)), StabilityChange::Unchanged);
+        assert_eq!(stability.observe(missing()), StabilityChange::Unconfirmed);
+        assert_eq!(stability.observe(missing()), StabilityChange::Applies);
+        assert_eq!(stability.observe(missing()), StabilityChange::Unchanged);
         assert!(!stability.is_stable(), "`stat` cannot show that the file is back");
     }
 
     #[test]
     fn a_file_missing_at_start_is_reported_at_once() {
         let mut stability = Stability::default();
-        assert_eq!(stability.observe(missing()), Verdict::Applies);
-        assert_eq!(stability.observe(content(1)), Verdict::Unconfirmed);
-        assert_eq!(stability.observe(content(1)), Verdict::Applies);
+        assert_eq!(stability.observe(missing()), StabilityChange::Applies);
+        assert_eq!(stability.observe(content(1)), StabilityChange::Unconfirmed);
+        assert_eq!(stability.observe(content(1)), StabilityChange::Applies);
     }
 
     #[test]
     fn another_problem_is_a_change() {
         let mut stability = Stability::default();
-        assert_eq!(stability.observe(missing()), Verdict::Applies);
+        assert_eq!(stability.observe(missing()), StabilityChange::Applies);
         let directory = || Finding::Problem(Arc::new(WatchListError::NotAFile("directory")));
-        assert_eq!(stability.observe(directory()), Verdict::Unconfirmed);
-        assert_eq!(stability.observe(directory()), Verdict::Applies);
+        assert_eq!(stability.observe(directory()), StabilityChange::Unconfirmed);
+        assert_eq!(stability.observe(directory()), StabilityChange::Applies);
     }
 }

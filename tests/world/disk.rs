@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backfill_watch::store::{
-    Accepted, CommitError, Engine, EventLogFilter, MemoryEngine, ReadError, ReadRequest, Store, WriteRequest,
+    Accepted, CommitError, Engine, EventLogFilter, MemoryEngine, ReadRequest, Store, StoreReadError,
+    WriteRequest,
 };
 use tokio::sync::watch;
 
@@ -88,7 +89,7 @@ impl Engine for Disk {
         })
     }
 
-    fn read(&self, request: ReadRequest) -> Accepted<'_, ReadError> {
+    fn read(&self, request: ReadRequest) -> Accepted<'_, StoreReadError> {
         Box::pin(async move {
             self.world.alive().await;
             self.memory.read(request).await

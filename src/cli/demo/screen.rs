@@ -95,17 +95,17 @@ impl Screen {
 
 /// The log goes above the bars, line by line.
 impl<'w> MakeWriter<'w> for Screen {
-    type Writer = LogLine<'w>;
+    type Writer = ScreenLine<'w>;
 
     fn make_writer(&'w self) -> Self::Writer {
-        LogLine(self)
+        ScreenLine(self)
     }
 }
 
 /// A writer for single lines of the log.
-pub(super) struct LogLine<'w>(&'w Screen);
+pub(super) struct ScreenLine<'w>(&'w Screen);
 
-impl Write for LogLine<'_> {
+impl Write for ScreenLine<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.print(String::from_utf8_lossy(bytes).trim_end());
         Ok(bytes.len())

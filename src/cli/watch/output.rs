@@ -29,14 +29,14 @@ pub(super) enum Show {
 
 /// Prints events.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct EventPrinter {
     show: Show,
     bars: Option<ProgressBars>,
     /// Plain lines or JSON on standard output; `None` if the lines above the bars go there.
-    lines: Option<Lines>,
+    lines: Option<OutputLines>,
 }
 
-impl Output {
+impl EventPrinter {
     pub(super) fn new(show: Show) -> Self {
         let to_terminal = io::stdout().is_terminal();
         let bars = match show {
@@ -48,7 +48,7 @@ impl Output {
         let lines = match show {
             Show::Nothing => None,
             Show::Default if to_terminal && bars.is_some() => None,
-            Show::Json | Show::Default => Some(Lines::new()),
+            Show::Json | Show::Default => Some(OutputLines::new()),
         };
         Self { show, bars, lines }
     }
@@ -131,12 +131,12 @@ pub(super) struct Closed(pub(super) Option<io::Error>);
 
 /// Writes lines on its own thread, so that a blocked reader does not delay a stop.
 #[derive(Debug)]
-struct Lines {
+struct OutputLines {
     sender: mpsc::Sender<String>,
     writing: JoinHandle<io::Result<()>>,
 }
 
-impl Lines {
+impl OutputLines {
     fn new() -> Self {
         let (sender, receiver) = mpsc::channel(LINES);
         let writing = tokio::task::spawn_blocking(|| write(receiver));

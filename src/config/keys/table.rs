@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Key, Kind, Reload};
+use super::{Reload, SettingKey, SettingKind};
 use crate::core::schedule::ScheduleSettings;
 
 /// The shortest duration that is not zero.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-const fn applies(path: &'static str, kind: Kind, description: &'static str) -> Key {
-    Key {
+const fn applies(path: &'static str, kind: SettingKind, description: &'static str) -> SettingKey {
+    SettingKey {
         path,
         kind,
         reload: Reload::Applies,
@@ -17,34 +17,34 @@ const fn applies(path: &'static str, kind: Kind, description: &'static str) -> K
     }
 }
 
-const fn needs_restart(path: &'static str, kind: Kind, description: &'static str) -> Key {
-    Key {
+const fn needs_restart(path: &'static str, kind: SettingKind, description: &'static str) -> SettingKey {
+    SettingKey {
         reload: Reload::NeedsRestart,
         ..applies(path, kind, description)
     }
 }
 
-const fn duration(default: Duration) -> Kind {
-    Kind::Duration {
+const fn duration(default: Duration) -> SettingKind {
+    SettingKind::Duration {
         default,
         least: SHORTEST,
     }
 }
 
-const fn seconds(default: u64) -> Kind {
+const fn seconds(default: u64) -> SettingKind {
     duration(Duration::from_secs(default))
 }
 
-const fn minutes(default: u64) -> Kind {
+const fn minutes(default: u64) -> SettingKind {
     seconds(60 * default)
 }
 
-const fn number(default: f64, least: f64, most: f64) -> Kind {
-    Kind::Number { default, least, most }
+const fn number(default: f64, least: f64, most: f64) -> SettingKind {
+    SettingKind::Number { default, least, most }
 }
 
 /// All settings, in the order in which they are shown.
-pub(super) static TABLES: [&[Key]; 9] = [
+pub(super) static TABLES: [&[SettingKey]; 9] = [
     &GENERAL,
     &AMPERSAND,
     &PROJECTS,
@@ -56,17 +56,17 @@ pub(super) static TABLES: [&[Key]; 9] = [
     &METRICS,
 ];
 
-const GENERAL: [Key; 6] = [
+const GENERAL: [SettingKey; 6] = [
     applies(
         "watch_list",
-        Kind::Path {
+        SettingKind::Path {
             default: "/etc/backfill-watch/watch.list",
         },
         "The watch list: one operation ID per line.",
     ),
     applies(
         "watch_list_refresh",
-        Kind::Duration {
+        SettingKind::Duration {
             default: Duration::from_millis(250),
             // A `stat` is cheap, but not free.
             least: Duration::from_millis(10),
@@ -75,7 +75,7 @@ const GENERAL: [Key; 6] = [
     ),
     applies(
         "watch_list_shrink_delay",
-        Kind::Duration {
+        SettingKind::Duration {
             default: Duration::from_secs(30),
             least: Duration::ZERO,
         },
@@ -84,7 +84,7 @@ const GENERAL: [Key; 6] = [
     ),
     needs_restart(
         "state_dir",
-        Kind::StateFolder,
+        SettingKind::StateFolder,
         "The folder for the state, and for the control socket unless `$RUNTIME_DIRECTORY` is set.",
     ),
     applies(
@@ -94,7 +94,7 @@ const GENERAL: [Key; 6] = [
     ),
     applies(
         "shutdown_timeout",
-        Kind::Duration {
+        SettingKind::Duration {
             default: Duration::from_secs(8),
             least: Duration::ZERO,
         },
@@ -102,10 +102,10 @@ const GENERAL: [Key; 6] = [
     ),
 ];
 
-const AMPERSAND: [Key; 7] = [
+const AMPERSAND: [SettingKey; 7] = [
     applies(
         "ampersand.base_url",
-        Kind::Url {
+        SettingKind::Url {
             default: Some("https://api.withampersand.com/v1"),
         },
         "The URL of the API.",
@@ -117,7 +117,7 @@ const AMPERSAND: [Key; 7] = [
     ),
     applies(
         "ampersand.max_concurrent_requests",
-        Kind::Count {
+        SettingKind::Count {
             default: 32,
             most: 10_000,
         },
@@ -130,35 +130,35 @@ const AMPERSAND: [Key; 7] = [
     ),
     applies(
         "ampersand.ca_file",
-        Kind::File,
+        SettingKind::File,
         "PEM certificates to trust in addition to those of the system.",
     ),
     applies(
         "ampersand.project",
-        Kind::Name { default: None },
+        SettingKind::Name { default: None },
         "The name or ID of the project at Ampersand. Use `[[ampersand.projects]]` for several.",
     ),
     applies(
         "ampersand.api_key_file",
-        Kind::File,
+        SettingKind::File,
         "A file with the API key. Without it: the systemd credential `ampersand-api-key`, otherwise `AMPERSAND_API_KEY`.",
     ),
 ];
 
-const PROJECTS: [Key; 2] = [
+const PROJECTS: [SettingKey; 2] = [
     applies(
         "ampersand.projects[].name",
-        Kind::Name { default: None },
+        SettingKind::Name { default: None },
         "The name or ID of the project at Ampersand. The first project is the default of the watch list.",
     ),
     applies(
         "ampersand.projects[].api_key_file",
-        Kind::File,
+        SettingKind::File,
         "A file with the API key of this project.",
     ),
 ];
 
-const POLL: [Key; 15] = [
+const POLL: [SettingKey; 15] = [
     applies(
         "poll.initial_interval",
         duration(ScheduleSettings::DEFAULT.initial_interval),
@@ -186,7 +186,7 @@ const POLL: [Key; 15] = [
     ),
     applies(
         "poll.adaptive",
-        Kind::Boolean {
+        SettingKind::Boolean {
             default: ScheduleSettings::DEFAULT.adaptive,
         },
         "Poll rarely while the estimated end is far, and often around it.",
@@ -198,7 +198,7 @@ const POLL: [Key; 15] = [
     ),
     applies(
         "poll.silent_after",
-        Kind::DurationOrOff {
+        SettingKind::DurationOrOff {
             default: Some(Duration::from_hours(6)),
         },
         "`operation.stalled` is sent when the operation has shown no record count for this time.",
@@ -210,7 +210,7 @@ const POLL: [Key; 15] = [
     ),
     applies(
         "poll.not_found_grace",
-        Kind::Duration {
+        SettingKind::Duration {
             default: Duration::from_mins(2),
             least: Duration::ZERO,
         },
@@ -223,12 +223,12 @@ const POLL: [Key; 15] = [
     ),
     applies(
         "poll.give_up_after",
-        Kind::DurationOrOff { default: None },
+        SettingKind::DurationOrOff { default: None },
         "`operation.expired` is sent, and the watch finishes, after this time.",
     ),
     applies(
         "poll.active_statuses",
-        Kind::List {
+        SettingKind::List {
             default: "[\"in_progress\"]",
         },
         "The statuses that count as running, in addition to `in_progress`.",
@@ -252,19 +252,19 @@ macro_rules! webhook_keys {
         [
             applies(
                 concat!($table, ".name"),
-                Kind::Name {
+                SettingKind::Name {
                     default: $default_name,
                 },
                 "The name of the endpoint. It identifies the backlog, also after a change of the URL.",
             ),
             applies(
                 concat!($table, ".url"),
-                Kind::Url { default: None },
+                SettingKind::Url { default: None },
                 "The URL that events are posted to: `https`, or `http` to this machine.",
             ),
             applies(
                 concat!($table, ".secret_file"),
-                Kind::File,
+                SettingKind::File,
                 concat!(
                     "A file with the signing secrets, one per line, newest first.",
                     $no_secret_file
@@ -272,14 +272,14 @@ macro_rules! webhook_keys {
             ),
             applies(
                 concat!($table, ".events"),
-                Kind::List {
+                SettingKind::List {
                     default: "all but operation.progress",
                 },
                 "The event types to send. `*` matches any text, as in `operation.*`.",
             ),
             applies(
                 concat!($table, ".max_in_flight"),
-                Kind::Count {
+                SettingKind::Count {
                     default: 16,
                     most: 1_000,
                 },
@@ -287,7 +287,7 @@ macro_rules! webhook_keys {
             ),
             applies(
                 concat!($table, ".max_backlog"),
-                Kind::Count {
+                SettingKind::Count {
                     default: 1_000_000,
                     most: 100_000_000,
                 },
@@ -295,45 +295,45 @@ macro_rules! webhook_keys {
             ),
             applies(
                 concat!($table, ".allow_http"),
-                Kind::Boolean { default: false },
+                SettingKind::Boolean { default: false },
                 "Allow `http` to other machines. Events are then sent in clear text.",
             ),
         ]
     };
 }
 
-const ONE_WEBHOOK: [Key; 7] = webhook_keys!(
+const ONE_WEBHOOK: [SettingKey; 7] = webhook_keys!(
     "webhook",
     Some("webhook"),
     " Without it: the systemd credential `webhook-secret`, otherwise `BACKFILL_WATCH_WEBHOOK_SECRET`."
 );
 
-const WEBHOOKS: [Key; 7] = webhook_keys!("webhooks[]", None, "");
+const WEBHOOKS: [SettingKey; 7] = webhook_keys!("webhooks[]", None, "");
 
-const HTTP: [Key; 3] = [
+const HTTP: [SettingKey; 3] = [
     needs_restart(
         "http.listen",
-        Kind::Address {
+        SettingKind::Address {
             default: "127.0.0.1:8464",
         },
         "The address of the status page, health, metrics and HTTP API.",
     ),
     applies(
         "http.token_file",
-        Kind::File,
+        SettingKind::File,
         "A file with the token that every path but `/livez` and `/readyz` then requires.",
     ),
     applies(
         "http.allow_unauthenticated",
-        Kind::Boolean { default: false },
+        SettingKind::Boolean { default: false },
         "Without a token, answer requests from other machines completely. Otherwise they get only health and metrics.",
     ),
 ];
 
-const LOG: [Key; 2] = [
+const LOG: [SettingKey; 2] = [
     needs_restart(
         "log.format",
-        Kind::Choice {
+        SettingKind::Choice {
             default: "auto",
             choices: &["auto", "pretty", "json", "journald"],
         },
@@ -341,13 +341,13 @@ const LOG: [Key; 2] = [
     ),
     applies(
         "log.filter",
-        Kind::Text { default: "info" },
+        SettingKind::Text { default: "info" },
         "The level `error`, `warn`, `info`, `debug` or `trace`, or one per module: `info,backfill_watch=debug`.",
     ),
 ];
 
-const METRICS: [Key; 1] = [applies(
+const METRICS: [SettingKey; 1] = [applies(
     "metrics.per_operation",
-    Kind::Boolean { default: false },
+    SettingKind::Boolean { default: false },
     "Export series for each operation: records and progress.",
 )];

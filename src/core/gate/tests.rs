@@ -253,7 +253,7 @@ proptest! {
                         let has_probe = in_flight.contains(&Pass::Probe);
                         prop_assert!(
                             is_full || queue.is_empty() || (has_probe && restriction.probing.is_some()),
-                            "closed with room and a queue"
+                            "closed with free slots and a queue"
                         );
                         break;
                     }

@@ -40,7 +40,7 @@ struct OperationFields {
     objects: Vec<String>,
     status: Option<String>,
     create_time: Option<Timestamp>,
-    progress: Option<Progress>,
+    progress: Option<LoggedProgress>,
     retry: Option<Retry>,
     since: Option<Timestamp>,
     observed_time: Option<Timestamp>,
@@ -49,7 +49,7 @@ struct OperationFields {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Progress {
+struct LoggedProgress {
     records_processed: u64,
     records_estimated_total: Option<u64>,
 }

@@ -26,11 +26,11 @@ const RETRY: Duration = Duration::from_millis(250);
 const REPORT: Duration = Duration::from_secs(5);
 
 /// The queue of the process.
-static LINES: OnceLock<Lines> = OnceLock::new();
+static LINES: OnceLock<LogLines> = OnceLock::new();
 
 /// A queued line.
 #[derive(Debug)]
-pub(super) enum Line {
+pub(super) enum LogLine {
     /// Bytes for standard error.
     Text(Vec<u8>),
     /// Fields for the journal.
@@ -39,9 +39,9 @@ pub(super) enum Line {
 
 /// Adds lines to the queue; cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Lines(Spool<Line>);
+pub(super) struct LogLines(Spool<LogLine>);
 
-impl Lines {
+impl LogLines {
     /// The queue of this process, started with the first call.
     pub(super) fn of_process() -> io::Result<Self> {
         if let Some(lines) = LINES.get() {
@@ -52,7 +52,7 @@ impl Lines {
         Ok(LINES.get_or_init(|| Self(spool)).clone())
     }
 
-    pub(super) fn push(&self, level: Level, size: usize, line: Line) {
+    pub(super) fn push(&self, level: Level, size: usize, line: LogLine) {
         let priority = if level <= Level::WARN {
             Priority::Important
         } else {
@@ -63,13 +63,13 @@ impl Lines {
 }
 
 /// Copies logged fields for the writer thread.
-pub(super) struct Recorder(pub(super) Lines);
+pub(super) struct LogRecorder(pub(super) LogLines);
 
-impl<S: Subscriber> Layer<S> for Recorder {
+impl<S: Subscriber> Layer<S> for LogRecorder {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let record = Record::of(event);
         let (level, size) = (*event.metadata().level(), record.size());
-        self.0.push(level, size, Line::Record(record));
+        self.0.push(level, size, LogLine::Record(record));
     }
 }
 
@@ -85,7 +85,7 @@ pub fn finish(last: &str) {
     match LINES.get() {
         Some(lines) => {
             if !last.is_empty() {
-                lines.push(Level::ERROR, last.len(), Line::Text(last.as_bytes().to_vec()));
+                lines.push(Level::ERROR, last.len(), LogLine::Text(last.as_bytes().to_vec()));
             }
             lines.0.flush(FLUSH);
         }
@@ -105,12 +105,12 @@ struct Sink {
 }
 
 impl Sink {
-    fn write(&mut self, lines: Vec<Line>, spool: &Spool<Line>) {
+    fn write(&mut self, lines: Vec<LogLine>, spool: &Spool<LogLine>) {
         let mut text = Vec::new();
         for line in lines {
             match line {
-                Line::Text(bytes) => text.extend(bytes),
-                Line::Record(record) => {
+                LogLine::Text(bytes) => text.extend(bytes),
+                LogLine::Record(record) => {
                     while self.journal.write(&record).is_err() {
                         thread::sleep(RETRY);
                     }
@@ -126,7 +126,7 @@ impl Sink {
     }
 
     /// Reports dropped lines once writing works again.
-    fn report(&mut self, spool: &Spool<Line>) {
+    fn report(&mut self, spool: &Spool<LogLine>) {
         let dropped = spool.dropped();
         let may_report = !spool.has_waiting()
             || self
@@ -147,11 +147,11 @@ impl Sink {
 /// Receives a finished line from the layers.
 #[derive(Debug)]
 pub(super) struct Writer<'l> {
-    lines: &'l Lines,
+    lines: &'l LogLines,
     level: Level,
 }
 
-impl<'l> MakeWriter<'l> for Lines {
+impl<'l> MakeWriter<'l> for LogLines {
     type Writer = Writer<'l>;
 
     fn make_writer(&'l self) -> Self::Writer {
@@ -172,7 +172,8 @@ impl<'l> MakeWriter<'l> for Lines {
 /// The layers write each line with one call.
 impl io::Write for Writer<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.lines.push(self.level, line.len(), Line::Text(line.to_vec()));
+        self.lines
+            .push(self.level, line.len(), LogLine::Text(line.to_vec()));
         Ok(line.len())
     }
 

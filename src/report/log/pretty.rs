@@ -20,7 +20,7 @@ pub(super) struct Fields;
 
 impl<'w> FormatFields<'w> for Fields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut line = Line {
+        let mut line = PrettyLine {
             writer,
             is_empty: true,
             result: Ok(()),
@@ -30,13 +30,13 @@ impl<'w> FormatFields<'w> for Fields {
     }
 }
 
-struct Line<'w> {
+struct PrettyLine<'w> {
     writer: Writer<'w>,
     is_empty: bool,
     result: fmt::Result,
 }
 
-impl Line<'_> {
+impl PrettyLine<'_> {
     fn write(&mut self, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
         if !self.is_empty {
             self.writer.write_char(' ')?;
@@ -71,7 +71,7 @@ pub(super) fn push_visibly(line: &mut String, text: &str) {
     line.push_str(&escape(text));
 }
 
-impl Visit for Line<'_> {
+impl Visit for PrettyLine<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         // Without the quotes of `Debug`; `write` adds them where needed.
         self.record_debug(field, &format_args!("{value}"));

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json as value};
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -141,7 +141,7 @@ fn a_json_line_is_one_flat_object() {
     after_time(&format!("{} ", timestamp.as_str().unwrap()));
     assert_eq!(
         first,
-        value!({
+        json!({
             "level": "INFO",
             "target": module_path!(),
             "message": "message text",

@@ -17,7 +17,7 @@ use super::send::DeliveryAttempt;
 use super::{EndpointSettings, EndpointStopped, WebhookEndpoint, delivery_log};
 use crate::clock;
 use crate::core::delivery::{AttemptOutcome, EndpointHealth, SendPermit};
-use crate::store::{CommitError, Delivery, DeliveryId, DueDeliveries, ReadError, Settlement};
+use crate::store::{CommitError, Delivery, DeliveryId, DueDeliveries, Settlement, StoreReadError};
 
 /// The longest sleep; due times use the wall clock, which may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ enum WorkDone {
     Page {
         kind: PageKind,
         limit: usize,
-        found: Result<DueDeliveries, ReadError>,
+        found: Result<DueDeliveries, StoreReadError>,
     },
     Settled(Result<(), CommitError>),
 }
@@ -179,7 +179,7 @@ impl OutboxWorker {
                 self.is_fetching = false;
                 match found {
                     Ok(due) => self.take_page(kind, limit, due),
-                    Err(ReadError::Closed) => self.store_closed = true,
+                    Err(StoreReadError::Closed) => self.store_closed = true,
                     Err(error) => self.handle_store_error(&error),
                 }
             }

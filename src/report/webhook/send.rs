@@ -9,7 +9,8 @@ use thiserror::Error;
 use url::Url;
 
 use super::address::{self, ForbiddenAddress};
-use super::{AttemptFuture, Deliver, secrets as endpoint_secrets, signature};
+use super::secrets::mask;
+use super::{AttemptFuture, Deliver, signature};
 use crate::clock;
 use crate::config::is_loopback;
 use crate::core::delivery::AttemptOutcome;
@@ -149,7 +150,7 @@ impl WebhookSender {
                 error: String::new(),
             };
         }
-        let error = excerpt.describe(status, &endpoint_secrets::mask(url, secrets));
+        let error = excerpt.describe(status, &mask(url, secrets));
         masked(DeliveryAttempt { outcome, error }, url, secrets)
     }
 
@@ -241,9 +242,7 @@ impl WebhookSender {
 
 /// Removes the endpoint's secrets from the error. All errors pass through here.
 fn masked(mut attempt: DeliveryAttempt, url: &Url, secrets: &[SecretSlice<u8>]) -> DeliveryAttempt {
-    let error = endpoint_secrets::mask(url, secrets)
-        .apply(&attempt.error)
-        .into_owned();
+    let error = mask(url, secrets).apply(&attempt.error).into_owned();
     attempt.error = one_line(&error, MAX_ERROR);
     attempt
 }
@@ -372,7 +371,7 @@ mod tests {
         let url = Url::parse("https://hooks.example.com/T0/s3cret?token=hunter2").unwrap();
         let describe = |status: u16, excerpt: ResponseExcerpt| {
             let status = StatusCode::from_u16(status).unwrap();
-            let error = excerpt.describe(status, &endpoint_secrets::mask(&url, &[]));
+            let error = excerpt.describe(status, &mask(&url, &[]));
             masked(no_answer(error), &url, &[]).error
         };
         let excerpt = |status: u16, body: &str| {

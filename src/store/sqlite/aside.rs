@@ -6,7 +6,7 @@ use super::checksum::checksum_of;
 use super::statement::statements;
 use super::{is_damage, outbox, state};
 use crate::core::text::one_line;
-use crate::store::damage::{BadRow, DamagedRow, Effect, Table};
+use crate::store::damage::{BadRow, DamagedRow, DamagedTable, Effect};
 
 /// The most characters of a damaged name that are shown.
 const MAX_NAME: usize = 200;
@@ -38,7 +38,7 @@ statements! {
          FROM deliveries d WHERE id = ?1";
     DELIVERIES_OF = "SELECT id FROM deliveries INDEXED BY deliveries_event WHERE event = ?1 AND state = 0";
     /// The subjects that a delivery may belong to.
-    PLACE_OF_DELIVERY = "SELECT CAST(d.subject AS BLOB),
+    SUBJECT_OF_DELIVERY = "SELECT CAST(d.subject AS BLOB),
              CAST((SELECT project || '/' || coalesce(operation, '') FROM events WHERE row = d.event) AS BLOB)
          FROM deliveries d WHERE id = ?1";
     ENDPOINTS = "SELECT id FROM endpoints";
@@ -57,8 +57,8 @@ pub(super) fn move_aside(
 ) -> Result<(), rusqlite::Error> {
     let row = bad.row;
     match bad.table {
-        Table::Watches => return state::move_watch_aside(conn, row, at, moved),
-        Table::Projects => {
+        DamagedTable::Watches => return state::move_watch_aside(conn, row, at, moved),
+        DamagedTable::Projects => {
             let Some(id) = name(conn, &NAME_OF_PROJECT, row)? else {
                 return Ok(());
             };
@@ -71,7 +71,7 @@ pub(super) fn move_aside(
                 effect: Effect::Rebuilt,
             });
         }
-        Table::Events => {
+        DamagedTable::Events => {
             let Some(id) = name(conn, &NAME_OF_EVENT, row)? else {
                 return Ok(());
             };
@@ -90,7 +90,7 @@ pub(super) fn move_aside(
                 effect: Effect::Lost,
             });
         }
-        Table::Deliveries => {
+        DamagedTable::Deliveries => {
             let intact: Option<bool> = DELIVERY_IS_INTACT
                 .prepare(conn)?
                 .query_row([row], |row| row.get(0))
@@ -113,7 +113,7 @@ pub(super) fn move_delivery(
     let Some(event) = name(conn, &NAME_OF_DELIVERY, id)? else {
         return Ok(());
     };
-    let subjects: Vec<String> = PLACE_OF_DELIVERY.prepare(conn)?.query_row([id], |row| {
+    let subjects: Vec<String> = SUBJECT_OF_DELIVERY.prepare(conn)?.query_row([id], |row| {
         let texts = [row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?];
         Ok(texts
             .into_iter()

@@ -24,19 +24,19 @@ statements! {
 /// Checks the whole file, and adds damaged rows to `damaged`. A file that cannot be repaired is not changed.
 ///
 /// # Errors
-/// [`Verdict::Unsound`] with the finding, or an error of SQLite.
+/// [`CheckResult::Unsound`] with the finding, or an error of SQLite.
 pub(super) fn check(
     conn: &Connection,
     file: &Path,
     version: i64,
     damaged: &mut Vec<DamagedRow>,
-) -> Result<(), Verdict> {
+) -> Result<(), CheckResult> {
     tracing::info!(file = %file.display(), "checking the state");
     let begin = clock::instant();
     let finding = integrity(conn)?;
     if version < schema::WITH_CHECKSUMS {
         // Older rows have no checksum that shows damage.
-        finding.map_or(Ok(()), |finding| Err(Verdict::Unsound(finding)))?;
+        finding.map_or(Ok(()), |finding| Err(CheckResult::Unsound(finding)))?;
     } else if finding.is_some() || !find(conn)?.is_empty() {
         repair(conn, finding, damaged)?;
     }
@@ -50,12 +50,12 @@ pub(super) fn check(
 
 /// Why a state is refused.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum CheckResult {
     Unsound(String),
     Failed(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Verdict {
+impl From<rusqlite::Error> for CheckResult {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failed(error)
     }
@@ -85,7 +85,11 @@ pub(super) fn find(conn: &Connection) -> Result<Vec<BadRow>, rusqlite::Error> {
 }
 
 /// Rebuilds the indexes and moves damaged rows aside, in one transaction.
-fn repair(conn: &Connection, finding: Option<String>, damaged: &mut Vec<DamagedRow>) -> Result<(), Verdict> {
+fn repair(
+    conn: &Connection,
+    finding: Option<String>,
+    damaged: &mut Vec<DamagedRow>,
+) -> Result<(), CheckResult> {
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let repaired = (|| {
         let mut moved = Vec::new();
@@ -96,7 +100,7 @@ fn repair(conn: &Connection, finding: Option<String>, damaged: &mut Vec<DamagedR
             aside::move_aside(conn, row, clock::wall().as_millisecond(), &mut moved)?;
         }
         if let Some(finding) = integrity(conn)? {
-            return Err(Verdict::Unsound(finding));
+            return Err(CheckResult::Unsound(finding));
         }
         conn.execute_batch("COMMIT")?;
         Ok(moved)
@@ -118,8 +122,8 @@ fn repair(conn: &Connection, finding: Option<String>, damaged: &mut Vec<DamagedR
                 let _ = conn.execute_batch("ROLLBACK");
             }
             Err(match (verdict, finding) {
-                (Verdict::Failed(error), Some(finding)) if !super::is_interrupt(&error) => {
-                    Verdict::Unsound(finding)
+                (CheckResult::Failed(error), Some(finding)) if !super::is_interrupt(&error) => {
+                    CheckResult::Unsound(finding)
                 }
                 (verdict, _) => verdict,
             })

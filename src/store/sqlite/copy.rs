@@ -33,7 +33,7 @@ pub(super) fn before_migration(
         copy: copy.clone(),
         reason,
     };
-    check_room(conn, file, &copy)?;
+    check_free_space(conn, file, &copy)?;
     let result = copy_to(conn, &unfinished, cancel)
         .and_then(|()| finish(&unfinished, &copy).map_err(|error| CopyError::Failed(error.to_string())));
     match result {
@@ -66,7 +66,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn check_room(conn: &Connection, file: &Path, copy: &Path) -> Result<(), OpenError> {
+fn check_free_space(conn: &Connection, file: &Path, copy: &Path) -> Result<(), OpenError> {
     let dir = file.parent().unwrap_or(Path::new("."));
     let pragma = |name| -> u64 {
         let value: Result<i64, _> = conn.pragma_query_value(None, name, |row| row.get(0));
@@ -84,7 +84,7 @@ fn check_room(conn: &Connection, file: &Path, copy: &Path) -> Result<(), OpenErr
     };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free < needed {
-        return Err(OpenError::NoRoom {
+        return Err(OpenError::NotEnoughSpace {
             copy: copy.to_owned(),
             needed,
             free,

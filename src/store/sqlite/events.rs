@@ -7,9 +7,9 @@ use super::statement::statements;
 use super::{Tx, outbox, time};
 use crate::core::event::EventType;
 use crate::store::change::EventRow;
-use crate::store::damage::{BadRow, Table};
+use crate::store::damage::{BadRow, DamagedTable};
 use crate::store::event_log::{Cursor, EventLogFilter, EventPage, EventsError, StoredEvent};
-use crate::store::request::ReadError;
+use crate::store::request::StoreReadError;
 
 /// The most rows that are examined for one page, so that a filter without matches does not block the thread for long.
 const MAX_EXAMINED: usize = 10_000;
@@ -39,7 +39,7 @@ statements! {
 }
 
 /// The statement that finds damaged rows.
-pub(super) const DAMAGED: (Table, super::statement::Sql) = (Table::Events, ALL_DAMAGED);
+pub(super) const DAMAGED: (DamagedTable, super::statement::Sql) = (DamagedTable::Events, ALL_DAMAGED);
 
 impl Tx<'_> {
     /// Records that the following rows of the log belong to this start of the daemon.
@@ -177,10 +177,10 @@ pub(in crate::store) fn page(
     bad: &mut Vec<BadRow>,
 ) -> Result<EventPage, EventsError> {
     // A snapshot, because another connection writes.
-    let snapshot = conn.unchecked_transaction().map_err(ReadError::from)?;
-    let bounds = Bounds::of(&snapshot).map_err(ReadError::from)?;
+    let snapshot = conn.unchecked_transaction().map_err(StoreReadError::from)?;
+    let bounds = Bounds::of(&snapshot).map_err(StoreReadError::from)?;
     let from = after.map_or(0, |cursor| cursor.row);
-    let starts = Starts::at(&snapshot, from).map_err(ReadError::from)?;
+    let starts = Starts::at(&snapshot, from).map_err(StoreReadError::from)?;
     if let Some(cursor) = after {
         if cursor.store != bounds.store || cursor.row > bounds.last {
             return Err(EventsError::Foreign);
@@ -199,7 +199,7 @@ pub(in crate::store) fn page(
         bad,
     }
     .run(from, limit, filter)?;
-    snapshot.finish().map_err(ReadError::from)?;
+    snapshot.finish().map_err(StoreReadError::from)?;
     Ok(page)
 }
 
@@ -211,7 +211,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn run(mut self, from: i64, limit: usize, filter: &EventLogFilter) -> Result<EventPage, ReadError> {
+    fn run(mut self, from: i64, limit: usize, filter: &EventLogFilter) -> Result<EventPage, StoreReadError> {
         let mut statement = match filter.operation {
             None => PAGE.prepare(self.conn)?,
             Some(_) => PAGE_OF_OPERATION.prepare(self.conn)?,
@@ -237,7 +237,7 @@ impl Scan<'_> {
                 Seen::Event(event) => events.push(event),
                 Seen::Other => {}
                 Seen::Damaged => self.bad.push(BadRow {
-                    table: Table::Events,
+                    table: DamagedTable::Events,
                     row: next,
                 }),
             }
@@ -254,7 +254,7 @@ impl Scan<'_> {
         })
     }
 
-    fn event(&self, row: &Row<'_>, number: i64, filter: &EventLogFilter) -> Result<Seen, ReadError> {
+    fn event(&self, row: &Row<'_>, number: i64, filter: &EventLogFilter) -> Result<Seen, StoreReadError> {
         if !row.get::<_, bool>(1)? {
             return Ok(Seen::Damaged);
         }

@@ -31,7 +31,7 @@ pub use replay::{ReplayCount, ReplaySelection};
 pub(super) use replay::{last_delivery, replay_slice};
 
 use super::damage::{BadRow, DamagedRow};
-use super::request::{Read, ReadError, Write};
+use super::request::{Read, StoreReadError, Write};
 use crate::core::event::EventType;
 use crate::error::chain;
 use endpoints::EndpointRow;
@@ -158,8 +158,10 @@ impl Database {
         let mut bad = Vec::new();
         match read {
             Read::Load { keys, reply } => drop(reply.send(state::load(conn, &keys))),
-            Read::Left { limit, reply } => {
-                drop(reply.send(state::left(conn, limit, &mut bad).map_err(ReadError::from)));
+            Read::RecentlyUnlisted { limit, reply } => {
+                drop(
+                    reply.send(state::recently_unlisted(conn, limit, &mut bad).map_err(StoreReadError::from)),
+                );
             }
             Read::Project { name, reply } => {
                 drop(reply.send(state::load_project(conn, &name, &mut bad)));
@@ -168,9 +170,9 @@ impl Database {
                 projects,
                 keys,
                 reply,
-            } => drop(reply.send(listed::without(conn, &projects, &keys).map_err(ReadError::from))),
+            } => drop(reply.send(listed::without(conn, &projects, &keys).map_err(StoreReadError::from))),
             Read::Entries { keys, reply } => {
-                drop(reply.send(listed::entries(conn, keys).map_err(ReadError::from)));
+                drop(reply.send(listed::entries(conn, keys).map_err(StoreReadError::from)));
             }
             Read::Events {
                 after,
@@ -178,7 +180,7 @@ impl Database {
                 filter,
                 reply,
             } => drop(reply.send(events::page(conn, after.as_ref(), limit, &filter, &mut bad))),
-            Read::End { reply } => drop(reply.send(events::end(conn).map_err(ReadError::from))),
+            Read::End { reply } => drop(reply.send(events::end(conn).map_err(StoreReadError::from))),
             Read::Due {
                 endpoint,
                 now,
@@ -187,7 +189,7 @@ impl Database {
                 reply,
             } => drop(reply.send(outbox::due(conn, &endpoint, now, limit, &in_flight, &mut bad))),
             Read::Stats { reply } => {
-                drop(reply.send(endpoints::stats(conn).map_err(ReadError::from)));
+                drop(reply.send(endpoints::stats(conn).map_err(StoreReadError::from)));
             }
         }
         bad
@@ -262,7 +264,7 @@ impl Tx<'_> {
     }
 }
 
-impl From<rusqlite::Error> for ReadError {
+impl From<rusqlite::Error> for StoreReadError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failed(explain(&error))
     }

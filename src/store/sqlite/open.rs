@@ -13,8 +13,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{Access, access};
 
-use super::check::{self, Verdict};
-use super::schema::{self, Kind};
+use super::check::{self, CheckResult};
+use super::schema::{self, DatabaseKind};
 use super::{Database, access, checksum, copy, explain, is_damage};
 use crate::clock;
 use crate::error::chain;
@@ -152,7 +152,7 @@ pub enum OpenError {
     #[error(
         "the state must be copied to `{copy}` before it is upgraded, and its disk has {free} of the {needed} bytes that this needs; free disk space and start again"
     )]
-    NoRoom {
+    NotEnoughSpace {
         /// The path of the copy.
         copy: PathBuf,
         /// The bytes that the copy and the upgrade need.
@@ -285,9 +285,9 @@ fn prepare(file: &Path, must_check: bool, cancel: &Cancel) -> Result<(Database, 
     // Closing would write the log of the last run into the file, even if it is refused below.
     set_checkpoint_on_close(&conn, false).map_err(failed)?;
     let version = match schema::kind(&conn).map_err(failed)? {
-        Kind::Empty => 0,
-        Kind::State(version) => version,
-        Kind::Foreign => {
+        DatabaseKind::Empty => 0,
+        DatabaseKind::State(version) => version,
+        DatabaseKind::Foreign => {
             return Err(OpenError::Foreign {
                 file: file.to_owned(),
             });
@@ -310,11 +310,11 @@ fn prepare(file: &Path, must_check: bool, cancel: &Cancel) -> Result<(Database, 
         }
         if must_check {
             check::check(&conn, file, version, &mut damaged).map_err(|verdict| match verdict {
-                Verdict::Unsound(detail) => OpenError::Damaged {
+                CheckResult::Unsound(detail) => OpenError::Damaged {
                     file: file.to_owned(),
                     detail,
                 },
-                Verdict::Failed(error) => failed(error),
+                CheckResult::Failed(error) => failed(error),
             })?;
         }
     }
@@ -409,11 +409,11 @@ pub(in crate::store) fn open_beside(dir: &Path, flags: OpenFlags) -> Result<Conn
     };
     let known = schema::latest();
     match kind {
-        Kind::State(found) if found == known => Ok(conn),
-        Kind::State(found) if found > known => Err(OpenError::Newer { file, found, known }),
-        Kind::State(found) => Err(OpenError::Older { file, found, known }),
-        Kind::Empty => Err(OpenError::Absent { dir: dir.to_owned() }),
-        Kind::Foreign => Err(OpenError::Foreign { file }),
+        DatabaseKind::State(found) if found == known => Ok(conn),
+        DatabaseKind::State(found) if found > known => Err(OpenError::Newer { file, found, known }),
+        DatabaseKind::State(found) => Err(OpenError::Older { file, found, known }),
+        DatabaseKind::Empty => Err(OpenError::Absent { dir: dir.to_owned() }),
+        DatabaseKind::Foreign => Err(OpenError::Foreign { file }),
     }
 }
 
@@ -430,7 +430,7 @@ fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error>
     Ok(conn)
 }
 
-fn connect_and_inspect(file: &Path, flags: OpenFlags) -> Result<(Connection, Kind), rusqlite::Error> {
+fn connect_and_inspect(file: &Path, flags: OpenFlags) -> Result<(Connection, DatabaseKind), rusqlite::Error> {
     let conn = connect(file, flags)?;
     let kind = schema::kind(&conn)?;
     Ok((conn, kind))

@@ -12,9 +12,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::checksum::checksum_of;
 use super::statement::{Sql, statements};
 use super::{aside, time};
-use crate::store::damage::{BadRow, DamagedRow, Table};
+use crate::store::damage::{BadRow, DamagedRow, DamagedTable};
 use crate::store::delivery::{Delivery, DeliveryId, DueDeliveries, Settlement};
-use crate::store::request::ReadError;
+use crate::store::request::StoreReadError;
 
 const WAITING: i64 = 0;
 const DELIVERED: i64 = 1;
@@ -93,7 +93,7 @@ statements! {
             "?5"),
         " WHERE id = ?1"
     );
-    GIVE_UP = concat!(
+    MAKE_DEAD_LETTER = concat!(
         "UPDATE deliveries SET state = 2, head = 0, settled = ?2, attempts = attempts + 1, error = ?3,
              first_attempt = coalesce(first_attempt, ?2), checksum = ",
         checksum_of!(delivery => "2", "0", "due", "attempts + 1", "coalesce(first_attempt, ?2)", "last_attempt", "?2",
@@ -116,7 +116,7 @@ statements! {
 }
 
 /// The statement that finds damaged rows.
-pub(super) const DAMAGED: (Table, Sql) = (Table::Deliveries, ALL_DAMAGED);
+pub(super) const DAMAGED: (DamagedTable, Sql) = (DamagedTable::Deliveries, ALL_DAMAGED);
 
 /// A row to add to the outbox. `at` is in milliseconds since the Unix epoch.
 pub(super) struct NewDelivery<'a> {
@@ -266,7 +266,9 @@ pub(super) fn settle(
                 .execute(params![id.0, now, at.as_millisecond().max(1), counts, error])?;
         }
         Settlement::Dead { error } if state == WAITING => {
-            GIVE_UP.prepare(conn)?.execute(params![id.0, now, error])?;
+            MAKE_DEAD_LETTER
+                .prepare(conn)?
+                .execute(params![id.0, now, error])?;
         }
         Settlement::Delivered | Settlement::Retry { .. } | Settlement::Dead { .. } => {}
     }
@@ -291,7 +293,7 @@ pub(super) fn due(
     limit: usize,
     in_flight: &[DeliveryId],
     bad: &mut Vec<BadRow>,
-) -> Result<DueDeliveries, ReadError> {
+) -> Result<DueDeliveries, StoreReadError> {
     let mut busy = HashSet::with_capacity(in_flight.len());
     for id in in_flight {
         // This includes dropped ones, whose subject has another head by now.
@@ -331,7 +333,7 @@ pub(super) fn due(
 fn delivery(row: &Row<'_>, endpoint: &Arc<str>) -> Result<Result<Delivery, BadRow>, rusqlite::Error> {
     let id = row.get(0)?;
     let of_itself = BadRow {
-        table: Table::Deliveries,
+        table: DamagedTable::Deliveries,
         row: id,
     };
     if !row.get::<_, bool>(1)? {
@@ -343,7 +345,7 @@ fn delivery(row: &Row<'_>, endpoint: &Arc<str>) -> Result<Result<Delivery, BadRo
     };
     let (true, Ok(event_type)) = (row.get(3)?, row.get(5)) else {
         return Ok(Err(BadRow {
-            table: Table::Events,
+            table: DamagedTable::Events,
             row: event,
         }));
     };

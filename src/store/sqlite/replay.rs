@@ -33,7 +33,7 @@ pub struct ReplayCount {
 
 /// The progress of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Progress {
+pub(in crate::store) struct ReplayProgress {
     pub(in crate::store) replayed: ReplayCount,
     /// Where the next slice starts; `None` at the end.
     pub(in crate::store) next: Option<i64>,
@@ -57,7 +57,8 @@ statements! {
     WAITS = "SELECT EXISTS
          (SELECT 1 FROM deliveries INDEXED BY deliveries_event WHERE event = ?1 AND endpoint = ?2 AND state = 0)";
     // A dead letter that is delivered again is deleted.
-    BURY = "DELETE FROM deliveries INDEXED BY deliveries_event WHERE event = ?1 AND endpoint = ?2 AND state = 2";
+    DELETE_DEAD_LETTER = "DELETE FROM deliveries INDEXED BY deliveries_event
+         WHERE event = ?1 AND endpoint = ?2 AND state = 2";
     DEAD = concat!(
         "SELECT id, checksum IS ", checksum_of!(delivery, ""), ", event, subject, progress FROM deliveries
          INDEXED BY deliveries_dead WHERE state = 2 AND endpoint = ?1 AND id > ?2 AND id <= ?3 ORDER BY id LIMIT ?4"
@@ -76,7 +77,7 @@ pub(in crate::store) fn replay_slice(
     after: i64,
     until: i64,
     at: i64,
-) -> Result<Progress, rusqlite::Error> {
+) -> Result<ReplayProgress, rusqlite::Error> {
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let progress = match replay {
         ReplaySelection::Event(id) => events_again(&tx, &EVENT, id, endpoint, after, at)?,
@@ -94,8 +95,8 @@ fn events_again(
     endpoint: Option<&str>,
     after: i64,
     at: i64,
-) -> Result<Progress, rusqlite::Error> {
-    let rows: Vec<(i64, Option<LoggedEvent>)> = select
+) -> Result<ReplayProgress, rusqlite::Error> {
+    let rows: Vec<(i64, Option<ReplayedEvent>)> = select
         .prepare(conn)?
         .query_map(params![after, id, SLICE], |row| {
             // The daemon moves damaged rows aside.
@@ -104,7 +105,7 @@ fn events_again(
             };
             let (project, operation): (String, Option<String>) = (row.get(3)?, row.get(4)?);
             let subject = format!("{project}/{}", operation.unwrap_or_default());
-            let event = Some(LoggedEvent { event_type, subject });
+            let event = Some(ReplayedEvent { event_type, subject });
             Ok((row.get(0)?, event))
         })?
         .collect::<Result<_, _>>()?;
@@ -125,7 +126,9 @@ fn events_again(
             if waits || !take_capacity(target, &mut replayed) {
                 continue;
             }
-            BURY.prepare(conn)?.execute(params![row, target.id])?;
+            DELETE_DEAD_LETTER
+                .prepare(conn)?
+                .execute(params![row, target.id])?;
             outbox::enqueue(
                 conn,
                 &outbox::NewDelivery {
@@ -141,7 +144,7 @@ fn events_again(
             next_delivery += 1;
         }
     }
-    Ok(Progress {
+    Ok(ReplayProgress {
         replayed,
         next: rows.last().map(|row| row.0),
     })
@@ -153,7 +156,7 @@ fn dead_letters_again(
     after: i64,
     until: i64,
     at: i64,
-) -> Result<Progress, rusqlite::Error> {
+) -> Result<ReplayProgress, rusqlite::Error> {
     let mut endpoints = endpoints::load(conn)?;
     let mut rows = Vec::new();
     for target in &endpoints {
@@ -206,7 +209,7 @@ fn dead_letters_again(
         )?;
         next_delivery += 1;
     }
-    Ok(Progress {
+    Ok(ReplayProgress {
         replayed,
         next: rows.last().map(|(id, _)| *id),
     })
@@ -228,7 +231,7 @@ pub(in crate::store) fn last_delivery(conn: &Connection) -> Result<i64, rusqlite
     Ok(outbox::next_id(conn)? - 1)
 }
 
-struct LoggedEvent {
+struct ReplayedEvent {
     event_type: EventType,
     subject: String,
 }

@@ -26,7 +26,7 @@ pub(super) fn latest() -> i64 {
 
 /// The kind of a database file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum DatabaseKind {
     /// It is empty.
     Empty,
     /// It is a state of this version.
@@ -35,14 +35,14 @@ pub(super) enum Kind {
     Foreign,
 }
 
-pub(super) fn kind(conn: &Connection) -> Result<Kind, rusqlite::Error> {
+pub(super) fn kind(conn: &Connection) -> Result<DatabaseKind, rusqlite::Error> {
     let version = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let application: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let objects: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     Ok(match (application, version) {
-        (APPLICATION_ID, version) if version > 0 => Kind::State(version),
-        (0, 0) if objects == 0 => Kind::Empty,
-        _ => Kind::Foreign,
+        (APPLICATION_ID, version) if version > 0 => DatabaseKind::State(version),
+        (0, 0) if objects == 0 => DatabaseKind::Empty,
+        _ => DatabaseKind::Foreign,
     })
 }
 
@@ -98,11 +98,11 @@ mod tests {
     #[test]
     fn steps_already_taken_are_not_taken_again() {
         let conn = Connection::open_in_memory().unwrap();
-        assert_eq!(kind(&conn).unwrap(), Kind::Empty);
+        assert_eq!(kind(&conn).unwrap(), DatabaseKind::Empty);
         migrate(&conn, 0, &TWO[..1]).unwrap();
-        assert_eq!(kind(&conn).unwrap(), Kind::State(1));
+        assert_eq!(kind(&conn).unwrap(), DatabaseKind::State(1));
         migrate(&conn, 1, TWO).unwrap();
-        assert_eq!(kind(&conn).unwrap(), Kind::State(2));
+        assert_eq!(kind(&conn).unwrap(), DatabaseKind::State(2));
         conn.execute_batch("INSERT INTO a (x, y) VALUES (1, 2)").unwrap();
     }
 
@@ -117,7 +117,7 @@ mod tests {
         ];
         migrate(&conn, 1, &steps).unwrap_err();
         conn.execute_batch("ROLLBACK").unwrap();
-        assert_eq!(kind(&conn).unwrap(), Kind::State(1));
+        assert_eq!(kind(&conn).unwrap(), DatabaseKind::State(1));
         assert!(conn.prepare("SELECT * FROM b").is_err());
     }
 
@@ -125,6 +125,6 @@ mod tests {
     fn other_databases_are_not_taken_for_ours() {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch("CREATE TABLE theirs (x)").unwrap();
-        assert_eq!(kind(&conn).unwrap(), Kind::Foreign);
+        assert_eq!(kind(&conn).unwrap(), DatabaseKind::Foreign);
     }
 }

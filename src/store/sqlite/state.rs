@@ -9,8 +9,8 @@ use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
 use crate::store::change::{LoadedWatches, StateRow, WatchRecord};
-use crate::store::damage::{BadRow, DamagedRow, DamagedWatch, Effect, Table};
-use crate::store::request::ReadError;
+use crate::store::damage::{BadRow, DamagedRow, DamagedTable, DamagedWatch, Effect};
+use crate::store::request::StoreReadError;
 
 statements! {
     PUT_WATCH = concat!(
@@ -40,7 +40,7 @@ statements! {
         "SELECT CAST(project AS BLOB), CAST(operation AS BLOB), checksum IS ", checksum_of!(watch), ", state
          FROM watches WHERE row = ?1"
     );
-    LEFT = concat!(
+    RECENTLY_UNLISTED = concat!(
         "SELECT row, checksum IS ", checksum_of!(watch), ", state FROM watches INDEXED BY watches_unlisted
          WHERE unlisted IS NOT NULL ORDER BY unlisted DESC LIMIT ?1"
     );
@@ -54,9 +54,9 @@ statements! {
 }
 
 /// The statements that find damaged rows.
-pub(super) const DAMAGED: [(Table, super::statement::Sql); 2] = [
-    (Table::Watches, ALL_DAMAGED_WATCHES),
-    (Table::Projects, ALL_DAMAGED_PROJECTS),
+pub(super) const DAMAGED: [(DamagedTable, super::statement::Sql); 2] = [
+    (DamagedTable::Watches, ALL_DAMAGED_WATCHES),
+    (DamagedTable::Projects, ALL_DAMAGED_PROJECTS),
 ];
 
 pub(super) fn put(conn: &Connection, row: &StateRow, at: i64) -> Result<(), rusqlite::Error> {
@@ -135,7 +135,7 @@ fn record(row: &Row<'_>, watch: Watch) -> Result<Option<WatchRecord>, rusqlite::
 }
 
 /// Loads these watches. A damaged one, and one that has events but no row, is rebuilt from its events.
-pub(super) fn load(conn: &Connection, keys: &[WatchKey]) -> Result<LoadedWatches, ReadError> {
+pub(super) fn load(conn: &Connection, keys: &[WatchKey]) -> Result<LoadedWatches, StoreReadError> {
     let mut loaded = LoadedWatches::default();
     for key in keys {
         let (rebuilt, is_damaged) = match find(conn, key)? {
@@ -252,19 +252,19 @@ pub(super) fn move_watch_aside(
 }
 
 /// The watches that left the list last, the latest first.
-pub(super) fn left(
+pub(super) fn recently_unlisted(
     conn: &Connection,
     limit: u32,
     bad: &mut Vec<BadRow>,
 ) -> Result<Vec<Watch>, rusqlite::Error> {
     let mut watches = Vec::new();
-    let mut statement = LEFT.prepare(conn)?;
+    let mut statement = RECENTLY_UNLISTED.prepare(conn)?;
     let mut rows = statement.query([limit])?;
     while let Some(row) = rows.next()? {
         match intact(row)? {
             Some(watch) => watches.push(watch),
             None => bad.push(BadRow {
-                table: Table::Watches,
+                table: DamagedTable::Watches,
                 row: row.get(0)?,
             }),
         }
@@ -277,7 +277,7 @@ pub(super) fn load_project(
     conn: &Connection,
     name: &str,
     bad: &mut Vec<BadRow>,
-) -> Result<Option<ProjectHealth>, ReadError> {
+) -> Result<Option<ProjectHealth>, StoreReadError> {
     let found = FIND_PROJECT
         .prepare(conn)?
         .query_row([name], |row| Ok((row.get(0)?, intact(row)?)))
@@ -286,7 +286,7 @@ pub(super) fn load_project(
         Some((_, Some(project))) => Ok(Some(project)),
         Some((row, None)) => {
             bad.push(BadRow {
-                table: Table::Projects,
+                table: DamagedTable::Projects,
                 row,
             });
             Ok(rebuild::project(conn, name)?)

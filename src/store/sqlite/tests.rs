@@ -7,7 +7,7 @@ use rusqlite::OpenFlags;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::schema::{self, Kind};
+use super::schema::{self, DatabaseKind};
 use super::*;
 use crate::core::event::EventType;
 use crate::core::watch_list::WatchKey;
@@ -16,7 +16,7 @@ use crate::store::delivery::{Delivery, DueDeliveries, OutboxEndpoint, Settlement
 use crate::store::event_log::{Cursor, EventLogFilter, EventPage};
 use crate::store::lock::{DirLock, Last};
 use crate::store::request::{CommitError, WriteRequest};
-use crate::store::status::Status;
+use crate::store::status::StoreStatus;
 use crate::store::writer::Writer;
 
 mod plans;
@@ -35,13 +35,13 @@ fn a_state_of_every_version_is_opened_and_brought_up_to_date() {
         let dir = TempDir::new().unwrap();
         let conn = Connection::open(dir.path().join("state.db")).unwrap();
         conn.execute_batch(fixture).unwrap();
-        assert_eq!(schema::kind(&conn).unwrap(), Kind::State(version));
+        assert_eq!(schema::kind(&conn).unwrap(), DatabaseKind::State(version));
         conn.close().unwrap();
 
         let (mut database, lock) = opened(dir.path());
         assert_eq!(
             schema::kind(&database.conn).unwrap(),
-            Kind::State(schema::latest())
+            DatabaseKind::State(schema::latest())
         );
         let key = WatchKey {
             project: "my-project".into(),
@@ -68,7 +68,7 @@ fn a_state_of_every_version_is_opened_and_brought_up_to_date() {
         let copy = dir.path().join(format!("state.db.before-{}", schema::latest()));
         if version < schema::latest() {
             let conn = Connection::open(&copy).unwrap();
-            assert_eq!(schema::kind(&conn).unwrap(), Kind::State(version));
+            assert_eq!(schema::kind(&conn).unwrap(), DatabaseKind::State(version));
             let events: i64 = conn
                 .query_row("SELECT count(*) FROM events", [], |row| row.get(0))
                 .unwrap();
@@ -221,7 +221,7 @@ fn on_a_full_disk_a_whole_group_fails_with_the_reason_and_later_ones_succeed() {
         .pragma_query_value(None, "page_count", |row| row.get(0))
         .unwrap();
     max_pages(&database, pages + 20);
-    let status = Arc::new(Status::default());
+    let status = Arc::new(StoreStatus::default());
     let mut writer = Writer::new(database, status.clone());
     assert_eq!(ask(&mut writer, vec![endpoints_of(1_000_000)]), [Ok(0)]);
     let mut recorded = 0;

@@ -39,8 +39,11 @@ async fn a_file_system_that_does_not_answer_keeps_the_list() {
     let path = folder.path().join("watch.list");
     std::fs::write(&path, "one").unwrap();
     let (mut source, handle) = WatchListSource::new(settings(path));
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
+    assert_eq!(
+        source.check(RemovalMode::Guarded).await,
+        StabilityChange::Unconfirmed
+    );
+    assert_eq!(source.check(RemovalMode::Guarded).await, StabilityChange::Applies);
     source.report_no_answer();
     let snapshot = Arc::clone(&handle.snapshots().borrow());
     assert!(matches!(
@@ -48,8 +51,11 @@ async fn a_file_system_that_does_not_answer_keeps_the_list() {
         Some(WatchListError::NoAnswer { .. })
     ));
     assert!(snapshot.list.is_some());
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
+    assert_eq!(
+        source.check(RemovalMode::Guarded).await,
+        StabilityChange::Unconfirmed
+    );
+    assert_eq!(source.check(RemovalMode::Guarded).await, StabilityChange::Applies);
     let snapshot = Arc::clone(&handle.snapshots().borrow());
     assert!(snapshot.problem.is_none());
     assert_eq!(snapshot.generation, 1, "the list is the one from before");
@@ -61,17 +67,20 @@ async fn appended_lines_apply_at_once_and_other_changes_need_a_second_check() {
     let path = folder.path().join("watch.list");
     std::fs::write(&path, "one\n").unwrap();
     let (mut source, handle) = WatchListSource::new(settings(path.clone()));
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
+    assert_eq!(
+        source.check(RemovalMode::Guarded).await,
+        StabilityChange::Unconfirmed
+    );
+    assert_eq!(source.check(RemovalMode::Guarded).await, StabilityChange::Applies);
     for (content, verdict) in [
-        ("one\ntwo\nthree\n", Verdict::Applies),
+        ("one\ntwo\nthree\n", StabilityChange::Applies),
         // Half a line, and a list that is another one although it is longer.
-        ("one\ntwo\nthree\nfo", Verdict::Unconfirmed),
-        ("one\nzwo\nthree\nfour\n", Verdict::Unconfirmed),
-        ("one\ntwo\n", Verdict::Unconfirmed),
+        ("one\ntwo\nthree\nfo", StabilityChange::Unconfirmed),
+        ("one\nzwo\nthree\nfour\n", StabilityChange::Unconfirmed),
+        ("one\ntwo\n", StabilityChange::Unconfirmed),
     ] {
         std::fs::write(&path, content).unwrap();
-        assert_eq!(source.check(Removals::Guarded).await, verdict, "{content:?}");
+        assert_eq!(source.check(RemovalMode::Guarded).await, verdict, "{content:?}");
     }
     assert_eq!(handle.snapshots().borrow().generation, 2);
 }
@@ -121,8 +130,11 @@ async fn first_list(
     };
     let (source, handle) = WatchListSource::new(settings);
     let mut source = source.continuing(state.clone());
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
+    assert_eq!(
+        source.check(RemovalMode::Guarded).await,
+        StabilityChange::Unconfirmed
+    );
+    assert_eq!(source.check(RemovalMode::Guarded).await, StabilityChange::Applies);
     let snapshot = Arc::clone(&handle.snapshots().borrow());
     (source, snapshot)
 }
@@ -168,17 +180,26 @@ async fn a_change_that_stat_does_not_show_is_found_after_a_minute() {
     let path = folder.path().join("watch.list");
     std::fs::write(&path, "one").unwrap();
     let (mut source, handle) = WatchListSource::new(settings(path.clone()));
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
+    assert_eq!(
+        source.check(RemovalMode::Guarded).await,
+        StabilityChange::Unconfirmed
+    );
+    assert_eq!(source.check(RemovalMode::Guarded).await, StabilityChange::Applies);
 
     std::fs::write(&path, "two").unwrap();
     let hidden = file::check(&path, None, None).unwrap().unwrap();
     source.seen = Some(hidden.signature);
     tokio::time::advance(REREAD - Duration::from_millis(1)).await;
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unchanged);
+    assert_eq!(
+        source.check(RemovalMode::Guarded).await,
+        StabilityChange::Unchanged
+    );
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Unconfirmed);
-    assert_eq!(source.check(Removals::Guarded).await, Verdict::Applies);
+    assert_eq!(
+        source.check(RemovalMode::Guarded).await,
+        StabilityChange::Unconfirmed
+    );
+    assert_eq!(source.check(RemovalMode::Guarded).await, StabilityChange::Applies);
     let list = handle.snapshots().borrow().list.clone().unwrap();
     assert_eq!(list.entries[0].key.to_string(), "main/two");
 }
