@@ -306,7 +306,7 @@ async fn a_deleted_file_keeps_its_list_is_reported_once_and_comes_back() {
     fs::write(&fixture.path, "one\n").unwrap();
     let snapshot = fixture.until(|snapshot| snapshot.problem.is_none()).await;
     assert_eq!(snapshot.generation, 1, "the same list is no other list");
-    assert_eq!(fixture.log.count("can be read again"), 1);
+    assert_eq!(fixture.log.count("watch list readable again"), 1);
 
     fs::remove_file(&fixture.path).unwrap();
     fixture.problem().await;

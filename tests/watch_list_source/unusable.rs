@@ -37,7 +37,7 @@ async fn the_last_good_list_stays_active() {
     fs::write(&fixture.path, utf16("\u{feff}one\r\nthree a=\"b c\"\r\n")).unwrap();
     fixture.next_list_is(&["one", "three"]).await;
     assert!(fixture.snapshots.borrow().refused.is_none());
-    assert_eq!(fixture.log.count("can be read again"), 1);
+    assert_eq!(fixture.log.count("watch list readable again"), 1);
 }
 
 #[tokio::test(start_paused = true)]
