@@ -81,7 +81,10 @@ pub struct Attention {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// When it began.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "super::event::maybe_to_millis"
+    )]
     pub since: Option<Timestamp>,
     /// What is wrong, in one sentence or two.
     pub message: String,

@@ -395,7 +395,10 @@ fn to_millis<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S:
     serializer.collect_str(&format_args!("{time:.3}"))
 }
 
-fn maybe_to_millis<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn maybe_to_millis<S: Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => to_millis(time, serializer),
         None => serializer.serialize_none(),
