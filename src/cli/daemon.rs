@@ -102,7 +102,7 @@ impl Daemon {
         if let Some(path) = search.found {
             return Self::on_socket(path);
         }
-        // With a state folder, the address in the settings may be that of another daemon.
+        // With a state directory, the address in the settings may be that of another daemon.
         let address = match args.state_dir.is_none() || listen.is_some() || search.unusable.is_some() {
             true => located.http.listen,
             false => None,

@@ -1,4 +1,4 @@
-//! `backfill-watch events`: the event log, read from the state folder.
+//! `backfill-watch events`: the event log, read from the state directory.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -195,13 +195,13 @@ pub struct DaemonArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The state folder of the daemon; by default from the settings
+    /// The state directory of the daemon; by default from the settings
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
 }
 
 impl DaemonArgs {
-    /// The state folder.
+    /// The state directory.
     ///
     /// # Errors
     /// When the settings are wrong.

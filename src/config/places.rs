@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 
-/// The state folder of the installed unit, and the default without any environment.
+/// The state directory of the installed unit, and the default without any environment.
 const STATE_DIR: &str = "/var/lib/backfill-watch";
 /// The folder of the installed unit's control socket.
 const RUNTIME_DIR: &str = "/run/backfill-watch";
 /// The folder of the secrets of installed units.
 pub(super) const CREDSTORE: &str = "/etc/credstore";
 
-/// The default state folder. `installed` is that of the installed unit, for commands that use its state.
+/// The default state directory. `installed` is that of the installed unit, for commands that use its state.
 pub(super) fn state_dir(environment: &Environment, installed: Option<&Path>) -> PathBuf {
     first_of(environment, "STATE_DIRECTORY")
         .or_else(|| installed.map(Path::to_owned))
@@ -33,7 +33,7 @@ pub(super) fn state_dir(environment: &Environment, installed: Option<&Path>) -> 
         .unwrap_or_else(|| PathBuf::from(STATE_DIR))
 }
 
-/// The state folder of the installed unit if it exists, readable or not.
+/// The state directory of the installed unit if it exists, readable or not.
 pub(super) fn installed_state_dir() -> Option<&'static Path> {
     let folder = Path::new(STATE_DIR);
     match folder.metadata() {
@@ -53,11 +53,11 @@ pub fn control_folder(environment: &Environment, state_dir: &Path) -> PathBuf {
 pub enum DaemonTarget {
     /// The installed one, or the only one.
     Default,
-    /// That of a state folder or settings file named on the command line.
+    /// That of a state directory or settings file named on the command line.
     Named,
 }
 
-/// The folders to search for the control socket of the daemon with this state folder, in this order.
+/// The folders to search for the control socket of the daemon with this state directory, in this order.
 #[must_use]
 pub fn control_folders(environment: &Environment, target: DaemonTarget, state_dir: &Path) -> Vec<PathBuf> {
     let may_be_unit = target == DaemonTarget::Default || state_dir == Path::new(STATE_DIR);

@@ -103,7 +103,7 @@ pub struct SettingsCheck {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DaemonLocation {
-    /// Its state folder.
+    /// Its state directory.
     pub state_dir: PathBuf,
     /// How it serves HTTP.
     pub http: HttpSettings,

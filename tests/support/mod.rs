@@ -59,7 +59,7 @@ impl Setup {
             .variable("AMPERSAND_API_KEY", "simulated-key")
     }
 
-    /// A state folder, and listening nowhere; no other settings.
+    /// A state directory, and listening nowhere; no other settings.
     pub fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state").display().to_string();

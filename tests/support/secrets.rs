@@ -41,7 +41,7 @@ impl Setup {
         }
     }
 
-    /// No file of the state folder contains a secret.
+    /// No file of the state directory contains a secret.
     pub fn assert_no_secret_in_state(&self) {
         self.assert_no_secret_below(&self.folder().join("state"));
     }

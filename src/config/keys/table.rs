@@ -85,7 +85,7 @@ const GENERAL: [SettingKey; 6] = [
     needs_restart(
         "state_dir",
         SettingKind::StateFolder,
-        "The folder for the state, and for the control socket unless `$RUNTIME_DIRECTORY` is set.",
+        "The state directory; also for the control socket unless `$RUNTIME_DIRECTORY` is set.",
     ),
     applies(
         "retention",
