@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::project_changes::ProjectChange;
+use super::messages::ProjectChange;
 use super::project_task::ProjectTask;
 use super::requests::Requester;
 use super::watches::WatchNumber;

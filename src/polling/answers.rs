@@ -5,52 +5,17 @@ use std::sync::Arc;
 use tokio::task::JoinError;
 
 use super::PollingServices;
-use super::decisions::Observation;
-use super::project_changes::{Deferred, ProjectChange};
+use super::messages::{Deferred, JobResult, Observation, PollResult, ProjectChange};
 use super::project_task::ProjectTask;
-use super::reconcile::{DepartedChunk, LoadedChunk};
 use super::requests::{EndedRequest, RequestAnswer, RequestOutcome, Requester};
 use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
 use crate::clock;
 use crate::core::answer::Answer;
 use crate::core::gate::Pass;
-use crate::core::poller::{Addition, DoubtedAnswer, LeavingStep, PendingDecision, PendingPoll, Poller};
-use crate::core::project_health::{AnswerScope, AnsweredPoll, ProjectHealth};
+use crate::core::poller::{Addition, DoubtedAnswer, LeavingStep, PendingPoll, Poller};
+use crate::core::project_health::{AnswerScope, AnsweredPoll};
 use crate::core::watch_list::WatchKey;
-use crate::store::CommitError;
-
-/// The result of a job: a commit or a load.
-#[derive(Debug)]
-pub(super) enum JobResult {
-    /// A change of a watch.
-    Watch {
-        number: WatchNumber,
-        decided: Box<PendingDecision>,
-        result: Result<(), CommitError>,
-    },
-    /// A change of the project, and the poll that caused it.
-    Project {
-        health: Box<ProjectHealth>,
-        cause: Option<(PollResult, AnswerScope)>,
-        result: Result<(), CommitError>,
-    },
-    Loaded(LoadedChunk),
-    Departed(DepartedChunk),
-    Checkpointed {
-        numbers: Vec<WatchNumber>,
-        result: Result<(), CommitError>,
-    },
-}
-
-/// An answer to a poll.
-#[derive(Debug)]
-pub(super) struct PollResult {
-    pub number: WatchNumber,
-    pub answer: Box<Answer>,
-    pub poll: PendingPoll,
-    pub pass: Pass,
-}
 
 /// Requests an operation.
 pub(super) async fn send_poll<F: Fetch>(

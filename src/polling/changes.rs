@@ -1,6 +1,5 @@
 //! Answers queries about the watches, and tracks changes while a reader has asked for them.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::project_task::ProjectTask;
@@ -10,13 +9,6 @@ use crate::board::{PAGE, ProjectQuery, WatchChanges, WatchFilter, WatchPage, Wat
 
 /// The most removals that are kept for a reader. Only a rewritten list removes more between two queries, a second apart.
 const REMOVALS: usize = 10_000;
-
-/// The changes since the last query for them.
-#[derive(Debug, Default)]
-pub(super) struct ChangeLog {
-    changed: VecDeque<WatchNumber>,
-    removed: VecDeque<Arc<str>>,
-}
 
 impl<F: Fetch> ProjectTask<F> {
     /// Answers a query. A reader that has gone needs no answer.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::JobResult;
+use super::messages::JobResult;
 use super::project_task::ProjectTask;
 use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
@@ -18,14 +18,6 @@ const ROUND: Duration = Duration::from_mins(1);
 const PART: WatchNumber = 500;
 /// The number of watches in one write at a stop, so that events are written in between.
 const BATCH: usize = 1_000;
-
-/// The progress of the current round.
-#[derive(Debug, Default)]
-pub(super) struct Checkpoints {
-    next: WatchNumber,
-    /// When the next part is due. `None` before the first.
-    due: Option<Duration>,
-}
 
 impl<F: Fetch> ProjectTask<F> {
     /// Records the next part if it is due. Returns when the following part is due.

@@ -3,24 +3,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::answers::JobResult;
-use super::project_changes::ProjectChange;
+use super::messages::{JobResult, Observation, ProjectChange};
 use super::project_task::ProjectTask;
 use super::requests::panic_message;
 use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
-use crate::core::answer::Answer;
-use crate::core::poller::{PendingDecision, PendingPoll, Poller};
+use crate::core::poller::{PendingDecision, Poller};
 use crate::core::watch::{Decision, NextStep, Watch, WatchContext};
 use crate::error::chain;
 use crate::store::{CommitError, StateChange, Subject};
-
-/// The input of a decision about a watch.
-pub(super) enum Observation {
-    Answer(Box<Answer>, PendingPoll),
-    /// `poll.give_up_after` has passed.
-    Expiry,
-}
 
 impl<F: Fetch> ProjectTask<F> {
     pub(super) fn expire(&mut self, number: WatchNumber) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::PollingServices;
-use super::project_changes::ProjectChange;
+use super::messages::ProjectChange;
 use super::project_task::ProjectTask;
 use super::requests::{RequestAnswer, RequestOutcome, Requester};
 use crate::ampersand::{Fetch, NO_OPERATION};
@@ -13,13 +13,6 @@ use crate::core::answer::Answer;
 use crate::core::gate::Pass;
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::watch_list::WatchKey;
-
-/// The callers that wait for a check. One request answers all of them.
-#[derive(Debug, Default)]
-pub(super) struct KeyChecks {
-    callers: Vec<oneshot::Sender<KeyVerdict>>,
-    is_repeated: bool,
-}
 
 /// Requests an operation that does not exist, which has no effect.
 pub(super) async fn check_key<F: Fetch>(

@@ -11,12 +11,14 @@ mod changes;
 mod checkpoints;
 mod decisions;
 mod key_checks;
+mod messages;
 mod project_changes;
 mod project_task;
 mod reconcile;
 mod requests;
 mod runner;
 mod supervisor;
+mod task_state;
 mod view;
 mod watches;
 

@@ -3,38 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answers::{JobResult, PollResult};
-use super::decisions::Observation;
+use super::messages::{Deferred, JobResult, Observation, PollResult, ProjectChange};
 use super::project_task::ProjectTask;
 use super::requests::Requester;
 use crate::ampersand::Fetch;
-use crate::core::answer::{Answer, ProjectAnswer};
+use crate::core::answer::Answer;
 use crate::core::event::Event;
 use crate::core::project_health::{AnswerScope, ProjectHealth};
 use crate::store::{CommitError, StateChange, Subject};
 
 /// Shorter failures are not logged.
 const FAILING_REPORT: Duration = Duration::from_secs(5);
-
-/// A message that waits until a change of the project is recorded.
-#[derive(Debug)]
-pub(super) enum Deferred {
-    PollAnswered(PollResult),
-    Change(ProjectChange),
-}
-
-/// A change of the project that no poll causes.
-#[derive(Debug)]
-pub(super) enum ProjectChange {
-    /// The API answered whether the project exists.
-    ExistenceAnswered(ProjectAnswer),
-    /// A request other than a poll was throttled, with this time to wait.
-    Throttled(Option<Duration>),
-    /// The API refuses every operation repeatedly, and there are several.
-    AllRefused,
-    /// No operation is polled anymore.
-    NoWatches,
-}
 
 impl<F: Fetch> ProjectTask<F> {
     pub(super) fn record_project(

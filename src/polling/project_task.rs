@@ -9,13 +9,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::answers::JobResult;
-use super::changes::ChangeLog;
-use super::checkpoints::Checkpoints;
-use super::key_checks::KeyChecks;
-use super::project_changes::Deferred;
-use super::reconcile::{DesiredChange, Reconciliation};
+use super::messages::{Deferred, DesiredChange, JobResult};
 use super::requests::{EndedRequest, Requester, Requests};
+use super::task_state::{ChangeLog, Checkpoints, KeyChecks, Reconciliation};
 use super::watches::{WatchNumber, Watches};
 use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;

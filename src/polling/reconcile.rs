@@ -1,93 +1,23 @@
 //! Starts and stops pollers until they match the watch list: loads new watches, and removes old ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
-use super::answers::JobResult;
+use super::messages::{DepartedChunk, DesiredChange, JobResult, LoadError, LoadedChunk};
 use super::project_task::{ProjectTask, STORE_RETRY};
 use super::watches::{WatchNumber, Watched};
 use crate::ampersand::Fetch;
 use crate::clock;
-use crate::core::history::HistorySample;
-use crate::core::operation_kind::OperationKind;
 use crate::core::poller::{LeavingStep, Poller, Removal};
 use crate::core::schedule::spread;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Labels, WatchKey};
 use crate::error::chain;
-use crate::store::{CommitError, Store, StoreReadError};
+use crate::store::Store;
 
 /// The number of watches that are loaded or removed at once. More would delay polls.
 const CHUNK: usize = 1_000;
-
-/// A part of the difference between two watch lists, for one project.
-#[derive(Debug, Default)]
-pub(super) struct DesiredChange {
-    /// The generation of the new list.
-    pub generation: u64,
-    /// Whether this is the last part.
-    pub is_last: bool,
-    pub added: Vec<(Arc<str>, Arc<Labels>)>,
-    pub removed: Vec<Arc<str>>,
-    pub relabelled: Vec<(Arc<str>, Arc<Labels>)>,
-    /// The number of watches that all parts add. It determines the window of first polls.
-    pub added_total: usize,
-}
-
-/// The watches that are being added or removed.
-#[derive(Debug, Default)]
-pub(super) struct Reconciliation {
-    /// The generation of the list that is being applied.
-    desired: Option<u64>,
-    applied: Option<u64>,
-    added_total: usize,
-    /// New watches that are not loaded yet.
-    pending: BTreeMap<Arc<str>, Arc<Labels>>,
-    /// New watches that are being loaded. `None` if they were removed since.
-    loading: BTreeMap<Arc<str>, Option<Arc<Labels>>>,
-    /// When loading is retried after a failure.
-    retry: Option<Duration>,
-    /// The number of watches that were put back before they had left.
-    returning: usize,
-    /// Removed watches whose last state is not recorded yet.
-    pub departing: Vec<WatchNumber>,
-    /// The history of finished operations that are listed. Used once, after the first list.
-    samples: Vec<FinishedSample>,
-    has_used_samples: bool,
-}
-
-/// The time at which an operation finished, with what predicts others of its kind.
-type FinishedSample = (Option<Timestamp>, Arc<OperationKind>, HistorySample);
-
-/// The result of loading watches.
-#[derive(Debug)]
-pub(super) struct LoadedChunk(Result<HashMap<WatchKey, Watch>, LoadError>);
-
-/// The result of recording removed watches.
-#[derive(Debug)]
-pub(super) struct DepartedChunk {
-    numbers: Vec<WatchNumber>,
-    result: Result<(), CommitError>,
-}
-
-/// Why watches could not be loaded.
-#[derive(Debug, thiserror::Error)]
-enum LoadError {
-    #[error("cannot read the state")]
-    Read(#[from] StoreReadError),
-    #[error("cannot write the state")]
-    Write(#[from] CommitError),
-}
-
-impl Reconciliation {
-    /// The generation of the list that was applied last.
-    pub fn applied(&self) -> Option<u64> {
-        self.applied
-    }
-}
 
 impl<F: Fetch> ProjectTask<F> {
     /// Applies a part of a new list.

@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::messages::DesiredChange;
 use super::project_task::{ProjectTask, TaskChannels};
-use super::reconcile::DesiredChange;
 use super::requests::panic_message;
 use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;

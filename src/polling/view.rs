@@ -21,7 +21,7 @@ impl<F: Fetch> ProjectTask<F> {
             view.gate.in_flight = self.gate.in_flight();
             view.phases = self.watches.phases();
             if is_changed {
-                view.generation = self.reconciliation.applied();
+                view.generation = self.reconciliation.applied;
                 view.gate.limits = self.gate.limits();
                 let api = &mut view.api;
                 api.unreachable = self.health.unreachable_since();

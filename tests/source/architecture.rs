@@ -234,12 +234,6 @@ fn module_of<'a>(name: &'a str, module: &'a str, modules: &BTreeSet<&str>) -> Op
         .find(|name| modules.contains(name.as_str()))
 }
 
-/// Folders whose files are one unit.
-const UNITS: [&str; 2] = [
-    "polling",       // one type, the project task, with a part of its methods in each file
-    "store::sqlite", // a row that is moved aside changes its table, which finds damaged rows
-];
-
 /// A module and the ones below it count as one. A parent may name its children and the children their parent.
 #[test]
 fn modules_form_no_cycle() {
@@ -253,8 +247,7 @@ fn modules_form_no_cycle() {
             let own: Vec<&str> = module.name.split("::").collect();
             let other: Vec<&str> = target.split("::").collect();
             let shared = own.iter().zip(&other).take_while(|(a, b)| a == b).count();
-            let is_in_unit = UNITS.contains(&own[..shared].join("::").as_str());
-            if shared < own.len() && shared < other.len() && !is_in_unit {
+            if shared < own.len() && shared < other.len() {
                 let place = format!("{}:{}: {}", module.file, chain.line, chain.text);
                 let targets = edges.entry(own[..=shared].join("::")).or_default();
                 targets.entry(other[..=shared].join("::")).or_insert(place);

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
-use super::open::{FILE, OpenError};
+use super::open_error::{FILE, OpenError};
 use crate::store::lock;
 
 /// The first file of the state that this user may not read and write, if any.

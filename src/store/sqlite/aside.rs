@@ -3,10 +3,9 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::checksum::checksum_of;
+use super::is_damage;
 use super::statement::statements;
-use super::{is_damage, outbox, state};
 use crate::core::text::one_line;
-use crate::store::damage::{BadRow, DamagedRow, DamagedTable, Effect};
 
 /// The most characters of a damaged name that are shown.
 const MAX_NAME: usize = 200;
@@ -48,72 +47,58 @@ statements! {
     );
 }
 
-/// Moves a row aside, if it still exists.
-pub(super) fn move_aside(
-    conn: &Connection,
-    bad: BadRow,
-    at: i64,
-    moved: &mut Vec<DamagedRow>,
-) -> Result<(), rusqlite::Error> {
-    let row = bad.row;
-    match bad.table {
-        DamagedTable::Watches => return state::move_watch_aside(conn, row, at, moved),
-        DamagedTable::Projects => {
-            let Some(id) = name(conn, &NAME_OF_PROJECT, row)? else {
-                return Ok(());
-            };
-            KEEP_PROJECT.prepare(conn)?.execute(params![row, at])?;
-            drop_row(conn, &DROP_PROJECT, "REINDEX projects", row)?;
-            moved.push(DamagedRow {
-                kind: "project",
-                id,
-                // The next load of the project reads its events.
-                effect: Effect::Rebuilt,
-            });
-        }
-        DamagedTable::Events => {
-            let Some(id) = name(conn, &NAME_OF_EVENT, row)? else {
-                return Ok(());
-            };
-            let waiting: Vec<i64> = DELIVERIES_OF
-                .prepare(conn)?
-                .query_map([row], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            for delivery in waiting {
-                move_delivery(conn, delivery, at, moved)?;
-            }
-            KEEP_EVENT.prepare(conn)?.execute(params![row, at])?;
-            drop_row(conn, &DROP_EVENT, "REINDEX events", row)?;
-            moved.push(DamagedRow {
-                kind: "event",
-                id,
-                effect: Effect::Lost,
-            });
-        }
-        DamagedTable::Deliveries => {
-            let intact: Option<bool> = DELIVERY_IS_INTACT
-                .prepare(conn)?
-                .query_row([row], |row| row.get(0))
-                .optional()?;
-            if intact == Some(false) {
-                move_delivery(conn, row, at, moved)?;
-            }
-        }
-    }
-    Ok(())
+pub(super) fn keep_watch(conn: &Connection, row: i64, at: i64) -> Result<(), rusqlite::Error> {
+    KEEP_WATCH.prepare(conn)?.execute(params![row, at])?;
+    drop_row(conn, &DROP_WATCH, "REINDEX watches", row)
 }
 
-/// Moves a delivery aside, so that the next one of its subject is sent.
-pub(super) fn move_delivery(
+/// Moves a project aside; its name. `None` if there is no such row.
+pub(super) fn keep_project(conn: &Connection, row: i64, at: i64) -> Result<Option<String>, rusqlite::Error> {
+    let Some(name) = name(conn, &NAME_OF_PROJECT, row)? else {
+        return Ok(None);
+    };
+    KEEP_PROJECT.prepare(conn)?.execute(params![row, at])?;
+    drop_row(conn, &DROP_PROJECT, "REINDEX projects", row)?;
+    Ok(Some(name))
+}
+
+/// The ID of an event. `None` if there is no such row.
+pub(super) fn event_id(conn: &Connection, row: i64) -> Result<Option<String>, rusqlite::Error> {
+    name(conn, &NAME_OF_EVENT, row)
+}
+
+/// Moves an event aside. Its waiting deliveries have to be moved before.
+pub(super) fn keep_event(conn: &Connection, row: i64, at: i64) -> Result<(), rusqlite::Error> {
+    KEEP_EVENT.prepare(conn)?.execute(params![row, at])?;
+    drop_row(conn, &DROP_EVENT, "REINDEX events", row)
+}
+
+/// The deliveries that wait with an event.
+pub(super) fn waiting_deliveries(conn: &Connection, event: i64) -> Result<Vec<i64>, rusqlite::Error> {
+    DELIVERIES_OF
+        .prepare(conn)?
+        .query_map([event], |row| row.get(0))?
+        .collect()
+}
+
+/// Whether a delivery is as it was written. `None` if there is no such row.
+pub(super) fn is_delivery_intact(conn: &Connection, id: i64) -> Result<Option<bool>, rusqlite::Error> {
+    DELIVERY_IS_INTACT
+        .prepare(conn)?
+        .query_row([id], |row| row.get(0))
+        .optional()
+}
+
+/// Moves a delivery aside; the ID of its event, and the subjects that it may belong to. `None` if there is no such row.
+pub(super) fn keep_delivery(
     conn: &Connection,
     id: i64,
     at: i64,
-    moved: &mut Vec<DamagedRow>,
-) -> Result<(), rusqlite::Error> {
+) -> Result<Option<(String, Vec<String>)>, rusqlite::Error> {
     let Some(event) = name(conn, &NAME_OF_DELIVERY, id)? else {
-        return Ok(());
+        return Ok(None);
     };
-    let subjects: Vec<String> = SUBJECT_OF_DELIVERY.prepare(conn)?.query_row([id], |row| {
+    let subjects = SUBJECT_OF_DELIVERY.prepare(conn)?.query_row([id], |row| {
         let texts = [row.get::<_, Option<Vec<u8>>>(0)?, row.get(1)?];
         Ok(texts
             .into_iter()
@@ -123,27 +108,15 @@ pub(super) fn move_delivery(
     })?;
     KEEP_DELIVERY.prepare(conn)?.execute(params![id, at])?;
     drop_row(conn, &DROP_DELIVERY, "REINDEX deliveries", id)?;
-    moved.push(DamagedRow {
-        kind: "delivery",
-        id: event,
-        effect: Effect::Lost,
-    });
-    // Its endpoint may be the damaged column.
-    let endpoints: Vec<i64> = ENDPOINTS
-        .prepare(conn)?
-        .query_map([], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for endpoint in endpoints {
-        for subject in &subjects {
-            outbox::promote(conn, endpoint, subject, at, moved)?;
-        }
-    }
-    Ok(())
+    Ok(Some((event, subjects)))
 }
 
-pub(super) fn keep_watch(conn: &Connection, row: i64, at: i64) -> Result<(), rusqlite::Error> {
-    KEEP_WATCH.prepare(conn)?.execute(params![row, at])?;
-    drop_row(conn, &DROP_WATCH, "REINDEX watches", row)
+/// The IDs of all endpoints.
+pub(super) fn endpoints(conn: &Connection) -> Result<Vec<i64>, rusqlite::Error> {
+    ENDPOINTS
+        .prepare(conn)?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 /// Deletes a row. If its indexed columns are damaged, SQLite does not find its index entries: then the table is reindexed.

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::statement::{Sql, statements};
-use super::{aside, endpoints, events, outbox, schema, state};
+use super::{endpoints, events, outbox, repair, schema, state};
 use crate::clock;
 use crate::core::text::one_line;
 use crate::store::damage::{BadRow, DamagedRow, Effect};
@@ -97,7 +97,7 @@ fn repair(
             conn.execute_batch("REINDEX")?;
         }
         for row in find(conn)? {
-            aside::move_aside(conn, row, clock::wall().as_millisecond(), &mut moved)?;
+            repair::move_aside(conn, row, clock::wall().as_millisecond(), &mut moved)?;
         }
         if let Some(finding) = integrity(conn)? {
             return Err(CheckResult::Unsound(finding));

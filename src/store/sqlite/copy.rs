@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::open::{Cancel, OpenError};
+use super::open_error::{Cancel, OpenError};
 
 /// The pages that are copied between two checks for cancellation.
 const PAGES: i32 = 256;

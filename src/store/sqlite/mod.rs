@@ -9,9 +9,11 @@ mod endpoints;
 mod events;
 mod listed;
 mod open;
+mod open_error;
 mod outbox;
 mod prune;
 mod rebuild;
+mod repair;
 mod replay;
 mod schema;
 mod state;
@@ -25,8 +27,9 @@ use rusqlite::{Connection, ErrorCode};
 
 pub(super) use endpoints::names as endpoint_names;
 pub(super) use events::page;
-pub use open::OpenError;
-pub(super) use open::{Cancel, FILE, Opened, open, open_beside, open_memory};
+pub(super) use open::{Opened, open, open_beside, open_memory};
+pub use open_error::OpenError;
+pub(super) use open_error::{Cancel, FILE};
 pub use replay::{ReplayCount, ReplaySelection};
 pub(super) use replay::{last_delivery, replay_slice};
 
@@ -255,7 +258,7 @@ impl Tx<'_> {
             }
             Write::Damaged { rows, at } => {
                 for row in rows {
-                    aside::move_aside(conn, *row, at.as_millisecond(), damaged)?;
+                    repair::move_aside(conn, *row, at.as_millisecond(), damaged)?;
                 }
             }
             Write::Prune { at, retention } => return prune::slice(conn, *at, *retention),

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::checksum::checksum_of;
 use super::statement::{Sql, statements};
 use super::{aside, time};
-use crate::store::damage::{BadRow, DamagedRow, DamagedTable};
+use crate::store::damage::{BadRow, DamagedRow, DamagedTable, Effect};
 use crate::store::delivery::{Delivery, DeliveryId, DueDeliveries, Settlement};
 use crate::store::request::StoreReadError;
 
@@ -152,6 +152,30 @@ pub(super) fn enqueue(conn: &Connection, new: &NewDelivery<'_>) -> Result<(), ru
     Ok(())
 }
 
+/// Moves a delivery aside, so that the next one of its subject is sent.
+pub(super) fn move_delivery_aside(
+    conn: &Connection,
+    id: i64,
+    at: i64,
+    moved: &mut Vec<DamagedRow>,
+) -> Result<(), rusqlite::Error> {
+    let Some((event, subjects)) = aside::keep_delivery(conn, id, at)? else {
+        return Ok(());
+    };
+    moved.push(DamagedRow {
+        kind: "delivery",
+        id: event,
+        effect: Effect::Lost,
+    });
+    // Its endpoint may be the damaged column.
+    for endpoint in aside::endpoints(conn)? {
+        for subject in &subjects {
+            promote(conn, endpoint, subject, at, moved)?;
+        }
+    }
+    Ok(())
+}
+
 /// Marks the first waiting delivery of a subject as its head.
 pub(super) fn promote(
     conn: &Connection,
@@ -169,7 +193,7 @@ pub(super) fn promote(
         .optional()?;
     match first {
         // Moving it aside promotes the one after it.
-        Some((id, false, _)) => aside::move_delivery(conn, id, at, moved),
+        Some((id, false, _)) => move_delivery_aside(conn, id, at, moved),
         Some((id, true, false)) => SET_HEAD.prepare(conn)?.execute([id]).map(drop),
         Some((_, true, true)) | None => Ok(()),
     }
@@ -227,7 +251,7 @@ fn cut(
                 update.prepare(conn)?.execute(params![id, at])?;
                 promote(conn, endpoint, subject, at, moved)?;
             }
-            None => aside::move_delivery(conn, *id, at, moved)?,
+            None => move_delivery_aside(conn, *id, at, moved)?,
         }
     }
     Ok(oldest.len() as u64)
@@ -252,7 +276,7 @@ pub(super) fn settle(
         .optional()?;
     let (endpoint, subject, state) = match row {
         None => return Ok(()),
-        Some(None) => return aside::move_delivery(conn, id.0, now, moved),
+        Some(None) => return move_delivery_aside(conn, id.0, now, moved),
         Some(Some(row)) => row,
     };
     match settled {

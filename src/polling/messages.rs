@@ -1,0 +1,107 @@
+//! The messages of a project task: results of its requests and jobs, and changes of its watches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::watches::WatchNumber;
+use crate::core::answer::{Answer, ProjectAnswer};
+use crate::core::gate::Pass;
+use crate::core::poller::{PendingDecision, PendingPoll};
+use crate::core::project_health::{AnswerScope, ProjectHealth};
+use crate::core::watch::Watch;
+use crate::core::watch_list::{Labels, WatchKey};
+use crate::store::{CommitError, StoreReadError};
+
+/// The result of a job: a commit or a load.
+#[derive(Debug)]
+pub(super) enum JobResult {
+    /// A change of a watch.
+    Watch {
+        number: WatchNumber,
+        decided: Box<PendingDecision>,
+        result: Result<(), CommitError>,
+    },
+    /// A change of the project, and the poll that caused it.
+    Project {
+        health: Box<ProjectHealth>,
+        cause: Option<(PollResult, AnswerScope)>,
+        result: Result<(), CommitError>,
+    },
+    Loaded(LoadedChunk),
+    Departed(DepartedChunk),
+    Checkpointed {
+        numbers: Vec<WatchNumber>,
+        result: Result<(), CommitError>,
+    },
+}
+
+/// The result of loading watches.
+#[derive(Debug)]
+pub(super) struct LoadedChunk(pub Result<HashMap<WatchKey, Watch>, LoadError>);
+
+/// The result of recording removed watches.
+#[derive(Debug)]
+pub(super) struct DepartedChunk {
+    pub numbers: Vec<WatchNumber>,
+    pub result: Result<(), CommitError>,
+}
+
+/// Why watches could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error("cannot read the state")]
+    Read(#[from] StoreReadError),
+    #[error("cannot write the state")]
+    Write(#[from] CommitError),
+}
+
+/// An answer to a poll.
+#[derive(Debug)]
+pub(super) struct PollResult {
+    pub number: WatchNumber,
+    pub answer: Box<Answer>,
+    pub poll: PendingPoll,
+    pub pass: Pass,
+}
+
+/// A message that waits until a change of the project is recorded.
+#[derive(Debug)]
+pub(super) enum Deferred {
+    PollAnswered(PollResult),
+    Change(ProjectChange),
+}
+
+/// A change of the project that no poll causes.
+#[derive(Debug)]
+pub(super) enum ProjectChange {
+    /// The API answered whether the project exists.
+    ExistenceAnswered(ProjectAnswer),
+    /// A request other than a poll was throttled, with this time to wait.
+    Throttled(Option<Duration>),
+    /// The API refuses every operation repeatedly, and there are several.
+    AllRefused,
+    /// No operation is polled anymore.
+    NoWatches,
+}
+
+/// The input of a decision about a watch.
+pub(super) enum Observation {
+    Answer(Box<Answer>, PendingPoll),
+    /// `poll.give_up_after` has passed.
+    Expiry,
+}
+
+/// A part of the difference between two watch lists, for one project.
+#[derive(Debug, Default)]
+pub(super) struct DesiredChange {
+    /// The generation of the new list.
+    pub generation: u64,
+    /// Whether this is the last part.
+    pub is_last: bool,
+    pub added: Vec<(Arc<str>, Arc<Labels>)>,
+    pub removed: Vec<Arc<str>>,
+    pub relabelled: Vec<(Arc<str>, Arc<Labels>)>,
+    /// The number of watches that all parts add. It determines the window of first polls.
+    pub added_total: usize,
+}
