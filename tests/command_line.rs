@@ -4,10 +4,14 @@
     reason = "a panic is how the helpers of a test report that it failed"
 )]
 
+#[path = "support/help.rs"]
+mod help;
+
 use std::fs;
 use std::process::Stdio;
 
 use assert_cmd::Command;
+use help::commands;
 
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
 
@@ -35,22 +39,6 @@ fn complaint(arguments: &[&str]) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// The commands that the help lists, `help` itself aside.
-fn commands() -> Vec<String> {
-    let help = output(&["--help"]);
-    let (_, commands) = help.split_once("Commands:\n").unwrap();
-    let (commands, _) = commands.split_once("\n\n").unwrap();
-    let names = commands.lines().filter_map(|line| {
-        let name = line.strip_prefix("  ")?;
-        (!name.starts_with(' ')).then(|| name.split(' ').next().unwrap().to_owned())
-    });
-    let names: Vec<String> = names.filter(|name| name != "help").collect();
-    for name in ["run", "check", "simulate", "completions", "man"] {
-        assert!(names.contains(&name.to_owned()), "{name}: {help}");
-    }
-    names
-}
-
 /// The examples of `help` that call the program, as words after its name.
 fn examples(help: &str) -> Vec<Vec<String>> {
     let text = help.replace("\\\n", " ");
@@ -64,7 +52,11 @@ fn examples(help: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn the_help_of_every_command_has_examples_whose_flags_exist() {
-    for name in commands() {
+    let names = commands();
+    for name in ["run", "check", "simulate", "completions", "man"] {
+        assert!(names.contains(&name.to_owned()), "{name}: {names:?}");
+    }
+    for name in names {
         let help = output(&[&name, "--help"]);
         let (options, after) = help
             .split_once("\nExamples:\n")

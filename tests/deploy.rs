@@ -3,11 +3,15 @@
 //! A tool that is absent skips its test with a line; where `CI` is set, that is a failure.
 #![expect(clippy::unwrap_used, reason = "helpers of tests report a failure by a panic")]
 
+#[path = "support/help.rs"]
+mod help;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use backfill_watch::config::{Environment, Overrides, Settings};
+use help::{commands, help};
 use serde_json::Value;
 
 /// The names of SPEC 8, without `backfill_watch_`.
@@ -248,24 +252,6 @@ fn the_alerts_name_commands_that_exist() {
         }
     }
     assert!(checked > 3, "{texts:?}");
-}
-
-fn help(arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_backfill-watch"));
-    let output = command.args(arguments).arg("--help").output().unwrap();
-    assert_success(&output);
-    text(&output)
-}
-
-/// The commands that the binary has.
-fn commands() -> Vec<String> {
-    let help = help(&[]);
-    let (_, commands) = help.split_once("Commands:\n").unwrap();
-    let (commands, _) = commands.split_once("\n\n").unwrap();
-    let names = commands
-        .lines()
-        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
-    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// Whether this is a call of the binary, whose command and options then have to exist.

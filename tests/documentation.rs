@@ -2,13 +2,17 @@
 //! `tests/documented_commands.rs` runs the commands, `tests/receivers.rs` the receivers.
 #![expect(clippy::unwrap_used, reason = "a helper that panics fails its test")]
 
-use std::collections::BTreeSet;
+#[path = "support/help.rs"]
+mod help;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use assert_cmd::Command;
 use backfill_watch::config::{Environment, Overrides, Settings};
 use backfill_watch::core::event::{EventId, EventType};
+use help::{commands, help};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 const EXAMPLE: &str = include_str!("../config/config.toml");
@@ -162,34 +166,6 @@ fn first_cells(section: &str) -> Vec<&str> {
     rows.filter_map(|row| row.split('`').next()).collect()
 }
 
-fn help(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_backfill-watch"))
-        .env_clear()
-        .env("COLUMNS", "200")
-        .args(arguments)
-        .arg("--help")
-        .assert()
-        .success()
-        .get_output()
-        .stdout
-        .clone();
-    String::from_utf8(output).unwrap()
-}
-
-/// The names of the commands.
-fn commands() -> BTreeSet<String> {
-    let help = help(&[]);
-    let (_, commands) = help.split_once("Commands:\n").unwrap();
-    let (commands, _) = commands.split_once("\n\n").unwrap();
-    let names = commands
-        .lines()
-        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
-    names
-        .filter(|name| !name.is_empty() && *name != "help")
-        .map(ToOwned::to_owned)
-        .collect()
-}
-
 /// All of the product's source.
 fn source() -> String {
     let mut source = String::new();
@@ -287,9 +263,12 @@ fn every_setting_is_documented_and_no_other() {
 
 #[test]
 fn every_command_is_documented_and_every_option_exists() {
-    let existing = commands();
+    let helps: BTreeMap<String, String> = commands()
+        .into_iter()
+        .map(|name| (name.clone(), help(&[&name])))
+        .collect();
     let table = Page::read("docs/commands.md").text;
-    for name in &existing {
+    for name in helps.keys() {
         let named = format!("`backfill-watch {name}`");
         assert!(
             table.contains(&named),
@@ -305,7 +284,7 @@ fn every_command_is_documented_and_every_option_exists() {
             .split('`')
             .next()
             .unwrap();
-        let help = help(&[name]);
+        let help = &helps[name];
         for option in row.split('`').filter(|part| part.starts_with("--")) {
             assert!(help.contains(option), "{name} has no {option}");
         }
@@ -316,10 +295,9 @@ fn every_command_is_documented_and_every_option_exists() {
         for call in text.split("backfill-watch ").skip(1) {
             let call = call.split(['`', '\n', '#', ';', '>', '|', '&']).next().unwrap();
             let mut words = call.split_whitespace();
-            let Some(name) = words.next().filter(|name| existing.contains(*name)) else {
+            let Some((name, help)) = words.next().and_then(|name| helps.get_key_value(name)) else {
                 continue;
             };
-            let help = help(&[name]);
             for option in words.filter(|word| word.starts_with("--")) {
                 assert!(help.contains(option), "{}: {name} has no {option}", page.path);
                 checked += 1;
