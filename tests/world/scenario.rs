@@ -127,6 +127,29 @@ pub struct FaultPeriod<T> {
     pub what: T,
 }
 
+impl<T> FaultPeriod<T> {
+    /// A fault of one of `count` projects or endpoints. Recorded seeds depend on the order of the random numbers.
+    fn generate(
+        random: &mut Random,
+        length: Duration,
+        count: u64,
+        what: impl FnOnce(&mut Random) -> T,
+    ) -> Self {
+        let from = Duration::from_millis(random.between(0, length.as_millis() as u64));
+        let longest = random.one_of(&[20, 120, 900]);
+        let to = (from + seconds(random.between(1, longest))).min(length);
+        let percent = random.one_of(&[10, 50, 100, 100]);
+        let what = what(random);
+        Self {
+            of: random.between(0, count - 1) as usize,
+            from,
+            to,
+            percent,
+            what,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ApiFault {
     ServerError,
@@ -246,73 +269,53 @@ impl Scenario {
                 }
             })
             .collect();
-        let spell = |random: &mut Random| {
-            let from = at(random);
-            let longest = random.one_of(&[20, 120, 900]);
-            let to = (from + seconds(random.between(1, longest))).min(length);
-            (from, to, random.one_of(&[10, 50, 100, 100]))
-        };
         let api = (0..random.between(0, 8))
             .map(|_| {
-                let (from, to, percent) = spell(random);
-                let one = random.between(0, count as u64 - 1) as usize;
-                let wait = random.one_of(&[1, 3, 30, 120, 1000]);
-                let what = random.one_of(&[
-                    ApiFault::ServerError,
-                    ApiFault::Connect,
-                    ApiFault::Tls,
-                    ApiFault::Timeout,
-                    ApiFault::Interrupted,
-                    ApiFault::Malformed,
-                    ApiFault::TooLarge,
-                    ApiFault::Redirect,
-                    ApiFault::NotFound,
-                    ApiFault::NotFoundOne(one),
-                    ApiFault::RefusedOne(one),
-                    ApiFault::ForbiddenOne(one),
-                    ApiFault::Unauthorized,
-                    ApiFault::Unauthorized,
-                    ApiFault::Forbidden,
-                    ApiFault::Throttled,
-                    ApiFault::ThrottledFor(wait),
-                    ApiFault::Slow,
-                    ApiFault::Panic,
-                ]);
-                let of = random.between(0, projects - 1) as usize;
-                FaultPeriod {
-                    of,
-                    from,
-                    to,
-                    percent,
-                    what,
-                }
+                FaultPeriod::generate(random, length, projects, |random| {
+                    let one = random.between(0, count as u64 - 1) as usize;
+                    let wait = random.one_of(&[1, 3, 30, 120, 1000]);
+                    random.one_of(&[
+                        ApiFault::ServerError,
+                        ApiFault::Connect,
+                        ApiFault::Tls,
+                        ApiFault::Timeout,
+                        ApiFault::Interrupted,
+                        ApiFault::Malformed,
+                        ApiFault::TooLarge,
+                        ApiFault::Redirect,
+                        ApiFault::NotFound,
+                        ApiFault::NotFoundOne(one),
+                        ApiFault::RefusedOne(one),
+                        ApiFault::ForbiddenOne(one),
+                        ApiFault::Unauthorized,
+                        ApiFault::Unauthorized,
+                        ApiFault::Forbidden,
+                        ApiFault::Throttled,
+                        ApiFault::ThrottledFor(wait),
+                        ApiFault::Slow,
+                        ApiFault::Panic,
+                    ])
+                })
             })
             .collect();
         let receivers = (0..random.between(0, 7))
             .map(|_| {
-                let (from, to, percent) = spell(random);
-                let status = random.one_of(&[
-                    302, 400, 401, 403, 404, 405, 410, 413, 422, 429, 500, 502, 503, 504,
-                ]);
-                let wait = random.one_of(&[1, 20, 300]);
-                let what = random.one_of(&[
-                    ReceiverFault::Status(status),
-                    ReceiverFault::Status(status),
-                    ReceiverFault::Busy(wait),
-                    ReceiverFault::TimesOut,
-                    ReceiverFault::NoAnswer,
-                    ReceiverFault::LostAnswer,
-                    ReceiverFault::LostAnswer,
-                    ReceiverFault::Slow,
-                ]);
-                let of = random.between(0, 2) as usize;
-                FaultPeriod {
-                    of,
-                    from,
-                    to,
-                    percent,
-                    what,
-                }
+                FaultPeriod::generate(random, length, 3, |random| {
+                    let status = random.one_of(&[
+                        302, 400, 401, 403, 404, 405, 410, 413, 422, 429, 500, 502, 503, 504,
+                    ]);
+                    let wait = random.one_of(&[1, 20, 300]);
+                    random.one_of(&[
+                        ReceiverFault::Status(status),
+                        ReceiverFault::Status(status),
+                        ReceiverFault::Busy(wait),
+                        ReceiverFault::TimesOut,
+                        ReceiverFault::NoAnswer,
+                        ReceiverFault::LostAnswer,
+                        ReceiverFault::LostAnswer,
+                        ReceiverFault::Slow,
+                    ])
+                })
             })
             .collect();
         let poison = random.percent(15).then(|| {

@@ -471,19 +471,19 @@ impl World {
         let mut state = self.state();
         let now = state.now();
         let mut found = None;
-        for spell in &self.scenario.api {
-            let runs = PROJECTS[spell.of] == &*key.project && spell.from <= now && now < spell.to;
-            if !runs || !state.random.percent(spell.percent) {
+        for period in &self.scenario.api {
+            let runs = PROJECTS[period.of] == &*key.project && period.from <= now && now < period.to;
+            if !runs || !state.random.percent(period.percent) {
                 continue;
             }
-            let concerns = match spell.what {
+            let concerns = match period.what {
                 ApiFault::NotFoundOne(one) | ApiFault::RefusedOne(one) | ApiFault::ForbiddenOne(one) => {
                     index == Some(one)
                 }
                 _ => true,
             };
             if concerns && found.is_none() {
-                found = Some(spell.what);
+                found = Some(period.what);
             }
         }
         let most = if found == Some(ApiFault::Slow) { 9_900 } else { 400 };
@@ -556,10 +556,10 @@ impl World {
         let mut state = self.state();
         let now = state.now();
         let mut found = None;
-        for spell in &self.scenario.receivers {
-            let runs = spell.of == endpoint && spell.from <= now && now < spell.to;
-            if runs && state.random.percent(spell.percent) && found.is_none() {
-                found = Some(spell.what);
+        for period in &self.scenario.receivers {
+            let runs = period.of == endpoint && period.from <= now && now < period.to;
+            if runs && state.random.percent(period.percent) && found.is_none() {
+                found = Some(period.what);
             }
         }
         if let Some((of, operation)) = self.scenario.poison
