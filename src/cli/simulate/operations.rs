@@ -24,7 +24,7 @@ pub(super) struct OperationArgs {
 
     /// How record counts grow
     #[arg(long, value_enum, default_value = "mixed")]
-    course: CourseArg,
+    course: CurveArg,
 
     /// Which estimated totals are reported
     #[arg(long, value_enum, default_value = "mixed")]
@@ -36,7 +36,7 @@ pub(super) struct OperationArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-enum CourseArg {
+enum CurveArg {
     /// The same number of records every second
     Linear,
     /// Most records early
@@ -103,7 +103,7 @@ impl OperationArgs {
         // From 500 to 50,000, with an even distribution of magnitudes. The cast saturates.
         let total = (500.0 * 100_f64.powf(random.next_f64())) as u64;
         let object = pick(&OBJECTS, random);
-        let curve = self.course(random);
+        let curve = self.curve(random);
         let estimate = self.estimate(random);
         let outcome = if random.next_f64() < self.failures.0 {
             SimulatedOutcome::Failure
@@ -119,15 +119,15 @@ impl OperationArgs {
         }
     }
 
-    fn course(&self, random: &SeededRandom) -> CountCurve {
+    fn curve(&self, random: &SeededRandom) -> CountCurve {
         match self.course {
-            CourseArg::Linear => CountCurve::Linear,
-            CourseArg::FastFirst => CountCurve::FastFirst,
-            CourseArg::SlowFirst => CountCurve::SlowFirst,
-            CourseArg::Bursts => CountCurve::Bursts,
-            CourseArg::Stall => CountCurve::Stall,
-            CourseArg::Restart => CountCurve::Restart,
-            CourseArg::Mixed => pick(&CountCurve::ALL, random),
+            CurveArg::Linear => CountCurve::Linear,
+            CurveArg::FastFirst => CountCurve::FastFirst,
+            CurveArg::SlowFirst => CountCurve::SlowFirst,
+            CurveArg::Bursts => CountCurve::Bursts,
+            CurveArg::Stall => CountCurve::Stall,
+            CurveArg::Restart => CountCurve::Restart,
+            CurveArg::Mixed => pick(&CountCurve::ALL, random),
         }
     }
 
@@ -159,7 +159,7 @@ mod tests {
         OperationArgs {
             count: 200,
             duration: "10s..20s".parse().unwrap(),
-            course: CourseArg::Mixed,
+            course: CurveArg::Mixed,
             estimate: EstimateArg::Mixed,
             failures: Probability(0.5),
         }
@@ -195,7 +195,7 @@ mod tests {
             assert!(operations.iter().any(|operation| operation.curve == curve));
         }
         let certain = OperationArgs {
-            course: CourseArg::Stall,
+            course: CurveArg::Stall,
             estimate: EstimateArg::Missing,
             failures: Probability(0.0),
             ..arguments()
