@@ -178,7 +178,6 @@ async fn check_list(
         out.line(&format!("watch list: good ({found} in {})", path.display()))?;
         return Ok(None);
     }
-    let rejected = list.rejected_total;
     let effect = match list.unusable() {
         None => format!("the other lines apply ({found})"),
         Some(UnusableList::NoLineParses) => "no line is valid, so the list would not be used".to_owned(),
@@ -186,11 +185,7 @@ async fn check_list(
             "the file is not text, so the list would not be used; save it as UTF-8".to_owned()
         }
     };
-    let rejected = match rejected {
-        1 => "1 line of the watch list is rejected".to_owned(),
-        rejected => format!("{rejected} lines of the watch list are rejected"),
-    };
-    output::error(&format!("{rejected}; {effect}"));
+    output::error(&format!("{}; {effect}", list.rejected_text()));
     Ok(Some(exit::USAGE))
 }
 

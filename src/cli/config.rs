@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::SettingsArgs;
 use super::output::{self, Output};
-use crate::config::{LoadedSettings, SettingValue, settings_reference};
+use crate::config::{LoadedSettings, SettingValue, settings_reference, table_header};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -67,20 +67,12 @@ fn show(settings: SettingsArgs) -> anyhow::Result<ExitCode> {
         if of_value != table {
             table = of_value.to_owned();
             out.line("")?;
-            out.line(&header(of_value))?;
+            out.line(&table_header(of_value))?;
         }
         out.line(&line(name, value))?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// `[poll]`, or `[[webhooks]]` for `webhooks[0]`.
-fn header(table: &str) -> String {
-    match table.split_once('[') {
-        Some((name, _)) => format!("[[{name}]]"),
-        None => format!("[{table}]"),
-    }
 }
 
 fn line(name: &str, value: &SettingValue) -> String {
@@ -90,15 +82,4 @@ fn line(name: &str, value: &SettingValue) -> String {
         .map_or_else(|| "default".to_owned(), ToString::to_string);
     let mark = if value.is_setting { "" } else { "# " };
     format!("{mark}{name} = {}  # {place}", value.value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_are_written_as_in_a_settings_file() {
-        assert_eq!(header("poll"), "[poll]");
-        assert_eq!(header("ampersand.projects[3]"), "[[ampersand.projects]]");
-    }
 }

@@ -72,6 +72,27 @@ pub(super) enum SettingKind {
     },
 }
 
+impl SettingKind {
+    /// The default, if it is text.
+    pub fn text_default(self) -> Option<&'static str> {
+        match self {
+            Self::Text { default }
+            | Self::Choice { default, .. }
+            | Self::Path { default }
+            | Self::Address { default } => Some(default),
+            Self::Name { default } | Self::Url { default } => default,
+            Self::Duration { .. }
+            | Self::DurationOrOff { .. }
+            | Self::Number { .. }
+            | Self::Count { .. }
+            | Self::Boolean { .. }
+            | Self::List { .. }
+            | Self::StateFolder
+            | Self::File => None,
+        }
+    }
+}
+
 /// Whether a reload applies a changed value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reload {

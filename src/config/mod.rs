@@ -38,7 +38,7 @@ pub use http::{HttpSettings, Unauthenticated};
 pub use log::{LogFormat, LogSettings};
 pub use places::{DaemonTarget, control_folder, control_folders};
 pub use poll::PollSettings;
-pub use reference::settings_reference;
+pub use reference::{settings_reference, table_header};
 pub use secret::{SecretError, SecretSource, WebhookSecret};
 pub use settings::{
     DEFAULT_PATH, DaemonLocation, LoadedSettings, MetricsSettings, Overrides, Settings, SettingsCheck,

@@ -421,17 +421,6 @@ impl<'a> Reader<'a> {
 
 /// The default of a setting that is text.
 pub(super) fn default_text(key: &str) -> &'static str {
-    match keys::kind(key) {
-        SettingKind::Text { default }
-        | SettingKind::Choice { default, .. }
-        | SettingKind::Path { default }
-        | SettingKind::Address { default }
-        | SettingKind::Name {
-            default: Some(default),
-        }
-        | SettingKind::Url {
-            default: Some(default),
-        } => default,
-        _ => unreachable!("{key} has no text as its default"),
-    }
+    let default = keys::kind(key).text_default();
+    default.expect("each path that is read as text has text as its default")
 }

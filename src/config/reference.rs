@@ -22,10 +22,9 @@ pub fn settings_reference() -> String {
 }
 
 fn header(table: &str) -> String {
-    let title = match (table, table.strip_suffix("[]")) {
-        ("", _) => "Top level".to_owned(),
-        (_, Some(array)) => format!("`[[{array}]]`"),
-        (table, None) => format!("`[{table}]`"),
+    let title = match table {
+        "" => "Top level".to_owned(),
+        table => format!("`{}`", table_header(table)),
     };
     format!("## {title}\n\n| key | type | default | reload | meaning |\n| --- | --- | --- | --- | --- |\n")
 }
@@ -41,6 +40,15 @@ fn row(name: &str, key: &SettingKey) -> String {
         key.kind.default_text(),
         key.description
     )
+}
+
+/// A table's header in a settings file: `[poll]`, or `[[webhooks]]` for `webhooks[]` and `webhooks[0]`.
+#[must_use]
+pub fn table_header(table: &str) -> String {
+    match table.split_once('[') {
+        Some((name, _)) => format!("[[{name}]]"),
+        None => format!("[{table}]"),
+    }
 }
 
 impl SettingKind {
@@ -80,22 +88,29 @@ impl SettingKind {
             Self::Number { default, .. } => format!("`{default}`"),
             Self::Count { default, .. } => format!("`{default}`"),
             Self::Boolean { default } => format!("`{default}`"),
-            Self::Text { default }
-            | Self::Choice { default, .. }
-            | Self::Path { default }
-            | Self::Address { default }
-            | Self::Name {
-                default: Some(default),
-            }
-            | Self::Url {
-                default: Some(default),
-            } => quoted(default),
             Self::List { default } if default.starts_with('[') => format!("`{default}`"),
             Self::List { default } => default.to_owned(),
             Self::StateFolder => "`$STATE_DIRECTORY`, `$XDG_STATE_HOME/backfill-watch`, \
                                   `$HOME/.local/state/backfill-watch` or `/var/lib/backfill-watch`"
                 .to_owned(),
-            Self::File | Self::Name { default: None } | Self::Url { default: None } => "–".to_owned(),
+            Self::Text { .. }
+            | Self::Choice { .. }
+            | Self::Path { .. }
+            | Self::Address { .. }
+            | Self::Name { .. }
+            | Self::Url { .. }
+            | Self::File => self.text_default().map_or_else(|| "–".to_owned(), quoted),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_written_as_in_a_settings_file() {
+        assert_eq!(table_header("poll"), "[poll]");
+        assert_eq!(table_header("ampersand.projects[3]"), "[[ampersand.projects]]");
     }
 }

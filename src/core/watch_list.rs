@@ -126,6 +126,15 @@ impl WatchList {
         }
     }
 
+    /// How many lines are rejected, as the start of a sentence.
+    #[must_use]
+    pub fn rejected_text(&self) -> String {
+        match self.rejected_total {
+            1 => "1 line of the watch list is rejected".to_owned(),
+            rejected => format!("{rejected} lines of the watch list are rejected"),
+        }
+    }
+
     fn reject(&mut self, error: LineError) {
         push_bounded(&mut self.rejected, &mut self.rejected_total, error);
     }

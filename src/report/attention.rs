@@ -196,18 +196,11 @@ impl AttentionList {
                 ),
                 "fix the file; it is read again automatically",
             );
-        } else if let Some(rejected) = list
-            .file()
-            .map(|list| list.rejected_total)
-            .filter(|total| *total > 0)
-        {
+        } else if let Some(file) = list.file().filter(|file| file.rejected_total > 0) {
             add(
                 AttentionKind::WatchListRejectedLines,
                 None,
-                match rejected {
-                    1 => "1 line of the watch list is rejected and skipped".to_owned(),
-                    rejected => format!("{rejected} lines of the watch list are rejected and skipped"),
-                },
+                format!("{} and skipped", file.rejected_text()),
                 "run `backfill-watch check` to see each line and its error",
             );
         }

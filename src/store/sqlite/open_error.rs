@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::error::RUN_AS_ROOT;
+
 /// The file name of the database.
 pub(in crate::store) const FILE: &str = "state.db";
 
@@ -90,8 +92,9 @@ pub enum OpenError {
     },
     /// This user may not read it, or not write to it.
     #[error(
-        "cannot open the state `{file}`: {source}; run this as root, for example with sudo,{} or name another state with --state-dir",
-        .owner.map(|owner| format!(" or as user {owner},")).unwrap_or_default()
+        "cannot open the state `{file}`: {source}; {run_as_root},{} or name another state with --state-dir",
+        .owner.map(|owner| format!(" or as user {owner},")).unwrap_or_default(),
+        run_as_root = RUN_AS_ROOT
     )]
     Forbidden {
         /// The file.
