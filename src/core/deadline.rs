@@ -1,8 +1,10 @@
 //! Deadlines of operations.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The longest deadline after the start: ten years, as for settings.
 const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
@@ -24,6 +26,28 @@ impl Deadline {
             return (!duration.is_zero() && duration <= LONGEST).then_some(Self::After(duration));
         }
         text.parse().ok().map(Self::At)
+    }
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(time) => time.fmt(f),
+            Self::After(duration) => humantime::format_duration(*duration).fmt(f),
+        }
+    }
+}
+
+impl Serialize for Deadline {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Deadline {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("neither a time nor a duration"))
     }
 }
 
@@ -59,5 +83,15 @@ mod tests {
         ] {
             assert_eq!(Deadline::parse(unusable), None, "{unusable:?}");
         }
+    }
+
+    #[test]
+    fn a_deadline_is_read_back_as_it_was_written() {
+        for text in ["2026-12-01T06:00:00Z", "1h 30m", "1day", "250ms"] {
+            let deadline = Deadline::parse(text).unwrap();
+            let written = serde_json::to_string(&deadline).unwrap();
+            assert_eq!(serde_json::from_str::<Deadline>(&written).unwrap(), deadline);
+        }
+        serde_json::from_str::<Deadline>("\"tomorrow\"").unwrap_err();
     }
 }

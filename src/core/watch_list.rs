@@ -25,7 +25,7 @@ mod shrink;
 
 pub use diff::{Diff, diff};
 use line::{ParsedLine, parse_line};
-pub use line::{accepts_id, label_text};
+pub use line::{accepts_id, check_label_key, label_text};
 pub use problem::{LineError, LineProblem};
 pub use shrink::{ListChange, PendingRemovals, ShrinkGuard, removes_most};
 

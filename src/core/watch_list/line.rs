@@ -166,15 +166,7 @@ fn label_at(line: &str, offset: usize) -> Result<Label<'_>, OffsetProblem> {
     let (key, value) = word
         .split_once('=')
         .ok_or_else(|| (offset, LineProblem::not_a_label(word)))?;
-    if key.is_empty() {
-        return Err((offset, LineProblem::LabelWithoutKey));
-    }
-    if let Some(quote) = key.find(['"', '\'']) {
-        return Err((offset + quote, LineProblem::QuoteInKey));
-    }
-    if let Some((within, _)) = key.char_indices().nth(MAX_LABEL_KEY_CHARS) {
-        return Err((offset + within, LineProblem::LabelKeyTooLong));
-    }
+    check_key(key).map_err(|(within, problem)| (offset + within, problem))?;
     let value_offset = offset + key.len() + 1;
     let (value, end) = if value.starts_with('"') {
         let (value, end) = quoted_at(line, value_offset)?;
@@ -188,6 +180,36 @@ fn label_at(line: &str, offset: usize) -> Result<Label<'_>, OffsetProblem> {
         value_offset,
         end,
     })
+}
+
+/// Whether `key` can be the key of a label. The error has the offset of the problem.
+fn check_key(key: &str) -> Result<(), OffsetProblem> {
+    if key.is_empty() {
+        return Err((0, LineProblem::LabelWithoutKey));
+    }
+    if let Some(quote) = key.find(['"', '\'']) {
+        return Err((quote, LineProblem::QuoteInKey));
+    }
+    if let Some((within, _)) = key.char_indices().nth(MAX_LABEL_KEY_CHARS) {
+        return Err((within, LineProblem::LabelKeyTooLong));
+    }
+    Ok(())
+}
+
+/// Checks the key of a label that is not part of a line.
+///
+/// # Errors
+/// Why it cannot be the key of a label.
+pub fn check_label_key(key: &str) -> Result<(), LineProblem> {
+    check_key(key).map_err(|(_, problem)| problem)?;
+    if matches!(key, "project" | "deadline") {
+        return Err(LineProblem::ReservedKey);
+    }
+    let is_wrong = |c: char| c == '=' || c.is_whitespace() || c.is_control();
+    match key.find(is_wrong) {
+        Some(_) => Err(LineProblem::LabelKeyCharacter),
+        None => Ok(()),
+    }
 }
 
 /// Parses the quoted value that begins at `offset`; returns its text and its end.

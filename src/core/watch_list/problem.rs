@@ -60,6 +60,10 @@ pub enum LineProblem {
     LabelWithoutKey,
     /// A key of more than [`MAX_LABEL_KEY_CHARS`] characters.
     LabelKeyTooLong,
+    /// A key with `=`, white space or a control character.
+    LabelKeyCharacter,
+    /// `project` or `deadline`, which are not labels.
+    ReservedKey,
     /// A key with a quote.
     QuoteInKey,
     /// A quoted value without a closing quote.
@@ -160,6 +164,10 @@ impl fmt::Display for LineProblem {
                 )
             }
             Self::LabelWithoutKey => write!(f, "the label has no key before its =; write key=value"),
+            Self::LabelKeyCharacter => {
+                f.write_str("a label key contains '=', white space or a control character")
+            }
+            Self::ReservedKey => f.write_str("'project' and 'deadline' are reserved and cannot be labels"),
             Self::LabelKeyTooLong => {
                 write!(
                     f,

@@ -1,0 +1,472 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn rule() -> DiscoveryRule {
+    DiscoveryRule {
+        integrations: Globs::all(),
+        groups: Globs::all(),
+        objects: Globs::all(),
+        every: Duration::from_mins(1),
+        lookback: Duration::from_hours(24),
+        deadline: None,
+        labels: vec![("team".to_owned(), "crm".to_owned())],
+    }
+}
+
+/// A backfill: its ID, its age when created in hours, and whether it runs.
+type Backfill = (String, Option<i64>, bool);
+
+/// An API that discovery asks, and its time.
+struct World {
+    discovery: Discovery,
+    steady: Duration,
+    wall: Timestamp,
+    /// The objects of each installation, with the newest backfill of each.
+    api: BTreeMap<String, BTreeMap<String, Option<Backfill>>>,
+    created: BTreeMap<String, Option<Timestamp>>,
+    requests: Vec<DiscoveryRequest>,
+    fails: bool,
+}
+
+impl World {
+    fn new(rules: Vec<DiscoveryRule>) -> Self {
+        Self {
+            discovery: Discovery::new(rules.into()),
+            steady: Duration::ZERO,
+            wall: "2026-11-24T12:00:00Z".parse().unwrap(),
+            api: BTreeMap::new(),
+            created: BTreeMap::new(),
+            requests: Vec::new(),
+            fails: false,
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment {
+            wall: self.wall,
+            steady: self.steady,
+        }
+    }
+
+    fn advance(&mut self, time: Duration) {
+        self.steady += time;
+        self.wall += time;
+    }
+
+    /// Adds an object with a backfill that was created this many hours ago.
+    fn backfill(&mut self, installation: &str, object: &str, id: &str, hours: Option<i64>, runs: bool) {
+        let created = hours.map(|hours| self.wall - SignedDuration::from_hours(hours));
+        self.created.insert(id.to_owned(), created);
+        self.api
+            .entry(installation.to_owned())
+            .or_default()
+            .insert(object.to_owned(), Some((id.to_owned(), hours, runs)));
+    }
+
+    fn object(&mut self, installation: &str, object: &str) {
+        self.api
+            .entry(installation.to_owned())
+            .or_default()
+            .insert(object.to_owned(), None);
+    }
+
+    fn answer(&self, request: &DiscoveryRequest) -> DiscoveryAnswer {
+        if self.fails {
+            return DiscoveryAnswer::Failed;
+        }
+        match request {
+            DiscoveryRequest::Installations => DiscoveryAnswer::Installations(InstallationList {
+                installations: self
+                    .api
+                    .iter()
+                    .map(|(id, objects)| ListedInstallation {
+                        id: id.clone(),
+                        integration: "g".to_owned(),
+                        group: Some(format!("group-{id}")),
+                        objects: objects
+                            .keys()
+                            .map(|name| ListedObject {
+                                name: name.clone(),
+                                fingerprint: 1,
+                            })
+                            .collect(),
+                    })
+                    .collect(),
+                unusable: 0,
+                bytes: 1_000,
+            }),
+            DiscoveryRequest::Integrations => {
+                DiscoveryAnswer::Integrations(vec![("g".to_owned(), "read-contacts".to_owned())])
+            }
+            DiscoveryRequest::Backfill(path) => {
+                let objects = self.api.get(&*path.key.installation);
+                let backfill = objects.and_then(|objects| objects.get(&*path.key.object).cloned().flatten());
+                DiscoveryAnswer::Backfill(backfill.map(|(id, ..)| NamedOperation {
+                    create_time: self.created[&id],
+                    id,
+                }))
+            }
+            DiscoveryRequest::Operation(id) => {
+                let all = self.api.values().flat_map(BTreeMap::values).flatten();
+                let found = all.into_iter().find(|(of, ..)| **of == **id);
+                DiscoveryAnswer::Operation(match found {
+                    Some((.., true)) => OperationState::Running,
+                    Some(_) => OperationState::Finished,
+                    None => OperationState::Missing,
+                })
+            }
+        }
+    }
+
+    /// Answers all requests that are due, at most `limit`; the operations that are found.
+    fn run(&mut self, limit: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        for _ in 0..limit {
+            while self.discovery.has_incoming() {
+                let _ = self.discovery.take_in(self.now());
+            }
+            let Some(request) = self.discovery.next_request(self.now(), 0.0) else {
+                break;
+            };
+            let answer = self.answer(&request);
+            self.requests.push(request.clone());
+            let operation = self.discovery.answered(&request, answer, self.now());
+            found.extend(operation.map(|found| found.operation.to_string()));
+        }
+        found
+    }
+
+    fn round(&mut self) -> Vec<String> {
+        self.run(usize::MAX)
+    }
+
+    fn restart(&mut self) {
+        let stored: Vec<_> = self.discovery.installations.keys().cloned().collect();
+        let rules = Arc::clone(&self.discovery.rules);
+        let mut fresh = Discovery::new(rules);
+        self.advance(Duration::from_secs(10));
+        let before = self.now();
+        let now = Moment {
+            steady: Duration::ZERO,
+            wall: self.wall,
+        };
+        for id in stored {
+            let stored = self.discovery.stored(&id, before).unwrap();
+            let text = serde_json::to_string(&stored).unwrap();
+            fresh.restore(id, serde_json::from_str(&text).unwrap(), now);
+        }
+        self.discovery = fresh;
+        self.steady = Duration::ZERO;
+    }
+}
+
+#[test]
+fn a_new_installation_is_found_in_the_next_round() {
+    let mut world = World::new(vec![rule()]);
+    assert_eq!(world.round(), [""; 0]);
+    assert_eq!(world.requests.len(), 1);
+    world.backfill("i", "contact", "op-1", Some(0), true);
+    world.advance(Duration::from_secs(59));
+    assert_eq!(world.round(), [""; 0]);
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.round(), ["op-1"]);
+    // Known from now on.
+    world.advance(2 * HOUR);
+    assert_eq!(world.round(), [""; 0]);
+    world.backfill("i", "contact", "op-2", Some(0), true);
+    world.advance(2 * HOUR);
+    assert_eq!(world.round(), ["op-2"]);
+}
+
+#[test]
+fn what_is_found_has_the_labels_of_discovery_and_of_the_rule() {
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "con\ntact", "op", Some(0), true);
+    let mut found = None;
+    while found.is_none() {
+        let _ = world.discovery.take_in(world.now());
+        let request = world.discovery.next_request(world.now(), 0.0).unwrap();
+        let answer = world.answer(&request);
+        found = world.discovery.answered(&request, answer, world.now());
+    }
+    let labels = found.unwrap().labels;
+    let labels: Vec<(&str, &str)> = labels.iter().map(|(key, value)| (&**key, &**value)).collect();
+    let expected = [
+        ("group", "group-i"),
+        ("object", "con\u{fffd}tact"),
+        ("installation", "i"),
+        ("integration", "read-contacts"),
+        ("team", "crm"),
+    ];
+    assert_eq!(labels, expected);
+}
+
+#[test]
+fn old_finished_backfills_are_not_found_and_cost_two_requests_each() {
+    let mut world = World::new(vec![rule()]);
+    for installation in 0..1_000 {
+        for object in 0..5 {
+            let id = format!("op-{installation}-{object}");
+            world.backfill(
+                &format!("i-{installation}"),
+                &format!("o-{object}"),
+                &id,
+                Some(25),
+                false,
+            );
+        }
+    }
+    assert_eq!(world.round(), [""; 0]);
+    assert_eq!(world.requests.len(), 2 + 2 * 5_000);
+    assert!(world.discovery.has_completed_pass());
+    // They are remembered, also by a restart.
+    world.restart();
+    world.requests.clear();
+    assert_eq!(world.round(), [""; 0]);
+    assert_eq!(world.requests.len(), 2);
+}
+
+#[test]
+fn an_old_operation_that_runs_is_found() {
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "a", "old", Some(25), true);
+    world.backfill("i", "b", "timeless-running", None, true);
+    world.backfill("i", "c", "timeless-finished", None, false);
+    world.backfill("i", "d", "recent-finished", Some(23), false);
+    let mut found = world.round();
+    found.sort_unstable();
+    assert_eq!(found, ["old", "recent-finished", "timeless-running"]);
+}
+
+#[test]
+fn a_later_operation_is_found_however_late() {
+    let mut world = World::new(vec![rule()]);
+    world.object("i", "contact");
+    world.round();
+    world.backfill("i", "contact", "op", Some(0), false);
+    world.restart();
+    world.advance(72 * HOUR);
+    assert_eq!(world.round(), ["op"]);
+}
+
+#[test]
+fn urgent_objects_are_asked_for_once_a_round_for_an_hour_and_others_hourly() {
+    let mut world = World::new(vec![rule()]);
+    world.object("i", "contact");
+    let mut asked = Vec::new();
+    for minute in 0..240 {
+        world.requests.clear();
+        world.round();
+        let backfill = |request: &&DiscoveryRequest| matches!(request, DiscoveryRequest::Backfill(_));
+        assert!(world.requests.iter().filter(backfill).count() <= 1);
+        if world.requests.iter().any(|request| backfill(&request)) {
+            asked.push(minute);
+        }
+        world.advance(Duration::from_mins(1));
+    }
+    let expected: Vec<i32> = (0..60).chain([119, 179, 239]).collect();
+    assert_eq!(asked, expected);
+}
+
+#[test]
+fn new_installations_come_first_and_the_newest_before_all() {
+    let mut world = World::new(vec![rule()]);
+    for index in 0..100 {
+        world.object(&format!("old-{index}"), "contact");
+    }
+    world.run(52);
+    world.advance(Duration::from_mins(1));
+    world.object("new", "contact");
+    world.requests.clear();
+    world.run(2);
+    let DiscoveryRequest::Backfill(path) = &world.requests[1] else {
+        panic!("{:?}", world.requests);
+    };
+    assert_eq!(&*path.key.installation, "new");
+    // The rest of the first round is not forgotten.
+    world.round();
+    let asked: BTreeSet<_> = world.requests.iter().collect();
+    assert!(asked.len() > 50 && world.discovery.has_completed_pass());
+}
+
+#[test]
+fn a_finished_operation_makes_its_object_urgent() {
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "contact", "op-1", Some(0), true);
+    world.round();
+    world.backfill("i", "contact", "op-2", Some(0), true);
+    world.advance(Duration::from_mins(1));
+    assert_eq!(world.round(), [""; 0]);
+    world.discovery.operation_finished("op-1", world.now());
+    assert_eq!(world.round(), ["op-2"]);
+}
+
+#[test]
+fn a_list_of_less_than_half_counts_when_three_rounds_agree() {
+    let mut world = World::new(vec![rule()]);
+    for index in 0..10 {
+        world.object(&format!("i-{index}"), "contact");
+    }
+    world.round();
+    let all = std::mem::take(&mut world.api);
+    world.api = all.into_iter().take(4).collect();
+    for known in [10, 10, 4] {
+        world.advance(Duration::from_mins(1));
+        world.round();
+        assert_eq!(world.discovery.counts(), (known, known));
+    }
+    // A smaller change counts at once, and what was deleted is to be recorded.
+    world.api.pop_first();
+    world.advance(Duration::from_mins(1));
+    world.round();
+    assert_eq!(world.discovery.counts(), (3, 3));
+    let unrecorded = world.discovery.take_unrecorded(usize::MAX);
+    assert_eq!(unrecorded.len(), 10);
+    let deleted = unrecorded
+        .iter()
+        .filter(|id| world.discovery.stored(id, world.now()).is_none());
+    assert_eq!(deleted.count(), 7);
+}
+
+#[test]
+fn three_failed_rounds_are_reported_until_a_good_one() {
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "contact", "op", Some(0), true);
+    world.fails = true;
+    for failing in [false, false, true, true] {
+        world.round();
+        assert_eq!(world.discovery.is_failing(), failing);
+        world.advance(Duration::from_mins(1));
+    }
+    world.fails = false;
+    assert_eq!(world.round(), ["op"]);
+    assert!(!world.discovery.is_failing());
+}
+
+#[test]
+fn a_failed_poll_of_an_operation_is_repeated_in_the_next_round() {
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "contact", "op", Some(30), true);
+    world.run(3);
+    world.fails = true;
+    world.run(1);
+    assert!(matches!(world.requests[3], DiscoveryRequest::Operation(_)));
+    assert!(!world.discovery.has_completed_pass());
+    world.fails = false;
+    assert_eq!(world.round(), [""; 0]);
+    world.advance(Duration::from_mins(1));
+    assert_eq!(world.round(), ["op"]);
+}
+
+#[test]
+fn what_could_not_be_recorded_is_found_again() {
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "contact", "op", Some(0), true);
+    world.run(2);
+    let _ = world.discovery.take_in(world.now());
+    let request = world.discovery.next_request(world.now(), 0.0).unwrap();
+    let answer = world.answer(&request);
+    let found = world.discovery.answered(&request, answer, world.now()).unwrap();
+    world.discovery.forget(&found, world.now());
+    assert_eq!(world.round(), ["op"]);
+}
+
+#[test]
+fn rules_choose_and_a_rule_that_matches_nothing_is_named() {
+    let mut only = rule();
+    only.objects = Globs::parse(vec!["contact".to_owned()]).unwrap();
+    let mut unused = rule();
+    unused.groups = Globs::parse(vec!["nobody".to_owned()]).unwrap();
+    let mut by_name = rule();
+    by_name.integrations = Globs::parse(vec!["read-*".to_owned()]).unwrap();
+    by_name.objects = Globs::parse(vec!["lead".to_owned()]).unwrap();
+    let mut world = World::new(vec![only, unused, by_name]);
+    world.backfill("i", "contact", "op-1", Some(0), true);
+    world.backfill("i", "lead", "op-2", Some(0), true);
+    world.backfill("i", "account", "op-3", Some(0), true);
+    assert_eq!(world.round(), ["op-1", "op-2"]);
+    assert_eq!(world.discovery.unmatched_rules().collect::<Vec<_>>(), [1]);
+    world.discovery.set_rules(vec![rule()].into());
+    assert_eq!(world.round(), ["op-3"]);
+    assert_eq!(world.discovery.unmatched_rules().count(), 0);
+}
+
+#[test]
+fn a_group_awaits_its_objects_for_half_an_hour() {
+    let mut world = World::new(vec![rule()]);
+    world.object("i", "contact");
+    world.backfill("i", "lead", "op", Some(0), true);
+    world.round();
+    let awaited = |world: &World| -> Vec<(String, bool)> {
+        let all = world.discovery.awaited("group-i", world.now());
+        all.map(|awaited| (awaited.object.to_owned(), awaited.is_missing))
+            .collect()
+    };
+    assert_eq!(awaited(&world), [("contact".to_owned(), false)]);
+    world.advance(Duration::from_mins(30));
+    assert_eq!(awaited(&world), [("contact".to_owned(), true)]);
+    world.backfill("i", "contact", "late", Some(0), true);
+    assert_eq!(world.round(), ["late"]);
+    assert_eq!(awaited(&world), []);
+}
+
+#[test]
+fn an_operation_that_two_objects_name_is_found_once() {
+    let mut world = World::new(vec![rule()]);
+    for installation in ["a", "b"] {
+        world.backfill(installation, "contact", "shared", Some(0), true);
+        world.backfill(installation, "lead", "shared-old", Some(48), true);
+    }
+    let mut found = world.round();
+    world.advance(2 * HOUR);
+    found.extend(world.round());
+    found.sort_unstable();
+    assert_eq!(found, ["shared", "shared-old"]);
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_each_backfill_is_found_once(
+        steps in prop::collection::vec((0_u8..8, 0_u8..4, 0_u8..3, 1_usize..20), 1..60)
+    ) {
+        let mut world = World::new(vec![rule()]);
+        let mut expected = BTreeSet::new();
+        let mut found = Vec::new();
+        for (index, (action, installation, object, limit)) in steps.into_iter().enumerate() {
+            let (installation, object) = (format!("i-{installation}"), format!("o-{object}"));
+            match action {
+                0 | 1 => {
+                    let id = format!("op-{index}");
+                    // A newer backfill hides one that was not found yet.
+                    let hidden = world.api.get(&installation).and_then(|objects| objects.get(&object).cloned().flatten());
+                    if let Some((hidden, ..)) = hidden
+                        && !found.contains(&hidden)
+                    {
+                        expected.remove(&hidden);
+                    }
+                    world.backfill(&installation, &object, &id, Some(0), action == 0);
+                    expected.insert(id);
+                }
+                2 => world.object("other", &object),
+                3 => world.fails = !world.fails,
+                4 => world.restart(),
+                5 => world.advance(Duration::from_mins(limit as u64)),
+                _ => found.extend(world.run(limit)),
+            }
+        }
+        world.fails = false;
+        for _ in 0..5 {
+            found.extend(world.round());
+            world.advance(HOUR);
+        }
+        let once: BTreeSet<String> = found.iter().cloned().collect();
+        prop_assert_eq!(once.len(), found.len(), "found twice: {:?}", found);
+        prop_assert!(expected.is_subset(&once), "{:?} not in {:?}", expected, once);
+        prop_assert!(world.discovery.has_completed_pass());
+    }
+}
