@@ -22,6 +22,18 @@ impl GroupId {
         bytes.copy_from_slice(&hash[..8]);
         Self(u64::from_be_bytes(bytes))
     }
+
+    /// As it is stored.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The group that was stored so.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 }
 
 /// The round of its group that a watch belongs to; stored with the watch.

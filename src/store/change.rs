@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::damage::DamagedWatch;
 use crate::core::event::{Event, EventType};
+use crate::core::group::{GroupId, GroupRecord};
 use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
@@ -27,6 +28,8 @@ pub enum Subject {
     Watch(WatchKey, Box<Watch>),
     /// A project, by name.
     Project(Arc<str>, ProjectHealth),
+    /// A group of watches, with the name of its project.
+    Group(Arc<str>, GroupId, GroupRecord),
 }
 
 /// A stored watch.
@@ -66,11 +69,22 @@ pub(super) struct ChangeRows {
     pub(super) at: i64,
 }
 
-/// A row of the table of watches or of projects.
+/// A row of the table of watches, projects or groups.
 #[derive(Debug)]
 pub(super) enum StateRow {
-    Watch { key: WatchKey, state: String },
-    Project { name: Arc<str>, state: String },
+    Watch {
+        key: WatchKey,
+        state: String,
+    },
+    Project {
+        name: Arc<str>,
+        state: String,
+    },
+    Group {
+        project: Arc<str>,
+        id: GroupId,
+        state: String,
+    },
 }
 
 /// A row of the event log. `time` is in milliseconds since the Unix epoch.
@@ -91,6 +105,11 @@ impl ChangeRows {
             Subject::Project(name, project) => StateRow::Project {
                 name: name.clone(),
                 state: to_json(project),
+            },
+            Subject::Group(project, id, record) => StateRow::Group {
+                project: project.clone(),
+                id: *id,
+                state: to_json(record),
             },
         };
         Self {
@@ -133,6 +152,6 @@ impl EventRow {
     }
 }
 
-fn to_json<T: serde::Serialize>(state: &T) -> String {
+pub(super) fn to_json<T: serde::Serialize>(state: &T) -> String {
     serde_json::to_string(state).expect("structs of strings, numbers and lists always serialize")
 }

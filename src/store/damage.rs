@@ -9,6 +9,9 @@ use crate::core::watch_list::WatchKey;
 pub(super) enum DamagedTable {
     Watches,
     Projects,
+    SourceEntries,
+    Installations,
+    Groups,
     Events,
     Deliveries,
 }

@@ -14,6 +14,7 @@ mod memory;
 mod presence;
 mod reader;
 mod request;
+mod sources;
 mod sqlite;
 mod status;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use event_log::{Cursor, EventLogFilter, EventPage, EventsError, MalformedCur
 pub use memory::MemoryEngine;
 pub use reader::{ReplayError, StateReader};
 pub use request::{CommitError, ReadRequest, StoreReadError, WriteRequest};
+pub use sources::{SourceEntry, SourceEntryPage, SourceEntryPosition, Withdrawal};
 pub use sqlite::{OpenError, ReplayCount, ReplaySelection};
 pub use status::StateHealth;
 pub use threads::StoreThreads;
@@ -48,9 +50,9 @@ use crate::core::watch::Watch;
 use crate::core::watch_list::{Entry, WatchKey};
 use crate::error::chain;
 use change::{ChangeRows, StateRow};
-use request::{Read, Reply, Write};
+use request::{Read, Reply, Write, WriteResult};
 
-/// The number of watches in one request. More would delay other requests.
+/// The number of watches or rows in one request. More would delay other requests.
 const CHUNK: usize = 1000;
 
 /// The handle of the state.
@@ -176,8 +178,8 @@ impl Store {
         Ok(())
     }
 
-    /// Records that all watches except `listed` left the watch list, unless that is recorded already. It does not record
-    /// that `listed` are listed: see [`Store::set_listed`].
+    /// Records that all watches except `listed` left the watch list, unless that is recorded already, or another source asks
+    /// for them. It does not record that `listed` are listed: see [`Store::set_listed`].
     pub async fn reconcile_listed(&self, listed: Vec<WatchKey>, now: Timestamp) -> Result<(), CommitError> {
         self.write(Write::OnlyListed {
             keys: listed,
@@ -187,7 +189,8 @@ impl Store {
         .map(drop)
     }
 
-    /// The watches of these projects that are listed according to the state: their number, and those not among `keys`.
+    /// The watches of these projects that are listed according to the state, and that no other source asks for: their number,
+    /// and those not among `keys`.
     pub async fn listed_before(
         &self,
         projects: Vec<Arc<str>>,
@@ -277,14 +280,14 @@ impl Store {
         self.read(|reply| Read::Stats { reply }).await
     }
 
-    /// Deletes old rows: watches that left the list `retention` ago with their events, finished deliveries after seven days,
-    /// and the oldest events of a log that is too long. Waiting deliveries are kept.
+    /// Deletes old rows: watches that left the list `retention` ago with their events, source entries withdrawn as long ago,
+    /// finished deliveries after seven days, and the oldest events of a log that is too long. Waiting deliveries are kept.
     ///
     /// It works in small steps, so that other writes are not delayed. Returns the number of deleted rows.
     pub async fn prune(&self, now: Timestamp, retention: Duration) -> Result<u64, CommitError> {
         let mut removed = 0;
         loop {
-            match self.write(Write::Prune { at: now, retention }).await? {
+            match self.write(Write::Prune { at: now, retention }).await?.pruned {
                 0 => return Ok(removed),
                 rows => removed += rows,
             }
@@ -309,7 +312,7 @@ impl Store {
         self.engine.health()
     }
 
-    async fn write(&self, write: Write) -> Result<u64, CommitError> {
+    async fn write(&self, write: Write) -> Result<WriteResult, CommitError> {
         let (reply, answer) = oneshot::channel();
         let request = WriteRequest { write, reply };
         self.engine.write(request).await?;

@@ -1,5 +1,6 @@
 //! The requests of the store's handle to its engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,7 +10,11 @@ use super::change::{ChangeRows, LoadedWatches, PreviouslyListed, StateRow};
 use super::damage::BadRow;
 use super::delivery::{DeliveryId, DueDeliveries, EndpointStats, OutboxEndpoint, Settlement};
 use super::event_log::{Cursor, EventLogFilter, EventPage, EventsError};
+use super::sources::{Page, SourceEntry, SourceRow, Withdrawal};
+use crate::core::discovery::StoredInstallation;
+use crate::core::group::{GroupId, GroupRecord};
 use crate::core::project_health::ProjectHealth;
+use crate::core::source::Source;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Entry, WatchKey};
 
@@ -30,6 +35,27 @@ pub(super) enum Write {
     },
     OnlyListed {
         keys: Vec<WatchKey>,
+        at: Timestamp,
+    },
+    PutSourceEntries {
+        entries: Vec<SourceRow>,
+        at: Timestamp,
+    },
+    WithdrawSourceEntry {
+        key: WatchKey,
+        source: Source,
+        at: Timestamp,
+    },
+    ExpireSourceEntries {
+        entries: Vec<(WatchKey, Source)>,
+        older_than: Timestamp,
+        at: Timestamp,
+    },
+    /// Installations of a project, or `None` for those that do not exist any more, and what discovery found.
+    Discovered {
+        project: Arc<str>,
+        installations: Vec<(Arc<str>, Option<String>)>,
+        found: Vec<SourceRow>,
         at: Timestamp,
     },
     Endpoints {
@@ -108,6 +134,10 @@ impl Write {
             Self::Checkpoint { at, .. }
             | Self::Unlisted { at, .. }
             | Self::OnlyListed { at, .. }
+            | Self::PutSourceEntries { at, .. }
+            | Self::WithdrawSourceEntry { at, .. }
+            | Self::ExpireSourceEntries { at, .. }
+            | Self::Discovered { at, .. }
             | Self::Endpoints { at, .. }
             | Self::Settle { at, .. }
             | Self::Rebuilt { at, .. }
@@ -118,11 +148,21 @@ impl Write {
     }
 }
 
-/// A write with the channel for its result. The number is that of rows that pruning removed.
+/// The result of a write.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct WriteResult {
+    /// The rows that pruning deleted.
+    pub(super) pruned: u64,
+    /// For each source entry, whether it is new, or whether it is gone.
+    pub(super) entries: Vec<bool>,
+    pub(super) withdrawal: Withdrawal,
+}
+
+/// A write with the channel for its result.
 #[derive(Debug)]
 pub struct WriteRequest {
     pub(super) write: Write,
-    pub(super) reply: oneshot::Sender<Result<u64, CommitError>>,
+    pub(super) reply: oneshot::Sender<Result<WriteResult, CommitError>>,
 }
 
 /// The channel for the result of a read.
@@ -149,9 +189,25 @@ pub(super) enum Read {
     },
     /// The watches of these projects that are listed: their number, and those not among the keys.
     Listed {
-        projects: Vec<std::sync::Arc<str>>,
+        projects: Vec<Arc<str>>,
         keys: Vec<WatchKey>,
         reply: Reply<PreviouslyListed, StoreReadError>,
+    },
+    /// A page of what the HTTP API and discovery ask of a project, after a row.
+    SourceEntries {
+        project: Arc<str>,
+        after: i64,
+        reply: Reply<Page<SourceEntry>, StoreReadError>,
+    },
+    Installations {
+        project: Arc<str>,
+        after: i64,
+        reply: Reply<Page<(Arc<str>, StoredInstallation)>, StoreReadError>,
+    },
+    Groups {
+        project: Arc<str>,
+        after: i64,
+        reply: Reply<Page<(GroupId, GroupRecord)>, StoreReadError>,
     },
     /// Watches with the labels of their last events.
     Entries {
@@ -168,7 +224,7 @@ pub(super) enum Read {
         reply: Reply<Cursor, StoreReadError>,
     },
     Due {
-        endpoint: std::sync::Arc<str>,
+        endpoint: Arc<str>,
         now: Timestamp,
         limit: usize,
         in_flight: Vec<DeliveryId>,

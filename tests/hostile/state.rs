@@ -248,7 +248,7 @@ async fn a_state_of_version_0_1_is_brought_up_to_date_and_kept_as_it_was() {
     assert_eq!(parse(&output), log[2..]);
 
     // The way back.
-    let copy = state.join("state.db.before-3");
+    let copy = state.join("state.db.before-4");
     let version: i64 = Connection::open(&copy)
         .unwrap()
         .pragma_query_value(None, "user_version", |row| row.get(0))

@@ -23,15 +23,24 @@ macro_rules! keep {
 statements! {
     KEEP_WATCH = keep!("watches", "NULL", "project" "operation" "state" "saved" "unlisted" "checksum");
     KEEP_PROJECT = keep!("projects", "NULL", "name" "state" "saved" "checksum");
+    KEEP_SOURCE_ENTRY = keep!("source_entries", "NULL",
+        "project" "operation" "source" "terms" "since" "withdrawn" "checksum");
+    KEEP_INSTALLATION = keep!("installations", "NULL", "project" "installation" "state" "saved" "checksum");
+    KEEP_GROUP = keep!("groups", "NULL", "project" "group_id" "state" "saved" "checksum");
     KEEP_EVENT = keep!("events", "project || '/' || coalesce(operation, '')",
         "id" "type" "project" "operation" "time" "recorded" "body" "checksum");
     KEEP_DELIVERY = keep!("deliveries", "NULL", "endpoint" "event" "subject" "state" "head" "progress" "replay" "recorded"
         "due" "attempts" "first_attempt" "last_attempt" "settled" "error" "checksum");
     DROP_WATCH = "DELETE FROM watches WHERE row = ?1";
     DROP_PROJECT = "DELETE FROM projects WHERE row = ?1";
+    DROP_SOURCE_ENTRY = "DELETE FROM source_entries WHERE row = ?1";
+    DROP_INSTALLATION = "DELETE FROM installations WHERE row = ?1";
+    DROP_GROUP = "DELETE FROM groups WHERE row = ?1";
     DROP_EVENT = "DELETE FROM events WHERE row = ?1";
     DROP_DELIVERY = "DELETE FROM deliveries WHERE id = ?1";
     NAME_OF_PROJECT = "SELECT CAST(name AS BLOB) FROM projects WHERE row = ?1";
+    NAME_OF_INSTALLATION = "SELECT CAST(project || '/' || installation AS BLOB) FROM installations WHERE row = ?1";
+    NAME_OF_GROUP = "SELECT CAST(project || '/' || printf('%016x', group_id) AS BLOB) FROM groups WHERE row = ?1";
     NAME_OF_EVENT = "SELECT CAST(id AS BLOB) FROM events WHERE row = ?1";
     NAME_OF_DELIVERY = "SELECT CAST(coalesce((SELECT id FROM events WHERE row = d.event), d.subject) AS BLOB)
          FROM deliveries d WHERE id = ?1";
@@ -59,6 +68,35 @@ pub(super) fn keep_project(conn: &Connection, row: i64, at: i64) -> Result<Optio
     };
     KEEP_PROJECT.prepare(conn)?.execute(params![row, at])?;
     drop_row(conn, &DROP_PROJECT, "REINDEX projects", row)?;
+    Ok(Some(name))
+}
+
+pub(super) fn keep_source_entry(conn: &Connection, row: i64, at: i64) -> Result<(), rusqlite::Error> {
+    KEEP_SOURCE_ENTRY.prepare(conn)?.execute(params![row, at])?;
+    drop_row(conn, &DROP_SOURCE_ENTRY, "REINDEX source_entries", row)
+}
+
+/// Moves an installation aside; its project and ID. `None` if there is no such row.
+pub(super) fn keep_installation(
+    conn: &Connection,
+    row: i64,
+    at: i64,
+) -> Result<Option<String>, rusqlite::Error> {
+    let Some(name) = name(conn, &NAME_OF_INSTALLATION, row)? else {
+        return Ok(None);
+    };
+    KEEP_INSTALLATION.prepare(conn)?.execute(params![row, at])?;
+    drop_row(conn, &DROP_INSTALLATION, "REINDEX installations", row)?;
+    Ok(Some(name))
+}
+
+/// Moves a group aside; its project and its ID. `None` if there is no such row.
+pub(super) fn keep_group(conn: &Connection, row: i64, at: i64) -> Result<Option<String>, rusqlite::Error> {
+    let Some(name) = name(conn, &NAME_OF_GROUP, row)? else {
+        return Ok(None);
+    };
+    KEEP_GROUP.prepare(conn)?.execute(params![row, at])?;
+    drop_row(conn, &DROP_GROUP, "REINDEX groups", row)?;
     Ok(Some(name))
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::statement::{Sql, statements};
-use super::{endpoints, events, outbox, repair, schema, state};
+use super::{endpoints, events, groups, installations, outbox, repair, schema, sources, state};
 use crate::clock;
 use crate::core::text::one_line;
 use crate::store::damage::{BadRow, DamagedRow, Effect};
@@ -37,8 +37,8 @@ pub(super) fn check(
     if version < schema::WITH_CHECKSUMS {
         // Older rows have no checksum that shows damage.
         finding.map_or(Ok(()), |finding| Err(CheckResult::Unsound(finding)))?;
-    } else if finding.is_some() || !find(conn)?.is_empty() {
-        repair(conn, finding, damaged)?;
+    } else if finding.is_some() || !find(conn, version)?.is_empty() {
+        repair(conn, finding, version, damaged)?;
     }
     tracing::info!(
         seconds = begin.elapsed().as_secs_f64(),
@@ -70,10 +70,14 @@ fn integrity(conn: &Connection) -> Result<Option<String>, rusqlite::Error> {
 }
 
 /// All rows that do not match their checksums: deliveries, then events, then watches, which are rebuilt from events.
-pub(super) fn find(conn: &Connection) -> Result<Vec<BadRow>, rusqlite::Error> {
+pub(super) fn find(conn: &Connection, version: i64) -> Result<Vec<BadRow>, rusqlite::Error> {
     let [watches, projects] = state::DAMAGED;
     let mut found = Vec::new();
-    for (table, select) in [outbox::DAMAGED, events::DAMAGED, watches, projects] {
+    let mut all = vec![outbox::DAMAGED, events::DAMAGED, watches, projects];
+    if version >= schema::WITH_SOURCES {
+        all.extend([sources::DAMAGED, installations::DAMAGED, groups::DAMAGED]);
+    }
+    for (table, select) in all {
         let select: Sql = select;
         let mut statement = select.prepare(conn)?;
         let rows = statement.query_map([], |row| row.get(0))?;
@@ -88,6 +92,7 @@ pub(super) fn find(conn: &Connection) -> Result<Vec<BadRow>, rusqlite::Error> {
 fn repair(
     conn: &Connection,
     finding: Option<String>,
+    version: i64,
     damaged: &mut Vec<DamagedRow>,
 ) -> Result<(), CheckResult> {
     conn.execute_batch("BEGIN IMMEDIATE")?;
@@ -96,7 +101,7 @@ fn repair(
         if finding.is_some() {
             conn.execute_batch("REINDEX")?;
         }
-        for row in find(conn)? {
+        for row in find(conn, version)? {
             repair::move_aside(conn, row, clock::wall().as_millisecond(), &mut moved)?;
         }
         if let Some(finding) = integrity(conn)? {

@@ -50,6 +50,15 @@ macro_rules! checksum_of {
     (project) => {
         "row_checksum(name, state, saved)"
     };
+    (source_entry) => {
+        "row_checksum(project, operation, source, terms, since, withdrawn)"
+    };
+    (installation) => {
+        "row_checksum(project, installation, state, saved)"
+    };
+    (group) => {
+        "row_checksum(project, group_id, state, saved)"
+    };
     (event, $of:literal) => {
         checksum_of!(@ $of, "row" "id" "type" "project" "operation" "time" "recorded" "body")
     };

@@ -20,7 +20,9 @@ statements! {
          WHERE project = ?1 AND operation = ?2 AND unlisted IS NOT ?3 AND checksum IS ", checksum_of!(watch)
     );
     LISTED scans "compares every watch with the list, twice at a start" =
-        "SELECT project, operation FROM watches WHERE unlisted IS NULL";
+        "SELECT project, operation FROM watches w WHERE unlisted IS NULL
+         AND NOT EXISTS (SELECT 1 FROM source_entries s INDEXED BY source_entries_key
+                         WHERE s.project = w.project AND s.operation = w.operation AND s.withdrawn IS NULL)";
 }
 
 pub(super) fn set_unlisted(
@@ -35,7 +37,8 @@ pub(super) fn set_unlisted(
     Ok(())
 }
 
-/// Records that all watches except `listed` left the list at `at`, unless they had left before.
+/// Records that all watches except `listed` left the list at `at`, unless they had left before, or another source asks for
+/// them.
 pub(super) fn unlist_others(conn: &Connection, listed: &[WatchKey], at: i64) -> Result<(), rusqlite::Error> {
     let listed = names(listed);
     let mut others: Vec<(String, String)> = Vec::new();
@@ -55,7 +58,7 @@ pub(super) fn unlist_others(conn: &Connection, listed: &[WatchKey], at: i64) -> 
     Ok(())
 }
 
-/// The watches of these projects that are listed: their number, and those not among `keys`.
+/// The watches of these projects that only the list asked for: their number, and those not among `keys`.
 pub(super) fn without(
     conn: &Connection,
     projects: &[Arc<str>],

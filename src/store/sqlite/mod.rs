@@ -7,15 +7,19 @@ mod checksum;
 mod copy;
 mod endpoints;
 mod events;
+mod groups;
+mod installations;
 mod listed;
 mod open;
 mod open_error;
 mod outbox;
+mod pages;
 mod prune;
 mod rebuild;
 mod repair;
 mod replay;
 mod schema;
+mod sources;
 mod state;
 mod statement;
 #[cfg(test)]
@@ -34,7 +38,7 @@ pub use replay::{ReplayCount, ReplaySelection};
 pub(super) use replay::{last_delivery, replay_slice};
 
 use super::damage::{BadRow, DamagedRow};
-use super::request::{Read, StoreReadError, Write};
+use super::request::{Read, StoreReadError, Write, WriteResult};
 use crate::core::event::EventType;
 use crate::error::chain;
 use endpoints::EndpointRow;
@@ -63,8 +67,8 @@ pub(super) struct Database {
 /// The result of a group of writes.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// For each write, the rows that pruning removed (0 for other writes), or why it was refused.
-    pub(super) results: Vec<Result<u64, rusqlite::Error>>,
+    /// For each write its result, or why it was refused.
+    pub(super) results: Vec<Result<WriteResult, rusqlite::Error>>,
     /// The number of events that are new in the log.
     pub(super) new_events: u64,
     /// New dead letters of full backlogs, by endpoint.
@@ -174,6 +178,30 @@ impl Database {
                 keys,
                 reply,
             } => drop(reply.send(listed::without(conn, &projects, &keys).map_err(StoreReadError::from))),
+            Read::SourceEntries {
+                project,
+                after,
+                reply,
+            } => {
+                let page = sources::load(conn, &project, after, &mut bad);
+                drop(reply.send(page.map_err(StoreReadError::from)));
+            }
+            Read::Installations {
+                project,
+                after,
+                reply,
+            } => {
+                let page = installations::load(conn, &project, after, &mut bad);
+                drop(reply.send(page.map_err(StoreReadError::from)));
+            }
+            Read::Groups {
+                project,
+                after,
+                reply,
+            } => {
+                let page = groups::load(conn, &project, after, &mut bad);
+                drop(reply.send(page.map_err(StoreReadError::from)));
+            }
             Read::Entries { keys, reply } => {
                 drop(reply.send(listed::entries(conn, keys).map_err(StoreReadError::from)));
             }
@@ -223,8 +251,9 @@ impl Database {
 }
 
 impl Tx<'_> {
-    fn apply(&mut self, write: &Write) -> Result<u64, rusqlite::Error> {
+    fn apply(&mut self, write: &Write) -> Result<WriteResult, rusqlite::Error> {
         let conn = self.conn;
+        let mut result = WriteResult::default();
         let damaged = &mut self.damaged;
         match write {
             Write::Change(record) => {
@@ -243,6 +272,28 @@ impl Tx<'_> {
                 listed::set_unlisted(conn, keys, Some(at.as_millisecond()))?;
             }
             Write::OnlyListed { keys, at } => listed::unlist_others(conn, keys, at.as_millisecond())?,
+            Write::PutSourceEntries { entries, at } => {
+                result.entries = sources::put(conn, entries, at.as_millisecond(), damaged)?;
+            }
+            Write::WithdrawSourceEntry { key, source, at } => {
+                result.withdrawal = sources::withdraw(conn, key, *source, at.as_millisecond(), damaged)?;
+            }
+            Write::ExpireSourceEntries {
+                entries,
+                older_than,
+                at,
+            } => {
+                result.entries = sources::expire(conn, entries, *older_than, at.as_millisecond(), damaged)?;
+            }
+            Write::Discovered {
+                project,
+                installations,
+                found,
+                at,
+            } => {
+                installations::put(conn, project, installations, at.as_millisecond())?;
+                result.entries = sources::put(conn, found, at.as_millisecond(), damaged)?;
+            }
             Write::Endpoints { endpoints, at } => {
                 endpoints::sync(conn, endpoints, at.as_millisecond(), damaged)?;
             }
@@ -261,9 +312,9 @@ impl Tx<'_> {
                     repair::move_aside(conn, *row, at.as_millisecond(), damaged)?;
                 }
             }
-            Write::Prune { at, retention } => return prune::slice(conn, *at, *retention),
+            Write::Prune { at, retention } => result.pruned = prune::slice(conn, *at, *retention)?,
         }
-        Ok(0)
+        Ok(result)
     }
 }
 

@@ -242,7 +242,7 @@ pub(in crate::store) fn open_beside(dir: &Path, flags: OpenFlags) -> Result<Conn
 }
 
 /// More than the number of all statements.
-const STATEMENTS: usize = 128;
+const STATEMENTS: usize = 256;
 
 fn connect(file: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
     let conn = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;

@@ -38,8 +38,13 @@ statements! {
          AND NOT EXISTS (SELECT 1 FROM events e INDEXED BY events_operation
                          CROSS JOIN deliveries d INDEXED BY deliveries_event
                          WHERE e.operation = w.operation AND e.project = w.project AND d.event = e.row AND d.state = 0)
+         AND NOT EXISTS (SELECT 1 FROM source_entries s INDEXED BY source_entries_key
+                         WHERE s.project = w.project AND s.operation = w.operation AND s.withdrawn IS NULL)
          LIMIT ?2";
     DROP_WATCH = "DELETE FROM watches WHERE project = ?1 AND operation = ?2";
+    DROP_WITHDRAWN = "DELETE FROM source_entries WHERE project = ?1 AND operation = ?2 AND withdrawn IS NOT NULL";
+    OLD_WITHDRAWN = "DELETE FROM source_entries WHERE row IN
+         (SELECT row FROM source_entries INDEXED BY source_entries_withdrawn WHERE withdrawn < ?1 LIMIT ?2)";
     EVENTS_OF = "SELECT row FROM events INDEXED BY events_operation WHERE operation = ?1 AND project = ?2 ORDER BY row LIMIT ?3";
     OLD_API_EVENTS = "SELECT row FROM events e INDEXED BY events_operation WHERE operation IS NULL AND recorded < ?1
              AND NOT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_event WHERE event = e.row AND state = 0)
@@ -75,6 +80,9 @@ pub(super) fn slice(conn: &Connection, now: Timestamp, retention: Duration) -> R
     }
     removed += drop_removed_endpoints(conn, before(SETTLED))?;
     removed += forget_watches(conn, before(retention))?;
+    removed += OLD_WITHDRAWN
+        .prepare(conn)?
+        .execute(params![before(retention), SLICE])?;
     removed += drop_events(conn, &OLD_API_EVENTS, params![before(retention), SLICE])?;
     removed += drop_events(conn, &OVERFLOW, params![MAX_EVENTS, SLICE, MAX_EXAMINED])?;
     removed += DROP_DAMAGED
@@ -119,7 +127,9 @@ fn forget_watches(conn: &Connection, before: i64) -> Result<usize, rusqlite::Err
         let rows = drop_events(conn, &EVENTS_OF, params![operation, project, SLICE])?;
         removed += rows;
         if rows < SLICE as usize {
-            removed += DROP_WATCH.prepare(conn)?.execute(params![project, operation])?;
+            for drop in [DROP_WATCH, DROP_WITHDRAWN] {
+                removed += drop.prepare(conn)?.execute(params![project, operation])?;
+            }
         }
     }
     Ok(removed)

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{aside, outbox, state};
+use super::{aside, outbox, sources, state};
 use crate::store::damage::{BadRow, DamagedRow, DamagedTable, Effect};
 
 /// Moves a row aside, if it still exists.
@@ -22,6 +22,25 @@ pub(super) fn move_aside(
                     id,
                     // The next load of the project reads its events.
                     effect: Effect::Rebuilt,
+                });
+            }
+        }
+        DamagedTable::SourceEntries => sources::move_aside(conn, row, at, moved)?,
+        DamagedTable::Installations => {
+            if let Some(id) = aside::keep_installation(conn, row, at)? {
+                moved.push(DamagedRow {
+                    kind: "installation",
+                    id,
+                    effect: Effect::New,
+                });
+            }
+        }
+        DamagedTable::Groups => {
+            if let Some(id) = aside::keep_group(conn, row, at)? {
+                moved.push(DamagedRow {
+                    kind: "group",
+                    id,
+                    effect: Effect::New,
                 });
             }
         }

@@ -14,10 +14,14 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
 ];
 
 /// The first version with row checksums.
 pub(super) const WITH_CHECKSUMS: i64 = 3;
+
+/// The first version with source entries, installations and groups.
+pub(super) const WITH_SOURCES: i64 = 4;
 
 /// The version that this program writes.
 pub(super) fn latest() -> i64 {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::checksum::checksum_of;
 use super::statement::statements;
-use super::{aside, is_damage, rebuild, time};
+use super::{aside, groups, is_damage, rebuild, time};
 use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
@@ -67,6 +67,7 @@ pub(super) fn put(conn: &Connection, row: &StateRow, at: i64) -> Result<(), rusq
                 .execute(params![key.project, key.operation, state, at])?
         }
         StateRow::Project { name, state } => PUT_PROJECT.prepare(conn)?.execute(params![name, state, at])?,
+        StateRow::Group { project, id, state } => return groups::put(conn, project, *id, state, at),
     };
     Ok(())
 }
@@ -118,7 +119,7 @@ fn find(conn: &Connection, key: &WatchKey) -> Result<Stored, rusqlite::Error> {
 }
 
 /// The state in the third column, if its checksum is right (second column) and its JSON is valid.
-fn intact<T: serde::de::DeserializeOwned>(row: &Row<'_>) -> Result<Option<T>, rusqlite::Error> {
+pub(super) fn intact<T: serde::de::DeserializeOwned>(row: &Row<'_>) -> Result<Option<T>, rusqlite::Error> {
     if !row.get::<_, bool>(1)? {
         return Ok(None);
     }

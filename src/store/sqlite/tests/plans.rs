@@ -9,19 +9,30 @@ use super::super::statement::Sql;
 use super::super::*;
 
 /// Tables that grow with what is watched and reported. The others have a row for each project, webhook or start.
-const GROW: [&str; 4] = ["watches", "events", "deliveries", "damaged_rows"];
+const GROW: [&str; 7] = [
+    "watches",
+    "source_entries",
+    "installations",
+    "groups",
+    "events",
+    "deliveries",
+    "damaged_rows",
+];
 
 const MODULES: &[(&str, &[Sql])] = &[
     ("aside", aside::STATEMENTS),
     ("check", check::STATEMENTS),
     ("endpoints", endpoints::STATEMENTS),
     ("events", events::STATEMENTS),
+    ("groups", groups::STATEMENTS),
+    ("installations", installations::STATEMENTS),
     ("listed", listed::STATEMENTS),
     ("mod", STATEMENTS),
     ("outbox", outbox::STATEMENTS),
     ("prune", prune::STATEMENTS),
     ("rebuild", rebuild::STATEMENTS),
     ("replay", replay::STATEMENTS),
+    ("sources", sources::STATEMENTS),
     ("state", state::STATEMENTS),
 ];
 
@@ -42,7 +53,12 @@ fn scans(conn: &Connection, sql: &Sql) -> Vec<String> {
                 Some("SCAN") => false,
                 _ => return false,
             };
-            let aliases = [("d", "deliveries"), ("e", "events"), ("w", "watches")];
+            let aliases = [
+                ("d", "deliveries"),
+                ("e", "events"),
+                ("s", "source_entries"),
+                ("w", "watches"),
+            ];
             let name = words.next().unwrap();
             let table = aliases
                 .iter()
@@ -60,6 +76,7 @@ fn is_narrow(step: &str) -> bool {
         || !step.contains(" USING ")
         // These indexes have only rows that are to be found.
         || step.contains("USING INDEX watches_unlisted (unlisted")
+        || step.contains("source_entries_withdrawn (withdrawn<?)")
         || step.contains("damaged_rows_found (found<?)")
 }
 
