@@ -11,6 +11,9 @@ use std::time::Duration;
 use backfill_watch::ampersand::{ApiError, ApiFetch, ApiKey, Client, ClientError, ClientSettings, Fetch};
 use backfill_watch::config::SecretSource;
 use backfill_watch::core::answer::{Answer, FailureClass, LogAnswer, ProjectAnswer};
+use backfill_watch::core::discovery::{
+    BackfillPath, DiscoveryAnswer, DiscoveryReply, DiscoveryRequest, NamedOperation, ObjectKey,
+};
 use backfill_watch::core::installation::InstallationPath;
 use backfill_watch::core::operation::Status;
 use backfill_watch::core::operation_log::LogSelection;
@@ -853,6 +856,152 @@ async fn an_installation_is_read_without_what_only_the_customer_may_know() {
         );
         assert!(!format!("{error:?}").contains("planted"), "{error:?}");
     }
+}
+
+async fn discover(server: &Server, request: &DiscoveryRequest) -> DiscoveryReply {
+    server.client().discover("my project", request, &key()).await
+}
+
+fn backfill_of(object: &str) -> DiscoveryRequest {
+    DiscoveryRequest::Backfill(BackfillPath {
+        integration: "g".into(),
+        key: ObjectKey {
+            installation: "n/1".into(),
+            object: object.into(),
+        },
+    })
+}
+
+#[tokio::test]
+async fn discovery_requests_what_the_api_serves_and_reads_no_token() {
+    let installations = r#"[{"id":"n","integrationId":"g","group":{"groupRef":"acme the-key-of-p"},
+        "connection":{"apiKey":"planted-token"},"config":{"content":{"read":{"objects":
+        {"contact":{"backfill":{"defaultPeriod":{"days":30}}}}}}}}]"#
+        .replace("the-key-of-p", KEY);
+    let named = NamedOperation {
+        id: "op".to_owned(),
+        create_time: "2026-11-24T11:00:00Z".parse().ok(),
+    };
+    let progress = r#"{"installationId":"n/1","objectName":"a/b c","operationId":"op",
+        "createTime":"2026-11-24T11:00:00Z","recordsProcessed":7}"#;
+    let names = vec![("g".to_owned(), "read-contacts".to_owned())];
+    for (request, body, path, expected) in [
+        (
+            DiscoveryRequest::Integrations,
+            r#"[{"id":"g","name":"read-contacts"}]"#,
+            "integrations",
+            DiscoveryAnswer::Integrations(names),
+        ),
+        (
+            backfill_of("a/b c"),
+            progress,
+            "integrations/g/installations/n%2F1/objects/a%2Fb%20c/backfill-progress",
+            DiscoveryAnswer::Backfill(Some(named)),
+        ),
+    ] {
+        let server = Server::start(json("200 OK", body), Then::Close).await;
+        let reply = discover(&server, &request).await;
+        assert_eq!(reply, DiscoveryReply::Answered(expected));
+        let line = format!("GET /v1/projects/my%20project/{path} HTTP/1.1\r\n");
+        assert!(server.heads()[0].starts_with(&line), "{:?}", server.heads());
+    }
+
+    let server = Server::start(json("200 OK", &installations), Then::Close).await;
+    let reply = discover(&server, &DiscoveryRequest::Installations).await;
+    let DiscoveryReply::Answered(DiscoveryAnswer::Installations(list)) = &reply else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(list.installations[0].group.as_deref(), Some("acme [API key]"));
+    assert_eq!(list.installations[0].objects[0].name, "contact");
+    assert!(!format!("{reply:?}").contains("planted"));
+    assert!(server.heads()[0].starts_with("GET /v1/projects/my%20project/installations HTTP/1.1\r\n"));
+
+    let server = Server::start(json("200 OK", OPERATION), Then::Close).await;
+    let reply = discover(&server, &DiscoveryRequest::Operation("op-1".into())).await;
+    assert!(
+        matches!(&reply, DiscoveryReply::Other(answer) if answer.is_operation()),
+        "{reply:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_object_that_is_no_part_of_a_path_is_not_requested() {
+    for odd in [".", "..", ""] {
+        let server = Server::start(json("200 OK", "{}"), Then::Close).await;
+        let reply = discover(&server, &backfill_of(odd)).await;
+        assert_eq!(reply.outcome(), "refused", "{reply:?}");
+        assert_eq!(server.heads(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn each_failure_of_discovery_has_its_outcome_and_shows_no_token() {
+    let planted = r#"{"connection":{"apiKey":"planted-token"}}"#;
+    let no_backfill = DiscoveryReply::Answered(DiscoveryAnswer::Backfill(None));
+    for status in ["404 Not Found", "410 Gone"] {
+        let server = Server::start(problem(status, PROBLEM), Then::Close).await;
+        assert_eq!(discover(&server, &backfill_of("contact")).await, no_backfill);
+        let reply = discover(&server, &DiscoveryRequest::Installations).await;
+        let project = reply.project(&DiscoveryRequest::Installations);
+        assert!(matches!(project, ProjectAnswer::Missing(_)), "{reply:?}");
+    }
+    let throttled = http("429 Too Many Requests", "retry-after: 7\r\n", "");
+    let latin = latin_1(r#"[{"id":"planted-token"}]"#);
+    for (bytes, outcome) in [
+        (html("404 Not Found"), "malformed"),
+        (problem("401 Unauthorized", PROBLEM), "unauthorized"),
+        (problem("403 Forbidden", PROBLEM), "forbidden"),
+        (problem("422 Unprocessable Entity", PROBLEM), "refused"),
+        (problem("500 Internal Server Error", PROBLEM), "server_error"),
+        (throttled, "throttled"),
+        (json("200 OK", planted), "malformed"),
+        (json("200 OK", &format!("[{planted}]")), "malformed"),
+        (json("200 OK", "\"planted-token\""), "malformed"),
+        (json("500 Internal Server Error", planted), "server_error"),
+        (latin, "malformed"),
+    ] {
+        let printed = String::from_utf8_lossy(&bytes).into_owned();
+        for request in [DiscoveryRequest::Installations, backfill_of("contact")] {
+            let server = Server::start(bytes.clone(), Then::Close).await;
+            let reply = discover(&server, &request).await;
+            assert_eq!(reply.outcome(), outcome, "{printed}\n{reply:?}");
+            assert!(!format!("{reply:?}").contains("planted"), "{reply:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_may_have_64_mebibytes_and_take_longer_than_a_poll() {
+    let empty = || DiscoveryReply::Answered(DiscoveryAnswer::Integrations(Vec::new()));
+    let list = |bytes: usize| json("200 OK", &format!("[{}]", " ".repeat(bytes - 2)));
+    // No list, which shows fast that it was read to its end.
+    let text = |bytes: usize| json("200 OK", &"x".repeat(bytes));
+    for (bytes, outcome) in [
+        (list(3 * MEBIBYTE), "answered"),
+        (text(64 * MEBIBYTE), "malformed"),
+        (text(64 * MEBIBYTE + 1), "too_large"),
+    ] {
+        let server = Server::start(bytes, Then::Close).await;
+        let reply = discover(&server, &DiscoveryRequest::Installations).await;
+        assert_eq!(reply.outcome(), outcome, "{:?}", reply.failure());
+    }
+    let server = Server::start(list(2 * MEBIBYTE), Then::Close).await;
+    let reply = discover(&server, &backfill_of("contact")).await;
+    assert_eq!(reply.outcome(), "too_large", "{:?}", reply.failure());
+
+    // The first bytes arrive after the time limit of a poll.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let limit = Duration::from_millis(200);
+    let client = client(&format!("http://{}/v1", listener.local_addr().unwrap()), limit);
+    let (key, request) = (key(), DiscoveryRequest::Integrations);
+    let slow = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_head(&mut stream).await.unwrap();
+        tokio::time::sleep(2 * limit).await;
+        stream.write_all(&json("200 OK", "[]")).await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(client.discover("p", &request, &key), slow);
+    assert_eq!(reply, empty());
 }
 
 #[tokio::test]

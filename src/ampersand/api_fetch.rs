@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use super::{ApiError, ApiKey, Client, Fetch};
 use crate::config::SecretSource;
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
+use crate::core::discovery::{DiscoveryReply, DiscoveryRequest};
 use crate::core::installation::InstallationPath;
 use crate::core::operation_log::{self, LogSelection};
 use crate::core::watch_list::WatchKey;
@@ -218,6 +219,21 @@ impl Fetch for ApiFetch {
             match &access {
                 Ok((client, api_key)) => client.get_integrations(&project, api_key).await,
                 Err(error) => ProjectAnswer::Unknown(error.to_string()),
+            }
+        })
+    }
+
+    fn discover(
+        &self,
+        project: &str,
+        request: &DiscoveryRequest,
+    ) -> impl Future<Output = DiscoveryReply> + Send {
+        let access = self.access(project);
+        let (project, request) = (project.to_owned(), request.clone());
+        Box::pin(async move {
+            match &access {
+                Ok((client, api_key)) => client.discover(&project, &request, api_key).await,
+                Err(error) => DiscoveryReply::Other(error.clone().into()),
             }
         })
     }

@@ -18,7 +18,10 @@ use super::response::{ApiResponse, ResponseContext};
 use super::transport;
 use crate::clock;
 use crate::config::is_loopback;
-use crate::core::answer::{Answer, ProjectAnswer};
+use crate::core::answer::{Answer, Failure, FailureClass, ProjectAnswer};
+use crate::core::discovery::{
+    self, BackfillPath, DiscoveryAnswer, DiscoveryReply, DiscoveryRequest, InstallationList, NamedOperation,
+};
 use crate::core::installation::{Installation, InstallationPath};
 use crate::core::operation::{Member, Operation};
 use crate::core::operation_log::OperationLogLine;
@@ -35,6 +38,9 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest body of a response in bytes, and that of a list.
 const MAX_BODY: usize = 1024 * 1024;
 const MAX_LIST: usize = 64 * MAX_BODY;
+
+/// A list of all installations may take this long, or longer if other requests may.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An operation ID that no operation has.
 pub const NO_OPERATION: &str = "00000000-0000-0000-0000-000000000000";
@@ -253,6 +259,80 @@ impl Client {
             })
     }
 
+    /// Sends a request of discovery.
+    pub async fn discover(
+        &self,
+        project: &str,
+        request: &DiscoveryRequest,
+        api_key: &ApiKey,
+    ) -> DiscoveryReply {
+        let answered = match request {
+            DiscoveryRequest::Installations => self.list_installations(project, api_key).await,
+            DiscoveryRequest::Integrations => self.list_integrations(project, api_key).await,
+            DiscoveryRequest::Backfill(path) => self.get_backfill(project, path, api_key).await,
+            DiscoveryRequest::Operation(operation) => {
+                return DiscoveryReply::Other(self.get_operation(project, operation, api_key).await);
+            }
+        };
+        match answered {
+            Ok(answer) => DiscoveryReply::Answered(answer),
+            Err(error) => DiscoveryReply::Other(error.into()),
+        }
+    }
+
+    async fn list_installations(&self, project: &str, api_key: &ApiKey) -> Result<DiscoveryAnswer, ApiError> {
+        let url = self.url(&["projects", project, "installations"])?;
+        let response = self.send_for_list(url, api_key).await?;
+        read_list(response, |body, mask| {
+            let mut list = InstallationList::parse(body).map_err(|error| error.to_string())?;
+            list.for_each_text(mask);
+            Ok(DiscoveryAnswer::Installations(list))
+        })
+        .await
+    }
+
+    async fn list_integrations(&self, project: &str, api_key: &ApiKey) -> Result<DiscoveryAnswer, ApiError> {
+        let url = self.url(&["projects", project, "integrations"])?;
+        let response = self.send_for_list(url, api_key).await?;
+        read_list(response, |body, mask| {
+            let mut names = discovery::integrations(body).map_err(|error| error.to_string())?;
+            for (id, name) in &mut names {
+                mask(id);
+                mask(name);
+            }
+            Ok(DiscoveryAnswer::Integrations(names))
+        })
+        .await
+    }
+
+    async fn get_backfill(
+        &self,
+        project: &str,
+        path: &BackfillPath,
+        api_key: &ApiKey,
+    ) -> Result<DiscoveryAnswer, ApiError> {
+        let (installation, object) = (&*path.key.installation, &*path.key.object);
+        let below = ["objects", object, "backfill-progress"];
+        let url = self.installation_url(project, &path.integration, installation, &below)?;
+        let response = self.send(url, api_key, self.request_timeout, MAX_BODY).await?;
+        let now = clock::wall();
+        let read = response.read_as(|body, mask| {
+            let mut named =
+                NamedOperation::parse(body, installation, object, now).map_err(|error| error.to_string())?;
+            mask(&mut named.id);
+            Ok(DiscoveryAnswer::Backfill(Some(named)))
+        });
+        match read {
+            Err(ApiError::NotFound(_)) => Ok(DiscoveryAnswer::Backfill(None)),
+            other => other,
+        }
+    }
+
+    async fn send_for_list(&self, url: Url, api_key: &ApiKey) -> Result<ApiResponse, ApiError> {
+        let limit = self.request_timeout.max(LIST_TIMEOUT);
+        self.send(url, api_key, limit, MAX_LIST).await
+    }
+
     async fn try_get_operation(
         &self,
         project: &str,
@@ -345,12 +425,39 @@ impl Client {
                 "'{odd}' is not a valid name in an API path; check the watch list and the project names"
             )));
         }
-        let mut url = Url::clone(&self.base_url);
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
+        let mut path = self.base_url.path().trim_end_matches('/').to_owned();
+        for segment in segments {
+            path.push('/');
+            push_encoded(&mut path, segment);
         }
+        let mut url = Url::clone(&self.base_url);
+        url.set_path(&path);
         Ok(url)
     }
+}
+
+/// Appends a segment of a path. `Url` would drop tabs and line breaks, and so request something else.
+fn push_encoded(path: &mut String, segment: &str) {
+    for byte in segment.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
+            other => path.push_str(&format!("%{other:02X}")),
+        }
+    }
+}
+
+/// Reads a list on another thread: a large one would delay polls.
+async fn read_list<T: Send + 'static>(
+    response: ApiResponse,
+    parse: impl FnOnce(&str, &mut dyn FnMut(&mut String)) -> Result<T, String> + Send + 'static,
+) -> Result<T, ApiError> {
+    let reading = tokio::task::spawn_blocking(move || response.read_as(parse));
+    reading.await.unwrap_or_else(|error| {
+        Err(ApiError::Failed(Failure {
+            class: FailureClass::Malformed,
+            reason: format!("the list was not read: {error}"),
+        }))
+    })
 }
 
 /// How many idle connections are kept; fewer when the limit of open files is low.
@@ -415,6 +522,18 @@ mod tests {
                 url.unwrap().as_str(),
                 "http://127.0.0.1:9/v1/projects/a%2Fb%20c%3Fd%23e%252f/operations/%C3%BC"
             );
+        }
+        // Nothing is dropped from a name, nor read as a folder.
+        for (name, path) in [
+            ("a\tb\nc\r", "a%09b%0Ac%0D"),
+            (".\n.", ".%0A."),
+            ("%2e%2e", "%252e%252e"),
+            ("a\\b", "a%5Cb"),
+        ] {
+            let url = client("http://127.0.0.1:9/v1")
+                .unwrap()
+                .url(&["projects", name, "x"]);
+            assert_eq!(url.unwrap().path(), format!("/v1/projects/{path}/x"));
         }
         for odd in ["", ".", ".."] {
             let url = client("http://127.0.0.1:9").unwrap().url(&["projects", odd]);

@@ -21,6 +21,7 @@ pub use operations_page::OperationsPage;
 pub use response::{ApiResponse, ResponseContext};
 
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
+use crate::core::discovery::{DiscoveryAnswer, DiscoveryReply, DiscoveryRequest};
 use crate::core::installation::InstallationPath;
 use crate::core::operation_log::LogSelection;
 use crate::core::watch_list::WatchKey;
@@ -49,5 +50,14 @@ pub trait Fetch: Send + Sync + 'static {
     fn project_exists(&self, project: &str) -> impl Future<Output = ProjectAnswer> + Send {
         let reason = format!("no request was sent for project {project}");
         async { ProjectAnswer::Unknown(reason) }
+    }
+
+    /// Sends a request of discovery. A list may take longer than other requests. A script need not implement it.
+    fn discover(
+        &self,
+        _project: &str,
+        _request: &DiscoveryRequest,
+    ) -> impl Future<Output = DiscoveryReply> + Send {
+        async { DiscoveryReply::Answered(DiscoveryAnswer::Failed) }
     }
 }

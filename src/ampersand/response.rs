@@ -1,5 +1,6 @@
 //! Reads a response and classifies it by its status.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -45,8 +46,18 @@ pub struct ApiResponse {
     now: Timestamp,
     /// The host of a redirect.
     redirect_host: Option<String>,
-    body: Result<String, Failure>,
+    body: Result<Body, Failure>,
     key: ApiKey,
+}
+
+/// A body as it was received. It may contain tokens of customers, so that it is never printed.
+#[derive(Default)]
+struct Body(Vec<u8>);
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} bytes]", self.0.len())
+    }
 }
 
 impl ApiResponse {
@@ -89,7 +100,7 @@ impl ApiResponse {
             },
             now: context.now,
             redirect_host,
-            body: Ok(String::new()),
+            body: Ok(Body::default()),
             key: key.clone(),
         };
         if api_response.needs_body() {
@@ -117,9 +128,8 @@ impl ApiResponse {
     /// # Errors
     /// When the response is anything else.
     pub fn operation(self, id: &str) -> Result<Operation, ApiError> {
-        let body = self.text()?;
-        let mut operation =
-            Operation::parse(body, self.now).map_err(|error| self.malformed(&format!("200, but {error}")))?;
+        let mut operation = Operation::parse(self.text()?, self.now)
+            .map_err(|error| self.malformed(&format!("200, but {error}")))?;
         if operation.id != id {
             let other = self.key.mask().apply(&operation.id);
             return Err(self.malformed(&format!(
@@ -166,15 +176,19 @@ impl ApiResponse {
                 self.media_type.describe()
             )));
         }
-        self.body
-            .as_deref()
-            .map_err(|failure| ApiError::Failed(failure.clone()))
+        self.body().map_err(ApiError::Failed)
+    }
+
+    /// The body. Decoded when it is read, since that takes long for a large one.
+    fn body(&self) -> Result<&str, Failure> {
+        let Body(bytes) = self.body.as_ref().map_err(Failure::clone)?;
+        str::from_utf8(bytes).map_err(|_| malformed("the body is not UTF-8".to_owned()))
     }
 
     /// The error that a status other than 200 means.
     fn refusal(&self) -> ApiError {
         // A body that did not arrive is treated as no body.
-        let body = self.body.as_deref().ok();
+        let body = self.body().ok();
         let mut problem = body.and_then(|body| ProblemDetails::parse(&self.media_type, body));
         if let Some(problem) = &mut problem {
             problem.for_each_text(&mut |text| self.key.mask().apply_to(text));
@@ -217,7 +231,7 @@ impl ApiResponse {
 
     /// A 4xx without the API's problem details: a proxy, a login page or a wrong path may have answered.
     fn foreign_response(&self, reason: &str) -> ApiError {
-        match &self.body {
+        match self.body() {
             Ok(_) => self.malformed(&format!(
                 "{reason} without problem details of the API; a proxy or a login page may have answered: check \
                  ampersand.base_url and the network"
@@ -241,7 +255,7 @@ fn malformed(reason: String) -> Failure {
     }
 }
 
-async fn read_body(response: &mut Response, context: ResponseContext<'_>) -> Result<String, Failure> {
+async fn read_body(response: &mut Response, context: ResponseContext<'_>) -> Result<Body, Failure> {
     let ResponseContext { peer, max_body, .. } = context;
     let too_large = || Failure {
         class: FailureClass::TooLarge,
@@ -264,7 +278,7 @@ async fn read_body(response: &mut Response, context: ResponseContext<'_>) -> Res
         }
         body.extend_from_slice(&chunk);
     }
-    String::from_utf8(body).map_err(|_| malformed("the body is not UTF-8".to_owned()))
+    Ok(Body(body))
 }
 
 #[cfg(test)]

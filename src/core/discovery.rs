@@ -21,6 +21,7 @@ mod capacity;
 mod installation;
 mod listed;
 mod queue;
+mod reply;
 
 use capacity::Capacity;
 pub use installation::{Awaited, StoredInstallation, StoredObject, Urgency};
@@ -29,6 +30,7 @@ pub use listed::{
     InstallationList, ListedInstallation, ListedObject, NamedOperation, Unusable, integrations,
 };
 use queue::Queue;
+pub use reply::DiscoveryReply;
 
 /// An object stays urgent for this long, unless an operation is found earlier.
 const URGENT_FOR: SignedDuration = SignedDuration::from_hours(1);

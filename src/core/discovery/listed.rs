@@ -100,6 +100,22 @@ impl InstallationList {
         }
         Ok(list)
     }
+
+    /// Calls `each` with every text from the API.
+    pub fn for_each_text(&mut self, each: &mut dyn FnMut(&mut String)) {
+        for installation in &mut self.installations {
+            let ListedInstallation {
+                id,
+                integration,
+                group,
+                objects,
+            } = installation;
+            each(id);
+            each(integration);
+            group.iter_mut().for_each(&mut *each);
+            objects.iter_mut().for_each(|object| each(&mut object.name));
+        }
+    }
 }
 
 fn installation(element: Json<'_>, unusable: &mut usize) -> Option<ListedInstallation> {
