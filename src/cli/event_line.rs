@@ -18,7 +18,7 @@ const MAX_TEXT: usize = 300;
 pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> String {
     let member = |name: &str| data[name].as_str();
     let text = |name: &str| member(name).map(|text| one_line(text, MAX_TEXT));
-    let subject = text("operationId").or(text("project"));
+    let subject = text("operationId").or(text("group")).or(text("project"));
     let mut line = format!(
         "{}  {:<24}  {}",
         millis(time),
@@ -29,8 +29,17 @@ pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> Strin
         // Writing to a string cannot fail.
         let _ = write!(line, "  {text}");
     };
-    if let Some(phase) = text("phase") {
-        add(&phase);
+    if let Some(state) = text("phase").or(text("outcome")) {
+        add(&state);
+    }
+    if let Some(round) = data["round"].as_u64() {
+        add(&format!("round {round}"));
+    }
+    if let Some(operations) = data["operationCount"].as_u64() {
+        add(&format!("{} operations", format::count(operations)));
+    }
+    if let Some(missing) = data["missing"].as_array() {
+        add(&format!("{} missing", missing.len()));
     }
     let progress = &data["progress"];
     let percent = progress["percent"].as_f64();
@@ -49,6 +58,11 @@ pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> Strin
     }
     if let Some(seconds) = data["durationSeconds"].as_f64() {
         add(&format::seconds(seconds));
+    }
+    if event_type == EventType::Overdue
+        && let Some(deadline) = text("deadline")
+    {
+        add(&format!("deadline {deadline}"));
     }
     if let Some(attempts) = data["retry"]["attempts"].as_u64() {
         add(&format!("attempt {attempts}"));
@@ -89,6 +103,24 @@ mod tests {
         assert_eq!(
             line(EventType::ApiUnreachable, &data),
             "2026-11-23T12:00:00.000Z  api.unreachable           p  connection refused"
+        );
+    }
+
+    #[test]
+    fn a_line_shows_a_deadline_and_a_group() {
+        let data = json!({"operationId": "op-1", "phase": "running", "deadline": "2026-11-23T11:00:00Z"});
+        assert_eq!(
+            line(EventType::Overdue, &data),
+            "2026-11-23T12:00:00.000Z  operation.overdue         op-1  running  deadline 2026-11-23T11:00:00Z"
+        );
+        let data = json!({
+            "project": "p", "group": "Gale\nLtd", "label": "group", "round": 2, "outcome": "failed", "operationCount": 1250,
+            "durationSeconds": 69.4, "missing": [{"installation": "i", "object": "o"}], "labels": {"team": "crm"},
+        });
+        assert_eq!(
+            line(EventType::GroupCompleted, &data),
+            "2026-11-23T12:00:00.000Z  group.completed           Gale\\nLtd  failed  round 2  1,250 operations  1 missing  \
+             1m 09s  team=crm"
         );
     }
 

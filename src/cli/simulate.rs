@@ -185,14 +185,19 @@ async fn start_receiver(
 fn line(callback: &Callback) -> String {
     let json = callback.json();
     let kind = json["type"].as_str().unwrap_or("(no type)");
-    let operation = json["data"]["operationId"].as_str().unwrap_or("");
+    let data = &json["data"];
+    let subject = ["operationId", "group", "project"];
+    let subject = subject
+        .iter()
+        .find_map(|member| data[*member].as_str())
+        .unwrap_or("");
     let verified = match &callback.verified {
         Ok(()) => "verified".to_owned(),
         Err(reason) => format!("NOT VERIFIED: {reason}"),
     };
     let time = callback.time.strftime("%H:%M:%S");
     one_line(
-        &format!("{time} callback {kind} {operation} {} {verified}", callback.id()),
+        &format!("{time} callback {kind} {subject} {} {verified}", callback.id()),
         500,
     )
 }

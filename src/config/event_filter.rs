@@ -50,10 +50,10 @@ impl EventGlob {
         let problem = format!("no event type matches {:?}", one_line(text, 80));
         let help = match nearest {
             Some((_, event_type)) => {
-                format!("did you mean {event_type:?}? \"operation.*\" and \"api.*\" match all")
+                format!("did you mean {event_type:?}? \"operation.*\", \"group.*\" and \"api.*\" match all")
             }
             None => {
-                "use types such as \"operation.failed\", or \"operation.*\" and \"api.*\" for all".to_owned()
+                "use types such as \"operation.failed\", or \"operation.*\", \"group.*\" and \"api.*\" for all".to_owned()
             }
         };
         Err((problem, help))
@@ -95,7 +95,8 @@ mod tests {
         };
         assert_eq!(matching("*"), EventType::ALL.len());
         assert_eq!(matching("**"), EventType::ALL.len());
-        assert_eq!(matching("operation.*"), 12);
+        assert_eq!(matching("operation.*"), 13);
+        assert_eq!(matching("group.*"), 1);
         assert_eq!(matching("*.reachable"), 2);
         assert_eq!(matching("*reachable"), 4);
         assert_eq!(matching("api.*_*ed"), 2);

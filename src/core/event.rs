@@ -1,5 +1,6 @@
 //! Events: their types, IDs and bodies.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -12,6 +13,9 @@ use super::text;
 use super::watch_list::{Labels, WatchKey};
 
 mod body;
+mod group;
+
+pub use group::{CompletedRound, GroupData, GroupMember, GroupOperation, GroupOutcome, MissingObject};
 
 /// Maximum bytes of a body.
 pub const MAX_BODY: usize = 20_000;
@@ -54,6 +58,8 @@ event_types! {
     Stalled => "operation.stalled",
     /// The count rose again.
     Resumed => "operation.resumed",
+    /// It has not finished by its deadline.
+    Overdue => "operation.overdue",
     /// The platform retried the operation.
     Retried => "operation.retried",
     /// Ended in `success`.
@@ -70,6 +76,8 @@ event_types! {
     Unreachable => "operation.unreachable",
     /// It can be polled again.
     Reachable => "operation.reachable",
+    /// All operations of a group are finished.
+    GroupCompleted => "group.completed",
     /// No poll of the project succeeds.
     ApiUnreachable => "api.unreachable",
     /// Polls of the project succeed again.
@@ -117,10 +125,10 @@ impl Serialize for EventType {
 pub struct EventId(String);
 
 impl EventId {
-    /// Derives the ID of an event about `operation`, or about the API of `project` without one. `occurrence`
+    /// Derives the ID of an event about `operation`, or without one about the API or a group of `project`. `occurrence`
     /// distinguishes events of one type.
     ///
-    /// The hashed text is the four values separated by line feeds; none of them contains one.
+    /// The hashed text is the four values separated by line feeds. Only `occurrence`, which is last, may contain one.
     #[must_use]
     pub fn derive(project: &str, operation: Option<&str>, event_type: EventType, occurrence: &str) -> Self {
         let preimage = format!(
@@ -169,6 +177,8 @@ pub struct Event {
 pub enum EventData {
     /// One operation.
     Operation(Box<OperationData>),
+    /// One round of a group.
+    Group(Box<GroupData>),
     /// One project's API.
     Api(ApiData),
 }
@@ -179,6 +189,7 @@ impl EventData {
     pub fn project(&self) -> &str {
         match self {
             Self::Operation(data) => &data.project,
+            Self::Group(data) => &data.project,
             Self::Api(data) => &data.project,
         }
     }
@@ -188,6 +199,18 @@ impl EventData {
     pub fn operation(&self) -> Option<&OperationData> {
         match self {
             Self::Operation(data) => Some(data),
+            Self::Group(_) | Self::Api(_) => None,
+        }
+    }
+
+    /// What the event is about within its project: an operation ID, `/LABEL=VALUE` of a group, or nothing for the API.
+    ///
+    /// No operation ID has a slash, so a group never equals an operation.
+    #[must_use]
+    pub fn subject(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Operation(data) => Some(Cow::Borrowed(&data.operation_id)),
+            Self::Group(data) => Some(Cow::Owned(format!("/{}={}", data.label, data.group))),
             Self::Api(_) => None,
         }
     }
@@ -232,6 +255,9 @@ pub struct OperationData {
     /// When the operation was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub create_time: Option<Timestamp>,
+    /// When the operation should be finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
     /// Time of the last answer for this operation.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_to_millis")]
     pub observed_time: Option<Timestamp>,
@@ -346,6 +372,18 @@ impl Event {
         }
     }
 
+    /// A group that has completed. Its label, value and round are part of the ID.
+    #[must_use]
+    pub fn group_completed(time: Timestamp, data: GroupData) -> Self {
+        let occurrence = format!("round {} {}={}", data.round, data.label, data.group);
+        Self {
+            id: EventId::derive(&data.project, None, EventType::GroupCompleted, &occurrence),
+            event_type: EventType::GroupCompleted,
+            time,
+            data: EventData::Group(Box::new(data)),
+        }
+    }
+
     /// Adds the newest log lines that fit into [`MAX_LOGS`].
     pub fn attach_logs(&mut self, lines: Vec<OperationLogLine>) {
         if let EventData::Operation(data) = &mut self.data {
@@ -371,7 +409,10 @@ impl Event {
             EventData::Operation(data) if body.len() > MAX_BODY => body::cut(data, body, |data| {
                 self.render(&EventData::Operation(Box::new(data.clone())))
             }),
-            EventData::Operation(_) | EventData::Api(_) => body,
+            EventData::Group(data) if body.len() > MAX_BODY => group::cut(data, body, |data| {
+                self.render(&EventData::Group(Box::new(data.clone())))
+            }),
+            EventData::Operation(_) | EventData::Group(_) | EventData::Api(_) => body,
         }
     }
 

@@ -494,6 +494,7 @@ impl Watch {
             progress: self.progress(now),
             labels: Event::labels(labels),
             create_time: details.and_then(|details| details.create_time),
+            deadline: None,
             observed_time: self.last_answer(),
             retry: None,
             since: None,

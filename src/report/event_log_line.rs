@@ -1,8 +1,10 @@
 //! Writes each event as a log line with stable field names.
 
-use crate::core::event::{ApiData, Event, EventData, EventType, OperationData, millis};
+use crate::core::event::{
+    ApiData, Event, EventData, EventType, GroupData, GroupOutcome, OperationData, millis,
+};
 use crate::core::text::one_line;
-use crate::core::watch_list::label_text;
+use crate::core::watch_list::{Labels, label_text};
 
 /// The longest text in a line, in bytes; full texts are in the event log.
 const MAX_TEXT: usize = 500;
@@ -11,6 +13,7 @@ const MAX_TEXT: usize = 500;
 pub fn log_event(event: &Event) {
     match &event.data {
         EventData::Operation(data) => log_operation_event(event, data),
+        EventData::Group(data) => log_group_event(event, data),
         EventData::Api(data) => log_api_event(event, data),
     }
 }
@@ -23,8 +26,12 @@ enum LogLevel {
     Error,
 }
 
-fn log_level(event_type: EventType) -> LogLevel {
-    match event_type {
+fn log_level(event: &Event) -> LogLevel {
+    match event.event_type {
+        EventType::GroupCompleted => match &event.data {
+            EventData::Group(data) if data.outcome == GroupOutcome::Failed => LogLevel::Warn,
+            _ => LogLevel::Info,
+        },
         EventType::Started
         | EventType::Progress
         | EventType::Resumed
@@ -34,7 +41,11 @@ fn log_level(event_type: EventType) -> LogLevel {
         | EventType::Reachable
         | EventType::ApiReachable
         | EventType::CredentialsAccepted => LogLevel::Info,
-        EventType::Stalled | EventType::Gone | EventType::Expired | EventType::Unreachable => LogLevel::Warn,
+        EventType::Stalled
+        | EventType::Overdue
+        | EventType::Gone
+        | EventType::Expired
+        | EventType::Unreachable => LogLevel::Warn,
         EventType::Failed | EventType::ApiUnreachable | EventType::CredentialsRejected => LogLevel::Error,
     }
 }
@@ -53,11 +64,6 @@ macro_rules! line {
 fn log_operation_event(event: &Event, data: &OperationData) {
     let progress = data.progress.as_ref();
     let text = |text: &Option<String>| text.as_deref().map(|text| one_line(text, MAX_TEXT));
-    let labels: Vec<String> = data
-        .labels
-        .iter()
-        .map(|(name, value)| label_text(name, value))
-        .collect();
     let last_log = data.logs.last().map(|line| {
         let message = &line.message;
         one_line(
@@ -66,7 +72,7 @@ fn log_operation_event(event: &Event, data: &OperationData) {
         )
     });
     line!(
-        log_level(event.event_type),
+        log_level(event),
         event = event.event_type.as_str(),
         project = data.project,
         operation_id = data.operation_id,
@@ -86,12 +92,13 @@ fn log_operation_event(event: &Event, data: &OperationData) {
         duration_seconds = data.duration_seconds,
         reason = text(&data.reason),
         since = data.since.map(millis),
+        deadline = data.deadline.map(millis),
         attempts = data.retry.as_ref().map(|retry| retry.attempts),
         last_log,
         health_status = text(&data.health_status),
         connection_status = text(&data.connection_status),
         objects = (!data.objects.is_empty()).then(|| one_line(&data.objects.join(","), MAX_TEXT)),
-        labels = (!labels.is_empty()).then(|| labels.join(" ")),
+        labels = labels_text(&data.labels),
         installation_id = text(&data.installation_id),
         integration_id = text(&data.integration_id),
         sequence = data.sequence,
@@ -101,9 +108,40 @@ fn log_operation_event(event: &Event, data: &OperationData) {
     );
 }
 
+fn log_group_event(event: &Event, data: &GroupData) {
+    let failed = data.operations.iter().find(|operation| !operation.is_succeeded());
+    line!(
+        log_level(event),
+        event = event.event_type.as_str(),
+        project = data.project,
+        group = one_line(&data.group, MAX_TEXT),
+        group_label = data.label,
+        round = data.round,
+        outcome = data.outcome.as_str(),
+        operations = data.operation_count,
+        missing = (!data.missing.is_empty()).then_some(data.missing.len()),
+        start_time = data.start_time.map(millis),
+        duration_seconds = data.duration_seconds,
+        not_succeeded = failed.map(|operation| operation.operation_id.as_str()),
+        labels = labels_text(&data.labels),
+        event_id = event.id.as_str(),
+        "{}",
+        message(event.event_type)
+    );
+}
+
+/// The labels, separated by spaces.
+fn labels_text(labels: &Labels) -> Option<String> {
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| label_text(name, value))
+        .collect();
+    (!labels.is_empty()).then(|| labels.join(" "))
+}
+
 fn log_api_event(event: &Event, data: &ApiData) {
     line!(
-        log_level(event.event_type),
+        log_level(event),
         event = event.event_type.as_str(),
         project = data.project,
         reason = one_line(&data.reason, MAX_TEXT),
@@ -120,6 +158,7 @@ fn message(event_type: EventType) -> &'static str {
         EventType::Progress => "operation progressed",
         EventType::Stalled => "operation stalled: its record count does not change",
         EventType::Resumed => "operation resumed: its record count rises again",
+        EventType::Overdue => "operation is overdue: it has not finished by its deadline",
         EventType::Retried => "operation was retried by the platform",
         EventType::Succeeded => "operation succeeded",
         EventType::Failed => "operation failed",
@@ -128,6 +167,7 @@ fn message(event_type: EventType) -> &'static str {
         EventType::Expired => "operation expired: it was watched for poll.give_up_after without finishing",
         EventType::Unreachable => "operation cannot be polled, although others can",
         EventType::Reachable => "operation can be polled again",
+        EventType::GroupCompleted => "group completed: all of its operations are finished",
         EventType::ApiUnreachable => "API is unreachable: all polls of this project fail",
         EventType::ApiReachable => "API is reachable again",
         EventType::CredentialsRejected => {

@@ -1,5 +1,6 @@
 //! Changes of the state, and watches as they are read back.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -93,6 +94,7 @@ pub(super) struct EventRow {
     pub(super) id: String,
     pub(super) event_type: EventType,
     pub(super) project: String,
+    /// The operation ID, or a group as in [`EventData::subject`](crate::core::event::EventData::subject).
     pub(super) operation: Option<String>,
     pub(super) time: i64,
     pub(super) body: String,
@@ -135,14 +137,14 @@ impl EventRow {
             id: event.id.to_string(),
             event_type: event.event_type,
             project: event.data.project().to_owned(),
-            operation: event.data.operation().map(|data| data.operation_id.clone()),
+            operation: event.data.subject().map(Cow::into_owned),
             time: event.time.as_millisecond(),
             body: event.body(),
         }
     }
 
-    /// The subject, within which deliveries keep their order. An operation ID is never empty and has no slash, so the
-    /// subject of an operation never equals that of a project.
+    /// The subject, within which deliveries keep their order: `PROJECT/`, `PROJECT/OPERATION` or `PROJECT//LABEL=VALUE`. An
+    /// operation ID is never empty and has no slash, so no two of them are equal.
     pub(super) fn subject(&self) -> String {
         format!(
             "{}/{}",

@@ -32,7 +32,7 @@ pub struct Delivery {
     pub event_id: String,
     /// The event's type.
     pub event_type: EventType,
-    /// Deliveries of one subject keep their order. It is the operation, or the project for events about the API.
+    /// Deliveries of one subject keep their order. It is the operation, the group, or the project for events about the API.
     pub subject: String,
     /// The body: the same bytes at each attempt.
     pub body: String,

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock;
-use crate::core::event::{ApiData, Event, EventId, EventType};
+use crate::core::event::{ApiData, CompletedRound, Event, EventId, EventType, GroupData};
+use crate::core::group::{GroupId, GroupRecord};
 
 mod cursors;
 mod damage;
@@ -53,6 +54,23 @@ fn api_change(project: &str) -> StateChange {
     StateChange {
         subject: Subject::Project(project.into(), ProjectHealth::default()),
         events: vec![Event::api(EventType::ApiUnreachable, now(), data)],
+    }
+}
+
+fn group_change(group: &str, round: u32) -> StateChange {
+    let of = CompletedRound {
+        project: "p",
+        label: "group",
+        group,
+        round,
+    };
+    StateChange {
+        subject: Subject::Group(
+            "p".into(),
+            GroupId::new("group", group),
+            GroupRecord { completed: round },
+        ),
+        events: vec![Event::group_completed(now(), GroupData::new(of, [], []))],
     }
 }
 
@@ -546,6 +564,38 @@ async fn unlisted_watches_are_deleted_after_the_retention_but_not_with_deliverie
     assert_eq!(drain(&store, "e").await, ["waits 1"]);
     store.prune(begin + 31 * DAY, 30 * DAY).await.unwrap();
     assert_eq!(store.load(keys()).await.unwrap().watches.len(), 1);
+}
+
+#[tokio::test]
+async fn events_of_a_group_keep_their_order_and_leave_after_retention() {
+    let store = with_endpoint("e").await;
+    store.commit(&api_change("p")).await.unwrap();
+    store
+        .commit(&change("acme", &[(EventType::Started, 1)]))
+        .await
+        .unwrap();
+    for (group, round) in [("acme", 1), ("a/b\nc", 1), ("acme", 2)] {
+        store.commit(&group_change(group, round)).await.unwrap();
+    }
+    store.commit(&group_change("acme", 2)).await.unwrap();
+    // The second round waits for the first. Neither an operation nor the project waits for a group.
+    let first = ["p/", "acme 1", "p//group=acme", "p//group=a/b\nc"];
+    assert_eq!(due_names(&store, "e").await, first);
+    let mut all = first.to_vec();
+    all.push("p//group=acme");
+    assert_eq!(drain(&store, "e").await, all);
+    assert_eq!(all_events(&store).await.len(), 5);
+    let of_group = EventLogFilter {
+        operation: Some("/group=acme".into()),
+        types: None,
+    };
+    let page = store.events_after(None, 10, of_group).await.unwrap();
+    assert_eq!(page.events.len(), 2);
+
+    store.prune(now() + 29 * DAY, 30 * DAY).await.unwrap();
+    assert_eq!(all_events(&store).await.len(), 5);
+    store.prune(now() + 31 * DAY, 30 * DAY).await.unwrap();
+    assert_eq!(all_events(&store).await.len(), 1, "the listed operation stays");
 }
 
 #[tokio::test]

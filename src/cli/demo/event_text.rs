@@ -13,10 +13,11 @@ pub(super) fn line(screen: &Screen, event_type: EventType, body: &Value) -> Stri
     let data = &body["data"];
     let name = match (data["labels"]["customer"].as_str(), data["objects"][0].as_str()) {
         (Some(customer), Some(object)) => format!("{customer} {object}"),
+        _ if event_type == EventType::GroupCompleted => text(&data["group"]),
         _ => text(&data["operationId"]),
     };
     let kind = format!("{:<19}", event_type.as_str());
-    let kind = match text_style(event_type) {
+    let kind = match text_style(event_type, data) {
         Some(text_style) => screen.paint(text_style, &kind),
         None => kind,
     };
@@ -25,12 +26,15 @@ pub(super) fn line(screen: &Screen, event_type: EventType, body: &Value) -> Stri
         .to_owned()
 }
 
-fn text_style(event_type: EventType) -> Option<TextStyle> {
+fn text_style(event_type: EventType, data: &Value) -> Option<TextStyle> {
     match event_type {
-        EventType::Succeeded => Some(TextStyle::Green),
-        EventType::Stalled | EventType::Retried | EventType::Unreachable | EventType::Expired => {
-            Some(TextStyle::Yellow)
-        }
+        EventType::GroupCompleted if data["outcome"] != "succeeded" => Some(TextStyle::Red),
+        EventType::Succeeded | EventType::GroupCompleted => Some(TextStyle::Green),
+        EventType::Stalled
+        | EventType::Overdue
+        | EventType::Retried
+        | EventType::Unreachable
+        | EventType::Expired => Some(TextStyle::Yellow),
         EventType::Failed
         | EventType::Ended
         | EventType::Gone
@@ -60,10 +64,16 @@ fn detail(event_type: EventType, data: &Value) -> String {
             None => format!("{processed} records"),
         },
         EventType::Stalled => format!("count stays at {processed}"),
+        EventType::Overdue => format!("deadline was {}", text(&data["deadline"])),
         EventType::Resumed => format!("count is {processed}"),
         EventType::Retried => format!("attempt {}, count restarts", data["retry"]["attempts"]),
         EventType::Succeeded => format!("{processed} in {seconds:.1} s"),
         EventType::Failed | EventType::Ended => text(&data["result"]),
+        EventType::GroupCompleted => format!(
+            "{}: {} operations in {seconds:.1} s",
+            text(&data["outcome"]),
+            data["operationCount"]
+        ),
         EventType::Gone
         | EventType::Expired
         | EventType::Unreachable

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::cli::format;
 use crate::cli::progress_bars::{phase_style, sign};
 use crate::cli::terminal::{TerminalStyle, TextStyle};
-use crate::core::event::{Event, EventData, EventType, OperationData};
+use crate::core::event::{Event, EventData, EventType, GroupData, GroupOutcome, OperationData};
 use crate::core::operation_log::OperationLogLine;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
@@ -17,6 +17,7 @@ const MAX_TEXT: usize = 1_000;
 pub(super) fn event_text(event: &Event, style: TerminalStyle) -> Option<String> {
     let data = match &event.data {
         EventData::Operation(data) => data,
+        EventData::Group(data) => return Some(group_text(event.time, data, style)),
         EventData::Api(data) => {
             let (text_style, words) = match event.event_type {
                 EventType::ApiReachable => (TextStyle::Green, "the API answers again"),
@@ -43,6 +44,10 @@ pub(super) fn event_text(event: &Event, style: TerminalStyle) -> Option<String> 
         EventType::Gone => "is gone: the API no longer knows it".to_owned(),
         EventType::Expired => "expired after poll.give_up_after".to_owned(),
         EventType::Stalled => format!("stalled{}", at_count(data)),
+        EventType::Overdue => match data.deadline {
+            Some(deadline) => format!("is overdue: its deadline was {deadline}"),
+            None => "is overdue".to_owned(),
+        },
         EventType::Resumed => format!("resumed{}", at_count(data)),
         EventType::Retried => match &data.retry {
             Some(retry) => format!("was retried by the platform (attempt {})", retry.attempts),
@@ -50,7 +55,8 @@ pub(super) fn event_text(event: &Event, style: TerminalStyle) -> Option<String> 
         },
         EventType::Unreachable => "cannot be polled, although others can".to_owned(),
         EventType::Reachable => "can be polled again".to_owned(),
-        EventType::ApiUnreachable
+        EventType::GroupCompleted
+        | EventType::ApiUnreachable
         | EventType::ApiReachable
         | EventType::CredentialsRejected
         | EventType::CredentialsAccepted => return None,
@@ -70,6 +76,16 @@ pub(super) fn event_text(event: &Event, style: TerminalStyle) -> Option<String> 
     text.push('\n');
     text.push_str(&logs(&data.logs, style));
     Some(text)
+}
+
+/// The line for a completed group.
+fn group_text(at: Timestamp, data: &GroupData, style: TerminalStyle) -> String {
+    let (text_style, outcome) = match data.outcome {
+        GroupOutcome::Succeeded => (TextStyle::Green, "all operations succeeded"),
+        GroupOutcome::Failed => (TextStyle::Red, "not all operations succeeded"),
+    };
+    let line = format!("{} group {}: {outcome}", time(at), one_line(&data.group, 100));
+    format!("{}\n", style.paint(text_style, &line))
 }
 
 /// The log of a failed operation, indented.

@@ -8,7 +8,7 @@ use super::{MAX_BODY, MAX_LABELS, MAX_LOG_LINE, MAX_LOGS, OperationData};
 /// Maximum objects in a body that is too large.
 const MAX_OBJECTS: usize = 100;
 /// Lengths in bytes to which other texts are cut last.
-const LENGTHS: [usize; 3] = [256, 64, 16];
+pub(super) const LENGTHS: [usize; 3] = [256, 64, 16];
 
 /// The newest lines that fit into [`MAX_LOGS`].
 pub(super) fn newest_lines(lines: Vec<OperationLogLine>) -> Vec<OperationLogLine> {
@@ -110,7 +110,11 @@ fn cut_texts(data: &mut OperationData, length: usize) {
     ] {
         *text = text.as_deref().map(|text| text::cut(text, length));
     }
-    for (name, value) in &mut data.labels {
+    cut_labels(&mut data.labels, length);
+}
+
+pub(super) fn cut_labels(labels: &mut Labels, length: usize) {
+    for (name, value) in labels {
         *name = text::cut(name, 4 * length);
         *value = text::cut(value, length);
     }

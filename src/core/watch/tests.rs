@@ -92,7 +92,7 @@ fn names(step: &Decision) -> Vec<&'static str> {
 fn data(event: &Event) -> &OperationData {
     match &event.data {
         EventData::Operation(data) => data,
-        EventData::Api(_) => panic!("not about an operation"),
+        EventData::Group(_) | EventData::Api(_) => panic!("not about an operation"),
     }
 }
 

@@ -21,8 +21,10 @@ const FIELD_PREFIX: &str = "BACKFILL_WATCH";
 /// The journal's socket.
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// The fields that `MESSAGE` repeats, so that it is readable by itself, in this order.
-const IN_MESSAGE: [&str; 16] = [
+const IN_MESSAGE: [&str; 20] = [
     "operation_id",
+    "group",
+    "outcome",
     "labels",
     "project",
     "endpoint",
@@ -31,6 +33,8 @@ const IN_MESSAGE: [&str; 16] = [
     "status",
     "percent",
     "duration_seconds",
+    "deadline",
+    "not_succeeded",
     "lines",
     "signal",
     "result",

@@ -3,6 +3,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::core::event::{CompletedRound, Event, GroupData, GroupMember};
+use crate::core::phase::Phase;
+use crate::report::event_log_line::log_event;
 
 /// Written lines, in memory.
 #[derive(Clone, Default)]
@@ -241,6 +244,22 @@ fn a_message_of_the_journal_can_be_read_by_itself() {
             sequence = 3,
             "operation has stalled"
         );
+        let of = CompletedRound {
+            project: "main",
+            label: "group",
+            group: "Gale Ltd",
+            round: 2,
+        };
+        let member = GroupMember {
+            operation: "op-1",
+            objects: &[],
+            phase: Phase::Failed,
+            started: None,
+            finished: None,
+            labels: &vec![("team".to_owned(), "crm".to_owned())],
+        };
+        let data = GroupData::new(of, [member], []);
+        log_event(&Event::group_completed(jiff::Timestamp::UNIX_EPOCH, data));
         tracing::error!(
             error = "disk\n\u{202e}full",
             status = None::<&str>,
@@ -254,6 +273,8 @@ fn a_message_of_the_journal_can_be_read_by_itself() {
         [
             "operation has stalled operation_id=op-1 customer=acme object=contact project=main percent=25.5 \
              reason=\"count unchanged\"",
+            "group completed: all of its operations are finished group=\"Gale Ltd\" outcome=failed team=crm project=main \
+             not_succeeded=op-1",
             r#"cannot write\u{2028} error="disk\n\u{202e}full""#,
             "by chain error=inner",
         ]

@@ -7,7 +7,11 @@ use tracing::{debug, error, info, warn};
 use super::attempt_in_flight::AttemptInFlight;
 use super::send::DeliveryAttempt;
 use crate::core::delivery::{DeliveryDecision, EndpointChange};
+use crate::core::text::one_line;
 use crate::error::chain;
+
+/// The longest label and value of a group in a line, in bytes.
+const MAX_GROUP: usize = 300;
 
 /// Logs an attempt: a dead letter as error, anything else as debug.
 pub(super) fn attempt(
@@ -18,11 +22,14 @@ pub(super) fn attempt(
 ) {
     let event = in_flight.event_type.as_str();
     let event_id = &in_flight.event_id;
-    // A subject is `PROJECT` or `PROJECT/OPERATION`; operation IDs have no slash.
-    let (project, operation_id) = in_flight
+    // A subject is `PROJECT/`, `PROJECT/OPERATION` or `PROJECT//LABEL=VALUE`; project names have no slash.
+    let (project, subject) = in_flight
         .subject
-        .rsplit_once('/')
+        .split_once('/')
         .unwrap_or((&in_flight.subject, ""));
+    let group = subject.strip_prefix('/');
+    let operation_id = if group.is_some() { "" } else { subject };
+    let group = group.map(|group| one_line(group, MAX_GROUP));
     let number = in_flight.attempts.saturating_add(1);
     match decision {
         DeliveryDecision::Delivered => {
@@ -32,6 +39,7 @@ pub(super) fn attempt(
                 event_id,
                 project,
                 operation_id,
+                group,
                 attempt = number,
                 "webhook event delivered"
             );
@@ -43,6 +51,7 @@ pub(super) fn attempt(
                 event_id,
                 project,
                 operation_id,
+                group,
                 attempt = number,
                 counts,
                 error = attempt.error.as_str(),
@@ -57,6 +66,7 @@ pub(super) fn attempt(
                 event_id,
                 project,
                 operation_id,
+                group,
                 attempt = number,
                 error = attempt.error.as_str(),
                 "webhook event is now a dead letter; to send it again: \

@@ -49,6 +49,11 @@ statements! {
     OLD_API_EVENTS = "SELECT row FROM events e INDEXED BY events_operation WHERE operation IS NULL AND recorded < ?1
              AND NOT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_event WHERE event = e.row AND state = 0)
          ORDER BY row LIMIT ?2";
+    // Their subjects begin with a slash: see `EventData::subject`.
+    OLD_GROUP_EVENTS scans "reads the events of groups, one for each completed group" =
+        "SELECT row FROM events e INDEXED BY events_operation WHERE operation >= '/' AND operation < '0' AND recorded < ?1
+             AND NOT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_event WHERE event = e.row AND state = 0)
+         LIMIT ?2";
     OVERFLOW scans "reads the oldest rows of the log, a bounded number of them" =
         "SELECT row FROM
              (SELECT row FROM events NOT INDEXED
@@ -83,7 +88,9 @@ pub(super) fn slice(conn: &Connection, now: Timestamp, retention: Duration) -> R
     removed += OLD_WITHDRAWN
         .prepare(conn)?
         .execute(params![before(retention), SLICE])?;
-    removed += drop_events(conn, &OLD_API_EVENTS, params![before(retention), SLICE])?;
+    for old in [&OLD_API_EVENTS, &OLD_GROUP_EVENTS] {
+        removed += drop_events(conn, old, params![before(retention), SLICE])?;
+    }
     removed += drop_events(conn, &OVERFLOW, params![MAX_EVENTS, SLICE, MAX_EXAMINED])?;
     removed += DROP_DAMAGED
         .prepare(conn)?
