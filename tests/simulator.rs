@@ -4,6 +4,9 @@
     reason = "a panic is how the helpers of a test report that it failed"
 )]
 
+#[path = "simulator/customers.rs"]
+mod customers;
+
 use std::time::Duration;
 
 use backfill_watch::clock;

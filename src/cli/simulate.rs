@@ -1,5 +1,6 @@
 //! `backfill-watch simulate`: runs the simulated API.
 
+mod customers;
 mod faults;
 mod operations;
 mod watch_list;
@@ -17,8 +18,8 @@ use super::output::Background;
 use crate::clock;
 use crate::core::text::{escape_lines, one_line};
 use crate::simulator::{
-    Callback, Receiver, ReceiverConfig, ReceiverSecret, RequestCounts, SeededRandom, SimulatedProject,
-    Simulator, SimulatorConfig,
+    Callback, Receiver, ReceiverConfig, ReceiverSecret, RequestCounts, RequestKind, SeededRandom,
+    SimulatedProject, Simulator, SimulatorConfig,
 };
 use crate::stdio::StandardStream;
 
@@ -31,11 +32,17 @@ Examples:
     backfill-watch simulate --seed 7 --server-errors 0.2 --resets 0.05 --truncated 0.05 --hangs 0.05 \\
         --throttle 0.02 --retry-after 5s
 
+  Twenty customers that install within a minute, for discovery, each with one to three backfills:
+    backfill-watch simulate --customers 20 --objects 1..3 --install-over 1m
+
   With a receiver that verifies callbacks and prints them:
     backfill-watch simulate --receiver 127.0.0.1:8466
 
-Each operation starts when it is first polled. An ID such as op-30000-5000-s-1 (milliseconds, records, s for
+Each operation of the watch list starts when it is first polled. An ID such as op-30000-5000-s-1 (milliseconds, records, s for
 success or f for failure, any suffix) is created when it is polled.";
+
+/// The operations of the watch list, unless there are customers.
+const DEFAULT_OPERATIONS: u32 = 12;
 
 /// Simulate the Ampersand API on loopback, to try settings and receivers without an account
 #[derive(Debug, clap::Args)]
@@ -56,7 +63,10 @@ pub struct SimulateArgs {
     #[command(flatten)]
     operations: operations::OperationArgs,
 
-    /// Watch list to write; only a file that `simulate` wrote is overwritten
+    #[command(flatten)]
+    customers: customers::CustomerArgs,
+
+    /// Watch list to write, unless there are no operations for it; only a file that `simulate` wrote is overwritten
     #[arg(long, value_name = "FILE", default_value = "simulated-watch.list")]
     watch_list: PathBuf,
 
@@ -97,7 +107,14 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     let output = Background::start().context("cannot start the thread that prints")?;
     let seed = args.seed.unwrap_or_else(fresh_seed);
     let random = SeededRandom::new(seed);
-    let operations = args.operations.generate(seed, &random);
+    let count = args.operations.count.unwrap_or(if args.customers.has_any() {
+        0
+    } else {
+        DEFAULT_OPERATIONS
+    });
+    let operations = args.operations.generate(count, seed, &random);
+    let fault_seed = random.next_u64();
+    let customers = args.customers.generate(&args.operations, &random);
     let receiver = match args.receiver {
         Some(listen) => Some(start_receiver(listen, &args.webhook_secret, output.clone()).await?),
         None => None,
@@ -110,6 +127,7 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
             ..SimulatedProject::default()
         }],
         keep_instants: 0,
+        seed: random.next_u64(),
         ..SimulatorConfig::default()
     };
     let simulator = Simulator::start(config).await.with_context(|| {
@@ -118,13 +136,17 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
             args.listen
         )
     })?;
-    watch_list::write(&args.watch_list, &operations)?;
-    simulator.faults().set(plan, random.next_u64());
-    let count = operations.len();
+    // With customers there is a watch list only if operations were asked for.
+    let list = (!args.customers.has_any() || args.operations.count.is_some()).then_some(count);
+    if list.is_some() {
+        watch_list::write(&args.watch_list, &operations)?;
+    }
+    simulator.faults().set(plan, fault_seed);
+    simulator.schedule(customers);
     for operation in operations {
         simulator.add_waiting(operation);
     }
-    introduce(&output, &args, count, seed, &simulator, receiver.as_ref());
+    introduce(&output, &args, list, seed, &simulator, receiver.as_ref());
 
     tokio::select! {
         _ = interrupt.recv() => {}
@@ -135,6 +157,18 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
         &simulator.requests(),
         receiver.as_ref().map(|(receiver, _)| receiver.requests()),
     );
+    if args.customers.has_any() {
+        let of_kind = |kind| simulator.requests_of_kind(kind).total;
+        print(
+            &output,
+            &format!(
+                "{} requests for the list of installations and {} for the backfill of an object; {} backfills started.",
+                of_kind(RequestKind::Installations),
+                of_kind(RequestKind::BackfillProgress),
+                simulator.backfills().len(),
+            ),
+        );
+    }
     simulator.stop().await;
     if let Some((receiver, _)) = receiver {
         receiver.stop().await;
@@ -205,12 +239,11 @@ fn line(callback: &Callback) -> String {
 fn introduce(
     output: &Background,
     args: &SimulateArgs,
-    count: usize,
+    list: Option<u32>,
     seed: u64,
     simulator: &Simulator,
     receiver: Option<&(Receiver, Option<String>)>,
 ) {
-    let list = args.watch_list.display();
     print(
         output,
         &format!(
@@ -218,17 +251,28 @@ fn introduce(
             simulator.base_url()
         ),
     );
-    print(
-        output,
-        &format!("Wrote {count} operations to {list}; each starts when it is first polled."),
-    );
+    if let Some(count) = list {
+        let list = args.watch_list.display();
+        print(
+            output,
+            &format!("Wrote {count} operations to {list}; each starts when it is first polled."),
+        );
+    }
+    if args.customers.has_any() {
+        print(output, &args.customers.summary());
+    }
     print(output, "\nTo watch them, in another terminal:\n");
     let mut variables = vec![
         ("BACKFILL_WATCH_AMPERSAND__BASE_URL", simulator.base_url()),
         ("BACKFILL_WATCH_AMPERSAND__PROJECT", args.project.clone()),
         ("AMPERSAND_API_KEY", args.api_key.clone()),
-        ("BACKFILL_WATCH_WATCH_LIST", absolute(&args.watch_list)),
     ];
+    if list.is_some() {
+        variables.push(("BACKFILL_WATCH_WATCH_LIST", absolute(&args.watch_list)));
+    }
+    if args.customers.has_any() {
+        variables.push(("BACKFILL_WATCH_DISCOVER__0__EVERY", "10s".to_owned()));
+    }
     if let Some((receiver, default_secret)) = receiver {
         variables.push(("BACKFILL_WATCH_WEBHOOK__URL", receiver.url()));
         let secret = default_secret.clone().unwrap_or_else(|| "THE SECRET".to_owned());
@@ -237,7 +281,13 @@ fn introduce(
     for (name, value) in variables {
         print(output, &format!("  export {name}={}", quoted(&value)));
     }
-    print(output, "  backfill-watch run --until-done\n");
+    // Customers install later, so nothing is done yet.
+    let until = if args.customers.has_any() {
+        ""
+    } else {
+        " --until-done"
+    };
+    print(output, &format!("  backfill-watch run{until}\n"));
     print(output, "Stop with Ctrl-C.");
 }
 

@@ -10,14 +10,17 @@ use axum::{Extension, Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::{HeaderMap, StatusCode, Uri};
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::customers::Customers;
 use super::fault_injector::FaultInjector;
-use super::installation::{Installation, InstallationState};
 use super::lock;
 use super::operation::SimulatedOperation;
 use super::operations::{Operations, RunningOperation};
 use super::problem::ApiProblem;
+use super::request::RequestKind;
+use super::request_log::RequestLog;
 use super::server::ClientConnection;
 use crate::clock;
 use crate::core::operation::Operation;
@@ -35,6 +38,8 @@ pub(super) struct ServedProject {
 pub(super) struct Api {
     pub(super) projects: Vec<ServedProject>,
     pub(super) operations: Operations,
+    pub(super) customers: Customers,
+    pub(super) request_log: RequestLog,
     pub(super) injector: FaultInjector,
     pub(super) on_demand: bool,
 }
@@ -42,26 +47,14 @@ pub(super) struct Api {
 const DEFAULT_PAGE: usize = 200;
 const LARGEST_PAGE: usize = 1_000;
 
-/// The routes, at `/` and at `/v1`.
-pub(super) fn router(api: Arc<Api>) -> Router {
-    let mut router = Router::new();
-    // Not nested: nesting would hide `/v1` from the handlers, which redirect to the requested address.
-    for base in ["", "/v1"] {
-        let one = format!("{base}/projects/{{project}}/operations/{{operation}}");
-        let installation = format!(
-            "{base}/projects/{{project}}/integrations/{{integration}}/installations/{{installation}}"
-        );
-        router = router
-            .route(&one, get(operation))
-            .route(&format!("{one}/logs"), get(logs))
-            .route(&installation, get(self::installation))
-            .route(&format!("{installation}/operations"), get(list))
-            .route(
-                &format!("{base}/projects/{{project}}/integrations"),
-                get(integrations),
-            );
-    }
-    router.fallback(unknown).with_state(api)
+/// The routes below a project.
+pub(super) fn routes(project: &str) -> Router<Arc<Api>> {
+    let operation = format!("{project}/operations/{{operation}}");
+    let installation = format!("{project}/integrations/{{integration}}/installations/{{installation}}");
+    Router::new()
+        .route(&operation, get(self::operation))
+        .route(&format!("{operation}/logs"), get(logs))
+        .route(&format!("{installation}/operations"), get(list))
 }
 
 async fn operation(
@@ -76,7 +69,8 @@ async fn operation(
         Ok(run) => Json(run.now()).into_response(),
         Err(problem) => (*problem).into_response(),
     };
-    api.injector.answer(&id, &uri, &connection, normal).await
+    let request = RequestKind::Operation.named(id);
+    api.injector.answer(&request, &uri, &connection, normal).await
 }
 
 async fn logs(
@@ -90,9 +84,8 @@ async fn logs(
         Ok(run) => Json(run.logs()).into_response(),
         Err(problem) => (*problem).into_response(),
     };
-    api.injector
-        .answer(&format!("{id}/logs"), &uri, &connection, normal)
-        .await
+    let request = RequestKind::Logs.named(format!("{id}/logs"));
+    api.injector.answer(&request, &uri, &connection, normal).await
 }
 
 async fn list(
@@ -107,54 +100,24 @@ async fn list(
         Ok(page) => Json(page).into_response(),
         Err(problem) => (*problem).into_response(),
     };
-    api.injector.answer("list", &uri, &connection, normal).await
+    let request = RequestKind::Operations.named("list");
+    api.injector.answer(&request, &uri, &connection, normal).await
 }
 
-async fn installation(
-    State(api): State<Arc<Api>>,
-    Path((project, integration, installation)): Path<(String, String, String)>,
-    Extension(connection): Extension<ClientConnection>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let normal = || match api.installation(&project, &integration, &installation, &headers) {
-        Ok(installation) => Json(installation).into_response(),
-        Err(problem) => (*problem).into_response(),
-    };
-    api.injector
-        .answer(&format!("{installation}/installation"), &uri, &connection, normal)
-        .await
-}
-
-/// An empty list: clients only check whether the project exists.
-async fn integrations(
-    State(api): State<Arc<Api>>,
-    Path(project): Path<String>,
-    Extension(connection): Extension<ClientConnection>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let normal = || match api.admit(&project, &headers) {
-        Ok(_) => Json(serde_json::json!([])).into_response(),
-        Err(problem) => (*problem).into_response(),
-    };
-    api.injector
-        .answer("integrations", &uri, &connection, normal)
-        .await
-}
-
-async fn unknown(
+/// Answers any other request.
+pub(super) async fn unknown(
     State(api): State<Arc<Api>>,
     Extension(connection): Extension<ClientConnection>,
     uri: Uri,
 ) -> Response {
     let normal =
         || ApiProblem::new(StatusCode::NOT_FOUND, api.injector.request_id(), clock::wall()).into_response();
-    api.injector.answer("unknown", &uri, &connection, normal).await
+    let request = RequestKind::Unknown.named("unknown");
+    api.injector.answer(&request, &uri, &connection, normal).await
 }
 
 /// A boxed problem, to keep results small.
-type Refusal = Box<ApiProblem>;
+pub(super) type Refusal = Box<ApiProblem>;
 
 /// One page of a list.
 #[derive(Debug, Serialize)]
@@ -172,27 +135,35 @@ struct Pagination {
 }
 
 impl Api {
-    /// The project with this ID or name, if the request's key has access.
-    fn admit(&self, project: &str, headers: &HeaderMap) -> Result<&ServedProject, Refusal> {
+    /// The project with this ID or name.
+    pub(super) fn project(&self, project: &str) -> Option<&ServedProject> {
+        self.projects
+            .iter()
+            .find(|served| served.id == project || served.name == project)
+    }
+
+    /// The project with this ID or name, if the request's key has access. First makes the changes that are due.
+    pub(super) fn admit(&self, project: &str, headers: &HeaderMap) -> Result<&ServedProject, Refusal> {
+        self.customers.advance(&self.operations);
         let refuse = |status| Box::new(ApiProblem::new(status, self.injector.request_id(), clock::wall()));
         let key = headers.get("x-api-key").and_then(|value| value.to_str().ok());
         let accepts = |served: &ServedProject| key.is_some_and(|key| lock(&served.api_keys).contains(key));
         if !self.projects.iter().any(accepts) {
             return Err(refuse(StatusCode::UNAUTHORIZED));
         }
-        let Some(found) = self
-            .projects
-            .iter()
-            .find(|p| p.id == project || p.name == project)
-        else {
-            let problem = ApiProblem::project_not_found(self.injector.request_id(), clock::wall());
-            return Err(Box::new(problem));
+        let Some(found) = self.project(project) else {
+            return Err(self.refusal(ApiProblem::project_not_found));
         };
         if accepts(found) {
             Ok(found)
         } else {
             Err(refuse(StatusCode::FORBIDDEN))
         }
+    }
+
+    /// A refusal for this request, now.
+    pub(super) fn refusal(&self, problem: fn(String, Timestamp) -> ApiProblem) -> Refusal {
+        Box::new(problem(self.injector.request_id(), clock::wall()))
     }
 
     /// Records the request, starts the operation's clock, and returns the operation.
@@ -222,41 +193,7 @@ impl Api {
         project: &ServedProject,
     ) -> Result<Arc<RunningOperation>, Refusal> {
         run.filter(|run| run.operation.project_id == project.id)
-            .ok_or_else(|| {
-                Box::new(ApiProblem::operation_not_found(
-                    self.injector.request_id(),
-                    clock::wall(),
-                ))
-            })
-    }
-
-    /// An installation exists if an operation belongs to it.
-    fn installation(
-        &self,
-        project: &str,
-        integration: &str,
-        installation: &str,
-        headers: &HeaderMap,
-    ) -> Result<Installation, Refusal> {
-        let project = self.admit(project, headers)?;
-        let runs = self.operations.page(0, usize::MAX, |operation| {
-            operation.project_id == project.id
-                && operation.integration_id == integration
-                && operation.installation_id == installation
-        });
-        let first = runs.first().ok_or_else(|| {
-            Box::new(ApiProblem::new(
-                StatusCode::NOT_FOUND,
-                self.injector.request_id(),
-                clock::wall(),
-            ))
-        })?;
-        let state = if runs.iter().any(|run| run.is_stalled()) {
-            InstallationState::CredentialsLost
-        } else {
-            InstallationState::Working
-        };
-        Ok(Installation::new(&first.operation, state, first.created()))
+            .ok_or_else(|| self.refusal(ApiProblem::operation_not_found))
     }
 
     fn page(
@@ -274,7 +211,8 @@ impl Api {
             Box::new(problem)
         })?;
         // One more than requested shows whether there is another page.
-        let mut runs = self.operations.page(from, size + 1, |operation| {
+        let mut runs = self.operations.page(from, size + 1, |run| {
+            let operation = &run.operation;
             operation.project_id == project.id
                 && operation.integration_id == integration
                 && operation.installation_id == installation

@@ -7,52 +7,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::body_alteration::BodyAlteration;
 use super::lock;
+use super::reply::{RetryAfter, SimulatedReply};
+use super::request::{RequestKind, RequestName};
 use super::seeded_random::SeededRandom;
-
-/// The reply to a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SimulatedReply {
-    /// The normal response.
-    Normal,
-    /// The normal response, delayed by this time.
-    Late(Duration),
-    /// This status (200 to 599) with problem details.
-    Status(u16, RetryAfter),
-    /// 404, as for an unknown operation.
-    NotFound,
-    /// The connection is reset (a TCP `RST`) without an answer.
-    Reset,
-    /// No response: the connection stays open until the client leaves.
-    Hang,
-    /// The normal response, one byte per interval.
-    Slow(Duration),
-    /// The normal response, but the connection closes after half of the body.
-    Truncated,
-    /// 200 and `application/json`, but the body is not JSON.
-    Garbage,
-    /// 200 and `text/html`, as from a proxy or a captive portal.
-    Html,
-    /// The normal response followed by this many bytes of white space, which is valid JSON.
-    Huge(usize),
-    /// 200 with an endless body.
-    Endless,
-    /// 307 to this location; `None` for the requested address.
-    Redirect(Option<String>),
-}
-
-/// How an error response carries the time to retry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryAfter {
-    /// Not at all.
-    Absent,
-    /// In the header `Retry-After`, in whole seconds, rounded up.
-    Seconds(Duration),
-    /// In the header `Retry-After`, as an HTTP date, rounded up.
-    Date(Duration),
-    /// In the problem details' `retryAfter`.
-    Body(Duration),
-}
 
 /// The probability of each fault. All are 0 by default; their sum is at most 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +36,8 @@ pub struct FaultPlan {
     pub redirect: f64,
     /// See [`SimulatedReply::Slow`]; a byte each 20 ms.
     pub slow: f64,
+    /// See [`SimulatedReply::Altered`]: cut in the middle, without IDs, or with numbers instead of IDs.
+    pub malformed: f64,
     /// The time to retry of throttled requests.
     pub retry_after: RetryAfter,
     /// The latency of every response, faults included.
@@ -96,6 +57,7 @@ impl Default for FaultPlan {
             huge: 0.0,
             redirect: 0.0,
             slow: 0.0,
+            malformed: 0.0,
             retry_after: RetryAfter::Seconds(Duration::from_secs(1)),
             latency: Duration::ZERO,
         }
@@ -118,6 +80,7 @@ impl FaultPlan {
                         };
                         SimulatedReply::Status(status, RetryAfter::Absent)
                     }
+                    SimulatedReply::Altered(_) => SimulatedReply::Altered(BodyAlteration::malformed(roll())),
                     other => other,
                 };
             }
@@ -136,7 +99,7 @@ impl FaultPlan {
             && probabilities.iter().sum::<f64>() <= 1.0 + f64::EPSILON
     }
 
-    fn probabilities(&self) -> [(f64, SimulatedReply); 10] {
+    fn probabilities(&self) -> [(f64, SimulatedReply); 11] {
         [
             (self.server_error, SimulatedReply::Status(500, RetryAfter::Absent)),
             (self.throttle, SimulatedReply::Status(429, self.retry_after)),
@@ -148,6 +111,7 @@ impl FaultPlan {
             (self.huge, SimulatedReply::Huge(2 << 20)),
             (self.redirect, SimulatedReply::Redirect(None)),
             (self.slow, SimulatedReply::Slow(Duration::from_millis(20))),
+            (self.malformed, SimulatedReply::Altered(BodyAlteration::Cut)),
         ]
     }
 }
@@ -165,9 +129,8 @@ pub enum MissingFor {
 
 /// Controls the faults of a running server. Clones control the same server.
 ///
-/// A request is named by its operation ID, a request for logs by the ID and `/logs`, a request to a receiver by its
-/// path. Precedence: the script for all requests, the script of the name, [`miss`](Self::miss) and
-/// [`forbid`](Self::forbid), random faults.
+/// A request is named as [`RequestKind`] describes. Precedence: the script for all requests, the script of the name,
+/// [`miss`](Self::miss), [`forbid`](Self::forbid), [`always`](Self::always), random faults.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<FaultState>);
 
@@ -197,16 +160,26 @@ struct NamedFaults {
     scripts: HashMap<String, VecDeque<SimulatedReply>>,
     missing: HashMap<String, MissingFor>,
     forbidden: HashSet<String>,
+    always: HashMap<String, SimulatedReply>,
+    plans: HashMap<RequestKind, Arc<FaultPlan>>,
 }
 
 impl Faults {
-    /// Sets the plan, and starts the random numbers of `seed`.
+    /// Sets the plan for all requests without a plan of their kind, and starts the random numbers of `seed`.
     pub fn set(&self, plan: FaultPlan, seed: u64) {
         *lock(&self.0.plan) = Arc::new(plan);
         self.0.random.reseed(seed);
     }
 
-    /// The current plan.
+    /// Sets the plan for requests of this kind; `None` for the plan of all requests.
+    pub fn set_for(&self, kind: RequestKind, plan: Option<FaultPlan>) {
+        self.change(|named| match plan {
+            Some(plan) => named.plans.insert(kind, Arc::new(plan)),
+            None => named.plans.remove(&kind),
+        });
+    }
+
+    /// The current plan for all requests without a plan of their kind.
     #[must_use]
     pub fn plan(&self) -> Arc<FaultPlan> {
         Arc::clone(&lock(&self.0.plan))
@@ -235,23 +208,37 @@ impl Faults {
         self.change(|named| named.forbidden.insert(name));
     }
 
+    /// Answers requests of this name in this way until [`restore`](Self::restore).
+    pub fn always(&self, name: impl Into<String>, reply: SimulatedReply) {
+        let name = name.into();
+        self.change(|named| named.always.insert(name, reply));
+    }
+
     /// Removes all faults of this name.
     pub fn restore(&self, name: &str) {
         self.change(|named| {
             named.scripts.remove(name);
             named.missing.remove(name);
             named.forbidden.remove(name);
+            named.always.remove(name);
         });
     }
 
-    /// The reply to a request of this name that arrives `now`.
-    pub(super) fn next(&self, name: &str, now: Instant) -> SimulatedReply {
+    /// The plan for requests of this kind.
+    pub(super) fn plan_of(&self, kind: RequestKind) -> Arc<FaultPlan> {
+        let own = self.0.has_named.load(Ordering::Acquire);
+        let own = own.then(|| lock(&self.0.named).plans.get(&kind).map(Arc::clone));
+        own.flatten().unwrap_or_else(|| self.plan())
+    }
+
+    /// The reply to a request that arrives `now`.
+    pub(super) fn next(&self, request: &RequestName, now: Instant) -> SimulatedReply {
         if self.0.has_named.load(Ordering::Acquire)
-            && let Some(reply) = lock(&self.0.named).next(name, now)
+            && let Some(reply) = lock(&self.0.named).next(&request.name, now)
         {
             return reply;
         }
-        self.plan().draw(|| self.0.random.next_f64())
+        self.plan_of(request.kind).draw(|| self.0.random.next_f64())
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut NamedFaults) -> T) {
@@ -278,9 +265,10 @@ impl NamedFaults {
             Some(MissingFor::Always) => return Some(SimulatedReply::NotFound),
             Some(MissingFor::Requests(_) | MissingFor::Until(_)) | None => {}
         }
-        self.forbidden
-            .contains(name)
-            .then_some(SimulatedReply::Status(403, RetryAfter::Absent))
+        if self.forbidden.contains(name) {
+            return Some(SimulatedReply::Status(403, RetryAfter::Absent));
+        }
+        self.always.get(name).cloned()
     }
 }
 
@@ -292,10 +280,14 @@ mod tests {
         crate::clock::instant()
     }
 
+    fn next(faults: &Faults, name: &str, now: Instant) -> SimulatedReply {
+        faults.next(&RequestKind::Operation.named(name), now)
+    }
+
     #[test]
     fn without_a_plan_nothing_goes_wrong() {
         let faults = Faults::default();
-        assert!((0..1000).all(|_| faults.next("a", now()) == SimulatedReply::Normal));
+        assert!((0..1000).all(|_| next(&faults, "a", now()) == SimulatedReply::Normal));
     }
 
     #[test]
@@ -309,7 +301,7 @@ mod tests {
                 ..FaultPlan::default()
             };
             faults.set(plan, seed);
-            (0..10_000).map(|_| faults.next("a", now())).collect()
+            (0..10_000).map(|_| next(&faults, "a", now())).collect()
         };
         let replies = run(5);
         let count =
@@ -347,6 +339,10 @@ mod tests {
         assert_eq!(certain(|p| p.huge = 1.0), SimulatedReply::Huge(2 << 20));
         assert_eq!(certain(|p| p.redirect = 1.0), SimulatedReply::Redirect(None));
         assert_eq!(
+            certain(|p| p.malformed = 1.0),
+            SimulatedReply::Altered(BodyAlteration::malformed(0.99))
+        );
+        assert_eq!(
             certain(|p| p.slow = 1.0),
             SimulatedReply::Slow(Duration::from_millis(20))
         );
@@ -371,7 +367,7 @@ mod tests {
         faults.script("a", [SimulatedReply::Hang, SimulatedReply::Normal]);
         faults.script("a", [SimulatedReply::Reset]);
         faults.script_all([SimulatedReply::Html]);
-        let next = |name| faults.next(name, now());
+        let next = |name| next(&faults, name, now());
         assert_eq!(next("b"), SimulatedReply::Html);
         assert_eq!(next("b"), SimulatedReply::Normal);
         assert_eq!(
@@ -393,17 +389,17 @@ mod tests {
         faults.miss("n", MissingFor::Requests(2));
         faults.miss("t", MissingFor::Until(end));
         faults.miss("x", MissingFor::Always);
-        assert_eq!(faults.next("n", start), SimulatedReply::NotFound);
-        assert_eq!(faults.next("n", start), SimulatedReply::NotFound);
-        assert_eq!(faults.next("n", start), SimulatedReply::Normal);
+        assert_eq!(next(&faults, "n", start), SimulatedReply::NotFound);
+        assert_eq!(next(&faults, "n", start), SimulatedReply::NotFound);
+        assert_eq!(next(&faults, "n", start), SimulatedReply::Normal);
         assert_eq!(
-            faults.next("t", end - Duration::from_millis(1)),
+            next(&faults, "t", end - Duration::from_millis(1)),
             SimulatedReply::NotFound
         );
-        assert_eq!(faults.next("t", end), SimulatedReply::Normal);
-        assert_eq!(faults.next("x", end), SimulatedReply::NotFound);
+        assert_eq!(next(&faults, "t", end), SimulatedReply::Normal);
+        assert_eq!(next(&faults, "x", end), SimulatedReply::NotFound);
         faults.restore("x");
-        assert_eq!(faults.next("x", end), SimulatedReply::Normal);
+        assert_eq!(next(&faults, "x", end), SimulatedReply::Normal);
     }
 
     #[test]
@@ -411,10 +407,29 @@ mod tests {
         let faults = Faults::default();
         faults.forbid("a");
         assert_eq!(
-            faults.next("a", now()),
+            next(&faults, "a", now()),
             SimulatedReply::Status(403, RetryAfter::Absent)
         );
         faults.restore("a");
-        assert_eq!(faults.next("a", now()), SimulatedReply::Normal);
+        assert_eq!(next(&faults, "a", now()), SimulatedReply::Normal);
+    }
+
+    #[test]
+    fn a_kind_has_its_own_plan_and_a_name_its_own_answer() {
+        let faults = Faults::default();
+        let list = RequestKind::Installations.named("installations");
+        let plan = FaultPlan {
+            reset: 1.0,
+            ..FaultPlan::default()
+        };
+        faults.set_for(RequestKind::Installations, Some(plan));
+        assert_eq!(faults.next(&list, now()), SimulatedReply::Reset);
+        assert_eq!(next(&faults, "a", now()), SimulatedReply::Normal);
+        faults.always("installations", SimulatedReply::Html);
+        assert_eq!(faults.next(&list, now()), SimulatedReply::Html);
+        assert_eq!(faults.next(&list, now()), SimulatedReply::Html);
+        faults.restore("installations");
+        faults.set_for(RequestKind::Installations, None);
+        assert_eq!(faults.next(&list, now()), SimulatedReply::Normal);
     }
 }

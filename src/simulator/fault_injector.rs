@@ -1,6 +1,5 @@
 //! Answers requests with the configured faults.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,17 +9,19 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::{StatusCode, Uri};
 
 use super::chunked_body::{BodyEnd, ChunkedBody};
-use super::fault::{Faults, SimulatedReply};
+use super::fault::Faults;
 use super::problem::ApiProblem;
+use super::reply::SimulatedReply;
+use super::request::RequestName;
 use super::server::ClientConnection;
-use super::statistics::{InFlight, Statistics};
+use super::statistics::{InFlight, RequestStatistics};
 use crate::clock;
 
 /// The faults and statistics of a simulated server.
 #[derive(Debug, Default)]
 pub(super) struct FaultInjector {
     pub(super) faults: Faults,
-    pub(super) statistics: Arc<Statistics>,
+    pub(super) statistics: RequestStatistics,
 }
 
 impl FaultInjector {
@@ -29,23 +30,24 @@ impl FaultInjector {
         format!("simulated#{}", self.statistics.total())
     }
 
-    /// Answers the request `name` for `uri` with the next fault, or with `normal`.
+    /// Answers the request for `uri` with the next fault, or with `normal`.
     pub(super) async fn answer(
         &self,
-        name: &str,
+        request: &RequestName,
         uri: &Uri,
         connection: &ClientConnection,
         normal: impl FnOnce() -> Response,
     ) -> Response {
-        let in_flight = self.statistics.enter();
-        let latency = self.faults.plan().latency;
+        let counters = self.statistics.counters(request.kind);
+        let in_flight = counters.enter();
+        let latency = self.faults.plan_of(request.kind).latency;
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
-        let reply = self.faults.next(name, clock::instant());
-        self.statistics.count_reply(&reply);
+        let reply = self.faults.next(request, clock::instant());
+        counters.count_reply(&reply);
         let response = self.play(reply, uri, connection, normal, in_flight).await;
-        self.statistics.count_status(response.status());
+        counters.count_status(response.status());
         response
     }
 
@@ -96,6 +98,13 @@ impl FaultInjector {
                 let (mut head, body) = normal().into_parts();
                 let mut body = collect(body).await.to_vec();
                 body.resize(body.len().saturating_add(bytes), b' ');
+                head.headers.remove(CONTENT_LENGTH);
+                Response::from_parts(head, Body::from(body))
+            }
+            SimulatedReply::Body(body) => json(Body::from(body)),
+            SimulatedReply::Altered(alteration) => {
+                let (mut head, body) = normal().into_parts();
+                let body = alteration.apply(&collect(body).await);
                 head.headers.remove(CONTENT_LENGTH);
                 Response::from_parts(head, Body::from(body))
             }

@@ -16,19 +16,34 @@
 //! ```
 
 mod api;
+mod backfill;
+mod body_alteration;
 mod chunked_body;
 mod count_curve;
+mod customer_change;
+mod customer_control;
+mod customer_plan;
+mod customers;
 mod fault;
 mod fault_injector;
 mod installation;
+mod installation_answer;
+mod installations_api;
 mod log_line;
+mod lone_installation;
+mod moment;
 mod operation;
 mod operations;
 mod problem;
 mod receiver;
+mod reply;
+mod request;
+mod request_log;
+mod routes;
 mod seeded_random;
 mod server;
 mod statistics;
+mod uuid;
 mod verify;
 
 use std::io;
@@ -37,14 +52,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+pub use self::backfill::{BackfillStart, SimulatedBackfill, StartedBackfill};
+pub use self::body_alteration::BodyAlteration;
 pub use self::count_curve::{CountCurve, CurvePoint};
-pub use self::fault::{FaultPlan, Faults, MissingFor, RetryAfter, SimulatedReply};
-pub use self::installation::CUSTOMER_TOKEN;
+pub use self::customer_change::{CustomerChange, OperationsAfterDelete, UnknownInstallation};
+pub use self::customer_plan::CustomerPlan;
+pub use self::fault::{FaultPlan, Faults, MissingFor};
+pub use self::installation::{
+    BackfillPeriod, CUSTOMER_TOKEN, InstallationStatus, SimulatedAuthentication, SimulatedGroup,
+    SimulatedInstallation, SimulatedIntegration, SimulatedObject,
+};
 pub use self::log_line::{LogMessage, SimulatedLogLine};
 pub use self::operation::{
     CONFIG_ID, INSTALLATION_ID, INTEGRATION_ID, SimulatedEstimate, SimulatedOperation, SimulatedOutcome,
 };
 pub use self::receiver::{Callback, Receiver, ReceiverConfig};
+pub use self::reply::{RetryAfter, SimulatedReply};
+pub use self::request::RequestKind;
 pub use self::seeded_random::SeededRandom;
 pub use self::statistics::RequestCounts;
 pub use self::verify::{InvalidSecret, ReceiverSecret, VerificationError, verify};
@@ -58,8 +82,10 @@ pub struct SimulatorConfig {
     pub projects: Vec<SimulatedProject>,
     /// Whether a request for an ID that [`SimulatedOperation::from_id`] parses creates the operation.
     pub on_demand: bool,
-    /// How many request times are kept for each operation, the earliest ones.
+    /// How many request times are kept for each operation and each object, the earliest ones.
     pub keep_instants: usize,
+    /// Seed of the IDs of installations and backfills.
+    pub seed: u64,
 }
 
 /// A project of the simulated API.
@@ -92,6 +118,7 @@ impl Default for SimulatorConfig {
             projects: vec![SimulatedProject::default()],
             on_demand: true,
             keep_instants: 1_000,
+            seed: 1,
         }
     }
 }
@@ -117,10 +144,16 @@ impl Simulator {
         let api = Arc::new(api::Api {
             projects: projects.collect(),
             operations: operations::Operations::new(config.keep_instants),
+            customers: customers::Customers::new(config.seed),
+            request_log: request_log::RequestLog::new(config.keep_instants),
             injector: fault_injector::FaultInjector::default(),
             on_demand: config.on_demand,
         });
-        let server = server::Server::start(config.listen, api::router(Arc::clone(&api))).await?;
+        for project in &api.projects {
+            let integration = SimulatedIntegration::default();
+            api.customers.add_integration(project.id.clone(), integration);
+        }
+        let server = server::Server::start(config.listen, routes::router(Arc::clone(&api))).await?;
         Ok(Self { api, server })
     }
 
@@ -162,6 +195,32 @@ impl Simulator {
         self.api.injector.statistics.snapshot()
     }
 
+    /// The requests of one kind so far.
+    #[must_use]
+    pub fn requests_of_kind(&self, kind: RequestKind) -> RequestCounts {
+        self.api.injector.statistics.snapshot_of(kind)
+    }
+
+    /// The number of requests for the newest backfill of an object, whatever the response.
+    #[must_use]
+    pub fn requests_of_object(&self, installation: &str, object: &str) -> u64 {
+        let name = RequestKind::backfill_progress(installation, object);
+        self.api.request_log.count(&name)
+    }
+
+    /// The times of the first [`SimulatorConfig::keep_instants`] requests for the newest backfill of an object.
+    #[must_use]
+    pub fn instants_of_object(&self, installation: &str, object: &str) -> Vec<Instant> {
+        let name = RequestKind::backfill_progress(installation, object);
+        self.api.request_log.instants(&name)
+    }
+
+    /// The times of the first [`SimulatorConfig::keep_instants`] requests for the list of installations.
+    #[must_use]
+    pub fn instants_of_lists(&self) -> Vec<Instant> {
+        self.api.request_log.instants(installations_api::LIST)
+    }
+
     /// The number of requests for an operation, without its logs, whatever the response.
     #[must_use]
     pub fn requests_of(&self, operation: &str) -> u64 {
@@ -180,10 +239,15 @@ impl Simulator {
     }
 
     fn placed(&self, mut operation: SimulatedOperation) -> SimulatedOperation {
-        if let (true, Some(first)) = (operation.project_id.is_empty(), self.api.projects.first()) {
-            operation.project_id.clone_from(&first.id);
-        }
+        operation.project_id = self.project_id(&operation.project_id);
         operation
+    }
+
+    /// The ID of the project with this ID or name; of the first one if it is empty.
+    fn project_id(&self, project: &str) -> String {
+        let first = self.api.projects.first().filter(|_| project.is_empty());
+        let found = first.or_else(|| self.api.project(project));
+        found.map_or_else(|| project.to_owned(), |served| served.id.clone())
     }
 }
 

@@ -152,15 +152,20 @@ impl SimulatedOperation {
             metadata: Some(Metadata {
                 objects: Some(self.objects.clone()),
                 retry: self.retry(created, position),
-                progress: Some(Progress {
-                    installation_id: Some(self.installation_id.clone()),
-                    object_name: Some(self.object().to_owned()),
-                    operation_id: Some(self.id.clone()),
-                    records_processed: Some(self.count(position)),
-                    records_estimated_total: self.estimated_total(),
-                }),
+                progress: Some(self.progress(elapsed)),
             }),
             ..Operation::new(self.id.clone(), status)
+        }
+    }
+
+    /// The progress at `elapsed` since the start.
+    pub(super) fn progress(&self, elapsed: Duration) -> Progress {
+        Progress {
+            installation_id: Some(self.installation_id.clone()),
+            object_name: Some(self.object().to_owned()),
+            operation_id: Some(self.id.clone()),
+            records_processed: Some(self.processed(elapsed)),
+            records_estimated_total: self.estimated_total(),
         }
     }
 

@@ -4,11 +4,13 @@ use std::collections::hash_map::{Entry, HashMap, RandomState};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::lock;
+use super::moment::Moment;
 use super::operation::SimulatedOperation;
 use crate::clock;
 use crate::core::operation::Operation;
@@ -25,18 +27,46 @@ pub(super) struct RunningOperation {
     pub(super) operation: SimulatedOperation,
     /// The order in which it was added; lists are paged by it.
     pub(super) number: u64,
-    started: OnceLock<(Instant, Timestamp)>,
+    started: OnceLock<OperationClock>,
+    pub(super) origin: OperationOrigin,
+}
+
+/// Where an operation comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OperationOrigin {
+    /// It was added by itself, so its installation exists because of it.
+    Alone,
+    /// It is a backfill of an installation that was added.
+    Installation,
+}
+
+/// When an operation started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OperationClock {
+    /// When it was first shown.
+    pub(super) shown: Instant,
+    /// How long it had run by then.
+    pub(super) age: Duration,
+    /// Its `createTime`.
+    pub(super) created: Timestamp,
 }
 
 impl RunningOperation {
     /// Starts the clock if it is not running.
-    fn start(&self) -> (Instant, Timestamp) {
-        *self.started.get_or_init(|| {
-            // Microseconds, as the API gives them.
-            let wall = clock::wall();
-            let created = Timestamp::from_microsecond(wall.as_microsecond()).unwrap_or(wall);
-            (clock::instant(), created)
-        })
+    fn start(&self) {
+        self.started.get_or_init(|| {
+            let now = Moment::now();
+            OperationClock {
+                shown: now.instant,
+                age: Duration::ZERO,
+                created: now.wall,
+            }
+        });
+    }
+
+    /// Whether its clock is running.
+    pub(super) fn has_started(&self) -> bool {
+        self.started.get().is_some()
     }
 
     /// The operation as the API returns it now. Before its clock starts, it counts as just created.
@@ -61,10 +91,14 @@ impl RunningOperation {
         self.operation.is_stalled(self.age().0)
     }
 
-    fn age(&self) -> (std::time::Duration, Timestamp) {
+    /// The time since its start, and when that was.
+    pub(super) fn age(&self) -> (Duration, Timestamp) {
         match self.started.get() {
-            Some((started, created)) => (clock::instant().saturating_duration_since(*started), *created),
-            None => (std::time::Duration::ZERO, clock::wall()),
+            Some(started) => {
+                let since = clock::instant().saturating_duration_since(started.shown);
+                (started.age.saturating_add(since), started.created)
+            }
+            None => (Duration::ZERO, clock::wall()),
         }
     }
 }
@@ -98,11 +132,34 @@ impl Operations {
 
     /// Adds an operation whose clock is not running yet. Replaces one with the same ID.
     pub(super) fn add(&self, operation: SimulatedOperation) -> Arc<RunningOperation> {
-        let slot = self.slot(operation);
+        self.insert(operation, OnceLock::new(), OperationOrigin::Alone)
+    }
+
+    /// Adds a backfill of an installation, with its clock. Replaces an operation with the same ID.
+    pub(super) fn add_backfill(
+        &self,
+        operation: SimulatedOperation,
+        clock: OperationClock,
+    ) -> Arc<RunningOperation> {
+        self.insert(operation, OnceLock::from(clock), OperationOrigin::Installation)
+    }
+
+    fn insert(
+        &self,
+        operation: SimulatedOperation,
+        started: OnceLock<OperationClock>,
+        origin: OperationOrigin,
+    ) -> Arc<RunningOperation> {
+        let slot = self.slot(operation, started, origin);
         let run = Arc::clone(&slot.run);
         let id = run.operation.id.clone();
         lock(self.shard(&id)).insert(id, slot);
         run
+    }
+
+    /// Removes an operation; the API does not know it any more.
+    pub(super) fn remove(&self, id: &str) {
+        lock(self.shard(id)).remove(id);
     }
 
     /// Adds an operation and starts its clock.
@@ -124,7 +181,9 @@ impl Operations {
             None if self.added.load(Ordering::Relaxed) >= MOST_ON_DEMAND => return None,
             None => match shard.entry(id.to_owned()) {
                 Entry::Occupied(slot) => slot.into_mut(),
-                Entry::Vacant(place) => place.insert(self.slot(make()?)),
+                Entry::Vacant(place) => {
+                    place.insert(self.slot(make()?, OnceLock::new(), OperationOrigin::Alone))
+                }
             },
         };
         slot.requests += 1;
@@ -158,7 +217,7 @@ impl Operations {
         &self,
         from: u64,
         limit: usize,
-        matches: impl Fn(&SimulatedOperation) -> bool,
+        matches: impl Fn(&RunningOperation) -> bool,
     ) -> Vec<Arc<RunningOperation>> {
         let mut runs = Vec::new();
         for shard in &self.shards {
@@ -166,7 +225,7 @@ impl Operations {
             let fitting = shard.values().map(|slot| &slot.run);
             runs.extend(
                 fitting
-                    .filter(|run| run.number >= from && matches(&run.operation))
+                    .filter(|run| run.number >= from && matches(run))
                     .map(Arc::clone),
             );
         }
@@ -175,12 +234,18 @@ impl Operations {
         runs
     }
 
-    fn slot(&self, operation: SimulatedOperation) -> OperationEntry {
+    fn slot(
+        &self,
+        operation: SimulatedOperation,
+        started: OnceLock<OperationClock>,
+        origin: OperationOrigin,
+    ) -> OperationEntry {
         OperationEntry {
             run: Arc::new(RunningOperation {
                 operation,
                 number: self.added.fetch_add(1, Ordering::Relaxed),
-                started: OnceLock::new(),
+                started,
+                origin,
             }),
             requests: 0,
             instants: Vec::new(),
@@ -196,8 +261,6 @@ impl Operations {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::core::operation::Status;
 
@@ -234,13 +297,30 @@ mod tests {
         assert_eq!(operations.instants("a").len(), 2);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_backfill_can_have_run_before_it_is_shown() {
+        let operations = Operations::new(0);
+        let clock = OperationClock {
+            shown: clock::instant(),
+            age: 3 * SECOND,
+            created: Timestamp::UNIX_EPOCH,
+        };
+        let run = operations.add_backfill(SimulatedOperation::new("old", 4 * SECOND, 8), clock);
+        assert_eq!(run.now().status, Status::InProgress);
+        assert_eq!(run.now().create_time, Some(Timestamp::UNIX_EPOCH));
+        tokio::time::advance(SECOND).await;
+        assert_eq!(run.now().status, Status::Success);
+        operations.remove("old");
+        assert!(operations.get("old").is_none());
+    }
+
     #[test]
     fn pages_follow_the_order_of_addition() {
         let operations = Operations::new(0);
         for i in 0..100 {
             operations.add(SimulatedOperation::new(format!("op{i}"), SECOND, 10));
         }
-        let page = operations.page(40, 10, |operation| operation.id != "op45");
+        let page = operations.page(40, 10, |run| run.operation.id != "op45");
         let ids: Vec<&str> = page.iter().map(|run| run.operation.id.as_str()).collect();
         assert_eq!(
             ids,

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::Serialize;
 
-use super::fault::RetryAfter;
 use super::operation::later;
+use super::reply::RetryAfter;
 
 /// An error answer.
 #[derive(Debug, Clone, Serialize)]
@@ -84,6 +84,24 @@ impl ApiProblem {
         Self {
             detail: "Operation not found for the given operation ID.".to_owned(),
             remedy: "Verify the operation ID and project are correct, or list operations to find a valid ID.",
+            ..Self::new(StatusCode::NOT_FOUND, request_id, now)
+        }
+    }
+
+    /// 404 for an unknown installation.
+    pub(super) fn installation_not_found(request_id: String, now: Timestamp) -> Self {
+        Self {
+            detail: "Installation not found for the given installation ID.".to_owned(),
+            remedy: "Verify the installation ID, the integration ID and the project.",
+            ..Self::new(StatusCode::NOT_FOUND, request_id, now)
+        }
+    }
+
+    /// 404 for an object without a backfill.
+    pub(super) fn backfill_not_found(request_id: String, now: Timestamp) -> Self {
+        Self {
+            detail: "No backfill operation found for the given object.".to_owned(),
+            remedy: "Verify the object name, or wait until its backfill has started.",
             ..Self::new(StatusCode::NOT_FOUND, request_id, now)
         }
     }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::fault::Faults;
 use super::fault_injector::FaultInjector;
 use super::lock;
+use super::request::RequestKind;
 use super::server::{ClientConnection, Server};
 use super::statistics::RequestCounts;
 use super::verify::{ReceiverSecret, VerificationError, verify};
@@ -211,7 +212,8 @@ async fn receive(
     }
     state.keep(callback);
     let normal = || Json(serde_json::json!({"received": true})).into_response();
-    state.injector.answer(uri.path(), &uri, &connection, normal).await
+    let request = RequestKind::Callback.named(uri.path());
+    state.injector.answer(&request, &uri, &connection, normal).await
 }
 
 async fn refuse() -> StatusCode {

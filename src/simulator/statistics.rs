@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::StatusCode;
 
-use super::fault::SimulatedReply;
+use super::reply::SimulatedReply;
+use super::request::RequestKind;
 
 /// The requests so far, by response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,9 +39,63 @@ pub struct RequestCounts {
     pub max_in_flight: u64,
 }
 
-/// Counts the requests of a simulator.
+/// Counts the requests of a simulator, all together and by kind.
 #[derive(Debug, Default)]
-pub(super) struct Statistics {
+pub(super) struct RequestStatistics {
+    all: Arc<Statistics>,
+    kinds: [Arc<Statistics>; RequestKind::COUNT],
+}
+
+impl RequestStatistics {
+    /// The counters of requests of this kind.
+    pub(super) fn counters(&self, kind: RequestKind) -> Counters {
+        Counters([Arc::clone(&self.all), Arc::clone(&self.kinds[kind as usize])])
+    }
+
+    /// The number of requests so far.
+    pub(super) fn total(&self) -> u64 {
+        self.all.total.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn snapshot(&self) -> RequestCounts {
+        self.all.snapshot()
+    }
+
+    pub(super) fn snapshot_of(&self, kind: RequestKind) -> RequestCounts {
+        self.kinds[kind as usize].snapshot()
+    }
+}
+
+/// The counters that a request belongs to.
+#[derive(Debug, Clone)]
+pub(super) struct Counters([Arc<Statistics>; 2]);
+
+impl Counters {
+    /// Counts a request that arrives; it is in flight as long as the answer is kept.
+    pub(super) fn enter(&self) -> InFlight {
+        for statistics in &self.0 {
+            statistics.enter();
+        }
+        InFlight(self.clone())
+    }
+
+    pub(super) fn count_status(&self, status: StatusCode) {
+        for statistics in &self.0 {
+            statistics.count_status(status);
+        }
+    }
+
+    /// Counts replies without a status.
+    pub(super) fn count_reply(&self, reply: &SimulatedReply) {
+        for statistics in &self.0 {
+            statistics.count_reply(reply);
+        }
+    }
+}
+
+/// Counts requests.
+#[derive(Debug, Default)]
+struct Statistics {
     total: AtomicU64,
     succeeded: AtomicU64,
     unauthorized: AtomicU64,
@@ -57,20 +112,13 @@ pub(super) struct Statistics {
 }
 
 impl Statistics {
-    /// Counts a request that arrives; it is in flight as long as the answer is kept.
-    pub(super) fn enter(self: &Arc<Self>) -> InFlight {
+    fn enter(&self) {
         self.total.fetch_add(1, Ordering::Relaxed);
         let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.max_in_flight.fetch_max(now, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
     }
 
-    /// The number of requests so far.
-    pub(super) fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn count_status(&self, status: StatusCode) {
+    fn count_status(&self, status: StatusCode) {
         let counter = match status.as_u16() {
             200..=299 => &self.succeeded,
             401 => &self.unauthorized,
@@ -83,8 +131,7 @@ impl Statistics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts replies without a status.
-    pub(super) fn count_reply(&self, reply: &SimulatedReply) {
+    fn count_reply(&self, reply: &SimulatedReply) {
         let counter = match reply {
             SimulatedReply::Reset => &self.resets,
             SimulatedReply::Hang => &self.hangs,
@@ -94,7 +141,7 @@ impl Statistics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> RequestCounts {
+    fn snapshot(&self) -> RequestCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         RequestCounts {
             total: read(&self.total),
@@ -116,10 +163,12 @@ impl Statistics {
 
 /// A request in flight; dropped when it is answered or the client left.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Statistics>);
+pub(super) struct InFlight(Counters);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        for statistics in &self.0.0 {
+            statistics.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

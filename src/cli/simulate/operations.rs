@@ -14,9 +14,9 @@ const OBJECTS: [&str; 4] = ["contact", "account", "opportunity", "lead"];
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Operations")]
 pub(super) struct OperationArgs {
-    /// Number of operations
-    #[arg(long = "operations", value_name = "COUNT", default_value = "12", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
-    count: u32,
+    /// Number of operations in the watch list; by default 12, with customers none
+    #[arg(long = "operations", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub(super) count: Option<u32>,
 
     /// Duration of an operation, such as 90s, or a range such as 30s..2m
     #[arg(long, value_name = "DURATION", default_value = "30s..2m")]
@@ -91,13 +91,14 @@ impl FromStr for Durations {
 
 impl OperationArgs {
     /// Random operations. The seed is part of their IDs.
-    pub(super) fn generate(&self, seed: u64, random: &SeededRandom) -> Vec<SimulatedOperation> {
-        (1..=self.count)
+    pub(super) fn generate(&self, count: u32, seed: u64, random: &SeededRandom) -> Vec<SimulatedOperation> {
+        (1..=count)
             .map(|number| self.generate_one(format!("sim-{seed}-{number:04}"), random))
             .collect()
     }
 
-    fn generate_one(&self, id: String, random: &SeededRandom) -> SimulatedOperation {
+    /// A random operation.
+    pub(super) fn generate_one(&self, id: String, random: &SeededRandom) -> SimulatedOperation {
         let spread = self.duration.to.saturating_sub(self.duration.from);
         let duration = self.duration.from + spread.mul_f64(random.next_f64());
         // From 500 to 50,000, with an even distribution of magnitudes. The cast saturates.
@@ -157,7 +158,7 @@ mod tests {
 
     fn arguments() -> OperationArgs {
         OperationArgs {
-            count: 200,
+            count: None,
             duration: "10s..20s".parse().unwrap(),
             course: CurveArg::Mixed,
             estimate: EstimateArg::Mixed,
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_seed_determines_the_operations() {
-        let generate = |seed| arguments().generate(seed, &SeededRandom::new(seed));
+        let generate = |seed| arguments().generate(200, seed, &SeededRandom::new(seed));
         assert_eq!(generate(1), generate(1));
         assert_ne!(generate(1), generate(2));
         assert_ne!(generate(1)[0].id, generate(2)[0].id);
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn operations_are_within_the_options() {
-        let operations = arguments().generate(1, &SeededRandom::new(1));
+        let operations = arguments().generate(200, 1, &SeededRandom::new(1));
         let range = Duration::from_secs(10)..=Duration::from_secs(20);
         assert!(
             operations
@@ -202,7 +203,7 @@ mod tests {
         };
         assert!(
             certain
-                .generate(1, &SeededRandom::new(1))
+                .generate(200, 1, &SeededRandom::new(1))
                 .iter()
                 .all(|operation| {
                     (operation.curve, operation.estimate, &operation.outcome)
