@@ -35,9 +35,9 @@ use crate::report::attention::AttentionList;
 use crate::report::event_log_line::log_event;
 use crate::report::log::LogHandle;
 use crate::report::webhook::{TimeLimits, WebhookSender};
+use crate::sources::watch_list::{self, WatchListSettings, WatchListSource, only_rejected_lines};
 use crate::store::{Store, StoreThreads};
 use crate::systemd;
-use crate::watch_list::{self, WatchListSettings, WatchListSource, only_rejected_lines};
 pub use daemon::{Daemon, DaemonParts};
 use http_server::HttpServer;
 use poll_thread::PollThread;
@@ -291,6 +291,7 @@ impl App {
             sender: Arc::new(sender),
             store,
             list: list.snapshots(),
+            api: mpsc::channel(1).1,
             board: Arc::clone(pages.health.board()),
             metrics: pages.metrics.clone(),
             reporters: vec![

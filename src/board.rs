@@ -11,9 +11,11 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::core::event::OperationData;
 use crate::core::gate::RequestLimits;
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::phase::{Phase, PhaseCounts};
+use crate::core::source::Demand;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Labels, WatchKey};
 
@@ -125,10 +127,24 @@ impl ProjectView {
 pub struct WatchView {
     /// Project and operation ID.
     pub key: WatchKey,
-    /// Its labels.
-    pub labels: Arc<Labels>,
+    /// What its sources ask for.
+    pub demand: Demand,
     /// The watch.
     pub watch: Watch,
+}
+
+impl WatchView {
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> &Labels {
+        &self.demand.terms().labels
+    }
+
+    /// Its data as of `now`.
+    #[must_use]
+    pub fn data(&self, now: Timestamp) -> OperationData {
+        self.watch.data(&self.key, self.labels(), now)
+    }
 }
 
 /// A filter for watches.

@@ -8,7 +8,7 @@
 //! source: the watch list and its changes, what an answer means for a watch and for its project, when to poll next,
 //! progress, events and their IDs, retries of webhooks. Start with [`core::watch`].
 //!
-//! **Input.** [`config`] reads the settings, [`watch_list`] the file with the operations. [`ampersand`] sends requests to the
+//! **Input.** [`config`] reads the settings. [`sources`] are the watch list file and the HTTP API, which ask for watches. [`ampersand`] sends requests to the
 //! API. [`outbound`] is the code that its client and the webhooks share.
 //!
 //! **Polling.** [`polling`] has the supervisor and one task for each project, which owns its watches, their pollers and
@@ -41,8 +41,8 @@ pub mod record;
 pub mod report;
 pub mod signal_mask;
 pub mod simulator;
+pub mod sources;
 pub mod spool;
 pub mod stdio;
 pub mod store;
 pub mod systemd;
-pub mod watch_list;

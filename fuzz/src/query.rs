@@ -23,12 +23,12 @@ use backfill_watch::random::RandomSource;
 use backfill_watch::record::Recorder;
 use backfill_watch::report::attention::AttentionList;
 use backfill_watch::report::metrics::Metrics;
+use backfill_watch::sources::watch_list::WatchListSnapshot;
 use backfill_watch::store::{StateChange, Store, Subject};
-use backfill_watch::watch_list::WatchListSnapshot;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::wall;
@@ -190,7 +190,12 @@ async fn watch_some(poll: &PollSettings, store: &Store, board: &Arc<Board>) {
         watch::Sender::new(Arc::new(list)),
         watch::Sender::new(Arc::new(settings)),
     );
-    let supervisor = Supervisor::new(Arc::new(shared), list.subscribe(), settings.subscribe());
+    let supervisor = Supervisor::new(
+        Arc::new(shared),
+        list.subscribe(),
+        mpsc::channel(1).1,
+        settings.subscribe(),
+    );
     let mut changed = board.changed();
     tokio::spawn(async move {
         let _kept_open = (list, settings);

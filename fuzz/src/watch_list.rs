@@ -3,14 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use backfill_watch::core::source::Terms;
 use backfill_watch::core::watch_list::{
-    Labels, LineError, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, MAX_REJECTED_KEPT,
-    WatchKey, WatchList, accepts_id, diff, label_text, parse,
+    LineError, MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, MAX_REJECTED_KEPT, WatchKey,
+    WatchList, accepts_id, difference, label_text, parse,
 };
 
 use super::{PARTING, is_one_line};
 
-type Watches = HashMap<WatchKey, Arc<Labels>>;
+type Watches = HashMap<WatchKey, Arc<Terms>>;
 
 pub fn run(data: &[u8]) {
     let projects = ["first", "second"].map(Arc::from);
@@ -23,34 +24,27 @@ pub fn run(data: &[u8]) {
     let (one, two) = (checked(one, &projects), checked(two, &projects));
 
     let mut running = watches(&one);
-    let difference = diff(&running, listed, &two);
-    let (added, relabelled) = (difference.added, difference.relabelled);
-    let removed: Vec<WatchKey> = difference.removed.into_iter().cloned().collect();
-    for key in removed {
-        assert!(running.remove(&key).is_some(), "removed twice, or never there");
-    }
-    for entry in added {
-        let before = running.insert(entry.key.clone(), entry.labels.clone());
-        assert!(before.is_none(), "added, though it ran");
-    }
-    for entry in relabelled {
-        let before = running.insert(entry.key.clone(), entry.labels.clone());
-        assert!(
-            before.is_some_and(|before| before != entry.labels),
-            "nothing changed"
-        );
+    for project in &projects {
+        let difference = difference(project, &one.entries, &two.entries);
+        for operation in &difference.withdrawn {
+            let key = WatchKey::of(project, operation);
+            assert!(running.remove(&key).is_some(), "removed twice, or never there");
+        }
+        let mut added = 0;
+        for (operation, terms) in difference.set {
+            let before = running.insert(WatchKey::of(project, &operation), Arc::clone(&terms));
+            added += usize::from(before.is_none());
+            assert_ne!(before, Some(terms), "nothing changed");
+        }
+        assert_eq!(added, difference.added);
     }
     assert_eq!(running, watches(&two));
-}
-
-fn listed(labels: &Arc<Labels>) -> Option<&Arc<Labels>> {
-    Some(labels)
 }
 
 fn watches(list: &WatchList) -> Watches {
     list.entries
         .iter()
-        .map(|entry| (entry.key.clone(), Arc::clone(&entry.labels)))
+        .map(|entry| (entry.key.clone(), Arc::clone(&entry.terms)))
         .collect()
 }
 
@@ -112,16 +106,17 @@ fn check_entries(list: &WatchList, projects: &[Arc<str>]) {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
         );
         assert!(projects.contains(&entry.key.project));
-        assert!(entry.labels.len() <= MAX_LABELS);
-        let keys: HashSet<&str> = entry.labels.iter().map(|(key, _)| &**key).collect();
-        assert_eq!(keys.len(), entry.labels.len());
+        assert!(entry.terms.labels.len() <= MAX_LABELS);
+        let keys: HashSet<&str> = entry.terms.labels.iter().map(|(key, _)| &**key).collect();
+        assert_eq!(keys.len(), entry.terms.labels.len());
         let bytes: usize = entry
+            .terms
             .labels
             .iter()
             .map(|(key, value)| key.len() + value.len())
             .sum();
         assert!(bytes <= MAX_LINE_BYTES);
-        for (key, value) in &*entry.labels {
+        for (key, value) in &entry.terms.labels {
             assert!((1..=MAX_LABEL_KEY_CHARS).contains(&key.chars().count()));
             assert!(key != "project" && key != "deadline");
             assert!(!key.contains(['=', '"', '\'']) && !key.contains(char::is_whitespace));
@@ -133,10 +128,10 @@ fn check_entries(list: &WatchList, projects: &[Arc<str>]) {
 
     let again = parse(printed(list, projects).as_bytes(), projects);
     assert_eq!(again.rejected, Vec::new());
-    let content = |list: &WatchList| -> Vec<(WatchKey, Arc<Labels>)> {
+    let content = |list: &WatchList| -> Vec<(WatchKey, Arc<Terms>)> {
         list.entries
             .iter()
-            .map(|entry| (entry.key.clone(), entry.labels.clone()))
+            .map(|entry| (entry.key.clone(), entry.terms.clone()))
             .collect()
     };
     assert_eq!(content(&again), content(list), "printed and read again");
@@ -150,9 +145,13 @@ fn printed(list: &WatchList, projects: &[Arc<str>]) -> String {
         if entry.key.project != projects[0] {
             text.push_str(&format!(" project={}", entry.key.project));
         }
-        for (key, value) in &*entry.labels {
+        for (key, value) in &entry.terms.labels {
             text.push(' ');
             text.push_str(&label_text(key, value));
+        }
+        if let Some(deadline) = &entry.terms.deadline {
+            text.push(' ');
+            text.push_str(&label_text("deadline", &deadline.to_string()));
         }
         text.push('\n');
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +20,9 @@ use crate::random::RandomSource;
 use crate::record::{EventReporter, Recorder};
 use crate::report::metrics::Metrics;
 use crate::report::webhook::Deliver;
+use crate::sources::api::ApiChange;
+use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::Store;
-use crate::watch_list::WatchListSnapshot;
 
 /// The parts of a daemon.
 pub struct DaemonParts<F> {
@@ -35,6 +36,8 @@ pub struct DaemonParts<F> {
     pub store: Store,
     /// The watch list.
     pub list: watch::Receiver<Arc<WatchListSnapshot>>,
+    /// What is asked for over HTTP.
+    pub api: mpsc::Receiver<ApiChange>,
     /// The read model.
     pub board: Arc<Board>,
     /// The metrics.
@@ -51,6 +54,8 @@ pub struct Daemon<F> {
     polling: watch::Sender<Arc<PollingSettings>>,
     retention: watch::Sender<Duration>,
     list: watch::Receiver<Arc<WatchListSnapshot>>,
+    /// Taken by the supervisor.
+    api: Option<mpsc::Receiver<ApiChange>>,
     store: Store,
     webhooks: Webhooks,
     cancel: CancellationToken,
@@ -83,6 +88,7 @@ impl<F: Fetch> Daemon<F> {
             polling: watch::Sender::new(Arc::new(polling_settings(settings, &BTreeMap::new()))),
             retention: watch::Sender::new(settings.retention),
             list: parts.list,
+            api: Some(parts.api),
             store,
             webhooks,
             cancel: CancellationToken::new(),
@@ -94,12 +100,15 @@ impl<F: Fetch> Daemon<F> {
 
     /// Starts polling.
     pub fn start(&mut self) {
-        let supervisor = Supervisor::new(
-            Arc::clone(&self.services),
-            self.list.clone(),
-            self.polling.subscribe(),
-        );
-        self.running.spawn(supervisor.run(self.cancel.clone()));
+        if let Some(api) = self.api.take() {
+            let supervisor = Supervisor::new(
+                Arc::clone(&self.services),
+                self.list.clone(),
+                api,
+                self.polling.subscribe(),
+            );
+            self.running.spawn(supervisor.run(self.cancel.clone()));
+        }
         self.running.spawn(retention::prune(
             self.store.clone(),
             self.retention.subscribe(),

@@ -22,9 +22,9 @@ use crate::http::{
 };
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
+use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::Store;
 use crate::systemd;
-use crate::watch_list::WatchListSnapshot;
 
 /// The time limit for removing the control socket; a file system may hang.
 const REMOVAL: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use crate::app;
 use crate::config::{ConfigProblem, Settings, SettingsCheck};
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::watch_list::{self, LineError, UnusableList, WatchList};
-use crate::watch_list::{WatchListError, read};
+use crate::sources::watch_list::{WatchListError, read};
 
 const AFTER_HELP: &str = "\
 Examples:

@@ -11,7 +11,6 @@
 //! A poller has at most one request and one commit in flight: every transition that starts one leaves a state in which
 //! there is none. Times are steady, see [`gate`](super::gate).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::Answer;
@@ -20,8 +19,8 @@ use super::event::EventType;
 use super::gate::Ticket;
 use super::installation::InstallationPath;
 use super::operation_log::LogSelection;
+use super::source::Demand;
 use super::watch::{Decision, Watch};
-use super::watch_list::Labels;
 
 /// What the poller of one watch is doing.
 #[derive(Debug)]
@@ -155,8 +154,8 @@ pub enum RequestStage {
 pub struct Leaving {
     /// What must end before it leaves.
     pub step: LeavingStep,
-    /// The labels with which it was added again in the meantime.
-    pub returns: Option<Arc<Labels>>,
+    /// What its sources ask for, if it was added again in the meantime.
+    pub returns: Option<Demand>,
 }
 
 /// What must end before a removed watch leaves.
@@ -244,13 +243,12 @@ impl Poller {
         removal
     }
 
-    /// The watch was added again with these labels. Returns false if it is not leaving.
-    pub fn put_back(&mut self, labels: Arc<Labels>) -> bool {
-        let Self::Leaving(leaving) = self else {
-            return false;
-        };
-        leaving.returns = Some(labels);
-        true
+    /// What the sources of a leaving watch ask for again. `None` unless it is leaving.
+    pub fn returns_mut(&mut self) -> Option<&mut Option<Demand>> {
+        match self {
+            Self::Leaving(leaving) => Some(&mut leaving.returns),
+            _ => None,
+        }
     }
 
     /// `what` has ended. Returns true if the watch leaves now.
@@ -307,10 +305,13 @@ impl Poller {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::core::gate::{Admission, Gate, Pass, RequestLimits, Restriction};
+    use crate::core::source::Source;
     use crate::core::watch::NextStep;
 
     /// Messages to a poller, as the project task gets them.
@@ -488,8 +489,9 @@ mod tests {
                     Removal::AlreadyLeaving => {}
                 },
                 Message::PutBack => {
-                    let was_leaving = poller.is_leaving();
-                    assert_eq!(poller.put_back(Arc::default()), was_leaving);
+                    if let Some(returns) = poller.returns_mut() {
+                        *returns = Some(Demand::new(Source::File, Arc::default()));
+                    }
                 }
                 Message::Departed => {
                     if self.departures > 0 {

@@ -52,34 +52,47 @@ pub struct Terms {
 }
 
 /// What the sources of one watch ask for: at least one does.
+///
+/// Most watches have one source. The type is small, because each watch has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Demand {
-    /// What they ask for together.
-    terms: Arc<Terms>,
-    sources: Sources,
-}
+pub struct Demand(Sources);
 
-/// Most watches have one source, whose terms are those of the watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sources {
-    One(Source),
-    Several(Box<[Option<Arc<Terms>>; 3]>),
+    One(Source, Arc<Terms>),
+    Several(Box<Several>),
+}
+
+/// What at least two sources ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Several {
+    /// The terms of all sources together.
+    merged: Arc<Terms>,
+    /// The terms of each source, in the order of [`Source::ALL`].
+    parts: [Option<Arc<Terms>>; 3],
 }
 
 impl Demand {
     /// What one source asks for.
     #[must_use]
     pub fn new(source: Source, terms: Arc<Terms>) -> Self {
-        Self {
-            terms,
-            sources: Sources::One(source),
-        }
+        Self(Sources::One(source, terms))
     }
 
     /// The terms of the watch: of all sources, the first has precedence.
     #[must_use]
     pub fn terms(&self) -> &Arc<Terms> {
-        &self.terms
+        match &self.0 {
+            Sources::One(_, terms) => terms,
+            Sources::Several(several) => &several.merged,
+        }
+    }
+
+    /// The source with the highest precedence.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        // At least one source asks for the watch.
+        self.sources().next().unwrap_or(Source::File)
     }
 
     /// Its sources, in the order of precedence.
@@ -90,9 +103,9 @@ impl Demand {
     /// Whether this source asks for the watch.
     #[must_use]
     pub fn asks(&self, source: Source) -> bool {
-        match &self.sources {
-            Sources::One(one) => *one == source,
-            Sources::Several(several) => several[source as usize].is_some(),
+        match &self.0 {
+            Sources::One(one, _) => *one == source,
+            Sources::Several(several) => several.parts[source as usize].is_some(),
         }
     }
 
@@ -103,7 +116,7 @@ impl Demand {
         self.replace(all);
     }
 
-    /// The source does not ask for the watch any more. False when no other does; then nothing changes.
+    /// The source does not ask for the watch any more. Returns false when no other does; then nothing changes.
     #[must_use]
     pub fn withdraw(&mut self, source: Source) -> bool {
         let mut all = self.all();
@@ -116,13 +129,13 @@ impl Demand {
     }
 
     fn all(&self) -> [Option<Arc<Terms>>; 3] {
-        match &self.sources {
-            Sources::One(source) => {
+        match &self.0 {
+            Sources::One(source, terms) => {
                 let mut all = [None, None, None];
-                all[*source as usize] = Some(Arc::clone(&self.terms));
+                all[*source as usize] = Some(Arc::clone(terms));
                 all
             }
-            Sources::Several(all) => (**all).clone(),
+            Sources::Several(several) => several.parts.clone(),
         }
     }
 
@@ -135,10 +148,10 @@ impl Demand {
                 let terms = all.into_iter().flatten().next().unwrap_or_default();
                 Self::new(source, terms)
             }
-            _ => Self {
-                terms: Arc::new(merge(all.iter().flatten())),
-                sources: Sources::Several(Box::new(all)),
-            },
+            _ => Self(Sources::Several(Box::new(Several {
+                merged: Arc::new(merge(all.iter().flatten())),
+                parts: all,
+            }))),
         };
     }
 }

@@ -17,13 +17,15 @@ use std::collections::{HashMap, hash_map};
 use std::fmt;
 use std::sync::Arc;
 
+use super::source::Terms;
+
 mod diff;
 mod encoding;
 mod line;
 mod problem;
 mod shrink;
 
-pub use diff::{Diff, diff};
+pub use diff::{ListDifference, difference};
 use line::{ParsedLine, parse_line};
 pub use line::{accepts_id, check_label_key, label_text};
 pub use problem::{LineError, LineProblem};
@@ -78,8 +80,8 @@ pub type Labels = Vec<(String, String)>;
 pub struct Entry {
     /// The watch.
     pub key: WatchKey,
-    /// Its labels, without `project` and `deadline`.
-    pub labels: Arc<Labels>,
+    /// Its labels and its deadline.
+    pub terms: Arc<Terms>,
 }
 
 /// A parsed list: its entries, and the problems of other lines. No key occurs twice.
@@ -158,7 +160,7 @@ pub fn parse(bytes: &[u8], projects: &[Arc<str>]) -> WatchList {
 fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> WatchList {
     let bytes = encoding::to_utf8(bytes);
     let projects: Arc<[Arc<str>]> = projects.into();
-    let unlabelled = Arc::new(Labels::new());
+    let without_terms = Arc::new(Terms::default());
     let mut list = WatchList::default();
     // Capacity for lines of a bare UUID: growing would rehash every key several times.
     let mut first_lines: HashMap<WatchKey, u32> = HashMap::with_capacity((bytes.len() / 37).min(max_entries));
@@ -199,20 +201,21 @@ fn parse_at_most(max_entries: usize, bytes: &[u8], projects: &[Arc<str>]) -> Wat
             hash_map::Entry::Vacant(free) => {
                 let key = free.key().clone();
                 free.insert(line);
-                if let Err(problem) = deadline {
+                let deadline = deadline.unwrap_or_else(|problem| {
                     let unusable = error(problem);
                     push_bounded(
                         &mut list.without_deadline,
                         &mut list.without_deadline_total,
                         unusable,
                     );
-                }
-                let labels = if labels.is_empty() {
-                    Arc::clone(&unlabelled)
+                    None
+                });
+                let terms = if labels.is_empty() && deadline.is_none() {
+                    Arc::clone(&without_terms)
                 } else {
-                    Arc::new(labels)
+                    Arc::new(Terms { labels, deadline })
                 };
-                list.entries.push(Entry { key, labels });
+                list.entries.push(Entry { key, terms });
             }
         }
     }

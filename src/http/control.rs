@@ -17,7 +17,7 @@ use super::key_check::check_keys;
 use super::params::Params;
 use super::problem::{Problem, json};
 use crate::config::{ConfigErrors, ConfigProblem};
-use crate::watch_list::WatchListSnapshot;
+use crate::sources::watch_list::WatchListSnapshot;
 
 /// How long the daemon may take for a request. Clients time out later.
 const TIMEOUT: Duration = Duration::from_secs(25);

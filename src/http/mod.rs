@@ -46,8 +46,8 @@ use crate::core::connections::ConnectionClass;
 use crate::health::{Health, Stage};
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
+use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::Store;
-use crate::watch_list::WatchListSnapshot;
 
 pub use access::{Access, AccessRules, StatusPageAccess};
 pub use control::{

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::board::WatchView;
 use crate::clock;
 use crate::core::event::{OperationData, millis};
+use crate::core::source::Source;
 
 /// An operation as in events, with the state of its poller.
 #[derive(Debug, Serialize)]
@@ -12,6 +13,9 @@ use crate::core::event::{OperationData, millis};
 pub(super) struct OperationView {
     #[serde(flatten)]
     data: OperationData,
+    /// The source with the highest precedence.
+    source: &'static str,
+    sources: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_poll_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,11 +30,13 @@ pub(super) struct OperationView {
 impl OperationView {
     /// The operation as of its last poll.
     pub(super) fn of(view: &WatchView) -> Self {
-        let WatchView { key, labels, watch } = view;
+        let watch = &view.watch;
         // An estimated end must not move because a client reads it.
         let seen = watch.last_poll().unwrap_or_else(clock::wall);
         Self {
-            data: watch.data(key, labels, seen),
+            data: view.data(seen),
+            source: view.demand.source().as_str(),
+            sources: view.demand.sources().map(Source::as_str).collect(),
             last_poll_time: watch.last_poll().map(millis),
             last_answer_time: watch.last_answer().map(millis),
             next_poll_time: watch.next_poll().map(millis),

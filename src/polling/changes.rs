@@ -57,7 +57,9 @@ impl<F: Fetch> ProjectTask<F> {
                 return page;
             }
             page.next = Some(Arc::clone(&slot.watched.id));
-            if !slot.poller.is_leaving() && filter.matches(&slot.watched.watch, &slot.watched.labels) {
+            if !slot.poller.is_leaving()
+                && filter.matches(&slot.watched.watch, &slot.watched.demand.terms().labels)
+            {
                 page.watches.push(self.view_of(slot));
             }
         }
@@ -68,7 +70,7 @@ impl<F: Fetch> ProjectTask<F> {
     fn view_of(&self, slot: &Slot) -> WatchView {
         WatchView {
             key: self.key(&slot.watched.id),
-            labels: Arc::clone(&slot.watched.labels),
+            demand: slot.watched.demand.clone(),
             watch: slot.watched.watch.clone(),
         }
     }

@@ -36,7 +36,7 @@ impl<F: Fetch> ProjectTask<F> {
         };
         let cx = WatchContext {
             key: &key,
-            labels: &watched.labels,
+            labels: &watched.demand.terms().labels,
             settings: &poll.watch,
             schedule: &poll.schedule,
             kinds: &self.kinds,

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::DropGuard;
+
 use super::watches::WatchNumber;
 use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::gate::Pass;
 use crate::core::poller::{PendingDecision, PendingPoll};
 use crate::core::project_health::{AnswerScope, ProjectHealth};
+use crate::core::source::{Source, Terms};
 use crate::core::watch::Watch;
-use crate::core::watch_list::{Labels, WatchKey};
+use crate::core::watch_list::WatchKey;
 use crate::store::{CommitError, StoreReadError};
 
 /// The result of a job: a commit or a load.
@@ -92,16 +95,18 @@ pub(super) enum Observation {
     Expiry,
 }
 
-/// A part of the difference between two watch lists, for one project.
-#[derive(Debug, Default)]
+/// A change of what one source asks for, for one project.
+#[derive(Debug)]
 pub(super) struct DesiredChange {
-    /// The generation of the new list.
-    pub generation: u64,
-    /// Whether this is the last part.
-    pub is_last: bool,
-    pub added: Vec<(Arc<str>, Arc<Labels>)>,
-    pub removed: Vec<Arc<str>>,
-    pub relabelled: Vec<(Arc<str>, Arc<Labels>)>,
-    /// The number of watches that all parts add. It determines the window of first polls.
+    pub source: Source,
+    /// Watches that are added, or have new terms.
+    pub set: Vec<(Arc<str>, Arc<Terms>)>,
+    /// Watches that the source no longer asks for.
+    pub withdrawn: Vec<Arc<str>>,
+    /// The number of watches that this change and the ones with it add. It determines the window of first polls.
     pub added_total: usize,
+    /// The generation of the watch list, with the last part of its difference.
+    pub generation: Option<u64>,
+    /// Dropped when the change was applied.
+    pub applied: Option<Arc<DropGuard>>,
 }

@@ -36,8 +36,8 @@ pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
 /// The channels of a project task.
 #[derive(Debug)]
 pub(super) struct TaskChannels {
-    /// Changes of the watch list.
-    pub list: mpsc::Receiver<DesiredChange>,
+    /// Changes of what the sources ask for.
+    pub desired: mpsc::Receiver<DesiredChange>,
     pub questions: mpsc::Receiver<ProjectQuery>,
     pub settings: watch::Receiver<Arc<PollingSettings>>,
     pub view: watch::Sender<ProjectView>,
@@ -80,7 +80,7 @@ pub(super) struct ProjectTask<F> {
 enum Wakeup {
     Request(EndedRequest),
     Job(Result<JobResult, JoinError>),
-    List(DesiredChange),
+    Desired(DesiredChange),
     ProjectQuery(ProjectQuery),
     Settings,
     Alarm,
@@ -110,7 +110,7 @@ impl<F: Fetch> ProjectTask<F> {
                 () = cancel.cancelled() => break,
                 ended = task.requests.next() => Wakeup::Request(ended),
                 Some(joined) = task.jobs.join_next(), if !task.jobs.is_empty() => Wakeup::Job(joined),
-                Some(change) = task.channels.list.recv() => Wakeup::List(change),
+                Some(change) = task.channels.desired.recv() => Wakeup::Desired(change),
                 Some(question) = task.channels.questions.recv() => Wakeup::ProjectQuery(question),
                 Ok(()) = task.channels.settings.changed() => Wakeup::Settings,
                 () = &mut alarm => Wakeup::Alarm,
@@ -119,7 +119,7 @@ impl<F: Fetch> ProjectTask<F> {
             match woken {
                 Wakeup::Request(ended) => task.request_ended(ended),
                 Wakeup::Job(joined) => task.job_ended(joined),
-                Wakeup::List(change) => task.change(change),
+                Wakeup::Desired(change) => task.change(change),
                 Wakeup::ProjectQuery(question) => task.answer_question(question),
                 Wakeup::Settings => task.apply_settings(),
                 Wakeup::Alarm => {}
@@ -216,8 +216,8 @@ impl<F: Fetch> ProjectTask<F> {
             };
             self.job_ended(joined);
         }
-        // Answers may never run out. They must not delay lists, queries and settings.
-        if let Ok(change) = self.channels.list.try_recv() {
+        // Answers may never run out. They must not delay other messages.
+        if let Ok(change) = self.channels.desired.try_recv() {
             self.change(change);
         }
         if let Ok(question) = self.channels.questions.try_recv() {

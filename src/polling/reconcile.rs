@@ -1,6 +1,6 @@
-//! Starts and stops pollers until they match the watch list: loads new watches, and removes old ones.
+//! Starts and stops pollers until they match what the sources ask for: loads new watches, and removes old ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, btree_map};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use crate::ampersand::Fetch;
 use crate::clock;
 use crate::core::poller::{LeavingStep, Poller, Removal};
 use crate::core::schedule::spread;
+use crate::core::source::{Demand, Source, Terms};
 use crate::core::watch::Watch;
-use crate::core::watch_list::{Labels, WatchKey};
+use crate::core::watch_list::WatchKey;
 use crate::error::chain;
 use crate::store::Store;
 
@@ -20,70 +21,72 @@ use crate::store::Store;
 const CHUNK: usize = 1_000;
 
 impl<F: Fetch> ProjectTask<F> {
-    /// Applies a part of a new list.
+    /// Applies a change of what one source asks for.
     pub(super) fn change(&mut self, change: DesiredChange) {
-        for id in &change.removed {
-            self.remove(id);
+        for id in &change.withdrawn {
+            self.withdraw(id, change.source);
         }
-        for (id, labels) in change.relabelled {
-            self.relabel(&id, labels);
-        }
-        for (id, labels) in change.added {
-            self.add(id, labels);
+        for (id, terms) in change.set {
+            self.set(id, change.source, terms);
         }
         self.reconciliation.added_total = change.added_total;
-        if change.is_last {
-            self.reconciliation.desired = Some(change.generation);
+        self.reconciliation.guards.extend(change.applied);
+        if change.generation.is_some() {
+            self.reconciliation.desired = change.generation;
         }
     }
 
-    fn add(&mut self, id: Arc<str>, labels: Arc<Labels>) {
+    /// Notes that a source asks for a watch on these terms.
+    pub(super) fn set(&mut self, id: Arc<str>, source: Source, terms: Arc<Terms>) {
         let reconciliation = &mut self.reconciliation;
         if let Some(loading) = reconciliation.loading.get_mut(&id) {
-            *loading = Some(labels);
-            return;
+            return add_demand(loading, source, terms);
         }
         let Some(number) = self.watches.find(&id) else {
-            reconciliation.pending.insert(id, labels);
+            match reconciliation.pending.entry(id) {
+                btree_map::Entry::Occupied(mut pending) => pending.get_mut().set(source, terms),
+                btree_map::Entry::Vacant(free) => {
+                    free.insert(Demand::new(source, terms));
+                }
+            }
             return;
         };
         let Some(slot) = self.watches.get_mut(number) else {
             return;
         };
-        let was_returning = slot.poller.is_returning();
-        if slot.poller.put_back(Arc::clone(&labels)) {
-            reconciliation.returning += usize::from(!was_returning);
-        } else {
-            self.relabel(&id, labels);
+        match slot.poller.returns_mut() {
+            Some(returns) => {
+                reconciliation.returning += usize::from(returns.is_none());
+                add_demand(returns, source, terms);
+            }
+            None => {
+                slot.watched.demand.set(source, terms);
+                self.note_change(number);
+            }
         }
     }
 
-    fn relabel(&mut self, id: &Arc<str>, labels: Arc<Labels>) {
-        if let Some(pending) = self.reconciliation.pending.get_mut(id) {
-            *pending = labels;
-        } else if let Some(loading) = self.reconciliation.loading.get_mut(id) {
-            *loading = Some(labels);
+    /// Notes that a source no longer asks for a watch, and removes the watch after the last one.
+    pub(super) fn withdraw(&mut self, id: &Arc<str>, source: Source) {
+        let reconciliation = &mut self.reconciliation;
+        if let Some(pending) = reconciliation.pending.get_mut(id) {
+            if !pending.withdraw(source) {
+                reconciliation.pending.remove(id);
+            }
+        } else if let Some(loading) = reconciliation.loading.get_mut(id) {
+            withdraw_demand(loading, source);
         } else if let Some(number) = self.watches.find(id)
             && let Some(slot) = self.watches.get_mut(number)
         {
-            match &mut slot.poller {
-                Poller::Leaving(leaving) => leaving.returns = Some(labels),
-                _ => slot.watched.labels = labels,
+            match slot.poller.returns_mut() {
+                Some(returns) => {
+                    let was_returning = returns.is_some();
+                    withdraw_demand(returns, source);
+                    reconciliation.returning -= usize::from(was_returning && returns.is_none());
+                }
+                None if slot.watched.demand.withdraw(source) => self.note_change(number),
+                None => self.remove_watch(number),
             }
-            self.note_change(number);
-        }
-    }
-
-    fn remove(&mut self, id: &Arc<str>) {
-        if self.reconciliation.pending.remove(id).is_some() {
-            return;
-        }
-        if let Some(loading) = self.reconciliation.loading.get_mut(id) {
-            *loading = None;
-            return;
-        }
-        if let Some(number) = self.watches.find(id) {
-            self.remove_watch(number);
         }
     }
 
@@ -119,9 +122,9 @@ impl<F: Fetch> ProjectTask<F> {
                 return Some(retry);
             }
             while self.reconciliation.loading.len() < CHUNK
-                && let Some((id, labels)) = self.reconciliation.pending.pop_first()
+                && let Some((id, demand)) = self.reconciliation.pending.pop_first()
             {
-                self.reconciliation.loading.insert(id, Some(labels));
+                self.reconciliation.loading.insert(id, Some(demand));
             }
             let keys = self
                 .reconciliation
@@ -137,10 +140,13 @@ impl<F: Fetch> ProjectTask<F> {
         let is_settled = reconciliation.loading.is_empty()
             && reconciliation.pending.is_empty()
             && reconciliation.returning == 0;
-        if is_settled && reconciliation.applied != reconciliation.desired {
-            self.use_samples();
-            self.reconciliation.applied = self.reconciliation.desired;
-            self.is_view_changed = true;
+        if is_settled {
+            if reconciliation.applied != reconciliation.desired {
+                self.use_samples();
+                self.reconciliation.applied = self.reconciliation.desired;
+                self.is_view_changed = true;
+            }
+            self.reconciliation.guards.clear();
         }
         None
     }
@@ -159,17 +165,18 @@ impl<F: Fetch> ProjectTask<F> {
                     );
                 }
                 self.reconciliation.retry = Some(self.now() + STORE_RETRY);
-                let back = chunk.into_iter().filter_map(|(id, labels)| Some((id, labels?)));
+                let back = chunk.into_iter().filter_map(|(id, demand)| Some((id, demand?)));
                 self.reconciliation.pending.extend(back);
                 return;
             }
         };
         self.reconciliation.retry = None;
         let window = self.window();
-        for (id, labels) in chunk {
+        for (id, demand) in chunk {
             let watch = known.remove(&self.key(&id)).unwrap_or_default();
-            let is_removed = labels.is_none();
-            let number = self.start_watch(id, labels.unwrap_or_default(), watch, window);
+            let is_removed = demand.is_none();
+            let demand = demand.unwrap_or_else(|| Demand::new(Source::File, Arc::default()));
+            let number = self.start_watch(id, demand, watch, window);
             if is_removed {
                 // Loading recorded it as listed.
                 self.remove_watch(number);
@@ -181,7 +188,7 @@ impl<F: Fetch> ProjectTask<F> {
     fn start_watch(
         &mut self,
         id: Arc<str>,
-        labels: Arc<Labels>,
+        demand: Demand,
         mut watch: Watch,
         window: Duration,
     ) -> WatchNumber {
@@ -203,7 +210,7 @@ impl<F: Fetch> ProjectTask<F> {
             .min(self.settings.poll.schedule.longest());
         let watched = Watched {
             id,
-            labels,
+            demand,
             watch,
             is_unrecorded: false,
             is_announced: false,
@@ -286,15 +293,15 @@ impl<F: Fetch> ProjectTask<F> {
             let Poller::Leaving(leaving) = slot.poller else {
                 continue;
             };
-            let Some(labels) = leaving.returns else { continue };
+            let Some(demand) = leaving.returns else { continue };
             self.reconciliation.returning -= 1;
             let Watched { id, watch, .. } = *slot.watched;
             if result.is_ok() {
-                self.reconciliation.pending.insert(id, labels);
+                self.reconciliation.pending.insert(id, demand);
             } else {
                 // The state in memory is the latest.
                 let (watch, _) = continue_watch(watch, Duration::ZERO, Listed::Again);
-                let number = self.start_watch(id, labels, watch, window);
+                let number = self.start_watch(id, demand, watch, window);
                 if let Some(slot) = self.watches.get_mut(number) {
                     slot.watched.is_unrecorded = true;
                 }
@@ -304,6 +311,21 @@ impl<F: Fetch> ProjectTask<F> {
 
     pub(super) fn key(&self, id: &Arc<str>) -> WatchKey {
         WatchKey::of(&self.name, id)
+    }
+}
+
+/// Adds what a source asks for to what others ask for.
+fn add_demand(demand: &mut Option<Demand>, source: Source, terms: Arc<Terms>) {
+    match demand {
+        Some(demand) => demand.set(source, terms),
+        None => *demand = Some(Demand::new(source, terms)),
+    }
+}
+
+/// Removes what a source asks for.
+fn withdraw_demand(demand: &mut Option<Demand>, source: Source) {
+    if demand.as_mut().is_some_and(|demand| !demand.withdraw(source)) {
+        *demand = None;
     }
 }
 

@@ -1,6 +1,5 @@
-//! Keeps the task of one project running: starts it, sends it the watch list, and restarts it after a panic.
+//! Keeps the task of one project running: starts it, sends it what the sources ask for, and restarts it after a panic.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,8 @@ use super::requests::panic_message;
 use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;
 use crate::board::{ProjectHandle, ProjectView};
-use crate::core::watch_list::{Entry, WatchList};
+use crate::core::source::Source;
+use crate::core::watch_list::{WatchList, difference};
 
 /// The parts of a list that may be queued. The task takes one faster than the next is made.
 const PARTS: usize = 4;
@@ -33,6 +33,8 @@ pub(super) struct Runner<F> {
     pub name: Arc<str>,
     pub services: Arc<PollingServices<F>>,
     pub desired: watch::Receiver<DesiredList>,
+    /// What is asked for over HTTP.
+    pub api: mpsc::Receiver<DesiredChange>,
     pub settings: watch::Receiver<Arc<PollingSettings>>,
     pub cancel: CancellationToken,
 }
@@ -56,12 +58,25 @@ impl<F: Fetch> Runner<F> {
             );
             self.services.metrics.count_poller_restart();
             view.send_modify(|view| view.restarts += 1);
-            let pause = tokio::time::sleep(wait);
-            if self.cancel.run_until_cancelled(pause).await.is_none() {
+            if !self.pause(wait).await {
                 break;
             }
         }
         self.services.board.detach(&self.name);
+    }
+
+    /// Waits before a restart. Returns false when cancelled.
+    async fn pause(&mut self, wait: Duration) -> bool {
+        let mut pause = std::pin::pin!(tokio::time::sleep(wait));
+        loop {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return false,
+                () = &mut pause => return true,
+                // The next task reads the change from the state.
+                Some(_) = self.api.recv() => {}
+            }
+        }
     }
 
     /// Runs the task once.
@@ -69,11 +84,11 @@ impl<F: Fetch> Runner<F> {
     /// # Errors
     /// The message of its panic.
     async fn run_task(&mut self, view: &watch::Sender<ProjectView>) -> Result<(), String> {
-        let (list, list_inlet) = mpsc::channel(PARTS);
+        let (desired, desired_inlet) = mpsc::channel(PARTS);
         let (questions, questions_inlet) = mpsc::channel(QUESTIONS);
         view.send_modify(|view| view.generation = None);
         let channels = TaskChannels {
-            list: list_inlet,
+            desired: desired_inlet,
             questions: questions_inlet,
             settings: self.settings.clone(),
             view: view.clone(),
@@ -107,15 +122,23 @@ impl<F: Fetch> Runner<F> {
                     Some(Ok(())) | None => Ok(()),
                 },
                 changed = self.desired.changed(), if !self.cancel.is_cancelled() => {
-                    let desired = self.desired.borrow_and_update().clone();
-                    if changed.is_ok() && let Some((generation, desired)) = desired {
-                        let before = handed.replace(Arc::clone(&desired));
+                    let list = self.desired.borrow_and_update().clone();
+                    if changed.is_ok() && let Some((generation, list)) = list {
+                        let before = handed.replace(Arc::clone(&list));
                         // Fails only when the task has ended.
                         tokio::select! {
                             biased;
                             () = self.cancel.cancelled() => {}
-                            _ = send_difference(&self.name, generation, before.as_deref(), &desired, &list) => {}
+                            _ = send_difference(&self.name, generation, before.as_deref(), &list, &desired) => {}
                         }
+                    }
+                }
+                Some(change) = self.api.recv(), if !self.cancel.is_cancelled() => {
+                    // Fails only when the task has ended; the next one reads the change from the state.
+                    tokio::select! {
+                        biased;
+                        () = self.cancel.cancelled() => {}
+                        _ = desired.send(change) => {}
                     }
                 }
             }
@@ -129,23 +152,23 @@ async fn send_difference(
     generation: u64,
     before: Option<&WatchList>,
     after: &WatchList,
-    list: &mpsc::Sender<DesiredChange>,
+    inlet: &mpsc::Sender<DesiredChange>,
 ) -> Result<(), mpsc::error::SendError<DesiredChange>> {
     let mut difference = difference(name, before.map_or(&[], |before| &before.entries), &after.entries);
-    let added_total = difference.added.len();
+    let added_total = difference.added;
     loop {
-        let part = DesiredChange {
-            generation,
-            added: take(&mut difference.added),
-            removed: take(&mut difference.removed),
-            relabelled: take(&mut difference.relabelled),
-            added_total,
-            is_last: difference.added.is_empty()
-                && difference.removed.is_empty()
-                && difference.relabelled.is_empty(),
-        };
-        let is_last = part.is_last;
-        list.send(part).await?;
+        let (set, withdrawn) = (take(&mut difference.set), take(&mut difference.withdrawn));
+        let is_last = difference.set.is_empty() && difference.withdrawn.is_empty();
+        inlet
+            .send(DesiredChange {
+                source: Source::File,
+                set,
+                withdrawn,
+                added_total,
+                generation: is_last.then_some(generation),
+                applied: None,
+            })
+            .await?;
         if is_last {
             return Ok(());
         }
@@ -155,33 +178,4 @@ async fn send_difference(
 /// Takes the last [`PART`] elements. Their order does not matter.
 fn take<T>(elements: &mut Vec<T>) -> Vec<T> {
     elements.split_off(elements.len().saturating_sub(PART))
-}
-
-/// The difference for one project. Most changes concern a few of many lines, so equal ends are skipped.
-fn difference(name: &Arc<str>, before: &[Entry], after: &[Entry]) -> DesiredChange {
-    let is_same = |(before, after): &(&Entry, &Entry)| before == after;
-    let start = before.iter().zip(after).take_while(is_same).count();
-    let (before, after) = (&before[start..], &after[start..]);
-    let end = before
-        .iter()
-        .rev()
-        .zip(after.iter().rev())
-        .take_while(is_same)
-        .count();
-    let is_of_project = |entry: &&Entry| Arc::ptr_eq(&entry.key.project, name) || entry.key.project == *name;
-    let before = before[..before.len() - end].iter().filter(is_of_project);
-    let mut gone: HashMap<&Arc<str>, &Entry> = before.map(|entry| (&entry.key.operation, entry)).collect();
-    let mut change = DesiredChange::default();
-    for entry in after[..after.len() - end].iter().filter(is_of_project) {
-        let wanted = (Arc::clone(&entry.key.operation), Arc::clone(&entry.labels));
-        match gone.remove(&entry.key.operation) {
-            None => change.added.push(wanted),
-            Some(before) if before.labels != entry.labels => change.relabelled.push(wanted),
-            Some(_) => {}
-        }
-    }
-    change.removed = gone.into_keys().cloned().collect();
-    // The order of a map is random.
-    change.removed.sort_unstable();
-    change
 }

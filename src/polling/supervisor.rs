@@ -1,26 +1,33 @@
-//! Keeps one runner for each configured project, and gives the current watch list to all of them.
+//! Keeps one runner for each configured project, and gives it what the sources ask for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::messages::DesiredChange;
 use super::runner::{DesiredList, Runner};
 use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;
+use crate::core::source::Source;
 use crate::error::chain;
-use crate::watch_list::WatchListSnapshot;
+use crate::sources::api::ApiChange;
+use crate::sources::watch_list::WatchListSnapshot;
 
 /// The pause before a failed write of the state is retried.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// The changes over HTTP that may wait for one project. The client of each waits until it was applied.
+const API_CHANGES: usize = 4;
 
 /// Starts and stops the projects.
 pub struct Supervisor<F> {
     services: Arc<PollingServices<F>>,
     list: watch::Receiver<Arc<WatchListSnapshot>>,
+    api: mpsc::Receiver<ApiChange>,
     settings: watch::Receiver<Arc<PollingSettings>>,
     desired: DesiredList,
     projects: BTreeMap<Arc<str>, RunningProject>,
@@ -34,6 +41,7 @@ pub struct Supervisor<F> {
 /// A running project. It has channels of its own, because the receivers of one channel are woken in random order.
 struct RunningProject {
     desired: watch::Sender<DesiredList>,
+    api: mpsc::Sender<DesiredChange>,
     settings: watch::Sender<Arc<PollingSettings>>,
     cancel: CancellationToken,
 }
@@ -44,11 +52,13 @@ impl<F: Fetch> Supervisor<F> {
     pub fn new(
         services: Arc<PollingServices<F>>,
         list: watch::Receiver<Arc<WatchListSnapshot>>,
+        api: mpsc::Receiver<ApiChange>,
         settings: watch::Receiver<Arc<PollingSettings>>,
     ) -> Self {
         Self {
             services,
             list,
+            api,
             settings,
             desired: None,
             projects: BTreeMap::new(),
@@ -74,6 +84,7 @@ impl<F: Fetch> Supervisor<F> {
                 // The senders are dropped only at a stop.
                 Ok(()) = self.list.changed() => {}
                 Ok(()) = self.settings.changed() => {}
+                Some(change) = self.api.recv() => self.distribute_api_change(change, &cancel).await,
                 Ok(()) = changed.changed() => self.check_failed_removals(),
                 () = tokio::time::sleep(STORE_RETRY), if must_retry => {}
             }
@@ -109,8 +120,10 @@ impl<F: Fetch> Supervisor<F> {
 
     /// Starts one project.
     fn start(&mut self, name: &Arc<str>, settings: &Arc<PollingSettings>) {
+        let (api, api_changes) = mpsc::channel(API_CHANGES);
         let project = RunningProject {
             desired: watch::Sender::new(self.desired.clone()),
+            api,
             settings: watch::Sender::new(Arc::clone(settings)),
             cancel: CancellationToken::new(),
         };
@@ -118,6 +131,7 @@ impl<F: Fetch> Supervisor<F> {
             name: Arc::clone(name),
             services: Arc::clone(&self.services),
             desired: project.desired.subscribe(),
+            api: api_changes,
             settings: project.settings.subscribe(),
             cancel: project.cancel.clone(),
         };
@@ -172,6 +186,40 @@ impl<F: Fetch> Supervisor<F> {
             }
         }
         true
+    }
+
+    /// Gives each project its part of a change over HTTP. A project that is not running reads it from the state when it
+    /// starts.
+    async fn distribute_api_change(&self, change: ApiChange, cancel: &CancellationToken) {
+        let ApiChange {
+            set,
+            withdrawn,
+            applied,
+        } = change;
+        let mut parts: BTreeMap<Arc<str>, DesiredChange> = BTreeMap::new();
+        let new_part = || DesiredChange {
+            source: Source::Api,
+            set: Vec::new(),
+            withdrawn: Vec::new(),
+            added_total: 0,
+            generation: None,
+            applied: Some(Arc::clone(&applied)),
+        };
+        for (key, terms) in set {
+            let part = parts.entry(key.project).or_insert_with(new_part);
+            part.added_total += 1;
+            part.set.push((key.operation, terms));
+        }
+        for key in withdrawn {
+            let part = parts.entry(key.project).or_insert_with(new_part);
+            part.withdrawn.push(key.operation);
+        }
+        for (name, part) in parts {
+            if let Some(project) = self.projects.get(&name) {
+                // Fails only when the project stops.
+                let _ = cancel.run_until_cancelled(project.api.send(part)).await;
+            }
+        }
     }
 
     /// Reconciles the list with the store again after a removal was not recorded.

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
+use tokio_util::sync::DropGuard;
 
 use super::watches::WatchNumber;
 use crate::core::history::HistorySample;
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::operation_kind::OperationKind;
-use crate::core::watch_list::Labels;
+use crate::core::source::Demand;
 
 /// The watches that are being added or removed.
 #[derive(Debug, Default)]
@@ -22,11 +23,13 @@ pub(super) struct Reconciliation {
     pub applied: Option<u64>,
     pub added_total: usize,
     /// New watches that are not loaded yet.
-    pub pending: BTreeMap<Arc<str>, Arc<Labels>>,
+    pub pending: BTreeMap<Arc<str>, Demand>,
     /// New watches that are being loaded. `None` if they were removed since.
-    pub loading: BTreeMap<Arc<str>, Option<Arc<Labels>>>,
+    pub loading: BTreeMap<Arc<str>, Option<Demand>>,
     /// When loading is retried after a failure.
     pub retry: Option<Duration>,
+    /// Dropped when all watches are loaded.
+    pub guards: Vec<Arc<DropGuard>>,
     /// The number of watches that were put back before they had left.
     pub returning: usize,
     /// Removed watches whose last state is not recorded yet.

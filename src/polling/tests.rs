@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,14 +24,16 @@ use crate::core::operation::Operation;
 use crate::core::operation_log::{LogSelection, OperationLogLine, OperationLogMessage};
 use crate::core::phase::Phase;
 use crate::core::schedule::ScheduleSettings;
+use crate::core::source::{Source, Terms};
 use crate::core::watch::WatchSettings;
 use crate::core::watch_list::{WatchKey, parse};
 use crate::health::Health;
+use crate::sources::api::ApiChange;
+use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::{
     Accepted, CommitError, Engine, EventLogFilter, MemoryEngine, ReadRequest, Store, StoreReadError,
     WriteRequest,
 };
-use crate::watch_list::WatchListSnapshot;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The intervals of an undisturbed schedule, in seconds.
@@ -243,6 +245,7 @@ struct Fixture {
     store: Store,
     board: Arc<Board>,
     list: watch::Sender<Arc<WatchListSnapshot>>,
+    api: mpsc::Sender<ApiChange>,
     settings: watch::Sender<Arc<PollingSettings>>,
     cancel: CancellationToken,
     task: JoinHandle<()>,
@@ -293,8 +296,14 @@ impl Fixture {
         };
         let settings = watch::Sender::new(Arc::new(settings));
         let list = watch::Sender::new(Arc::default());
+        let (api, changes) = mpsc::channel(1);
         let cancel = CancellationToken::new();
-        let supervisor = Supervisor::new(Arc::clone(&services), list.subscribe(), settings.subscribe());
+        let supervisor = Supervisor::new(
+            Arc::clone(&services),
+            list.subscribe(),
+            changes,
+            settings.subscribe(),
+        );
         let task = tokio::spawn(supervisor.run(cancel.clone()));
         Self {
             services,
@@ -302,6 +311,7 @@ impl Fixture {
             store,
             board,
             list,
+            api,
             settings,
             cancel,
             task,
@@ -339,6 +349,33 @@ impl Fixture {
             views.len() == names().len() && views.iter().all(|view| view.generation == Some(generation))
         })
         .await;
+    }
+
+    /// Adds and withdraws operations of project `p` over HTTP, and waits until that is applied.
+    async fn over_http(&self, set: &[(&str, &str)], withdrawn: &[&str]) {
+        let applied = CancellationToken::new();
+        let terms = |label: &str| Terms {
+            labels: vec![("from".to_owned(), label.to_owned())],
+            deadline: None,
+        };
+        let change = ApiChange {
+            set: set
+                .iter()
+                .map(|(id, label)| (key(id), Arc::new(terms(label))))
+                .collect(),
+            withdrawn: withdrawn.iter().map(|id| key(id)).collect(),
+            applied: Arc::new(applied.clone().drop_guard()),
+        };
+        self.api.send(change).await.unwrap();
+        applied.cancelled().await;
+    }
+
+    /// The sources of a watch, and its label `from`.
+    async fn sources(&self, operation: &str) -> Option<(Vec<Source>, String)> {
+        let view = self.view(operation).await?;
+        let from = view.labels().iter().find(|(key, _)| key == "from");
+        let from = from.map(|(_, value)| value.clone()).unwrap_or_default();
+        Some((view.demand.sources().collect(), from))
     }
 
     async fn until(&self, condition: impl Fn(&Board) -> bool) {
@@ -479,10 +516,51 @@ async fn labels_change_in_place() {
     let fixture = Fixture::of("a customer=acme\n").await;
     pass(4).await;
     fixture.list("a customer=initech\n").await;
-    let labels = fixture.view("a").await.unwrap().labels;
-    assert_eq!(*labels, [("customer".to_owned(), "initech".to_owned())]);
+    let view = fixture.view("a").await.unwrap();
+    assert_eq!(*view.labels(), [("customer".to_owned(), "initech".to_owned())]);
     pass(4).await;
     assert_eq!(fixture.script().gaps("a"), INTERVALS[..3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_leaves_with_its_last_source() {
+    let fixture = Fixture::of("a from=file\n").await;
+    pass(4).await;
+    fixture.over_http(&[("a", "api"), ("b", "api")], &[]).await;
+    let both = vec![Source::File, Source::Api];
+    assert_eq!(fixture.sources("a").await, Some((both, "file".to_owned())));
+    let api = Some((vec![Source::Api], "api".to_owned()));
+    assert_eq!(fixture.sources("b").await, api);
+    fixture.list("").await;
+    assert_eq!(fixture.sources("a").await, api);
+    pass(4).await;
+    assert_eq!(fixture.script().gaps("a"), INTERVALS[..3], "it is not disturbed");
+    fixture.over_http(&[("b", "other")], &["a"]).await;
+    assert_eq!(fixture.sources("a").await, None);
+    assert_eq!(
+        fixture.sources("b").await,
+        Some((vec![Source::Api], "other".to_owned()))
+    );
+    fixture.over_http(&[], &["b", "unknown"]).await;
+    assert_eq!(fixture.counts(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sources_change_while_a_watch_leaves() {
+    let fixture = Fixture::start();
+    fixture.script().play("a", &[Act::Hang]);
+    fixture.list("a from=file\n").await;
+    pass(1).await;
+    fixture.ask("");
+    tokio::task::yield_now().await;
+    fixture.over_http(&[("a", "api")], &[]).await;
+    assert_eq!(
+        fixture.sources("a").await,
+        Some((vec![Source::Api], "api".to_owned()))
+    );
+    fixture.over_http(&[], &["a"]).await;
+    assert_eq!(fixture.counts(), (0, 0));
+    assert_eq!(fixture.script().most_in_flight.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -616,8 +694,8 @@ async fn what_is_put_back_while_it_leaves_starts_again_and_has_one_request_at_mo
     }
     fixture.list("a x=3\nb\nc\n").await;
     assert_eq!(fixture.counts(), (3, 0));
-    let labels = fixture.view("a").await.unwrap().labels;
-    assert_eq!(*labels, [("x".to_owned(), "3".to_owned())]);
+    let view = fixture.view("a").await.unwrap();
+    assert_eq!(*view.labels(), [("x".to_owned(), "3".to_owned())]);
     pass(1).await;
     assert!(fixture.script().polls("a").len() >= 2);
     assert_eq!(fixture.script().most_in_flight.load(Ordering::Relaxed), 1);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::core::compact_duration::CompactDuration;
 use crate::core::phase::PhaseCounts;
 use crate::core::poller::Poller;
+use crate::core::source::Demand;
 use crate::core::watch::Watch;
-use crate::core::watch_list::Labels;
 
 /// The number of a watch in its project. It is reused after the watch has left.
 pub(super) type WatchNumber = u32;
@@ -33,7 +33,7 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) struct Watched {
     pub id: Arc<str>,
-    pub labels: Arc<Labels>,
+    pub demand: Demand,
     pub watch: Watch,
     /// Whether it changed since it was recorded.
     pub is_unrecorded: bool,

@@ -13,8 +13,8 @@ use super::webhook::EndpointState;
 use crate::board::Board;
 use crate::core::attention::{Attention, AttentionKind, api_unreachable, credentials_rejected, sort};
 use crate::error::chain;
+use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::{EndpointStats, Store};
-use crate::watch_list::WatchListSnapshot;
 
 /// The time limit for counting the outbox; without it there are no entries about endpoints.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use backfill_watch::simulator::{Simulator, SimulatorConfig};
-use backfill_watch::watch_list::MAX_FILE_BYTES;
+use backfill_watch::sources::watch_list::MAX_FILE_BYTES;
 
 use crate::daemon_checks::MEMORY;
 use crate::support::{Daemon, LogLine, Setup, lines_of, process_status, replace_file, until};

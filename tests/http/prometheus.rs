@@ -14,8 +14,8 @@ use backfill_watch::report::metrics::{Metrics, Scrape};
 use backfill_watch::simulator::{
     Receiver, ReceiverConfig, RetryAfter, SimulatedReply, Simulator, SimulatorConfig,
 };
+use backfill_watch::sources::watch_list::WatchListSnapshot;
 use backfill_watch::store::Store;
-use backfill_watch::watch_list::WatchListSnapshot;
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -168,7 +168,7 @@ const ORDER: [&str; 23] = [
     "report",
     "record",
     "board",
-    "watch_list",
+    "sources",
     "ampersand",
     "outbound",
     "config",

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backfill_watch::core::watch_list::WatchList;
-use backfill_watch::watch_list::{
+use backfill_watch::sources::watch_list::{
     MAX_FILE_BYTES, WatchListError, WatchListHandle, WatchListSettings, WatchListSnapshot, WatchListSource,
 };
 use tempfile::TempDir;

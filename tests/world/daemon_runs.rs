@@ -15,10 +15,10 @@ use backfill_watch::core::watch_list::parse;
 use backfill_watch::health::Health;
 use backfill_watch::random::RandomSource;
 use backfill_watch::report::metrics::Metrics;
+use backfill_watch::sources::watch_list::WatchListSnapshot;
 use backfill_watch::store::{MemoryEngine, Store};
-use backfill_watch::watch_list::WatchListSnapshot;
 use secrecy::SecretSlice;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::api::Api;
 use crate::disk::Disk;
@@ -227,6 +227,7 @@ async fn run_daemon(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut P
         sender: Arc::new(Receivers(Arc::clone(world))),
         store: store.clone(),
         list: list_receiver,
+        api: mpsc::channel(1).1,
         board,
         metrics: Metrics::new(),
         reporters: vec![Box::new(move |event| reporter.reported(event.id.as_str()))],

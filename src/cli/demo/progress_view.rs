@@ -16,9 +16,9 @@ pub(super) fn progress_view(watches: &[WatchView]) -> ProgressView {
 
 fn bar(view: &WatchView) -> ProgressBar {
     let now = clock::wall();
-    let WatchView { key, labels, watch } = view;
+    let WatchView { key, watch, .. } = view;
     // As of the last poll, so that the estimated end comes nearer between polls.
-    let data = watch.data(key, labels, watch.last_poll().unwrap_or(now));
+    let data = view.data(watch.last_poll().unwrap_or(now));
     let progress = data.progress.as_ref();
     ProgressBar {
         // IDs of the demo are short names.

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use crate::cli::output::notice;
 use crate::cli::{Failure, exit};
 use crate::core::watch_list::{Entry, LineError, WatchList, parse};
-use crate::watch_list::MAX_FILE_BYTES;
+use crate::sources::watch_list::MAX_FILE_BYTES;
 
 /// The argument for standard input.
 const STDIN: &str = "-";

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::session::{Session, Target};
-use crate::board::WatchView;
 use crate::cli::progress_bars::{ProgressBar, ProgressView};
 use crate::clock;
 use crate::core::phase::Phase;
@@ -45,12 +44,13 @@ pub(super) fn bar(session: &Session, target: &Target) -> ProgressBar {
         left: None,
         problem: None,
     };
-    let Some(WatchView { key, labels, watch }) = session.watched(&target.key) else {
+    let Some(view) = session.watched(&target.key) else {
         return pending;
     };
     let now = clock::wall();
     // As of the last poll, so that the estimated end comes nearer between polls.
-    let data = watch.data(key, labels, watch.last_poll().unwrap_or(now));
+    let watch = &view.watch;
+    let data = view.data(watch.last_poll().unwrap_or(now));
     let progress = data.progress.as_ref();
     let left = progress
         .and_then(|progress| progress.estimated_end_time)

@@ -21,8 +21,8 @@ use crate::random::RandomSource;
 use crate::record::EventReporter;
 use crate::report::metrics::Metrics;
 use crate::report::webhook::{TimeLimits, WebhookSender};
+use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::Store;
-use crate::watch_list::WatchListSnapshot;
 
 /// The most events that wait to be printed. When it is full, polling pauses.
 const EVENTS: usize = 1_024;
@@ -79,6 +79,8 @@ impl Session {
             sender: Arc::new(sender),
             store: Store::in_memory(),
             list,
+            // Nothing asks over HTTP.
+            api: mpsc::channel(1).1,
             board: Arc::new(Board::default()),
             metrics: Metrics::new(),
             reporters: vec![reporter(events_in)],

@@ -1,52 +1,49 @@
-//! The difference between running watches and a watch list.
+//! The difference between two lists, for one project.
 
-use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Entry, Labels, WatchKey, WatchList};
+use super::Entry;
+use crate::core::source::Terms;
 
-/// What to change so that the running watches match a list.
+/// What changes for one project when a list replaces another.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Diff<'old, 'new> {
-    /// Listed but not running, in the order of the list.
-    pub added: Vec<&'new Entry>,
-    /// Running but no longer listed, in any order.
-    pub removed: Vec<&'old WatchKey>,
-    /// Running with other labels, in the order of the list.
-    pub relabelled: Vec<&'new Entry>,
+pub struct ListDifference {
+    /// Operations that are new, or have other terms, in the order of the list.
+    pub set: Vec<(Arc<str>, Arc<Terms>)>,
+    /// The number of new ones among them.
+    pub added: usize,
+    /// Operations that are no longer listed, sorted.
+    pub withdrawn: Vec<Arc<str>>,
 }
 
-/// Compares the running watches with `desired`. `labels` returns the labels of a running watch; `None` if it is
-/// leaving.
-pub fn diff<'old, 'new, K: Borrow<WatchKey> + Eq + Hash, T>(
-    running: &'old HashMap<K, T>,
-    labels: impl Fn(&T) -> Option<&Arc<Labels>>,
-    desired: &'new WatchList,
-) -> Diff<'old, 'new> {
-    let mut diff = Diff::default();
-    let mut kept = 0;
-    for entry in &desired.entries {
-        match running.get(&entry.key).and_then(&labels) {
-            None => diff.added.push(entry),
-            Some(labels) => {
-                kept += 1;
-                if *labels != entry.labels {
-                    diff.relabelled.push(entry);
-                }
-            }
+/// The difference for one project. Most changes concern a few of many lines, so equal ends are skipped.
+pub fn difference(project: &Arc<str>, before: &[Entry], after: &[Entry]) -> ListDifference {
+    let is_same = |(before, after): &(&Entry, &Entry)| before == after;
+    let start = before.iter().zip(after).take_while(is_same).count();
+    let (before, after) = (&before[start..], &after[start..]);
+    let end = before
+        .iter()
+        .rev()
+        .zip(after.iter().rev())
+        .take_while(is_same)
+        .count();
+    let is_of_project =
+        |entry: &&Entry| Arc::ptr_eq(&entry.key.project, project) || entry.key.project == *project;
+    let before = before[..before.len() - end].iter().filter(is_of_project);
+    let mut gone: HashMap<&Arc<str>, &Entry> = before.map(|entry| (&entry.key.operation, entry)).collect();
+    let mut difference = ListDifference::default();
+    for entry in after[..after.len() - end].iter().filter(is_of_project) {
+        let known = gone.remove(&entry.key.operation);
+        difference.added += usize::from(known.is_none());
+        if known.is_none_or(|known| known.terms != entry.terms) {
+            let set = (Arc::clone(&entry.key.operation), Arc::clone(&entry.terms));
+            difference.set.push(set);
         }
     }
-    let running = running.iter().filter(|(_, of)| labels(of).is_some());
-    // Most changes of a long list remove nothing.
-    if running.clone().count() > kept {
-        let asked: HashSet<&WatchKey> = desired.entries.iter().map(|entry| &entry.key).collect();
-        let gone = running
-            .map(|(key, _)| key.borrow())
-            .filter(|key| !asked.contains(key));
-        diff.removed.extend(gone);
-    }
-    diff
+    difference.withdrawn = gone.into_keys().cloned().collect();
+    // The order of a map is random.
+    difference.withdrawn.sort_unstable();
+    difference
 }

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::deadline::Deadline;
 
 fn projects() -> Vec<Arc<str>> {
     vec!["main".into(), "staging".into()]
@@ -41,10 +43,10 @@ fn ids_labels_projects_and_comments_are_read() {
     assert_eq!(list.rejected, []);
     assert_eq!(keys(&list), ["main/3efc-1", "staging/7a8b"]);
     assert_eq!(
-        *list.entries[0].labels,
+        list.entries[0].terms.labels,
         labels(&[("customer", "acme"), ("object", "contact")])
     );
-    assert_eq!(*list.entries[1].labels, labels(&[("a", "b#c"), ("e", "")]));
+    assert_eq!(list.entries[1].terms.labels, labels(&[("a", "b#c"), ("e", "")]));
 }
 
 #[test]
@@ -65,7 +67,7 @@ fn empty_files_are_empty_lists() {
 fn crlf_byte_order_mark_and_a_missing_last_line_end_are_accepted() {
     let list = list("\u{feff}one a=1\r\ntwo\r\nthree");
     assert_eq!(keys(&list), ["main/one", "main/two", "main/three"]);
-    assert_eq!(*list.entries[0].labels, labels(&[("a", "1")]));
+    assert_eq!(list.entries[0].terms.labels, labels(&[("a", "1")]));
     assert_eq!(list.rejected_total, 0);
 }
 
@@ -88,7 +90,10 @@ fn limits_apply_on_both_sides() {
     );
 
     let many = |n: usize| (0..n).fold("id".to_owned(), |line, i| format!("{line} k{i}=v"));
-    assert_eq!(list(many(16) + " project=staging").entries[0].labels.len(), 16);
+    assert_eq!(
+        list(many(16) + " project=staging").entries[0].terms.labels.len(),
+        16
+    );
     assert_eq!(problem(many(17)).1, LineProblem::TooManyLabels);
 
     let key = |n: usize| format!("id {}=v", "ü".repeat(n));
@@ -169,7 +174,7 @@ fn an_unknown_project_is_answered_with_the_known_ones() {
 fn a_repeated_line_is_no_rejected_line_and_the_first_applies() {
     let list = list("one a=1\none project=staging\n  one a=2");
     assert_eq!(keys(&list), ["main/one", "staging/one"]);
-    assert_eq!(*list.entries[0].labels, labels(&[("a", "1")]));
+    assert_eq!(list.entries[0].terms.labels, labels(&[("a", "1")]));
     assert_eq!((list.rejected_total, list.repeated_total), (0, 1));
     assert_eq!(
         list.repeated[0].to_string(),
@@ -187,11 +192,15 @@ fn quotes_allow_spaces() {
         (r#"id a=5""#, r#"5""#),
         (r"id a=\", r"\"),
     ] {
-        assert_eq!(*list(line).entries[0].labels, labels(&[("a", value)]), "{line}");
+        assert_eq!(
+            *list(line).entries[0].terms.labels,
+            labels(&[("a", value)]),
+            "{line}"
+        );
     }
     let list = list("id\ta=\"x y\"\u{2003}b=\"z\" project=\"staging\"\r\n");
     assert_eq!(
-        *list.entries[0].labels,
+        list.entries[0].terms.labels,
         labels(&[("a", "x y"), ("b", "z")]),
         "{list:?}"
     );
@@ -204,8 +213,8 @@ fn a_deadline_is_no_label_and_an_unusable_one_rejects_no_line() {
         "one deadline=2026-12-01T06:00:00Z a=1\ntwo deadline=\"1h 30m\"\nthree a=1 deadline=soon\nthree deadline=late\n",
     );
     assert_eq!(keys(&list), ["main/one", "main/two", "main/three"]);
-    assert_eq!(*list.entries[0].labels, labels(&[("a", "1")]));
-    assert_eq!(*list.entries[2].labels, labels(&[("a", "1")]));
+    assert_eq!(list.entries[0].terms.labels, labels(&[("a", "1")]));
+    assert_eq!(list.entries[2].terms.labels, labels(&[("a", "1")]));
     assert_eq!((list.rejected_total, list.without_deadline_total), (0, 1));
     assert_eq!(
         list.without_deadline[0].to_string(),
@@ -278,17 +287,23 @@ fn id() -> impl Strategy<Value = String> {
     "[A-Za-z0-9._~-]{1,12}".prop_filter("dots alone are no ID", |id| id != "." && id != "..")
 }
 
-fn some_labels() -> impl Strategy<Value = Arc<Labels>> {
+fn some_terms() -> impl Strategy<Value = Arc<Terms>> {
     let label = (
         "[^=\"'\\s\\p{C}#][^=\"'\\s\\p{C}]{0,8}"
             .prop_filter("reserved", |key| key != "project" && key != "deadline"),
         "([^\\s\\p{C}]| |\"|\\\\){0,12}",
     );
-    prop::collection::btree_map(label.0, label.1, 0..4)
-        .prop_map(|labels| Arc::new(labels.into_iter().collect()))
+    let labels = prop::collection::btree_map(label.0, label.1, 0..4);
+    let deadline = prop::option::of(1..1_000_000_u64);
+    (labels, deadline).prop_map(|(labels, seconds)| {
+        Arc::new(Terms {
+            labels: labels.into_iter().collect(),
+            deadline: seconds.map(|seconds| Deadline::After(Duration::from_secs(seconds))),
+        })
+    })
 }
 
-type Desired = BTreeMap<WatchKey, Arc<Labels>>;
+type Desired = BTreeMap<WatchKey, Arc<Terms>>;
 
 /// Few IDs, so that two lists have some in common.
 fn desired(id: impl Strategy<Value = String>) -> impl Strategy<Value = Desired> {
@@ -296,15 +311,18 @@ fn desired(id: impl Strategy<Value = String>) -> impl Strategy<Value = Desired> 
         project: Arc::clone(&projects()[project]),
         operation: id.into(),
     });
-    prop::collection::btree_map(key, some_labels(), 0..12)
+    prop::collection::btree_map(key, some_terms(), 0..12)
 }
 
 fn print(desired: &Desired) -> String {
     let mut text = String::new();
-    for (key, labels) in desired {
+    for (key, terms) in desired {
         write!(text, "{} project={}", key.operation, key.project).unwrap();
-        for (key, value) in labels.iter() {
+        for (key, value) in &terms.labels {
             write!(text, " {}", label_text(key, value)).unwrap();
+        }
+        if let Some(deadline) = &terms.deadline {
+            write!(text, " {}", label_text("deadline", &deadline.to_string())).unwrap();
         }
         text.push('\n');
     }
@@ -312,7 +330,7 @@ fn print(desired: &Desired) -> String {
 }
 
 fn as_map(list: &WatchList) -> Desired {
-    let pair = |entry: &Entry| (entry.key.clone(), Arc::clone(&entry.labels));
+    let pair = |entry: &Entry| (entry.key.clone(), Arc::clone(&entry.terms));
     list.entries.iter().map(pair).collect()
 }
 
@@ -325,10 +343,6 @@ fn lines_beyond_the_maximum_are_rejected_and_the_others_apply() {
     assert_eq!(lines, [5, 6]);
     assert_eq!(list.rejected[0].problem, LineProblem::TooManyEntries { most: 2 });
     assert_eq!(list.repeated_total, 1);
-}
-
-fn listed(labels: &Arc<Labels>) -> Option<&Arc<Labels>> {
-    Some(labels)
 }
 
 proptest! {
@@ -349,7 +363,7 @@ proptest! {
         let list = parse(text.as_bytes(), &projects());
         prop_assert_eq!(as_map(&list).len(), list.entries.len());
         for entry in &list.entries {
-            let bytes: usize = entry.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+            let bytes: usize = entry.terms.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
             prop_assert!(accepts_id(&entry.key.operation) && bytes <= MAX_LINE_BYTES);
         }
     }
@@ -362,26 +376,26 @@ proptest! {
     }
 
     #[test]
-    fn the_diff_leads_to_the_desired_list(
+    fn the_difference_leads_to_the_new_list(
         old in desired("[a-f]".boxed()),
         new in desired("[a-f]".boxed()),
     ) {
-        let new_list = list(print(&new));
-        let running: HashMap<WatchKey, Arc<Labels>> = old.clone().into_iter().collect();
-        let diff = diff(&running, listed, &new_list);
+        let (old_list, new_list) = (list(print(&old)), list(print(&new)));
         let mut result = old.clone();
-        for key in &diff.removed {
-            prop_assert!(result.remove(*key).is_some());
-            prop_assert!(!new.contains_key(*key));
+        for project in projects() {
+            let difference = difference(&project, &old_list.entries, &new_list.entries);
+            for operation in &difference.withdrawn {
+                let key = WatchKey::of(&project, operation);
+                prop_assert!(result.remove(&key).is_some() && !new.contains_key(&key));
+            }
+            let mut added = 0;
+            for (operation, terms) in difference.set {
+                let before = result.insert(WatchKey::of(&project, &operation), Arc::clone(&terms));
+                added += usize::from(before.is_none());
+                prop_assert_ne!(before, Some(terms), "nothing changed");
+            }
+            prop_assert_eq!(added, difference.added);
         }
-        for entry in &diff.added {
-            prop_assert!(result.insert(entry.key.clone(), Arc::clone(&entry.labels)).is_none());
-        }
-        for entry in &diff.relabelled {
-            let before = result.insert(entry.key.clone(), Arc::clone(&entry.labels));
-            prop_assert!(before.is_some_and(|before| before != entry.labels));
-        }
-        prop_assert_eq!(result, new.clone());
-        prop_assert_eq!(diff == Diff::default(), old == new);
+        prop_assert_eq!(result, new);
     }
 }

@@ -10,8 +10,8 @@ use super::{Metrics, endpoints, opts, register, whole};
 use crate::board::Board;
 use crate::core::attention::{Attention, AttentionKind};
 use crate::error::chain;
+use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::Store;
-use crate::watch_list::WatchListSnapshot;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -8,8 +8,8 @@ use crate::core::answer::{Failure, FailureClass};
 use crate::core::event::ApiData;
 use crate::core::gate::RequestLimits;
 use crate::core::phase::Phase;
+use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::Store;
-use crate::watch_list::WatchListSnapshot;
 
 async fn render(metrics: &Metrics, board: &Board) -> String {
     let scrape = Scrape {

@@ -10,6 +10,7 @@ use super::rebuild;
 use super::state::texts;
 use super::statement::statements;
 use crate::core::past_event::labels_of;
+use crate::core::source::Terms;
 use crate::core::watch_list::{Entry, WatchKey};
 use crate::store::change::PreviouslyListed;
 
@@ -94,7 +95,10 @@ pub(super) fn entries(conn: &Connection, keys: Vec<WatchKey>) -> Result<Vec<Entr
         let labels = body.map(|body| labels_of(&body)).unwrap_or_default();
         Ok(Entry {
             key,
-            labels: Arc::new(labels),
+            terms: Arc::new(Terms {
+                labels,
+                deadline: None,
+            }),
         })
     });
     with_labels.collect()

@@ -160,8 +160,8 @@ async fn a_list_that_was_emptied_during_a_stop_removes_nothing_at_once() {
         let file = parse(content.as_bytes(), &["main".into()]);
         for entry in &list.entries {
             let in_file = file.entries.iter().find(|other| other.key == entry.key);
-            let labels = in_file.map_or_else(acme, |other| other.labels.to_vec());
-            assert_eq!(*entry.labels, labels, "{}", entry.key);
+            let labels = in_file.map_or_else(acme, |other| other.terms.labels.clone());
+            assert_eq!(entry.terms.labels, labels, "{}", entry.key);
         }
         tokio::time::advance(DELAY).await;
         source.remove_due();
