@@ -435,6 +435,7 @@ pub(crate) async fn client(ampersand: &AmpersandSettings) -> anyhow::Result<Clie
 fn list_settings(settings: &Settings) -> WatchListSettings {
     WatchListSettings {
         path: settings.watch_list.clone(),
+        is_required: settings.requires_watch_list,
         refresh: settings.watch_list_refresh,
         shrink_delay: settings.watch_list_shrink_delay,
         projects: project_names(&settings.ampersand),

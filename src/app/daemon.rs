@@ -222,5 +222,8 @@ fn polling_settings(settings: &Settings, key_versions: &BTreeMap<Arc<str>, u64>)
         poll: settings.poll.clone(),
         limits: limits(&settings.ampersand),
         projects: projects.collect(),
+        discovery: settings.discovery.clone(),
+        groups: settings.groups.clone(),
+        retention: settings.retention,
     }
 }

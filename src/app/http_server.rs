@@ -176,7 +176,7 @@ impl HttpServer {
         {
             tracing::error!(
                 error = chain(&error),
-                "the HTTP token check failed: this is a bug, please report it"
+                "the check of the HTTP tokens failed: this is a bug, please report it"
             );
         }
     }

@@ -143,6 +143,17 @@ async fn check_list(
     let projects = app::project_names(&settings.ampersand);
     let bytes = match read(path) {
         Ok(bytes) => bytes,
+        Err(WatchListError::Missing) if !settings.requires_watch_list => {
+            let sources = match settings.discovery.is_empty() {
+                true => "the HTTP API",
+                false => "discovery and the HTTP API",
+            };
+            out.line(&format!(
+                "watch list: none ({} does not exist; watches come from {sources})",
+                path.display()
+            ))?;
+            return Ok(None);
+        }
         Err(WatchListError::Missing) => {
             output::notice(&format!(
                 "warning: watch list {} does not exist; the daemon waits for it; create it with one operation ID per line",

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use self::search::{UnusableSocket, describe_folders, error_note, search};
 use super::{DaemonArgs, Failure, exit};
-use crate::config::SecretSource;
+use crate::config::HttpSettings;
 use crate::error::{RUN_AS_ROOT, chain};
 
 /// How long the daemon may take for an answer. Container health checks have similar limits.
@@ -136,7 +136,7 @@ impl Daemon {
             client: client(Client::builder().no_proxy())?,
             route: Route::Http {
                 address: reachable(address),
-                token: read_token(located.http.token.as_ref()),
+                token: read_token(&located.http),
                 searched: match &*search.folders {
                     [] => String::new(),
                     folders => format!(" ({}{})", describe_folders(folders), error_note(&located)),
@@ -300,10 +300,11 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// The token, or why it cannot be read; `None` if none is configured.
-fn read_token(source: Option<&SecretSource>) -> Result<SecretString, Option<String>> {
-    let source = source.ok_or(None)?;
-    source.read_line().map_err(|error| Some(chain(&error)))
+/// A token that may read, or why it cannot be read; `None` if none is configured.
+fn read_token(http: &HttpSettings) -> Result<SecretString, Option<String>> {
+    let source = http.tokens.as_ref().or(http.write_tokens.as_ref()).ok_or(None)?;
+    let tokens = source.read_tokens().map_err(|error| Some(chain(&error)))?;
+    tokens.into_iter().next().ok_or(None)
 }
 
 #[cfg(test)]

@@ -69,6 +69,12 @@ impl DaemonWatchList<'_> {
         self.0["isAwaited"] == true
     }
 
+    /// Whether there is no file, and none is required.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.0["isAbsent"] == true
+    }
+
     /// Why the file cannot be used.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {

@@ -85,7 +85,9 @@ fn applied(body: &Value) -> Vec<String> {
         lines.push(format!("new API key for project: {keys}"));
     }
     let list = DaemonWatchList(&body["watchList"]);
-    if list.is_read() && list.problem().is_none() {
+    if list.is_absent() {
+        lines.push(format!("watch list: none ({} does not exist)", list.path()));
+    } else if list.is_read() && list.problem().is_none() {
         lines.push(format!(
             "watch list applied: {} in {}",
             format::operations(list.entries()),
@@ -137,6 +139,9 @@ mod tests {
             ]
         );
         assert!(list_warnings(&DaemonWatchList(&body["watchList"])).is_empty());
+        let absent =
+            serde_json::json!({"watchList": {"path": "/l", "isRead": true, "entries": 0, "isAbsent": true}});
+        assert_eq!(applied(&absent)[1], "watch list: none (/l does not exist)");
         let list = serde_json::json!({"path": "/l", "isRead": true, "problem": "gone", "rejectedLines": 2});
         assert_eq!(list_warnings(&DaemonWatchList(&list)).len(), 2);
         let awaited =

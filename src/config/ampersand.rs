@@ -21,14 +21,15 @@ use crate::error::chain;
 const PROJECT: &str = "ampersand.project";
 /// The flag that sets `ampersand.project`.
 pub(super) const PROJECT_FLAG: &str = "--project";
-const PROJECTS: &str = "ampersand.projects";
+/// The tables of several projects.
+pub(super) const PROJECTS: &str = "ampersand.projects";
 const API_KEY_FILE: &str = "ampersand.api_key_file";
 const API_KEY: Fallback = Fallback {
     credential: "ampersand-api-key",
     variable: "AMPERSAND_API_KEY",
 };
 /// The longest name of a project, in characters.
-const MAX_NAME: usize = 128;
+pub(super) const MAX_NAME: usize = 128;
 /// The largest certificate file, in bytes. System bundles have a quarter of that.
 const MAX_CA_FILE: usize = 1024 * 1024;
 

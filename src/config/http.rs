@@ -22,8 +22,10 @@ pub enum Unauthenticated {
 pub struct HttpSettings {
     /// The address to listen on; `None` for `off`.
     pub listen: Option<SocketAddr>,
-    /// Where the token is that clients must send, if one is configured.
-    pub token: Option<SecretSource>,
+    /// Where the tokens are of which clients must send one, if they are configured.
+    pub tokens: Option<SecretSource>,
+    /// Where the tokens are that may write and read, if they are configured.
+    pub write_tokens: Option<SecretSource>,
     /// What is answered to other machines without a token.
     pub unauthenticated: Unauthenticated,
 }
@@ -32,7 +34,8 @@ impl HttpSettings {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             listen: listen(reader),
-            token: token(reader),
+            tokens: tokens(reader, "http.token_file"),
+            write_tokens: tokens(reader, "http.write_token_file"),
             unauthenticated: match reader.boolean("http.allow_unauthenticated") {
                 true => Unauthenticated::Everything,
                 false => Unauthenticated::HealthAndMetrics,
@@ -66,13 +69,12 @@ fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
     address
 }
 
-fn token(reader: &mut Reader<'_>) -> Option<SecretSource> {
-    const KEY: &str = "http.token_file";
-    let source = secrets::in_file(reader, KEY)?;
+fn tokens(reader: &mut Reader<'_>, key: &str) -> Option<SecretSource> {
+    let source = secrets::in_file(reader, key)?;
     let missing = Missing {
         problem: "there is no token",
-        help: "write a token into the file",
+        help: "write one token per line into the file",
     };
-    secrets::check_token(reader, KEY, &source, missing);
+    secrets::check_tokens(reader, key, &source, missing);
     Some(source)
 }

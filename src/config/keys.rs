@@ -56,6 +56,10 @@ pub(super) enum SettingKind {
         /// TOML, or a description.
         default: &'static str,
     },
+    /// A table of text: key and value of each label.
+    Labels,
+    /// A duration after the start of an operation, or a time.
+    Deadline,
     Path {
         default: &'static str,
     },
@@ -87,6 +91,8 @@ impl SettingKind {
             | Self::Count { .. }
             | Self::Boolean { .. }
             | Self::List { .. }
+            | Self::Labels
+            | Self::Deadline
             | Self::StateFolder
             | Self::File => None,
         }
@@ -176,7 +182,10 @@ pub(super) fn secret_help(path: &str) -> Option<&'static str> {
             "put the secrets into a file, one per line, and name it with secret_file, or for a single [webhook] into \
              the environment as BACKFILL_WATCH_WEBHOOK_SECRET",
         ),
-        "token" => Some("put the token into a file and name it with http.token_file"),
+        "token" | "tokens" => Some("put the token into a file and name it with http.token_file"),
+        "write_token" | "write_tokens" => {
+            Some("put the token into a file and name it with http.write_token_file")
+        }
         _ => None,
     }
 }

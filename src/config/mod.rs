@@ -4,6 +4,7 @@
 //! `reader` checks type and range by the table in `keys`. The result is the checked types below, or all errors together.
 
 mod ampersand;
+mod discovery;
 mod effective;
 mod environment;
 mod error;
@@ -29,6 +30,7 @@ mod webhook;
 mod tests;
 
 pub use ampersand::{AmpersandSettings, ProjectSettings};
+pub use discovery::{DiscoveryRules, GroupSettings};
 pub use effective::{EffectiveSettings, SettingValue};
 pub use environment::Environment;
 pub use error::{ConfigErrors, ConfigProblem, Place, problem_text};

@@ -16,6 +16,7 @@ use super::places;
 use super::raw::Raw;
 use super::value::Value;
 use crate::core::text::one_line;
+use crate::core::watch_list::Labels;
 
 /// The longest duration of a setting: 10 years, as humantime counts them. Sums of a few fit every clock.
 const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
@@ -367,6 +368,55 @@ impl<'a> Reader<'a> {
         self.effective
             .note(key, Value::list(texts.iter().map(String::as_str)));
         Some(texts)
+    }
+
+    /// Labels. In the environment they are `key=value`, separated by commas, or a table as in TOML.
+    pub(super) fn labels(&mut self, key: &str) -> Option<Labels> {
+        const HELP: &str = "write a table of texts, such as { team = \"crm\" }";
+        let entries = match self.raw.get(key)? {
+            Value::Table(entries) => entries.clone(),
+            Value::Text(text) if text.starts_with('{') => match Value::parse_table(text) {
+                Some(entries) => entries,
+                None => {
+                    self.fail(key, "is not a valid TOML table", HELP);
+                    return None;
+                }
+            },
+            Value::Text(text) => {
+                let labels = text.split(',').map(|label| {
+                    let (name, value) = label.split_once('=')?;
+                    let value = Value::String(value.trim().to_owned());
+                    Some((name.trim().to_owned(), value))
+                });
+                match labels.collect::<Option<Vec<_>>>() {
+                    Some(entries) => entries,
+                    None => {
+                        self.fail(
+                            key,
+                            "has a label without \"=\"",
+                            "write key=value, separated by commas",
+                        );
+                        return None;
+                    }
+                }
+            }
+            value => {
+                self.wrong_type(key, "a table of texts", value, HELP);
+                return None;
+            }
+        };
+        let mut labels = Labels::new();
+        for (name, value) in &entries {
+            match value {
+                Value::String(text) => labels.push((name.clone(), text.clone())),
+                value => {
+                    self.wrong_type(key, "texts in the table", value, HELP);
+                    return None;
+                }
+            }
+        }
+        self.effective.note(key, Value::Table(entries));
+        Some(labels)
     }
 
     /// A path. A relative one starts in the folder that the process was started in.

@@ -68,6 +68,8 @@ impl SettingKind {
                 .collect::<Vec<_>>()
                 .join(", "),
             Self::List { .. } => "list of text".to_owned(),
+            Self::Labels => "table of text".to_owned(),
+            Self::Deadline => "duration or time".to_owned(),
             Self::Path { .. } => "path".to_owned(),
             Self::StateFolder => "folder".to_owned(),
             Self::File => "file".to_owned(),
@@ -99,6 +101,8 @@ impl SettingKind {
             | Self::Address { .. }
             | Self::Name { .. }
             | Self::Url { .. }
+            | Self::Labels
+            | Self::Deadline
             | Self::File => self.text_default().map_or_else(|| "–".to_owned(), quoted),
         }
     }

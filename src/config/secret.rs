@@ -12,6 +12,8 @@ use super::file::{FileError, read_text};
 const MAX_FILE: usize = 64 * 1024;
 /// The most secrets of one webhook. Each adds a signature to the header of every delivery.
 const MAX_WEBHOOK_SECRETS: usize = 10;
+/// The most tokens of a file. Each request is compared with all of them.
+const MAX_TOKENS: usize = 100;
 const WEBHOOK_SECRET_PREFIX: &str = "whsec_";
 /// Placeholders from examples, which are refused as secrets.
 const PLACEHOLDERS: [&str; 8] = [
@@ -92,11 +94,13 @@ pub enum SecretError {
         /// The cause.
         problem: &'static str,
     },
-    /// It has too many webhook secrets.
-    #[error("{place} has more than {MAX_WEBHOOK_SECRETS} secrets")]
+    /// It has too many secrets.
+    #[error("{place} has more than {most} secrets")]
     TooMany {
         /// The file or variable.
         place: String,
+        /// The most that are allowed.
+        most: usize,
     },
 }
 
@@ -178,6 +182,47 @@ impl SecretSource {
         }
     }
 
+    /// Reads tokens, one per line, at least one: visible ASCII characters. White space and one pair of quotes around each
+    /// are removed, and empty lines are skipped.
+    ///
+    /// Blocks while it reads a small file.
+    ///
+    /// # Errors
+    /// When there is no token, or one that is not allowed in an HTTP header.
+    pub fn read_tokens(&self) -> Result<Vec<SecretString>, SecretError> {
+        let text = self.read()?;
+        let mut tokens = Vec::new();
+        for (index, full) in text.expose_secret().lines().enumerate() {
+            let line = bare(full);
+            let place = || format!("line {} of {self}", index + 1);
+            if line.is_empty() {
+                continue;
+            }
+            if tokens.len() == MAX_TOKENS {
+                return Err(SecretError::TooMany {
+                    place: self.to_string(),
+                    most: MAX_TOKENS,
+                });
+            }
+            if is_placeholder(line) {
+                return Err(SecretError::Placeholder { place: place() });
+            }
+            if let Some(position) = line.chars().position(|c| !c.is_ascii_graphic()) {
+                return Err(SecretError::IllegalCharacter {
+                    place: place(),
+                    column: column_of(line, full) + position,
+                });
+            }
+            tokens.push(SecretString::from(line));
+        }
+        if tokens.is_empty() {
+            return Err(SecretError::Empty {
+                place: self.to_string(),
+            });
+        }
+        Ok(tokens)
+    }
+
     /// Reads the secrets of a webhook, one per line, newest first, at least one. White space and one pair of quotes around
     /// each are removed, and empty lines are skipped.
     ///
@@ -195,7 +240,10 @@ impl SecretSource {
                 continue;
             }
             if secrets.len() == MAX_WEBHOOK_SECRETS {
-                return Err(SecretError::TooMany { place: place() });
+                return Err(SecretError::TooMany {
+                    place: place(),
+                    most: MAX_WEBHOOK_SECRETS,
+                });
             }
             if is_placeholder(line) {
                 return Err(SecretError::Placeholder { place: place() });
@@ -307,6 +355,31 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_read_one_per_line() {
+        let read = |text: &str| {
+            let tokens = variable(text).read_tokens().map_err(|error| error.to_string())?;
+            let texts: Vec<String> = tokens
+                .iter()
+                .map(|token| token.expose_secret().to_owned())
+                .collect();
+            Ok::<_, String>(texts.join(" "))
+        };
+        assert_eq!(read("one").unwrap(), "one");
+        assert_eq!(read(" one \r\n\n\"two\"\n'#3'\n").unwrap(), "one two #3");
+        for empty in ["", "\n \n", "''"] {
+            assert!(read(empty).unwrap_err().ends_with("is empty"), "{empty:?}");
+        }
+        let wrong = read("one\n two 2\n").unwrap_err();
+        assert!(
+            wrong.starts_with("line 2 of environment") && wrong.contains("column 5"),
+            "{wrong}"
+        );
+        assert!(read("one\nchangeme").unwrap_err().contains("placeholder"));
+        assert!(read(&"t\n".repeat(100)).is_ok());
+        assert!(read(&"t\n".repeat(101)).unwrap_err().contains("more than 100"));
+    }
+
+    #[test]
     fn placeholders_are_refused() {
         for placeholder in ["replace-me", "Replace-Me\n", "\"changeme\""] {
             let message = line(placeholder).unwrap_err();
@@ -398,6 +471,7 @@ mod tests {
             for error in [
                 variable(wrong).read_line().err(),
                 variable(wrong).read_webhook_secrets().err(),
+                variable(&wrong.replace('\n', " ")).read_tokens().err(),
             ] {
                 let text = error
                     .map(|error| format!("{error} {error:?} {}", error.help()))

@@ -77,10 +77,10 @@ pub(super) fn check_api_key(reader: &mut Reader<'_>, key: &str, source: &SecretS
     }
 }
 
-/// Notes an error when the token cannot be used.
-pub(super) fn check_token(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
+/// Notes an error when the tokens cannot be used.
+pub(super) fn check_tokens(reader: &mut Reader<'_>, key: &str, source: &SecretSource, missing: Missing<'_>) {
     if matches!(reader.purpose, Purpose::Poll | Purpose::Check) {
-        note(reader, key, missing, source.read_line().err());
+        note(reader, key, missing, source.read_tokens().err());
     }
 }
 

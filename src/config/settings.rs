@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ampersand::{AmpersandSettings, PROJECT_FLAG};
+use super::discovery::{self, DiscoveryRules, GroupSettings};
 use super::effective::EffectiveSettings;
 use super::environment::Environment;
 use super::error::{ConfigErrors, ConfigProblem, Problems};
@@ -39,6 +40,8 @@ pub struct Overrides {
 pub struct Settings {
     /// The watch list.
     pub watch_list: PathBuf,
+    /// Whether the watch list is awaited when it is missing. Not so at its default path if there is another source.
+    pub requires_watch_list: bool,
     /// How often the watch list is checked for changes.
     pub watch_list_refresh: Duration,
     /// How long removals are delayed when a change removes nearly all entries; may be zero.
@@ -51,6 +54,10 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// The API and its projects.
     pub ampersand: AmpersandSettings,
+    /// Which backfills are found.
+    pub discovery: DiscoveryRules,
+    /// Which watches belong together.
+    pub groups: GroupSettings,
     /// How operations are polled.
     pub poll: PollSettings,
     /// Where events are sent.
@@ -206,7 +213,11 @@ impl Settings {
     fn read(reader: &mut Reader<'_>) -> Self {
         let environment = reader.environment;
         let uses_installed = reader.purpose.uses_installed_state();
+        let ampersand = AmpersandSettings::read(reader);
+        let http = HttpSettings::read(reader);
+        let has_other_source = discovery::is_configured(reader) || http.write_tokens.is_some();
         Self {
+            requires_watch_list: !has_other_source || reader.place_set("watch_list").is_some(),
             watch_list: reader.path_or("watch_list", || PathBuf::from(default_text("watch_list"))),
             watch_list_refresh: reader.duration("watch_list_refresh"),
             watch_list_shrink_delay: reader.duration("watch_list_shrink_delay"),
@@ -216,10 +227,12 @@ impl Settings {
             }),
             retention: reader.duration("retention"),
             shutdown_timeout: reader.duration("shutdown_timeout"),
-            ampersand: AmpersandSettings::read(reader),
+            discovery: discovery::rules(reader, &ampersand.projects),
+            groups: GroupSettings::read(reader),
+            ampersand,
             poll: PollSettings::read(reader),
             webhooks: webhooks(reader),
-            http: HttpSettings::read(reader),
+            http,
             log: LogSettings::read(reader),
             metrics: MetricsSettings {
                 per_operation: reader.boolean("metrics.per_operation"),

@@ -1,6 +1,7 @@
 //! Whole settings: how sources are merged, and how problems are reported.
 
 mod ampersand;
+mod discovery;
 mod example;
 mod files;
 mod reference;
@@ -229,7 +230,7 @@ token_file = "token"
             "config.toml:6:1: webhook.secret: secrets are not allowed in the settings file",
             "config.toml:7:15: webhook.secret_file: contains the secret itself",
             "config.toml:9:1: http.token: secrets are not allowed in the settings file",
-            "config.toml:10:14: http.token_file: token has a character at column 8 that is not visible ASCII",
+            "config.toml:10:14: http.token_file: line 1 of token has a character at column 8 that is not visible ASCII",
         ]
     );
 }
@@ -255,7 +256,7 @@ token_file = "nowhere"
     };
     let settings = inspect(&case, &case.path("config.toml")).unwrap().settings;
     assert_eq!(settings.ampersand.projects.len(), 1);
-    assert!(settings.http.token.unwrap().read_line().is_err());
+    assert!(settings.http.tokens.unwrap().read_tokens().is_err());
 
     let case = Case::bare("state_dir = 5");
     assert_eq!(

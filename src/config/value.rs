@@ -19,7 +19,7 @@ pub(super) enum Value {
     Boolean(bool),
     Datetime,
     Array(Vec<Value>),
-    Table,
+    Table(Vec<(String, Value)>),
 }
 
 impl Value {
@@ -43,7 +43,12 @@ impl Value {
                     .map(|value| Self::from_toml(value.get_ref()))
                     .collect(),
             ),
-            DeValue::Table(_) => Self::Table,
+            DeValue::Table(table) => Self::Table(
+                table
+                    .iter()
+                    .map(|(name, value)| (name.get_ref().to_string(), Self::from_toml(value.get_ref())))
+                    .collect(),
+            ),
         }
     }
 
@@ -63,6 +68,14 @@ impl Value {
         }
     }
 
+    /// The entries of a TOML inline table in `text`, if it is one.
+    pub(super) fn parse_table(text: &str) -> Option<Vec<(String, Self)>> {
+        match Self::from_toml(DeValue::parse(text).ok()?.get_ref()) {
+            Self::Table(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
     /// The value as TOML.
     pub(super) fn to_toml(&self) -> String {
         match self {
@@ -75,7 +88,17 @@ impl Value {
                 let values: Vec<String> = values.iter().map(Self::to_toml).collect();
                 format!("[{}]", values.join(", "))
             }
-            Self::Datetime | Self::Table => String::new(),
+            Self::Table(entries) => {
+                let entries: Vec<String> = entries
+                    .iter()
+                    .map(|(name, value)| format!("{} = {}", toml_key(name), value.to_toml()))
+                    .collect();
+                match entries.as_slice() {
+                    [] => "{}".to_owned(),
+                    entries => format!("{{ {} }}", entries.join(", ")),
+                }
+            }
+            Self::Datetime => String::new(),
         }
     }
 
@@ -94,8 +117,18 @@ impl Value {
             Self::Boolean(value) => format!("{value}"),
             Self::Datetime => "a date".to_owned(),
             Self::Array(_) => "a list".to_owned(),
-            Self::Table => "a table".to_owned(),
+            Self::Table(_) => "a table".to_owned(),
         }
+    }
+}
+
+/// A key as TOML, quoted if needed.
+fn toml_key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !name.is_empty() && name.chars().all(is_bare) {
+        name.to_owned()
+    } else {
+        toml::Value::String(name.to_owned()).to_string()
     }
 }
 

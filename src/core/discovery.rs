@@ -32,6 +32,9 @@ pub use listed::{
 use queue::Queue;
 pub use reply::DiscoveryReply;
 
+/// The labels that discovery sets.
+pub const OWN_LABELS: [&str; 4] = ["group", "object", "installation", "integration"];
+
 /// An object stays urgent for this long, unless an operation is found earlier.
 const URGENT_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// All other objects are asked for at most this often.
@@ -722,13 +725,14 @@ impl Discovery {
             .get(&*installation.integration)
             .map_or(&*installation.integration, String::as_str);
         let own = [
-            ("group", &*installation.group),
-            ("object", &*key.object),
-            ("installation", &*key.installation),
-            ("integration", integration),
+            &*installation.group,
+            &*key.object,
+            &*key.installation,
+            integration,
         ];
-        let labels = own
+        let labels = OWN_LABELS
             .into_iter()
+            .zip(own)
             .map(|(name, value)| (name.to_owned(), installation::label_value(value)))
             .chain(rule.labels.iter().cloned())
             .collect();

@@ -1,5 +1,6 @@
 //! Decides which requests are answered: checks the `Host` header and the token.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{PoisonError, RwLock};
 
@@ -8,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 
 use super::problem::Problem;
 use crate::config::{HttpSettings, SecretError, SecretSource, Unauthenticated};
@@ -39,11 +40,23 @@ pub struct Access {
 /// The access rules from the settings.
 #[derive(Debug, Clone)]
 pub struct AccessRules {
-    source: Option<SecretSource>,
-    /// SHA-256 of the token, if one is configured. Hashes have equal length, so comparing them reveals nothing.
-    token: Option<[u8; 32]>,
+    /// Tokens that may read.
+    read: TokenFile,
+    /// Tokens that may write and read.
+    write: TokenFile,
     unauthenticated: Unauthenticated,
 }
+
+/// A file of tokens, if one is configured.
+#[derive(Debug, Clone, Default)]
+struct TokenFile {
+    source: Option<SecretSource>,
+    tokens: TokenHashes,
+}
+
+/// SHA-256 of each token. Hashes have equal length, so comparing them reveals nothing.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct TokenHashes(Vec<[u8; 32]>);
 
 /// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,7 +88,7 @@ impl Access {
     #[must_use]
     pub fn audience(&self) -> StatusPageAccess {
         let rules = self.rules();
-        match rules.token.is_some() || self.is_open(&rules) {
+        match rules.has_tokens() || self.is_open(&rules) {
             true => StatusPageAccess::All,
             false => StatusPageAccess::Nobody,
         }
@@ -86,24 +99,13 @@ impl Access {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
-    /// Reads the token again and keeps the current one if that fails. May block briefly.
+    /// Reads the tokens again and keeps the current ones of a file that cannot be read. May block briefly.
     pub fn refresh(&self) {
-        let before = self.rules();
-        let Some(source) = &before.source else { return };
-        match read_token(source) {
-            Ok(token) if before.token != Some(token) => {
-                let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
-                rules.token = Some(token);
-                drop(rules);
-                tracing::info!("the HTTP token was replaced");
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(
-                    error = chain(&error),
-                    "the HTTP token cannot be read; the previous one stays valid"
-                );
-            }
+        let mut rules = self.rules();
+        let has_changed = [rules.read.refresh(), rules.write.refresh()].contains(&true);
+        if has_changed {
+            self.set(rules);
+            tracing::info!("the HTTP tokens were replaced");
         }
     }
 
@@ -119,12 +121,18 @@ impl Access {
         if PROBE_PATHS.contains(&path) {
             return Ok(());
         }
-        match rules.token {
-            Some(token) if has_token(headers, &token) => Ok(()),
-            Some(_) => Err(AccessDenied::NoToken),
-            None if self.is_open(&rules) => Ok(()),
-            None if OPEN_PATHS.contains(&path) && request.method().is_safe() => Ok(()),
-            None => Err(AccessDenied::NeedsTokenFile),
+        if rules.accepts(headers) {
+            return Ok(());
+        }
+        if rules.read.source.is_some() {
+            return Err(AccessDenied::NoToken);
+        }
+        if self.is_open(&rules) || (OPEN_PATHS.contains(&path) && request.method().is_safe()) {
+            Ok(())
+        } else if rules.has_tokens() {
+            Err(AccessDenied::NoToken)
+        } else {
+            Err(AccessDenied::NeedsTokenFile)
         }
     }
 
@@ -134,46 +142,99 @@ impl Access {
 }
 
 impl AccessRules {
-    /// Reads the rules and the token file, so it may block briefly.
+    /// Reads the rules and the token files, so it may block briefly.
     ///
     /// # Errors
-    /// When a token is configured and cannot be read.
+    /// When tokens are configured and cannot be read.
     pub fn read(settings: &HttpSettings) -> Result<Self, SecretError> {
         Ok(Self {
-            source: settings.token.clone(),
-            token: settings.token.as_ref().map(read_token).transpose()?,
+            read: TokenFile::read(settings.tokens.clone())?,
+            write: TokenFile::read(settings.write_tokens.clone())?,
             unauthenticated: settings.unauthenticated,
         })
     }
+
+    fn has_tokens(&self) -> bool {
+        self.read.source.is_some() || self.write.source.is_some()
+    }
+
+    /// Whether the request carries a token that may read, as `Bearer` or as the password of `Basic`.
+    fn accepts(&self, headers: &HeaderMap) -> bool {
+        shown_token(headers)
+            .is_some_and(|token| self.read.tokens.contain(&token) | self.write.tokens.contain(&token))
+    }
 }
 
-fn read_token(source: &SecretSource) -> Result<[u8; 32], SecretError> {
-    let token = source.read_line()?;
-    Ok(Sha256::digest(token.expose_secret()).into())
+impl TokenFile {
+    fn read(source: Option<SecretSource>) -> Result<Self, SecretError> {
+        let tokens = source.as_ref().map(TokenHashes::read).transpose()?;
+        Ok(Self {
+            source,
+            tokens: tokens.unwrap_or_default(),
+        })
+    }
+
+    /// Reads the tokens again; true if they changed.
+    fn refresh(&mut self) -> bool {
+        let Some(source) = &self.source else {
+            return false;
+        };
+        match TokenHashes::read(source) {
+            Ok(tokens) => {
+                let has_changed = self.tokens != tokens;
+                self.tokens = tokens;
+                has_changed
+            }
+            Err(error) => {
+                tracing::debug!(
+                    error = chain(&error),
+                    "the HTTP tokens cannot be read; the previous ones stay valid"
+                );
+                false
+            }
+        }
+    }
 }
 
-/// Whether the request carries the token, as `Bearer` or as the password of `Basic`.
-fn has_token(headers: &HeaderMap, token: &[u8; 32]) -> bool {
-    let Some(value) = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-    else {
-        return false;
-    };
-    let Some((scheme, credentials)) = value.split_once(' ') else {
-        return false;
-    };
-    let shown = if scheme.eq_ignore_ascii_case("bearer") {
+impl TokenHashes {
+    fn read(source: &SecretSource) -> Result<Self, SecretError> {
+        let tokens = source.read_tokens()?;
+        Ok(Self::of(tokens.iter().map(|token| token.expose_secret())))
+    }
+
+    fn of<'a>(tokens: impl Iterator<Item = &'a str>) -> Self {
+        Self(tokens.map(|token| Sha256::digest(token).into()).collect())
+    }
+
+    /// Whether the token is one of these. Compares with all of them, so that the time shows nothing.
+    fn contain(&self, token: &SecretString) -> bool {
+        let shown: [u8; 32] = Sha256::digest(token.expose_secret()).into();
+        let none = Choice::from(0);
+        let found = self
+            .0
+            .iter()
+            .fold(none, |found, token| found | shown.ct_eq(token));
+        found.into()
+    }
+}
+
+impl fmt::Debug for TokenHashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} tokens]", self.0.len())
+    }
+}
+
+/// The token of a request, as `Bearer` or as the password of `Basic`.
+fn shown_token(headers: &HeaderMap) -> Option<SecretString> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credentials) = value.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
         Some(SecretString::from(credentials.trim()))
     } else if scheme.eq_ignore_ascii_case("basic") {
         password(credentials.trim())
     } else {
         None
-    };
-    shown.is_some_and(|shown| {
-        let shown: [u8; 32] = Sha256::digest(shown.expose_secret()).into();
-        shown.ct_eq(token).into()
-    })
+    }
 }
 
 fn password(credentials: &str) -> Option<SecretString> {
@@ -228,7 +289,7 @@ impl IntoResponse for AccessDenied {
             ),
             Self::NoToken => (
                 StatusCode::UNAUTHORIZED,
-                "send the token of http.token_file, as `Authorization: Bearer`, or as the password of `Basic` with \
+                "send a token of http.token_file, as `Authorization: Bearer`, or as the password of `Basic` with \
                  any user name",
             ),
             Self::NeedsTokenFile => (
@@ -261,11 +322,72 @@ mod tests {
         Access {
             is_loopback: address.parse::<IpAddr>().unwrap().is_loopback(),
             rules: RwLock::new(AccessRules {
-                source: None,
-                token: token.map(|token| Sha256::digest(token).into()),
+                read: token_file(token),
+                write: TokenFile::default(),
                 unauthenticated,
             }),
         }
+    }
+
+    fn token_file(token: Option<&str>) -> TokenFile {
+        TokenFile {
+            source: token.map(|_| SecretSource::File("token".into())),
+            tokens: TokenHashes::of(token.into_iter()),
+        }
+    }
+
+    #[test]
+    fn each_token_of_both_files_reads_until_it_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (read, write) = (folder.path().join("read"), folder.path().join("write"));
+        std::fs::write(&read, "one\ntwo\n").unwrap();
+        std::fs::write(&write, "three\n").unwrap();
+        let source =
+            |path: &std::path::Path| TokenFile::read(Some(SecretSource::File(path.to_owned()))).unwrap();
+        let access = Access {
+            is_loopback: true,
+            rules: RwLock::new(AccessRules {
+                read: source(&read),
+                write: source(&write),
+                unauthenticated: Unauthenticated::HealthAndMetrics,
+            }),
+        };
+        let reads = |token: &str| {
+            let authorization = format!("Bearer {token}");
+            let headers = [("host", "localhost"), ("authorization", authorization.as_str())];
+            judge(&access, "/metrics", &headers).is_ok()
+        };
+        assert_eq!(
+            ["one", "two", "three", "four", ""].map(reads),
+            [true, true, true, false, false]
+        );
+        std::fs::write(&read, "two\nfour\n").unwrap();
+        // A file that is being replaced keeps its tokens.
+        std::fs::write(&write, "").unwrap();
+        access.refresh();
+        assert_eq!(
+            ["one", "two", "three", "four", ""].map(reads),
+            [false, true, true, true, false]
+        );
+        assert!(!format!("{access:?}").contains("two"));
+    }
+
+    #[test]
+    fn write_tokens_alone_close_nothing_on_loopback_and_open_other_hosts() {
+        let with = |address: &str| {
+            let access = access(address, None, Unauthenticated::HealthAndMetrics);
+            access.set(AccessRules {
+                read: TokenFile::default(),
+                write: token_file(Some("w")),
+                unauthenticated: Unauthenticated::HealthAndMetrics,
+            });
+            access
+        };
+        let (host, token) = (("host", "localhost"), ("authorization", "Bearer w"));
+        assert_eq!(judge(&with("127.0.0.1"), "/", &[host]), Ok(()));
+        assert_eq!(judge(&with("0.0.0.0"), "/", &[host, token]), Ok(()));
+        assert_eq!(judge(&with("0.0.0.0"), "/", &[host]), Err(AccessDenied::NoToken));
+        assert_eq!(judge(&with("0.0.0.0"), "/metrics", &[host]), Ok(()));
     }
 
     fn judge(access: &Access, target: &str, headers: &[(&str, &str)]) -> Result<(), AccessDenied> {

@@ -100,8 +100,10 @@ pub struct WatchListReport {
     /// Why the file cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Whether the file has been missing since the start.
+    /// Whether the file has been missing since the start, and is awaited.
     pub is_awaited: bool,
+    /// Whether there is no file, and none is required.
+    pub is_absent: bool,
 }
 
 /// A rejected line.
@@ -166,6 +168,7 @@ impl WatchListReport {
                 .as_deref()
                 .map(|error| crate::error::chain(error)),
             is_awaited: snapshot.is_awaited(),
+            is_absent: snapshot.is_absent,
         }
     }
 }

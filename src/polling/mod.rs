@@ -27,11 +27,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 use crate::board::Board;
-use crate::config::PollSettings;
+use crate::config::{DiscoveryRules, GroupSettings, PollSettings};
 use crate::core::gate::RequestLimits;
 use crate::random::RandomSource;
 use crate::record::Recorder;
@@ -67,4 +68,10 @@ pub struct PollingSettings {
     pub limits: RequestLimits,
     /// The configured projects, and how often the key of each was replaced.
     pub projects: BTreeMap<Arc<str>, u64>,
+    /// The rules of discovery, by project. Projects without rules are absent.
+    pub discovery: DiscoveryRules,
+    /// Which watches form a group, and when it is complete.
+    pub groups: GroupSettings,
+    /// How long a finished watch stays that only the HTTP API or discovery asks for.
+    pub retention: Duration,
 }

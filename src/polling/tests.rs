@@ -293,6 +293,9 @@ impl Fixture {
                 per_second: 1e6,
             },
             projects: names().map(|name| (name, 0)).into(),
+            discovery: BTreeMap::new(),
+            groups: GroupSettings::new("group", Duration::from_secs(30)),
+            retention: Duration::from_hours(24),
         };
         let settings = watch::Sender::new(Arc::new(settings));
         let list = watch::Sender::new(Arc::default());

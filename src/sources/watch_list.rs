@@ -38,6 +38,8 @@ pub struct WatchListSnapshot {
     pub refused: Option<Arc<WatchList>>,
     /// The entries of `list` that the file no longer has, and that are removed later.
     pub pending_removal: Option<PendingRemoval>,
+    /// Whether no file has been found since the start, and none is required: `list` is empty.
+    pub is_absent: bool,
     /// Whether the file was checked at least once.
     pub is_checked: bool,
     /// The number of changes of `list`.
@@ -75,7 +77,8 @@ impl WatchListSnapshot {
     /// Whether the file has been missing since the start, so that the daemon waits for it.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
-        self.list.is_none() && matches!(self.problem.as_deref(), Some(WatchListError::Missing))
+        let has_no_list = self.list.is_none() || self.is_absent;
+        has_no_list && matches!(self.problem.as_deref(), Some(WatchListError::Missing))
     }
 
     /// Logs the rejected lines again, for a reader who sees only the end of the log. Returns their number.
@@ -101,6 +104,8 @@ pub async fn only_rejected_lines(snapshots: &mut watch::Receiver<Arc<WatchListSn
 pub struct WatchListSettings {
     /// The file.
     pub path: PathBuf,
+    /// Whether the file is awaited when it is missing. Otherwise the list is empty until there is one.
+    pub is_required: bool,
     /// How often it is checked.
     pub refresh: Duration,
     /// How long a removal of nearly all entries is delayed.

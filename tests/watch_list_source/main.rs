@@ -114,6 +114,7 @@ impl Fixture {
 fn settings(path: PathBuf, projects: &[&str]) -> WatchListSettings {
     WatchListSettings {
         path,
+        is_required: true,
         refresh: REFRESH,
         shrink_delay: SHRINK_DELAY,
         projects: projects.iter().map(|name| Arc::from(*name)).collect(),
@@ -321,6 +322,48 @@ async fn a_file_missing_at_start_counts_as_checked_and_is_waited_for() {
     assert!(snapshot.list.is_none() && snapshot.problem.is_some());
     fixture.wait_for_checks(20).await;
     assert_eq!(fixture.log.count("waiting for it"), 1);
+    fs::write(&fixture.path, "one\n").unwrap();
+    fixture.next_list_is(&["one"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_file_that_is_not_required_is_an_empty_list_until_there_is_one() {
+    let mut fixture = Fixture::start(|_| {});
+    fixture.until(|snapshot| snapshot.is_awaited()).await;
+    let optional = WatchListSettings {
+        is_required: false,
+        ..settings(fixture.path.clone(), &["main"])
+    };
+    fixture.handle.apply_settings(optional.clone());
+    let snapshot = fixture.until(|snapshot| snapshot.is_absent).await;
+    assert!(ids(&snapshot).is_empty() && snapshot.problem.is_none() && !snapshot.is_awaited());
+    fixture.wait_for_checks(20).await;
+    let reload = fixture.handle.reload();
+    fixture.until(|snapshot| snapshot.reloads == reload).await;
+    assert_eq!(fixture.log.count("no watch list"), 1);
+    assert_eq!(fixture.log.count("waiting for it"), 1);
+
+    fs::write(&fixture.path, "one\n").unwrap();
+    let snapshot = fixture.next_list_is(&["one"]).await;
+    assert!(!snapshot.is_absent);
+    // A list that was there and is gone is a problem, required or not.
+    fs::remove_file(&fixture.path).unwrap();
+    let snapshot = fixture.problem().await;
+    assert_eq!(ids(&snapshot), ["one"]);
+    assert!(!snapshot.is_absent && !snapshot.is_awaited());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_file_that_becomes_required_is_awaited() {
+    let mut fixture = Fixture::start(|_| {});
+    let required = settings(fixture.path.clone(), &["main"]);
+    fixture.handle.apply_settings(WatchListSettings {
+        is_required: false,
+        ..required.clone()
+    });
+    fixture.until(|snapshot| snapshot.is_absent).await;
+    fixture.handle.apply_settings(required);
+    fixture.until(|snapshot| snapshot.is_awaited()).await;
     fs::write(&fixture.path, "one\n").unwrap();
     fixture.next_list_is(&["one"]).await;
 }

@@ -44,10 +44,12 @@ const fn number(default: f64, least: f64, most: f64) -> SettingKind {
 }
 
 /// All settings, in the order in which they are shown.
-pub(super) static TABLES: [&[SettingKey]; 9] = [
+pub(super) static TABLES: [&[SettingKey]; 11] = [
     &GENERAL,
     &AMPERSAND,
     &PROJECTS,
+    &DISCOVER,
+    &GROUPS,
     &POLL,
     &ONE_WEBHOOK,
     &WEBHOOKS,
@@ -62,7 +64,8 @@ const GENERAL: [SettingKey; 6] = [
         SettingKind::Path {
             default: "/etc/backfill-watch/watch.list",
         },
-        "The watch list: one operation ID per line.",
+        "The watch list: one operation ID per line. If the setting is absent and `[[discover]]` or `http.write_token_file` is \
+         set, the default file may be missing.",
     ),
     applies(
         "watch_list_refresh",
@@ -155,6 +158,71 @@ const PROJECTS: [SettingKey; 2] = [
         "ampersand.projects[].api_key_file",
         SettingKind::File,
         "A file with the API key of this project.",
+    ),
+];
+
+/// All names.
+const ANY: SettingKind = SettingKind::List { default: "[\"*\"]" };
+
+const DISCOVER: [SettingKey; 8] = [
+    applies(
+        "discover[].project",
+        SettingKind::Name { default: None },
+        "The project whose backfills are found. The default is the first project.",
+    ),
+    applies(
+        "discover[].integrations",
+        ANY,
+        "The integrations, by name or ID. `*` matches any text.",
+    ),
+    applies(
+        "discover[].groups",
+        ANY,
+        "The customers, by `groupRef`. `*` matches any text.",
+    ),
+    applies("discover[].objects", ANY, "The objects. `*` matches any text."),
+    applies(
+        "discover[].every",
+        SettingKind::Duration {
+            default: Duration::from_mins(1),
+            // Each round requests a list of all installations.
+            least: Duration::from_secs(1),
+        },
+        "How often the project is searched. The shortest of its tables applies to all of them.",
+    ),
+    applies(
+        "discover[].lookback",
+        SettingKind::Duration {
+            default: Duration::from_hours(24),
+            least: Duration::ZERO,
+        },
+        "Finished backfills that started longer ago than this when their installation is first seen are not reported.",
+    ),
+    applies(
+        "discover[].deadline",
+        SettingKind::Deadline,
+        "By when a backfill should be finished: a time, or a duration after its start.",
+    ),
+    applies(
+        "discover[].labels",
+        SettingKind::Labels,
+        "Labels of what is found, in addition to `group`, `object`, `installation` and `integration`.",
+    ),
+];
+
+const GROUPS: [SettingKey; 2] = [
+    applies(
+        "groups.by",
+        SettingKind::Text { default: "group" },
+        "The label whose value is the group of a watch.",
+    ),
+    applies(
+        "groups.settle",
+        SettingKind::Duration {
+            default: Duration::from_secs(30),
+            least: Duration::ZERO,
+        },
+        "`group.completed` is sent when no watch has joined for this time and all are finished.",
     ),
 ];
 
@@ -310,7 +378,7 @@ const ONE_WEBHOOK: [SettingKey; 7] = webhook_keys!(
 
 const WEBHOOKS: [SettingKey; 7] = webhook_keys!("webhooks[]", None, "");
 
-const HTTP: [SettingKey; 3] = [
+const HTTP: [SettingKey; 4] = [
     needs_restart(
         "http.listen",
         SettingKind::Address {
@@ -321,7 +389,12 @@ const HTTP: [SettingKey; 3] = [
     applies(
         "http.token_file",
         SettingKind::File,
-        "A file with the token that every path but `/livez` and `/readyz` then requires.",
+        "A file with tokens, one per line. Every path but `/livez` and `/readyz` then requires one of them.",
+    ),
+    applies(
+        "http.write_token_file",
+        SettingKind::File,
+        "A file with tokens, one per line, that may add and remove watches, and read. Without it nothing can be written over TCP.",
     ),
     applies(
         "http.allow_unauthenticated",

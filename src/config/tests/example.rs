@@ -13,11 +13,12 @@ const EXAMPLE: &str = include_str!("../../../config/config.toml");
 const WATCH_LIST: &str = include_str!("../../../config/watch.list");
 
 /// The settings that name files.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("ampersand", "api_key_file"),
     ("ampersand", "ca_file"),
     ("webhook", "secret_file"),
     ("http", "token_file"),
+    ("http", "write_token_file"),
 ];
 
 /// The example with every setting in it active.
@@ -39,7 +40,7 @@ fn paths(prefix: &str, table: &Table, found: &mut Vec<String>) {
             format!("{prefix}.{key}")
         };
         match value {
-            Value::Table(table) => paths(&path, table, found),
+            Value::Table(table) if keys::find(&path).is_none() => paths(&path, table, found),
             Value::Array(tables) if tables.iter().all(Value::is_table) => {
                 for table in tables {
                     paths(&format!("{path}[]"), table.as_table().unwrap(), found);
@@ -77,6 +78,9 @@ fn the_example_shows_the_defaults() {
         table[section].as_table_mut().unwrap().remove(key);
     }
     table["webhook"].as_table_mut().unwrap().remove("events");
+    for key in ["deadline", "labels"] {
+        table["discover"][0].as_table_mut().unwrap().remove(key);
+    }
     let secrets = [
         ("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET),
         ("AMPERSAND_API_KEY", "k"),
@@ -89,8 +93,7 @@ fn the_example_shows_the_defaults() {
             .map(|value| (value.key, value.value))
             .collect::<Vec<_>>()
     };
-    let required =
-        "[ampersand]\nproject = 'my-project'\n[webhook]\nurl = 'https://hooks.example.com/backfills'";
+    let required = "[ampersand]\nproject = 'my-project'\n[webhook]\nurl = 'https://hooks.example.com/backfills'\n[[discover]]";
     assert_eq!(values(&table.to_string()), values(required));
 }
 
@@ -113,6 +116,7 @@ fn the_example_is_valid_with_every_setting() {
             .file("ampersand-ca_file", "-----BEGIN CERTIFICATE-----")
             .file("webhook-secret_file", SECRET)
             .file("http-token_file", "t")
+            .file("http-write_token_file", "w")
             .settings()
     };
     let single = load(&table);

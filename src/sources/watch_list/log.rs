@@ -27,6 +27,13 @@ pub(super) fn applied(path: &Path, before: &WatchListSnapshot, list: &WatchList)
     );
 }
 
+/// Logs that there is no file, and that none is required.
+pub(super) fn absent(path: &Path, before: &WatchListSnapshot) {
+    if !before.is_absent {
+        tracing::info!(file = %path.display(), "no watch list; watches come from discovery and the HTTP API");
+    }
+}
+
 /// Logs the rejected lines that the previous list did not have.
 pub(super) fn rejected(path: &Path, before: Option<&WatchList>, list: &WatchList) {
     let file = path.display();
@@ -131,7 +138,7 @@ pub(super) fn lost(path: &Path, before: &WatchListSnapshot, error: &WatchListErr
     }
     let file = path.display();
     let reason = chain(error);
-    if before.list.is_some() {
+    if before.list.is_some() && !before.is_absent {
         tracing::warn!(%file, reason, "watch list cannot be read, the last good one stays active");
     } else {
         tracing::warn!(%file, reason, "watch list cannot be read, waiting for it");

@@ -48,6 +48,14 @@ enum RemovalMode {
     AtOnce,
 }
 
+/// Whether a list comes from a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FileState {
+    Present,
+    /// There is none, and none is required.
+    Absent,
+}
+
 /// The task that checks and reads the file.
 #[derive(Debug)]
 pub struct WatchListSource {
@@ -142,8 +150,9 @@ impl WatchListSource {
     async fn reload(&mut self, target: SourceTarget) {
         let is_other_list =
             target.settings.path != self.settings.path || target.settings.projects != self.settings.projects;
+        let is_other_rule = target.settings.is_required != self.settings.is_required;
         self.settings = target.settings;
-        if is_other_list {
+        if is_other_list || is_other_rule {
             self.stability.reset();
         }
         self.seen = None;
@@ -159,7 +168,7 @@ impl WatchListSource {
             let removed = self.guard.release();
             if removed > 0 {
                 self.publish_removed(removed);
-            } else {
+            } else if !self.snapshots.borrow().is_absent {
                 tracing::info!(file = %self.settings.path.display(), "watch list read again, nothing changed");
             }
         }
@@ -173,7 +182,9 @@ impl WatchListSource {
 
     /// Whether the list that applies is the content of the file, as of the last check.
     fn is_good(&self) -> bool {
-        self.stability.is_stable() && self.snapshots.borrow().problem.is_none()
+        let snapshot = self.snapshots.borrow();
+        let is_absent = snapshot.is_absent && !self.stability.is_unconfirmed();
+        (self.stability.is_stable() || is_absent) && snapshot.problem.is_none()
     }
 
     /// Removes due entries, unless the file may have changed since or cannot be read.
@@ -199,11 +210,23 @@ impl WatchListSource {
                 let error = Arc::new(error);
                 let verdict = self.stability.observe(Finding::Problem(Arc::clone(&error)));
                 if verdict == StabilityChange::Applies {
-                    self.lose(error, None);
+                    if self.may_be_absent(&error) {
+                        self.apply(WatchList::default(), FileState::Absent, removals)
+                            .await;
+                    } else {
+                        self.lose(error, None);
+                    }
                 }
                 verdict
             }
         }
+    }
+
+    /// Whether the file is missing, is not required, and was never found.
+    fn may_be_absent(&self, error: &WatchListError) -> bool {
+        let snapshot = self.snapshots.borrow();
+        let was_found = snapshot.file().is_some() && !snapshot.is_absent;
+        !self.settings.is_required && !was_found && matches!(error, WatchListError::Missing)
     }
 
     async fn found(&mut self, content: Content, removals: RemovalMode) -> StabilityChange {
@@ -254,7 +277,7 @@ impl WatchListSource {
     /// Applies a list, if it can be used.
     async fn take(&mut self, mut list: WatchList, removals: RemovalMode) {
         let error = match list.unusable() {
-            None => return self.apply(list, removals).await,
+            None => return self.apply(list, FileState::Present, removals).await,
             Some(UnusableList::NotText) => WatchListError::NotText,
             Some(UnusableList::NoLineParses) => WatchListError::NoLineParses {
                 lines: list.rejected_total,
@@ -264,7 +287,7 @@ impl WatchListSource {
         self.lose(Arc::new(error), Some(list));
     }
 
-    async fn apply(&mut self, list: WatchList, removals: RemovalMode) {
+    async fn apply(&mut self, list: WatchList, file: FileState, removals: RemovalMode) {
         let lost = match (self.state.take(), removals) {
             (Some(state), RemovalMode::Guarded) => self.lost_since_stop(&state, &list).await,
             _ => LostEntries::default(),
@@ -275,7 +298,10 @@ impl WatchListSource {
             // The entries may have returned while the file could not be read.
             self.guard.postpone(now, delay);
         }
-        log::applied(&self.settings.path, &before, &list);
+        match file {
+            FileState::Present => log::applied(&self.settings.path, &before, &list),
+            FileState::Absent => log::absent(&self.settings.path, &before),
+        }
         let listed = list.entries.len();
         let change = match removals {
             RemovalMode::Guarded if !lost.entries.is_empty() => {
@@ -294,6 +320,7 @@ impl WatchListSource {
         self.publish_list(|snapshot| {
             snapshot.problem = None;
             snapshot.refused = None;
+            snapshot.is_absent = file == FileState::Absent;
             snapshot.is_checked = true;
             snapshot.last_success = Some(clock::wall());
         });

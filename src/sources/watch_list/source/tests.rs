@@ -11,6 +11,7 @@ use crate::core::watch_list::{Labels, WatchKey};
 fn settings(path: PathBuf) -> WatchListSettings {
     WatchListSettings {
         path,
+        is_required: true,
         refresh: MAX_CONFIRM,
         shrink_delay: Duration::from_secs(30),
         projects: vec!["main".into()],
