@@ -107,7 +107,7 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     let output = Background::start().context("cannot start the thread that prints")?;
     let seed = args.seed.unwrap_or_else(fresh_seed);
     let random = SeededRandom::new(seed);
-    let count = args.operations.count.unwrap_or(if args.customers.has_any() {
+    let count = args.operations.operations.unwrap_or(if args.customers.has_any() {
         0
     } else {
         DEFAULT_OPERATIONS
@@ -137,7 +137,7 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
         )
     })?;
     // With customers there is a watch list only if operations were asked for.
-    let list = (!args.customers.has_any() || args.operations.count.is_some()).then_some(count);
+    let list = (!args.customers.has_any() || args.operations.operations.is_some()).then_some(count);
     if list.is_some() {
         watch_list::write(&args.watch_list, &operations)?;
     }

@@ -13,8 +13,8 @@ use crate::simulator::{CustomerChange, CustomerPlan, SeededRandom};
 #[command(next_help_heading = "Customers")]
 pub(super) struct CustomerArgs {
     /// Number of customers that install the integration
-    #[arg(long = "customers", value_name = "COUNT", default_value = "0", value_parser = clap::value_parser!(u32).range(..=100_000))]
-    count: u32,
+    #[arg(long, value_name = "COUNT", default_value = "0", value_parser = clap::value_parser!(u32).range(..=100_000))]
+    customers: u32,
 
     /// Number of objects with a backfill for each customer, such as 3, or a range such as 1..5
     #[arg(long, value_name = "COUNT", default_value = "1..5")]
@@ -61,15 +61,15 @@ impl FromStr for ObjectCounts {
 impl CustomerArgs {
     /// Whether there are installations to discover.
     pub(super) fn has_any(&self) -> bool {
-        self.count > 0 || self.old_backfills > 0
+        self.customers > 0 || self.old_backfills > 0
     }
 
     /// What to print about the customers.
     pub(super) fn summary(&self) -> String {
         let mut parts = Vec::new();
-        if self.count > 0 {
+        if self.customers > 0 {
             let over = humantime::format_duration(self.install_over);
-            parts.push(format!("{} customers install within {over}", self.count));
+            parts.push(format!("{} customers install within {over}", self.customers));
         }
         if self.old_backfills > 0 {
             parts.push(format!(
@@ -87,7 +87,7 @@ impl CustomerArgs {
         random: &SeededRandom,
     ) -> Vec<(Duration, CustomerChange)> {
         let plan = CustomerPlan {
-            customers: self.count,
+            customers: self.customers,
             objects: self.objects.0.clone(),
             install_over: self.install_over,
             old_backfills: self.old_backfills,

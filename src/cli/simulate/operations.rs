@@ -15,8 +15,8 @@ const OBJECTS: [&str; 4] = ["contact", "account", "opportunity", "lead"];
 #[command(next_help_heading = "Operations")]
 pub(super) struct OperationArgs {
     /// Number of operations in the watch list; by default 12, with customers none
-    #[arg(long = "operations", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
-    pub(super) count: Option<u32>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub(super) operations: Option<u32>,
 
     /// Duration of an operation, such as 90s, or a range such as 30s..2m
     #[arg(long, value_name = "DURATION", default_value = "30s..2m")]
@@ -158,7 +158,7 @@ mod tests {
 
     fn arguments() -> OperationArgs {
         OperationArgs {
-            count: None,
+            operations: None,
             duration: "10s..20s".parse().unwrap(),
             course: CurveArg::Mixed,
             estimate: EstimateArg::Mixed,
