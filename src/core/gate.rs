@@ -4,7 +4,6 @@
 //! Times are relative to a start that the caller chose, on a monotonic clock.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::compact_duration::CompactDuration;
@@ -24,12 +23,10 @@ pub struct Restriction {
 }
 
 /// The probe of the credentials.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CredentialsProbe {
     /// The next probe is not sent before this time.
     pub not_before: Duration,
-    /// The operation whose answer raised the doubt. Another one is the probe.
-    pub doubted_by: Option<Arc<str>>,
 }
 
 /// Limits of a project's requests.

@@ -10,6 +10,7 @@ pub mod connections;
 pub mod deadline;
 pub mod delivery;
 pub mod discovery;
+pub mod doubt;
 pub mod duration_distribution;
 pub mod end_forecast;
 pub mod event;

@@ -296,6 +296,12 @@ impl Poller {
         matches!(self, Self::Leaving(_))
     }
 
+    /// Whether a request or commit is in flight or at the gate, so that a message follows.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Asking { .. } | Self::Gathering(_) | Self::Recording)
+    }
+
     /// Whether the watch can be the probe of the project's credentials.
     #[must_use]
     pub fn may_probe(&self) -> bool {

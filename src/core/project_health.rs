@@ -1,12 +1,13 @@
 //! The health of one project's API: reachable, credentials accepted, paused.
 
-use std::sync::Arc;
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, ProjectAnswer};
+use super::doubt::{Doubt, ProbeCandidate, ProbePriority};
 use super::event::{ApiData, Event, EventType};
 use super::gate::{CredentialsProbe, Pass, Restriction};
 use super::schedule::ScheduleSettings;
@@ -50,7 +51,7 @@ pub struct ProjectHealth {
     /// Probes without success since then.
     probes: u32,
     #[serde(skip)]
-    doubted_by: Option<Arc<str>>,
+    doubt: Option<Box<Doubt>>,
     #[serde(skip)]
     next_probe: Duration,
     /// The first failed poll since the last success.
@@ -121,9 +122,9 @@ impl ProjectHealth {
                 AnswerScope::Watch
             }
             Answer::NotFound(_) | Answer::Refused(_) => {
-                if self.doubted_by.is_some() {
+                if self.doubt.is_some() {
                     // It does not show whether the key is accepted for existing operations.
-                    self.delay_probe(pass, cx);
+                    self.observe_undecided(poll.operation, pass, cx);
                 } else {
                     self.accept(pass, cx, &mut events);
                 }
@@ -136,7 +137,7 @@ impl ProjectHealth {
             Answer::Forbidden(reason) => self.forbid(poll, reason, cx, &mut events),
             Answer::Throttled { wait, reason } => {
                 self.pause(*wait, cx);
-                self.delay_probe(pass, cx);
+                self.observe_undecided(poll.operation, pass, cx);
                 let since = *self.throttled.get_or_insert(cx.now);
                 if cx.now.steady.saturating_sub(since.steady) >= cx.max_retry_after {
                     self.report_unreachable(since.wall, reason, cx, &mut events);
@@ -144,7 +145,7 @@ impl ProjectHealth {
                 AnswerScope::Project
             }
             Answer::Failed(failure) | Answer::Unprocessed(failure) => {
-                self.delay_probe(pass, cx);
+                self.observe_undecided(poll.operation, pass, cx);
                 let since = *self.failing.get_or_insert(cx.now);
                 if cx.now.steady.saturating_sub(since.steady) >= cx.unreachable_after {
                     self.report_unreachable(since.wall, &failure.reason, cx, &mut events);
@@ -153,6 +154,11 @@ impl ProjectHealth {
             }
         };
         (scope, events)
+    }
+
+    /// A probe ended without an answer, or its answer could not be recorded: the next one waits too.
+    pub fn observe_lost_probe(&mut self, operation: &str, cx: &ProjectContext<'_>) {
+        self.observe_undecided(operation, Pass::Probe, cx);
     }
 
     /// Records that the API is being asked whether the project exists.
@@ -219,7 +225,7 @@ impl ProjectHealth {
 
     /// Drops a doubt about the credentials when no other watch can resolve it.
     pub fn drop_doubt(&mut self) {
-        self.doubted_by = None;
+        self.doubt = None;
     }
 
     /// Time since the API last proved that the project exists.
@@ -275,7 +281,15 @@ impl ProjectHealth {
     /// Whether another watch's answer is needed to interpret a 403.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
-        self.doubted_by.is_some()
+        self.doubt.is_some()
+    }
+
+    /// The priority of a watch as the next probe of the credentials.
+    pub fn probe_priority(&self, candidate: &ProbeCandidate<'_>) -> ProbePriority {
+        match &self.doubt {
+            Some(doubt) => doubt.priority(candidate),
+            None => ProbePriority::Rejected(Reverse(candidate.polled)),
+        }
     }
 
     /// Time since the API last answered with an operation.
@@ -287,9 +301,8 @@ impl ProjectHealth {
     /// How the gate must restrict polls.
     #[must_use]
     pub fn restriction(&self) -> Restriction {
-        let probing = (self.rejected.is_some() || self.doubted_by.is_some()).then(|| CredentialsProbe {
+        let probing = (self.rejected.is_some() || self.doubt.is_some()).then_some(CredentialsProbe {
             not_before: self.next_probe,
-            doubted_by: self.doubted_by.clone(),
         });
         Restriction {
             paused_until: self.paused_until,
@@ -311,7 +324,7 @@ impl ProjectHealth {
 
     /// The API accepted the credentials.
     fn accept(&mut self, pass: Pass, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
-        self.doubted_by = None;
+        self.doubt = None;
         // An answer to a request from before the rejection proves nothing about the current credentials.
         if pass == Pass::Probe
             && let Some(since) = self.rejected.take()
@@ -327,7 +340,7 @@ impl ProjectHealth {
     }
 
     fn reject(&mut self, pass: Pass, reason: &str, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
-        self.doubted_by = None;
+        self.doubt = None;
         if self.rejected.is_none() {
             self.rejected = Some(cx.now.wall);
             self.probes = 0;
@@ -345,19 +358,43 @@ impl ProjectHealth {
         cx: &ProjectContext<'_>,
         events: &mut Vec<Event>,
     ) -> AnswerScope {
-        let doubted = self.doubted_by.as_deref();
-        if self.rejected.is_some() || cx.watches <= 1 || doubted.is_some_and(|by| by != poll.operation) {
-            self.reject(poll.pass, reason, cx, events);
-            AnswerScope::Project
-        } else if poll.is_forbidden {
-            AnswerScope::Watch
-        } else {
-            if doubted.is_none() {
-                self.doubted_by = Some(Arc::from(poll.operation));
-                self.probes = 0;
-                self.next_probe = cx.now.steady;
+        if self.rejected.is_none() && cx.watches > 1 {
+            match &self.doubt {
+                None if poll.is_forbidden => return AnswerScope::Watch,
+                None => {
+                    self.doubt = Some(Box::new(Doubt::new(poll.operation)));
+                    self.probes = 0;
+                    self.next_probe = cx.now.steady;
+                    return AnswerScope::Unclear;
+                }
+                // The watch was removed and added again during its doubt.
+                Some(doubt) if doubt.operation() == poll.operation => {
+                    self.observe_undecided(poll.operation, poll.pass, cx);
+                    return if self.doubt.is_some() {
+                        AnswerScope::Unclear
+                    } else {
+                        AnswerScope::Watch
+                    };
+                }
+                // Its own 403 in its turn shows nothing about another operation.
+                Some(_) if poll.is_forbidden && poll.pass == Pass::Turn => return AnswerScope::Watch,
+                Some(_) => {}
             }
-            AnswerScope::Unclear
+        }
+        self.reject(poll.pass, reason, cx, events);
+        AnswerScope::Project
+    }
+
+    /// A probe decided nothing: the next one waits. A doubt ends after some of them.
+    fn observe_undecided(&mut self, operation: &str, pass: Pass, cx: &ProjectContext<'_>) {
+        self.delay_probe(pass, cx);
+        if pass == Pass::Probe
+            && self
+                .doubt
+                .as_mut()
+                .is_some_and(|doubt| doubt.record_undecided(operation))
+        {
+            self.doubt = None;
         }
     }
 
@@ -416,8 +453,11 @@ fn api(event_type: EventType, since: Timestamp, reason: &str, cx: &ProjectContex
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::core::answer::{Failure, FailureClass};
+    use crate::core::doubt::MAX_PROBES;
     use crate::core::operation::{Operation, Status};
 
     struct Fixture {
@@ -585,16 +625,7 @@ mod tests {
             fixture.meet("a", &forbidden(), Pass::Turn),
             (AnswerScope::Unclear, NOTHING.to_vec())
         );
-        assert_eq!(
-            fixture
-                .project
-                .restriction()
-                .probing
-                .unwrap()
-                .doubted_by
-                .as_deref(),
-            Some("a")
-        );
+        assert_eq!(fixture.project.doubt.as_ref().unwrap().operation(), "a");
         assert_eq!(fixture.probe_in(), Some(0));
         assert_eq!(fixture.meet("b", &failed(), Pass::Probe).1, NOTHING);
         assert_eq!(fixture.probe_in(), Some(2), "a failed probe is no answer");
@@ -712,20 +743,120 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_finds_nothing_leaves_the_doubt_and_is_repeated_with_backoff() {
+    fn a_probe_that_decides_nothing_is_repeated_with_backoff_and_the_third_ends_the_doubt() {
+        let undecided = [
+            Answer::NotFound("404".into()),
+            Answer::Refused("422".into()),
+            failed(),
+            throttled(Some(1)),
+        ];
+        for answer in undecided {
+            let mut fixture = Fixture::new();
+            let _ = fixture.meet("a", &forbidden(), Pass::Turn);
+            for seconds in [2, 3] {
+                assert_eq!(fixture.meet("b", &answer, Pass::Turn).1, NOTHING);
+                assert_eq!(fixture.meet("b", &answer, Pass::Probe).1, NOTHING);
+                assert!(fixture.project.is_in_doubt());
+                assert_eq!(fixture.probe_in(), Some(seconds));
+                fixture.pass(seconds);
+            }
+            assert_eq!(fixture.meet("c", &answer, Pass::Probe).1, NOTHING);
+            assert_eq!(fixture.probe_in(), None);
+            assert!(fixture.project.has_credentials());
+        }
+    }
+
+    #[test]
+    fn a_probe_without_an_answer_is_repeated_with_backoff_too() {
+        let mut fixture = Fixture::new();
+        let _ = fixture.meet("a", &unauthorized(), Pass::Turn);
+        let mut project = fixture.project.clone();
+        project.observe_lost_probe("b", &fixture.context());
+        fixture.project = project;
+        assert_eq!(fixture.probe_in(), Some(3));
+        assert!(!fixture.project.has_credentials());
+    }
+
+    #[test]
+    fn a_403_that_an_operation_has_of_its_own_decides_no_doubt_in_its_turn() {
         let mut fixture = Fixture::new();
         let _ = fixture.meet("a", &forbidden(), Pass::Turn);
-        for seconds in [2, 3] {
-            assert_eq!(
-                fixture.meet("b", &Answer::NotFound("404".into()), Pass::Probe).1,
-                NOTHING
-            );
-            assert!(fixture.project.is_in_doubt());
-            assert_eq!(fixture.probe_in(), Some(seconds));
-            fixture.pass(seconds);
+        let of = |pass| AnsweredPoll {
+            is_forbidden: true,
+            ..poll("b", pass)
+        };
+        let mut project = fixture.project.clone();
+        let (scope, _) = project.observe(of(Pass::Turn), &forbidden(), &fixture.context());
+        assert_eq!(scope, AnswerScope::Watch);
+        assert!(project.is_in_doubt());
+        let (scope, events) = project.observe(of(Pass::Probe), &forbidden(), &fixture.context());
+        assert_eq!(scope, AnswerScope::Project);
+        assert_eq!(events.len(), 1);
+    }
+
+    /// An answer to a probe, or none.
+    fn probe_answer() -> impl Strategy<Value = Option<Answer>> {
+        prop_oneof![
+            1 => Just(Some(found())),
+            4 => Just(Some(Answer::NotFound("404".into()))),
+            2 => Just(Some(Answer::Refused("422".into()))),
+            2 => Just(Some(unauthorized())),
+            4 => Just(Some(forbidden())),
+            4 => Just(Some(failed())),
+            2 => Just(Some(throttled(None))),
+            1 => Just(None),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn while_only_probes_pass_each_watch_has_its_turn(
+            watches in 2_usize..8,
+            is_doubt: bool,
+            answers in prop::collection::vec(probe_answer(), 1..60),
+        ) {
+            let mut fixture = Fixture { watches, ..Fixture::new() };
+            let names: Vec<String> = (0..watches).map(|number| number.to_string()).collect();
+            let first = if is_doubt { forbidden() } else { unauthorized() };
+            let _ = fixture.meet("0", &first, Pass::Turn);
+            let (mut polled, mut probes, mut probes_of_doubt) = (vec![0; watches], 0, 0);
+            for answer in answers {
+                if fixture.project.restriction().probing.is_none() {
+                    break;
+                }
+                let doubted = fixture.project.doubt.as_ref().map(|doubt| doubt.operation().to_owned());
+                let candidates = (0..watches).filter(|number| doubted.as_deref() != Some(&*names[*number]));
+                let probe = candidates
+                    .max_by_key(|number| fixture.project.probe_priority(&ProbeCandidate {
+                        operation: &names[*number],
+                        polled: Duration::from_secs(polled[*number]),
+                        is_forbidden: false,
+                        is_answered: *number % 2 == 0,
+                        is_of_other_installation: *number % 3 == 0,
+                        last_answer: None,
+                    }))
+                    .unwrap();
+                probes += 1;
+                probes_of_doubt += usize::from(doubted.is_some());
+                prop_assert!(probes_of_doubt <= MAX_PROBES, "the doubt does not end");
+                polled[probe] = probes;
+                fixture.pass(60);
+                match answer {
+                    Some(answer) => {
+                        let (scope, _) = fixture.meet(&names[probe], &answer, Pass::Probe);
+                        prop_assert!(scope != AnswerScope::Unclear, "two doubts at once");
+                    }
+                    None => {
+                        let mut project = fixture.project.clone();
+                        project.observe_lost_probe(&names[probe], &fixture.context());
+                        fixture.project = project;
+                    }
+                }
+                // A doubt, if there was one, and one round of all watches.
+                let longest = (watches + MAX_PROBES) as u64;
+                prop_assert!(polled.iter().all(|last| probes - last <= longest), "{polled:?} after {probes}");
+            }
         }
-        let _ = fixture.meet("b", &found(), Pass::Probe);
-        assert!(!fixture.project.is_in_doubt());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::project_task::ProjectTask;
 use super::requests::Requester;
 use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
+use crate::core::doubt::ProbeCandidate;
 use crate::core::gate::{Admission, Pass};
 use crate::core::poller::{PendingPoll, Poller, PollerWait, RequestStage};
 use crate::core::watch_list::WatchKey;
@@ -52,29 +53,30 @@ impl<F: Fetch> ProjectTask<F> {
         self.watches.get(number).map(|slot| slot.poller.wait())
     }
 
-    /// The watch whose poll is the probe. For rejected credentials: the one with the oldest poll. For a 403: the one with the
-    /// latest answer, preferably of another installation.
+    /// The watch whose poll is the probe.
     pub(super) fn choose_probe(&self) -> Option<WatchNumber> {
+        let forbidden = self.forbidden.iter().find_map(|number| self.watches.get(*number));
+        let installation = forbidden.and_then(|slot| slot.watched.watch.installation());
         let candidates = self.watches.iter().filter(|(_, slot)| slot.poller.may_probe());
-        if self.health.is_in_doubt() {
-            let forbidden = self.forbidden.iter().find_map(|number| self.watches.get(*number));
-            let installation = forbidden.and_then(|slot| slot.watched.watch.installation());
-            let best = candidates.max_by_key(|(number, slot)| {
-                let watch = &slot.watched.watch;
-                let is_answered = watch.last_poll_succeeded();
-                let is_other = installation.is_none() || watch.installation() != installation;
-                (
-                    is_answered,
-                    is_other,
-                    watch.last_answer(),
-                    Reverse(slot.polled),
-                    *number,
-                )
+        let priorities = candidates.map(|(number, slot)| {
+            let watch = &slot.watched.watch;
+            let priority = self.health.probe_priority(&ProbeCandidate {
+                operation: &slot.watched.id,
+                polled: slot.polled.get(),
+                is_forbidden: watch.is_forbidden(),
+                is_answered: watch.last_poll_succeeded(),
+                is_of_other_installation: installation.is_none() || watch.installation() != installation,
+                last_answer: watch.last_answer(),
             });
-            return best.map(|(number, _)| number);
-        }
-        let oldest = candidates.min_by_key(|(number, slot)| (slot.polled, *number));
-        oldest.map(|(number, _)| number)
+            (priority, Reverse(number))
+        });
+        let (priority, Reverse(number)) = priorities.max()?;
+        let is_better_one_busy = || {
+            let mut slots = self.watches.iter().map(|(_, slot)| slot);
+            slots.any(|slot| slot.poller.is_busy() && !slot.watched.watch.is_forbidden())
+        };
+        // A better one is a candidate when its request or commit has ended.
+        (!priority.is_last_resort() || !is_better_one_busy()).then_some(number)
     }
 
     /// Handles the alarm of a poller.

@@ -70,6 +70,13 @@ impl<F: Fetch> ProjectTask<F> {
             outcome,
         } = ended;
         self.gate.release(pass, self.now());
+        if let (Requester::Watch(number), Pass::Probe, RequestOutcome::Aborted | RequestOutcome::Panicked(_)) =
+            (requester, pass, &outcome)
+            && let Some(slot) = self.watches.get(number)
+        {
+            let operation = Arc::clone(&slot.watched.id);
+            self.change_project(ProjectChange::ProbeLost(operation));
+        }
         match requester {
             Requester::Watch(number) => self.watch_request_ended(number, pass, outcome),
             Requester::Key => self.key_checked(outcome, pass),

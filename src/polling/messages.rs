@@ -82,6 +82,8 @@ pub(super) enum ProjectChange {
     ExistenceAnswered(ProjectAnswer),
     /// A request other than a poll was throttled, with this time to wait.
     Throttled(Option<Duration>),
+    /// The probe of this operation ended without an answer.
+    ProbeLost(Arc<str>),
     /// The API refuses every operation repeatedly, and there are several.
     AllRefused,
     /// No operation is polled anymore.

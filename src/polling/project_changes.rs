@@ -9,6 +9,7 @@ use super::requests::Requester;
 use crate::ampersand::Fetch;
 use crate::core::answer::Answer;
 use crate::core::event::Event;
+use crate::core::gate::Pass;
 use crate::core::project_health::{AnswerScope, ProjectHealth};
 use crate::store::{CommitError, StateChange, Subject};
 
@@ -54,6 +55,12 @@ impl<F: Fetch> ProjectTask<F> {
             Err(_) => {
                 let mut kept = self.health.clone();
                 kept.keep_reachability(&health);
+                let answered = cause.as_ref().map(|(answered, _)| answered);
+                if let Some(probe) = answered.filter(|answered| answered.pass == Pass::Probe)
+                    && let Some(slot) = self.watches.get(probe.number)
+                {
+                    kept.observe_lost_probe(&slot.watched.id, &self.context());
+                }
                 self.set_health(kept);
             }
         }
@@ -142,6 +149,10 @@ impl<F: Fetch> ProjectTask<F> {
             ProjectChange::ExistenceAnswered(ref answer) => health.observe_project(answer, &self.context()),
             ProjectChange::Throttled(wait) => {
                 health.throttle(wait, &self.context());
+                Vec::new()
+            }
+            ProjectChange::ProbeLost(ref operation) => {
+                health.observe_lost_probe(operation, &self.context());
                 Vec::new()
             }
             ProjectChange::AllRefused => health.observe_all_refused(&self.context()),

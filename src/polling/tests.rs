@@ -17,7 +17,7 @@ use super::*;
 use crate::ampersand::Fetch;
 use crate::board::{WatchFilter, WatchView};
 use crate::clock::{self, WallClock};
-use crate::core::answer::{Answer, InstallationAnswer, LogAnswer};
+use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
 use crate::core::event::{Event, EventType};
 use crate::core::installation::{Installation, InstallationPath};
 use crate::core::operation::Operation;
@@ -48,6 +48,7 @@ enum Act {
     Count(u64),
     Unauthorized,
     Forbidden,
+    NotFound,
     Throttle(Duration),
     Unprocessed,
 }
@@ -139,6 +140,7 @@ impl Fetch for Script {
             Some(Act::Hang) => std::future::pending().await,
             Some(Act::Unauthorized) => return Answer::Unauthorized("401".to_owned()),
             Some(Act::Forbidden) => return Answer::Forbidden("403".to_owned()),
+            Some(Act::NotFound) => return Answer::NotFound("404".to_owned()),
             Some(Act::Succeed) => ("success", 100),
             Some(act @ (Act::Throttle(_) | Act::Unprocessed)) => panic!("{act:?} is for additions"),
             Some(Act::Count(count)) => ("in_progress", count),
@@ -155,6 +157,10 @@ impl Fetch for Script {
 
     async fn refresh_key(&self, _project: &str) -> bool {
         false
+    }
+
+    async fn project_exists(&self, _project: &str) -> ProjectAnswer {
+        ProjectAnswer::Exists
     }
 
     async fn last_lines(&self, _key: &WatchKey, _wanted: LogSelection) -> LogAnswer {
@@ -815,6 +821,61 @@ async fn a_403_is_the_operations_own_when_another_watch_is_answered() {
     ];
     assert_eq!(events, expected);
     assert!(!fixture.has_rejected_key());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_403_is_the_operations_own_when_the_others_decide_nothing_and_no_watch_starves() {
+    for act in [Act::NotFound, Act::Panic] {
+        let fixture = Fixture::start();
+        fixture.script().play("a", &[Act::Forbidden; 100]);
+        fixture.script().play("b", &[act; 100]);
+        fixture.list("a\nb\n").await;
+        pass(100).await;
+        for operation in ["a", "b"] {
+            let gaps = fixture.script().gaps(operation);
+            assert!(gaps.len() > 5, "{operation} {act:?}: {gaps:?}");
+            assert!(gaps.iter().all(|gap| *gap <= 25), "{operation} {act:?}: {gaps:?}");
+        }
+        assert!(!fixture.has_rejected_key());
+        fixture.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_is_not_found_is_gone_although_another_one_is_forbidden() {
+    let fixture = Fixture::start();
+    fixture.script().play("a", &[Act::Forbidden; 100]);
+    fixture.script().play("b", &[Act::NotFound; 100]);
+    fixture.list("a\nb\n").await;
+    pass(300).await;
+    let types: Vec<EventType> = fixture
+        .events("b")
+        .await
+        .into_iter()
+        .map(|(event, _)| event)
+        .collect();
+    assert_eq!(types, [EventType::Gone]);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_that_panic_are_sent_with_backoff() {
+    let fixture = Fixture::start();
+    fixture.script().play(
+        "a",
+        &[
+            Act::Count(1),
+            Act::Unauthorized,
+            Act::Panic,
+            Act::Panic,
+            Act::Panic,
+        ],
+    );
+    fixture.list("a\n").await;
+    pass(60).await;
+    assert_eq!(fixture.script().gaps("a")[..5], [1, 1, 2, 4, 8]);
+    assert!(!fixture.has_rejected_key());
+    fixture.stop().await;
 }
 
 /// Watches an operation whose count does not change until its stall is found, and gives the seconds until that is reported, with

@@ -32,10 +32,7 @@ fn paused(until: Duration) -> Restriction {
 fn probing(not_before: Duration) -> Restriction {
     Restriction {
         paused_until: None,
-        probing: Some(CredentialsProbe {
-            not_before,
-            doubted_by: None,
-        }),
+        probing: Some(CredentialsProbe { not_before }),
     }
 }
 
