@@ -14,6 +14,7 @@ mod memory;
 mod presence;
 mod reader;
 mod request;
+mod source_entry;
 mod sources;
 mod sqlite;
 mod status;
@@ -38,7 +39,7 @@ pub use event_log::{Cursor, EventLogFilter, EventPage, EventsError, MalformedCur
 pub use memory::MemoryEngine;
 pub use reader::{ReplayError, StateReader};
 pub use request::{CommitError, ReadRequest, StoreReadError, WriteRequest};
-pub use sources::{SourceEntry, SourceEntryPage, SourceEntryPosition, Withdrawal};
+pub use source_entry::{SourceEntry, SourceEntryPage, SourceEntryPosition, Withdrawal};
 pub use sqlite::{OpenError, ReplayCount, ReplaySelection};
 pub use status::StateHealth;
 pub use threads::StoreThreads;

@@ -10,7 +10,7 @@ use super::change::{ChangeRows, LoadedWatches, PreviouslyListed, StateRow};
 use super::damage::BadRow;
 use super::delivery::{DeliveryId, DueDeliveries, EndpointStats, OutboxEndpoint, Settlement};
 use super::event_log::{Cursor, EventLogFilter, EventPage, EventsError};
-use super::sources::{Page, SourceEntry, SourceRow, Withdrawal};
+use super::source_entry::{Page, SourceEntry, SourceRow, Withdrawal};
 use crate::core::discovery::StoredInstallation;
 use crate::core::group::{GroupId, GroupRecord};
 use crate::core::project_health::ProjectHealth;

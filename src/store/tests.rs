@@ -7,12 +7,21 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock;
+<<<<<<< HEAD
 use crate::core::event::{ApiData, CompletedRound, Event, EventId, EventType, GroupData};
 use crate::core::group::{GroupId, GroupRecord};
+=======
+use crate::core::deadline::Deadline;
+use crate::core::discovery::StoredInstallation;
+use crate::core::event::{ApiData, Event, EventId, EventType};
+use crate::core::group::{GroupId, GroupRecord};
+use crate::core::source::{Source, Terms};
+>>>>>>> f83fd97 (Cover schema 4 in the tests of both engines, of damage and of upgrades)
 
 mod cursors;
 mod damage;
 mod files;
+mod sources;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -57,20 +66,75 @@ fn api_change(project: &str) -> StateChange {
     }
 }
 
+<<<<<<< HEAD
 fn group_change(group: &str, round: u32) -> StateChange {
     let of = CompletedRound {
         project: "p",
         label: "group",
         group,
         round,
+=======
+/// Round `completed` of the group `customer=value` is complete. Its event is any that names the project alone.
+fn group_change(value: &str, completed: u32) -> StateChange {
+    let group = GroupId::new("customer", value);
+    // The ID of the event is derived from it.
+    let since = i64::try_from(group.to_bits() >> 24).unwrap() + i64::from(completed);
+    let data = ApiData {
+        project: "p".to_owned(),
+        since: Timestamp::from_millisecond(since).unwrap(),
+        reason: "because".into(),
+>>>>>>> f83fd97 (Cover schema 4 in the tests of both engines, of damage and of upgrades)
     };
     StateChange {
         subject: Subject::Group(
             "p".into(),
+<<<<<<< HEAD
             GroupId::new("group", group),
             GroupRecord { completed: round },
         ),
         events: vec![Event::group_completed(now(), GroupData::new(of, [], []))],
+=======
+            GroupId::new("customer", value),
+            GroupRecord { completed },
+        ),
+        events: vec![Event::api(EventType::ApiReachable, now(), data)],
+    }
+}
+
+fn source_entry(key: WatchKey, source: Source, customer: &str) -> SourceEntry {
+    let terms = Terms {
+        labels: vec![("customer".into(), customer.into())],
+        deadline: Deadline::parse("1h30m"),
+    };
+    SourceEntry {
+        key,
+        source,
+        terms: Arc::new(terms),
+    }
+}
+
+fn installation(group: &str) -> StoredInstallation {
+    serde_json::from_value(serde_json::json!({
+        "integration": "i",
+        "group": group,
+        "first_seen": "2026-11-23T12:00:00Z",
+        "objects": {"contact": {"fingerprint": u64::MAX, "changed": "2026-11-23T12:00:00Z", "operation": "a"}},
+    }))
+    .unwrap()
+}
+
+/// What sources ask of a project, from all pages.
+async fn all_entries(store: &Store, project: &str) -> Vec<SourceEntry> {
+    let mut entries = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.load_source_entries(project.into(), after).await.unwrap();
+        entries.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            return entries;
+        }
+>>>>>>> f83fd97 (Cover schema 4 in the tests of both engines, of damage and of upgrades)
     }
 }
 

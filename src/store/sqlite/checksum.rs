@@ -2,7 +2,7 @@
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Error};
+use rusqlite::{Connection, Error, Row};
 
 /// Registers the SQL function `row_checksum(…)`: the CRC-32 of its arguments and their types.
 pub(super) fn install(conn: &Connection) -> Result<(), Error> {
@@ -31,6 +31,15 @@ fn add(hasher: &mut crc32fast::Hasher, value: ValueRef<'_>) {
     hasher.update(&[tag]);
     hasher.update(&(bytes.len() as u64).to_le_bytes());
     hasher.update(bytes);
+}
+
+/// The state in the third column, if its checksum is right (second column) and its JSON is valid.
+pub(super) fn intact<T: serde::de::DeserializeOwned>(row: &Row<'_>) -> Result<Option<T>, Error> {
+    if !row.get::<_, bool>(1)? {
+        return Ok(None);
+    }
+    let state = row.get_ref(2)?.as_str();
+    Ok(state.ok().and_then(|state| serde_json::from_str(state).ok()))
 }
 
 /// The columns that a row's checksum covers. `$of` is the table's alias with a dot, or empty.

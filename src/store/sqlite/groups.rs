@@ -1,13 +1,13 @@
 //! The completed rounds of groups.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::checksum::checksum_of;
+use super::checksum::{checksum_of, intact};
 use super::statement::statements;
-use super::{pages, state};
+use super::{aside, pages};
 use crate::core::group::{GroupId, GroupRecord};
-use crate::store::damage::{BadRow, DamagedTable};
-use crate::store::sources::Page;
+use crate::store::damage::{BadRow, DamagedRow, DamagedTable, Effect};
+use crate::store::source_entry::Page;
 
 statements! {
     PUT = "INSERT INTO groups (project, group_id, state, saved, checksum)
@@ -17,6 +17,9 @@ statements! {
     PAGE = concat!(
         "SELECT row, checksum IS ", checksum_of!(group), ", state, group_id
          FROM groups INDEXED BY groups_project WHERE project = ?1 AND row > ?2 ORDER BY row LIMIT ?3"
+    );
+    BY_ROW = concat!(
+        "SELECT row, checksum IS ", checksum_of!(group), ", state FROM groups WHERE row = ?1"
     );
     ALL_DAMAGED scans "the check of the state reads every row" =
         concat!("SELECT row FROM groups WHERE checksum IS NOT ", checksum_of!(group));
@@ -46,10 +49,30 @@ pub(super) fn load(
 ) -> Result<Page<(GroupId, GroupRecord)>, rusqlite::Error> {
     let select = (DamagedTable::Groups, PAGE);
     pages::read(conn, select, (project, after), bad, |row| {
-        let record = state::intact(row)?;
+        let record = intact(row)?;
         let group = row.get_ref(3)?.as_i64().ok();
         Ok(group
             .map(|bits| GroupId::from_bits(bits.cast_unsigned()))
             .zip(record))
     })
+}
+
+/// Moves a row aside, if it is damaged.
+pub(super) fn move_aside(
+    conn: &Connection,
+    row: i64,
+    at: i64,
+    moved: &mut Vec<DamagedRow>,
+) -> Result<(), rusqlite::Error> {
+    let found: Option<Option<GroupRecord>> = BY_ROW.prepare(conn)?.query_row([row], intact).optional()?;
+    if let Some(None) = found
+        && let Some(id) = aside::keep_group(conn, row, at)?
+    {
+        moved.push(DamagedRow {
+            kind: "group",
+            id,
+            effect: Effect::New,
+        });
+    }
+    Ok(())
 }

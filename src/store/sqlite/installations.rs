@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::checksum::checksum_of;
+use super::checksum::{checksum_of, intact};
 use super::statement::statements;
-use super::{pages, state};
+use super::{aside, pages};
 use crate::core::discovery::StoredInstallation;
-use crate::store::damage::{BadRow, DamagedTable};
-use crate::store::sources::Page;
+use crate::store::damage::{BadRow, DamagedRow, DamagedTable, Effect};
+use crate::store::source_entry::Page;
 
 statements! {
     PUT = "INSERT INTO installations (project, installation, state, saved, checksum)
@@ -20,6 +20,9 @@ statements! {
     PAGE = concat!(
         "SELECT row, checksum IS ", checksum_of!(installation), ", state, installation
          FROM installations INDEXED BY installations_project WHERE project = ?1 AND row > ?2 ORDER BY row LIMIT ?3"
+    );
+    BY_ROW = concat!(
+        "SELECT row, checksum IS ", checksum_of!(installation), ", state FROM installations WHERE row = ?1"
     );
     ALL_DAMAGED scans "the check of the state reads every row" =
         concat!("SELECT row FROM installations WHERE checksum IS NOT ", checksum_of!(installation));
@@ -55,7 +58,28 @@ pub(super) fn load(
 ) -> Result<Page<(Arc<str>, StoredInstallation)>, rusqlite::Error> {
     let select = (DamagedTable::Installations, PAGE);
     pages::read(conn, select, (project, after), bad, |row| {
-        let installation = state::intact(row)?;
+        let installation = intact(row)?;
         Ok(row.get_ref(3)?.as_str().ok().map(Arc::from).zip(installation))
     })
+}
+
+/// Moves a row aside, if it is damaged.
+pub(super) fn move_aside(
+    conn: &Connection,
+    row: i64,
+    at: i64,
+    moved: &mut Vec<DamagedRow>,
+) -> Result<(), rusqlite::Error> {
+    let found: Option<Option<StoredInstallation>> =
+        BY_ROW.prepare(conn)?.query_row([row], intact).optional()?;
+    if let Some(None) = found
+        && let Some(id) = aside::keep_installation(conn, row, at)?
+    {
+        moved.push(DamagedRow {
+            kind: "installation",
+            id,
+            effect: Effect::New,
+        });
+    }
+    Ok(())
 }

@@ -22,8 +22,8 @@ statements! {
     );
     LISTED scans "compares every watch with the list, twice at a start" =
         "SELECT project, operation FROM watches w WHERE unlisted IS NULL
-         AND NOT EXISTS (SELECT 1 FROM source_entries s INDEXED BY source_entries_key
-                         WHERE s.project = w.project AND s.operation = w.operation AND s.withdrawn IS NULL)";
+         AND NOT EXISTS (SELECT 1 FROM source_entries entry INDEXED BY source_entries_key
+                         WHERE entry.project = w.project AND entry.operation = w.operation AND entry.withdrawn IS NULL)";
 }
 
 pub(super) fn set_unlisted(

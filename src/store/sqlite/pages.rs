@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 use super::statement::Sql;
 use crate::store::CHUNK;
 use crate::store::damage::{BadRow, DamagedTable};
-use crate::store::sources::Page;
+use crate::store::source_entry::Page;
 
 /// The rows of a project after row `after`. `select` has their numbers in the first column. Those that `parse` cannot read
 /// are added to `bad`.

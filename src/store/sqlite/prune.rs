@@ -38,8 +38,8 @@ statements! {
          AND NOT EXISTS (SELECT 1 FROM events e INDEXED BY events_operation
                          CROSS JOIN deliveries d INDEXED BY deliveries_event
                          WHERE e.operation = w.operation AND e.project = w.project AND d.event = e.row AND d.state = 0)
-         AND NOT EXISTS (SELECT 1 FROM source_entries s INDEXED BY source_entries_key
-                         WHERE s.project = w.project AND s.operation = w.operation AND s.withdrawn IS NULL)
+         AND NOT EXISTS (SELECT 1 FROM source_entries entry INDEXED BY source_entries_key
+                         WHERE entry.project = w.project AND entry.operation = w.operation AND entry.withdrawn IS NULL)
          LIMIT ?2";
     DROP_WATCH = "DELETE FROM watches WHERE project = ?1 AND operation = ?2";
     DROP_WITHDRAWN = "DELETE FROM source_entries WHERE project = ?1 AND operation = ?2 AND withdrawn IS NOT NULL";

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{aside, outbox, sources, state};
+use super::{aside, groups, installations, outbox, sources, state};
 use crate::store::damage::{BadRow, DamagedRow, DamagedTable, Effect};
 
 /// Moves a row aside, if it still exists.
@@ -26,24 +26,8 @@ pub(super) fn move_aside(
             }
         }
         DamagedTable::SourceEntries => sources::move_aside(conn, row, at, moved)?,
-        DamagedTable::Installations => {
-            if let Some(id) = aside::keep_installation(conn, row, at)? {
-                moved.push(DamagedRow {
-                    kind: "installation",
-                    id,
-                    effect: Effect::New,
-                });
-            }
-        }
-        DamagedTable::Groups => {
-            if let Some(id) = aside::keep_group(conn, row, at)? {
-                moved.push(DamagedRow {
-                    kind: "group",
-                    id,
-                    effect: Effect::New,
-                });
-            }
-        }
+        DamagedTable::Installations => installations::move_aside(conn, row, at, moved)?,
+        DamagedTable::Groups => groups::move_aside(conn, row, at, moved)?,
         DamagedTable::Events => {
             let Some(id) = aside::event_id(conn, row)? else {
                 return Ok(());

@@ -13,7 +13,7 @@ use crate::core::source::{Source, Terms};
 use crate::core::watch_list::WatchKey;
 use crate::store::change::to_json;
 use crate::store::damage::{BadRow, DamagedRow, DamagedTable, Effect};
-use crate::store::sources::{Page, SourceEntry, SourceRow, Withdrawal};
+use crate::store::source_entry::{Page, SourceEntry, SourceRow, Withdrawal};
 
 statements! {
     PUT = "INSERT INTO source_entries (project, operation, source, terms, since, checksum)
@@ -237,15 +237,19 @@ fn damaged(conn: &Connection, row: i64) -> Result<Option<Damaged>, rusqlite::Err
         aside::shown(source)
     );
     let rebuilt = if is_asking {
-        rebuild_entry(conn, names)?
+        rebuild_entry(conn, row, names)?
     } else {
         None
     };
     Ok(Some(Damaged { id, rebuilt }))
 }
 
-/// An entry with the labels of the last event of its watch.
-fn rebuild_entry(conn: &Connection, names: [Vec<u8>; 3]) -> Result<Option<SourceEntry>, rusqlite::Error> {
+/// An entry with the labels of the last event of its watch, in place of a row.
+fn rebuild_entry(
+    conn: &Connection,
+    row: i64,
+    names: [Vec<u8>; 3],
+) -> Result<Option<SourceEntry>, rusqlite::Error> {
     let [Ok(project), Ok(operation), Ok(source)] = names.map(String::from_utf8) else {
         return Ok(None);
     };
@@ -256,6 +260,12 @@ fn rebuild_entry(conn: &Connection, names: [Vec<u8>; 3]) -> Result<Option<Source
         project: project.into(),
         operation: operation.into(),
     };
+    match find(conn, &key, source)? {
+        Stored::Damaged(found) if found == row => {}
+        Stored::Nothing => {}
+        // The damaged key is that of another entry.
+        _ => return Ok(None),
+    }
     let body = rebuild::last_body(conn, &key)?;
     Ok(body.map(|body| SourceEntry {
         key,

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::checksum::checksum_of;
+use super::checksum::{checksum_of, intact};
 use super::statement::statements;
 use super::{aside, groups, is_damage, rebuild, time};
 use crate::core::project_health::ProjectHealth;
@@ -116,15 +116,6 @@ fn find(conn: &Connection, key: &WatchKey) -> Result<Stored, rusqlite::Error> {
         Err(error) if is_damage(&error) => Ok(Stored::Damaged(None)),
         Err(error) => Err(error),
     }
-}
-
-/// The state in the third column, if its checksum is right (second column) and its JSON is valid.
-pub(super) fn intact<T: serde::de::DeserializeOwned>(row: &Row<'_>) -> Result<Option<T>, rusqlite::Error> {
-    if !row.get::<_, bool>(1)? {
-        return Ok(None);
-    }
-    let state = row.get_ref(2)?.as_str();
-    Ok(state.ok().and_then(|state| serde_json::from_str(state).ok()))
 }
 
 fn record(row: &Row<'_>, watch: Watch) -> Result<Option<WatchRecord>, rusqlite::Error> {

@@ -26,6 +26,7 @@ const OLDER: &[&str] = &[
     include_str!("schema/fixture_1.sql"),
     include_str!("schema/fixture_2.sql"),
     include_str!("schema/fixture_3.sql"),
+    include_str!("schema/fixture_4.sql"),
 ];
 
 #[test]
@@ -76,6 +77,13 @@ fn a_state_of_every_version_is_opened_and_brought_up_to_date() {
         } else {
             assert!(!copy.exists());
         }
+        let project = Arc::from("my-project");
+        let entries = sources::load(&database.conn, &project, 0, &mut bad).unwrap();
+        let installations = installations::load(&database.conn, &project, 0, &mut bad).unwrap();
+        let groups = groups::load(&database.conn, &project, 0, &mut bad).unwrap();
+        let counts = (entries.rows.len(), installations.rows.len(), groups.rows.len());
+        assert_eq!(counts, if version < 4 { (0, 0, 0) } else { (2, 1, 1) });
+        assert_eq!(bad, []);
         let stats = endpoints::stats(&database.conn).unwrap();
         assert_eq!((stats[0].backlog, stats[0].dead_letters), (2, 1));
         database.write(&[record("a", EventType::Started, 1)]).unwrap();
@@ -86,6 +94,47 @@ fn a_state_of_every_version_is_opened_and_brought_up_to_date() {
         lock.release(&dir.path().join("state.db")).unwrap();
         open_beside(dir.path(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     }
+}
+
+#[test]
+fn finished_watches_of_version_0_1_are_kept_and_no_group_has_completed() {
+    let dir = TempDir::new().unwrap();
+    let conn = Connection::open(dir.path().join("state.db")).unwrap();
+    checksum::install(&conn).unwrap();
+    conn.execute_batch(OLDER[2]).unwrap();
+    conn.execute_batch(
+        "CREATE TEMP TABLE done AS
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+             SELECT i, printf('done-%d', i) AS id FROM n;
+         INSERT INTO watches (project, operation, state, saved, checksum)
+             SELECT project, id, state, saved, row_checksum(project, id, state, saved, NULL)
+             FROM done, (SELECT project, json_set(state, '$.phase', 'succeeded') AS state, saved FROM watches);
+         INSERT INTO events
+             SELECT 3 + i, id, type, project, id, time, recorded, body,
+                 row_checksum(3 + i, id, type, project, id, time, recorded, body)
+             FROM done, (SELECT 'operation.succeeded' AS type, project, time, recorded,
+                             json_set(body, '$.data.labels.group', 'acme') AS body FROM events WHERE row = 3);",
+    )
+    .unwrap();
+    conn.close().unwrap();
+
+    let (database, _lock) = opened(dir.path());
+    let keys: Vec<WatchKey> = (1..=1000)
+        .map(|number| WatchKey::of(&"my-project".into(), &format!("done-{number}").into()))
+        .collect();
+    let loaded = state::load(&database.conn, &keys).unwrap();
+    assert_eq!(loaded.damaged, []);
+    assert_eq!(loaded.watches.len(), 1000);
+    let mut watches = loaded.watches.values();
+    assert!(watches.all(|record| record.watch.phase().is_finished()));
+    assert_eq!(page_of(&database, None, 2000).events.len(), 1003);
+    let (mut bad, project) = (Vec::new(), "my-project".into());
+    let groups = groups::load(&database.conn, &project, 0, &mut bad).unwrap();
+    assert_eq!(groups.rows, []);
+    let entries = sources::load(&database.conn, &project, 0, &mut bad).unwrap();
+    assert_eq!(entries.rows, []);
+    let copy = Connection::open(dir.path().join("state.db.before-4")).unwrap();
+    assert_eq!(schema::kind(&copy).unwrap(), DatabaseKind::State(3));
 }
 
 /// The state in `dir`, with nothing damaged in it.

@@ -82,6 +82,7 @@ struct Original {
     events: Vec<StoredEvent>,
     /// Subject, event and body of what waits to be delivered.
     waiting: Vec<(String, String, String)>,
+    recorded: Recorded,
 }
 
 async fn original() -> Original {
@@ -109,6 +110,30 @@ async fn original() -> Original {
             settle(&store, delivery.id, Settlement::Delivered).await;
         }
     }
+    for key in &keys {
+        let entry = source_entry(key.clone(), Source::Api, "acme");
+        store.put_source_entries(vec![entry]).await.unwrap();
+    }
+    store
+        .withdraw_source_entry(keys[3].clone(), Source::Api)
+        .await
+        .unwrap();
+    for number in 0..3 {
+        let installations = vec![(
+            format!("installation-{number}").into(),
+            Some(installation("acme")),
+        )];
+        let found = vec![source_entry(keys[number].clone(), Source::Discovery, "acme")];
+        store
+            .record_discovery("p".into(), installations, found)
+            .await
+            .unwrap();
+        store
+            .commit(&group_change(&format!("customer-{number}"), 2))
+            .await
+            .unwrap();
+    }
+    let recorded = Recorded::of(&store).await;
     let events = all_events(&store).await;
     threads.close().await.unwrap();
     let copy = copy_of(dir.path());
@@ -125,6 +150,33 @@ async fn original() -> Original {
         watches,
         events,
         waiting,
+        recorded,
+    }
+}
+
+/// What is stored besides watches and events.
+#[derive(Debug, Clone, PartialEq)]
+struct Recorded {
+    /// Without terms, for which a rebuilt entry has others.
+    entries: Vec<(WatchKey, Source)>,
+    terms: Vec<Arc<Terms>>,
+    installations: Vec<(Arc<str>, StoredInstallation)>,
+    groups: Vec<(GroupId, GroupRecord)>,
+}
+
+impl Recorded {
+    async fn of(store: &Store) -> Self {
+        let entries = all_entries(store, "p").await;
+        let (entries, terms) = entries
+            .into_iter()
+            .map(|entry| ((entry.key, entry.source), entry.terms))
+            .unzip();
+        Self {
+            entries,
+            terms,
+            installations: store.load_installations("p".into()).await.unwrap(),
+            groups: store.load_groups("p".into()).await.unwrap(),
+        }
     }
 }
 
@@ -204,7 +256,22 @@ async fn is_sound(original: &Original, dir: &TempDir, what: &str) -> bool {
     let events = all_events(&store).await;
     assert!(store.load_project("p").await.unwrap().is_some(), "{what}");
     let delivered = deliver_all(&store).await;
+    let recorded = Recorded::of(&store).await;
     let damaged = store.health().damaged_rows;
+    if damaged == 0 {
+        assert_eq!(recorded, original.recorded, "{what}");
+    }
+    let mut entries = recorded.entries.clone();
+    // A rebuilt entry has a new row, and it is unknown whether it was withdrawn.
+    entries.retain(|entry| damaged == 0 || original.recorded.entries.contains(entry));
+    entries.sort_unstable_by_key(|entry| original.recorded.entries.iter().position(|one| one == entry));
+    let lost = self::missing(&original.recorded.entries, &entries, what)
+        + self::missing(&original.recorded.installations, &recorded.installations, what)
+        + self::missing(&original.recorded.groups, &recorded.groups, what);
+    assert!(
+        lost <= damaged,
+        "{what}: {lost} rows are missing, {damaged} are reported"
+    );
 
     for (key, number) in (0..WATCHES).map(|number| (self::key(&format!("operation-{number}")), number)) {
         let was = &original.watches[&key];
@@ -332,6 +399,16 @@ async fn each_damaged_row_costs_what_it_is_about_and_nothing_else() {
         format!("UPDATE events SET time = 9223372036854775807 WHERE row = (SELECT row {event_of_7})"),
         "UPDATE projects SET state = 'x'".to_owned(),
         "UPDATE projects SET name = CAST(X'FF' AS TEXT)".to_owned(),
+        "UPDATE source_entries SET terms = '{}' WHERE operation = 'operation-7'".to_owned(),
+        "UPDATE source_entries SET terms = CAST(X'FF' AS TEXT) WHERE operation = 'operation-7'".to_owned(),
+        "UPDATE source_entries SET project = CAST(X'FF' AS TEXT) WHERE operation = 'operation-7'".to_owned(),
+        "UPDATE source_entries SET source = 'apj' WHERE operation = 'operation-7'".to_owned(),
+        "UPDATE source_entries SET withdrawn = 1 WHERE operation = 'operation-7'".to_owned(),
+        "UPDATE source_entries SET withdrawn = NULL WHERE operation = 'operation-3'".to_owned(),
+        "UPDATE installations SET state = 'x' WHERE installation = 'installation-1'".to_owned(),
+        "UPDATE installations SET installation = CAST(X'FF' AS TEXT) WHERE installation = 'installation-1'".to_owned(),
+        "UPDATE groups SET state = '{}' WHERE row = 1".to_owned(),
+        "UPDATE groups SET group_id = 5 WHERE row = 1".to_owned(),
         "UPDATE endpoints SET name = 'other'".to_owned(),
         "UPDATE endpoints SET name = CAST(X'FF' AS TEXT)".to_owned(),
         "UPDATE endpoints SET types = CAST(X'FF' AS TEXT)".to_owned(),
@@ -361,6 +438,8 @@ async fn what_is_damaged_while_it_is_open_is_moved_aside_when_it_is_read() {
     let original = original().await;
     let dir = copy_of(original.dir.path());
     let (store, threads) = Store::open(dir.path()).await.unwrap();
+    let unknown = source_entry(key("unknown"), Source::Api, "acme");
+    store.put_source_entries(vec![unknown]).await.unwrap();
     let mut rows = 0;
     let mut reported = 0;
     for sql in [
@@ -369,6 +448,11 @@ async fn what_is_damaged_while_it_is_open_is_moved_aside_when_it_is_read() {
         "UPDATE events SET body = 'x' WHERE row = (SELECT event FROM deliveries WHERE head = 1 ORDER BY id LIMIT 1)",
         "UPDATE deliveries SET attempts = 9 WHERE id = (SELECT max(id) FROM deliveries WHERE head = 1)",
         "UPDATE projects SET state = 'x'",
+        "UPDATE source_entries SET terms = 'x' WHERE operation = 'operation-7'",
+        "UPDATE source_entries SET terms = 'x' WHERE operation = 'operation-8'",
+        "UPDATE source_entries SET terms = 'x' WHERE operation = 'unknown'",
+        "UPDATE installations SET state = 'x' WHERE installation = 'installation-1'",
+        "UPDATE groups SET state = 'x' WHERE row = 1",
     ] {
         let conn = Connection::open(state_file(&dir)).unwrap();
         rows += u64::try_from(conn.execute(sql, []).unwrap_or(0)).unwrap();
@@ -384,6 +468,26 @@ async fn what_is_damaged_while_it_is_open_is_moved_aside_when_it_is_read() {
     assert_eq!(store.load(keys).await.unwrap().damaged, []);
     let project = store.load_project("p").await.unwrap();
     assert!(project.is_some());
+    // A write notices it, too.
+    let withdrawal = store.withdraw_source_entry(key("operation-8"), Source::Api).await;
+    assert_eq!(withdrawal, Ok(Withdrawal::Withdrawn));
+    let was = &original.recorded;
+    let is_left = |entry: &&(WatchKey, Source)| entry.0 != key("operation-8");
+    for _ in 0..2 {
+        let mut entries = all_entries(&store, "p").await;
+        let rebuilt = entries.pop().unwrap();
+        assert_eq!((&rebuilt.key, rebuilt.source), (&key("operation-7"), Source::Api));
+        assert_eq!(rebuilt.terms.labels, [("customer".to_owned(), "acme".to_owned())]);
+        let mut keys: Vec<_> = entries
+            .into_iter()
+            .map(|entry| (entry.key, entry.source))
+            .collect();
+        keys.push((rebuilt.key, rebuilt.source));
+        keys.sort_unstable_by_key(|entry| was.entries.iter().position(|one| one == entry));
+        assert!(keys.iter().eq(was.entries.iter().filter(is_left)));
+        assert_eq!(store.load_installations("p".into()).await.unwrap().len(), 2);
+        assert_eq!(store.load_groups("p".into()).await.unwrap(), was.groups[1..]);
+    }
     let delivered = deliver_all(&store).await;
     assert!(delivered.len() < original.waiting.len());
     let events = all_events(&store).await;

@@ -56,7 +56,7 @@ fn scans(conn: &Connection, sql: &Sql) -> Vec<String> {
             let aliases = [
                 ("d", "deliveries"),
                 ("e", "events"),
-                ("s", "source_entries"),
+                ("entry", "source_entries"),
                 ("w", "watches"),
             ];
             let name = words.next().unwrap();
