@@ -1,4 +1,4 @@
-//! Recorded events, from which a watch or a project is rebuilt after its stored state was lost.
+//! Recorded events, from which a watch, a project or a group is rebuilt after its stored state was lost.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -38,6 +38,20 @@ pub fn labels_of(body: &str) -> Labels {
         }
     });
     found
+}
+
+/// The round in the body of a `group.completed`.
+#[must_use]
+pub fn round_of(body: &str) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Body {
+        data: Round,
+    }
+    #[derive(Deserialize)]
+    struct Round {
+        round: u32,
+    }
+    serde_json::from_str(body).ok().map(|body: Body| body.data.round)
 }
 
 #[derive(Deserialize)]

@@ -113,7 +113,8 @@ impl Store {
         Ok(installations)
     }
 
-    /// The groups of a project that completed a round. A damaged one is missing.
+    /// The groups of a project that completed a round. A damaged one is rebuilt from its last event. If there is none, it is
+    /// missing.
     pub async fn load_groups(
         &self,
         project: Arc<str>,

@@ -7,16 +7,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock;
-<<<<<<< HEAD
-use crate::core::event::{ApiData, CompletedRound, Event, EventId, EventType, GroupData};
-use crate::core::group::{GroupId, GroupRecord};
-=======
 use crate::core::deadline::Deadline;
 use crate::core::discovery::StoredInstallation;
-use crate::core::event::{ApiData, Event, EventId, EventType};
+use crate::core::event::{ApiData, CompletedRound, Event, EventId, EventType, GroupData};
 use crate::core::group::{GroupId, GroupRecord};
 use crate::core::source::{Source, Terms};
->>>>>>> f83fd97 (Cover schema 4 in the tests of both engines, of damage and of upgrades)
 
 mod cursors;
 mod damage;
@@ -66,38 +61,20 @@ fn api_change(project: &str) -> StateChange {
     }
 }
 
-<<<<<<< HEAD
 fn group_change(group: &str, round: u32) -> StateChange {
     let of = CompletedRound {
         project: "p",
         label: "group",
         group,
         round,
-=======
-/// Round `completed` of the group `customer=value` is complete. Its event is any that names the project alone.
-fn group_change(value: &str, completed: u32) -> StateChange {
-    let group = GroupId::new("customer", value);
-    // The ID of the event is derived from it.
-    let since = i64::try_from(group.to_bits() >> 24).unwrap() + i64::from(completed);
-    let data = ApiData {
-        project: "p".to_owned(),
-        since: Timestamp::from_millisecond(since).unwrap(),
-        reason: "because".into(),
->>>>>>> f83fd97 (Cover schema 4 in the tests of both engines, of damage and of upgrades)
     };
     StateChange {
         subject: Subject::Group(
             "p".into(),
-<<<<<<< HEAD
             GroupId::new("group", group),
             GroupRecord { completed: round },
         ),
         events: vec![Event::group_completed(now(), GroupData::new(of, [], []))],
-=======
-            GroupId::new("customer", value),
-            GroupRecord { completed },
-        ),
-        events: vec![Event::api(EventType::ApiReachable, now(), data)],
     }
 }
 
@@ -134,7 +111,6 @@ async fn all_entries(store: &Store, project: &str) -> Vec<SourceEntry> {
         if after.is_none() {
             return entries;
         }
->>>>>>> f83fd97 (Cover schema 4 in the tests of both engines, of damage and of upgrades)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The completed rounds of groups.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::checksum::{checksum_of, intact};
 use super::statement::statements;
-use super::{aside, pages};
+use super::{aside, pages, rebuild};
 use crate::core::group::{GroupId, GroupRecord};
+use crate::store::change::to_json;
 use crate::store::damage::{BadRow, DamagedRow, DamagedTable, Effect};
 use crate::store::source_entry::Page;
 
@@ -19,7 +20,8 @@ statements! {
          FROM groups INDEXED BY groups_project WHERE project = ?1 AND row > ?2 ORDER BY row LIMIT ?3"
     );
     BY_ROW = concat!(
-        "SELECT row, checksum IS ", checksum_of!(group), ", state FROM groups WHERE row = ?1"
+        "SELECT row, checksum IS ", checksum_of!(group), ", state, CAST(project AS BLOB), group_id
+         FROM groups WHERE row = ?1"
     );
     ALL_DAMAGED scans "the check of the state reads every row" =
         concat!("SELECT row FROM groups WHERE checksum IS NOT ", checksum_of!(group));
@@ -48,31 +50,77 @@ pub(super) fn load(
     bad: &mut Vec<BadRow>,
 ) -> Result<Page<(GroupId, GroupRecord)>, rusqlite::Error> {
     let select = (DamagedTable::Groups, PAGE);
-    pages::read(conn, select, (project, after), bad, |row| {
+    let before = bad.len();
+    let mut page = pages::read(conn, select, (project, after), bad, |row| {
         let record = intact(row)?;
-        let group = row.get_ref(3)?.as_i64().ok();
-        Ok(group
-            .map(|bits| GroupId::from_bits(bits.cast_unsigned()))
-            .zip(record))
-    })
+        Ok(id(row, 3)?.zip(record))
+    })?;
+    // The writer does the same when it moves the rows aside.
+    for row in &bad[before..] {
+        let rebuilt = damaged(conn, row.row)?.flatten();
+        let of_project = rebuilt.filter(|rebuilt| rebuilt.project == project);
+        page.rows
+            .extend(of_project.map(|rebuilt| (rebuilt.id, rebuilt.record)));
+    }
+    Ok(page)
 }
 
-/// Moves a row aside, if it is damaged.
+fn id(row: &Row<'_>, column: usize) -> Result<Option<GroupId>, rusqlite::Error> {
+    let bits = row.get_ref(column)?.as_i64().ok();
+    Ok(bits.map(|bits| GroupId::from_bits(bits.cast_unsigned())))
+}
+
+/// A group that is rebuilt from its events.
+struct Rebuilt {
+    project: String,
+    id: GroupId,
+    record: GroupRecord,
+}
+
+/// The row of this number, if it is damaged: rebuilt if it has events.
+fn damaged(conn: &Connection, row: i64) -> Result<Option<Option<Rebuilt>>, rusqlite::Error> {
+    let found = BY_ROW
+        .prepare(conn)?
+        .query_row([row], |row| {
+            let record: Option<GroupRecord> = intact(row)?;
+            let project: Option<Vec<u8>> = row.get(3)?;
+            Ok((record.is_some(), project.unwrap_or_default(), id(row, 4)?))
+        })
+        .optional()?;
+    let Some((false, project, id)) = found else {
+        return Ok(None);
+    };
+    let Some((project, id)) = String::from_utf8(project).ok().zip(id) else {
+        return Ok(Some(None));
+    };
+    let record = rebuild::group(conn, &project, id)?;
+    Ok(Some(record.map(|record| Rebuilt { project, id, record })))
+}
+
+/// Moves a damaged row aside. If the group has events, it is rebuilt.
 pub(super) fn move_aside(
     conn: &Connection,
     row: i64,
     at: i64,
     moved: &mut Vec<DamagedRow>,
 ) -> Result<(), rusqlite::Error> {
-    let found: Option<Option<GroupRecord>> = BY_ROW.prepare(conn)?.query_row([row], intact).optional()?;
-    if let Some(None) = found
-        && let Some(id) = aside::keep_group(conn, row, at)?
-    {
-        moved.push(DamagedRow {
-            kind: "group",
-            id,
-            effect: Effect::New,
-        });
+    let Some(rebuilt) = damaged(conn, row)? else {
+        return Ok(());
+    };
+    let Some(id) = aside::keep_group(conn, row, at)? else {
+        return Ok(());
+    };
+    moved.push(DamagedRow {
+        kind: "group",
+        id,
+        effect: if rebuilt.is_some() {
+            Effect::Rebuilt
+        } else {
+            Effect::New
+        },
+    });
+    if let Some(Rebuilt { project, id, record }) = rebuilt {
+        put(conn, &project, id, &to_json(&record), at)?;
     }
     Ok(())
 }

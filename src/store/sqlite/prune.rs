@@ -42,7 +42,8 @@ statements! {
                          WHERE entry.project = w.project AND entry.operation = w.operation AND entry.withdrawn IS NULL)
          LIMIT ?2";
     DROP_WATCH = "DELETE FROM watches WHERE project = ?1 AND operation = ?2";
-    DROP_WITHDRAWN = "DELETE FROM source_entries WHERE project = ?1 AND operation = ?2 AND withdrawn IS NOT NULL";
+    DROP_WITHDRAWN = "DELETE FROM source_entries INDEXED BY source_entries_key
+         WHERE project = ?1 AND operation = ?2 AND withdrawn IS NOT NULL";
     OLD_WITHDRAWN = "DELETE FROM source_entries WHERE row IN
          (SELECT row FROM source_entries INDEXED BY source_entries_withdrawn WHERE withdrawn < ?1 LIMIT ?2)";
     EVENTS_OF = "SELECT row FROM events INDEXED BY events_operation WHERE operation = ?1 AND project = ?2 ORDER BY row LIMIT ?3";

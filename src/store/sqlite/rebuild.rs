@@ -1,11 +1,12 @@
-//! Rebuilds watches and projects from their events.
+//! Rebuilds watches, projects and groups from their events.
 
 use rusqlite::{Connection, params};
 
 use super::checksum::checksum_of;
 use super::statement::statements;
 use super::time;
-use crate::core::past_event::{PastEvent, rebuild_project};
+use crate::core::group::{GroupId, GroupRecord};
+use crate::core::past_event::{PastEvent, rebuild_project, round_of};
 use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
@@ -23,6 +24,8 @@ statements! {
         "SELECT row, checksum IS ", checksum_of!(event, ""), ", id, type, recorded, body
          FROM events INDEXED BY events_operation WHERE operation IS NULL AND project = ?1 ORDER BY row DESC LIMIT ?2"
     );
+    SUBJECTS_OF_GROUPS scans "reads the subjects of groups, which begin with a slash, to rebuild one" =
+        "SELECT DISTINCT operation FROM events INDEXED BY events_operation WHERE operation >= '/' AND operation < '0'";
     LOST_EVENTS = "SELECT count(*) FROM damaged_rows INDEXED BY damaged_rows_subject
          WHERE subject = ?1 AND row > ?2 AND source = 'events'";
 }
@@ -62,7 +65,7 @@ pub(super) fn watch(conn: &Connection, key: &WatchKey) -> Result<Option<WatchRec
     }))
 }
 
-/// The body of the last undamaged event of a watch.
+/// The body of the last undamaged event of a watch or a group.
 pub(super) fn last_body(conn: &Connection, key: &WatchKey) -> Result<Option<String>, rusqlite::Error> {
     let mut statement = LAST_EVENTS.prepare(conn)?;
     let mut rows = statement.query(params![key.operation, key.project, ENOUGH])?;
@@ -84,6 +87,29 @@ pub(super) fn project(conn: &Connection, name: &str) -> Result<Option<ProjectHea
     }
     events.reverse();
     Ok(rebuild_project(&events))
+}
+
+/// Rebuilds a group from the last event of its project that reports it as complete.
+pub(super) fn group(
+    conn: &Connection,
+    project: &str,
+    group: GroupId,
+) -> Result<Option<GroupRecord>, rusqlite::Error> {
+    let mut statement = SUBJECTS_OF_GROUPS.prepare(conn)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let subject = row.get_ref(0)?.as_str().unwrap_or_default();
+        let label = subject.strip_prefix('/').and_then(|label| label.split_once('='));
+        if label.is_some_and(|(key, value)| GroupId::new(key, value) == group) {
+            let key = WatchKey {
+                project: project.into(),
+                operation: subject.into(),
+            };
+            let round = last_body(conn, &key)?.and_then(|body| round_of(&body));
+            return Ok(round.map(|completed| GroupRecord { completed }));
+        }
+    }
+    Ok(None)
 }
 
 fn past_event(row: &rusqlite::Row<'_>) -> Result<Option<PastEvent>, rusqlite::Error> {

@@ -128,7 +128,7 @@ fn finished_watches_of_version_0_1_are_kept_and_no_group_has_completed() {
     let mut watches = loaded.watches.values();
     assert!(watches.all(|record| record.watch.phase().is_finished()));
     assert_eq!(page_of(&database, None, 2000).events.len(), 1003);
-    let (mut bad, project) = (Vec::new(), "my-project".into());
+    let (mut bad, project) = (Vec::new(), Arc::from("my-project"));
     let groups = groups::load(&database.conn, &project, 0, &mut bad).unwrap();
     assert_eq!(groups.rows, []);
     let entries = sources::load(&database.conn, &project, 0, &mut bad).unwrap();
