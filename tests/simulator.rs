@@ -4,6 +4,8 @@
     reason = "a panic is how the helpers of a test report that it failed"
 )]
 
+#[path = "simulator/command.rs"]
+mod command;
 #[path = "simulator/customers.rs"]
 mod customers;
 

@@ -3,6 +3,7 @@
 mod customers;
 mod faults;
 mod operations;
+mod summary;
 mod watch_list;
 
 use std::net::SocketAddr;
@@ -16,12 +17,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::Background;
 use crate::clock;
-use crate::core::text::{escape_lines, one_line};
+use crate::core::text::one_line;
 use crate::simulator::{
-    Callback, Receiver, ReceiverConfig, ReceiverSecret, RequestCounts, RequestKind, SeededRandom,
-    SimulatedProject, Simulator, SimulatorConfig,
+    Callback, Receiver, ReceiverConfig, ReceiverSecret, SeededRandom, SimulatedProject, Simulator,
+    SimulatorConfig,
 };
-use crate::stdio::StandardStream;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -146,29 +146,14 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     for operation in operations {
         simulator.add_waiting(operation);
     }
-    introduce(&output, &args, list, seed, &simulator, receiver.as_ref());
+    summary::introduce(&output, &args, list, seed, &simulator, receiver.as_ref());
 
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    conclude(
-        &output,
-        &simulator.requests(),
-        receiver.as_ref().map(|(receiver, _)| receiver.requests()),
-    );
-    if args.customers.has_any() {
-        let of_kind = |kind| simulator.requests_of_kind(kind).total;
-        print(
-            &output,
-            &format!(
-                "{} requests for the list of installations and {} for the backfill of an object; {} backfills started.",
-                of_kind(RequestKind::Installations),
-                of_kind(RequestKind::BackfillProgress),
-                simulator.backfills().len(),
-            ),
-        );
-    }
+    let callbacks = receiver.as_ref().map(|(receiver, _)| receiver.requests());
+    summary::conclude(&output, &args, &simulator, callbacks);
     simulator.stop().await;
     if let Some((receiver, _)) = receiver {
         receiver.stop().await;
@@ -206,7 +191,7 @@ async fn start_receiver(
         secrets,
         keep: 0,
         on_callback: Some(Arc::new(move |callback: &Callback| {
-            print(&output, &line(callback))
+            summary::print(&output, &line(callback));
         })),
     };
     let receiver = Receiver::start(config)
@@ -234,105 +219,6 @@ fn line(callback: &Callback) -> String {
         &format!("{time} callback {kind} {subject} {} {verified}", callback.id()),
         500,
     )
-}
-
-fn introduce(
-    output: &Background,
-    args: &SimulateArgs,
-    list: Option<u32>,
-    seed: u64,
-    simulator: &Simulator,
-    receiver: Option<&(Receiver, Option<String>)>,
-) {
-    print(
-        output,
-        &format!(
-            "Simulating the Ampersand API at {} (seed {seed}).",
-            simulator.base_url()
-        ),
-    );
-    if let Some(count) = list {
-        let list = args.watch_list.display();
-        print(
-            output,
-            &format!("Wrote {count} operations to {list}; each starts when it is first polled."),
-        );
-    }
-    if args.customers.has_any() {
-        print(output, &args.customers.summary());
-    }
-    print(output, "\nTo watch them, in another terminal:\n");
-    let mut variables = vec![
-        ("BACKFILL_WATCH_AMPERSAND__BASE_URL", simulator.base_url()),
-        ("BACKFILL_WATCH_AMPERSAND__PROJECT", args.project.clone()),
-        ("AMPERSAND_API_KEY", args.api_key.clone()),
-    ];
-    if list.is_some() {
-        variables.push(("BACKFILL_WATCH_WATCH_LIST", absolute(&args.watch_list)));
-    }
-    if args.customers.has_any() {
-        variables.push(("BACKFILL_WATCH_DISCOVER__0__EVERY", "10s".to_owned()));
-    }
-    if let Some((receiver, default_secret)) = receiver {
-        variables.push(("BACKFILL_WATCH_WEBHOOK__URL", receiver.url()));
-        let secret = default_secret.clone().unwrap_or_else(|| "THE SECRET".to_owned());
-        variables.push(("BACKFILL_WATCH_WEBHOOK_SECRET", secret));
-    }
-    for (name, value) in variables {
-        print(output, &format!("  export {name}={}", quoted(&value)));
-    }
-    // Customers install later, so nothing is done yet.
-    let until = if args.customers.has_any() {
-        ""
-    } else {
-        " --until-done"
-    };
-    print(output, &format!("  backfill-watch run{until}\n"));
-    print(output, "Stop with Ctrl-C.");
-}
-
-/// The absolute path, which works from any folder.
-fn absolute(path: &std::path::Path) -> String {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    path.display().to_string()
-}
-
-/// A word quoted for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
-fn conclude(output: &Background, api: &RequestCounts, receiver: Option<RequestCounts>) {
-    print(
-        output,
-        &format!(
-            "\n{} requests, at most {} in flight: {} succeeded, {} not found, {} rejected (401 or 403), {} throttled, \
-         {} server errors, {} reset, {} without an answer; {} answers cut off.",
-            api.total,
-            api.max_in_flight,
-            api.succeeded,
-            api.not_found,
-            api.unauthorized + api.forbidden,
-            api.throttled,
-            api.server_errors,
-            api.resets,
-            api.hangs,
-            api.truncated,
-        ),
-    );
-    if let Some(requests) = receiver {
-        print(output, &format!("{} callbacks received.", requests.total));
-    }
-}
-
-/// Prints a line. A closed standard output is ignored.
-fn print(output: &Background, line: &str) {
-    let _ = output.print(StandardStream::Stdout, &format!("{}\n", escape_lines(line)));
 }
 
 #[cfg(test)]
@@ -371,12 +257,5 @@ mod tests {
         assert!(beyond.contains("not a loopback address"), "{beyond}");
         let too_much = refusal(&["--resets", "0.6", "--hangs", "0.6"]).await;
         assert!(too_much.contains("exceed 1"), "{too_much}");
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        assert_eq!(quoted("http://127.0.0.1:1/v1"), "http://127.0.0.1:1/v1");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(quoted(""), "''");
     }
 }

@@ -1,64 +1,25 @@
-//! The installations of the simulated API, and how they change over time.
+//! How the installations of the simulated API change over time.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
-
-use jiff::Timestamp;
-use tokio::time::Instant;
 
 use super::backfill::{BackfillStart, SimulatedBackfill, StartedBackfill};
 use super::customer_change::{CustomerChange, OperationsAfterDelete, UnknownInstallation};
-use super::installation::{InstallationStatus, SimulatedInstallation, SimulatedIntegration, SimulatedObject};
+use super::customer_state::{CustomerState, InstallationPlace, NewestBackfill, RunningInstallation};
+use super::installation::{SimulatedInstallation, SimulatedIntegration, SimulatedObject};
 use super::installation_answer::InstallationAnswer;
 use super::lock;
 use super::moment::Moment;
-use super::operations::{OperationClock, Operations, RunningOperation};
+use super::operations::{OperationClock, Operations};
 use super::seeded_random::SeededRandom;
 use super::uuid;
 
-/// All installations, and the changes that are due later.
+/// All customers. The lock is taken before those of the operations.
 #[derive(Debug)]
 pub(super) struct Customers {
     state: Mutex<CustomerState>,
     random: SeededRandom,
-}
-
-#[derive(Debug, Default)]
-struct CustomerState {
-    /// In the order of addition.
-    installations: BTreeMap<u64, RunningInstallation>,
-    numbers: HashMap<String, u64>,
-    deleted: HashSet<String>,
-    /// Numbers of installations and of due changes.
-    next_number: u64,
-    due: BTreeMap<(Instant, u64), (Moment, CustomerChange)>,
-    started: Vec<StartedBackfill>,
-    /// With the ID of their project.
-    integrations: Vec<(String, SimulatedIntegration)>,
-}
-
-/// An installation that is not deleted.
-#[derive(Debug)]
-struct RunningInstallation {
-    plan: SimulatedInstallation,
-    created: Timestamp,
-    updated: Option<Timestamp>,
-    /// The newest backfill of each object.
-    newest: HashMap<String, Arc<RunningOperation>>,
-    operations: Vec<String>,
-}
-
-impl RunningInstallation {
-    fn answer(&self) -> InstallationAnswer<'_> {
-        let is_stalled = self.newest.values().any(|run| run.is_stalled());
-        let status = if is_stalled {
-            InstallationStatus::BadCredentials
-        } else {
-            self.plan.status
-        };
-        InstallationAnswer::new(&self.plan, status, self.created, self.updated)
-    }
 }
 
 impl Customers {
@@ -147,17 +108,12 @@ impl Customers {
     /// The IDs of the installations that are not deleted, in the order of addition.
     pub(super) fn installation_ids(&self) -> Vec<String> {
         let state = lock(&self.state);
-        state
-            .installations
-            .values()
-            .map(|one| one.plan.id.clone())
-            .collect()
+        state.installations().map(|one| one.plan.id.clone()).collect()
     }
 
     /// Whether there is or was such an installation.
     pub(super) fn has_known(&self, installation: &str) -> bool {
-        let state = lock(&self.state);
-        state.numbers.contains_key(installation) || state.deleted.contains(installation)
+        lock(&self.state).has_known(installation)
     }
 
     /// The installation as JSON.
@@ -174,7 +130,7 @@ impl Customers {
         mut each: impl FnMut(InstallationAnswer<'_>),
     ) {
         let state = lock(&self.state);
-        for one in state.installations.values() {
+        for one in state.installations() {
             let reference = one.plan.group.as_ref().map(|group| group.reference.as_str());
             if one.plan.project == project_id && (group.is_none() || group == reference) {
                 each(one.answer());
@@ -184,14 +140,7 @@ impl Customers {
 
     /// The newest backfill of an object.
     pub(super) fn newest(&self, place: InstallationPlace<'_>, object: &str) -> NewestBackfill {
-        let state = lock(&self.state);
-        match state.at(place) {
-            None => NewestBackfill::UnknownInstallation,
-            Some(one) => match one.newest.get(object) {
-                None => NewestBackfill::None,
-                Some(run) => NewestBackfill::Found(Arc::clone(run)),
-            },
-        }
+        lock(&self.state).newest(place, object)
     }
 
     /// The state after the changes that are due, and the present.
@@ -355,57 +304,5 @@ impl Customers {
             create_time: created,
         });
         Ok(id)
-    }
-}
-
-/// What there is to know about the newest backfill of an object.
-#[derive(Debug)]
-pub(super) enum NewestBackfill {
-    /// There is no such installation.
-    UnknownInstallation,
-    /// There is no backfill of this object.
-    None,
-    /// The operation that reads it.
-    Found(Arc<RunningOperation>),
-}
-
-/// The path of an installation.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct InstallationPlace<'a> {
-    pub(super) project_id: &'a str,
-    pub(super) integration: &'a str,
-    pub(super) installation: &'a str,
-}
-
-impl CustomerState {
-    fn schedule(&mut self, at: Moment, change: CustomerChange) {
-        self.next_number += 1;
-        self.due.insert((at.instant, self.next_number), (at, change));
-    }
-
-    fn insert(&mut self, one: RunningInstallation) {
-        let id = one.plan.id.clone();
-        self.deleted.remove(&id);
-        self.next_number += 1;
-        let number = *self.numbers.entry(id).or_insert(self.next_number);
-        self.installations.insert(number, one);
-    }
-
-    fn remove(&mut self, id: &str) -> Result<RunningInstallation, UnknownInstallation> {
-        let number = self.numbers.remove(id);
-        let removed = number.and_then(|number| self.installations.remove(&number));
-        removed.ok_or_else(|| UnknownInstallation(id.to_owned()))
-    }
-
-    fn get_mut(&mut self, id: &str) -> Result<&mut RunningInstallation, UnknownInstallation> {
-        let number = self.numbers.get(id);
-        let found = number.and_then(|number| self.installations.get_mut(number));
-        found.ok_or_else(|| UnknownInstallation(id.to_owned()))
-    }
-
-    fn at(&self, place: InstallationPlace<'_>) -> Option<&RunningInstallation> {
-        let one = self.installations.get(self.numbers.get(place.installation)?)?;
-        let is_there = one.plan.project == place.project_id && one.plan.integration_id == place.integration;
-        is_there.then_some(one)
     }
 }

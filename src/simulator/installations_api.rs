@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::api::{Api, Refusal};
 use super::backfill::BackfillProgress;
-use super::customers::{InstallationPlace, NewestBackfill};
+use super::customer_state::{InstallationPlace, NewestBackfill};
 use super::installation_answer::{InstallationAnswer, integration_answer};
 use super::lone_installation;
 use super::problem::ApiProblem;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::customers::{Customers, InstallationPlace};
+use super::customer_state::InstallationPlace;
+use super::customers::Customers;
 use super::installation::{
     InstallationStatus, SimulatedAuthentication, SimulatedInstallation, SimulatedObject,
 };

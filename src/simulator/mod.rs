@@ -23,6 +23,7 @@ mod count_curve;
 mod customer_change;
 mod customer_control;
 mod customer_plan;
+mod customer_state;
 mod customers;
 mod fault;
 mod fault_injector;

@@ -111,7 +111,7 @@ async fn what_is_planted_is_not_found() {
     let setup = plant(setup, "ampersand.api_key_file", KEY);
     let setup = plant(setup, "webhook.secret_file", SECRET);
     let setup = plant(setup, "http.token_file", TOKEN);
-    assert_eq!(setup.secrets().len(), 3);
+    assert_eq!(setup.secrets().len(), 4);
 
     let daemon = setup.start();
     daemon.event_of("op-200-100-s-1", "operation.succeeded").await;

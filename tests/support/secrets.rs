@@ -3,15 +3,18 @@
 use std::fs;
 use std::path::Path;
 
+use backfill_watch::simulator::CUSTOMER_TOKEN;
+
 use super::Setup;
 
 /// Shorter secrets are parts of ordinary words.
 const MIN_LENGTH: usize = 8;
 
 impl Setup {
-    /// The secrets of the environment and of the files that the settings name, without common prefixes.
+    /// The secrets of the environment and of the files that the settings name, without common prefixes, and the token
+    /// that the simulator sends with every connection.
     pub fn secrets(&self) -> Vec<String> {
-        let mut secrets = Vec::new();
+        let mut secrets = vec![CUSTOMER_TOKEN.to_owned()];
         for (name, value) in &self.environment {
             if name.starts_with("BACKFILL_WATCH_") && name.ends_with("_FILE") && !name.ends_with("CA_FILE") {
                 let text = fs::read_to_string(value).unwrap_or_default();

@@ -66,18 +66,11 @@ impl CustomerArgs {
 
     /// What to print about the customers.
     pub(super) fn summary(&self) -> String {
-        let mut parts = Vec::new();
-        if self.customers > 0 {
-            let over = humantime::format_duration(self.install_over);
-            parts.push(format!("{} customers install within {over}", self.customers));
-        }
-        if self.old_backfills > 0 {
-            parts.push(format!(
-                "{} backfills of earlier customers ended days ago",
-                self.old_backfills
-            ));
-        }
-        format!("{}.", parts.join("; "))
+        let over = humantime::format_duration(self.install_over);
+        format!(
+            "Customers that install within {over}: {}. Backfills that ended days ago: {}.",
+            self.customers, self.old_backfills
+        )
     }
 
     /// What random customers do.
