@@ -4,17 +4,20 @@ mod daemon_check;
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use daemon_check::DaemonCheck;
 
+use super::discover::search::Search;
 use super::output::{self, Output, OutputError};
 use super::problems::{line_problem, more_lines};
-use super::{DaemonArgs, Failure, SettingsArgs, exit, format};
+use super::{DaemonArgs, Failure, SettingsArgs, discover, exit, format};
 use crate::ampersand::ClientError;
 use crate::app;
-use crate::config::{ConfigProblem, Settings, SettingsCheck};
+use crate::config::{ConfigProblem, ProjectSettings, Settings, SettingsCheck};
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::watch_list::{self, LineError, UnusableList, WatchList};
+use crate::error::RUN_AS_ROOT;
 use crate::sources::watch_list::{WatchListError, read};
 
 const AFTER_HELP: &str = "\
@@ -34,7 +37,7 @@ pub struct CheckArgs {
     #[command(flatten)]
     settings: SettingsArgs,
 
-    /// Also check each API key with a request to the API
+    /// Also ask the API whether each key is good, and what discovery searches
     #[arg(long)]
     live: bool,
 }
@@ -264,6 +267,7 @@ async fn check_keys(
             KeyVerdict::Good => {
                 out.line(&format!("API key of project {name}: good"))?;
                 out.flush()?;
+                code = check_discovery(settings, project, out).await?.max(code);
             }
             KeyVerdict::Rejected(reason) => {
                 code = Some(exit::CREDENTIALS);
@@ -287,4 +291,38 @@ async fn check_keys(
         }
     }
     Ok(code)
+}
+
+/// Prints what discovery would search in a project, if it has rules.
+async fn check_discovery(
+    settings: &Settings,
+    project: &ProjectSettings,
+    out: &mut Output,
+) -> anyhow::Result<Option<u8>> {
+    let name = &project.name;
+    let Some(rules) = settings.discovery.get(name) else {
+        return Ok(None);
+    };
+    if project.api_key.read_line().is_err() {
+        output::notice(&format!(
+            "discovery of project {name}: not checked, because only the daemon can read the API key; {RUN_AS_ROOT}"
+        ));
+        return Ok(None);
+    }
+    let mut search = Search::new(discover::target(settings, project).await?, Arc::clone(rules));
+    if let Err(answer) = search.list().await {
+        let Failure { message, code } = discover::failure(&answer, project, &settings.ampersand);
+        output::error(&format!("discovery of project {name}: {message}"));
+        return Ok(Some(code));
+    }
+    let (installations, objects) = search.discovery().counts();
+    out.line(&format!(
+        "discovery of project {name}: {objects} objects to search in {installations} installations; `backfill-watch discover` \
+         lists their backfills"
+    ))?;
+    out.flush()?;
+    for warning in discover::warnings(name, search.discovery(), search.unusable()) {
+        output::notice(&format!("warning: {warning}"));
+    }
+    Ok(None)
 }

@@ -6,12 +6,12 @@ mod row;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use console::Term;
 
 use self::pages::{PageError, Pages};
 use super::output::{self, Output, OutputError};
+use super::requests::rejected_key;
 use super::table::Table;
-use super::terminal::TerminalStyle;
+use super::terminal::{self, TerminalStyle};
 use super::{Failure, RequestArgs, exit};
 use crate::ampersand::ApiError;
 use crate::app;
@@ -151,13 +151,9 @@ fn failure(error: PageError, project: &ProjectSettings, ampersand: &AmpersandSet
         }
     };
     let (code, message) = match error {
-        ApiError::Unauthorized(reason) | ApiError::Forbidden(reason) => (
-            exit::CREDENTIALS,
-            format!(
-                "the API rejected the key of project {} from {}: {reason}\nReplace it with an active key of this project.",
-                project.name, project.api_key
-            ),
-        ),
+        ApiError::Unauthorized(reason) | ApiError::Forbidden(reason) => {
+            return rejected_key(project, &reason);
+        }
         ApiError::NotFound(reason) => (
             exit::FAILED,
             format!("not found: {reason}; check --project, --integration and --installation"),
@@ -207,7 +203,7 @@ impl Printer {
         Self {
             out: Output::stdout(),
             format,
-            table: Table::new(&row::HEADER, TerminalStyle::stdout(), columns()),
+            table: Table::new(&row::HEADER, TerminalStyle::stdout(), terminal::columns()),
             printed: Printed::default(),
         }
     }
@@ -260,11 +256,6 @@ impl Printer {
         let table = self.table.take();
         self.out.text(&table)
     }
-}
-
-fn columns() -> Option<usize> {
-    let size = Term::stdout().size_checked();
-    size.map(|(_, columns)| usize::from(columns))
 }
 
 #[cfg(test)]

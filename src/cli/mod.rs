@@ -4,6 +4,7 @@ pub mod check;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod discover;
 pub mod event_line;
 pub mod events;
 pub mod format;
@@ -14,6 +15,7 @@ pub mod problems;
 pub mod progress_bars;
 pub mod reload;
 pub mod replay;
+pub mod requests;
 pub mod run;
 pub mod simulate;
 pub mod status;
@@ -74,6 +76,7 @@ pub struct Cli {
 enum Command {
     Run(run::RunArgs),
     Watch(watch::WatchArgs),
+    Discover(discover::DiscoverArgs),
     List(list::ListArgs),
     Check(check::CheckArgs),
     Config(config::ConfigArgs),
@@ -96,6 +99,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(args).await,
             Command::Watch(args) => watch::run(args).await,
+            Command::Discover(args) => discover::run(args).await,
             Command::List(args) => list::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Config(args) => config::run(args).await,

@@ -3,6 +3,8 @@
 use std::env;
 use std::io::{self, IsTerminal as _};
 
+use console::Term;
+
 use crate::report::log::uses_colour;
 
 /// What one output supports.
@@ -74,6 +76,13 @@ impl TerminalStyle {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
+}
+
+/// The width of standard output, if it is a terminal.
+#[must_use]
+pub fn columns() -> Option<usize> {
+    let size = Term::stdout().size_checked();
+    size.map(|(_, columns)| usize::from(columns))
 }
 
 /// Whether bars can be drawn on standard error.

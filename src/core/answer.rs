@@ -51,6 +51,20 @@ impl Answer {
         matches!(self, Self::Operation(_))
     }
 
+    /// Why there is no operation.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Operation(_) => None,
+            Self::NotFound(reason)
+            | Self::Refused(reason)
+            | Self::Unauthorized(reason)
+            | Self::Forbidden(reason)
+            | Self::Throttled { reason, .. } => Some(reason),
+            Self::Unprocessed(failure) | Self::Failed(failure) => Some(&failure.reason),
+        }
+    }
+
     /// Its name in `polls_total{outcome}` and logs.
     #[must_use]
     pub fn outcome(&self) -> &'static str {

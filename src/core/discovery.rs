@@ -70,6 +70,27 @@ pub struct DiscoveryRule {
     pub labels: Labels,
 }
 
+impl DiscoveryRule {
+    /// The default of `every`.
+    pub const EVERY: Duration = Duration::from_mins(1);
+    /// The default of `lookback`.
+    pub const LOOKBACK: Duration = Duration::from_hours(24);
+
+    /// An empty table: everything is found.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self {
+            integrations: Globs::all(),
+            groups: Globs::all(),
+            objects: Globs::all(),
+            every: Self::EVERY,
+            lookback: Self::LOOKBACK,
+            deadline: None,
+            labels: Labels::new(),
+        }
+    }
+}
+
 /// A request that discovery makes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DiscoveryRequest {

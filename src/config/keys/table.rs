@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Reload, SettingKey, SettingKind};
+use crate::core::discovery::DiscoveryRule;
 use crate::core::schedule::ScheduleSettings;
 
 /// The shortest duration that is not zero.
@@ -184,7 +185,7 @@ const DISCOVER: [SettingKey; 8] = [
     applies(
         "discover[].every",
         SettingKind::Duration {
-            default: Duration::from_mins(1),
+            default: DiscoveryRule::EVERY,
             // Each round requests a list of all installations.
             least: Duration::from_secs(1),
         },
@@ -193,7 +194,7 @@ const DISCOVER: [SettingKey; 8] = [
     applies(
         "discover[].lookback",
         SettingKind::Duration {
-            default: Duration::from_hours(24),
+            default: DiscoveryRule::LOOKBACK,
             least: Duration::ZERO,
         },
         "Finished backfills that started longer ago than this when their installation is first seen are not reported.",

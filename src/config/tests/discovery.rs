@@ -24,6 +24,7 @@ fn only_rule(case: &Case) -> DiscoveryRule {
 fn an_empty_table_finds_everything_of_the_first_project() {
     assert!(Case::new("").settings().discovery.is_empty());
     let rule = only_rule(&Case::new("[[discover]]"));
+    assert_eq!(rule, DiscoveryRule::everything());
     for globs in [&rule.integrations, &rule.groups, &rule.objects] {
         assert_eq!(globs.patterns(), ["*"]);
     }

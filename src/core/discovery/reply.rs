@@ -35,17 +35,9 @@ impl DiscoveryReply {
     /// Why the request was not answered.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
-        let Self::Other(answer) = self else {
-            return None;
-        };
-        match answer {
-            Answer::Operation(_) => None,
-            Answer::NotFound(reason)
-            | Answer::Refused(reason)
-            | Answer::Unauthorized(reason)
-            | Answer::Forbidden(reason)
-            | Answer::Throttled { reason, .. } => Some(reason),
-            Answer::Unprocessed(failure) | Answer::Failed(failure) => Some(&failure.reason),
+        match self {
+            Self::Answered(_) => None,
+            Self::Other(answer) => answer.reason(),
         }
     }
 
