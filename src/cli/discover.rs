@@ -96,8 +96,11 @@ pub async fn run(args: DiscoverArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A project and its rules.
+type SearchedProject<'a> = (&'a ProjectSettings, Arc<[DiscoveryRule]>);
+
 /// The projects with rules, otherwise the first project with an empty rule.
-fn searched(settings: &Settings) -> anyhow::Result<Vec<(&ProjectSettings, Arc<[DiscoveryRule]>)>> {
+fn searched(settings: &Settings) -> anyhow::Result<Vec<SearchedProject<'_>>> {
     let projects = &settings.ampersand.projects;
     let configured: Vec<_> = projects
         .iter()

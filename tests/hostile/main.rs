@@ -22,6 +22,7 @@ mod dns;
 #[path = "../durability/event_log.rs"]
 mod event_log;
 mod hostile_api;
+mod installations;
 mod limits;
 mod output;
 mod pages;
