@@ -339,6 +339,7 @@ fn watch(
         let cx = WatchContext {
             key: &key,
             labels: &labels,
+            deadline: None,
             settings: &settings,
             schedule,
             kinds,
@@ -351,7 +352,7 @@ fn watch(
             all_others_refused: false,
         };
         match watch.observe(&answer, &cx).next {
-            NextStep::Finished => break,
+            NextStep::Finished | NextStep::Unchanged => break,
             NextStep::PollAfter(wait) => {
                 before = elapsed;
                 elapsed += wait;

@@ -21,6 +21,8 @@ use crate::core::watch_list::{Labels, WatchKey};
 
 /// The most watches of one page, and the most that are examined for one.
 pub const PAGE: usize = 1_000;
+/// The most overdue operations of a project that are named.
+pub const SHOWN_OVERDUE: usize = 100;
 
 /// The published state of a project.
 #[derive(Debug, Clone)]
@@ -41,6 +43,17 @@ pub struct ProjectView {
     pub gate: GateView,
     /// Whether polls start and end in time.
     pub poll_times: PollTimes,
+    /// The operations that are overdue.
+    pub overdue: OverdueView,
+}
+
+/// The unfinished operations whose deadline was reported.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OverdueView {
+    /// Their number.
+    pub total: usize,
+    /// Operation IDs with their deadlines: at most [`SHOWN_OVERDUE`].
+    pub first: Arc<[(Arc<str>, Timestamp)]>,
 }
 
 /// The state of the API, as the requests of one project observed it.
@@ -118,6 +131,7 @@ impl ProjectView {
                 last_wait: Duration::ZERO,
             },
             poll_times: PollTimes::default(),
+            overdue: OverdueView::default(),
         }
     }
 }
@@ -143,7 +157,12 @@ impl WatchView {
     /// Its data as of `now`.
     #[must_use]
     pub fn data(&self, now: Timestamp) -> OperationData {
-        self.watch.data(&self.key, self.labels(), now)
+        let deadline = self.demand.terms().deadline;
+        OperationData {
+            deadline: deadline
+                .and_then(|deadline| self.watch.deadline_time(&self.key.operation, deadline, now)),
+            ..self.watch.data(&self.key, self.labels(), now)
+        }
     }
 }
 

@@ -224,6 +224,7 @@ fn conclude(answer: &Answer, now: Timestamp) {
             &WatchContext {
                 key: &key,
                 labels: &labels,
+                deadline: None,
                 settings: &rules,
                 schedule: &ScheduleSettings::DEFAULT,
                 kinds: &OperationKinds::default(),
@@ -245,6 +246,7 @@ fn conclude(answer: &Answer, now: Timestamp) {
                 )
             }
             NextStep::Finished => assert!(watch.phase().is_finished()),
+            NextStep::Unchanged => panic!("there was a poll"),
         }
     }
 }

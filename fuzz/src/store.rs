@@ -350,6 +350,7 @@ fn continue_watch(mut watch: Watch, answer: &Answer) {
         let context = WatchContext {
             key: &key,
             labels: &Labels::new(),
+            deadline: None,
             settings: &rules,
             schedule: &ScheduleSettings::DEFAULT,
             kinds: &OperationKinds::default(),
@@ -379,6 +380,7 @@ fn continue_watch(mut watch: Watch, answer: &Answer) {
                 )
             }
             NextStep::Finished => assert!(watch.phase().is_finished()),
+            NextStep::Unchanged => panic!("there was a poll"),
         }
     }
 }

@@ -43,6 +43,8 @@ kinds! {
     ApiUnreachable => "api_unreachable", Error;
     /// The API rejects the key of a project.
     CredentialsRejected => "credentials_rejected", Error;
+    /// An operation has not finished by its deadline.
+    OperationOverdue => "operation_overdue", Warning;
     /// An endpoint failed five times in a row.
     EndpointFailing => "endpoint_failing", Error;
     /// An endpoint answered 410 Gone.
@@ -164,6 +166,25 @@ pub fn credentials_rejected(project: &str, since: Timestamp, last_error: Option<
     Attention::new(AttentionKind::CredentialsRejected, message, action)
         .of_project(project)
         .since(Some(since))
+}
+
+/// The entry for an overdue operation.
+#[must_use]
+pub fn operation_overdue(project: &str, operation: &str, deadline: Timestamp) -> Attention {
+    let message = format!("the operation has not finished by its deadline, {deadline}");
+    let action = "check the provider; if it needs more time, set another deadline";
+    Attention::new(AttentionKind::OperationOverdue, message, action)
+        .of_project(project)
+        .of_subject(operation)
+        .since(Some(deadline))
+}
+
+/// The entry for overdue operations of which there are too many to name each.
+#[must_use]
+pub fn more_overdue(project: &str, operations: usize) -> Attention {
+    let message = format!("{operations} more operations have not finished by their deadlines");
+    let action = "`backfill-watch events --type operation.overdue` names each";
+    Attention::new(AttentionKind::OperationOverdue, message, action).of_project(project)
 }
 
 #[cfg(test)]

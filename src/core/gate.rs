@@ -220,6 +220,11 @@ impl<T: Copy> Gate<T> {
         self.queue.insert(ticket, waiting);
     }
 
+    /// Joins the queue again at the place that it left.
+    pub fn rejoin(&mut self, ticket: Ticket, requester: T, now: Duration) {
+        self.enqueue(ticket, requester, now);
+    }
+
     /// Leaves the queue.
     pub fn leave(&mut self, ticket: Ticket) {
         self.queue.remove(&ticket);

@@ -74,6 +74,25 @@ pub struct DoubtedAnswer {
     pub poll: PendingPoll,
 }
 
+/// What a poller did when its alarm interrupted it. It continues with it after the decision is recorded.
+#[derive(Debug)]
+pub enum Interrupted {
+    /// It waited until a poll is due.
+    Asleep {
+        /// Time of the poll.
+        due: CompactDuration,
+    },
+    /// It waited at the gate, which it left.
+    Queued {
+        /// Its place.
+        ticket: Ticket,
+        /// The poll.
+        poll: PendingPoll,
+    },
+    /// It waited for another watch's answer.
+    Doubting(Box<DoubtedAnswer>),
+}
+
 /// A decision that is not recorded yet.
 #[derive(Debug)]
 pub struct PendingDecision {
@@ -83,6 +102,8 @@ pub struct PendingDecision {
     pub decision: Decision,
     /// When it was decided.
     pub observed: Duration,
+    /// What it interrupted, if it was decided without a poll.
+    pub interrupted: Option<Interrupted>,
 }
 
 impl PendingDecision {
@@ -262,6 +283,19 @@ impl Poller {
         }
     }
 
+    /// Takes what an alarm interrupts, if the poller waits. The caller decides what follows.
+    pub fn interrupt(&mut self) -> Option<Interrupted> {
+        match std::mem::replace(self, Self::Recording) {
+            Self::Asleep { due } => Some(Interrupted::Asleep { due }),
+            Self::Queued { ticket, poll } => Some(Interrupted::Queued { ticket, poll }),
+            Self::Doubting(doubt) => Some(Interrupted::Doubting(doubt)),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
     /// Takes the doubted answer, if there is one. The caller decides what follows.
     pub fn take_doubt(&mut self) -> Option<Box<DoubtedAnswer>> {
         match std::mem::replace(self, Self::Recording) {
@@ -380,6 +414,7 @@ mod tests {
                     doubts_project: false,
                 },
                 observed: self.now,
+                interrupted: None,
             });
             if effect.needs_addition {
                 let request = RequestStage::Queued(self.gate.join(0, self.now));

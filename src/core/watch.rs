@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
 use super::compact_duration::CompactDuration;
+use super::deadline::Deadline;
 use super::end_forecast::EndForecast;
 use super::event::{Event, EventType, OperationData, ProgressData, RetryData, millis};
 use super::history::HistorySample;
@@ -25,11 +26,13 @@ pub use super::watch_settings::WatchSettings;
 
 mod operation_details;
 mod outage;
+mod overdue;
 mod poll_streak;
 mod rebuild;
 mod reporter;
 
 use operation_details::OperationDetails;
+use overdue::DeadlineRecord;
 use poll_streak::PollStreak;
 use reporter::Reporter;
 
@@ -83,6 +86,9 @@ pub struct Watch {
     /// Whether the API answered 403 since it last answered with the operation.
     #[serde(default, skip_serializing_if = "Not::not")]
     is_forbidden: bool,
+    /// What is kept about deadlines; nothing for most watches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deadlines: Option<Box<DeadlineRecord>>,
     /// Polls in a row without the operation; saturates.
     #[serde(default)]
     unanswered: u8,
@@ -98,6 +104,8 @@ pub struct WatchContext<'a> {
     pub key: &'a WatchKey,
     /// Current labels of the watch.
     pub labels: &'a Labels,
+    /// When the operation should be finished.
+    pub deadline: Option<Deadline>,
     /// Settings for events.
     pub settings: &'a WatchSettings,
     /// Settings for the poll schedule.
@@ -149,6 +157,8 @@ pub enum NextStep {
     PollAfter(Duration),
     /// Nothing: the watch is finished.
     Finished,
+    /// What it did before: there was no poll.
+    Unchanged,
 }
 
 impl Default for Watch {
@@ -175,6 +185,7 @@ impl Default for Watch {
             unreachable: WallTime::NONE,
             is_reachable_again: false,
             is_forbidden: false,
+            deadlines: None,
             unanswered: 0,
             last_poll_succeeded: false,
         }
@@ -374,6 +385,7 @@ impl Watch {
             polls: self.polls,
             unreachable: self.unreachable,
             is_reachable_again: true,
+            deadlines: self.deadlines.take(),
             ..Self::default()
         };
     }
@@ -423,12 +435,15 @@ impl Watch {
                 self.expire(cx, &mut events);
                 NextStep::Finished
             }
-            Some(wait) => NextStep::PollAfter(wait),
+            Some(wait) => {
+                self.report_overdue(cx, &mut events);
+                NextStep::PollAfter(wait)
+            }
             None => NextStep::Finished,
         };
         self.next_poll = match next {
             NextStep::PollAfter(wait) => cx.now.checked_add(wait).ok().into(),
-            NextStep::Finished => WallTime::NONE,
+            NextStep::Finished | NextStep::Unchanged => WallTime::NONE,
         };
         Decision {
             events,
@@ -437,23 +452,26 @@ impl Watch {
         }
     }
 
-    /// Expires the watch, if its time is up, without a poll.
-    pub fn expire_if_due(&mut self, cx: &WatchContext<'_>) -> Decision {
-        self.add_time(cx);
+    /// Applies that time has passed without a poll: the watch expires, or its deadline passes.
+    ///
+    /// Unless it expires, the time since the last observation is left to the next one.
+    pub fn observe_time(&mut self, cx: &WatchContext<'_>) -> Decision {
         let mut events = Vec::new();
-        let left = self.expires_in(cx.settings).unwrap_or(Duration::MAX);
-        if !left.is_zero() {
-            return Decision {
-                events,
-                next: NextStep::PollAfter(left),
-                doubts_project: false,
-            };
-        }
-        self.expire(cx, &mut events);
-        self.next_poll = WallTime::NONE;
+        let next = if self
+            .expires_in(cx.settings)
+            .is_some_and(|left| left <= cx.elapsed)
+        {
+            self.add_time(cx);
+            self.expire(cx, &mut events);
+            self.next_poll = WallTime::NONE;
+            NextStep::Finished
+        } else {
+            self.report_overdue(cx, &mut events);
+            NextStep::Unchanged
+        };
         Decision {
             events,
-            next: NextStep::Finished,
+            next,
             doubts_project: false,
         }
     }

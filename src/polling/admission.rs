@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::answers::{check_project_exists, request_addition, send_poll};
 use super::key_checks::check_key;
 use super::project_task::ProjectTask;
@@ -11,12 +13,17 @@ use super::requests::Requester;
 use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
 use crate::core::doubt::ProbeCandidate;
-use crate::core::gate::{Admission, Pass};
+use crate::core::gate::{Admission, Pass, Ticket};
 use crate::core::poller::{PendingPoll, Poller, PollerWait, RequestStage};
 use crate::core::watch_list::WatchKey;
 
 /// Late polls are reported again after the gate has kept up for this long.
 const LATE_POLLS_REPORT: Duration = Duration::from_mins(10);
+
+/// How long after its first poll is due a watch may have no answer before a deadline that has passed already is reported.
+pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(10);
+/// The wall clock may drift from the steady clock by this much before deadlines follow it.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 
 impl<F: Fetch> ProjectTask<F> {
     /// Starts the requests that the gate admits. Returns when to try again.
@@ -85,26 +92,26 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         };
         let is_gathering = matches!(slot.poller, Poller::Gathering(_));
-        let expires = self.expiry_time(number).is_some_and(|at| at <= now);
-        match slot.poller.wait() {
-            PollerWait::ForPoll | PollerWait::ForDoubt if expires => self.expire(number),
+        let wait = slot.poller.wait();
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        let expires = is_due(self.expiry_time(number));
+        let passes = expires || is_due(self.deadline_alarm(number, now));
+        match wait {
+            PollerWait::ForPoll | PollerWait::ForDoubt if passes => self.interrupt(number),
             PollerWait::ForPoll => match slot.poller {
                 Poller::Asleep { due } if due.get() <= now => self.queue(number, now),
                 // The settings changed since it fell asleep.
                 Poller::Asleep { due } => self.sleep(number, due.get()),
                 _ => {}
             },
-            PollerWait::AtGate(ticket) if is_gathering || expires => {
+            PollerWait::AtGate(ticket) if is_gathering => {
                 self.gate.leave(ticket);
-                if is_gathering {
-                    self.finish_gathering(number);
-                } else {
-                    self.expire(number);
-                }
+                self.finish_gathering(number);
             }
+            PollerWait::AtGate(_) if passes => self.interrupt(number),
             PollerWait::ForAnswer if is_gathering || expires => self.requests.abort(number),
             PollerWait::AtGate(_) | PollerWait::ForAnswer | PollerWait::ForDoubt => {
-                self.watches.set_alarm(number, self.expiry_time(number));
+                self.set_alarm_again(number);
             }
             PollerWait::Nothing => {}
         }
@@ -126,11 +133,17 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Puts a poll into the gate's queue, with what is known of its earlier attempts.
     pub(super) fn queue_again(&mut self, number: WatchNumber, poll: PendingPoll, now: Duration) {
-        let expiry = self.expiry_time(number);
-        if let Some(slot) = self.watches.get_mut(number) {
+        if self.watches.get(number).is_some() {
             let ticket = self.gate.join(Requester::Watch(number), now);
+            self.wait_for_turn(number, ticket, poll);
+        }
+    }
+
+    /// Makes the poller of a watch in the gate's queue wait for its turn.
+    pub(super) fn wait_for_turn(&mut self, number: WatchNumber, ticket: Ticket, poll: PendingPoll) {
+        if let Some(slot) = self.watches.get_mut(number) {
             slot.poller = Poller::Queued { ticket, poll };
-            self.watches.set_alarm(number, expiry);
+            self.set_alarm_again(number);
         }
     }
 
@@ -212,17 +225,32 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Schedules the next poll.
     pub(super) fn sleep(&mut self, number: WatchNumber, due: Duration) {
-        let expiry = self.expiry_time(number);
-        let Some(slot) = self.watches.get_mut(number) else {
+        if let Some(slot) = self.watches.get_mut(number) {
+            slot.poller = Poller::asleep_until(due);
+            self.set_alarm_again(number);
+        }
+    }
+
+    /// Sets when the poller of a watch has to act, as far as it waits.
+    pub(super) fn set_alarm_again(&mut self, number: WatchNumber) {
+        let Some(slot) = self.watches.get(number) else {
             return;
         };
-        slot.poller = Poller::asleep_until(due);
-        let alarm = match expiry {
+        let passes = self
+            .expiry_time(number)
+            .into_iter()
+            .chain(self.deadline_alarm(number, self.now()))
+            .min();
+        let alarm = match &slot.poller {
             // After a failed commit nothing is tried before the retry is due, not even expiry.
-            Some(expiry) if slot.failures == 0 => expiry.min(due),
-            _ => due,
+            Poller::Asleep { due } if slot.failures > 0 => Some(due.get()),
+            Poller::Asleep { due } => Some(passes.map_or(due.get(), |at| at.min(due.get()))),
+            Poller::Queued { .. } | Poller::Doubting(_) => passes,
+            // The answer decides about the deadline.
+            Poller::Asking { .. } => self.expiry_time(number),
+            Poller::Finished | Poller::Gathering(_) | Poller::Recording | Poller::Leaving(_) => return,
         };
-        self.watches.set_alarm(number, Some(alarm));
+        self.watches.set_alarm(number, alarm);
     }
 
     /// When the watch expires (`poll.give_up_after`).
@@ -230,5 +258,45 @@ impl<F: Fetch> ProjectTask<F> {
         let slot = self.watches.get(number)?;
         let left = slot.watched.watch.expires_in(&self.settings.poll.watch)?;
         slot.observed.get().checked_add(left)
+    }
+    /// When to act on the deadline of a watch: when it passes, and not before a watch that was just added was polled, because it
+    /// may be finished.
+    fn deadline_alarm(&self, number: WatchNumber, now: Duration) -> Option<Duration> {
+        let slot = self.watches.get(number)?;
+        let watched = &slot.watched;
+        let deadline = watched.deadline()?;
+        let wall = self.services.recorder.now();
+        let left = watched.watch.overdue_in(&watched.id, Some(deadline), wall)?;
+        let at = now.checked_add(left)?;
+        Some(at.max(watched.first_answer_until.get()))
+    }
+
+    /// Makes all deadlines follow the wall clock after it was set, or after a time in which the process did not run.
+    pub(super) fn follow_wall_clock(&mut self) {
+        let moment = self.moment();
+        let began = moment.wall.checked_sub(moment.steady).unwrap_or(moment.wall);
+        let difference = began.duration_since(self.wall_start).abs();
+        if difference < CLOCK_TOLERANCE {
+            return;
+        }
+        self.wall_start = began;
+        for number in 0..self.watches.numbers() {
+            let Some(slot) = self.watches.get_mut(number) else {
+                continue;
+            };
+            if slot.watched.deadline().is_none() {
+                continue;
+            }
+            // It may have finished in that time: its next poll shows that.
+            let due = match &slot.poller {
+                Poller::Asleep { due } => Some(*due),
+                Poller::Queued { poll, .. } => poll.due,
+                _ => None,
+            };
+            if let Some(due) = due {
+                slot.watched.first_answer_until = (due.get() + FIRST_ANSWER).into();
+            }
+            self.set_alarm_again(number);
+        }
     }
 }

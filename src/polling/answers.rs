@@ -115,6 +115,7 @@ impl<F: Fetch> ProjectTask<F> {
                 };
                 let ticket = self.gate.join_front(Requester::Watch(number), now);
                 slot.poller = Poller::Queued { ticket, poll };
+                self.set_alarm_again(number);
             }
             (Poller::Asking { poll, .. }, RequestOutcome::Answered(RequestAnswer::Poll(answer))) => {
                 let poll = *poll;
@@ -127,7 +128,7 @@ impl<F: Fetch> ProjectTask<F> {
             }
             (_, RequestOutcome::Panicked(panic)) => self.panicked(number, &panic),
             // Aborted because the watch expired.
-            _ => self.expire(number),
+            _ => self.decide(number, Observation::Time, None),
         }
     }
 
@@ -212,18 +213,24 @@ impl<F: Fetch> ProjectTask<F> {
             number, answer, poll, ..
         } = result;
         match scope {
-            AnswerScope::Watch => self.decide(number, Observation::Answer(answer, poll)),
+            AnswerScope::Watch => self.decide(number, Observation::Answer(answer, poll), None),
             AnswerScope::Project => self.queue_again(number, poll, self.now()),
             AnswerScope::Unclear => {
-                if let Some(slot) = self.watches.get_mut(number) {
-                    slot.poller = Poller::Doubting(Box::new(DoubtedAnswer {
-                        answer: *answer,
-                        poll,
-                    }));
-                    self.forbidden.push(number);
-                    self.watches.set_alarm(number, self.expiry_time(number));
-                }
+                let doubt = DoubtedAnswer {
+                    answer: *answer,
+                    poll,
+                };
+                self.doubt(number, doubt);
             }
+        }
+    }
+
+    /// Makes a watch wait until the doubt about the credentials has ended.
+    pub(super) fn doubt(&mut self, number: WatchNumber, doubt: DoubtedAnswer) {
+        if let Some(slot) = self.watches.get_mut(number) {
+            slot.poller = Poller::Doubting(Box::new(doubt));
+            self.forbidden.push(number);
+            self.set_alarm_again(number);
         }
     }
 }

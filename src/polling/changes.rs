@@ -77,6 +77,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Adds a watch that is new or has changed.
     pub(super) fn note_change(&mut self, number: WatchNumber) {
+        self.note_overdue(number);
         if let Some(changes) = &mut self.changes
             && let Some(slot) = self.watches.get_mut(number)
             && !std::mem::replace(&mut slot.watched.is_announced, true)
@@ -85,8 +86,22 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
+    fn note_overdue(&mut self, number: WatchNumber) {
+        let Some(slot) = self.watches.get(number) else {
+            return;
+        };
+        let watched = &slot.watched;
+        let since = watched.deadline().and_then(|deadline| {
+            let now = self.services.recorder.now();
+            watched.watch.overdue_since(&watched.id, Some(deadline), now)
+        });
+        let id = Arc::clone(&watched.id);
+        self.watches.set_overdue(&id, since);
+    }
+
     /// Adds a watch that was removed.
     pub(super) fn note_removal(&mut self, id: &Arc<str>) {
+        self.watches.set_overdue(id, None);
         if let Some(changes) = &mut self.changes {
             if changes.removed.len() == REMOVALS {
                 changes.removed.pop_front();

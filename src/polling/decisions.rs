@@ -5,21 +5,35 @@ use std::time::Duration;
 
 use super::messages::{JobResult, Observation, ProjectChange};
 use super::project_task::ProjectTask;
-use super::requests::panic_message;
+use super::requests::{Requester, panic_message};
 use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
-use crate::core::poller::{PendingDecision, Poller};
-use crate::core::watch::{Decision, NextStep, Watch, WatchContext};
+use crate::core::compact_duration::CompactDuration;
+use crate::core::poller::{Interrupted, PendingDecision, Poller};
+use crate::core::watch::{NextStep, WatchContext};
 use crate::error::chain;
 use crate::store::{CommitError, StateChange, Subject};
 
 impl<F: Fetch> ProjectTask<F> {
-    pub(super) fn expire(&mut self, number: WatchNumber) {
-        self.decide(number, Observation::Expiry);
+    /// Decides what it means for a waiting watch that time has passed.
+    pub(super) fn interrupt(&mut self, number: WatchNumber) {
+        let Some(slot) = self.watches.get_mut(number) else {
+            return;
+        };
+        let interrupted = slot.poller.interrupt();
+        if let Some(Interrupted::Queued { ticket, .. }) = interrupted {
+            self.gate.leave(ticket);
+        }
+        self.decide(number, Observation::Time, interrupted);
     }
 
     /// Decides what an observation means for its watch. A panic restarts this poller only.
-    pub(super) fn decide(&mut self, number: WatchNumber, observation: Observation) {
+    pub(super) fn decide(
+        &mut self,
+        number: WatchNumber,
+        observation: Observation,
+        interrupted: Option<Interrupted>,
+    ) {
         let now = self.now();
         let Some(slot) = self.watches.get(number) else {
             return;
@@ -32,11 +46,12 @@ impl<F: Fetch> ProjectTask<F> {
                 .gate
                 .blocked_time(now)
                 .saturating_sub(poll.blocked_before.get()),
-            Observation::Expiry => Duration::ZERO,
+            Observation::Time => Duration::ZERO,
         };
         let cx = WatchContext {
             key: &key,
             labels: &watched.demand.terms().labels,
+            deadline: watched.deadline(),
             settings: &poll.watch,
             schedule: &poll.schedule,
             kinds: &self.kinds,
@@ -52,7 +67,7 @@ impl<F: Fetch> ProjectTask<F> {
             let mut watch = watched.watch.clone();
             let decision = match &observation {
                 Observation::Answer(answer, _) => watch.observe(answer, &cx),
-                Observation::Expiry => watch.expire_if_due(&cx),
+                Observation::Time => watch.observe_time(&cx),
             };
             (watch, decision)
         }));
@@ -61,14 +76,15 @@ impl<F: Fetch> ProjectTask<F> {
             Err(panic) => return self.panicked(number, &panic_message(&*panic)),
         };
         watch.share(Some(&watched.watch), &mut self.kinds);
-        if decision.events.is_empty() {
-            return self.advance(number, watch, &decision, now, true);
-        }
         let decided = Box::new(PendingDecision {
             watch,
             decision,
             observed: now,
+            interrupted,
         });
+        if decided.decision.events.is_empty() {
+            return self.advance(number, *decided, true);
+        }
         match decided.first_addition() {
             Some(addition) => self.start_gathering(number, decided, addition, now),
             None => self.record_watch(number, decided),
@@ -117,14 +133,7 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         }
         match result {
-            Ok(()) => {
-                let PendingDecision {
-                    watch,
-                    decision,
-                    observed,
-                } = decided;
-                self.advance(number, watch, &decision, observed, false);
-            }
+            Ok(()) => self.advance(number, decided, false),
             Err(error) => {
                 if decided.watch.last_poll_succeeded() {
                     self.clear_failures(number);
@@ -135,17 +144,19 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// Applies a decision, and schedules the next poll.
-    pub(super) fn advance(
-        &mut self,
-        number: WatchNumber,
-        watch: Watch,
-        decision: &Decision,
-        observed: Duration,
-        is_unrecorded: bool,
-    ) {
+    fn advance(&mut self, number: WatchNumber, decided: PendingDecision, is_unrecorded: bool) {
+        let PendingDecision {
+            watch,
+            decision,
+            observed,
+            interrupted,
+        } = decided;
         if let Some(slot) = self.watches.get_mut(number) {
-            slot.observed = observed.into();
             slot.failures = 0;
+            if decision.next != NextStep::Unchanged {
+                slot.observed = observed.into();
+                slot.watched.first_answer_until = CompactDuration::ZERO;
+            }
         }
         if decision.next == NextStep::Finished {
             watch.add_to_history(&mut self.kinds);
@@ -161,12 +172,29 @@ impl<F: Fetch> ProjectTask<F> {
                 self.watches.set_alarm(number, None);
                 self.watches_changed();
             }
+            NextStep::Unchanged => self.continue_interrupted(number, interrupted),
         }
         if self.watches.are_all_refused() {
             self.change_project(ProjectChange::AllRefused);
         }
         if decision.doubts_project {
             self.check_project_exists();
+        }
+    }
+
+    /// Continues what an alarm interrupted.
+    fn continue_interrupted(&mut self, number: WatchNumber, interrupted: Option<Interrupted>) {
+        let now = self.now();
+        match interrupted {
+            Some(Interrupted::Asleep { due }) => self.sleep(number, due.get()),
+            Some(Interrupted::Queued { ticket, poll }) => {
+                self.gate.rejoin(ticket, Requester::Watch(number), now);
+                self.wait_for_turn(number, ticket, poll);
+            }
+            Some(Interrupted::Doubting(doubt)) if self.health.is_in_doubt() => self.doubt(number, *doubt),
+            Some(Interrupted::Doubting(doubt)) => self.end_doubt(number, *doubt, now),
+            // Its request was aborted.
+            None => self.sleep(number, now),
         }
     }
 

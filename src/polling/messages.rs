@@ -93,8 +93,8 @@ pub(super) enum ProjectChange {
 /// The input of a decision about a watch.
 pub(super) enum Observation {
     Answer(Box<Answer>, PendingPoll),
-    /// `poll.give_up_after` has passed.
-    Expiry,
+    /// Time has passed without an answer.
+    Time,
 }
 
 /// A change of what one source asks for, for one project.

@@ -6,10 +6,12 @@ use std::time::Duration;
 use super::messages::{Deferred, JobResult, Observation, PollResult, ProjectChange};
 use super::project_task::ProjectTask;
 use super::requests::Requester;
+use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
 use crate::core::answer::Answer;
 use crate::core::event::Event;
 use crate::core::gate::Pass;
+use crate::core::poller::DoubtedAnswer;
 use crate::core::project_health::{AnswerScope, ProjectHealth};
 use crate::store::{CommitError, StateChange, Subject};
 
@@ -109,11 +111,17 @@ impl<F: Fetch> ProjectTask<F> {
             let Some(doubt) = slot.poller.take_doubt() else {
                 continue;
             };
-            if self.health.has_credentials() {
-                self.decide(number, Observation::Answer(Box::new(doubt.answer), doubt.poll));
-            } else {
-                self.queue_again(number, doubt.poll, now);
-            }
+            self.end_doubt(number, *doubt, now);
+        }
+    }
+
+    /// Applies a doubted answer, now that the doubt about the credentials has ended.
+    pub(super) fn end_doubt(&mut self, number: WatchNumber, doubt: DoubtedAnswer, now: Duration) {
+        if self.health.has_credentials() {
+            let answer = Observation::Answer(Box::new(doubt.answer), doubt.poll);
+            self.decide(number, answer, None);
+        } else {
+            self.queue_again(number, doubt.poll, now);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -51,6 +52,8 @@ pub(super) struct ProjectTask<F> {
     pub settings: Arc<PollingSettings>,
     /// The zero of steady time. It moves forward by the time in which the process was suspended.
     pub start: Instant,
+    /// The zero of steady time by the wall clock that deadlines follow.
+    pub wall_start: Timestamp,
     /// When the task had to run again at the latest.
     planned: Duration,
     pub watches: Watches,
@@ -161,6 +164,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
         let settings = channels.settings.borrow_and_update().clone();
         let start = clock::instant();
+        let wall_start = services.recorder.now();
         let mut task = Self {
             gate: Gate::new(settings.limits, health.restriction(), Duration::ZERO),
             name,
@@ -168,6 +172,7 @@ impl<F: Fetch> ProjectTask<F> {
             channels,
             settings,
             start,
+            wall_start,
             planned: Duration::ZERO,
             watches: Watches::default(),
             kinds,
@@ -204,6 +209,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Handles pending messages and alarms, and starts what is due. Returns when to run again at the latest.
     fn process_pending(&mut self) -> Duration {
+        self.follow_wall_clock();
         for _ in 0..BATCH {
             let Some(ended) = self.requests.try_next() else {
                 break;

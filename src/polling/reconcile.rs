@@ -4,6 +4,7 @@ use std::collections::{HashMap, btree_map};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::admission::FIRST_ANSWER;
 use super::messages::{DepartedChunk, DesiredChange, JobResult, LoadError, LoadedChunk};
 use super::project_task::{ProjectTask, STORE_RETRY};
 use super::watches::{WatchNumber, Watched};
@@ -61,7 +62,7 @@ impl<F: Fetch> ProjectTask<F> {
             }
             None => {
                 slot.watched.demand.set(source, terms);
-                self.note_change(number);
+                self.terms_changed(number);
             }
         }
     }
@@ -84,10 +85,22 @@ impl<F: Fetch> ProjectTask<F> {
                     withdraw_demand(returns, source);
                     reconciliation.returning -= usize::from(was_returning && returns.is_none());
                 }
-                None if slot.watched.demand.withdraw(source) => self.note_change(number),
+                None if slot.watched.demand.withdraw(source) => self.terms_changed(number),
                 None => self.remove_watch(number),
             }
         }
+    }
+
+    /// Notes new labels, and acts on a new deadline.
+    fn terms_changed(&mut self, number: WatchNumber) {
+        let wall = self.services.recorder.now();
+        if let Some(slot) = self.watches.get_mut(number) {
+            let watched = &mut slot.watched;
+            let deadline = watched.deadline();
+            watched.is_unrecorded |= watched.watch.pin_start(&watched.id, deadline, wall);
+        }
+        self.note_change(number);
+        self.set_alarm_again(number);
     }
 
     fn remove_watch(&mut self, number: WatchNumber) {
@@ -200,6 +213,8 @@ impl<F: Fetch> ProjectTask<F> {
             self.reconciliation.samples.push(sample);
         }
         let now = self.now();
+        let deadline = demand.terms().deadline;
+        let is_start_new = watch.pin_start(&id, deadline, self.services.recorder.now());
         let is_finished = watch.phase().is_finished();
         let due = watch
             .next_poll()
@@ -212,7 +227,8 @@ impl<F: Fetch> ProjectTask<F> {
             id,
             demand,
             watch,
-            is_unrecorded: false,
+            first_answer_until: (now + first + FIRST_ANSWER).into(),
+            is_unrecorded: is_start_new,
             is_announced: false,
         };
         let number = self.watches.insert(watched, Poller::Finished, now);

@@ -1,10 +1,11 @@
 //! The supervisor and its project tasks over a scripted API, with paused time.
 
+mod deadlines;
 mod key_checks;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -142,7 +143,13 @@ impl Fetch for Script {
             Some(Act::Forbidden) => return Answer::Forbidden("403".to_owned()),
             Some(Act::NotFound) => return Answer::NotFound("404".to_owned()),
             Some(Act::Succeed) => ("success", 100),
-            Some(act @ (Act::Throttle(_) | Act::Unprocessed)) => panic!("{act:?} is for additions"),
+            Some(Act::Throttle(wait)) => {
+                return Answer::Throttled {
+                    wait: Some(wait),
+                    reason: "429".to_owned(),
+                };
+            }
+            Some(Act::Unprocessed) => panic!("this is for additions"),
             Some(Act::Count(count)) => ("in_progress", count),
             None => ("in_progress", 0),
         };
@@ -248,6 +255,8 @@ impl Engine for Disk {
 struct Fixture {
     services: Arc<PollingServices<Script>>,
     disk: Arc<Disk>,
+    /// How many seconds the clock on the wall was set forward.
+    ahead: Arc<AtomicU64>,
     store: Store,
     board: Arc<Board>,
     list: watch::Sender<Arc<WatchListSnapshot>>,
@@ -279,7 +288,11 @@ impl Fixture {
             clock::instant(),
             "2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap(),
         );
-        let wall = WallClock::new(move || epoch + (clock::instant() - start));
+        let ahead = Arc::<AtomicU64>::default();
+        let set = Arc::clone(&ahead);
+        let wall = WallClock::new(move || {
+            epoch + (clock::instant() - start) + Duration::from_secs(set.load(Ordering::Relaxed))
+        });
         let store = Store::new(Arc::clone(&disk) as Arc<dyn Engine>, wall);
         let board = Arc::<Board>::default();
         let runtime = Handle::current();
@@ -317,6 +330,7 @@ impl Fixture {
         Self {
             services,
             disk,
+            ahead,
             store,
             board,
             list,

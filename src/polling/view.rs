@@ -12,6 +12,8 @@ impl<F: Fetch> ProjectTask<F> {
     /// Publishes the project. Readers are woken only by rare changes.
     pub(super) fn publish(&mut self) {
         let mut is_changed = std::mem::take(&mut self.is_view_changed);
+        let overdue = self.watches.take_overdue();
+        is_changed |= overdue.is_some();
         let at = |steady: Duration| self.start + steady;
         self.channels.view.send_if_modified(|view| {
             is_changed |= view.phases != self.watches.phases();
@@ -20,6 +22,9 @@ impl<F: Fetch> ProjectTask<F> {
             view.gate.waiting = self.gate.waiting();
             view.gate.in_flight = self.gate.in_flight();
             view.phases = self.watches.phases();
+            if let Some(overdue) = overdue {
+                view.overdue = overdue;
+            }
             if is_changed {
                 view.generation = self.reconciliation.applied;
                 view.gate.limits = self.gate.limits();

@@ -5,7 +5,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::board::{OverdueView, SHOWN_OVERDUE};
 use crate::core::compact_duration::CompactDuration;
+use crate::core::deadline::Deadline;
 use crate::core::phase::PhaseCounts;
 use crate::core::poller::Poller;
 use crate::core::source::Demand;
@@ -35,6 +39,8 @@ pub(super) struct Watched {
     pub id: Arc<str>,
     pub demand: Demand,
     pub watch: Watch,
+    /// Until when a deadline that has passed waits for the first answer; zero after an answer.
+    pub first_answer_until: CompactDuration,
     /// Whether it changed since it was recorded.
     pub is_unrecorded: bool,
     /// Whether it is among the changes for the reader.
@@ -51,6 +57,9 @@ pub(super) struct Watches {
     /// Without watches that are leaving.
     phases: PhaseCounts,
     refusals: Refusals,
+    /// The deadlines that were reported, of unfinished watches that are not leaving.
+    overdue: BTreeMap<Arc<str>, Timestamp>,
+    is_overdue_changed: bool,
 }
 
 /// The number of unfinished watches that the API refuses.
@@ -84,6 +93,13 @@ impl Refusals {
         let (refused, repeatedly) = Self::of(watch);
         self.refused = self.refused.saturating_sub(refused);
         self.repeatedly = self.repeatedly.saturating_sub(repeatedly);
+    }
+}
+
+impl Watched {
+    /// When the operation should be finished.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.demand.terms().deadline
     }
 }
 
@@ -193,6 +209,29 @@ impl Watches {
         }
         self.set_alarm(number, None);
         Some(number)
+    }
+
+    /// Notes whether a watch is overdue, and since when.
+    pub fn set_overdue(&mut self, id: &Arc<str>, since: Option<Timestamp>) {
+        let before = match since {
+            Some(since) => self.overdue.insert(Arc::clone(id), since),
+            None if self.overdue.is_empty() => None,
+            None => self.overdue.remove(id),
+        };
+        self.is_overdue_changed |= before != since;
+    }
+
+    /// The overdue watches, if they changed since the last call.
+    pub fn take_overdue(&mut self) -> Option<OverdueView> {
+        std::mem::take(&mut self.is_overdue_changed).then(|| OverdueView {
+            total: self.overdue.len(),
+            first: self
+                .overdue
+                .iter()
+                .take(SHOWN_OVERDUE)
+                .map(|(id, since)| (Arc::clone(id), *since))
+                .collect(),
+        })
     }
 
     pub fn phases(&self) -> PhaseCounts {

@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use super::metrics::Metrics;
 use super::webhook::EndpointState;
 use crate::board::Board;
-use crate::core::attention::{Attention, AttentionKind, api_unreachable, credentials_rejected, sort};
+use crate::core::attention::{
+    Attention, AttentionKind, api_unreachable, credentials_rejected, more_overdue, operation_overdue, sort,
+};
 use crate::error::chain;
 use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::{EndpointStats, Store};
@@ -95,6 +97,11 @@ impl AttentionList {
             entries.extend(unreachable.map(|since| api_unreachable(&view.name, since, failure)));
             let rejected = view.api.rejected;
             entries.extend(rejected.map(|since| credentials_rejected(&view.name, since, failure)));
+            let overdue = &view.overdue;
+            let named = overdue.first.iter();
+            entries.extend(named.map(|(id, deadline)| operation_overdue(&view.name, id, *deadline)));
+            let more = overdue.total.saturating_sub(overdue.first.len());
+            entries.extend((more > 0).then(|| more_overdue(&view.name, more)));
         }
         match tokio::time::timeout(STORE_TIMEOUT, self.store.endpoint_stats()).await {
             Ok(Ok(endpoints)) => endpoints

@@ -14,6 +14,7 @@ mod support;
 mod api_faults;
 mod completion;
 mod credentials;
+mod deadlines;
 mod list_changes;
 mod outages;
 mod progress;

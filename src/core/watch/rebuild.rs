@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::operation_details::OperationDetails;
+use super::overdue::DeadlineRecord;
 use super::{UNKNOWN_ATTEMPTS, Watch};
 use crate::core::event::{EventId, EventType};
 use crate::core::operation::Status;
@@ -45,6 +46,7 @@ struct OperationFields {
     since: Option<Timestamp>,
     observed_time: Option<Timestamp>,
     result: Option<String>,
+    deadline: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +110,11 @@ impl Watch {
                 .unwrap_or(UNKNOWN_ATTEMPTS),
             progress: progress(current, sequence),
             unreachable: outage(current).into(),
+            deadlines: DeadlineRecord::of(
+                log.iter()
+                    .filter(|logged| logged.event.event_type == EventType::Overdue)
+                    .filter_map(|logged| logged.data.deadline),
+            ),
             last_answer: last.data.observed_time.into(),
             ..Self::default()
         })

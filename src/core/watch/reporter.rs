@@ -22,6 +22,11 @@ impl Reporter<'_, '_> {
     ) {
         watch.sequence = watch.sequence.saturating_add(1);
         let mut data = watch.data(self.cx.key, self.cx.labels, self.cx.now);
+        let id = &self.cx.key.operation;
+        data.deadline = self
+            .cx
+            .deadline
+            .and_then(|deadline| watch.deadline_time(id, deadline, self.cx.now));
         data.previous_status = self.previous.map(|status| status.as_str().to_owned());
         if event_type.is_ending() {
             data.duration_seconds = Some(watch.duration_seconds(self.cx.now));

@@ -8,6 +8,7 @@ use crate::core::answer::{Failure, FailureClass};
 use crate::core::event::{EventData, EventId};
 use crate::core::operation::{ActionType, Metadata, Progress, Retry};
 
+mod deadlines;
 mod identity;
 
 /// A watch, its settings, and a clock that the test moves.
@@ -15,6 +16,7 @@ struct Fixture {
     watch: Watch,
     key: WatchKey,
     labels: Labels,
+    deadline: Option<Deadline>,
     settings: WatchSettings,
     schedule: ScheduleSettings,
     kinds: OperationKinds,
@@ -22,6 +24,8 @@ struct Fixture {
     project_proven: Option<Duration>,
     project_answered: Option<Duration>,
     blocked: Duration,
+    /// Time since the last observation.
+    elapsed: Duration,
     all_others_refused: bool,
 }
 
@@ -34,6 +38,7 @@ impl Fixture {
                 operation: Arc::from("op"),
             },
             labels: vec![("customer".into(), "acme".into())],
+            deadline: None,
             settings: WatchSettings {
                 stalled_after: Duration::from_mins(30),
                 silent_after: Some(Duration::from_hours(6)),
@@ -50,30 +55,37 @@ impl Fixture {
             project_proven: Some(Duration::ZERO),
             project_answered: Some(Duration::ZERO),
             blocked: Duration::ZERO,
+            elapsed: Duration::ZERO,
             all_others_refused: false,
         }
     }
 
     fn step(&mut self, after: Duration, answer: Option<&Answer>) -> Decision {
         self.now = self.now.checked_add(after).unwrap();
+        self.elapsed += after;
         let cx = WatchContext {
             key: &self.key,
             labels: &self.labels,
+            deadline: self.deadline,
             settings: &self.settings,
             schedule: &self.schedule,
             kinds: &self.kinds,
             now: self.now,
-            elapsed: after,
+            elapsed: self.elapsed,
             blocked: self.blocked,
             random_fraction: 0.5,
             project_proven: self.project_proven,
             project_answered: self.project_answered,
             all_others_refused: self.all_others_refused,
         };
-        match answer {
+        let decision = match answer {
             Some(answer) => self.watch.observe(answer, &cx),
-            None => self.watch.expire_if_due(&cx),
+            None => self.watch.observe_time(&cx),
+        };
+        if decision.next != NextStep::Unchanged {
+            self.elapsed = Duration::ZERO;
         }
+        decision
     }
 
     /// The types of the events that `answer`, `seconds` later, brings.
@@ -562,7 +574,7 @@ fn a_watch_expires_in_whatever_phase() {
     fixture.settings.give_up_after = Some(Duration::from_secs(60));
     let _ = fixture.step(Duration::from_secs(1), Some(&failed()));
     let early = fixture.step(Duration::from_secs(58), None);
-    assert_eq!(early.next, NextStep::PollAfter(Duration::from_secs(1)));
+    assert_eq!(early.next, NextStep::Unchanged);
     let step = fixture.step(Duration::from_secs(1), None);
     assert_eq!(names(&step), ["operation.expired"]);
     assert_eq!(
@@ -743,10 +755,10 @@ proptest! {
     #[test]
     fn any_sequence_of_answers_causes_consistent_events(
         steps in prop::collection::vec((any_answer(), 0..2000_u64, any::<bool>()), 1..80),
-        expire_if_due in prop::option::of(1..50_000_u64),
+        give_up_after in prop::option::of(1..50_000_u64),
     ) {
         let mut fixture = Fixture::new();
-        fixture.settings.give_up_after = expire_if_due.map(Duration::from_secs);
+        fixture.settings.give_up_after = give_up_after.map(Duration::from_secs);
         let (mut sequence, mut endings) = (0, 0);
         let mut ids = HashMap::new();
         for (answer, seconds, project_known) in steps {

@@ -49,6 +49,7 @@ fn observe(watch: &mut Watch, key: &WatchKey, answer: &Answer) -> Vec<Event> {
             &WatchContext {
                 key,
                 labels: &vec![("customer".into(), "acme".into())],
+                deadline: None,
                 settings: &rules,
                 schedule: &ScheduleSettings::DEFAULT,
                 kinds: &OperationKinds::default(),

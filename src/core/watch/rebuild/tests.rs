@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::answer::Answer;
+use crate::core::deadline::Deadline;
 use crate::core::event::Event;
 use crate::core::operation::{ActionType, Metadata, Operation, Progress, Retry};
 use crate::core::operation_kind::OperationKinds;
@@ -14,6 +15,7 @@ struct Fixture {
     watch: Watch,
     key: WatchKey,
     settings: WatchSettings,
+    deadline: Option<Deadline>,
     now: Timestamp,
     log: Vec<PastEvent>,
 }
@@ -36,6 +38,7 @@ impl Fixture {
                 progress_step: 10.0,
                 progress_interval: Duration::from_mins(1),
             },
+            deadline: None,
             now: "2026-11-23T11:48:35Z".parse().unwrap(),
             log: Vec::new(),
         }
@@ -50,6 +53,7 @@ impl Fixture {
             &WatchContext {
                 key: &self.key,
                 labels: &Vec::new(),
+                deadline: self.deadline,
                 settings: &self.settings,
                 schedule: &ScheduleSettings::DEFAULT,
                 kinds: &OperationKinds::default(),

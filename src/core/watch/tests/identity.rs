@@ -224,6 +224,10 @@ enum Act {
     Remove,
     /// The daemon is started again.
     Restart,
+    /// The deadline changes.
+    Deadline(Option<Deadline>),
+    /// Time passes without a poll.
+    Pass,
 }
 
 fn acts() -> impl Strategy<Value = Act> {
@@ -259,6 +263,20 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => prop::option::of(1..2000_u64).prop_map(Act::SilentAfter),
         2 => Just(Act::Remove),
         2 => Just(Act::Restart),
+        6 => deadlines().prop_map(Act::Deadline),
+        4 => Just(Act::Pass),
+    ]
+}
+
+/// More than a watch keeps.
+fn deadlines() -> impl Strategy<Value = Option<Deadline>> {
+    let begin = Fixture::new().now;
+    prop_oneof![
+        1 => Just(None),
+        8 => (0..40_u64).prop_map(move |minutes| {
+            Some(Deadline::At(begin.checked_add(Duration::from_mins(5 * minutes)).unwrap()))
+        }),
+        4 => (1..10_u64).prop_map(|minutes| Some(Deadline::After(Duration::from_mins(20 * minutes)))),
     ]
 }
 
@@ -276,7 +294,12 @@ proptest! {
         let (mut sequence, mut ids) = (0, HashSet::new());
         for (act, wait) in acts {
             let answer = match act {
-                Act::Answer(answer) => answer,
+                Act::Answer(answer) => Some(answer),
+                Act::Pass => None,
+                Act::Deadline(deadline) => {
+                    fixture.deadline = deadline;
+                    continue;
+                }
                 Act::Decision(step) => {
                     fixture.settings.progress_step = step;
                     continue;
@@ -309,13 +332,13 @@ proptest! {
                 continue;
             }
             let is_new = fixture.watch.phase() == Phase::Pending;
-            let step = fixture.step(seconds(wait), Some(&answer));
+            let step = fixture.step(seconds(wait), answer.as_ref());
             for event in &step.events {
                 sequence += 1;
                 prop_assert_eq!(data(event).sequence, sequence);
                 prop_assert!(ids.insert(event.id.clone()), "{} twice", event.event_type);
             }
-            let Answer::Operation(operation) = &answer else { continue };
+            let Some(Answer::Operation(operation)) = &answer else { continue };
             let metadata = operation.metadata.as_ref().unwrap();
             let progress = metadata.progress.as_ref().unwrap();
             let attempts = metadata.retry.as_ref().and_then(|retry| retry.attempts).unwrap_or(0);
@@ -431,5 +454,5 @@ fn a_row_of_version_0_1_that_is_unreachable_or_stalled_ends_as_it_would_have() {
 
 #[test]
 fn a_watch_is_small() {
-    assert!(size_of::<Watch>() <= 320, "{} bytes", size_of::<Watch>());
+    assert!(size_of::<Watch>() <= 328, "{} bytes", size_of::<Watch>());
 }
