@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use backfill_watch::ampersand::Fetch;
 use backfill_watch::board::Board;
-use backfill_watch::config::{Environment, Overrides, PollSettings, Settings};
+use backfill_watch::config::{DiscoveryRules, Environment, GroupSettings, Overrides, PollSettings, Settings};
 use backfill_watch::core::answer::{Answer, LogAnswer};
 use backfill_watch::core::event::{ApiData, Event, EventType};
 use backfill_watch::core::gate::RequestLimits;
@@ -176,6 +176,9 @@ async fn watch_some(poll: &PollSettings, store: &Store, board: &Arc<Board>) {
             per_second: 1.0,
         },
         projects: [(project, 0)].into(),
+        discovery: DiscoveryRules::new(),
+        groups: GroupSettings::new("group", Duration::from_secs(30)),
+        retention: Duration::from_hours(24),
     };
     let shared = PollingServices {
         fetch: Silent,

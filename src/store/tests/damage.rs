@@ -119,12 +119,12 @@ async fn original() -> Original {
         .withdraw_source_entry(keys[3].clone(), Source::Api)
         .await
         .unwrap();
-    for number in 0..3 {
+    for (number, key) in keys.iter().take(3).enumerate() {
         let installations = vec![(
             format!("installation-{number}").into(),
             Some(installation("acme")),
         )];
-        let found = vec![source_entry(keys[number].clone(), Source::Discovery, "acme")];
+        let found = vec![source_entry(key.clone(), Source::Discovery, "acme")];
         store
             .record_discovery("p".into(), installations, found)
             .await
