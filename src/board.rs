@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::core::event::OperationData;
 use crate::core::gate::RequestLimits;
+use crate::core::group_state::GroupCounts;
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::phase::{Phase, PhaseCounts};
 use crate::core::source::Demand;
@@ -33,6 +34,8 @@ pub struct ProjectView {
     pub generation: Option<u64>,
     /// Its watches by phase.
     pub phases: PhaseCounts,
+    /// Its groups by state.
+    pub groups: GroupCounts,
     /// How often one of its pollers panicked.
     pub restarts: u64,
     /// How often removals from the watch list were not recorded.
@@ -121,6 +124,7 @@ impl ProjectView {
             name,
             generation: None,
             phases: PhaseCounts::default(),
+            groups: GroupCounts::default(),
             restarts: 0,
             failed_removals: 0,
             api: ApiView::default(),

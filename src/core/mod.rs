@@ -17,6 +17,7 @@ pub mod event;
 pub mod gate;
 pub mod glob;
 pub mod group;
+pub mod group_state;
 pub mod history;
 pub mod installation;
 pub mod json;

@@ -50,6 +50,9 @@ pub struct ProjectHealth {
     rejected: Option<Timestamp>,
     /// Probes without success since then.
     probes: u32,
+    /// When its watches were first grouped. Operations that had ended before are not reported as groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups_since: Option<Timestamp>,
     #[serde(skip)]
     doubt: Option<Box<Doubt>>,
     #[serde(skip)]
@@ -105,6 +108,17 @@ impl ProjectHealth {
             rejected,
             ..Self::default()
         }
+    }
+
+    /// When its watches were first grouped.
+    #[must_use]
+    pub fn groups_since(&self) -> Option<Timestamp> {
+        self.groups_since
+    }
+
+    /// Its watches are grouped from `now` on.
+    pub fn start_groups(&mut self, now: Timestamp) {
+        self.groups_since.get_or_insert(now);
     }
 
     /// Applies the answer of a poll.

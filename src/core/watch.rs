@@ -12,6 +12,7 @@ use super::compact_duration::CompactDuration;
 use super::deadline::Deadline;
 use super::end_forecast::EndForecast;
 use super::event::{Event, EventType, OperationData, ProgressData, RetryData, millis};
+use super::group::Membership;
 use super::history::HistorySample;
 use super::installation::InstallationPath;
 use super::operation::{Operation, Status};
@@ -92,6 +93,9 @@ pub struct Watch {
     /// Polls in a row without the operation; saturates.
     #[serde(default)]
     unanswered: u8,
+    /// The round of its group that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    membership: Option<Membership>,
     /// Only time between two polls that returned the operation counts as observed.
     #[serde(skip)]
     last_poll_succeeded: bool,
@@ -187,6 +191,7 @@ impl Default for Watch {
             is_forbidden: false,
             deadlines: None,
             unanswered: 0,
+            membership: None,
             last_poll_succeeded: false,
         }
     }
@@ -298,6 +303,45 @@ impl Watch {
     #[must_use]
     pub fn last_poll_succeeded(&self) -> bool {
         self.last_poll_succeeded
+    }
+
+    /// The round of its group that it belongs to, if it ever joined one.
+    #[must_use]
+    pub fn membership(&self) -> Option<Membership> {
+        self.membership
+    }
+
+    /// Notes the round of its group that it belongs to. Returns whether that is a change.
+    pub fn set_membership(&mut self, membership: Option<Membership>) -> bool {
+        std::mem::replace(&mut self.membership, membership) != membership
+    }
+
+    /// When the operation started: when it was created, or first seen.
+    #[must_use]
+    pub fn start(&self) -> Option<Timestamp> {
+        let created = self.details.as_deref().and_then(|details| details.create_time);
+        created.or(self.first_seen.get())
+    }
+
+    /// The objects that the operation reads, as far as they are known.
+    #[must_use]
+    pub fn objects(&self) -> &[String] {
+        self.details.as_deref().map_or(&[], |details| &details.kind.objects)
+    }
+
+    /// When the end of a finished watch was observed.
+    #[must_use]
+    pub fn end(&self) -> Option<Timestamp> {
+        self.last_poll.get().filter(|_| self.phase.is_finished())
+    }
+
+    /// Whether the operation was created before `time`, and its first answer showed that it was finished.
+    #[must_use]
+    pub fn was_finished_before(&self, time: Timestamp) -> bool {
+        let created = self.details.as_deref().and_then(|details| details.create_time);
+        let was_answered_once = self.first_seen != WallTime::NONE && self.first_seen == self.last_answer;
+        let has_ended = matches!(self.phase, Phase::Succeeded | Phase::Failed | Phase::Ended);
+        has_ended && was_answered_once && created.is_some_and(|created| created < time)
     }
 
     /// Ends all failure streaks. Used when a poll returned the operation but its events could not be recorded.

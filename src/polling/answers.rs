@@ -145,6 +145,12 @@ impl<F: Fetch> ProjectTask<F> {
                 cause,
                 result,
             }) => self.project_recorded(*health, cause, result),
+            Ok(JobResult::Group {
+                number,
+                id,
+                record,
+                result,
+            }) => self.group_recorded(number, id, record, result),
             Ok(JobResult::Loaded(loaded)) => self.loaded(loaded),
             Ok(JobResult::Departed(departed)) => self.departed(departed),
             Ok(JobResult::Checkpointed { numbers, result }) => self.checkpointed(&numbers, result),

@@ -161,7 +161,7 @@ impl<F: Fetch> ProjectTask<F> {
         if decision.next == NextStep::Finished {
             watch.add_to_history(&mut self.kinds);
         }
-        self.watches.replace_watch(number, watch, is_unrecorded);
+        self.replace_watch(number, watch, is_unrecorded);
         self.note_change(number);
         match decision.next {
             NextStep::PollAfter(wait) => self.sleep(number, observed.saturating_add(wait)),

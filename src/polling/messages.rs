@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tokio_util::sync::DropGuard;
 
+use super::groups::GroupNumber;
 use super::watches::WatchNumber;
 use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::gate::Pass;
+use crate::core::group::{GroupId, GroupRecord};
 use crate::core::poller::{PendingDecision, PendingPoll};
 use crate::core::project_health::{AnswerScope, ProjectHealth};
 use crate::core::source::{Source, Terms};
@@ -29,6 +31,13 @@ pub(super) enum JobResult {
     Project {
         health: Box<ProjectHealth>,
         cause: Option<(PollResult, AnswerScope)>,
+        result: Result<(), CommitError>,
+    },
+    /// A group that completed a round.
+    Group {
+        number: GroupNumber,
+        id: GroupId,
+        record: GroupRecord,
         result: Result<(), CommitError>,
     },
     Loaded(LoadedChunk),

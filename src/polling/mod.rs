@@ -10,6 +10,8 @@ mod answers;
 mod changes;
 mod checkpoints;
 mod decisions;
+mod group_rounds;
+mod groups;
 mod key_checks;
 mod messages;
 mod project_changes;

@@ -1,6 +1,6 @@
 //! The task that owns one project. Its loop takes messages, decides, and starts what was decided.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::groups::Groups;
 use super::messages::{Deferred, DesiredChange, JobResult};
 use super::requests::{EndedRequest, Requester, Requests};
 use super::task_state::{ChangeLog, Checkpoints, KeyChecks, Reconciliation};
@@ -19,9 +20,11 @@ use crate::ampersand::Fetch;
 use crate::board::{ProjectQuery, ProjectView};
 use crate::clock;
 use crate::core::gate::Gate;
+use crate::core::group::{GroupId, GroupRecord};
 use crate::core::operation_kind::OperationKinds;
 use crate::core::project_health::{Moment, ProjectContext, ProjectHealth};
 use crate::error::chain;
+use crate::store::{Store, StoreReadError};
 
 /// The number of messages of one kind that are taken in a row.
 const BATCH: usize = 64;
@@ -57,6 +60,9 @@ pub(super) struct ProjectTask<F> {
     /// When the task had to run again at the latest.
     planned: Duration,
     pub watches: Watches,
+    pub groups: Groups,
+    /// The number of completed groups that are being recorded.
+    pub recording_groups: usize,
     pub kinds: OperationKinds,
     pub gate: Gate<Requester>,
     pub health: ProjectHealth,
@@ -135,9 +141,9 @@ impl<F: Fetch> ProjectTask<F> {
     async fn load(name: Arc<str>, services: Arc<PollingServices<F>>, mut channels: TaskChannels) -> Self {
         let store = services.recorder.store();
         let mut has_failed = false;
-        let health = loop {
-            match store.load_project(&name).await {
-                Ok(health) => break health.unwrap_or_default(),
+        let (health, groups) = loop {
+            match load_state(store, &name).await {
+                Ok(loaded) => break loaded,
                 Err(error) => {
                     if !std::mem::replace(&mut has_failed, true) {
                         tracing::error!(
@@ -163,6 +169,7 @@ impl<F: Fetch> ProjectTask<F> {
             ),
         }
         let settings = channels.settings.borrow_and_update().clone();
+        let groups = Groups::new(Arc::clone(&settings.groups.by), settings.groups.settle, groups);
         let start = clock::instant();
         let wall_start = services.recorder.now();
         let mut task = Self {
@@ -175,6 +182,8 @@ impl<F: Fetch> ProjectTask<F> {
             wall_start,
             planned: Duration::ZERO,
             watches: Watches::default(),
+            groups,
+            recording_groups: 0,
             kinds,
             health,
             requests: Requests::default(),
@@ -190,6 +199,7 @@ impl<F: Fetch> ProjectTask<F> {
             has_reported_failing: false,
             last_late_poll: None,
         };
+        task.start_groups().await;
         task.publish();
         task
     }
@@ -242,9 +252,10 @@ impl<F: Fetch> ProjectTask<F> {
         let gate = self.admit(now);
         let load = self.load_listed(now);
         self.depart();
+        let groups = self.complete_groups(now);
         let checkpoint = self.checkpoint(now);
         self.publish();
-        [self.watches.next_alarm(), gate, load]
+        [self.watches.next_alarm(), gate, load, groups]
             .into_iter()
             .flatten()
             .fold(checkpoint, Duration::min)
@@ -261,6 +272,7 @@ impl<F: Fetch> ProjectTask<F> {
             self.gate.set_restriction(self.health.restriction(), now);
         }
         self.settings = settings;
+        self.apply_group_settings();
         self.is_view_changed = true;
     }
 
@@ -288,4 +300,14 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn now(&self) -> Duration {
         clock::instant().saturating_duration_since(self.start)
     }
+}
+
+/// Reads the state of a project, and the groups of it that completed a round.
+async fn load_state(
+    store: &Store,
+    name: &Arc<str>,
+) -> Result<(ProjectHealth, BTreeMap<GroupId, GroupRecord>), StoreReadError> {
+    let health = store.load_project(name).await?.unwrap_or_default();
+    let groups = store.load_groups(Arc::clone(name)).await?;
+    Ok((health, groups.into_iter().collect()))
 }

@@ -99,6 +99,7 @@ impl<F: Fetch> ProjectTask<F> {
             let deadline = watched.deadline();
             watched.is_unrecorded |= watched.watch.pin_start(&watched.id, deadline, wall);
         }
+        self.group_watch(number);
         self.note_change(number);
         self.set_alarm_again(number);
     }
@@ -123,6 +124,7 @@ impl<F: Fetch> ProjectTask<F> {
             Removal::Wait => {}
         }
         self.watches.set_alarm(number, None);
+        self.leave_group(number);
         self.watches.stop_counting(number);
         self.note_removal(&id);
         self.watches_changed();
@@ -227,11 +229,13 @@ impl<F: Fetch> ProjectTask<F> {
             id,
             demand,
             watch,
+            group: None,
             first_answer_until: (now + first + FIRST_ANSWER).into(),
             is_unrecorded: is_start_new,
             is_announced: false,
         };
         let number = self.watches.insert(watched, Poller::Finished, now);
+        self.group_watch(number);
         if !is_finished {
             self.sleep(number, now + first);
         }

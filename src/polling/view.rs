@@ -16,7 +16,7 @@ impl<F: Fetch> ProjectTask<F> {
         is_changed |= overdue.is_some();
         let at = |steady: Duration| self.start + steady;
         self.channels.view.send_if_modified(|view| {
-            is_changed |= view.phases != self.watches.phases();
+            is_changed |= view.phases != self.watches.phases() || view.groups != self.groups.counts();
             view.poll_times.next_due = self.watches.next_alarm().map(at);
             view.poll_times.oldest_request = self.requests.oldest().map(at);
             view.gate.waiting = self.gate.waiting();
@@ -25,6 +25,7 @@ impl<F: Fetch> ProjectTask<F> {
             if let Some(overdue) = overdue {
                 view.overdue = overdue;
             }
+            view.groups = self.groups.counts();
             if is_changed {
                 view.generation = self.reconciliation.applied;
                 view.gate.limits = self.gate.limits();

@@ -39,6 +39,8 @@ pub(super) struct Watched {
     pub id: Arc<str>,
     pub demand: Demand,
     pub watch: Watch,
+    /// Its group, unless it is leaving.
+    pub group: Option<GroupNumber>,
     /// Until when a deadline that has passed waits for the first answer; zero after an answer.
     pub first_answer_until: CompactDuration,
     /// Whether it changed since it was recorded.

@@ -72,7 +72,10 @@ fn group_change(group: &str, round: u32) -> StateChange {
         subject: Subject::Group(
             "p".into(),
             GroupId::new("group", group),
-            GroupRecord { completed: round },
+            GroupRecord {
+                completed: round,
+                ..GroupRecord::default()
+            },
         ),
         events: vec![Event::group_completed(now(), GroupData::new(of, [], []))],
     }

@@ -1,7 +1,7 @@
 //! The data of `group.completed`.
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::super::phase::Phase;
 use super::super::text;
@@ -47,9 +47,11 @@ pub struct GroupData {
 }
 
 /// How a group ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum GroupOutcome {
     /// All its operations succeeded.
+    #[default]
     Succeeded,
     /// Some did not.
     Failed,

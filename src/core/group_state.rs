@@ -1,0 +1,144 @@
+//! How far the watches of a group are.
+
+use std::fmt;
+
+use super::event::GroupOutcome;
+use super::group::Group;
+use super::phase::Phase;
+
+/// Whether a group is complete, and how its last round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupState {
+    /// Its current round is not complete.
+    Running,
+    /// Complete: all operations of the last round succeeded.
+    Succeeded,
+    /// Complete: some operations of the last round did not succeed.
+    Failed,
+}
+
+impl GroupState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Running, Self::Succeeded, Self::Failed];
+
+    /// The state of a group with these watches.
+    #[must_use]
+    pub fn of(group: &Group, phases: &GroupPhases) -> Self {
+        let record = group.record();
+        if !group.is_empty() {
+            Self::Running
+        } else if record.completed > 0 {
+            record.last.into()
+        } else if phases.finished() == phases.of(Phase::Succeeded) {
+            // All of them were finished before groups existed.
+            Self::Succeeded
+        } else {
+            Self::Failed
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl From<GroupOutcome> for GroupState {
+    fn from(outcome: GroupOutcome) -> Self {
+        match outcome {
+            GroupOutcome::Succeeded => Self::Succeeded,
+            GroupOutcome::Failed => Self::Failed,
+        }
+    }
+}
+
+impl fmt::Display for GroupState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How many groups are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupCounts([usize; GroupState::ALL.len()]);
+
+impl GroupCounts {
+    /// Counts one more group in `state`.
+    pub fn add(&mut self, state: GroupState) {
+        self.0[state as usize] += 1;
+    }
+
+    /// Counts one group less in `state`.
+    pub fn remove(&mut self, state: GroupState) {
+        let count = &mut self.0[state as usize];
+        *count = count.saturating_sub(1);
+    }
+
+    /// Each state with its count, in the order of [`GroupState::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (GroupState, usize)> {
+        GroupState::ALL.into_iter().zip(self.0)
+    }
+}
+
+impl std::iter::Sum for GroupCounts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |mut sum, counts| {
+            for (sum, count) in sum.0.iter_mut().zip(counts.0) {
+                *sum += count;
+            }
+            sum
+        })
+    }
+}
+
+/// How many watches of a group are in each phase. It is small, because each watch may have its own group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupPhases([u32; Phase::ALL.len()]);
+
+impl GroupPhases {
+    /// Counts one more watch in `phase`.
+    pub fn add(&mut self, phase: Phase) {
+        self.0[phase as usize] += 1;
+    }
+
+    /// Counts one watch less in `phase`.
+    pub fn remove(&mut self, phase: Phase) {
+        let count = &mut self.0[phase as usize];
+        *count = count.saturating_sub(1);
+    }
+
+    /// The number of watches in `phase`.
+    #[must_use]
+    pub fn of(&self, phase: Phase) -> u32 {
+        self.0[phase as usize]
+    }
+
+    /// Each phase with its count, in the order of [`Phase::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (Phase, u32)> {
+        Phase::ALL.into_iter().zip(self.0)
+    }
+
+    /// The number of watches.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.0.iter().sum()
+    }
+
+    /// The number of finished watches.
+    #[must_use]
+    pub fn finished(&self) -> u32 {
+        let finished = self.iter().filter(|(phase, _)| phase.is_finished());
+        finished.map(|(_, count)| count).sum()
+    }
+
+    /// Whether there is no watch.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total() == 0
+    }
+}
