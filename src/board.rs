@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::core::event::OperationData;
+use crate::core::event::{MissingObject, OperationData};
 use crate::core::gate::RequestLimits;
-use crate::core::group_state::GroupCounts;
+use crate::core::group_state::{GroupCounts, GroupPhases, GroupProgress, GroupState};
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::phase::{Phase, PhaseCounts};
 use crate::core::source::Demand;
@@ -170,6 +170,65 @@ impl WatchView {
     }
 }
 
+/// A copy of what is known of one group.
+#[derive(Debug, Clone)]
+pub struct GroupView {
+    /// Its project.
+    pub project: Arc<str>,
+    /// The label that groups are formed by.
+    pub label: Arc<str>,
+    /// Its value.
+    pub group: String,
+    /// Whether it is complete, and how its last round ended.
+    pub state: GroupState,
+    /// The number of the current round, or of the last one if it is complete; 0 before the first.
+    pub round: u32,
+    /// All its watches by phase.
+    pub phases: GroupPhases,
+    /// The watches of that round together. `None` if there are too many watches.
+    pub progress: Option<GroupProgress>,
+    /// Objects for which an operation is awaited.
+    pub awaited: Vec<MissingObject>,
+    /// Objects for which no operation was found in time.
+    pub missing: Vec<MissingObject>,
+}
+
+/// A filter for groups.
+#[derive(Debug, Clone, Default)]
+pub struct GroupFilter {
+    /// Only groups in one of these states. Empty for any.
+    pub states: Vec<GroupState>,
+    /// Only groups with this text in their name, in lower case. Empty for any.
+    pub text: String,
+}
+
+impl GroupFilter {
+    /// Whether a group matches.
+    #[must_use]
+    pub fn matches(&self, name: &str, state: GroupState) -> bool {
+        (self.states.is_empty() || self.states.contains(&state))
+            && (self.text.is_empty() || name.to_lowercase().contains(&self.text))
+    }
+}
+
+/// A page of groups.
+#[derive(Debug, Default)]
+pub struct GroupPage {
+    /// The groups.
+    pub groups: Vec<GroupView>,
+    /// The group after which the next page starts. `None` at the end.
+    pub next: Option<Arc<str>>,
+}
+
+/// The project and the name of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupKey {
+    /// The project.
+    pub project: Arc<str>,
+    /// The value of the label that groups are formed by.
+    pub group: Arc<str>,
+}
+
 /// A filter for watches.
 #[derive(Debug, Clone, Default)]
 pub struct WatchFilter {
@@ -177,17 +236,24 @@ pub struct WatchFilter {
     pub phases: Vec<Phase>,
     /// Only watches with all these labels. `None` for any value.
     pub labels: Vec<(String, Option<String>)>,
+    /// Only watches of one of these groups. Empty for any.
+    pub groups: Vec<String>,
 }
 
 impl WatchFilter {
-    /// Whether a watch matches.
+    /// Whether a watch matches. The label `by` has its group.
     #[must_use]
-    pub fn matches(&self, watch: &Watch, labels: &Labels) -> bool {
+    pub fn matches(&self, watch: &Watch, labels: &Labels, by: &str) -> bool {
+        let is_in_group = || {
+            let mut labels = labels.iter();
+            labels.any(|(key, value)| key == by && self.groups.contains(value))
+        };
         (self.phases.is_empty() || self.phases.contains(&watch.phase()))
             && self.labels.iter().all(|(key, value)| {
                 let mut labels = labels.iter();
                 labels.any(|(of, has)| of == key && value.as_ref().is_none_or(|value| value == has))
             })
+            && (self.groups.is_empty() || is_in_group())
     }
 }
 
@@ -204,6 +270,17 @@ pub enum ProjectQuery {
         limit: usize,
         /// The channel for the answer.
         reply: oneshot::Sender<WatchPage>,
+    },
+    /// Requests a page of groups, in the order of their names.
+    Groups {
+        /// Only groups with a higher name.
+        after: Option<Arc<str>>,
+        /// Only groups that match.
+        filter: Arc<GroupFilter>,
+        /// The most groups, up to [`PAGE`].
+        limit: usize,
+        /// The channel for the answer.
+        reply: oneshot::Sender<GroupPage>,
     },
     /// Requests one watch.
     One {
@@ -324,14 +401,23 @@ impl Board {
         self.read().values().map(|port| port.view.borrow().phases).sum()
     }
 
-    /// Whether these projects have applied the list of that generation, and all its watches are finished.
+    /// All groups by state.
+    #[must_use]
+    pub fn group_counts(&self) -> GroupCounts {
+        self.read().values().map(|port| port.view.borrow().groups).sum()
+    }
+
+    /// Whether these projects have applied the list of that generation, all its watches are finished, and all groups are
+    /// complete.
     #[must_use]
     pub fn is_finished(&self, generation: u64, projects: &[Arc<str>]) -> bool {
         let ports = self.read();
         projects.iter().all(|name| {
             ports.get(name).is_some_and(|port| {
                 let view = port.view.borrow();
-                view.generation == Some(generation) && view.phases.total() == view.phases.finished()
+                view.generation == Some(generation)
+                    && view.phases.total() == view.phases.finished()
+                    && view.groups.of(GroupState::Running) == 0
             })
         })
     }
@@ -376,6 +462,51 @@ impl Board {
                 if found.len() > limit {
                     found.truncate(limit);
                     let next = found.last().map(|view| view.key.clone());
+                    return Ok((found, next));
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok((found, None))
+    }
+
+    /// A page of groups in the order of project and name, and the group after which the next page starts.
+    ///
+    /// # Errors
+    /// When a project task does not answer.
+    pub async fn groups(
+        &self,
+        after: Option<&GroupKey>,
+        projects: &[String],
+        filter: &Arc<GroupFilter>,
+        limit: usize,
+    ) -> Result<(Vec<GroupView>, Option<GroupKey>), ProjectUnavailable> {
+        let mut found = Vec::new();
+        for (project, port) in self.ports(projects) {
+            let mut after = match after {
+                Some(after) if *after.project > *project => continue,
+                Some(after) if after.project == project => Some(Arc::clone(&after.group)),
+                _ => None,
+            };
+            loop {
+                let page = port
+                    .ask(&project, |reply| ProjectQuery::Groups {
+                        after: after.take(),
+                        filter: Arc::clone(filter),
+                        limit: limit + 1 - found.len(),
+                        reply,
+                    })
+                    .await?;
+                found.extend(page.groups);
+                if found.len() > limit {
+                    found.truncate(limit);
+                    let next = found.last().map(|view: &GroupView| GroupKey {
+                        project: Arc::clone(&view.project),
+                        group: Arc::from(&*view.group),
+                    });
                     return Ok((found, next));
                 }
                 after = page.next;

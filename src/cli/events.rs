@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const AFTER_HELP: &str = "\
 Examples:
   The events of one operation:
     backfill-watch events --operation 3efc0f0f-4bb9-498f-996c-9893d98ca4b5
+
+  What happened to one customer:
+    backfill-watch events --group acme
 
   New failures, for a program:
     backfill-watch events --follow --type operation.failed --json";
@@ -47,6 +51,9 @@ pub struct EventsArgs {
     /// Only events of the operation with this ID
     #[arg(long, value_name = "ID")]
     operation: Option<String>,
+    /// Only events of this group and of its operations
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
     /// Only events of this type; `*` matches any text; repeatable
     #[arg(long = "type", value_name = "GLOB", value_parser = types)]
     types: Vec<Types>,
@@ -87,6 +94,10 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
         operation: args.operation,
         types: (!args.types.is_empty()).then(|| args.types.into_iter().flat_map(|types| types.0).collect()),
     };
+    let group = args.group.map(|name| Group {
+        label: args.daemon.group_label(),
+        name,
+    });
     let mut out = Output::stdout();
     // The operation, until an event of it was printed or their absence was reported.
     let mut expected = filter.operation.clone();
@@ -97,6 +108,9 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
             expected = None;
         }
         for event in &page.events {
+            if group.as_ref().is_some_and(|group| !group.has(event)) {
+                continue;
+            }
             if args.json {
                 out.json(&format!("{}\n", event.to_json()))?;
             } else {
@@ -123,6 +137,20 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
         if !state.is_current() {
             state = reopen(dir)?;
         }
+    }
+}
+
+/// A group of operations.
+struct Group {
+    label: Arc<str>,
+    name: String,
+}
+
+impl Group {
+    /// Whether the event is of the group, or of an operation with its label.
+    fn has(&self, event: &StoredEvent) -> bool {
+        let data: Value = serde_json::from_str(event.data()).unwrap_or_default();
+        data["group"] == self.name || data["labels"][&*self.label] == self.name
     }
 }
 

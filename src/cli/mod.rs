@@ -25,6 +25,7 @@ pub mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
@@ -216,6 +217,17 @@ impl DaemonArgs {
         let environment = Environment::capture();
         Settings::load_without_secrets(self.config.as_deref(), &environment, &Overrides::default())
             .map(|loaded| loaded.settings.state_dir)
+    }
+}
+
+impl DaemonArgs {
+    /// The label that groups are formed by. Without valid settings it is the default.
+    #[must_use]
+    pub fn group_label(&self) -> Arc<str> {
+        let environment = Environment::capture();
+        let none = Overrides::default();
+        Settings::load_without_secrets(self.config.as_deref(), &environment, &none)
+            .map_or_else(|_| Arc::from("group"), |loaded| loaded.settings.groups.by)
     }
 }
 

@@ -1,6 +1,7 @@
-//! `backfill-watch status`: attention and operations of the running daemon.
+//! `backfill-watch status`: attention, groups and operations of the running daemon.
 
 mod attention;
+mod groups;
 mod table;
 
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ In a Dockerfile:
 Exit codes: 0 no errors; 1 attention has an error, with --strict any entry, or with --check the daemon is not alive; \
 2 usage or settings; 3 no daemon answers.";
 
-/// Show problems and operations of the running daemon
+/// Show problems, groups and operations of the running daemon
 ///
 /// Uses the control socket, otherwise HTTP. The settings may have errors.
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,11 @@ pub struct StatusArgs {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 
-    /// Print one JSON object with the content of /api/attention and /api/operations
+    /// Only this group and its operations; repeatable
+    #[arg(long, value_name = "GROUP", conflicts_with = "check")]
+    group: Vec<String>,
+
+    /// Print one JSON object with the content of /api/attention, /api/groups and /api/operations
     #[arg(long)]
     json: bool,
 
@@ -60,16 +65,24 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     }
     let daemon = Daemon::find(&args.daemon, args.listen.as_deref()).await?;
     let attention = daemon.list("/api/attention", "attention").await?.0;
-    let operations = operations(&daemon).await?;
+    let mut groups = all(&daemon, "groups", &[]).await?;
+    groups.retain(|group| args.group.is_empty() || args.group.iter().any(|name| group["group"] == **name));
+    let filter: Vec<(&str, &str)> = args.group.iter().map(|group| ("group", &**group)).collect();
+    let operations = all(&daemon, "operations", &filter).await?;
     let has_errors = attention.iter().any(|entry| entry["severity"] == "error");
     let must_fail = has_errors || (args.strict && !attention.is_empty());
     let mut out = Output::stdout();
     if args.json {
-        let all = serde_json::json!({ "attention": attention, "operations": operations, "next": null });
+        let all = serde_json::json!({ "attention": attention, "groups": groups, "operations": operations, "next": null });
         out.json(&format!("{all}\n"))?;
     } else {
         out.text(&attention::render(&attention, clock::wall()))?;
-        out.text(&table::render(&operations, clock::wall()))?;
+        out.text(&groups::render(&groups, clock::wall()))?;
+        if operations.is_empty() && !args.group.is_empty() {
+            out.text("The daemon watches no operation of this group.\n")?;
+        } else {
+            out.text(&table::render(&operations, clock::wall()))?;
+        }
     }
     out.flush()?;
     Ok(ExitCode::from(if must_fail { exit::FAILED } else { 0 }))
@@ -81,16 +94,22 @@ async fn check(args: &StatusArgs) -> anyhow::Result<bool> {
     Ok(answer.status().is_success())
 }
 
-async fn operations(daemon: &Daemon) -> anyhow::Result<Vec<Value>> {
-    let mut operations = Vec::new();
-    let mut path = "/api/operations".to_owned();
+/// All elements of a list with this filter, page by page.
+async fn all(daemon: &Daemon, name: &str, filter: &[(&str, &str)]) -> anyhow::Result<Vec<Value>> {
+    let mut all = Vec::new();
+    let mut after: Option<String> = None;
     loop {
-        let (listed, next) = daemon.list(&path, "operations").await?;
-        operations.extend(listed);
-        match next {
-            // Cursors are made of characters that a query takes as they are.
-            Some(next) => path = format!("/api/operations?after={next}"),
-            None => return Ok(operations),
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(filter);
+        if let Some(after) = &after {
+            query.append_pair("after", after);
         }
+        let path = format!("/api/{name}?{}", query.finish());
+        let (listed, next) = daemon.list(path.trim_end_matches('?'), name).await?;
+        all.extend(listed);
+        if next.is_none() {
+            return Ok(all);
+        }
+        after = next;
     }
 }

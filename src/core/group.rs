@@ -294,10 +294,7 @@ mod tests {
             group: GroupId::new("team", "crm"),
             round: 3,
         };
-        assert_eq!(
-            group.join(Some(other), Joining::Finished, seconds(1)).round,
-            0
-        );
+        assert_eq!(group.join(Some(other), Joining::Finished, seconds(1)).round, 0);
         assert_eq!(group.complete_from(SETTLE), None);
         assert!(group.is_empty());
     }
@@ -311,14 +308,8 @@ mod tests {
         let second = before.join(None, Joining::Unfinished, seconds(2));
         let mut after = Group::new(GroupId::new("group", "acme"), record(1));
         // Of the round that completed; of the open round.
-        assert_eq!(
-            after.join(Some(first), Joining::Finished, seconds(0)).round,
-            0
-        );
-        assert_eq!(
-            after.join(Some(second), Joining::Finished, seconds(0)),
-            second
-        );
+        assert_eq!(after.join(Some(first), Joining::Finished, seconds(0)).round, 0);
+        assert_eq!(after.join(Some(second), Joining::Finished, seconds(0)), second);
         assert_eq!(after.complete_from(SETTLE), Some(SETTLE));
         // One that runs again belongs to the open round.
         assert_eq!(after.join(Some(first), Joining::Unfinished, seconds(0)).round, 2);

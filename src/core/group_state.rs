@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::event::GroupOutcome;
 use super::group::Group;
 use super::phase::Phase;
+use super::watch::Watch;
 
 /// Whether a group is complete, and how its last round ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +82,12 @@ impl GroupCounts {
         *count = count.saturating_sub(1);
     }
 
+    /// The number of groups in `state`.
+    #[must_use]
+    pub fn of(&self, state: GroupState) -> usize {
+        self.0[state as usize]
+    }
+
     /// Each state with its count, in the order of [`GroupState::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (GroupState, usize)> {
         GroupState::ALL.into_iter().zip(self.0)
@@ -140,5 +149,58 @@ impl GroupPhases {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.total() == 0
+    }
+}
+
+/// The watches of one round together.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct GroupProgress {
+    /// The number of watches.
+    pub watches: usize,
+    /// Start of the first operation.
+    pub start: Option<Timestamp>,
+    /// Records processed so far.
+    pub records: u64,
+    /// Processed of estimated total, with one decimal. `None` if an unfinished operation has no estimate.
+    pub percent: Option<f64>,
+    /// The latest estimated end. `None` if an unfinished operation has none, or all are finished.
+    pub estimated_end: Option<Timestamp>,
+}
+
+impl GroupProgress {
+    /// The progress of these watches.
+    #[must_use]
+    pub fn of<'a>(watches: impl Iterator<Item = &'a Watch>) -> Self {
+        let mut all = Self::default();
+        let mut is_finished = true;
+        let (mut total, mut end) = (Some(0_u64), Some(None::<Timestamp>));
+        for watch in watches {
+            all.watches += 1;
+            all.start = all.start.into_iter().chain(watch.start()).min();
+            let progress = watch.last_poll().and_then(|last_poll| watch.progress(last_poll));
+            let records = progress.as_ref().map_or(0, |progress| progress.records_processed);
+            all.records = all.records.saturating_add(records);
+            if watch.phase().is_finished() {
+                total = total.map(|total| total.saturating_add(records));
+                continue;
+            }
+            is_finished = false;
+            let estimate = progress
+                .as_ref()
+                .and_then(|progress| progress.records_estimated_total);
+            total = total
+                .zip(estimate)
+                .map(|(total, estimate)| total.saturating_add(estimate.max(records)));
+            let own_end = progress.and_then(|progress| progress.estimated_end_time);
+            end = end
+                .zip(own_end)
+                .map(|(end, own)| end.into_iter().chain([own]).max());
+        }
+        all.percent = total.filter(|total| *total > 0).map(|total| {
+            let percent = (all.records as f64 / total as f64 * 1000.0).floor() / 10.0;
+            percent.min(if is_finished { 100.0 } else { 99.9 })
+        });
+        all.estimated_end = end.flatten();
+        all
     }
 }

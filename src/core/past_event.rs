@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::event::EventType;
+use super::event::{EventType, GroupOutcome};
+use super::group::GroupRecord;
 use super::json;
 use super::project_health::ProjectHealth;
 use super::watch_list::Labels;
@@ -40,9 +41,9 @@ pub fn labels_of(body: &str) -> Labels {
     found
 }
 
-/// The round in the body of a `group.completed`.
+/// The record of a group whose last `group.completed` has this body.
 #[must_use]
-pub fn round_of(body: &str) -> Option<u32> {
+pub fn rebuild_group(body: &str) -> Option<GroupRecord> {
     #[derive(Deserialize)]
     struct Body {
         data: Round,
@@ -50,8 +51,13 @@ pub fn round_of(body: &str) -> Option<u32> {
     #[derive(Deserialize)]
     struct Round {
         round: u32,
+        outcome: GroupOutcome,
     }
-    serde_json::from_str(body).ok().map(|body: Body| body.data.round)
+    let Body { data } = serde_json::from_str(body).ok()?;
+    Some(GroupRecord {
+        completed: data.round,
+        last: data.outcome,
+    })
 }
 
 #[derive(Deserialize)]

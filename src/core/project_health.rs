@@ -11,6 +11,7 @@ use super::doubt::{Doubt, ProbeCandidate, ProbePriority};
 use super::event::{ApiData, Event, EventType};
 use super::gate::{CredentialsProbe, Pass, Restriction};
 use super::schedule::ScheduleSettings;
+use super::wall_time::WallTime;
 
 /// How often the API may be asked whether a project exists.
 const EXISTENCE_CHECK_INTERVAL: Duration = Duration::from_mins(1);
@@ -51,8 +52,8 @@ pub struct ProjectHealth {
     /// Probes without success since then.
     probes: u32,
     /// When its watches were first grouped. Operations that had ended before are not reported as groups.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    groups_since: Option<Timestamp>,
+    #[serde(default)]
+    groups_since: WallTime,
     #[serde(skip)]
     doubt: Option<Box<Doubt>>,
     #[serde(skip)]
@@ -113,12 +114,14 @@ impl ProjectHealth {
     /// When its watches were first grouped.
     #[must_use]
     pub fn groups_since(&self) -> Option<Timestamp> {
-        self.groups_since
+        self.groups_since.get()
     }
 
     /// Its watches are grouped from `now` on.
     pub fn start_groups(&mut self, now: Timestamp) {
-        self.groups_since.get_or_insert(now);
+        if self.groups_since == WallTime::NONE {
+            self.groups_since = now.into();
+        }
     }
 
     /// Applies the answer of a poll.

@@ -326,7 +326,9 @@ impl Watch {
     /// The objects that the operation reads, as far as they are known.
     #[must_use]
     pub fn objects(&self) -> &[String] {
-        self.details.as_deref().map_or(&[], |details| &details.kind.objects)
+        self.details
+            .as_deref()
+            .map_or(&[], |details| &details.kind.objects)
     }
 
     /// When the end of a finished watch was observed.

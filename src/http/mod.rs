@@ -12,6 +12,7 @@ mod control_socket;
 mod endpoints;
 mod event_stream;
 mod events;
+mod groups;
 mod json_list;
 mod key_check;
 mod listener;
@@ -161,6 +162,7 @@ fn routes(more: Router<Arc<HttpService>>, methods: &'static str) -> Router<Arc<H
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text::metrics))
         .route("/api/attention", get(attention))
+        .route("/api/groups", get(groups::list))
         .route("/api/operations", get(operations::list))
         .route("/api/operations/{id}", get(operations::one))
         .route("/api/events", get(events::page))

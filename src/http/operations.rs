@@ -98,13 +98,18 @@ impl OperationFilter {
             watches: Arc::new(WatchFilter {
                 phases: listed(params, "phase").map(phase).collect::<Result<_, _>>()?,
                 labels,
+                groups: params
+                    .all("group")
+                    .filter(|group| !group.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
             }),
         })
     }
 }
 
 /// Values that may be repeated or separated by commas.
-fn listed<'a>(params: &'a Params, name: &'a str) -> impl Iterator<Item = &'a str> {
+pub(super) fn listed<'a>(params: &'a Params, name: &'a str) -> impl Iterator<Item = &'a str> {
     params
         .all(name)
         .flat_map(|values| values.split(','))
@@ -127,7 +132,10 @@ pub(super) async fn list(
     State(service): State<Arc<HttpService>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let params = Params::parse(query.as_deref(), &["limit", "after", "phase", "project", "label"])?;
+    let params = Params::parse(
+        query.as_deref(),
+        &["limit", "after", "phase", "project", "label", "group"],
+    )?;
     let limit = params.limit(MAX)?;
     let filter = OperationFilter::parse(&params)?;
     let page = OperationListing {
@@ -141,7 +149,7 @@ pub(super) async fn list(
     respond("application/json", page).await.map_err(unavailable)
 }
 
-fn unavailable(error: ProjectUnavailable) -> Problem {
+pub(super) fn unavailable(error: ProjectUnavailable) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 

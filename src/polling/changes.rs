@@ -22,6 +22,14 @@ impl<F: Fetch> ProjectTask<F> {
             } => {
                 let _ = reply.send(self.page(after.as_ref(), &filter, limit.min(PAGE)));
             }
+            ProjectQuery::Groups {
+                after,
+                filter,
+                limit,
+                reply,
+            } => {
+                let _ = reply.send(self.group_page(after.as_deref(), &filter, limit.min(PAGE)));
+            }
             ProjectQuery::One { operation, reply } => {
                 let _ = reply.send(self.listed(&operation).map(|slot| self.view_of(slot)));
             }
@@ -58,7 +66,11 @@ impl<F: Fetch> ProjectTask<F> {
             }
             page.next = Some(Arc::clone(&slot.watched.id));
             if !slot.poller.is_leaving()
-                && filter.matches(&slot.watched.watch, &slot.watched.demand.terms().labels)
+                && filter.matches(
+                    &slot.watched.watch,
+                    &slot.watched.demand.terms().labels,
+                    self.groups.by(),
+                )
             {
                 page.watches.push(self.view_of(slot));
             }

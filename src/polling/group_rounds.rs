@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::groups::{GroupName, GroupNumber};
+use super::groups::GroupName;
 use super::messages::JobResult;
 use super::project_task::{ProjectTask, STORE_RETRY};
-use super::watches::{Slot, WatchNumber};
+use super::watches::{GroupNumber, Slot, WatchNumber};
 use crate::ampersand::Fetch;
-use crate::core::event::{CompletedRound, Event, GroupData, GroupMember};
+use crate::core::event::{CompletedRound, Event, GroupData, GroupMember, MissingObject};
 use crate::core::group::{GroupId, GroupRecord, Membership};
 use crate::core::watch::Watch;
 use crate::error::chain;
@@ -20,13 +20,13 @@ const PART: WatchNumber = 1_000;
 /// How often a group that waits for operations is examined.
 const AWAITED_CHECK: Duration = Duration::from_secs(10);
 
-/// What a group waits for besides its watches.
+/// What a group waits for besides its watches: objects for which no operation was found.
 #[derive(Debug, Default)]
-struct AwaitedOperations {
-    /// Whether an operation may still be found.
-    has_awaited: bool,
-    /// Installations and objects for which none was found in time.
-    missing: Vec<(String, String)>,
+pub(super) struct AwaitedOperations {
+    /// An operation of these may still be found.
+    pub awaited: Vec<MissingObject>,
+    /// None was found in time.
+    pub missing: Vec<MissingObject>,
 }
 
 impl<F: Fetch> ProjectTask<F> {
@@ -75,8 +75,10 @@ impl<F: Fetch> ProjectTask<F> {
         };
         watched.group = Some(group);
         // A watch without a round needs no memory of that.
-        if membership.round > 0 {
-            watched.is_unrecorded |= watched.watch.set_membership(Some(membership));
+        let membership = (membership.round > 0).then_some(membership);
+        let is_past = before.is_some_and(|before| !self.groups.is_open(group, before));
+        if membership.is_some() || !is_past {
+            watched.is_unrecorded |= watched.watch.set_membership(membership);
         }
     }
 
@@ -121,7 +123,11 @@ impl<F: Fetch> ProjectTask<F> {
     /// Starts to record complete groups. Returns when to try again.
     pub(super) fn complete_groups(&mut self, now: Duration) -> Option<Duration> {
         for number in self.groups.take_unassigned(PART, self.watches.numbers()) {
-            if self.watches.get(number).is_some_and(|slot| !slot.poller.is_leaving()) {
+            if self
+                .watches
+                .get(number)
+                .is_some_and(|slot| !slot.poller.is_leaving())
+            {
                 self.group_watch(number);
             }
         }
@@ -150,7 +156,7 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         };
         let awaited = self.awaited_operations(entry.name.as_str());
-        if awaited.has_awaited {
+        if !awaited.awaited.is_empty() {
             return self.groups.postpone(number, now.saturating_add(AWAITED_CHECK));
         }
         let id = entry.group.id();
@@ -168,7 +174,7 @@ impl<F: Fetch> ProjectTask<F> {
         };
         let members = self.members(number, membership).map(|(_, slot)| member(slot));
         let missing = awaited.missing.iter();
-        let missing = missing.map(|(installation, object)| (&**installation, &**object));
+        let missing = missing.map(|missing| (&*missing.installation, &*missing.object));
         let data = GroupData::new(of, members, missing);
         let Some(record) = self.groups.start_recording(number, data.outcome) else {
             return;
@@ -192,7 +198,7 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// The watches of a group with this membership.
-    fn members(
+    pub(super) fn members(
         &self,
         number: GroupNumber,
         membership: Membership,
@@ -239,7 +245,7 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// The objects of a group for which no operation was found.
-    fn awaited_operations(&self, _group: &str) -> AwaitedOperations {
+    pub(super) fn awaited_operations(&self, _group: &str) -> AwaitedOperations {
         AwaitedOperations::default()
     }
 }

@@ -7,17 +7,13 @@ use std::ops::{Bound, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::watches::WatchNumber;
+use super::watches::{GroupNumber, WatchNumber};
 use crate::core::compact_duration::CompactDuration;
 use crate::core::event::GroupOutcome;
 use crate::core::group::{Group, GroupId, GroupRecord, Joining, Membership};
 use crate::core::group_state::{GroupCounts, GroupPhases, GroupState};
 use crate::core::phase::Phase;
 use crate::core::source::Terms;
-
-/// The number of a group in its project. It is reused after its last watch has left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct GroupNumber(u32);
 
 /// The value of a label, without a copy of it: a million watches may each have their own group.
 #[derive(Debug, Clone)]
@@ -215,6 +211,13 @@ impl Groups {
         number
     }
 
+    /// Whether this is the membership of an open round of a group.
+    pub fn is_open(&self, number: GroupNumber, membership: Membership) -> bool {
+        self.get(number).is_some_and(|entry| {
+            round_in(&entry.group, Some(membership)).is_some_and(|round| round >= entry.group.current_round())
+        })
+    }
+
     /// A watch with this membership leaves its group.
     pub fn leave(
         &mut self,
@@ -327,10 +330,6 @@ impl Groups {
         number.0.wrapping_sub(self.first) as usize
     }
 
-    pub fn find(&self, name: &str) -> Option<GroupNumber> {
-        self.by_name.get(name).copied()
-    }
-
     /// The watches of a group.
     pub fn members(&self, number: GroupNumber) -> impl Iterator<Item = WatchNumber> {
         let members = self.members.range((number, 0)..=(number, WatchNumber::MAX));
@@ -390,4 +389,106 @@ impl Groups {
 fn round_in(group: &Group, membership: Option<Membership>) -> Option<u32> {
     let membership = membership.filter(|membership| membership.group == group.id());
     membership.map(|membership| membership.round)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(value: &str) -> GroupName {
+        let labels = vec![
+            ("team".to_owned(), "crm".to_owned()),
+            ("group".to_owned(), value.to_owned()),
+        ];
+        let terms = Arc::new(Terms {
+            labels,
+            deadline: None,
+        });
+        assert!(GroupName::of(&terms, "customer").is_none());
+        GroupName::of(&terms, "group").unwrap()
+    }
+
+    fn groups() -> Groups {
+        Groups::new(Arc::from("group"), Duration::from_secs(30), BTreeMap::new())
+    }
+
+    #[test]
+    fn a_group_is_small() {
+        assert!(
+            size_of::<Option<GroupEntry>>() <= 112,
+            "{}",
+            size_of::<Option<GroupEntry>>()
+        );
+    }
+
+    #[test]
+    fn numbers_from_before_a_restart_name_no_group() {
+        let mut groups = groups();
+        let join = |groups: &mut Groups, value: &str| {
+            let joined = groups.join(name(value), 7, Phase::Running, None, Duration::ZERO);
+            joined.unwrap().0
+        };
+        let before = join(&mut groups, "acme");
+        groups.restart(Arc::from("group"));
+        let after = join(&mut groups, "gale");
+        assert!(groups.get(before).is_none());
+        groups.leave(before, 7, Phase::Running, None);
+        assert_eq!(groups.members(after).collect::<Vec<_>>(), [7]);
+        assert_eq!(groups.take_unassigned(5, 8), 0..5);
+        assert_eq!(groups.take_unassigned(5, 8), 5..8);
+        assert!(!groups.has_unassigned());
+    }
+
+    proptest! {
+        /// Whatever watches do: groups, members, counts and times agree.
+        #[test]
+        fn indexes_agree(actions in prop::collection::vec((0_u8..4, 0_usize..6, 0_usize..3), 1..150)) {
+            let mut groups = groups();
+            let mut watches: Vec<Option<(GroupNumber, Phase, Membership)>> = vec![None; 6];
+            for (index, (action, watch, group)) in actions.into_iter().enumerate() {
+                let (number, now) = (watch as WatchNumber, Duration::from_secs(index as u64));
+                match (action, watches[watch]) {
+                    (0, None) => {
+                        let joined = groups.join(name(["a", "b", "c"][group]), number, Phase::Pending, None, now);
+                        let (of, membership) = joined.unwrap();
+                        watches[watch] = Some((of, Phase::Pending, membership));
+                    }
+                    (1, Some((of, Phase::Pending, membership))) => {
+                        groups.change_phase(of, (Phase::Pending, Phase::Failed), Some(membership));
+                        watches[watch] = Some((of, Phase::Failed, membership));
+                    }
+                    (2, Some((of, phase, membership))) => {
+                        groups.leave(of, number, phase, Some(membership));
+                        watches[watch] = None;
+                    }
+                    _ => if let Some(of) = groups.pop_due(now) {
+                        let (id, _) = (groups.get(of).unwrap().group.id(), groups.first_round(of));
+                        let record = groups.start_recording(of, GroupOutcome::Failed).unwrap();
+                        if group == 0 {
+                            groups.not_recorded(of, id, now);
+                        } else {
+                            groups.recorded(of, id, record);
+                        }
+                    },
+                }
+                let found: Vec<_> = groups.after(None).map(|(number, entry)| (number, entry.state())).collect();
+                for (number, _) in &found {
+                    let members: Vec<_> = groups.members(*number).collect();
+                    let expected: Vec<_> = (0..6).filter(|watch| {
+                        watches[*watch as usize].is_some_and(|(of, ..)| of == *number)
+                    }).collect();
+                    prop_assert_eq!(&members, &expected);
+                    prop_assert_eq!(groups.get(*number).unwrap().phases.total() as usize, members.len());
+                    prop_assert!(!members.is_empty());
+                }
+                for (state, count) in groups.counts().iter() {
+                    prop_assert_eq!(found.iter().filter(|(_, of)| *of == state).count(), count);
+                }
+                let due = found.iter().filter(|(number, _)| groups.get(*number).unwrap().due.is_some());
+                prop_assert_eq!(due.count(), groups.due.len());
+            }
+        }
+    }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::DropGuard;
 
-use super::groups::GroupNumber;
-use super::watches::WatchNumber;
+use super::watches::{GroupNumber, WatchNumber};
 use crate::core::answer::{Answer, ProjectAnswer};
 use crate::core::gate::Pass;
 use crate::core::group::{GroupId, GroupRecord};

@@ -10,6 +10,7 @@ mod answers;
 mod changes;
 mod checkpoints;
 mod decisions;
+mod group_pages;
 mod group_rounds;
 mod groups;
 mod key_checks;

@@ -1,6 +1,7 @@
 //! The supervisor and its project tasks over a scripted API, with paused time.
 
 mod deadlines;
+mod groups;
 mod key_checks;
 
 use std::collections::HashMap;
@@ -46,6 +47,9 @@ enum Act {
     Panic,
     Hang,
     Succeed,
+    /// It succeeded long ago.
+    SucceedBefore,
+    Fail,
     Count(u64),
     Unauthorized,
     Forbidden,
@@ -142,7 +146,8 @@ impl Fetch for Script {
             Some(Act::Unauthorized) => return Answer::Unauthorized("401".to_owned()),
             Some(Act::Forbidden) => return Answer::Forbidden("403".to_owned()),
             Some(Act::NotFound) => return Answer::NotFound("404".to_owned()),
-            Some(Act::Succeed) => ("success", 100),
+            Some(Act::Succeed | Act::SucceedBefore) => ("success", 100),
+            Some(Act::Fail) => ("failure", 10),
             Some(Act::Throttle(wait)) => {
                 return Answer::Throttled {
                     wait: Some(wait),
@@ -153,9 +158,10 @@ impl Fetch for Script {
             Some(Act::Count(count)) => ("in_progress", count),
             None => ("in_progress", 0),
         };
+        let created = (act == Some(Act::SucceedBefore)).then_some("2026-01-01T00:00:00Z");
         let operation: Operation = serde_json::from_value(serde_json::json!({
             "id": operation, "projectId": "1", "integrationId": "2", "configId": "3", "installationId": "4",
-            "actionType": "read", "status": status,
+            "actionType": "read", "status": status, "createTime": created,
             "metadata": {"progress": {"recordsProcessed": count, "recordsEstimatedTotal": 100}},
         }))
         .unwrap();

@@ -18,6 +18,10 @@ use crate::core::watch::Watch;
 /// The number of a watch in its project. It is reused after the watch has left.
 pub(super) type WatchNumber = u32;
 
+/// The number of a group in its project. It is reused after its last watch has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GroupNumber(pub u32);
+
 /// One watch and its poller.
 #[derive(Debug)]
 pub(super) struct Slot {

@@ -1,6 +1,6 @@
 //! `kill -9` at random instants, while the receiver fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use backfill_watch::clock;
@@ -64,17 +64,23 @@ async fn kills_lose_nothing_and_repeat_nothing() {
     inbox.fail(FAILING);
     inbox.fail_each_at_most(2);
     let operations = operations(kills * OPERATIONS);
-    let ids: Vec<&str> = operations.iter().map(|operation| &*operation.id).collect();
+    let lines: Vec<String> = operations
+        .iter()
+        .zip(0..)
+        .map(|(operation, number)| format!("{} group=g{}", operation.id, number / OPERATIONS))
+        .collect();
     let setup = Setup::new(&simulator)
-        .list(&ids)
+        .list(&lines)
         .set("poll.initial_interval", "200ms")
         .set("poll.min_interval", "200ms")
         .set("poll.max_interval", "1s")
         .set("poll.progress_interval", "1s")
+        .set("groups.settle", "100ms")
         .set("shutdown_timeout", "200s");
     let mut setup = inbox.subscribe(setup);
     for operation in &operations {
-        simulator.add(operation.clone());
+        // None is older than the state. The group of such operations is not reported.
+        simulator.add_waiting(operation.clone());
     }
 
     let begin = clock::instant();
@@ -127,6 +133,23 @@ async fn kills_lose_nothing_and_repeat_nothing() {
         assert!(retried <= usize::from(operation.curve == CountCurve::Restart));
         counts.remove("operation.progress");
         assert!(counts.is_empty(), "{counts:?}");
+    }
+    let completed: Vec<_> = log
+        .iter()
+        .filter(|event| event["type"] == "group.completed")
+        .collect();
+    let groups: BTreeSet<&str> = completed
+        .iter()
+        .map(|event| event["data"]["group"].as_str().unwrap())
+        .collect();
+    assert_eq!((completed.len(), groups.len() as u64), (groups.len(), kills));
+    for event in completed {
+        let data = &event["data"];
+        assert_eq!(
+            (&data["round"], &data["operationCount"]),
+            (&1.into(), &OPERATIONS.into()),
+            "{event}"
+        );
     }
     let messages = inbox.messages();
     let failed = messages.iter().filter(|message| !message.accepted).count();

@@ -85,12 +85,18 @@ fn progress_text(progress: &Value) -> String {
         None => format::count(processed),
     };
     match progress["percent"].as_f64() {
-        Some(percent) => format!("{percent:>5.1}%  {count}"),
+        Some(percent) => format!("{}  {count}", percent_text(percent)),
         None => format!("        {count}"),
     }
 }
 
-fn end_text(progress: &Value, now: Timestamp) -> String {
+/// A percentage in a column.
+pub(super) fn percent_text(percent: f64) -> String {
+    format!("{percent:>5.1}%")
+}
+
+/// The time until the estimated end.
+pub(super) fn end_text(progress: &Value, now: Timestamp) -> String {
     let end: Option<Timestamp> = progress["estimatedEndTime"]
         .as_str()
         .and_then(|text| text.parse().ok());

@@ -13,12 +13,14 @@ const ROWS = 1000;
 // The daemon sends a message at least every 10 s.
 const SILENCE = 25000;
 const SUGGESTIONS = 300;
+// The most labels that operations can be grouped by.
+const GROUPINGS = 50;
 
 const $ = (id) => document.getElementById(id);
 const watches = new Map();
 const dirty = new Set();
 const state = {
-  text: "", label: "", sort: "attention", phases: new Set(), limit: ROWS,
+  text: "", label: "", group: "", sort: "attention", phases: new Set(), limit: ROWS,
   offset: 0, loaded: false, lastHeard: 0, lastTotal: null, lost: false, projects: [], list: null,
 };
 
@@ -219,21 +221,77 @@ function chosen() {
   return matching.map(([, watch]) => watch);
 }
 
+// ---- groups ----
+
+const heads = new Map();
+
+const groupOf = (watch) => watch.data.labels?.[state.group] ?? null;
+
+// Puts the operations of each group together. The first operation of a group determines its place; operations without one
+// come last.
+function gather(all) {
+  const groups = new Map();
+  for (const watch of all) {
+    const name = groupOf(watch);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name).push(watch);
+  }
+  const rest = groups.get(null);
+  if (rest && groups.delete(null)) groups.set(null, rest);
+  return groups;
+}
+
+function headOf(name, members) {
+  let head = heads.get(name);
+  if (!head) {
+    const root = $("group-template").content.firstElementChild.cloneNode(true);
+    head = { root, name: root.querySelector(".group-name"), counts: root.querySelector(".group-counts") };
+    heads.set(name, head);
+  }
+  setText(head.name, name ?? `No label ${state.group}`);
+  const counts = Object.fromEntries(PHASES.map((phase) => [phase, 0]));
+  for (const { data } of members) counts[data.phase] += 1;
+  const parts = PHASES.filter((phase) => counts[phase]).map((phase) => `${number.format(counts[phase])} ${phase}`);
+  setText(head.counts, parts.join(", "));
+  return head.root;
+}
+
+function forgetHeads() {
+  for (const head of heads.values()) head.root.remove();
+  heads.clear();
+}
+
 // Orders the rows in one pass from the top; rows in their place are not touched.
 function arrange() {
-  const all = chosen();
+  let all = chosen();
+  const groups = state.group ? gather(all) : null;
+  if (groups) all = [...groups.values()].flat();
   const shown = all.slice(0, state.limit);
   const list = $("watches");
   const keep = new Set(shown.map((watch) => watch.key));
   for (const watch of watches.values()) {
     if (watch.row?.root.isConnected && !keep.has(watch.key)) watch.row.root.remove();
   }
+  const names = new Set(groups ? shown.map(groupOf) : []);
+  for (const [name, head] of heads) {
+    if (!names.has(name)) {
+      head.root.remove();
+      heads.delete(name);
+    }
+  }
   let place = list.firstElementChild;
-  for (const watch of shown) {
-    if (!watch.row) render(watch);
-    const root = watch.row.root;
+  const add = (root) => {
     if (root === place) place = place.nextElementSibling;
     else list.insertBefore(root, place);
+  };
+  let group;
+  for (const watch of shown) {
+    if (groups && groupOf(watch) !== group) {
+      group = groupOf(watch);
+      add(headOf(group, groups.get(group)));
+    }
+    if (!watch.row) render(watch);
+    add(watch.row.root);
   }
   $("more").hidden = all.length <= shown.length;
   setText($("more-button"), `Show ${number.format(Math.min(ROWS, all.length - shown.length))} more`);
@@ -343,6 +401,15 @@ function suggest() {
     option.value = label;
     return option;
   }));
+  suggestGroupings(all);
+}
+
+function suggestGroupings(labels) {
+  const names = new Set([...labels].map((label) => label.slice(0, label.indexOf("="))));
+  if (state.group) names.add(state.group);
+  const options = [...names].sort().slice(0, GROUPINGS).map((name) => new Option(name, name));
+  $("group").replaceChildren(new Option("Nothing", ""), ...options);
+  $("group").value = state.group;
 }
 
 // ---- rendering, at most once per frame ----
@@ -377,6 +444,7 @@ function refilter() {
   const query = new URLSearchParams();
   if (state.text) query.set("text", state.text);
   if (state.label) query.set("label", state.label);
+  if (state.group) query.set("group", state.group);
   if (state.sort !== "attention") query.set("sort", state.sort);
   for (const phase of state.phases) query.append("phase", phase);
   history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
@@ -575,10 +643,12 @@ function start() {
   const query = new URLSearchParams(location.search);
   state.text = query.get("text") ?? "";
   state.label = (query.get("label") ?? "").toLowerCase();
+  state.group = query.get("group") ?? "";
   state.sort = query.get("sort") in RANKS ? query.get("sort") : "attention";
   state.phases = new Set(query.getAll("phase").filter((phase) => PHASES.includes(phase)));
   $("text").value = state.text;
   $("label").value = state.label;
+  suggestGroupings(new Set());
   $("sort").value = state.sort;
   makeChips();
   $("text").addEventListener("input", (event) => {
@@ -587,6 +657,11 @@ function start() {
   });
   $("label").addEventListener("input", (event) => {
     state.label = event.target.value.trim().toLowerCase();
+    refilter();
+  });
+  $("group").addEventListener("change", (event) => {
+    state.group = event.target.value;
+    forgetHeads();
     refilter();
   });
   $("sort").addEventListener("change", (event) => {

@@ -125,6 +125,17 @@ impl Scrape<'_> {
             }
         }
         register(registry, &operations)?;
+        let groups = IntGaugeVec::new(
+            opts(
+                "groups",
+                "Groups by state: running, or the outcome of the last round.",
+            ),
+            &["outcome"],
+        )?;
+        for (state, count) in self.board.group_counts().iter() {
+            groups.with_label_values(&[state.as_str()]).set(whole(count));
+        }
+        register(registry, &groups)?;
         let attention = IntGaugeVec::new(
             opts("attention", "Entries of the attention list by kind."),
             &["kind"],

@@ -6,7 +6,7 @@ use super::checksum::checksum_of;
 use super::statement::statements;
 use super::time;
 use crate::core::group::{GroupId, GroupRecord};
-use crate::core::past_event::{PastEvent, rebuild_project, round_of};
+use crate::core::past_event::{PastEvent, rebuild_group, rebuild_project};
 use crate::core::project_health::ProjectHealth;
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
@@ -105,8 +105,7 @@ pub(super) fn group(
                 project: project.into(),
                 operation: subject.into(),
             };
-            let round = last_body(conn, &key)?.and_then(|body| round_of(&body));
-            return Ok(round.map(|completed| GroupRecord { completed }));
+            return Ok(last_body(conn, &key)?.and_then(|body| rebuild_group(&body)));
         }
     }
     Ok(None)

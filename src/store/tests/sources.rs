@@ -136,7 +136,13 @@ async fn a_round_of_a_group_is_recorded_with_its_event() {
         for (value, completed) in [("acme", 1), ("gale", 1), ("acme", 2)] {
             store.commit(&group_change(value, completed)).await.unwrap();
         }
-        let record = |value, completed| (GroupId::new("group", value), GroupRecord { completed });
+        let record = |value, completed| {
+            let record = GroupRecord {
+                completed,
+                ..GroupRecord::default()
+            };
+            (GroupId::new("group", value), record)
+        };
         let groups = store.load_groups("p".into()).await.unwrap();
         assert_eq!(groups, [record("acme", 2), record("gale", 1)]);
         assert_eq!(store.load_groups("q".into()).await.unwrap(), []);
