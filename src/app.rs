@@ -35,6 +35,7 @@ use crate::report::attention::AttentionList;
 use crate::report::event_log_line::log_event;
 use crate::report::log::LogHandle;
 use crate::report::webhook::{TimeLimits, WebhookSender};
+use crate::sources::api::ApiSource;
 use crate::sources::watch_list::{self, WatchListSettings, WatchListSource, only_rejected_lines};
 use crate::store::{Store, StoreThreads};
 use crate::systemd;
@@ -51,6 +52,9 @@ const SECRETS_REFRESH: Duration = Duration::from_secs(10);
 
 /// Capacity of the channel of control requests. Each waits on one connection of the control socket.
 const MAX_CONTROL_REQUESTS: usize = 16;
+
+/// The changes over HTTP that may wait for the projects. Each has up to a thousand watches.
+const MAX_API_CHANGES: usize = 4;
 
 /// Where the settings are read from.
 #[derive(Debug, Clone)]
@@ -136,7 +140,7 @@ struct App {
 
 /// The tasks around the daemon.
 struct Tasks {
-    /// Stops the watch list source.
+    /// Stops the sources.
     cancel: CancellationToken,
     running: JoinSet<()>,
     polling: PollThread,
@@ -284,6 +288,9 @@ impl App {
         let fetch = tokio::task::spawn_blocking(move || ApiFetch::new(client, sources)).await?;
         let (list_source, list) = WatchListSource::new(list_settings(&settings));
         let list_source = list_source.continuing(store.clone());
+        let (api_changes, changes) = mpsc::channel(MAX_API_CHANGES);
+        let board = Arc::clone(pages.health.board());
+        let (api_source, api) = ApiSource::new(store.clone(), api_changes, move || board.phases().total());
         let polling = PollThread::start().context("cannot start the polling thread")?;
         let parts = DaemonParts {
             fetch,
@@ -291,7 +298,7 @@ impl App {
             sender: Arc::new(sender),
             store,
             list: list.snapshots(),
-            api: mpsc::channel(1).1,
+            api: changes,
             board: Arc::clone(pages.health.board()),
             metrics: pages.metrics.clone(),
             reporters: vec![
@@ -324,6 +331,7 @@ impl App {
             app.daemon.board(),
             app.daemon.store(),
             &snapshots,
+            api,
             &app.attention,
             polling.runtime(),
             control_sender,
@@ -332,6 +340,7 @@ impl App {
         let cancel = CancellationToken::new();
         let mut running = JoinSet::new();
         running.spawn(list_source.run(cancel.clone()));
+        running.spawn(api_source.run(cancel.clone()));
         app.daemon.start();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),

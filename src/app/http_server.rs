@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use super::join;
+use super::{join, project_names};
 use crate::board::Board;
 use crate::config::Settings;
 use crate::error::chain;
@@ -22,6 +22,7 @@ use crate::http::{
 };
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
+use crate::sources::api::ApiHandle;
 use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::Store;
 use crate::systemd;
@@ -41,6 +42,8 @@ pub(super) struct HttpServer {
     /// Declared before the tasks, so that its file is removed before the socket closes.
     control: Option<Control>,
     per_operation: Arc<AtomicBool>,
+    /// The configured projects.
+    projects: watch::Sender<Arc<[Arc<str>]>>,
     closing: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -97,6 +100,7 @@ impl HttpServer {
             access,
             control,
             per_operation: Arc::new(AtomicBool::new(settings.metrics.per_operation)),
+            projects: watch::Sender::new(project_names(&settings.ampersand).into()),
             closing,
             tasks,
         })
@@ -108,6 +112,7 @@ impl HttpServer {
         board: &Arc<Board>,
         store: &Store,
         list: &watch::Receiver<Arc<WatchListSnapshot>>,
+        api: ApiHandle,
         attention: &Arc<AttentionList>,
         polling: &Handle,
         control_requests: ControlSender,
@@ -134,6 +139,8 @@ impl HttpServer {
             metrics: self.metrics.clone(),
             store: store.clone(),
             list: list.clone(),
+            api,
+            projects: self.projects.subscribe(),
             polling: polling.clone(),
             per_operation: Arc::clone(&self.per_operation),
         };
@@ -165,6 +172,8 @@ impl HttpServer {
         }
         self.per_operation
             .store(settings.metrics.per_operation, Ordering::Relaxed);
+        self.projects
+            .send_replace(project_names(&settings.ampersand).into());
         self.health
             .set_request_timeout(settings.ampersand.request_timeout);
     }

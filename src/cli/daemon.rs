@@ -10,10 +10,11 @@ use anyhow::{Context as _, bail};
 use reqwest::{Client, ClientBuilder, Method, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
+use url::Url;
 
 use self::search::{UnusableSocket, describe_folders, error_note, search};
 use super::{DaemonArgs, Failure, exit};
-use crate::config::HttpSettings;
+use crate::config::{HttpSettings, is_loopback};
 use crate::error::{RUN_AS_ROOT, chain};
 
 /// How long the daemon may take for an answer. Container health checks have similar limits.
@@ -44,6 +45,8 @@ enum Route {
         /// The folders without a control socket, for errors.
         searched: String,
     },
+    /// An address on the command line, perhaps behind a proxy.
+    Url { base: Url, token: SecretString },
 }
 
 /// An answer of the daemon.
@@ -59,7 +62,7 @@ impl DaemonAnswer {
     /// Whether the request succeeded.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.status == 200
+        (200..300).contains(&self.status)
     }
 
     /// The `detail` of problem details.
@@ -133,7 +136,7 @@ impl Daemon {
             .into());
         };
         Ok(Self {
-            client: client(Client::builder().no_proxy())?,
+            client: client(Client::builder().no_proxy().tls_certs_only([]))?,
             route: Route::Http {
                 address: reachable(address),
                 token: read_token(&located.http),
@@ -146,9 +149,30 @@ impl Daemon {
         })
     }
 
+    /// The daemon at a URL, over HTTP or HTTPS.
+    ///
+    /// # Errors
+    /// When the client cannot be built.
+    pub fn at_url(base: Url, token: SecretString) -> anyhow::Result<Self> {
+        let builder = match is_loopback(&base) {
+            true => Client::builder().no_proxy(),
+            false => Client::builder(),
+        };
+        let builder = match base.scheme() {
+            "https" => builder,
+            // A container image may have no certificates.
+            _ => builder.tls_certs_only([]),
+        };
+        Ok(Self {
+            client: client(builder)?,
+            route: Route::Url { base, token },
+            unusable: None,
+        })
+    }
+
     fn on_socket(path: PathBuf) -> anyhow::Result<Self> {
         Ok(Self {
-            client: client(Client::builder().unix_socket(path.as_path()))?,
+            client: client(Client::builder().unix_socket(path.as_path()).tls_certs_only([]))?,
             route: Route::Socket(path),
             unusable: None,
         })
@@ -159,7 +183,33 @@ impl Daemon {
     /// # Errors
     /// When no daemon answers.
     pub async fn get(&self, path: &str) -> anyhow::Result<Response> {
-        self.send(Method::GET, path, TIMEOUT).await
+        self.send(Method::GET, path, None, TIMEOUT).await
+    }
+
+    /// Sends a `GET`, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// When no daemon answers, or its answer breaks off.
+    pub async fn read_json(&self, path: &str) -> anyhow::Result<DaemonAnswer> {
+        self.read(self.get(path).await?).await
+    }
+
+    /// Sends a `POST` with this body, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// When no daemon answers, or its answer breaks off.
+    pub async fn post_json(&self, path: &str, body: &Value) -> anyhow::Result<DaemonAnswer> {
+        self.read(self.send(Method::POST, path, Some(body), LONG_TIMEOUT).await?)
+            .await
+    }
+
+    /// Sends a `DELETE`, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// When no daemon answers, or its answer breaks off.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<DaemonAnswer> {
+        self.read(self.send(Method::DELETE, path, None, LONG_TIMEOUT).await?)
+            .await
     }
 
     /// Sends a `POST`, and waits for the whole answer.
@@ -167,7 +217,7 @@ impl Daemon {
     /// # Errors
     /// When no daemon answers, or its answer breaks off.
     pub async fn post(&self, path: &str) -> anyhow::Result<DaemonAnswer> {
-        self.read(self.send(Method::POST, path, LONG_TIMEOUT).await?)
+        self.read(self.send(Method::POST, path, None, LONG_TIMEOUT).await?)
             .await
     }
 
@@ -222,25 +272,35 @@ impl Daemon {
         Ok(DaemonAnswer { status, body })
     }
 
-    async fn send(&self, method: Method, path: &str, timeout: Duration) -> anyhow::Result<Response> {
-        let host = match &self.route {
-            Route::Socket(_) => "localhost".to_owned(),
-            Route::Http { address, .. } => address.to_string(),
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        timeout: Duration,
+    ) -> anyhow::Result<Response> {
+        let url = match &self.route {
+            Route::Socket(_) => format!("http://localhost{path}"),
+            Route::Http { address, .. } => format!("http://{address}{path}"),
+            Route::Url { base, .. } => format!("{}{path}", base.as_str().trim_end_matches('/')),
         };
-        let request = self
-            .client
-            .request(method, format!("http://{host}{path}"))
-            .timeout(timeout);
-        let mut request = match &self.route {
-            Route::Http { token: Ok(token), .. } => request.bearer_auth(token.expose_secret()),
-            Route::Http { .. } | Route::Socket(_) => request,
-        };
+        let mut request = self.client.request(method, url).timeout(timeout);
+        if let Route::Http { token: Ok(token), .. } | Route::Url { token, .. } = &self.route {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
         let mut repeats = 0..REPEATS;
         loop {
             let repeated = request.try_clone().filter(|_| repeats.next().is_some());
             match (request.send().await, repeated) {
                 (Ok(answer), _) => return Ok(answer),
-                (Err(error), _) if error.is_connect() => return Err(self.no_answer().into()),
+                (Err(error), _) if error.is_connect() => {
+                    return Err(self.no_answer(&chain(&error.without_url())).into());
+                }
                 // A busy daemon closes idle connections. Every request can be repeated.
                 (Err(error), Some(repeated)) if !error.is_timeout() => request = repeated,
                 (Err(error), _) => {
@@ -253,7 +313,7 @@ impl Daemon {
     }
 
     /// The failure when the connection is refused.
-    fn no_answer(&self) -> Failure {
+    fn no_answer(&self, reason: &str) -> Failure {
         if let Some(unusable) = &self.unusable {
             return unusable.failure();
         }
@@ -265,6 +325,7 @@ impl Daemon {
                 "no daemon answers at {address}{searched}; start it, or use --config, --state-dir or --listen of another \
                  daemon"
             ),
+            Route::Url { base, .. } => format!("no daemon answers at {base}: {reason}; check --url"),
         };
         Failure {
             message,
@@ -276,6 +337,7 @@ impl Daemon {
         let message = match &self.route {
             Route::Socket(path) => format!("request to the daemon at {} failed: {reason}", path.display()),
             Route::Http { address, .. } => format!("request to the daemon at {address} failed: {reason}"),
+            Route::Url { base, .. } => format!("request to the daemon at {base} failed: {reason}"),
         };
         Failure { message, code }
     }
@@ -284,8 +346,6 @@ impl Daemon {
 fn client(builder: ClientBuilder) -> anyhow::Result<Client> {
     builder
         .redirect(reqwest::redirect::Policy::none())
-        // TLS is never used, and a container image may have no certificates.
-        .tls_certs_only([])
         .build()
         .context("cannot build the HTTP client")
 }
@@ -321,6 +381,6 @@ mod tests {
 
     #[test]
     fn a_client_needs_no_certificates() {
-        client(Client::builder().unix_socket("/nowhere")).unwrap();
+        client(Client::builder().unix_socket("/nowhere").tls_certs_only([])).unwrap();
     }
 }

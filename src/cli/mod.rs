@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod add;
 pub mod check;
 pub mod config;
 pub mod daemon;
@@ -14,6 +15,7 @@ pub mod output;
 pub mod problems;
 pub mod progress_bars;
 pub mod reload;
+pub mod remove;
 pub mod replay;
 pub mod requests;
 pub mod run;
@@ -22,6 +24,7 @@ pub mod status;
 pub mod table;
 pub mod terminal;
 pub mod watch;
+pub mod write_target;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -79,6 +82,8 @@ enum Command {
     Watch(watch::WatchArgs),
     Discover(discover::DiscoverArgs),
     List(list::ListArgs),
+    Add(add::AddArgs),
+    Remove(remove::RemoveArgs),
     Check(check::CheckArgs),
     Config(config::ConfigArgs),
     Events(events::EventsArgs),
@@ -102,6 +107,8 @@ impl Cli {
             Command::Watch(args) => watch::run(args).await,
             Command::Discover(args) => discover::run(args).await,
             Command::List(args) => list::run(args).await,
+            Command::Add(args) => add::run(args).await,
+            Command::Remove(args) => remove::run(args).await,
             Command::Check(args) => check::run(args).await,
             Command::Config(args) => config::run(args).await,
             Command::Events(args) => events::run(args).await,

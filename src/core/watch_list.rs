@@ -27,7 +27,7 @@ mod shrink;
 
 pub use diff::{ListDifference, difference};
 use line::{ParsedLine, parse_line};
-pub use line::{accepts_id, check_label_key, label_text};
+pub use line::{accepts_id, check_label_key, check_operation_id, label_text, parse_label};
 pub use problem::{LineError, LineProblem};
 pub use shrink::{ListChange, PendingRemovals, ShrinkGuard, removes_most};
 

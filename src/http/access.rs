@@ -1,24 +1,22 @@
 //! Decides which requests are answered: checks the `Host` header and the token.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{PoisonError, RwLock};
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header, uri::Authority};
 use axum::response::{IntoResponse, Response};
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-use secrecy::{ExposeSecret as _, SecretString};
-use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use tokio::sync::watch;
 
 use super::problem::Problem;
-use crate::config::{HttpSettings, SecretError, SecretSource, Unauthenticated};
-use crate::error::chain;
+use super::tokens::{Scheme, ShownToken, TokenFile};
+use crate::config::{HttpSettings, SecretError, Unauthenticated};
 
 /// Health probes, which never need a token.
 const PROBE_PATHS: [&str; 2] = ["/livez", "/readyz"];
 /// Paths that are answered beyond loopback without a token.
 pub(super) const OPEN_PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+const BASIC: &str = r#"Basic realm="backfill-watch", charset="UTF-8""#;
+const BEARER: &str = r#"Bearer realm="backfill-watch""#;
 
 /// Who can open the status page over the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +32,7 @@ pub enum StatusPageAccess {
 pub struct Access {
     /// Whether the listener accepts connections from this host only.
     is_loopback: bool,
-    rules: RwLock<AccessRules>,
+    rules: watch::Sender<AccessRules>,
 }
 
 /// The access rules from the settings.
@@ -47,17 +45,6 @@ pub struct AccessRules {
     unauthenticated: Unauthenticated,
 }
 
-/// A file of tokens, if one is configured.
-#[derive(Debug, Clone, Default)]
-struct TokenFile {
-    source: Option<SecretSource>,
-    tokens: TokenHashes,
-}
-
-/// SHA-256 of each token. Hashes have equal length, so comparing them reveals nothing.
-#[derive(Clone, Default, PartialEq, Eq)]
-struct TokenHashes(Vec<[u8; 32]>);
-
 /// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AccessDenied {
@@ -65,6 +52,18 @@ pub(super) enum AccessDenied {
     ForeignHost,
     NoToken,
     NeedsTokenFile,
+    /// Nothing can be written: no write tokens are configured.
+    NeedsWriteTokenFile,
+    NoWriteToken,
+    /// The token may only read.
+    ReadToken,
+}
+
+/// The right of one client to read, for responses that do not end.
+#[derive(Debug)]
+pub(super) struct ReadAccess {
+    access: Arc<Access>,
+    token: Option<ShownToken>,
 }
 
 impl Access {
@@ -75,7 +74,7 @@ impl Access {
     pub fn new(settings: &HttpSettings, address: SocketAddr) -> Result<Self, SecretError> {
         Ok(Self {
             is_loopback: address.ip().is_loopback(),
-            rules: RwLock::new(AccessRules::read(settings)?),
+            rules: watch::Sender::new(AccessRules::read(settings)?),
         })
     }
 
@@ -96,7 +95,7 @@ impl Access {
 
     /// Replaces the rules.
     pub fn set(&self, rules: AccessRules) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        self.rules.send_replace(rules);
     }
 
     /// Reads the tokens again and keeps the current ones of a file that cannot be read. May block briefly.
@@ -109,25 +108,17 @@ impl Access {
         }
     }
 
-    /// Checks whether a request may be answered.
+    /// Checks whether a request that reads may be answered.
     pub(super) fn judge<B>(&self, request: &Request<B>) -> Result<(), AccessDenied> {
-        let host = named_host(request.version(), request.headers())?;
-        if self.is_loopback {
-            // Against DNS rebinding: a foreign page must not reach this port through a name that resolves to loopback.
-            hosts_are_local(request.uri(), host)?;
-        }
-        let (path, headers) = (request.uri().path(), request.headers());
+        self.judge_host(request)?;
+        let path = request.uri().path();
         let rules = self.rules();
-        if PROBE_PATHS.contains(&path) {
+        if PROBE_PATHS.contains(&path) || self.may_read(&rules, ShownToken::of(request.headers()).as_ref()) {
             return Ok(());
         }
-        if rules.accepts(headers) {
-            return Ok(());
-        }
-        if rules.read.source.is_some() {
-            return Err(AccessDenied::NoToken);
-        }
-        if self.is_open(&rules) || (OPEN_PATHS.contains(&path) && request.method().is_safe()) {
+        if rules.read.is_configured() {
+            Err(AccessDenied::NoToken)
+        } else if OPEN_PATHS.contains(&path) && request.method().is_safe() {
             Ok(())
         } else if rules.has_tokens() {
             Err(AccessDenied::NoToken)
@@ -136,8 +127,56 @@ impl Access {
         }
     }
 
+    /// Checks whether a request may write. Only `Bearer` is accepted: a browser sends it for no other site.
+    pub(super) fn judge_write<B>(&self, request: &Request<B>) -> Result<(), AccessDenied> {
+        self.judge_host(request)?;
+        let rules = self.rules();
+        if !rules.write.is_configured() {
+            return Err(AccessDenied::NeedsWriteTokenFile);
+        }
+        let token = ShownToken::of(request.headers()).filter(|token| token.scheme() == Scheme::Bearer);
+        match token {
+            Some(token) if rules.write.contains(&token) => Ok(()),
+            Some(token) if rules.read.contains(&token) => Err(AccessDenied::ReadToken),
+            _ => Err(AccessDenied::NoWriteToken),
+        }
+    }
+
+    fn judge_host<B>(&self, request: &Request<B>) -> Result<(), AccessDenied> {
+        let host = named_host(request.version(), request.headers())?;
+        if self.is_loopback {
+            // Against DNS rebinding: a foreign page must not reach this port through a name that resolves to loopback.
+            hosts_are_local(request.uri(), host)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a client with this token may read every path.
+    fn may_read(&self, rules: &AccessRules, token: Option<&ShownToken>) -> bool {
+        let is_known = token.is_some_and(|token| rules.read.contains(token) | rules.write.contains(token));
+        is_known || (!rules.read.is_configured() && self.is_open(rules))
+    }
+
     fn rules(&self) -> AccessRules {
-        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.rules.borrow().clone()
+    }
+}
+
+impl ReadAccess {
+    /// The right that these headers give.
+    pub(super) fn new(access: Arc<Access>, headers: &HeaderMap) -> Self {
+        let token = ShownToken::of(headers);
+        Self { access, token }
+    }
+
+    /// Returns once the client may not read any more.
+    pub(super) async fn revoked(&self) {
+        let mut rules = self.access.rules.subscribe();
+        let revoked = rules.wait_for(|rules| !self.access.may_read(rules, self.token.as_ref()));
+        if revoked.await.is_err() {
+            // The sender is in `access`, so this does not happen.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -155,93 +194,8 @@ impl AccessRules {
     }
 
     fn has_tokens(&self) -> bool {
-        self.read.source.is_some() || self.write.source.is_some()
+        self.read.is_configured() || self.write.is_configured()
     }
-
-    /// Whether the request carries a token that may read, as `Bearer` or as the password of `Basic`.
-    fn accepts(&self, headers: &HeaderMap) -> bool {
-        shown_token(headers)
-            .is_some_and(|token| self.read.tokens.contain(&token) | self.write.tokens.contain(&token))
-    }
-}
-
-impl TokenFile {
-    fn read(source: Option<SecretSource>) -> Result<Self, SecretError> {
-        let tokens = source.as_ref().map(TokenHashes::read).transpose()?;
-        Ok(Self {
-            source,
-            tokens: tokens.unwrap_or_default(),
-        })
-    }
-
-    /// Reads the tokens again; true if they changed.
-    fn refresh(&mut self) -> bool {
-        let Some(source) = &self.source else {
-            return false;
-        };
-        match TokenHashes::read(source) {
-            Ok(tokens) => {
-                let has_changed = self.tokens != tokens;
-                self.tokens = tokens;
-                has_changed
-            }
-            Err(error) => {
-                tracing::debug!(
-                    error = chain(&error),
-                    "the HTTP tokens cannot be read; the previous ones stay valid"
-                );
-                false
-            }
-        }
-    }
-}
-
-impl TokenHashes {
-    fn read(source: &SecretSource) -> Result<Self, SecretError> {
-        let tokens = source.read_tokens()?;
-        Ok(Self::of(tokens.iter().map(|token| token.expose_secret())))
-    }
-
-    fn of<'a>(tokens: impl Iterator<Item = &'a str>) -> Self {
-        Self(tokens.map(|token| Sha256::digest(token).into()).collect())
-    }
-
-    /// Whether the token is one of these. Compares with all of them, so that the time shows nothing.
-    fn contain(&self, token: &SecretString) -> bool {
-        let shown: [u8; 32] = Sha256::digest(token.expose_secret()).into();
-        let none = Choice::from(0);
-        let found = self
-            .0
-            .iter()
-            .fold(none, |found, token| found | shown.ct_eq(token));
-        found.into()
-    }
-}
-
-impl fmt::Debug for TokenHashes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{} tokens]", self.0.len())
-    }
-}
-
-/// The token of a request, as `Bearer` or as the password of `Basic`.
-fn shown_token(headers: &HeaderMap) -> Option<SecretString> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, credentials) = value.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        Some(SecretString::from(credentials.trim()))
-    } else if scheme.eq_ignore_ascii_case("basic") {
-        password(credentials.trim())
-    } else {
-        None
-    }
-}
-
-fn password(credentials: &str) -> Option<SecretString> {
-    let decoded = String::from_utf8(BASE64_STANDARD.decode(credentials).ok()?).ok()?;
-    decoded
-        .split_once(':')
-        .map(|(_, password)| SecretString::from(password))
 }
 
 /// The `Host` header. HTTP/1.0 does not require one.
@@ -297,18 +251,30 @@ impl IntoResponse for AccessDenied {
                 "beyond loopback only /livez, /readyz and /metrics answer without a token: set http.token_file, or \
                  http.allow_unauthenticated = true where everybody may see everything",
             ),
+            Self::NeedsWriteTokenFile => (
+                StatusCode::FORBIDDEN,
+                "nothing can be written over TCP: set http.write_token_file, or use the control socket, as \
+                 `backfill-watch add` does",
+            ),
+            Self::NoWriteToken => (
+                StatusCode::UNAUTHORIZED,
+                "send a token of http.write_token_file, as `Authorization: Bearer`",
+            ),
+            Self::ReadToken => (
+                StatusCode::FORBIDDEN,
+                "this token may only read; send a token of http.write_token_file",
+            ),
         };
-        let needs_token = self == Self::NoToken;
+        let challenges: &[&str] = match self {
+            Self::NoToken => &[BASIC, BEARER],
+            Self::NoWriteToken => &[BEARER],
+            _ => &[],
+        };
         let mut response = Problem::new(status, detail).into_response();
-        if needs_token {
-            for challenge in [
-                r#"Basic realm="backfill-watch", charset="UTF-8""#,
-                r#"Bearer realm="backfill-watch""#,
-            ] {
-                response
-                    .headers_mut()
-                    .append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-            }
+        for challenge in challenges {
+            response
+                .headers_mut()
+                .append(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }
@@ -316,12 +282,15 @@ impl IntoResponse for AccessDenied {
 
 #[cfg(test)]
 mod tests {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+
     use super::*;
+    use crate::config::SecretSource;
 
     fn access(address: &str, token: Option<&str>, unauthenticated: Unauthenticated) -> Access {
         Access {
             is_loopback: address.parse::<IpAddr>().unwrap().is_loopback(),
-            rules: RwLock::new(AccessRules {
+            rules: watch::Sender::new(AccessRules {
                 read: token_file(token),
                 write: TokenFile::default(),
                 unauthenticated,
@@ -330,10 +299,7 @@ mod tests {
     }
 
     fn token_file(token: Option<&str>) -> TokenFile {
-        TokenFile {
-            source: token.map(|_| SecretSource::File("token".into())),
-            tokens: TokenHashes::of(token.into_iter()),
-        }
+        token.map_or_else(TokenFile::default, |token| TokenFile::of(&[token]))
     }
 
     #[test]
@@ -346,7 +312,7 @@ mod tests {
             |path: &std::path::Path| TokenFile::read(Some(SecretSource::File(path.to_owned()))).unwrap();
         let access = Access {
             is_loopback: true,
-            rules: RwLock::new(AccessRules {
+            rules: watch::Sender::new(AccessRules {
                 read: source(&read),
                 write: source(&write),
                 unauthenticated: Unauthenticated::HealthAndMetrics,
@@ -405,6 +371,82 @@ mod tests {
             .iter()
             .fold(request, |request, (name, value)| request.header(*name, *value));
         access.judge(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn writing_needs_a_write_token_as_bearer() {
+        let write = |access: &Access, headers: &[(&str, &str)]| {
+            let request = Request::put("/api/operations/p/a").header("host", "localhost");
+            let request = headers
+                .iter()
+                .fold(request, |request, (name, value)| request.header(*name, *value));
+            access.judge_write(&request.body(()).unwrap())
+        };
+        let bearer = |token: &str| format!("Bearer {token}");
+        // Without write tokens, nobody writes, with whatever token.
+        for unauthenticated in [Unauthenticated::HealthAndMetrics, Unauthenticated::Everything] {
+            for address in ["127.0.0.1", "0.0.0.0"] {
+                for token in [None, Some("r")] {
+                    let closed = access(address, token, unauthenticated);
+                    let refused = write(&closed, &[("authorization", &bearer("r"))]);
+                    assert_eq!(refused, Err(AccessDenied::NeedsWriteTokenFile));
+                    assert_eq!(write(&closed, &[]), Err(AccessDenied::NeedsWriteTokenFile));
+                }
+            }
+        }
+        let open = access("127.0.0.1", None, Unauthenticated::Everything);
+        open.set(AccessRules {
+            read: TokenFile::of(&["r"]),
+            write: TokenFile::of(&["v", "w"]),
+            unauthenticated: Unauthenticated::Everything,
+        });
+        for token in ["v", "w"] {
+            assert_eq!(write(&open, &[("authorization", &bearer(token))]), Ok(()));
+        }
+        assert_eq!(
+            write(&open, &[("authorization", &bearer("r"))]),
+            Err(AccessDenied::ReadToken)
+        );
+        let basic = |token: &str| format!("Basic {}", BASE64_STANDARD.encode(format!("u:{token}")));
+        for none in [bearer("x"), bearer(""), basic("w"), basic("r"), "w".to_owned()] {
+            let refused = write(&open, &[("authorization", &none)]);
+            assert_eq!(refused, Err(AccessDenied::NoWriteToken), "{none}");
+        }
+        assert_eq!(write(&open, &[]), Err(AccessDenied::NoWriteToken));
+        let foreign = Request::put("/api/operations/p/a")
+            .header("host", "example.com")
+            .header("authorization", "Bearer w");
+        let refused = open.judge_write(&foreign.body(()).unwrap());
+        assert_eq!(refused, Err(AccessDenied::ForeignHost));
+    }
+
+    #[tokio::test]
+    async fn a_reader_loses_its_right_with_its_token() {
+        let access = Arc::new(access("127.0.0.1", Some("r"), Unauthenticated::HealthAndMetrics));
+        let rules = |read: &[&str], write: &[&str]| AccessRules {
+            read: TokenFile::of(read),
+            write: TokenFile::of(write),
+            unauthenticated: Unauthenticated::HealthAndMetrics,
+        };
+        let headers = |token: &str| {
+            let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            HeaderMap::from_iter([(header::AUTHORIZATION, value)])
+        };
+        let reader = ReadAccess::new(Arc::clone(&access), &headers("r"));
+        assert!(futures_util::future::poll_immediate(reader.revoked()).await.is_none());
+        access.set(rules(&["q"], &["r"]));
+        assert!(futures_util::future::poll_immediate(reader.revoked()).await.is_none());
+        let waiting = reader.revoked();
+        tokio::join!(waiting, async { access.set(rules(&["q"], &["w"])) });
+        // A reader without a token loses it when tokens are set.
+        access.set(AccessRules {
+            read: TokenFile::default(),
+            ..rules(&[], &["w"])
+        });
+        let reader = ReadAccess::new(Arc::clone(&access), &HeaderMap::new());
+        assert!(futures_util::future::poll_immediate(reader.revoked()).await.is_none());
+        access.set(rules(&["q"], &["w"]));
+        reader.revoked().await;
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The socket of one connection. It disconnects a client that stops reading, and closes so that the last bytes arrive.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,13 +21,24 @@ use super::problem;
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER_BYTES: usize = 2 * 1024 * 1024;
 
+/// The address of a client; `None` on a Unix socket, or if it is unknown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientAddress(pub(super) Option<SocketAddr>);
+
 /// A connected socket.
 pub(super) trait ClientStream: AsyncRead + AsyncWrite + Unpin {
+    /// The address of the client.
+    fn address(&self) -> ClientAddress;
+
     /// Makes `close` drop unsent bytes.
     fn discard_unsent(&self);
 }
 
 impl ClientStream for TcpStream {
+    fn address(&self) -> ClientAddress {
+        ClientAddress(self.peer_addr().ok())
+    }
+
     fn discard_unsent(&self) {
         // Otherwise the kernel keeps the unsent bytes for minutes. Best effort: the socket is closed in any case.
         let _ = self.set_zero_linger();
@@ -34,6 +46,10 @@ impl ClientStream for TcpStream {
 }
 
 impl ClientStream for UnixStream {
+    fn address(&self) -> ClientAddress {
+        ClientAddress(None)
+    }
+
     fn discard_unsent(&self) {
         // Written bytes are in the reader's queue and are freed with it.
     }
@@ -201,6 +217,10 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     impl ClientStream for DuplexStream {
+        fn address(&self) -> ClientAddress {
+            ClientAddress(None)
+        }
+
         fn discard_unsent(&self) {}
     }
 

@@ -10,13 +10,14 @@ use axum::{BoxError, Extension};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::HttpService;
+use super::access::ReadAccess;
 use super::chunked_body::{CHUNK_TIMEOUT, ChunkSource, unlimited};
 use super::events::{cursor, refuse};
 use super::log_reader::LogReader;
 use super::params::Params;
 use super::problem::Problem;
 use super::stream_fanout::{LiveEvent, StreamLimit, StreamSubscription, event_message, snapshot_message};
+use super::{HttpService, RequestOrigin};
 use crate::store::{Cursor, EventLogFilter, EventPage, Store};
 
 /// How long a browser waits before it reconnects.
@@ -25,6 +26,7 @@ const RETRY: &str = "retry: 1000\n";
 pub(super) async fn stream(
     State(service): State<Arc<HttpService>>,
     Extension(streams): Extension<Arc<StreamLimit>>,
+    Extension(origin): Extension<RequestOrigin>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -60,6 +62,10 @@ pub(super) async fn stream(
         log,
         subscription,
         closing: service.closing.clone(),
+        access: match origin {
+            RequestOrigin::Network(access) => Some(ReadAccess::new(access, &headers)),
+            RequestOrigin::Control => None,
+        },
         first: Some(first.into()),
         unsent: Some(page),
         is_behind: false,
@@ -83,6 +89,8 @@ struct StreamReader {
     log: LogReader,
     subscription: StreamSubscription,
     closing: CancellationToken,
+    /// The right to read; `None` if none is needed.
+    access: Option<ReadAccess>,
     first: Option<Bytes>,
     /// Events that were read from the log and not sent yet.
     unsent: Option<EventPage>,
@@ -93,14 +101,26 @@ struct StreamReader {
 impl ChunkSource for StreamReader {
     type Error = BoxError;
 
-    /// The next messages; `None` when the daemon stops or the client missed a snapshot.
+    /// The next messages; `None` when the daemon stops, the token of the client was removed, or it missed a snapshot.
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, BoxError> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
-        let closing = self.closing.clone();
-        let messages = closing.run_until_cancelled(self.messages()).await;
-        messages.unwrap_or(Ok(None))
+        let (closing, access) = (self.closing.clone(), self.access.take());
+        let revoked = async {
+            match &access {
+                Some(access) => access.revoked().await,
+                None => std::future::pending().await,
+            }
+        };
+        let messages = tokio::select! {
+            biased;
+            () = closing.cancelled() => Ok(None),
+            () = revoked => Ok(None),
+            messages = self.messages() => messages,
+        };
+        self.access = access;
+        messages
     }
 }
 

@@ -215,7 +215,7 @@ async fn serve_one<S: ClientStream>(
     slot: ConnectionSlot,
     closing: CancellationToken,
 ) {
-    let class = slot.class;
+    let (class, address) = (slot.class, stream.address());
     let patience = ClientTimeouts::with(class);
     let pacing = ResponsePacing::new(slot);
     let service = service_fn(|mut request: Request<Incoming>| {
@@ -223,6 +223,7 @@ async fn serve_one<S: ClientStream>(
         async move {
             pacing.begin_request().await;
             request.extensions_mut().insert(class);
+            request.extensions_mut().insert(address);
             let response = pages.call(request).await?;
             Ok::<_, Infallible>(response.map(|body| PacedBody::new(body, pacing)))
         }

@@ -1,7 +1,7 @@
 //! The HTTP interface: health, metrics, JSON API, event stream, status page.
 //!
-//! Over TCP everything is read-only and no request has a body. `access` decides which requests are answered, before
-//! routing. The control socket serves the same routes without tokens, plus its own.
+//! `access` decides which requests are answered, before routing and before a body is read. Only requests that add watches
+//! have a body. The control socket serves the same routes without tokens, plus its own.
 
 mod access;
 mod chunked_body;
@@ -23,9 +23,12 @@ mod operations;
 mod pacing;
 mod params;
 mod problem;
+mod request_body;
 mod startup;
 mod status_page;
 mod stream_fanout;
+mod tokens;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,13 +36,13 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
@@ -47,6 +50,7 @@ use crate::core::connections::ConnectionClass;
 use crate::health::{Health, Stage};
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
+use crate::sources::api::{ApiClient, ApiHandle};
 use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::Store;
 
@@ -58,11 +62,15 @@ pub use control_socket::{CONTROL_SOCKET, ControlError, ControlFile, ControlListe
 pub use listener::{BindError, HttpListener, Serve};
 pub use startup::StartupRouter;
 
+use client_socket::ClientAddress;
 use problem::Problem;
+use request_body::has_body;
 use stream_fanout::{StreamFanout, StreamLimit};
 
 /// How long a response on the control socket may take to begin: a check reads files, then asks the API.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(50);
+/// How long a write may take: its body, the writes before it, the commit, and until the watches can be found.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a response on a reserved connection may take to begin.
 const RESERVED_TIMEOUT: Duration = Duration::from_millis(900);
 
@@ -81,6 +89,10 @@ pub struct ServedData {
     pub attention: Arc<AttentionList>,
     /// The watch list.
     pub list: watch::Receiver<Arc<WatchListSnapshot>>,
+    /// Adds and withdraws watches.
+    pub api: ApiHandle,
+    /// The configured projects, in the order of the settings.
+    pub projects: watch::Receiver<Arc<[Arc<str>]>>,
     /// The runtime of the pollers.
     pub polling: Handle,
     /// Whether each operation has series of its own; a reload may change it.
@@ -92,6 +104,8 @@ pub struct ServedData {
 pub struct HttpService {
     data: ServedData,
     fanout: StreamFanout,
+    /// The writes that may be in progress.
+    writes: Semaphore,
     /// Ends the event streams.
     closing: CancellationToken,
 }
@@ -102,6 +116,7 @@ impl HttpService {
     pub fn new(data: ServedData, closing: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             fanout: StreamFanout::new(),
+            writes: Semaphore::new(writes::MAX_AT_A_TIME),
             data,
             closing,
         })
@@ -115,13 +130,13 @@ impl HttpService {
 
     /// The routes of the network listener, with access control and at most `max_streams` event streams.
     pub fn network_routes(self: &Arc<Self>, access: Arc<Access>, max_streams: usize) -> Router {
-        let pages = routes(Router::new(), READ_ONLY);
+        let pages = routes(Router::new());
         with_guard(pages, self, RequestOrigin::Network(access), max_streams)
     }
 
     /// The routes of the control socket; reloads and checks are sent to `control`.
     pub fn control_routes(self: &Arc<Self>, control: ControlSender) -> Router {
-        let pages = routes(control::routes(control), CONTROL_METHODS);
+        let pages = routes(control::routes(control));
         with_guard(
             pages,
             self,
@@ -130,10 +145,6 @@ impl HttpService {
         )
     }
 }
-
-/// Details of a 405.
-const READ_ONLY: &str = "everything here is read-only; use GET";
-const CONTROL_METHODS: &str = "use POST for /api/reload and /api/check, and GET for everything else";
 
 /// Where a request came from.
 #[derive(Debug, Clone)]
@@ -152,19 +163,26 @@ fn with_guard(
 ) -> Router {
     pages
         .layer(Extension(Arc::new(StreamLimit::new(max_streams))))
+        .layer(Extension(origin.clone()))
         .layer(middleware::from_fn_with_state(origin, guard))
         .with_state(Arc::clone(service))
 }
 
-fn routes(more: Router<Arc<HttpService>>, methods: &'static str) -> Router<Arc<HttpService>> {
+fn routes(more: Router<Arc<HttpService>>) -> Router<Arc<HttpService>> {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text::metrics))
         .route("/api/attention", get(attention))
         .route("/api/groups", get(groups::list))
-        .route("/api/operations", get(operations::list))
+        .route("/api/operations", get(operations::list).post(writes::post))
         .route("/api/operations/{id}", get(operations::one))
+        .route(
+            "/api/operations/{project}/{id}",
+            get(operations::of_project)
+                .put(writes::put)
+                .delete(writes::delete),
+        )
         .route("/api/events", get(events::page))
         .route("/api/events/stream", get(event_stream::stream))
         .route("/api/webhooks", get(endpoints::list))
@@ -176,36 +194,52 @@ fn routes(more: Router<Arc<HttpService>>, methods: &'static str) -> Router<Arc<H
                 "there is nothing at this path; see the documentation of the HTTP API",
             )
         })
-        .method_not_allowed_fallback(async move || Problem::new(StatusCode::METHOD_NOT_ALLOWED, methods))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path has other methods; the header `Allow` lists them",
+            )
+        })
 }
 
 /// Wraps every request and response: bodies, access, time limits, headers.
-async fn guard(State(origin): State<RequestOrigin>, request: Request, next: Next) -> Response {
+async fn guard(State(origin): State<RequestOrigin>, mut request: Request, next: Next) -> Response {
     // Requests that did not come over a listener have no slot (tests).
     let class = request
         .extensions()
         .get()
         .copied()
         .unwrap_or(ConnectionClass::Regular);
-    let mut response = if has_body(request.headers()) {
-        // The body is not read, so the connection must close: its bytes could be taken for a request.
-        let detail = "requests here have no body; leave it out";
-        close(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
+    let is_write = writes::is_write(request.method(), request.uri().path());
+    let has_body = has_body(request.headers());
+    let mut response = if has_body && !is_write {
+        request_body::unexpected().into_response()
     } else if class == ConnectionClass::Reserved && !access::OPEN_PATHS.contains(&request.uri().path()) {
         let detail =
             "all connections are in use; only /livez, /readyz and /metrics are answered now; try again later";
-        close(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
+        close(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response())
     } else {
         let (judged, limit) = match &origin {
+            RequestOrigin::Network(access) if is_write => (access.judge_write(&request), WRITE_TIMEOUT),
             RequestOrigin::Network(access) => (access.judge(&request), chunked_body::CHUNK_TIMEOUT),
             RequestOrigin::Control => (Ok(()), CONTROL_TIMEOUT),
         };
         match (judged, class) {
             (Err(refusal), _) => refusal.into_response(),
-            (Ok(()), ConnectionClass::Regular) => answer(request, next, limit).await,
+            (Ok(()), ConnectionClass::Regular) => {
+                if is_write {
+                    let client = api_client(&origin, &request);
+                    request.extensions_mut().insert(client);
+                }
+                answer(request, next, limit).await
+            }
             (Ok(()), ConnectionClass::Reserved) => answer(request, next, RESERVED_TIMEOUT).await,
         }
     };
+    if has_body && !response.status().is_success() {
+        // The body may be unread: its bytes must not be taken for a request.
+        response = close(response);
+    }
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.insert(name.clone(), HeaderValue::from_static(value));
@@ -227,22 +261,25 @@ async fn answer(request: Request, next: Next, limit: Duration) -> Response {
     }
 }
 
+/// Who sends a request that may write.
+fn api_client(origin: &RequestOrigin, request: &Request) -> ApiClient {
+    let address = match (origin, request.extensions().get()) {
+        (RequestOrigin::Network(_), Some(ClientAddress(Some(address)))) => address.to_string(),
+        (RequestOrigin::Network(_), _) => "unknown".to_owned(),
+        (RequestOrigin::Control, _) => "control socket".to_owned(),
+    };
+    ApiClient {
+        method: request.method().to_string(),
+        address,
+    }
+}
+
 /// A response after which the connection is closed.
-fn close(problem: Problem) -> Response {
-    let mut response = problem.into_response();
+fn close(mut response: Response) -> Response {
     response
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-fn has_body(headers: &HeaderMap) -> bool {
-    let is_empty = |length: &HeaderValue| length.as_bytes() == b"0";
-    headers.contains_key(header::TRANSFER_ENCODING)
-        || headers
-            .get_all(header::CONTENT_LENGTH)
-            .iter()
-            .any(|length| !is_empty(length))
 }
 
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [

@@ -163,10 +163,7 @@ pub(super) async fn one(
     let project = params.last("project");
     let found = service.data.board.find(&id, project).await.map_err(unavailable)?;
     match found.as_slice() {
-        [] => Err(Problem::new(
-            StatusCode::NOT_FOUND,
-            "no such operation is watched; check the ID and the project",
-        )),
+        [] => Err(not_watched()),
         [view] => Ok(json(&OperationView::of(view))),
         several => {
             let projects: Vec<&str> = several.iter().map(|view| &*view.key.project).collect();
@@ -179,6 +176,28 @@ pub(super) async fn one(
             ))
         }
     }
+}
+
+/// `GET /api/operations/{project}/{id}`.
+pub(super) async fn of_project(
+    State(service): State<Arc<HttpService>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let Path((project, id)) = path.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    Params::parse(query.as_deref(), &[])?;
+    let found = service.data.board.find(&id, Some(&project)).await;
+    match found.map_err(unavailable)?.first() {
+        Some(view) => Ok(json(&OperationView::of(view))),
+        None => Err(not_watched()),
+    }
+}
+
+pub(super) fn not_watched() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no such operation is watched; check the ID and the project",
+    )
 }
 
 fn encode(key: &WatchKey) -> String {

@@ -14,27 +14,35 @@ use crate::core::watch_list::label_text;
 /// The longest text of a cell, in bytes. `--json` has all of it.
 const MAX_CELL: usize = 60;
 
-const HEADER: [&str; 7] = [
+const HEADER: [&str; 8] = [
     "OPERATION",
     "PROJECT",
     "PHASE",
     "PROGRESS",
     "RATE",
     "END",
+    "SOURCE",
     "LABELS",
 ];
 /// The column that is omitted if all operations are of one project.
 const PROJECT: usize = 1;
+/// The column that is omitted if all operations are in the watch list.
+const SOURCE: usize = 6;
 
 /// The table of `operations`, and a summary line.
 pub(super) fn render(operations: &[Value], now: Timestamp) -> String {
     let Some(first) = operations.first() else {
-        return "The daemon watches no operation: its watch list is empty or missing.\n".to_owned();
+        return "The daemon watches no operation. Add one to its watch list, or with `backfill-watch add`.\n".to_owned();
     };
     let has_projects = operations
         .iter()
         .any(|operation| operation["project"] != first["project"]);
-    let is_shown = |column: &usize| has_projects || *column != PROJECT;
+    let has_sources = operations.iter().any(|operation| operation["source"] != "file");
+    let is_shown = |column: &usize| match *column {
+        PROJECT => has_projects,
+        SOURCE => has_sources,
+        _ => true,
+    };
     let shown: Vec<usize> = (0..HEADER.len()).filter(is_shown).collect();
     let header: Vec<&str> = shown.iter().map(|column| HEADER[*column]).collect();
     let plain = TerminalStyle {
@@ -72,6 +80,7 @@ fn cells(operation: &Value, now: Timestamp) -> [String; HEADER.len()] {
         } else {
             String::new()
         },
+        member("source"),
         one_line(&labels.join(" "), MAX_CELL),
     ]
 }
@@ -132,10 +141,10 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_control_characters_escaped() {
         let operations = serde_json::json!([
-            {"operationId": "op-1", "project": "p", "phase": "running", "labels": {"customer": "a\u{1b}[2J\nb"},
+            {"operationId": "op-1", "project": "p", "phase": "running", "source": "file", "labels": {"customer": "a\u{1b}[2J\nb"},
              "progress": {"recordsProcessed": 1250, "recordsEstimatedTotal": 5000, "percent": 25.0,
               "recordsPerSecond": 41.7, "estimatedEndTime": "2026-11-23T12:01:30Z"}},
-            {"operationId": "a-longer-id", "project": "p", "phase": "failed",
+            {"operationId": "a-longer-id", "project": "p", "phase": "failed", "source": "file",
              "progress": {"recordsProcessed": 7}},
         ]);
         let now = "2026-11-23T12:00:00Z".parse().unwrap();
@@ -148,6 +157,18 @@ mod tests {
              \n\
              2 operations: 1 running, 1 failed\n"
         );
-        assert!(render(&[], now).contains("empty"));
+        assert!(render(&[], now).contains("no operation"));
+        let operations = serde_json::json!([
+            {"operationId": "a", "project": "p", "phase": "pending", "source": "file"},
+            {"operationId": "b", "project": "p", "phase": "pending", "source": "api", "labels": {"k": "v"}},
+        ]);
+        assert_eq!(
+            render(operations.as_array().unwrap(), now),
+            "OPERATION  PHASE    PROGRESS  RATE  END  SOURCE  LABELS\n\
+             a          pending                       file\n\
+             b          pending                       api     k=v\n\
+             \n\
+             2 operations: 2 pending\n"
+        );
     }
 }

@@ -133,6 +133,17 @@ pub fn accepts_id(id: &str) -> bool {
     !id.is_empty() && check_id(id).is_ok()
 }
 
+/// Checks an operation ID that is not part of a line.
+///
+/// # Errors
+/// Why a watch list does not accept it.
+pub fn check_operation_id(id: &str) -> Result<(), LineProblem> {
+    if id.is_empty() {
+        return Err(LineProblem::MissingId);
+    }
+    check_id(id).map_err(|(_, problem)| problem)
+}
+
 /// Checks an operation ID. The error has the offset of the problem.
 fn check_id(token: &str) -> Result<(), OffsetProblem> {
     let of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
@@ -158,6 +169,31 @@ struct Label<'a> {
     value_offset: usize,
     /// Where the label ends.
     end: usize,
+}
+
+/// Splits an argument of a command into the key and the value of a label, as a line has it. Since it is one argument, white
+/// space in its value needs no quotes.
+///
+/// # Errors
+/// Why it cannot be part of a line.
+pub fn parse_label(argument: &str) -> Result<(String, String), LineProblem> {
+    let (key, value) = argument
+        .split_once('=')
+        .ok_or_else(|| LineProblem::not_a_label(argument))?;
+    if let Some(c) = argument.chars().find(|c| c.is_control()) {
+        return Err(LineProblem::ControlCharacter(c));
+    }
+    if !matches!(key, "project" | "deadline") {
+        check_label_key(key)?;
+    }
+    if !value.starts_with('"') {
+        return Ok((key.to_owned(), value.to_owned()));
+    }
+    match quoted_at(value, 0) {
+        Ok((text, end)) if end == value.len() => Ok((key.to_owned(), text)),
+        Ok(_) => Err(LineProblem::TextAfterQuote),
+        Err((_, problem)) => Err(problem),
+    }
 }
 
 /// Parses the label that begins at `offset`.

@@ -399,3 +399,32 @@ proptest! {
         prop_assert_eq!(result, new);
     }
 }
+
+#[test]
+fn an_argument_is_a_label_as_in_a_line() {
+    let label = |argument: &str| parse_label(argument).map_err(|problem| problem.to_string());
+    let is = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
+    assert_eq!(label("customer=acme"), is("customer", "acme"));
+    assert_eq!(label("customer=Gale Ltd"), is("customer", "Gale Ltd"));
+    assert_eq!(label(r#"customer="Gale \"Ltd\"""#), is("customer", "Gale \"Ltd\""));
+    assert_eq!(label("note=a #b=c"), is("note", "a #b=c"));
+    assert_eq!(label("empty="), is("empty", ""));
+    assert_eq!(label("project=staging"), is("project", "staging"));
+    for (argument, reason) in [
+        ("acme", "not a label"),
+        ("=acme", "no key"),
+        ("a b=c", "white space"),
+        ("a\"b=c", "quotes"),
+        ("a=b\nc", "control character"),
+        ("a=\"b", "no end"),
+        ("a=\"b\"c", "right after"),
+        ("a=\"b\" c=d", "right after"),
+        (r#"a="\n""#, "backslash"),
+    ] {
+        let refused = label(argument).unwrap_err();
+        assert!(refused.contains(reason), "{argument}: {refused}");
+    }
+    assert_eq!(check_operation_id("op-1"), Ok(()));
+    assert_eq!(check_operation_id(""), Err(LineProblem::MissingId));
+    assert_eq!(check_operation_id("a b"), Err(LineProblem::IdCharacter(' ')));
+}

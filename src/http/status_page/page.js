@@ -154,7 +154,8 @@ function render(watch) {
   setAttribute(row.id, "title", data.operationId);
   const result = data.phase === "succeeded" ? data.result : null;
   const project = state.projects.length > 1 ? data.project : null;
-  setText(row.what, [(data.objects ?? []).join(", "), project, result].filter(Boolean).join(" · "));
+  const source = data.source && data.source !== "file" ? `source: ${data.source}` : null;
+  setText(row.what, [(data.objects ?? []).join(", "), project, source, result].filter(Boolean).join(" · "));
   setAttribute(row.what, "title", row.what.textContent);
   const labels = labelsOf(data);
   if (row.labelText !== labels.join("\n")) {
