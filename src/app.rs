@@ -40,7 +40,7 @@ use crate::sources::watch_list::{self, WatchListSettings, WatchListSource, only_
 use crate::store::{Store, StoreThreads};
 use crate::systemd;
 pub use daemon::{Daemon, DaemonParts};
-use http_server::HttpServer;
+use http_server::{HttpServer, Sources};
 use poll_thread::PollThread;
 pub use signals::StopSignal;
 use signals::{Received, Signals};
@@ -326,12 +326,11 @@ impl App {
             pages,
             attention,
         };
-        let snapshots = app.list.snapshots();
+        let list = app.list.snapshots();
         app.pages.start(
             app.daemon.board(),
             app.daemon.store(),
-            &snapshots,
-            api,
+            Sources { list, api },
             &app.attention,
             polling.runtime(),
             control_sender,

@@ -404,10 +404,138 @@ async fn a_replaced_key_is_named() {
 }
 
 #[tokio::test]
+async fn operations_are_added_and_removed_by_commands() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let daemon = start(Setup::new(&simulator)).await;
+    let setup = daemon.setup();
+    let id = "op-3600000-100-s-b";
+    let run = async |command: &str, arguments: &[&str], code: i32| {
+        let output = setup.run_with(command, arguments).await;
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{command} {arguments:?}: {output:?}"
+        );
+        match code {
+            0 => text(&output.stdout),
+            _ => text(&output.stderr),
+        }
+    };
+    assert_eq!(
+        run("add", &[id, "customer=Gale Ltd", "deadline=2h"], 0).await,
+        format!("added {id}\n")
+    );
+    daemon.event_of(id, "operation.started").await;
+    let status = run("status", &[], 0).await;
+    assert!(
+        status.contains("SOURCE") && status.contains("customer=\"Gale Ltd\""),
+        "{status}"
+    );
+    let again = run("add", &[id, "project=my-project"], 0).await;
+    assert_eq!(again, format!("updated {id} in project my-project\n"));
+    assert_eq!(
+        run("remove", &[id], 0).await,
+        format!("removed {id} from project my-project\n")
+    );
+    let missing = run("remove", &[id], 2).await;
+    assert!(missing.contains("no such operation is watched"), "{missing}");
+
+    // What is in the watch list, too, stays.
+    let listed = run("remove", &[OPERATION], 2).await;
+    assert!(listed.contains("its source is: file"), "{listed}");
+    run("add", &[OPERATION], 0).await;
+    let removed = run("remove", &[OPERATION, "--project", "my-project"], 0).await;
+    assert!(
+        removed.contains("still watched, because of its source file"),
+        "{removed}"
+    );
+
+    // Errors name their place, whoever finds them.
+    for (arguments, reason) in [
+        (&["a b"][..], "a b: ' ' cannot be part of an operation ID"),
+        (&[id, "acme"], "\"acme\" is not a label"),
+        (&[id, "a=\"b"], "the quoted value has no end"),
+        (&[id, "deadline=soon"], "deadline: is neither"),
+        (
+            &[id, "project=other"],
+            "project: project \"other\" is not configured",
+        ),
+    ] {
+        let refused = run("add", arguments, 2).await;
+        assert!(refused.contains(reason), "{refused}");
+    }
+    let refused = run("remove", &[id, "--project", "other"], 2).await;
+    assert!(refused.contains("\"other\" is not configured"), "{refused}");
+    let writes = daemon.log.lines(|line| line["address"] == "control socket");
+    assert_eq!(writes.len(), 5, "{writes:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn commands_write_over_http_with_a_token() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let setup = Setup::new(&simulator).set("http.listen", "127.0.0.1:0");
+    let file = |name: &str, text: &str| {
+        let path = setup.folder().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (read, write, wrong) = (
+        file("read", "the-read-token\n"),
+        file("write", "the-write-token\n"),
+        file("wrong", "another-token\n"),
+    );
+    let setup = setup
+        .set("http.token_file", &read)
+        .set("http.write_token_file", &write);
+    let daemon = start(setup).await;
+    let url = format!("http://{}/", daemon.address().await);
+    let id = "op-3600000-100-s-c";
+    // Another environment, which has no control socket.
+    let elsewhere = Setup::empty();
+    let run = async |command: &str, token: &str| {
+        let arguments = [id, "--url", &url, "--token-file", token];
+        elsewhere.run_with(command, &arguments).await
+    };
+    let added = run("add", &write).await;
+    assert_eq!(added.status.code(), Some(0), "{added:?}");
+    for (token, reason) in [(&read, "may only read"), (&wrong, "http.write_token_file")] {
+        let refused = run("add", token).await;
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(text(&refused.stderr).contains(reason), "{refused:?}");
+    }
+    let missing = run("add", "/nonexistent/token").await;
+    assert_eq!(missing.status.code(), Some(2), "{missing:?}");
+    assert!(
+        text(&missing.stderr).contains("/nonexistent/token"),
+        "{missing:?}"
+    );
+    let removed = run("remove", &write).await;
+    assert_eq!(removed.status.code(), Some(0), "{removed:?}");
+    let _stopped = daemon.stop().await;
+    let none = run("add", &write).await;
+    assert_eq!(none.status.code(), Some(3), "{none:?}");
+    // A URL needs a token, and is a URL.
+    for arguments in [
+        &[id, "--url", &url][..],
+        &[id, "--token-file", &write],
+        &[id, "--url", "x", "--token-file", &write],
+    ] {
+        let usage = elsewhere.run_with("add", arguments).await;
+        assert_eq!(usage.status.code(), Some(2), "{usage:?}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_daemon_the_exit_code_is_3() {
     let setup = Setup::empty();
-    for command in ["reload", "status"] {
-        let none = setup.run(command).await;
+    for (command, arguments) in [
+        ("reload", &[][..]),
+        ("status", &[]),
+        ("add", &["a"]),
+        ("remove", &["a"]),
+    ] {
+        let none = setup.run_with(command, arguments).await;
         assert_eq!(none.status.code(), Some(3), "{none:?}");
         let printed = text(&none.stderr);
         let state = setup.folder().join("state").display().to_string();

@@ -83,8 +83,12 @@ impl Workplace {
             Duration::from_millis(200),
             100,
         ));
-        let daemon = Setup::new(&simulator)
+        let setup = Setup::new(&simulator);
+        let write_token = setup.folder().join("write-token");
+        fs::write(&write_token, "the-first-token").unwrap();
+        let daemon = setup
             .set("http.listen", "127.0.0.1:0")
+            .set("http.write_token_file", &write_token.display().to_string())
             .set("metrics.per_operation", "true")
             .set("webhooks.0.name", "crm-sync")
             .set("webhooks.0.url", "http://127.0.0.1:9/")
@@ -146,6 +150,10 @@ impl Workplace {
         self.simulator
             .add(SimulatedOperation::new(id, Duration::from_secs(3), 100));
         let setup = self.daemon.setup();
+        if block.contains("cat write-token") {
+            // A block before it wrote the file. Otherwise the token applies some seconds later.
+            assert!(setup.run("reload").await.status.success());
+        }
         let folder = setup.folder();
         let path = std::env::var("PATH").unwrap();
         let mut command = Command::new("timeout");

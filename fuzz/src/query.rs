@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use backfill_watch::ampersand::Fetch;
 use backfill_watch::board::Board;
-use backfill_watch::config::{DiscoveryRules, Environment, GroupSettings, Overrides, PollSettings, Settings};
+use backfill_watch::config::{Environment, Overrides, Settings};
 use backfill_watch::core::answer::{Answer, LogAnswer};
 use backfill_watch::core::event::{ApiData, Event, EventType};
 use backfill_watch::core::gate::RequestLimits;
@@ -23,6 +23,7 @@ use backfill_watch::random::RandomSource;
 use backfill_watch::record::Recorder;
 use backfill_watch::report::attention::AttentionList;
 use backfill_watch::report::metrics::Metrics;
+use backfill_watch::sources::api::ApiSource;
 use backfill_watch::sources::watch_list::WatchListSnapshot;
 use backfill_watch::store::{StateChange, Store, Subject};
 use hyper::service::Service as _;
@@ -75,11 +76,11 @@ impl HttpServer {
         std::fs::write(&file, "").expect("a file");
         let settings = Settings::load_without_secrets(Some(&file), &environment, &Overrides::default());
         let settings = settings.expect("no settings at all are settings").settings;
-        let http = settings.http;
+        let http = settings.http.clone();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8464));
         let store = Store::in_memory();
         runtime.block_on(record(&store));
-        runtime.block_on(watch_some(&settings.poll, &store, &board));
+        runtime.block_on(watch_some(&settings, &store, &board));
         let list = watch::channel(Arc::new(WatchListSnapshot::default())).1;
         let metrics = Metrics::new();
         let attention = AttentionList::new(
@@ -89,7 +90,11 @@ impl HttpServer {
             store.clone(),
             metrics.clone(),
         );
+        // Requests here only read.
+        let api = ApiSource::new(store.clone(), mpsc::channel(1).0, || WATCHES).1;
         let data = ServedData {
+            api,
+            projects: watch::channel(Arc::from([Arc::from("project")])).1,
             attention: Arc::new(attention),
             health: Arc::new(Health::new(Arc::clone(&board), Duration::from_secs(1))),
             board,
@@ -159,7 +164,7 @@ impl Fetch for Silent {
 }
 
 /// Watches [`WATCHES`] operations for as long as the runtime lives.
-async fn watch_some(poll: &PollSettings, store: &Store, board: &Arc<Board>) {
+async fn watch_some(settings: &Settings, store: &Store, board: &Arc<Board>) {
     let project: Arc<str> = "project".into();
     let lines: String = (0..WATCHES)
         .map(|id| format!("op-{id} customer=acme\n"))
@@ -170,15 +175,15 @@ async fn watch_some(poll: &PollSettings, store: &Store, board: &Arc<Board>) {
         ..WatchListSnapshot::default()
     };
     let settings = PollingSettings {
-        poll: poll.clone(),
+        poll: settings.poll.clone(),
         limits: RequestLimits {
             concurrent: 1,
             per_second: 1.0,
         },
         projects: [(project, 0)].into(),
-        discovery: DiscoveryRules::new(),
-        groups: GroupSettings::new("group", Duration::from_secs(30)),
-        retention: Duration::from_hours(24),
+        discovery: settings.discovery.clone(),
+        groups: settings.groups.clone(),
+        retention: settings.retention,
     };
     let shared = PollingServices {
         fetch: Silent,

@@ -54,6 +54,14 @@ struct Control {
     server: StartupRouter,
 }
 
+/// The sources, as HTTP uses them.
+pub(super) struct Sources {
+    /// The watch list.
+    pub(super) list: watch::Receiver<Arc<WatchListSnapshot>>,
+    /// Adds and withdraws watches.
+    pub(super) api: ApiHandle,
+}
+
 impl HttpServer {
     /// Listens and answers probes. `control_folder` is the folder of the control socket, if any.
     pub(super) async fn new(
@@ -111,8 +119,7 @@ impl HttpServer {
         &mut self,
         board: &Arc<Board>,
         store: &Store,
-        list: &watch::Receiver<Arc<WatchListSnapshot>>,
-        api: ApiHandle,
+        Sources { list, api }: Sources,
         attention: &Arc<AttentionList>,
         polling: &Handle,
         control_requests: ControlSender,
@@ -138,7 +145,7 @@ impl HttpServer {
             health: Arc::clone(&self.health),
             metrics: self.metrics.clone(),
             store: store.clone(),
-            list: list.clone(),
+            list,
             api,
             projects: self.projects.subscribe(),
             polling: polling.clone(),

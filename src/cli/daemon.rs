@@ -46,7 +46,10 @@ enum Route {
         searched: String,
     },
     /// An address on the command line, perhaps behind a proxy.
-    Url { base: Url, token: SecretString },
+    Url {
+        base: Url,
+        token: SecretString,
+    },
 }
 
 /// An answer of the daemon.

@@ -55,7 +55,8 @@ impl WriteTargetArgs {
 
 /// An `http` or `https` URL without credentials, query and fragment.
 fn web_address(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("not a URL ({error}); use one such as http://127.0.0.1:8464"))?;
+    let url = Url::parse(text)
+        .map_err(|error| format!("not a URL ({error}); use one such as http://127.0.0.1:8464"))?;
     let has_more = !url.username().is_empty()
         || url.password().is_some()
         || url.query().is_some()
@@ -103,8 +104,13 @@ pub fn refused(daemon: &Daemon, answer: &DaemonAnswer) -> anyhow::Error {
     let mut has_reasons = false;
     for error in errors {
         let pointer = error["pointer"].as_str().unwrap_or_default();
-        let member = pointer.trim_start_matches("/operations/0").trim_start_matches('/');
-        notice(&format!("{member}: {}", error["detail"].as_str().unwrap_or_default()));
+        let member = pointer
+            .trim_start_matches("/operations/0")
+            .trim_start_matches('/');
+        notice(&format!(
+            "{member}: {}",
+            error["detail"].as_str().unwrap_or_default()
+        ));
         has_reasons = true;
     }
     refusal(match has_reasons {
@@ -119,15 +125,30 @@ mod tests {
 
     #[test]
     fn names_are_encoded_in_a_path() {
-        assert_eq!(operation_path("my project/a", "op-1"), "/api/operations/my%20project%2Fa/op-1");
+        assert_eq!(
+            operation_path("my project/a", "op-1"),
+            "/api/operations/my%20project%2Fa/op-1"
+        );
     }
 
     #[test]
     fn a_url_has_no_more_than_a_path() {
-        for url in ["http://127.0.0.1:8464", "https://ops.example.com/backfills/", "http://[::1]:1/"] {
+        for url in [
+            "http://127.0.0.1:8464",
+            "https://ops.example.com/backfills/",
+            "http://[::1]:1/",
+        ] {
             assert!(web_address(url).is_ok(), "{url}");
         }
-        for url in ["127.0.0.1:8464", "ops", "ftp://a/", "http://u:p@a/", "http://a/?x", "http://a/#x", ""] {
+        for url in [
+            "127.0.0.1:8464",
+            "ops",
+            "ftp://a/",
+            "http://u:p@a/",
+            "http://a/?x",
+            "http://a/#x",
+            "",
+        ] {
             assert!(web_address(url).is_err(), "{url}");
         }
     }

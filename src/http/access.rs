@@ -433,9 +433,17 @@ mod tests {
             HeaderMap::from_iter([(header::AUTHORIZATION, value)])
         };
         let reader = ReadAccess::new(Arc::clone(&access), &headers("r"));
-        assert!(futures_util::future::poll_immediate(reader.revoked()).await.is_none());
+        assert!(
+            futures_util::future::poll_immediate(reader.revoked())
+                .await
+                .is_none()
+        );
         access.set(rules(&["q"], &["r"]));
-        assert!(futures_util::future::poll_immediate(reader.revoked()).await.is_none());
+        assert!(
+            futures_util::future::poll_immediate(reader.revoked())
+                .await
+                .is_none()
+        );
         let waiting = reader.revoked();
         tokio::join!(waiting, async { access.set(rules(&["q"], &["w"])) });
         // A reader without a token loses it when tokens are set.
@@ -444,7 +452,11 @@ mod tests {
             ..rules(&[], &["w"])
         });
         let reader = ReadAccess::new(Arc::clone(&access), &HeaderMap::new());
-        assert!(futures_util::future::poll_immediate(reader.revoked()).await.is_none());
+        assert!(
+            futures_util::future::poll_immediate(reader.revoked())
+                .await
+                .is_none()
+        );
         access.set(rules(&["q"], &["w"]));
         reader.revoked().await;
     }

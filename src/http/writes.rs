@@ -123,7 +123,11 @@ pub(super) async fn delete(
             StatusCode::CONFLICT,
             format!(
                 "the operation was not added over HTTP, so it cannot be removed over HTTP; its source is: {}",
-                view.demand.sources().map(Source::as_str).collect::<Vec<_>>().join(", ")
+                view.demand
+                    .sources()
+                    .map(Source::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         )),
         (_, Some(_)) => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -173,17 +177,28 @@ fn parse_path(service: &HttpService, path: OperationPath) -> Result<(Arc<str>, S
     let projects = service.projects();
     match projects.iter().find(|name| ***name == *project) {
         Some(name) => Ok((Arc::clone(name), id)),
-        None => Err(Problem::new(StatusCode::NOT_FOUND, unknown_project(&project, &projects))),
+        None => Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            unknown_project(&project, &projects),
+        )),
     }
 }
 
 fn unknown_project(name: &str, configured: &[Arc<str>]) -> String {
-    let known: Vec<&str> = configured.iter().take(MAX_PROJECTS_NAMED).map(|name| &**name).collect();
+    let known: Vec<&str> = configured
+        .iter()
+        .take(MAX_PROJECTS_NAMED)
+        .map(|name| &**name)
+        .collect();
     format!(
         "project {:?} is not configured; use one of: {}{}",
         one_line(name, 80),
         known.join(", "),
-        if configured.len() > MAX_PROJECTS_NAMED { ", …" } else { "" }
+        if configured.len() > MAX_PROJECTS_NAMED {
+            ", …"
+        } else {
+            ""
+        }
     )
 }
 

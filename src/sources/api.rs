@@ -67,7 +67,10 @@ struct ApiRequest {
 }
 
 enum Wanted {
-    Add(ApiAddition, oneshot::Sender<Result<Committed<Vec<bool>>, ApiError>>),
+    Add(
+        ApiAddition,
+        oneshot::Sender<Result<Committed<Vec<bool>>, ApiError>>,
+    ),
     Withdraw(WatchKey, oneshot::Sender<Result<Committed<Withdrawal>, ApiError>>),
 }
 

@@ -13,6 +13,7 @@
 mod support;
 
 mod answers;
+mod bodies;
 mod clock;
 mod connections;
 mod control_socket;

@@ -52,7 +52,7 @@ async fn every_page_has_its_type_and_its_security_headers() {
     problem(fixture.get("/nowhere").await, 404).await;
     let posted = fixture
         .client
-        .post(fixture.url("/api/operations"))
+        .post(fixture.url("/api/events"))
         .send()
         .await
         .unwrap();

@@ -24,3 +24,4 @@ mod prometheus;
 mod status;
 mod systemd;
 mod webhooks;
+mod writes;

@@ -32,7 +32,8 @@ const SOURCE: usize = 6;
 /// The table of `operations`, and a summary line.
 pub(super) fn render(operations: &[Value], now: Timestamp) -> String {
     let Some(first) = operations.first() else {
-        return "The daemon watches no operation. Add one to its watch list, or with `backfill-watch add`.\n".to_owned();
+        return "The daemon watches no operation. Add one to its watch list, or with `backfill-watch add`.\n"
+            .to_owned();
     };
     let has_projects = operations
         .iter()

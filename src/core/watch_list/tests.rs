@@ -406,7 +406,10 @@ fn an_argument_is_a_label_as_in_a_line() {
     let is = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
     assert_eq!(label("customer=acme"), is("customer", "acme"));
     assert_eq!(label("customer=Gale Ltd"), is("customer", "Gale Ltd"));
-    assert_eq!(label(r#"customer="Gale \"Ltd\"""#), is("customer", "Gale \"Ltd\""));
+    assert_eq!(
+        label(r#"customer="Gale \"Ltd\"""#),
+        is("customer", "Gale \"Ltd\"")
+    );
     assert_eq!(label("note=a #b=c"), is("note", "a #b=c"));
     assert_eq!(label("empty="), is("empty", ""));
     assert_eq!(label("project=staging"), is("project", "staging"));
