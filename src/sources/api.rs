@@ -98,7 +98,7 @@ pub struct ApiSource {
 }
 
 impl ApiHandle {
-    /// Adds watches, or replaces their terms. Says of each whether it was not asked for over HTTP before. Returns after the
+    /// Adds watches, or replaces their terms. Returns for each whether it was not asked for over HTTP before. Returns after the
     /// commit, and if possible when the watches can be found.
     ///
     /// # Errors

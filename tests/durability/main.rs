@@ -11,7 +11,6 @@
 )]
 mod support;
 
-mod api_watches;
 mod commands;
 mod event_log;
 mod kills;
