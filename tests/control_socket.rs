@@ -450,7 +450,7 @@ async fn operations_are_added_and_removed_by_commands() {
         "{removed}"
     );
 
-    // Errors name their place, whoever finds them.
+    // Errors name their place.
     for (arguments, reason) in [
         (&["a b"][..], "a b: ' ' cannot be part of an operation ID"),
         (&[id, "acme"], "\"acme\" is not a label"),

@@ -439,7 +439,7 @@ async fn tokens_are_replaced_without_a_restart_and_end_streams() {
     problem(with("another").await.unwrap(), 401).await;
     problem(with(READ).await.unwrap(), 401).await;
     problem(with("read-token-2").await.unwrap(), 403).await;
-    // The other stream goes on.
+    // The other stream continues.
     let mut kept = kept;
     assert!(kept.chunk().await.unwrap().is_some());
 }
