@@ -285,6 +285,18 @@ async fn bars_move_filters_filter_and_what_failed_turns_red() {
     browser.rows(3).await;
     browser.ask("const sort = document.getElementById('sort'); sort.value = 'id'; sort.dispatchEvent(new Event('change'))").await;
     browser.until(first, |id| *id == "op-3000-900-f-2").await;
+    let group_by = |label: &str| {
+        format!(
+            "const group = document.getElementById('group'); group.value = '{label}'; group.dispatchEvent(new Event('change'))"
+        )
+    };
+    browser.ask(&group_by("customer")).await;
+    browser.rows(6).await;
+    let heads = "return [...document.querySelectorAll('.group')].map((head) => head.textContent.replace(/\\s+/g, ' ').trim())";
+    let expected = json!(["globex 1 failed", "acme 1 running", "<img/src=x> 1 running"]);
+    browser.until(heads, |heads| *heads == expected).await;
+    browser.ask(&group_by("")).await;
+    browser.rows(3).await;
 
     let unlabelled = "return [...document.querySelectorAll('progress, input, select, button')]\
          .filter((e) => !(e.ariaLabel || e.labels?.length || e.textContent.trim())).length";

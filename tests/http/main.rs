@@ -16,6 +16,7 @@ mod attention;
 mod events;
 mod exposition;
 mod fixture;
+mod groups;
 mod health;
 mod hostile_clients;
 mod metrics;

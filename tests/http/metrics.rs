@@ -9,10 +9,11 @@ use crate::fixture::Fixture;
 use crate::support::{skip, until_answered};
 
 /// Every name of the contract, and its kind.
-const NAMES: [(&str, &str); 31] = [
+const NAMES: [(&str, &str); 32] = [
     ("state_damaged_rows", "gauge"),
     ("attention", "gauge"),
     ("operations", "gauge"),
+    ("groups", "gauge"),
     ("polls_total", "counter"),
     ("poll_unusable_members_total", "counter"),
     ("poll_duration_seconds", "histogram"),
@@ -128,6 +129,7 @@ async fn the_metrics_are_those_of_the_contract_and_well_formed() {
         ("operations", "phase=\"running\",project=\"my-project\"", 1.0),
         ("operations", "phase=\"succeeded\",project=\"my-project\"", 1.0),
         ("operations", "phase=\"stalled\",project=\"my-project\"", 0.0),
+        ("groups", "outcome=\"running\"", 0.0),
         ("watch_list_entries", "", 2.0),
         ("watch_list_rejected_lines", "", 1.0),
         ("watch_list_repeated_lines", "", 1.0),
