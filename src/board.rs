@@ -42,6 +42,8 @@ pub struct ProjectView {
     pub failed_removals: u64,
     /// The state of the API.
     pub api: ApiView,
+    /// Discovery. `None` without rules.
+    pub discovery: Option<DiscoveryView>,
     /// The gate.
     pub gate: GateView,
     /// Whether polls start and end in time.
@@ -94,6 +96,34 @@ pub struct ApiPause {
     pub reason: Arc<str>,
 }
 
+/// The discovery of a project.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DiscoveryView {
+    /// Known installations.
+    pub installations: usize,
+    /// Their objects that have a backfill and match a rule.
+    pub objects: usize,
+    /// When the installations were last listed.
+    pub last_success: Option<Timestamp>,
+    /// The failure, after three failed rounds in a row.
+    pub failure: Option<DiscoveryFailure>,
+    /// How long one pass through all objects takes, if that is too long.
+    pub longest_pass: Option<Duration>,
+    /// Rules that match no installation although there are some, by position in the project.
+    pub unmatched_rules: Vec<usize>,
+    /// Whether every object was asked for at least once, and everything that was found is recorded.
+    pub has_completed_pass: bool,
+}
+
+/// A failure of discovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoveryFailure {
+    /// When requests began to fail.
+    pub since: Timestamp,
+    /// Why the last one failed.
+    pub reason: Arc<str>,
+}
+
 /// The gate of a project.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GateView {
@@ -128,6 +158,7 @@ impl ProjectView {
             restarts: 0,
             failed_removals: 0,
             api: ApiView::default(),
+            discovery: None,
             gate: GateView {
                 limits,
                 waiting: 0,
@@ -407,8 +438,8 @@ impl Board {
         self.read().values().map(|port| port.view.borrow().groups).sum()
     }
 
-    /// Whether these projects have applied the list of that generation, all its watches are finished, and all groups are
-    /// complete.
+    /// Whether these projects have applied the list of that generation, discovery asked for every object once, all watches
+    /// are finished, and all groups are complete.
     #[must_use]
     pub fn is_finished(&self, generation: u64, projects: &[Arc<str>]) -> bool {
         let ports = self.read();
@@ -418,6 +449,10 @@ impl Board {
                 view.generation == Some(generation)
                     && view.phases.total() == view.phases.finished()
                     && view.groups.of(GroupState::Running) == 0
+                    && view
+                        .discovery
+                        .as_ref()
+                        .is_none_or(|discovery| discovery.has_completed_pass)
             })
         })
     }

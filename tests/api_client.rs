@@ -17,6 +17,7 @@ use backfill_watch::core::discovery::{
 use backfill_watch::core::installation::InstallationPath;
 use backfill_watch::core::operation::Status;
 use backfill_watch::core::operation_log::LogSelection;
+use backfill_watch::core::project_health::DiscoveryEvidence;
 use backfill_watch::core::watch_list::WatchKey;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -942,8 +943,9 @@ async fn each_failure_of_discovery_has_its_outcome_and_shows_no_token() {
         let server = Server::start(problem(status, PROBLEM), Then::Close).await;
         assert_eq!(discover(&server, &backfill_of("contact")).await, no_backfill);
         let reply = discover(&server, &DiscoveryRequest::Installations).await;
-        let project = reply.project(&DiscoveryRequest::Installations);
-        assert!(matches!(project, ProjectAnswer::Missing(_)), "{reply:?}");
+        let evidence = reply.evidence(&DiscoveryRequest::Installations);
+        let is_missing = matches!(evidence, DiscoveryEvidence::ProjectMissing(_));
+        assert!(is_missing, "{reply:?}");
     }
     let throttled = http("429 Too Many Requests", "retry-after: 7\r\n", "");
     let latin = latin_1(r#"[{"id":"planted-token"}]"#);

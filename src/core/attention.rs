@@ -59,6 +59,12 @@ kinds! {
     WatchListRejectedLines => "watch_list_rejected_lines", Warning;
     /// The watch list lost nearly all of its entries.
     WatchListShrunk => "watch_list_shrunk", Warning;
+    /// Discovery failed for three rounds.
+    DiscoveryFailing => "discovery_failing", Error;
+    /// Discovery cannot ask for all objects in time.
+    DiscoveryOverCapacity => "discovery_over_capacity", Warning;
+    /// A rule of discovery matches no installation.
+    DiscoveryMatchesNothing => "discovery_matches_nothing", Warning;
     /// A reload found errors in the settings.
     SettingsRejected => "settings_rejected", Error;
     /// The state cannot be written.

@@ -32,8 +32,10 @@ pub use listed::{
 use queue::Queue;
 pub use reply::DiscoveryReply;
 
+/// The label with the customer: its `groupRef`, otherwise the ID of its installation.
+pub const GROUP_LABEL: &str = "group";
 /// The labels that discovery sets.
-pub const OWN_LABELS: [&str; 4] = ["group", "object", "installation", "integration"];
+pub const OWN_LABELS: [&str; 4] = [GROUP_LABEL, "object", "installation", "integration"];
 
 /// An object stays urgent for this long, unless an operation is found earlier.
 const URGENT_FOR: SignedDuration = SignedDuration::from_hours(1);
@@ -194,8 +196,8 @@ pub struct Discovery {
     /// Names of integrations by ID.
     names: BTreeMap<String, String>,
     installations: BTreeMap<Arc<str>, Installation>,
-    /// Installations by group.
-    groups: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Installations by the value of [`GROUP_LABEL`].
+    groups: BTreeMap<String, BTreeSet<Arc<str>>>,
     /// Which object named an operation last.
     named: HashMap<Arc<str>, ObjectKey>,
     queue: Queue,
@@ -218,6 +220,9 @@ pub struct Discovery {
     incoming: Option<Incoming>,
     shrunk_rounds: u8,
     has_list: bool,
+    /// Lists in a row that failed.
+    failed_lists: u32,
+    /// Rounds in a row in which every request for a backfill failed.
     failed_rounds: u32,
     requests: u32,
     failures: u32,
@@ -255,6 +260,7 @@ impl Discovery {
             incoming: None,
             shrunk_rounds: 0,
             has_list: false,
+            failed_lists: 0,
             failed_rounds: 0,
             requests: 0,
             failures: 0,
@@ -289,12 +295,12 @@ impl Discovery {
         self.has_list = false;
     }
 
-    /// The next request, if one is due. `chance` is a random number from 0 to 1.
-    pub fn next_request(&mut self, now: Moment, chance: f64) -> Option<DiscoveryRequest> {
+    /// The next request, if one is due. `random_fraction` is from 0 to 1.
+    pub fn next_request(&mut self, now: Moment, random_fraction: f64) -> Option<DiscoveryRequest> {
         let steady = steady(now);
         if steady >= self.next_round && !self.is_listing && self.unnamed.is_none() && self.incoming.is_none()
         {
-            self.start_round(steady, chance);
+            self.start_round(steady, random_fraction);
             return Some(DiscoveryRequest::Installations);
         }
         if self.unnamed.is_some() && !self.is_naming {
@@ -303,6 +309,10 @@ impl Discovery {
         }
         if let Some(operation) = self.to_verify.pop_front() {
             return Some(DiscoveryRequest::Operation(operation));
+        }
+        if !self.has_list {
+            // The rules of restored objects are unknown until the first list.
+            return None;
         }
         let key = self.take_urgent(steady).or_else(|| self.take_other(steady));
         let Some(key) = key else {
@@ -313,12 +323,22 @@ impl Discovery {
         Some(DiscoveryRequest::Backfill(BackfillPath { integration, key }))
     }
 
+    /// The list of installations as a probe of the credentials, ahead of the next round. `None` while a list is expected.
+    pub fn probe(&mut self, now: Moment, random_fraction: f64) -> Option<DiscoveryRequest> {
+        if self.is_listing || self.unnamed.is_some() || self.incoming.is_some() {
+            return None;
+        }
+        self.start_round(steady(now), random_fraction);
+        Some(DiscoveryRequest::Installations)
+    }
+
     /// When [`next_request`](Self::next_request) is to be called again, as far as no answer is awaited.
     #[must_use]
     pub fn next_due(&self, now: Moment) -> SignedDuration {
         let others = self
             .queue
             .next_other()
+            .filter(|_| self.has_list)
             .map(|(asked, _)| asked.saturating_add(REVISIT));
         let is_waiting = self.is_listing || self.is_naming;
         let round = (!is_waiting).then_some(self.next_round);
@@ -371,7 +391,7 @@ impl Discovery {
             (DiscoveryRequest::Installations, DiscoveryAnswer::Installations(list)) => self.listed(list),
             (DiscoveryRequest::Installations, _) => {
                 self.is_listing = false;
-                self.failed_rounds = self.failed_rounds.saturating_add(1);
+                self.failed_lists = self.failed_lists.saturating_add(1);
             }
             (DiscoveryRequest::Integrations, answer) => {
                 self.is_naming = false;
@@ -448,7 +468,13 @@ impl Discovery {
     /// Whether rounds fail, after three in a row.
     #[must_use]
     pub fn is_failing(&self) -> bool {
-        self.failed_rounds >= FAILED_ROUNDS
+        self.failed_lists >= FAILED_ROUNDS || self.failed_rounds >= FAILED_ROUNDS
+    }
+
+    /// Whether the last list or all backfills of the last round failed.
+    #[must_use]
+    pub fn has_failures(&self) -> bool {
+        self.failed_lists > 0 || self.failed_rounds > 0
     }
 
     /// Rules that match no installation although there are some, by position.
@@ -464,6 +490,18 @@ impl Discovery {
         self.capacity.exceeded(self.objects)
     }
 
+    /// Whether an operation was found, or an installation changed, that is not recorded.
+    #[must_use]
+    pub fn has_unrecorded(&self) -> bool {
+        !self.unrecorded.is_empty() || !self.deleted.is_empty()
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<[DiscoveryRule]> {
+        &self.rules
+    }
+
     /// How many installations and objects are known.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -477,7 +515,7 @@ impl Discovery {
         installations.flat_map(move |(id, installation)| installation.awaited(id, steady(now)))
     }
 
-    fn start_round(&mut self, now: SignedDuration, chance: f64) {
+    fn start_round(&mut self, now: SignedDuration, random_fraction: f64) {
         self.round += 1;
         self.is_listing = true;
         if self.requests > 0 && self.failures == self.requests {
@@ -490,7 +528,7 @@ impl Discovery {
             .map(|rule| rule.every)
             .min()
             .unwrap_or(Duration::MAX);
-        let every = every.mul_f64(1.0 - JITTER * chance);
+        let every = every.mul_f64(1.0 - JITTER * random_fraction);
         let every = if self.is_list_large {
             every.max(LARGE_LIST_EVERY)
         } else {
@@ -503,7 +541,7 @@ impl Discovery {
     fn listed(&mut self, list: InstallationList) {
         self.is_listing = false;
         self.is_list_large = list.bytes > LARGE_LIST;
-        self.failed_rounds = 0;
+        self.failed_lists = 0;
         let is_named = |listed: &ListedInstallation| self.names.contains_key(&listed.integration);
         if list.installations.iter().all(is_named) {
             self.compare(list);
@@ -643,7 +681,10 @@ impl Discovery {
         now: Moment,
     ) -> Option<FoundOperation> {
         let named = match answer {
-            DiscoveryAnswer::Backfill(named) => named,
+            DiscoveryAnswer::Backfill(named) => {
+                self.failed_rounds = 0;
+                named
+            }
             _ => {
                 self.failures += 1;
                 self.return_object(key, now);
@@ -831,16 +872,17 @@ impl Discovery {
 
     fn join_group(&mut self, group: &Arc<str>, id: &Arc<str>) {
         self.groups
-            .entry(Arc::clone(group))
+            .entry(installation::label_value(group))
             .or_default()
             .insert(Arc::clone(id));
     }
 
     fn leave_group(&mut self, group: &Arc<str>, id: &Arc<str>) {
-        if let Some(installations) = self.groups.get_mut(group) {
+        let group = installation::label_value(group);
+        if let Some(installations) = self.groups.get_mut(&group) {
             installations.remove(id);
             if installations.is_empty() {
-                self.groups.remove(group);
+                self.groups.remove(&group);
             }
         }
     }

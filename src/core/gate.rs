@@ -1,5 +1,6 @@
 //! Limits all requests of a project: requests in flight, an even rate, pauses, and one probe at a time while the
-//! credentials are in doubt. First come, first served.
+//! credentials are in doubt. First come, first served; requests in the background take the turns that are left, and at least
+//! one in ten.
 //!
 //! Times are relative to a start that the caller chose, on a monotonic clock.
 
@@ -10,6 +11,8 @@ use super::compact_duration::CompactDuration;
 
 /// A timer may fire this late on a busy machine. Later requests catch up instead of being late too.
 const TIMER_DELAY: Duration = Duration::from_millis(50);
+/// After so many turns in a row, a waiting background request has the next one.
+const TURNS_IN_A_ROW: u32 = 9;
 /// Maximum time between two requests, for rates near zero.
 const LONGEST_SPACING: f64 = 3600.0;
 
@@ -49,9 +52,18 @@ impl RequestLimits {
     }
 }
 
-/// A place in the queue, used once. The lowest is the first.
+/// A place in a queue, used once. The lowest is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(i64);
+
+/// How urgent a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// It is first come, first served.
+    Normal,
+    /// It takes the turns that normal requests leave, and at least one in ten.
+    Background,
+}
 
 /// Whether a request may start.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,6 +102,9 @@ pub enum Pass {
 pub struct Gate<T> {
     limits: RequestLimits,
     queue: BTreeMap<Ticket, Waiting<T>>,
+    background: BTreeMap<Ticket, Waiting<T>>,
+    /// Normal requests since the last one in the background, while one waits.
+    turns: u32,
     /// The next tickets at the end and at the front.
     last: i64,
     first: i64,
@@ -119,6 +134,8 @@ impl<T: Copy> Gate<T> {
         Self {
             limits,
             queue: BTreeMap::new(),
+            background: BTreeMap::new(),
+            turns: 0,
             last: 0,
             first: -1,
             in_flight: 0,
@@ -172,7 +189,7 @@ impl<T: Copy> Gate<T> {
         self.restriction.probing.is_some()
     }
 
-    /// The number of requests in the queue.
+    /// The number of requests in the queue, without those in the background.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.queue.len()
@@ -197,9 +214,18 @@ impl<T: Copy> Gate<T> {
 
     /// Joins the end of the queue.
     pub fn join(&mut self, requester: T, now: Duration) -> Ticket {
+        self.join_with(Priority::Normal, requester, now)
+    }
+
+    /// Joins the end of the queue of this priority.
+    pub fn join_with(&mut self, priority: Priority, requester: T, now: Duration) -> Ticket {
         let ticket = Ticket(self.last);
         self.last += 1;
-        self.enqueue(ticket, requester, now);
+        let waiting = self.waiting_since(requester, now);
+        match priority {
+            Priority::Normal => self.queue.insert(ticket, waiting),
+            Priority::Background => self.background.insert(ticket, waiting),
+        };
         ticket
     }
 
@@ -207,33 +233,38 @@ impl<T: Copy> Gate<T> {
     pub fn join_front(&mut self, requester: T, now: Duration) -> Ticket {
         let ticket = Ticket(self.first);
         self.first -= 1;
-        self.enqueue(ticket, requester, now);
+        let waiting = self.waiting_since(requester, now);
+        self.queue.insert(ticket, waiting);
         ticket
     }
 
-    fn enqueue(&mut self, ticket: Ticket, requester: T, now: Duration) {
-        let waiting = Waiting {
+    fn waiting_since(&self, requester: T, now: Duration) -> Waiting<T> {
+        Waiting {
             requester,
             joined: now.into(),
             blocked_before: self.blocked_time(now).into(),
-        };
-        self.queue.insert(ticket, waiting);
+        }
     }
 
-    /// Joins the queue again at the place that it left.
+    /// Joins the queue of normal requests again, at the place that it left.
     pub fn rejoin(&mut self, ticket: Ticket, requester: T, now: Duration) {
-        self.enqueue(ticket, requester, now);
+        let waiting = self.waiting_since(requester, now);
+        self.queue.insert(ticket, waiting);
     }
 
     /// Leaves the queue.
     pub fn leave(&mut self, ticket: Ticket) {
-        self.queue.remove(&ticket);
+        if self.queue.remove(&ticket).is_none() {
+            self.background.remove(&ticket);
+        }
     }
 
     /// Admits the next request, if one may start `now`.
     pub fn admit(&mut self, now: Duration) -> Admission<T> {
         let is_probing = self.is_probing();
-        if (is_probing && self.has_probe) || (!is_probing && self.queue.is_empty()) {
+        if (is_probing && self.has_probe)
+            || (!is_probing && self.queue.is_empty() && self.background.is_empty())
+        {
             return Admission::Closed;
         }
         let not_before = self
@@ -255,7 +286,7 @@ impl<T: Copy> Gate<T> {
         if is_probing {
             return Admission::Probe;
         }
-        let Some((_, waiting)) = self.queue.pop_first() else {
+        let Some(waiting) = self.next_waiting() else {
             return Admission::Closed;
         };
         self.start_request(waiting.joined.get().max(self.opened(now)), now);
@@ -266,6 +297,20 @@ impl<T: Copy> Gate<T> {
             requester: waiting.requester,
             queued: now.saturating_sub(waiting.joined.get()).saturating_sub(blocked),
         })
+    }
+
+    fn next_waiting(&mut self) -> Option<Waiting<T>> {
+        let is_background_due = self.queue.is_empty() || self.turns >= TURNS_IN_A_ROW;
+        if is_background_due && let Some((_, waiting)) = self.background.pop_first() {
+            self.turns = 0;
+            return Some(waiting);
+        }
+        if self.background.is_empty() {
+            self.turns = 0;
+        } else {
+            self.turns += 1;
+        }
+        self.queue.pop_first().map(|(_, waiting)| waiting)
     }
 
     /// Starts the probe that [`admit`](Self::admit) allowed. Its watch has left the queue.

@@ -22,6 +22,7 @@ pub mod history;
 pub mod installation;
 pub mod json;
 pub mod key_verdict;
+pub mod labels;
 pub mod mask;
 pub mod operation;
 pub mod operation_kind;

@@ -6,12 +6,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, ProjectAnswer};
+use super::answer::{Answer, Failure, ProjectAnswer};
 use super::doubt::{Doubt, ProbeCandidate, ProbePriority};
 use super::event::{ApiData, Event, EventType};
 use super::gate::{CredentialsProbe, Pass, Restriction};
 use super::schedule::ScheduleSettings;
 use super::wall_time::WallTime;
+
+mod discovery;
+
+pub use discovery::DiscoveryEvidence;
 
 /// How often the API may be asked whether a project exists.
 const EXISTENCE_CHECK_INTERVAL: Duration = Duration::from_mins(1);
@@ -153,20 +157,13 @@ impl ProjectHealth {
             }
             Answer::Forbidden(reason) => self.forbid(poll, reason, cx, &mut events),
             Answer::Throttled { wait, reason } => {
-                self.pause(*wait, cx);
+                self.observe_throttled(*wait, reason, cx, &mut events);
                 self.observe_undecided(poll.operation, pass, cx);
-                let since = *self.throttled.get_or_insert(cx.now);
-                if cx.now.steady.saturating_sub(since.steady) >= cx.max_retry_after {
-                    self.report_unreachable(since.wall, reason, cx, &mut events);
-                }
                 AnswerScope::Project
             }
             Answer::Failed(failure) | Answer::Unprocessed(failure) => {
+                self.observe_failed(failure, cx, &mut events);
                 self.observe_undecided(poll.operation, pass, cx);
-                let since = *self.failing.get_or_insert(cx.now);
-                if cx.now.steady.saturating_sub(since.steady) >= cx.unreachable_after {
-                    self.report_unreachable(since.wall, &failure.reason, cx, &mut events);
-                }
                 AnswerScope::Watch
             }
         };
@@ -188,12 +185,7 @@ impl ProjectHealth {
         let mut events = Vec::new();
         match answer {
             ProjectAnswer::Exists => self.proven = Some(cx.now.steady),
-            ProjectAnswer::Missing(reason) => {
-                let reason = format!(
-                    "the API does not know the project: {reason}; check the project's name, and that the API key belongs to it"
-                );
-                self.report_unreachable(cx.now.wall, &reason, cx, &mut events);
-            }
+            ProjectAnswer::Missing(reason) => self.report_missing(reason, cx, &mut events),
             ProjectAnswer::Throttled { wait, .. } => self.throttle(*wait, cx),
             ProjectAnswer::Unprocessed(_) | ProjectAnswer::Unknown(_) => {}
         }
@@ -443,6 +435,34 @@ impl ProjectHealth {
         };
         let until = cx.now.steady.saturating_add(wait);
         self.paused_until = Some(self.paused_until.map_or(until, |before| before.max(until)));
+    }
+
+    fn observe_throttled(
+        &mut self,
+        wait: Option<Duration>,
+        reason: &str,
+        cx: &ProjectContext<'_>,
+        events: &mut Vec<Event>,
+    ) {
+        self.pause(wait, cx);
+        let since = *self.throttled.get_or_insert(cx.now);
+        if cx.now.steady.saturating_sub(since.steady) >= cx.max_retry_after {
+            self.report_unreachable(since.wall, reason, cx, events);
+        }
+    }
+
+    fn observe_failed(&mut self, failure: &Failure, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
+        let since = *self.failing.get_or_insert(cx.now);
+        if cx.now.steady.saturating_sub(since.steady) >= cx.unreachable_after {
+            self.report_unreachable(since.wall, &failure.reason, cx, events);
+        }
+    }
+
+    fn report_missing(&mut self, reason: &str, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
+        let reason = format!(
+            "the API does not know the project: {reason}; check the project's name, and that the API key belongs to it"
+        );
+        self.report_unreachable(cx.now.wall, &reason, cx, events);
     }
 
     fn report_unreachable(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::deadline::Deadline;
-use super::watch_list::Labels;
+use super::labels::Labels;
 
 /// Where a watch comes from. The first takes precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,13 +100,19 @@ impl Demand {
         Source::ALL.into_iter().filter(|source| self.asks(*source))
     }
 
+    /// What this source asks for.
+    #[must_use]
+    pub fn terms_of(&self, source: Source) -> Option<&Arc<Terms>> {
+        match &self.0 {
+            Sources::One(one, terms) => (*one == source).then_some(terms),
+            Sources::Several(several) => several.parts[source as usize].as_ref(),
+        }
+    }
+
     /// Whether this source asks for the watch.
     #[must_use]
     pub fn asks(&self, source: Source) -> bool {
-        match &self.0 {
-            Sources::One(one, _) => *one == source,
-            Sources::Several(several) => several.parts[source as usize].is_some(),
-        }
+        self.terms_of(source).is_some()
     }
 
     /// The source asks for the watch on these terms from now on.

@@ -25,6 +25,7 @@ mod line;
 mod problem;
 mod shrink;
 
+pub use super::labels::Labels;
 pub use diff::{ListDifference, difference};
 use line::{ParsedLine, parse_line};
 pub use line::{accepts_id, check_label_key, check_operation_id, label_text, parse_label};
@@ -71,9 +72,6 @@ impl fmt::Display for WatchKey {
         write!(f, "{}/{}", self.project, self.operation)
     }
 }
-
-/// The labels of a watch, in the order of the line. Every event contains them.
-pub type Labels = Vec<(String, String)>;
 
 /// A valid line.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -35,12 +35,19 @@ impl<F: Fetch> ProjectTask<F> {
         loop {
             match self.gate.admit(now) {
                 Admission::Admit(admitted) => {
-                    self.report_wait(admitted.queued, now);
+                    if !matches!(admitted.requester, Requester::Discovery(_)) {
+                        self.report_wait(admitted.queued, now);
+                    }
                     self.start_request(admitted.requester, Pass::Turn, now);
                 }
                 Admission::Probe => {
-                    // Without a candidate, the next message leads here again.
-                    let number = self.choose_probe()?;
+                    let Some(number) = self.choose_probe() else {
+                        if self.watches.polled() == 0 {
+                            self.probe_by_discovery(now);
+                        }
+                        // Without a candidate, the next message leads here again.
+                        return None;
+                    };
                     if self.poller_wait(number) == Some(PollerWait::ForPoll) {
                         self.queue(number, now);
                     }
@@ -158,6 +165,7 @@ impl<F: Fetch> ProjectTask<F> {
                 self.requests
                     .start(requester, pass, now, check_project_exists(services, name))
             }
+            Requester::Discovery(number) => self.start_discovery_request(number, pass, now),
             Requester::Key => self
                 .requests
                 .start(requester, pass, now, check_key(services, name)),

@@ -80,6 +80,7 @@ impl<F: Fetch> ProjectTask<F> {
         match requester {
             Requester::Watch(number) => self.watch_request_ended(number, pass, outcome),
             Requester::Key => self.key_checked(outcome, pass),
+            Requester::Discovery(number) => self.discovery_request_ended(number, pass, outcome),
             Requester::Project => {
                 if let RequestOutcome::Answered(RequestAnswer::Project(answer)) = outcome {
                     self.change_project(ProjectChange::ExistenceAnswered(answer));
@@ -153,6 +154,9 @@ impl<F: Fetch> ProjectTask<F> {
             }) => self.group_recorded(number, id, record, result),
             Ok(JobResult::Loaded(loaded)) => self.loaded(loaded),
             Ok(JobResult::Departed(departed)) => self.departed(departed),
+            Ok(JobResult::Expired(expired)) => self.source_entries_expired(expired),
+            Ok(JobResult::DiscoveryLoaded(loaded)) => self.discovery_loaded(loaded),
+            Ok(JobResult::Discovered(recorded)) => self.discovery_recorded(recorded),
             Ok(JobResult::Checkpointed { numbers, result }) => self.checkpointed(&numbers, result),
             // The watch of the job is unknown, so the whole project restarts from its recorded state.
             Err(error) => match error.try_into_panic() {

@@ -31,6 +31,7 @@ impl<F: Fetch> ProjectTask<F> {
         let first = self.checkpoints.next;
         let last = first.saturating_add(PART).min(self.watches.numbers());
         self.checkpoints.next = if last >= self.watches.numbers() { 0 } else { last };
+        self.expire_source_entries(first..last);
         let (numbers, states) = self.take_unrecorded(first..last);
         if !states.is_empty() {
             let store = self.services.recorder.store().clone();
@@ -85,6 +86,7 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) async fn stop(mut self) {
         drop(std::mem::take(&mut self.requests));
         self.depart();
+        self.record_discovery_at_stop();
         while let Some(joined) = self.jobs.join_next().await {
             if let Ok(JobResult::Watch {
                 number,

@@ -171,6 +171,7 @@ impl<F: Fetch> ProjectTask<F> {
                 }
                 self.watches.set_alarm(number, None);
                 self.watches_changed();
+                self.discovery_operation_finished(number);
             }
             NextStep::Unchanged => self.continue_interrupted(number, interrupted),
         }

@@ -7,6 +7,7 @@ use super::messages::JobResult;
 use super::project_task::{ProjectTask, STORE_RETRY};
 use super::watches::{GroupNumber, Slot, WatchNumber};
 use crate::ampersand::Fetch;
+use crate::core::discovery::GROUP_LABEL;
 use crate::core::event::{CompletedRound, Event, GroupData, GroupMember, MissingObject};
 use crate::core::group::{GroupId, GroupRecord, Membership};
 use crate::core::watch::Watch;
@@ -136,6 +137,9 @@ impl<F: Fetch> ProjectTask<F> {
         }
         // Before, members may be missing.
         self.reconciliation.applied?;
+        if !self.reconciliation.is_settled() || self.is_recording_found() {
+            return None;
+        }
         for _ in 0..RECORDINGS {
             if self.recording_groups == RECORDINGS {
                 return None;
@@ -245,8 +249,24 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// The objects of a group for which no operation was found.
-    pub(super) fn awaited_operations(&self, _group: &str) -> AwaitedOperations {
-        AwaitedOperations::default()
+    pub(super) fn awaited_operations(&self, group: &str) -> AwaitedOperations {
+        let mut operations = AwaitedOperations::default();
+        let is_by_customer = **self.groups.by() == *GROUP_LABEL;
+        let Some(discovery) = self.discovery.as_ref().filter(|_| is_by_customer) else {
+            return operations;
+        };
+        for awaited in discovery.rounds.awaited(group, self.moment()) {
+            let object = MissingObject {
+                installation: awaited.installation.to_owned(),
+                object: awaited.object.to_owned(),
+            };
+            if awaited.is_missing {
+                operations.missing.push(object);
+            } else {
+                operations.awaited.push(object);
+            }
+        }
+        operations
     }
 }
 

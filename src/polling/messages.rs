@@ -8,10 +8,11 @@ use tokio_util::sync::DropGuard;
 
 use super::watches::{GroupNumber, WatchNumber};
 use crate::core::answer::{Answer, ProjectAnswer};
+use crate::core::discovery::{Discovery, FoundOperation};
 use crate::core::gate::Pass;
 use crate::core::group::{GroupId, GroupRecord};
 use crate::core::poller::{PendingDecision, PendingPoll};
-use crate::core::project_health::{AnswerScope, ProjectHealth};
+use crate::core::project_health::{AnswerScope, DiscoveryEvidence, ProjectHealth};
 use crate::core::source::{Source, Terms};
 use crate::core::watch::Watch;
 use crate::core::watch_list::WatchKey;
@@ -41,6 +42,12 @@ pub(super) enum JobResult {
     },
     Loaded(LoadedChunk),
     Departed(DepartedChunk),
+    /// The retention of these watches has passed for sources other than the watch list.
+    Expired(Vec<ExpiredEntry>),
+    /// The discovery of the project, as it was recorded.
+    DiscoveryLoaded(Result<Box<Discovery>, StoreReadError>),
+    /// What discovery found.
+    Discovered(RecordedDiscovery),
     Checkpointed {
         numbers: Vec<WatchNumber>,
         result: Result<(), CommitError>,
@@ -50,6 +57,23 @@ pub(super) enum JobResult {
 /// The result of loading watches.
 #[derive(Debug)]
 pub(super) struct LoadedChunk(pub Result<HashMap<WatchKey, Watch>, LoadError>);
+
+/// The result of recording what discovery found.
+#[derive(Debug)]
+pub(super) struct RecordedDiscovery {
+    pub installations: Vec<Arc<str>>,
+    pub found: Vec<(FoundOperation, Arc<Terms>)>,
+    pub result: Result<(), CommitError>,
+}
+
+/// What a source asked for beyond retention.
+#[derive(Debug)]
+pub(super) struct ExpiredEntry {
+    pub id: Arc<str>,
+    pub source: Source,
+    /// The terms at that time. Other terms are from a later request.
+    pub terms: Arc<Terms>,
+}
 
 /// The result of recording removed watches.
 #[derive(Debug)]
@@ -96,6 +120,8 @@ pub(super) enum ProjectChange {
     AllRefused,
     /// No operation is polled anymore.
     NoWatches,
+    /// A request of discovery was answered.
+    Discovered(DiscoveryEvidence, Pass),
 }
 
 /// The input of a decision about a watch.

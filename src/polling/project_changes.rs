@@ -164,8 +164,12 @@ impl<F: Fetch> ProjectTask<F> {
                 Vec::new()
             }
             ProjectChange::AllRefused => health.observe_all_refused(&self.context()),
-            ProjectChange::NoWatches if self.watches.polled() > 0 => Vec::new(),
+            // Requests of discovery show whether the outage lasts.
+            ProjectChange::NoWatches if self.watches.polled() > 0 || self.discovery.is_some() => Vec::new(),
             ProjectChange::NoWatches => health.observe_no_watches(&self.context()),
+            ProjectChange::Discovered(ref evidence, pass) => {
+                health.observe_discovery(evidence, pass, &self.context())
+            }
         };
         if events.is_empty() {
             self.set_health(health);

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::groups::Groups;
 use super::messages::{Deferred, DesiredChange, JobResult};
+use super::project_discovery::ProjectDiscovery;
 use super::requests::{EndedRequest, Requester, Requests};
 use super::task_state::{ChangeLog, Checkpoints, KeyChecks, Reconciliation};
 use super::watches::{WatchNumber, Watches};
@@ -24,7 +25,7 @@ use crate::core::group::{GroupId, GroupRecord};
 use crate::core::operation_kind::OperationKinds;
 use crate::core::project_health::{Moment, ProjectContext, ProjectHealth};
 use crate::error::chain;
-use crate::store::{Store, StoreReadError};
+use crate::store::{SourceEntry, Store, StoreReadError};
 
 /// The number of messages of one kind that are taken in a row.
 const BATCH: usize = 64;
@@ -78,6 +79,8 @@ pub(super) struct ProjectTask<F> {
     pub checkpoints: Checkpoints,
     pub changes: Option<ChangeLog>,
     pub key_checks: KeyChecks,
+    /// `None` without rules, and until what was recorded is loaded.
+    pub discovery: Option<ProjectDiscovery>,
     /// Whether readers have to be woken.
     pub is_view_changed: bool,
     pub has_reported_failing: bool,
@@ -141,7 +144,11 @@ impl<F: Fetch> ProjectTask<F> {
     async fn load(name: Arc<str>, services: Arc<PollingServices<F>>, mut channels: TaskChannels) -> Self {
         let store = services.recorder.store();
         let mut has_failed = false;
-        let (health, groups) = loop {
+        let ProjectRecord {
+            health,
+            groups,
+            entries,
+        } = loop {
             match load_state(store, &name).await {
                 Ok(loaded) => break loaded,
                 Err(error) => {
@@ -195,11 +202,17 @@ impl<F: Fetch> ProjectTask<F> {
             checkpoints: Checkpoints::default(),
             changes: None,
             key_checks: KeyChecks::default(),
+            discovery: None,
             is_view_changed: true,
             has_reported_failing: false,
             last_late_poll: None,
         };
         task.start_groups().await;
+        task.reconciliation.added_total = entries.len();
+        for entry in entries {
+            task.set(entry.key.operation, entry.source, entry.terms);
+        }
+        task.apply_discovery_rules();
         task.publish();
         task
     }
@@ -249,13 +262,14 @@ impl<F: Fetch> ProjectTask<F> {
             };
             self.alarm(number, now);
         }
+        let discovery = self.discover(now);
         let gate = self.admit(now);
         let load = self.load_listed(now);
         self.depart();
         let groups = self.complete_groups(now);
         let checkpoint = self.checkpoint(now);
         self.publish();
-        [self.watches.next_alarm(), gate, load, groups]
+        [self.watches.next_alarm(), gate, load, groups, discovery]
             .into_iter()
             .flatten()
             .fold(checkpoint, Duration::min)
@@ -273,6 +287,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
         self.settings = settings;
         self.apply_group_settings();
+        self.apply_discovery_rules();
         self.is_view_changed = true;
     }
 
@@ -302,12 +317,31 @@ impl<F: Fetch> ProjectTask<F> {
     }
 }
 
-/// Reads the state of a project, and the groups of it that completed a round.
-async fn load_state(
-    store: &Store,
-    name: &Arc<str>,
-) -> Result<(ProjectHealth, BTreeMap<GroupId, GroupRecord>), StoreReadError> {
+/// The recorded state of a project.
+struct ProjectRecord {
+    health: ProjectHealth,
+    /// The groups that completed a round.
+    groups: BTreeMap<GroupId, GroupRecord>,
+    /// What the HTTP API and discovery ask for.
+    entries: Vec<SourceEntry>,
+}
+
+async fn load_state(store: &Store, name: &Arc<str>) -> Result<ProjectRecord, StoreReadError> {
     let health = store.load_project(name).await?.unwrap_or_default();
     let groups = store.load_groups(Arc::clone(name)).await?;
-    Ok((health, groups.into_iter().collect()))
+    let mut entries = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.load_source_entries(Arc::clone(name), after).await?;
+        entries.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(ProjectRecord {
+        health,
+        groups: groups.into_iter().collect(),
+        entries,
+    })
 }

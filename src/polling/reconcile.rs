@@ -151,12 +151,8 @@ impl<F: Fetch> ProjectTask<F> {
             let loading = async move { JobResult::Loaded(LoadedChunk(load(&store, keys).await)) };
             self.jobs.spawn_on(loading, &self.services.background);
         }
-        let reconciliation = &self.reconciliation;
-        let is_settled = reconciliation.loading.is_empty()
-            && reconciliation.pending.is_empty()
-            && reconciliation.returning == 0;
-        if is_settled {
-            if reconciliation.applied != reconciliation.desired {
+        if self.reconciliation.is_settled() {
+            if self.reconciliation.applied != self.reconciliation.desired {
                 self.use_samples();
                 self.reconciliation.applied = self.reconciliation.desired;
                 self.is_view_changed = true;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio_util::task::JoinMap;
 
+use super::project_discovery::RequestNumber;
 use super::watches::WatchNumber;
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
 use crate::core::compact_duration::CompactDuration;
+use crate::core::discovery::DiscoveryReply;
 use crate::core::gate::Pass;
 
 /// The owner of a request, in the gate's queue or in flight.
@@ -20,6 +22,8 @@ pub(super) enum Requester {
     Project,
     /// The check whether the API accepts the project's key.
     Key,
+    /// Discovery.
+    Discovery(RequestNumber),
 }
 
 /// The answer to a request.
@@ -29,6 +33,7 @@ pub(super) enum RequestAnswer {
     Logs(LogAnswer),
     Installation(InstallationAnswer),
     Project(ProjectAnswer),
+    Discovery(Box<DiscoveryReply>),
 }
 
 /// How a request ended.
@@ -66,7 +71,10 @@ impl Requests {
     ) {
         self.tasks.spawn(requester, request);
         self.in_flight.insert(requester, (pass, now.into()));
-        self.by_age.insert((now.into(), requester));
+        // A list may take longer than a poll, so that its age shows no problem.
+        if !matches!(requester, Requester::Discovery(_)) {
+            self.by_age.insert((now.into(), requester));
+        }
     }
 
     pub fn contains(&self, requester: Requester) -> bool {

@@ -39,6 +39,13 @@ pub(super) struct Reconciliation {
     pub has_used_samples: bool,
 }
 
+impl Reconciliation {
+    /// Whether every watch that is asked for is loaded.
+    pub fn is_settled(&self) -> bool {
+        self.loading.is_empty() && self.pending.is_empty() && self.returning == 0
+    }
+}
+
 /// The time at which an operation finished, with what predicts others of its kind.
 pub(super) type FinishedSample = (Option<Timestamp>, Arc<OperationKind>, HistorySample);
 

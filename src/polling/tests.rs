@@ -1,6 +1,7 @@
 //! The supervisor and its project tasks over a scripted API, with paused time.
 
 mod deadlines;
+mod discovery;
 mod groups;
 mod key_checks;
 
@@ -20,6 +21,7 @@ use crate::ampersand::Fetch;
 use crate::board::{WatchFilter, WatchView};
 use crate::clock::{self, WallClock};
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
+use crate::core::discovery::{DiscoveryReply, DiscoveryRequest};
 use crate::core::event::{Event, EventType};
 use crate::core::installation::{Installation, InstallationPath};
 use crate::core::operation::Operation;
@@ -65,6 +67,7 @@ struct Script {
     polls: Mutex<HashMap<String, Vec<Instant>>>,
     in_flight: Mutex<HashMap<String, usize>>,
     most_in_flight: AtomicUsize,
+    customers: Mutex<discovery::Customers>,
 }
 
 /// Counts a poll in flight of one operation, until it is dropped.
@@ -174,6 +177,10 @@ impl Fetch for Script {
 
     async fn project_exists(&self, _project: &str) -> ProjectAnswer {
         ProjectAnswer::Exists
+    }
+
+    async fn discover(&self, _project: &str, request: &DiscoveryRequest) -> DiscoveryReply {
+        self.customers.lock().unwrap().answer(request)
     }
 
     async fn last_lines(&self, _key: &WatchKey, _wanted: LogSelection) -> LogAnswer {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::project_task::ProjectTask;
 use crate::ampersand::Fetch;
-use crate::board::{ApiPause, FailedPolls};
+use crate::board::{ApiPause, DiscoveryView, FailedPolls};
 use crate::clock;
 use crate::core::answer::Answer;
 
@@ -29,6 +29,7 @@ impl<F: Fetch> ProjectTask<F> {
             if is_changed {
                 view.generation = self.reconciliation.applied;
                 view.gate.limits = self.gate.limits();
+                view.discovery = self.discovery_view();
                 let api = &mut view.api;
                 api.unreachable = self.health.unreachable_since();
                 api.rejected = self.health.rejected_since();
@@ -38,6 +39,16 @@ impl<F: Fetch> ProjectTask<F> {
         if is_changed {
             self.services.board.announce();
         }
+    }
+
+    /// The state of discovery. With rules it is there before discovery has started.
+    fn discovery_view(&self) -> Option<DiscoveryView> {
+        let is_settled = self.reconciliation.is_settled();
+        let discovery = self.discovery.as_ref();
+        discovery.map(|discovery| discovery.view(is_settled)).or_else(|| {
+            let has_rules = self.settings.discovery.contains_key(&self.name);
+            has_rules.then(DiscoveryView::default)
+        })
     }
 
     /// Publishes the state of the API after an answer.

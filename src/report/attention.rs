@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::metrics::Metrics;
 use super::webhook::EndpointState;
-use crate::board::Board;
+use crate::board::{Board, DiscoveryView};
 use crate::core::attention::{
     Attention, AttentionKind, api_unreachable, credentials_rejected, more_overdue, operation_overdue, sort,
 };
@@ -22,6 +22,44 @@ use crate::store::{EndpointStats, Store};
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often entries are collected without a request, so that each gets its start time.
 const REFRESH: Duration = Duration::from_secs(10);
+
+fn of_discovery(project: &str, discovery: &DiscoveryView, entries: &mut Vec<Attention>) {
+    if let Some(failure) = &discovery.failure {
+        let message = format!(
+            "discovery fails: {}. New backfills are not found; those that were found are still polled.",
+            failure.reason
+        );
+        let action = "check the network, the status of the API, and that the API key may read installations; it is retried automatically";
+        let entry = Attention::new(AttentionKind::DiscoveryFailing, message, action);
+        entries.push(entry.of_project(project).since(Some(failure.since)));
+    }
+    if let Some(pass) = discovery.longest_pass {
+        let message = format!(
+            "asking for all {} objects of {} installations takes {:.1} h, more than 12 h. Backfills that end and start again in \
+             between are missed.",
+            discovery.objects,
+            discovery.installations,
+            pass.as_secs_f64() / 3600.0
+        );
+        let action = "raise ampersand.max_requests_per_second, or narrow the rules of [[discover]]";
+        let entry = Attention::new(AttentionKind::DiscoveryOverCapacity, message, action);
+        entries.push(entry.of_project(project));
+    }
+    for rule in &discovery.unmatched_rules {
+        let number = rule + 1;
+        let message = format!(
+            "rule {number} of [[discover]] for this project matches none of {} installations",
+            discovery.installations
+        );
+        let action = "correct its integrations and groups, or remove it; `backfill-watch discover` shows what rules find";
+        let entry = Attention::new(AttentionKind::DiscoveryMatchesNothing, message, action);
+        entries.push(
+            entry
+                .of_project(project)
+                .of_subject(format!("{project} rule {number}")),
+        );
+    }
+}
 
 /// The attention list: everything that is wrong now.
 #[derive(Debug)]
@@ -102,6 +140,9 @@ impl AttentionList {
             entries.extend(named.map(|(id, deadline)| operation_overdue(&view.name, id, *deadline)));
             let more = overdue.total.saturating_sub(overdue.first.len());
             entries.extend((more > 0).then(|| more_overdue(&view.name, more)));
+            if let Some(discovery) = &view.discovery {
+                of_discovery(&view.name, discovery, &mut entries);
+            }
         }
         match tokio::time::timeout(STORE_TIMEOUT, self.store.endpoint_stats()).await {
             Ok(Ok(endpoints)) => endpoints

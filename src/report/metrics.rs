@@ -18,6 +18,7 @@ use prometheus::{
 };
 
 use crate::core::answer::Answer;
+use crate::core::discovery::DiscoveryReply;
 use crate::core::event::{Event, EventType};
 use crate::core::operation::Member;
 
@@ -46,6 +47,8 @@ struct MetricSet {
     gate_wait: Histogram,
     events: IntCounterVec,
     poller_restarts: IntCounter,
+    discovery_requests: IntCounterVec,
+    discovery_found: IntCounter,
     config_last_reload_successful: IntGauge,
     endpoints: Mutex<endpoints::Endpoints>,
 }
@@ -101,6 +104,14 @@ impl Metrics {
                 "poller_restarts_total",
                 "Pollers that were restarted after a panic, which is a bug.",
             ))?,
+            discovery_requests: IntCounterVec::new(
+                opts("discovery_requests_total", "Requests of discovery by outcome."),
+                &["outcome"],
+            )?,
+            discovery_found: IntCounter::with_opts(opts(
+                "discovery_found_total",
+                "Operations that discovery found.",
+            ))?,
             config_last_reload_successful: IntGauge::with_opts(opts(
                 "config_last_reload_successful",
                 "1 if the last reload applied the settings, otherwise 0.",
@@ -144,6 +155,19 @@ impl Metrics {
             .inc();
     }
 
+    /// Counts a request of discovery.
+    pub fn count_discovery_request(&self, reply: &DiscoveryReply) {
+        self.0
+            .discovery_requests
+            .with_label_values(&[reply.outcome()])
+            .inc();
+    }
+
+    /// Counts an operation that discovery found.
+    pub fn count_discovered(&self) {
+        self.0.discovery_found.inc();
+    }
+
     /// Counts a restart of a poller.
     pub fn count_poller_restart(&self) {
         self.0.poller_restarts.inc();
@@ -159,7 +183,10 @@ impl MetricSet {
     fn register(&self) -> prometheus::Result<()> {
         for outcome in Answer::OUTCOMES {
             self.polls.with_label_values(&[outcome]);
+            self.discovery_requests.with_label_values(&[outcome]);
         }
+        self.discovery_requests
+            .with_label_values(&[DiscoveryReply::ANSWERED]);
         for member in Member::ALL {
             self.unusable_members.with_label_values(&[member.as_str()]);
         }
@@ -172,7 +199,7 @@ impl MetricSet {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let collectors: [Box<dyn prometheus::core::Collector>; 11] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 13] = [
             Box::new(self.polls.clone()),
             Box::new(self.unusable_members.clone()),
             Box::new(self.poll_duration.clone()),
@@ -180,6 +207,8 @@ impl MetricSet {
             Box::new(self.gate_wait.clone()),
             Box::new(self.events.clone()),
             Box::new(self.poller_restarts.clone()),
+            Box::new(self.discovery_requests.clone()),
+            Box::new(self.discovery_found.clone()),
             Box::new(self.config_last_reload_successful.clone()),
             Box::new(build),
             Box::new(log_lines::Dropped::new()?),

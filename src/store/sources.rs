@@ -14,7 +14,7 @@ use crate::core::source::Source;
 use crate::core::watch_list::WatchKey;
 
 impl Store {
-    /// Records what sources ask for from now on, all in one transaction. Says of each entry whether it is new or was
+    /// Records what sources ask for from now on, all in one transaction. Returns for each entry whether it is new or was
     /// withdrawn before; of equal keys the last one applies.
     pub async fn put_source_entries(&self, entries: Vec<SourceEntry>) -> Result<Vec<bool>, CommitError> {
         let write = Write::PutSourceEntries {
@@ -35,7 +35,7 @@ impl Store {
         Ok(self.write(write).await?.withdrawal)
     }
 
-    /// Deletes the entries that were not put after `older_than`. Says of each whether the source does not ask for the watch
+    /// Deletes the entries that were not put after `older_than`. Returns for each whether the source does not ask for the watch
     /// any more, which is also the case when it was withdrawn, or there is no entry.
     pub async fn expire_source_entries(
         &self,

@@ -1,8 +1,9 @@
 //! The outcome of one request of discovery, before any decision.
 
 use super::{DiscoveryAnswer, DiscoveryRequest, OperationState};
-use crate::core::answer::{Answer, ProjectAnswer};
+use crate::core::answer::Answer;
 use crate::core::operation::Status;
+use crate::core::project_health::DiscoveryEvidence;
 
 /// The outcome of one request of discovery.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +16,9 @@ pub enum DiscoveryReply {
 }
 
 impl DiscoveryReply {
+    /// The outcome of a request that was answered.
+    pub const ANSWERED: &'static str = "answered";
+
     /// The meaning for a request that was already repeated.
     pub fn of_repeated(self) -> Self {
         match self {
@@ -23,11 +27,17 @@ impl DiscoveryReply {
         }
     }
 
+    /// Whether the API did not process the request.
+    #[must_use]
+    pub fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Other(Answer::Unprocessed(_)))
+    }
+
     /// Its name in `discovery_requests_total{outcome}` and logs: `answered`, or an outcome of [`Answer`].
     #[must_use]
     pub fn outcome(&self) -> &'static str {
         match self {
-            Self::Answered(_) => "answered",
+            Self::Answered(_) => Self::ANSWERED,
             Self::Other(answer) => answer.outcome(),
         }
     }
@@ -41,32 +51,26 @@ impl DiscoveryReply {
         }
     }
 
-    /// What it shows about the existence of the project. Only a list is refused with 404 because of its project.
-    pub fn project(&self, request: &DiscoveryRequest) -> ProjectAnswer {
+    /// What it shows about the project.
+    pub fn evidence(&self, request: &DiscoveryRequest) -> DiscoveryEvidence {
         let is_list = matches!(
             request,
             DiscoveryRequest::Installations | DiscoveryRequest::Integrations
         );
         let answer = match self {
             // Its 404 may be that of the project.
-            Self::Answered(DiscoveryAnswer::Backfill(None)) => {
-                return ProjectAnswer::Unknown("the object has no backfill".to_owned());
-            }
-            Self::Answered(_) => return ProjectAnswer::Exists,
-            Self::Other(answer) => answer,
+            Self::Answered(DiscoveryAnswer::Backfill(None)) => return DiscoveryEvidence::KeyAccepted,
+            Self::Answered(_) => return DiscoveryEvidence::Answered,
+            Self::Other(answer) => answer.clone(),
         };
         match answer {
-            Answer::Operation(_) | Answer::Forbidden(_) => ProjectAnswer::Exists,
-            Answer::NotFound(reason) if is_list => ProjectAnswer::Missing(reason.clone()),
-            Answer::Throttled { wait, reason } => ProjectAnswer::Throttled {
-                wait: *wait,
-                reason: reason.clone(),
-            },
-            Answer::Unprocessed(failure) => ProjectAnswer::Unprocessed(failure.clone()),
-            Answer::NotFound(reason) | Answer::Refused(reason) | Answer::Unauthorized(reason) => {
-                ProjectAnswer::Unknown(reason.clone())
-            }
-            Answer::Failed(failure) => ProjectAnswer::Unknown(failure.reason.clone()),
+            Answer::Operation(_) => DiscoveryEvidence::Answered,
+            Answer::NotFound(reason) if is_list => DiscoveryEvidence::ProjectMissing(reason),
+            Answer::Forbidden(reason) if is_list => DiscoveryEvidence::ListForbidden(reason),
+            Answer::Unauthorized(reason) => DiscoveryEvidence::Unauthorized(reason),
+            Answer::Throttled { wait, reason } => DiscoveryEvidence::Throttled { wait, reason },
+            Answer::Unprocessed(failure) | Answer::Failed(failure) => DiscoveryEvidence::Failed(failure),
+            Answer::NotFound(_) | Answer::Refused(_) | Answer::Forbidden(_) => DiscoveryEvidence::Nothing,
         }
     }
 
@@ -149,14 +153,21 @@ mod tests {
     fn only_a_list_shows_that_a_project_is_missing() {
         let reason = || "why".to_owned();
         let missing = DiscoveryReply::Other(Answer::NotFound(reason()));
-        assert_eq!(missing.project(&LIST), ProjectAnswer::Missing(reason()));
-        assert_eq!(missing.project(&backfill()), ProjectAnswer::Unknown(reason()));
+        assert_eq!(
+            missing.evidence(&LIST),
+            DiscoveryEvidence::ProjectMissing(reason())
+        );
+        assert_eq!(missing.evidence(&backfill()), DiscoveryEvidence::Nothing);
         let list = DiscoveryReply::Answered(DiscoveryAnswer::Installations(InstallationList::default()));
-        assert_eq!(list.project(&LIST), ProjectAnswer::Exists);
+        assert_eq!(list.evidence(&LIST), DiscoveryEvidence::Answered);
         let none = DiscoveryReply::Answered(DiscoveryAnswer::Backfill(None));
-        assert!(matches!(none.project(&backfill()), ProjectAnswer::Unknown(_)));
+        assert_eq!(none.evidence(&backfill()), DiscoveryEvidence::KeyAccepted);
         let forbidden = DiscoveryReply::Other(Answer::Forbidden(reason()));
-        assert_eq!(forbidden.project(&LIST), ProjectAnswer::Exists);
+        assert_eq!(
+            forbidden.evidence(&LIST),
+            DiscoveryEvidence::ListForbidden(reason())
+        );
+        assert_eq!(forbidden.evidence(&backfill()), DiscoveryEvidence::Nothing);
         assert_eq!(forbidden.failure(), Some("why"));
     }
 
@@ -167,7 +178,7 @@ mod tests {
             reason: "reset".to_owned(),
         };
         let reply = DiscoveryReply::Other(Answer::Unprocessed(failure.clone()));
-        assert_eq!(reply.project(&LIST), ProjectAnswer::Unprocessed(failure.clone()));
+        assert_eq!(reply.evidence(&LIST), DiscoveryEvidence::Failed(failure.clone()));
         assert_eq!(
             reply.of_repeated(),
             DiscoveryReply::Other(Answer::Failed(failure))

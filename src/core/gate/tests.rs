@@ -63,6 +63,31 @@ fn requests_start_evenly_spaced_in_the_order_of_their_coming() {
 }
 
 #[test]
+fn background_requests_have_the_turns_that_are_left_and_one_in_ten() {
+    let mut gate = gate(100, 1.0);
+    for requester in 0..25 {
+        gate.join(requester, Duration::ZERO);
+        gate.join_with(Priority::Background, 100 + requester, Duration::ZERO);
+    }
+    let order: Vec<u32> = (0..50)
+        .filter_map(|second| requester(gate.admit(second * SECOND)))
+        .collect();
+    let background: Vec<usize> = (0..50).filter(|turn| order[*turn] >= 100).collect();
+    assert_eq!(background[..3], [9, 19, 27], "one in ten, then all that are left");
+    assert_eq!(background.len(), 25);
+    assert!(order.iter().filter(|requester| **requester < 100).is_sorted());
+    assert!(order.iter().filter(|requester| **requester >= 100).is_sorted());
+}
+
+#[test]
+fn background_requests_may_leave() {
+    let mut gate = gate(100, 1.0);
+    let ticket = gate.join_with(Priority::Background, 1, Duration::ZERO);
+    gate.leave(ticket);
+    assert_eq!(gate.admit(Duration::ZERO), Admission::Closed);
+}
+
+#[test]
 fn idle_time_allows_no_burst() {
     let mut gate = gate(10, 10.0);
     gate.join(0, 60 * SECOND);

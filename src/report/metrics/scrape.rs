@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{Encoder, Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, GaugeVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 use tokio::runtime::Handle;
 
 use super::{Metrics, endpoints, opts, register, whole};
@@ -107,6 +107,22 @@ impl Scrape<'_> {
                 .with_label_values(&label)
                 .set(i64::from(is_valid));
         }
+        let last_success = GaugeVec::new(
+            opts(
+                "discovery_last_success_timestamp_seconds",
+                "When discovery last listed the installations of the project, in seconds since 1970; 0 before the first time.",
+            ),
+            &["project"],
+        )?;
+        for project in self.board.projects() {
+            if let Some(discovery) = &project.discovery {
+                let seconds = discovery
+                    .last_success
+                    .map_or(0.0, |time| time.as_millisecond() as f64 / 1000.0);
+                last_success.with_label_values(&[&*project.name]).set(seconds);
+            }
+        }
+        register(registry, &last_success)?;
         register(registry, &up)?;
         register(registry, &credentials_valid)
     }

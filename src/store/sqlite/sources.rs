@@ -93,7 +93,7 @@ fn find_sound(
     }
 }
 
-/// Stores these entries. Says of each whether its source did not ask for it before.
+/// Stores these entries. Returns for each whether its source did not ask for it before.
 pub(super) fn put(
     conn: &Connection,
     entries: &[SourceRow],
@@ -139,7 +139,7 @@ pub(super) fn withdraw(
     })
 }
 
-/// Deletes the entries that were not put after `older_than`. Says of each whether its source does not ask for it any more.
+/// Deletes the entries that were not put after `older_than`. Returns for each whether its source does not ask for it any more.
 pub(super) fn expire(
     conn: &Connection,
     entries: &[(WatchKey, Source)],

@@ -243,10 +243,10 @@ async fn withdrawn_entries_are_deleted_with_their_watch_or_after_the_retention()
     let (_dir, threads, stores) = engines().await;
     for store in stores {
         let begin = now();
-        let operations = ["unlisted", "wanted", "listed"];
+        let operations = ["unlisted", "returning", "listed"];
         let states = operations.map(|operation| (key(operation), Watch::default()));
         store.checkpoint(states.to_vec()).await.unwrap();
-        let entries = ["unlisted", "wanted", "listed", "never stored"]
+        let entries = ["unlisted", "returning", "listed", "never stored"]
             .map(|operation| source_entry(key(operation), Source::Api, "acme"));
         store.put_source_entries(entries.to_vec()).await.unwrap();
         let withdraw = async |operation: &str| {
@@ -258,10 +258,10 @@ async fn withdrawn_entries_are_deleted_with_their_watch_or_after_the_retention()
         for operation in ["unlisted", "listed", "never stored"] {
             assert_eq!(withdraw(operation).await, Withdrawal::Withdrawn);
         }
-        // The watch of `wanted` is about to be listed again.
+        // The watch of `returning` is about to be listed again.
         let old = begin - 31 * DAY;
         store
-            .set_unlisted(vec![key("unlisted"), key("wanted")], old)
+            .set_unlisted(vec![key("unlisted"), key("returning")], old)
             .await
             .unwrap();
         assert_eq!(
@@ -278,7 +278,7 @@ async fn withdrawn_entries_are_deleted_with_their_watch_or_after_the_retention()
         assert_eq!(store.prune(begin + 31 * DAY, 30 * DAY).await, Ok(2));
         assert_eq!(withdraw("listed").await, Withdrawal::NeverAdded);
         assert_eq!(withdraw("never stored").await, Withdrawal::NeverAdded);
-        assert_eq!(withdraw("wanted").await, Withdrawal::Withdrawn);
+        assert_eq!(withdraw("returning").await, Withdrawal::Withdrawn);
     }
     threads.close().await.unwrap();
 }

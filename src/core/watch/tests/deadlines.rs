@@ -71,7 +71,7 @@ fn a_deadline_is_reported_when_it_passes_without_a_poll_or_with_an_answer() {
         assert_eq!(left(&passed), Some(0));
         let events = passed.after(0, &answer);
         assert_eq!(events.last(), Some(&"operation.overdue"), "{events:?}");
-        assert_eq!(passed.after(1, &answer).contains(&"operation.overdue"), false);
+        assert!(!passed.after(1, &answer).contains(&"operation.overdue"));
     }
 }
 

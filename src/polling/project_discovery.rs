@@ -1,0 +1,155 @@
+//! The discovery of one project: its rounds, its requests, and what is not recorded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::messages::{JobResult, RecordedDiscovery};
+use crate::board::{DiscoveryFailure, DiscoveryView};
+use crate::core::discovery::{Discovery, DiscoveryRequest, FoundOperation, StoredInstallation};
+use crate::core::gate::Ticket;
+use crate::core::project_health::Moment;
+use crate::core::source::{Source, Terms};
+use crate::core::watch_list::WatchKey;
+use crate::store::{SourceEntry, Store};
+
+/// The number of changed installations that are recorded at once.
+const CHUNK: usize = 500;
+
+/// The number of a request of discovery.
+pub(super) type RequestNumber = u32;
+
+/// The discovery of a project, with its requests.
+#[derive(Debug)]
+pub(super) struct ProjectDiscovery {
+    pub rounds: Discovery,
+    pub requests: HashMap<RequestNumber, PendingRequest>,
+    pub next_number: RequestNumber,
+    /// What was found and is not recorded.
+    pub found: Vec<FoundOperation>,
+    pub is_recording: bool,
+    /// How many found operations are being recorded.
+    pub recording_found: usize,
+    /// When something was recorded last.
+    pub recorded: Duration,
+    /// When recording is retried after a failure.
+    pub retry: Option<Duration>,
+    /// When the installations were last listed.
+    pub last_success: Option<Timestamp>,
+    /// When requests began to fail, and why the last one did.
+    pub failure: Option<(Timestamp, Arc<str>)>,
+    /// What was published last.
+    pub published: DiscoveryView,
+}
+
+/// What is recorded in one transaction.
+#[derive(Debug)]
+pub(super) struct DiscoveryRecord {
+    installations: Vec<(Arc<str>, Option<StoredInstallation>)>,
+    found: Vec<(FoundOperation, Arc<Terms>)>,
+}
+
+/// A request that waits at the gate, or is in flight.
+#[derive(Debug)]
+pub(super) struct PendingRequest {
+    pub request: DiscoveryRequest,
+    /// `None` while it is in flight.
+    pub ticket: Option<Ticket>,
+    pub is_repeated: bool,
+}
+
+impl ProjectDiscovery {
+    pub fn new(rounds: Discovery) -> Self {
+        Self {
+            rounds,
+            requests: HashMap::new(),
+            next_number: 0,
+            found: Vec::new(),
+            is_recording: false,
+            recording_found: 0,
+            recorded: Duration::ZERO,
+            retry: None,
+            last_success: None,
+            failure: None,
+            published: DiscoveryView::default(),
+        }
+    }
+
+    /// The state that readers see. `is_settled`: whether everything that was recorded is watched.
+    pub fn view(&self, is_settled: bool) -> DiscoveryView {
+        let (installations, objects) = self.rounds.counts();
+        let failure = self.failure.as_ref().filter(|_| self.rounds.is_failing());
+        DiscoveryView {
+            installations,
+            objects,
+            last_success: self.last_success,
+            failure: failure.map(|(since, reason)| DiscoveryFailure {
+                since: *since,
+                reason: Arc::clone(reason),
+            }),
+            longest_pass: self.rounds.over_capacity(),
+            unmatched_rules: self.rounds.unmatched_rules().collect(),
+            has_completed_pass: is_settled
+                && self.rounds.has_completed_pass()
+                && self.found.is_empty()
+                && self.recording_found == 0,
+        }
+    }
+
+    pub fn insert(&mut self, request: DiscoveryRequest, ticket: Option<Ticket>) -> RequestNumber {
+        let number = self.next_number;
+        self.next_number = self.next_number.wrapping_add(1);
+        let pending = PendingRequest {
+            request,
+            ticket,
+            is_repeated: false,
+        };
+        self.requests.insert(number, pending);
+        number
+    }
+
+    /// Takes everything that was found, and the next installations that changed. An installation that is recorded never
+    /// names an operation that is neither recorded before nor with it.
+    pub fn take_record(&mut self, now: Moment) -> DiscoveryRecord {
+        let found = self.found.drain(..).map(|found| {
+            let terms = Terms {
+                labels: found.labels.clone(),
+                deadline: found.deadline,
+            };
+            (found, Arc::new(terms))
+        });
+        let found: Vec<_> = found.collect();
+        self.recording_found = found.len();
+        let installations = self.rounds.take_unrecorded(CHUNK).into_iter();
+        DiscoveryRecord {
+            installations: installations
+                .map(|id| {
+                    let stored = self.rounds.stored(&id, now);
+                    (id, stored)
+                })
+                .collect(),
+            found,
+        }
+    }
+}
+
+impl DiscoveryRecord {
+    /// Writes it.
+    pub async fn write(self, store: Store, project: Arc<str>) -> JobResult {
+        let entries = self.found.iter().map(|(found, terms)| SourceEntry {
+            key: WatchKey::of(&project, &found.operation),
+            source: Source::Discovery,
+            terms: Arc::clone(terms),
+        });
+        let entries = entries.collect();
+        let installations = self.installations.iter().map(|(id, _)| Arc::clone(id)).collect();
+        let result = store.record_discovery(project, self.installations, entries).await;
+        JobResult::Discovered(RecordedDiscovery {
+            installations,
+            found: self.found,
+            result,
+        })
+    }
+}
