@@ -180,7 +180,7 @@ filter = "backfill_watch=verbose"
     config.toml:20:15: webhooks[0].secret_file: secrets is empty
         help: write the secret there
     config.toml:21:10: webhooks[0].events: no event type matches "operation.fail"
-        help: did you mean "operation.failed"? "operation.*" and "api.*" match all
+        help: did you mean "operation.failed"? "operation.*", "group.*" and "api.*" match all
     config.toml:24:10: log.format: expected one of auto, pretty, json, journald, found the whole number 5
         help: write it in quotation marks
     config.toml:25:10: log.filter: "backfill_watch=verbose" is not a valid filter

@@ -120,7 +120,7 @@ fn the_example_is_valid_with_every_setting() {
             .settings()
     };
     let single = load(&table);
-    assert!(matches!(&single.webhooks[0].events, WebhookEventFilter::Globs(globs) if globs.len() == 2));
+    assert!(matches!(&single.webhooks[0].events, WebhookEventFilter::Globs(globs) if globs.len() == 3));
 
     // The same with the tables for several webhooks and projects.
     table.remove("webhook");
