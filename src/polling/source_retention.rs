@@ -24,8 +24,14 @@ impl<F: Fetch> ProjectTask<F> {
                 continue;
             };
             let watched = &slot.watched;
+            // A round that is not complete needs the results of its watches.
+            let is_counted = watched
+                .group
+                .zip(watched.watch.membership())
+                .is_some_and(|(group, membership)| self.groups.is_open(group, membership));
             let is_due = watched.watch.phase().is_finished()
                 && !slot.poller.is_leaving()
+                && !is_counted
                 && watched.watch.last_poll().is_some_and(|end| end <= older_than);
             if !is_due {
                 continue;
