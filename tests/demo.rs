@@ -4,6 +4,7 @@
     reason = "a panic is how the helpers of a test report that it failed"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
@@ -31,7 +32,7 @@ fn is_empty(folder: &Path) -> bool {
 }
 
 #[test]
-fn it_shows_every_fate_and_leaves_nothing_behind() {
+fn it_finds_backfills_shows_every_fate_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let output = start(folder.path()).wait_with_output().unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
@@ -42,21 +43,47 @@ fn it_shows_every_fate_and_leaves_nothing_behind() {
         "{shown}"
     );
     for wanted in [
+        "customer installs   gale             task",
         "the API answers     502",
         "the API answers     429",
         "✓ operation.succeeded acme contact     2,400 in ",
-        "✓ operation.stalled   dunes deal",
-        "✓ operation.resumed   dunes deal",
-        "✓ operation.retried   ember ticket",
-        "✓ operation.failed    fjord invoice    [invoice] REQUEST_LIMIT_EXCEEDED",
+        "✓ operation.stalled   borealis deal",
+        "✓ operation.resumed   borealis deal",
+        "✓ operation.retried   cobalt ticket",
+        "✓ operation.failed    cobalt invoice   [invoice] REQUEST_LIMIT_EXCEEDED",
         "✓ operation.succeeded gale task        12,000 in ",
-        "6 succeeded, 1 failed",
+        "✓ group.completed     acme             succeeded, 2 operations in ",
+        "✓ group.completed     cobalt           failed, 2 operations in ",
+        "✓ group.completed     gale             succeeded, 1 operation in ",
+        "4 customers installed, 7 backfills found without a watch list: 6 succeeded, 1 failed",
         "4 answered with 5xx and 1 throttled",
         " verified, 0 not",
-        "backfill-watch run --until-done",
+        "backfill-watch run --state-dir ./state",
     ] {
         assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
     }
+    let events: Vec<&str> = shown.lines().filter(|line| line.contains('✓')).collect();
+    assert!(events.last().unwrap().contains("group.completed"), "{shown}");
+    for once in [
+        "operation.started",
+        "operation.succeeded",
+        "operation.failed",
+        "group.completed",
+    ] {
+        let lines: Vec<&str> = events
+            .iter()
+            .copied()
+            .filter(|line| line.contains(once))
+            .collect();
+        let name = |line: &&str| -> String {
+            let rest = line.split(once).nth(1).unwrap_or_default();
+            rest.trim_start().chars().take(16).collect()
+        };
+        let names: BTreeSet<String> = lines.iter().map(name).collect();
+        assert_eq!(names.len(), lines.len(), "{once} is doubled in\n{shown}");
+    }
+    let completed = shown.matches("✓ group.completed").count();
+    assert_eq!(completed, 4, "{shown}");
     assert!(!shown.contains('\x1b'), "colours or bars in a file");
     assert!(is_empty(folder.path()));
 }

@@ -20,7 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::folder::Folder;
 use self::playback::{CallbackCounts, Playback, marks};
 use self::screen::Screen;
-use self::script::{Backfill, LATECOMER};
+use self::script::{Backfill, CUSTOMERS};
 use super::progress_bars::FRAME;
 use super::{exit, output};
 use crate::app::{self, RunOutcome, RunUntil, SettingsSource};
@@ -36,7 +36,7 @@ Examples:
   backfill-watch demo
   NO_COLOR=1 backfill-watch demo
 
-The daemon of `run` watches seven simulated backfills on this machine until they are finished.
+The daemon of `run` finds the seven backfills of four simulated customers, and watches them until they are finished.
 Exit code 0 if all ended as expected, one of them as failed.";
 
 /// Typical settings, with intervals that fit into a minute.
@@ -49,8 +49,16 @@ stalled_after = "3s"
 progress_step = 25
 progress_interval = "5s"
 
+[[discover]]
+every = "1s"
+
+[groups]
+settle = "1s"
+
 [webhook]
 events = ["*"]
+# A customer is complete after its last backfill, also on the screen.
+max_in_flight = 1
 
 [http]
 listen = "off"
@@ -81,9 +89,6 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
         .await
         .context("cannot listen on a loopback address")?;
     let backfills = script::backfills();
-    for backfill in &backfills {
-        simulator.add_waiting(backfill.operation());
-    }
     let (callback_sender, callbacks) = mpsc::channel(CALLBACKS);
     let receiver = Receiver::start(ReceiverConfig {
         secrets: vec![SECRET.parse()?],
@@ -96,14 +101,14 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     })
     .await
     .context("cannot listen on a loopback address")?;
-    let source = settings(&folder, &simulator, &receiver, &backfills)?;
+    let source = settings(&folder, &simulator, &receiver)?;
     let loaded = source.load()?;
     let screen = Screen::new()?;
     let log = log::init_to(&loaded.settings.log.filter, screen.clone())?;
     let board = Arc::new(Board::default());
     introduce(&screen, &backfills);
 
-    let mut playback = Playback::new(screen.clone(), Arc::clone(&board), callbacks, &simulator, &folder);
+    let mut playback = Playback::new(screen.clone(), Arc::clone(&board), callbacks, &simulator);
     let (end, stop) = oneshot::channel();
     let mut end = Some(end);
     let daemon = app::run_in_memory(source, loaded, log, RunUntil::Requested(stop), board);
@@ -113,9 +118,9 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     let ending = loop {
         tokio::select! {
             ending = &mut daemon => break ending?,
-            _ = frames.tick() => playback.advance().await?,
+            _ = frames.tick() => playback.advance().await,
         }
-        if playback.is_finished(backfills.len())
+        if playback.is_finished(CUSTOMERS.len())
             && let Some(end) = end.take()
         {
             // This fails only if the daemon has stopped already.
@@ -125,7 +130,7 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    playback.advance().await?;
+    playback.advance().await;
     let watches = playback.watches().to_vec();
     let took = clock::instant() - playback.start;
     let counts = playback.end();
@@ -142,22 +147,13 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// Writes settings and a watch list as users do, and returns their paths.
-fn settings(
-    folder: &Folder,
-    simulator: &Simulator,
-    receiver: &Receiver,
-    backfills: &[Backfill],
-) -> anyhow::Result<SettingsSource> {
-    let list: String = backfills
-        .iter()
-        .filter(|backfill| backfill.customer != LATECOMER)
-        .map(Backfill::line)
-        .collect();
+/// Writes settings as users do, and returns their paths.
+fn settings(folder: &Folder, simulator: &Simulator, receiver: &Receiver) -> anyhow::Result<SettingsSource> {
     let file = folder.path().join("config.toml");
+    // Without it, the watch list of a daemon on this machine would be read.
     let watch_list = folder.path().join("watch.list");
     fs::write(&file, SETTINGS)
-        .and_then(|()| fs::write(&watch_list, list))
+        .and_then(|()| fs::write(&watch_list, ""))
         .context("cannot write to the temporary folder")?;
     // The environment of the process is not used: its settings are for another daemon.
     let environment = Environment::from_iter([
@@ -179,13 +175,13 @@ fn settings(
 }
 
 fn introduce(screen: &Screen, backfills: &[Backfill]) {
-    screen.print("The daemon of `backfill-watch run`, with a simulated Ampersand API.\nIt watches:\n");
+    screen.print(
+        "The daemon of `backfill-watch run`, with a simulated Ampersand API.
+It has no list of operations. It finds the backfills of customers that install:
+",
+    );
     for backfill in backfills {
-        screen.print(&format!(
-            "  {:<16} {}",
-            backfill.id().replace('-', " "),
-            backfill.role
-        ));
+        screen.print(&format!("  {:<16} {}", backfill.name(), backfill.role));
     }
     screen.print(&format!(
         "
@@ -208,7 +204,7 @@ fn conclude(
     let phase = |backfill: &Backfill| {
         watches
             .iter()
-            .find(|view| *view.key.operation == *backfill.id())
+            .find(|view| progress_view::name(view) == backfill.name())
             .map_or(Phase::Pending, |view| view.watch.phase())
     };
     let mut unexpected: Vec<String> = backfills
@@ -217,7 +213,7 @@ fn conclude(
         .map(|backfill| {
             format!(
                 "{} ended as {}, not {}",
-                backfill.id(),
+                backfill.name(),
                 phase(backfill),
                 backfill.end()
             )
@@ -230,20 +226,22 @@ fn conclude(
     screen.print(&format!(
         "
 What you saw in {:.0} seconds:
-  - {} backfills watched: {} succeeded, {} failed
+  - {} customers installed, {} backfills found without a watch list: {} succeeded, {} failed
+  - a message for each customer when all its backfills were finished
   - {} signed webhook callbacks: {} verified, {} not
-  - a line added to the watch list, and applied without a restart
-  - {} polls: {} answered with 5xx and {} throttled; all were retried
+  - {} requests: {} answered with 5xx and {} throttled; all were retried
 All files are removed.
 
-Next, with your own operations, one ID per line in watch.list:
+Next, with your own project:
   export AMPERSAND_API_KEY=...  BACKFILL_WATCH_AMPERSAND__PROJECT=my-project
-  backfill-watch check --live --watch-list watch.list
-  backfill-watch run --until-done --watch-list watch.list --state-dir ./state
+  export BACKFILL_WATCH_DISCOVER__0__PROJECT=my-project
+  backfill-watch discover
+  backfill-watch run --state-dir ./state
 Or with an API that has faults, without an account:
   backfill-watch simulate --help",
         took.as_secs_f64(),
-        backfills.len(),
+        CUSTOMERS.len(),
+        watches.len(),
         ended_in(Phase::Succeeded),
         ended_in(Phase::Failed),
         callbacks.verified + callbacks.refused,

@@ -11,9 +11,11 @@ use crate::core::text::one_line;
 /// The line for the event with this body.
 pub(super) fn line(screen: &Screen, event_type: EventType, body: &Value) -> String {
     let data = &body["data"];
-    let name = match (data["labels"]["customer"].as_str(), data["objects"][0].as_str()) {
-        (Some(customer), Some(object)) => format!("{customer} {object}"),
+    let labels = &data["labels"];
+    let name = match (labels["group"].as_str(), labels["object"].as_str()) {
+        // A group of one operation has its labels, too.
         _ if event_type == EventType::GroupCompleted => text(&data["group"]),
+        (Some(customer), Some(object)) => format!("{customer} {object}"),
         _ => text(&data["operationId"]),
     };
     let kind = format!("{:<19}", event_type.as_str());
@@ -69,11 +71,14 @@ fn detail(event_type: EventType, data: &Value) -> String {
         EventType::Retried => format!("attempt {}, count restarts", data["retry"]["attempts"]),
         EventType::Succeeded => format!("{processed} in {seconds:.1} s"),
         EventType::Failed | EventType::Ended => text(&data["result"]),
-        EventType::GroupCompleted => format!(
-            "{}: {} operations in {seconds:.1} s",
-            text(&data["outcome"]),
-            data["operationCount"]
-        ),
+        EventType::GroupCompleted => {
+            let operations = data["operationCount"].as_u64().unwrap_or(0);
+            let plural = if operations == 1 { "" } else { "s" };
+            format!(
+                "{}, {operations} operation{plural} in {seconds:.1} s",
+                text(&data["outcome"])
+            )
+        }
         EventType::Gone
         | EventType::Expired
         | EventType::Unreachable

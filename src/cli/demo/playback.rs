@@ -1,18 +1,14 @@
 //! Runs the script of the demo, and updates the screen frame by frame.
 
 use std::collections::VecDeque;
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::folder::Folder;
 use super::screen::Screen;
-use super::script::{self, Backfill, LATECOMER, ScriptedStep};
+use super::script::{self, ScriptedStep};
 use super::{event_text, progress_view};
 use crate::board::{Board, WatchFilter, WatchView};
 use crate::cli::terminal::TextStyle;
@@ -26,17 +22,18 @@ pub(super) struct CallbackCounts {
     pub(super) verified: usize,
     /// Those without a valid signature.
     pub(super) refused: usize,
+    /// Those that report a completed group.
+    pub(super) completed_groups: usize,
 }
 
 /// The running demo.
 pub(super) struct Playback<'a> {
     screen: Screen,
     board: Arc<Board>,
-    /// The watches when the board was last read, in the order of their IDs.
+    /// The watches when the board was last read, by customer and object.
     watches: Vec<WatchView>,
     callbacks: mpsc::Receiver<Callback>,
     simulator: &'a Simulator,
-    folder: &'a Folder,
     pub(super) start: Instant,
     steps: VecDeque<(Duration, ScriptedStep)>,
     seen: CallbackCounts,
@@ -48,7 +45,6 @@ impl<'a> Playback<'a> {
         board: Arc<Board>,
         callbacks: mpsc::Receiver<Callback>,
         simulator: &'a Simulator,
-        folder: &'a Folder,
     ) -> Self {
         Self {
             screen,
@@ -56,7 +52,6 @@ impl<'a> Playback<'a> {
             watches: Vec::new(),
             callbacks,
             simulator,
-            folder,
             start: clock::instant(),
             steps: script::steps().into(),
             seen: CallbackCounts::default(),
@@ -64,55 +59,45 @@ impl<'a> Playback<'a> {
     }
 
     /// Performs due steps, and updates the screen.
-    pub(super) async fn advance(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn advance(&mut self) {
         let elapsed = clock::instant() - self.start;
         while self.steps.front().is_some_and(|(at, _)| *at <= elapsed) {
             if let Some((_, step)) = self.steps.pop_front() {
-                self.perform(step)?;
+                self.perform(step);
             }
         }
         while let Ok(callback) = self.callbacks.try_recv() {
             self.print(&callback);
         }
         // After the daemon stopped, the previous watches stay.
-        if let Ok(watches) = self.board.all(WatchFilter::default()).await
+        if let Ok(mut watches) = self.board.all(WatchFilter::default()).await
             && !watches.is_empty()
         {
+            // The order of IDs is the order of starts, which changes from run to run.
+            watches.sort_by_cached_key(progress_view::name);
             self.watches = watches;
         }
         self.screen.draw(&progress_view::progress_view(&self.watches));
-        Ok(())
     }
 
-    fn perform(&self, step: ScriptedStep) -> anyhow::Result<()> {
+    fn perform(&self, step: ScriptedStep) {
         match step {
+            ScriptedStep::Install(customer) => {
+                self.simulator.install(script::installation(customer));
+                let objects = script::objects(customer).join(", ");
+                self.print_step("customer installs", &format!("{customer:<16} {objects}"));
+            }
             ScriptedStep::Faults(replies, description) => {
                 self.simulator.faults().script_all(replies);
-                self.print_line(
-                    " ",
-                    &format!(
-                        "{} {description}",
-                        self.screen
-                            .paint(TextStyle::Magenta, &format!("{:<19}", "the API answers"))
-                    ),
-                );
-            }
-            ScriptedStep::AddToList => {
-                let line: String = script::backfills()
-                    .iter()
-                    .filter(|part| part.customer == LATECOMER)
-                    .map(Backfill::line)
-                    .collect();
-                let path = self.folder.path().join("watch.list");
-                OpenOptions::new()
-                    .append(true)
-                    .open(path)
-                    .and_then(|mut file| file.write_all(line.as_bytes()))
-                    .context("cannot write to the temporary folder")?;
-                self.print_line(" ", &format!("{:<19} + {}", "watch.list", line.trim_end()));
+                self.print_step("the API answers", description);
             }
         }
-        Ok(())
+    }
+
+    fn print_step(&self, what: &str, detail: &str) {
+        let what = format!("{what:<19}");
+        let what = self.screen.paint(TextStyle::Magenta, &what);
+        self.print_line(" ", &format!("{what} {detail}"));
     }
 
     fn print(&mut self, callback: &Callback) {
@@ -131,20 +116,21 @@ impl<'a> Playback<'a> {
         let Some(event_type) = body["type"].as_str().and_then(EventType::parse) else {
             return;
         };
+        self.seen.completed_groups += usize::from(event_type == EventType::GroupCompleted);
         // On a terminal, bars show the progress.
         if event_type != EventType::Progress || !self.screen.draws() {
             self.print_line(&mark, &event_text::line(&self.screen, event_type, &body));
         }
     }
 
-    /// The listed watches in the order of their IDs.
+    /// The watches, by customer and object.
     pub(super) fn watches(&self) -> &[WatchView] {
         &self.watches
     }
 
-    /// Whether there are that many watches, all of them finished.
-    pub(super) fn is_finished(&self, watches: usize) -> bool {
-        self.watches.len() == watches && self.watches.iter().all(|view| view.watch.phase().is_finished())
+    /// Whether that many groups are completed.
+    pub(super) fn is_finished(&self, groups: usize) -> bool {
+        self.seen.completed_groups >= groups
     }
 
     pub(super) fn end(self) -> CallbackCounts {

@@ -1,16 +1,17 @@
-//! The script of the demo: backfills, faults and changes of the watch list.
+//! The script of the demo: customers, their backfills, and faults.
 
 use std::time::Duration;
 
 use crate::core::phase::Phase;
 use crate::simulator::{
-    CountCurve, RetryAfter, SimulatedEstimate, SimulatedOperation, SimulatedOutcome, SimulatedReply,
+    CountCurve, RetryAfter, SimulatedBackfill, SimulatedEstimate, SimulatedInstallation, SimulatedObject,
+    SimulatedOperation, SimulatedOutcome, SimulatedReply,
 };
 
 /// One backfill of the demo.
 pub(super) struct Backfill {
     pub(super) customer: &'static str,
-    object: &'static str,
+    pub(super) object: &'static str,
     seconds: u64,
     total: u64,
     curve: CountCurve,
@@ -21,25 +22,21 @@ pub(super) struct Backfill {
 }
 
 impl Backfill {
-    pub(super) fn id(&self) -> String {
-        format!("{}-{}", self.customer, self.object)
+    /// Customer and object.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.customer, self.object)
     }
 
-    /// Its line of the watch list.
-    pub(super) fn line(&self) -> String {
-        format!("{}  customer={}\n", self.id(), self.customer)
-    }
-
-    pub(super) fn operation(&self) -> SimulatedOperation {
-        SimulatedOperation {
-            objects: vec![self.object.to_owned()],
+    fn simulated_object(&self) -> SimulatedObject {
+        let read = SimulatedOperation {
             curve: self.curve,
             estimate: self.estimate,
             outcome: self.outcome.clone(),
             result: (self.outcome == SimulatedOutcome::Failure)
                 .then(|| format!("[{}] REQUEST_LIMIT_EXCEEDED", self.object)),
-            ..SimulatedOperation::new(self.id(), Duration::from_secs(self.seconds), self.total)
-        }
+            ..SimulatedOperation::new("", Duration::from_secs(self.seconds), self.total)
+        };
+        SimulatedObject::reading(self.object, SimulatedBackfill::new(read))
     }
 
     /// The expected final phase.
@@ -52,7 +49,7 @@ impl Backfill {
     }
 }
 
-/// All backfills, in the order of their IDs.
+/// All backfills, by customer and object.
 pub(super) fn backfills() -> Vec<Backfill> {
     let backfill = |customer, object, seconds, total, role| Backfill {
         customer,
@@ -65,44 +62,44 @@ pub(super) fn backfills() -> Vec<Backfill> {
         role,
     };
     vec![
-        backfill("acme", "contact", 7, 2_400, "a quick success"),
         Backfill {
             curve: CountCurve::SlowFirst,
             ..backfill(
-                "borealis",
+                "acme",
                 "account",
-                28,
+                25,
                 18_000,
                 "slow at first: the estimated end moves",
             )
         },
+        backfill("acme", "contact", 6, 2_400, "a quick success"),
+        Backfill {
+            curve: CountCurve::Stall,
+            ..backfill("borealis", "deal", 24, 9_000, "stalls for a while, then resumes")
+        },
         Backfill {
             estimate: SimulatedEstimate::Missing,
             ..backfill(
-                "cobalt",
+                "borealis",
                 "lead",
-                22,
+                20,
                 5_300,
                 "no estimate: a count and a rate, no percent",
             )
         },
         Backfill {
-            curve: CountCurve::Stall,
-            ..backfill("dunes", "deal", 26, 9_000, "stalls for a while, then resumes")
+            outcome: SimulatedOutcome::Failure,
+            ..backfill("cobalt", "invoice", 13, 6_000, "fails, with the reason")
         },
         Backfill {
             curve: CountCurve::Restart,
             ..backfill(
-                "ember",
+                "cobalt",
                 "ticket",
-                24,
+                22,
                 7_200,
                 "retried by the platform: counts from zero",
             )
-        },
-        Backfill {
-            outcome: SimulatedOutcome::Failure,
-            ..backfill("fjord", "invoice", 15, 6_000, "fails, with the reason")
         },
         Backfill {
             estimate: SimulatedEstimate::Wrong(0.6),
@@ -117,32 +114,53 @@ pub(super) fn backfills() -> Vec<Backfill> {
     ]
 }
 
-/// The customer whose backfill is added while the daemon runs.
-pub(super) const LATECOMER: &str = "gale";
+/// The customers, in the order in which they install.
+pub(super) const CUSTOMERS: [&str; 4] = ["acme", "borealis", "cobalt", "gale"];
+
+/// The objects of a customer's backfills.
+pub(super) fn objects(customer: &str) -> Vec<&'static str> {
+    let own = backfills().into_iter().filter(|part| part.customer == customer);
+    own.map(|part| part.object).collect()
+}
+
+/// The installation of a customer. Its backfills start when it is added.
+pub(super) fn installation(customer: &str) -> SimulatedInstallation {
+    let backfills = backfills();
+    let own = backfills.iter().filter(|part| part.customer == customer);
+    SimulatedInstallation::new(customer, own.map(Backfill::simulated_object))
+}
 
 /// One step of the script.
 pub(super) enum ScriptedStep {
-    /// Add the latecomer to the watch list.
-    AddToList,
+    /// A customer installs the integration.
+    Install(&'static str),
     /// The next answers of the API, with a description.
     Faults(Vec<SimulatedReply>, &'static str),
 }
 
 /// The steps, each with its time since the start.
 pub(super) fn steps() -> Vec<(Duration, ScriptedStep)> {
+    const INSTALLED: [u64; 4] = [1, 2, 3, 8];
     let bad_gateway = SimulatedReply::Status(502, RetryAfter::Absent);
     let slow_down = SimulatedReply::Status(429, RetryAfter::Seconds(Duration::from_secs(2)));
-    vec![
+    let faults = [
+        (5, vec![bad_gateway; 4], "502 to four requests; each is retried"),
         (
-            Duration::from_secs(4),
-            ScriptedStep::Faults(vec![bad_gateway; 4], "502 to four polls; each is retried"),
+            18,
+            vec![slow_down],
+            "429, Retry-After: 2; all requests of the project wait",
         ),
-        (Duration::from_secs(8), ScriptedStep::AddToList),
-        (
-            Duration::from_secs(20),
-            ScriptedStep::Faults(vec![slow_down], "429, Retry-After: 2; the project's polls wait"),
-        ),
-    ]
+    ];
+    let faults = faults
+        .into_iter()
+        .map(|(at, replies, text)| (at, ScriptedStep::Faults(replies, text)));
+    let installs = INSTALLED.into_iter().zip(CUSTOMERS.map(ScriptedStep::Install));
+    let mut steps: Vec<_> = installs
+        .chain(faults)
+        .map(|(at, step)| (Duration::from_secs(at), step))
+        .collect();
+    steps.sort_by_key(|(at, _)| *at);
+    steps
 }
 
 #[cfg(test)]
@@ -150,13 +168,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demo_takes_less_than_a_minute_and_is_sorted() {
+    fn the_demo_takes_less_than_a_minute_and_every_backfill_has_a_customer_that_installs() {
         let backfills = backfills();
-        let joined = steps().into_iter().map(|(at, _)| at).max().unwrap();
-        for part in &backfills {
-            assert!(joined + Duration::from_secs(part.seconds) < Duration::from_secs(55));
+        let mut installed = Vec::new();
+        for (at, step) in steps() {
+            let ScriptedStep::Install(customer) = step else {
+                continue;
+            };
+            installed.push(customer);
+            for part in backfills.iter().filter(|part| part.customer == customer) {
+                assert!(at + Duration::from_secs(part.seconds) < Duration::from_secs(35));
+            }
         }
-        assert!(backfills.is_sorted_by_key(Backfill::id));
-        assert!(backfills.iter().any(|part| part.customer == LATECOMER));
+        assert_eq!(installed, CUSTOMERS);
+        assert!(backfills.iter().all(|part| installed.contains(&part.customer)));
+        assert!(backfills.is_sorted_by_key(|part| (part.customer, part.object)));
     }
 }
