@@ -136,10 +136,18 @@ impl Workplace {
             .replace("./state", "./second-state")
             .replace("/usr/share/", &format!("{folder}/share/"))
             .replace("/etc/", &format!("{folder}/etc/"))
-            .replace(
-                "\nbackfill-watch run\n",
-                "\ntimeout --foreground --preserve-status 5 backfill-watch run\n",
-            )
+            .split_inclusive('\n')
+            .map(|line| {
+                // Otherwise it runs on.
+                let is_endless = line.starts_with("backfill-watch run") && !line.contains("--until-done");
+                let prefix = if is_endless {
+                    "timeout --foreground --preserve-status 3 "
+                } else {
+                    ""
+                };
+                format!("{prefix}{line}")
+            })
+            .collect()
     }
 
     /// Runs a block.
