@@ -211,6 +211,7 @@ pub struct Discovery {
     deleted: BTreeSet<Arc<str>>,
     /// The number of the round; 0 before the first.
     round: u64,
+    round_started: SignedDuration,
     next_round: SignedDuration,
     is_listing: bool,
     is_list_large: bool,
@@ -252,6 +253,7 @@ impl Discovery {
             unrecorded: BTreeSet::new(),
             deleted: BTreeSet::new(),
             round: 0,
+            round_started: SignedDuration::MIN,
             next_round: SignedDuration::MIN,
             is_listing: false,
             is_list_large: false,
@@ -534,6 +536,7 @@ impl Discovery {
         } else {
             every
         };
+        self.round_started = now;
         self.next_round = now.saturating_add(signed(every));
         self.to_verify.extend(self.failed.drain(..));
     }
@@ -541,6 +544,10 @@ impl Discovery {
     fn listed(&mut self, list: InstallationList) {
         self.is_listing = false;
         self.is_list_large = list.bytes > LARGE_LIST;
+        if self.is_list_large {
+            let earliest = self.round_started.saturating_add(signed(LARGE_LIST_EVERY));
+            self.next_round = self.next_round.max(earliest);
+        }
         self.failed_lists = 0;
         let is_named = |listed: &ListedInstallation| self.names.contains_key(&listed.integration);
         if list.installations.iter().all(is_named) {

@@ -31,6 +31,8 @@ struct World {
     created: BTreeMap<String, Option<Timestamp>>,
     requests: Vec<DiscoveryRequest>,
     fails: bool,
+    /// The bytes of each installation in the list.
+    bytes: usize,
 }
 
 impl World {
@@ -43,6 +45,7 @@ impl World {
             created: BTreeMap::new(),
             requests: Vec::new(),
             fails: false,
+            bytes: 1,
         }
     }
 
@@ -98,7 +101,7 @@ impl World {
                     })
                     .collect(),
                 unusable: 0,
-                bytes: 1_000,
+                bytes: self.bytes * self.api.len(),
             }),
             DiscoveryRequest::Integrations => {
                 DiscoveryAnswer::Integrations(vec![("g".to_owned(), "read-contacts".to_owned())])
@@ -229,6 +232,46 @@ fn old_finished_backfills_are_not_found_and_cost_two_requests_each() {
     world.requests.clear();
     assert_eq!(world.round(), [""; 0]);
     assert_eq!(world.requests.len(), 2);
+}
+
+/// A fifth of 10,000 installations at 20 requests a second, to be fast.
+#[test]
+fn ten_thousand_objects_take_42_minutes_at_4_requests_a_second_and_then_70_percent_of_them() {
+    const TURN: Duration = Duration::from_millis(250);
+    let mut world = World::new(vec![rule()]);
+    world.bytes = 1_300;
+    for installation in 0..2_000 {
+        for object in 0..5 {
+            let (name, object) = (format!("i-{installation}"), format!("o-{object}"));
+            let id = format!("op-{installation}-{object}");
+            world.backfill(&name, &object, &id, Some(0), true);
+        }
+    }
+    let run_for = |world: &mut World, time: Duration| {
+        world.requests.clear();
+        let mut found = Vec::new();
+        for _ in 0..time.as_millis() / TURN.as_millis() {
+            found.extend(world.run(1));
+            world.advance(TURN);
+        }
+        found
+    };
+    let is_list = |request: &&DiscoveryRequest| **request == DiscoveryRequest::Installations;
+    assert_eq!(run_for(&mut world, Duration::from_mins(42)).len(), 10_000);
+    assert!(world.discovery.has_completed_pass());
+    // The list has 2.6 MB, so that it is requested every five minutes only.
+    assert_eq!(world.requests.iter().filter(is_list).count(), 9);
+    assert_eq!(world.requests.len(), 10_000 + 9 + 1);
+    // Nothing is left to ask for until the first object is an hour old.
+    assert_eq!(run_for(&mut world, Duration::from_mins(18)), [""; 0]);
+    assert!(world.requests.len() < 10);
+    // Then each object is asked for once an hour. A new installation is not delayed by that.
+    world.backfill("new", "contact", "op-new", Some(0), true);
+    assert_eq!(run_for(&mut world, Duration::from_mins(6)), ["op-new"]);
+    let _ = run_for(&mut world, Duration::from_mins(54));
+    let objects = world.requests.iter().filter(|request| !is_list(request)).count();
+    assert!((8_400..=10_001).contains(&objects), "{objects}");
+    assert_eq!(world.discovery.over_capacity(), None);
 }
 
 #[test]
