@@ -15,6 +15,7 @@ mod api_faults;
 mod completion;
 mod credentials;
 mod deadlines;
+mod discovery;
 mod groups;
 mod list_changes;
 mod outages;
