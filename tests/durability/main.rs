@@ -12,6 +12,7 @@
 mod support;
 
 mod commands;
+mod discovery;
 mod event_log;
 mod kills;
 mod outages;
