@@ -115,19 +115,26 @@ async fn backfills_of_customers_that_install_over_time_are_found_and_each_custom
     assert!(backfills.len() > 30, "{}", backfills.len());
     assert_reported(&daemon, &backfills);
 
-    // The object is asked for in the first round that starts after its backfill, if not in the one before.
+    // The object is asked for in the first round that starts after its backfill, if not in the one before. On a slow
+    // machine, a request that is still in flight then moves a few to the next round.
     let lists = simulator.instants_of_lists();
     assert!(lists.len() < KEEP);
+    let mut late = Vec::new();
     for backfill in &backfills {
-        let after = lists.iter().filter(|list| **list >= backfill.shown);
-        let next_round = after.copied().nth(1).unwrap();
+        let rounds: Vec<_> = lists
+            .iter()
+            .copied()
+            .filter(|list| *list >= backfill.shown)
+            .collect();
         let operation = &backfill.operation;
         let asked = simulator.instants_of_object(&operation.installation_id, &operation.objects[0]);
-        let is_in_time = asked
-            .iter()
-            .any(|asked| (backfill.shown..next_round).contains(asked));
-        assert!(is_in_time, "{backfill:?} of {asked:?}");
+        let first = asked.iter().find(|asked| **asked >= backfill.shown).unwrap();
+        assert!(*first < rounds[2], "{backfill:?} of {asked:?}");
+        if *first >= rounds[1] {
+            late.push(backfill);
+        }
     }
+    assert!(late.len() <= backfills.len() / 10, "{late:?}");
     daemon.stop().await;
 }
 
