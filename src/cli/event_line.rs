@@ -36,7 +36,8 @@ pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> Strin
         add(&format!("round {round}"));
     }
     if let Some(operations) = data["operationCount"].as_u64() {
-        add(&format!("{} operations", format::count(operations)));
+        let plural = if operations == 1 { "" } else { "s" };
+        add(&format!("{} operation{plural}", format::count(operations)));
     }
     if let Some(missing) = data["missing"].as_array() {
         add(&format!("{} missing", missing.len()));
@@ -121,6 +122,11 @@ mod tests {
             line(EventType::GroupCompleted, &data),
             "2026-11-23T12:00:00.000Z  group.completed           Gale\\nLtd  failed  round 2  1,250 operations  1 missing  \
              1m 09s  team=crm"
+        );
+        let data = json!({"group": "gale", "outcome": "succeeded", "round": 1, "operationCount": 1});
+        assert_eq!(
+            line(EventType::GroupCompleted, &data),
+            "2026-11-23T12:00:00.000Z  group.completed           gale  succeeded  round 1  1 operation"
         );
     }
 
