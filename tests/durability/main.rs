@@ -11,6 +11,7 @@
 )]
 mod support;
 
+mod api_watches;
 mod commands;
 mod discovery;
 mod event_log;
