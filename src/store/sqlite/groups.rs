@@ -49,6 +49,8 @@ pub(super) fn load(
     after: i64,
     bad: &mut Vec<BadRow>,
 ) -> Result<Page<(GroupId, GroupRecord)>, rusqlite::Error> {
+    // A snapshot, because the writer may be moving these rows aside.
+    let conn = &*conn.unchecked_transaction()?;
     let select = (DamagedTable::Groups, PAGE);
     let before = bad.len();
     let mut page = pages::read(conn, select, (project, after), bad, |row| {

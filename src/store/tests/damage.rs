@@ -435,6 +435,36 @@ async fn each_damaged_row_costs_what_it_is_about_and_nothing_else() {
     }
 }
 
+#[tokio::test]
+async fn a_page_is_complete_while_damaged_rows_are_moved_aside() {
+    let original = original().await;
+    let dir = copy_of(original.dir.path());
+    let (store, threads) = Store::open(dir.path()).await.unwrap();
+    let conn = Connection::open(state_file(&dir)).unwrap();
+    conn.busy_timeout(Duration::from_secs(5)).unwrap();
+    for round in 0..25 {
+        conn.execute("UPDATE source_entries SET terms = 'x' WHERE source = 'api'", [])
+            .unwrap();
+        conn.execute("UPDATE groups SET state = 'x'", []).unwrap();
+        // The first one has the rows moved aside, the next ones read at the same time.
+        for read in 0..4 {
+            let recorded = Recorded::of(&store).await;
+            assert_eq!(
+                recorded.entries.len(),
+                original.recorded.entries.len(),
+                "{round}, {read}"
+            );
+            assert_eq!(
+                recorded.groups.len(),
+                original.recorded.groups.len(),
+                "{round}, {read}"
+            );
+        }
+    }
+    drop(conn);
+    threads.close().await.unwrap();
+}
+
 /// As a disk does it: without a sign that anything was written. The next reader of the row notices.
 #[tokio::test]
 async fn what_is_damaged_while_it_is_open_is_moved_aside_when_it_is_read() {
