@@ -50,6 +50,8 @@ const AGREEING_ROUNDS: u8 = 3;
 const FAILED_ROUNDS: u32 = 3;
 /// This many installations of a list are taken in at a time: more would delay polls.
 const CHUNK: usize = 250;
+/// The names of integrations are requested again after this time.
+const NAMES_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// Rounds start up to this share of `every` early.
 const JITTER: f64 = 0.1;
 
@@ -193,8 +195,10 @@ struct Incoming {
 #[derive(Debug)]
 pub struct Discovery {
     rules: Arc<[DiscoveryRule]>,
-    /// Names of integrations by ID.
-    names: BTreeMap<String, String>,
+    /// Names of integrations by ID; `None` when the API lists no such integration.
+    names: BTreeMap<String, Option<String>>,
+    /// When the names were requested last.
+    named_at: Option<SignedDuration>,
     installations: BTreeMap<Arc<str>, Installation>,
     /// Installations by the value of [`GROUP_LABEL`].
     groups: BTreeMap<String, BTreeSet<Arc<str>>>,
@@ -243,6 +247,7 @@ impl Discovery {
             matched: vec![true; rules.len()],
             rules,
             names: BTreeMap::new(),
+            named_at: None,
             installations: BTreeMap::new(),
             groups: BTreeMap::new(),
             named: HashMap::new(),
@@ -390,18 +395,26 @@ impl Discovery {
         now: Moment,
     ) -> Option<FoundOperation> {
         match (request, answer) {
-            (DiscoveryRequest::Installations, DiscoveryAnswer::Installations(list)) => self.listed(list),
+            (DiscoveryRequest::Installations, DiscoveryAnswer::Installations(list)) => {
+                self.listed(list, steady(now));
+            }
             (DiscoveryRequest::Installations, _) => {
                 self.is_listing = false;
                 self.failed_lists = self.failed_lists.saturating_add(1);
             }
             (DiscoveryRequest::Integrations, answer) => {
                 self.is_naming = false;
+                let list = self.unnamed.take();
                 if let DiscoveryAnswer::Integrations(names) = answer {
-                    self.names = names.into_iter().collect();
+                    self.named_at = Some(steady(now));
+                    let listed = list.iter().flat_map(|list| &list.installations);
+                    self.names = listed
+                        .map(|installation| (installation.integration.clone(), None))
+                        .chain(names.into_iter().map(|(id, name)| (id, Some(name))))
+                        .collect();
                 }
                 // Without names, IDs are matched alone.
-                if let Some(list) = self.unnamed.take() {
+                if let Some(list) = list {
                     self.compare(list);
                 }
             }
@@ -541,7 +554,7 @@ impl Discovery {
         self.to_verify.extend(self.failed.drain(..));
     }
 
-    fn listed(&mut self, list: InstallationList) {
+    fn listed(&mut self, list: InstallationList, now: SignedDuration) {
         self.is_listing = false;
         self.is_list_large = list.bytes > LARGE_LIST;
         if self.is_list_large {
@@ -550,7 +563,10 @@ impl Discovery {
         }
         self.failed_lists = 0;
         let is_named = |listed: &ListedInstallation| self.names.contains_key(&listed.integration);
-        if list.installations.iter().all(is_named) {
+        let is_fresh = self
+            .named_at
+            .is_none_or(|named| now.saturating_sub(named) < NAMES_FOR);
+        if is_fresh && list.installations.iter().all(is_named) {
             self.compare(list);
         } else {
             self.unnamed = Some(list);
@@ -666,7 +682,10 @@ impl Discovery {
 
     fn matches_installation(&self, rule: &DiscoveryRule, id: &str) -> bool {
         self.installations.get(id).is_some_and(|installation| {
-            let name = self.names.get(&*installation.integration);
+            let name = self
+                .names
+                .get(&*installation.integration)
+                .and_then(Option::as_ref);
             rule.groups.matches(&installation.group)
                 && (rule.integrations.matches(&installation.integration)
                     || name.is_some_and(|name| rule.integrations.matches(name)))
@@ -792,7 +811,8 @@ impl Discovery {
         let integration = self
             .names
             .get(&*installation.integration)
-            .map_or(&*installation.integration, String::as_str);
+            .and_then(Option::as_deref)
+            .unwrap_or(&installation.integration);
         let own = [
             &*installation.group,
             &*key.object,

@@ -33,6 +33,8 @@ struct World {
     fails: bool,
     /// The bytes of each installation in the list.
     bytes: usize,
+    /// The integration of all installations.
+    integration: &'static str,
 }
 
 impl World {
@@ -46,6 +48,7 @@ impl World {
             requests: Vec::new(),
             fails: false,
             bytes: 1,
+            integration: "g",
         }
     }
 
@@ -89,7 +92,7 @@ impl World {
                     .iter()
                     .map(|(id, objects)| ListedInstallation {
                         id: id.clone(),
-                        integration: "g".to_owned(),
+                        integration: self.integration.to_owned(),
                         group: Some(format!("group-{id}")),
                         objects: objects
                             .keys()
@@ -184,6 +187,23 @@ fn a_new_installation_is_found_in_the_next_round() {
     world.backfill("i", "contact", "op-2", Some(0), true);
     world.advance(2 * HOUR);
     assert_eq!(world.round(), ["op-2"]);
+}
+
+#[test]
+fn names_are_requested_once_a_day_also_without_a_name_for_each_integration() {
+    let mut world = World::new(vec![rule()]);
+    world.integration = "unknown";
+    world.backfill("i", "contact", "op", Some(0), true);
+    assert_eq!(world.round(), ["op"]);
+    for _ in 0..100 {
+        world.advance(Duration::from_mins(1));
+        let _ = world.round();
+    }
+    let is_names = |request: &&DiscoveryRequest| **request == DiscoveryRequest::Integrations;
+    assert_eq!(world.requests.iter().filter(is_names).count(), 1);
+    world.advance(24 * HOUR);
+    let _ = world.round();
+    assert_eq!(world.requests.iter().filter(is_names).count(), 2);
 }
 
 #[test]
