@@ -173,9 +173,26 @@ impl<F: Fetch> ProjectTask<F> {
                 .failure
                 .as_ref()
                 .map_or(moment.wall, |(since, _)| *since);
-            discovery.failure = Some((since, reason.into()));
+            let reason: Arc<str> = reason.into();
+            if request == DiscoveryRequest::Installations
+                && !std::mem::replace(&mut discovery.has_logged_failure, true)
+            {
+                tracing::warn!(
+                    project = &*self.name,
+                    reason = &*reason,
+                    "installations cannot be listed; retrying; new backfills are not found"
+                );
+            }
+            discovery.failure = Some((since, Arc::clone(&reason)));
+            self.channels.view.send_if_modified(|view| {
+                view.api.last_failure = Some(reason);
+                false
+            });
         } else if request == DiscoveryRequest::Installations {
             discovery.last_success = Some(moment.wall);
+            if std::mem::take(&mut discovery.has_logged_failure) {
+                tracing::info!(project = &*self.name, "installations are listed again");
+            }
         }
         let evidence = reply.evidence(&request);
         let answer = reply.into_answer(&request, &self.settings.poll.watch.active_statuses);
@@ -299,7 +316,10 @@ impl<F: Fetch> ProjectTask<F> {
                 discovery.rounds.set_rules(Arc::clone(rules));
             }
             (Some(_), Some(_)) | (None, None) => {}
-            (None, Some(_)) => self.discovery = None,
+            (None, Some(discovery)) => {
+                self.first_discovery_request = discovery.next_number();
+                self.discovery = None;
+            }
             (Some(rules), None) => self.load_discovery(Arc::clone(rules)),
         }
     }
@@ -329,7 +349,8 @@ impl<F: Fetch> ProjectTask<F> {
         match loaded {
             Ok(rounds) => {
                 if self.settings.discovery.contains_key(&self.name) && self.discovery.is_none() {
-                    self.discovery = Some(ProjectDiscovery::new(*rounds));
+                    let first = self.first_discovery_request;
+                    self.discovery = Some(ProjectDiscovery::new(*rounds, first));
                 }
             }
             Err(error) => tracing::debug!(
@@ -351,12 +372,11 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         }
         match (&discovery.published.failure, &view.failure) {
-            (None, Some(failure)) => tracing::warn!(
+            (None, Some(failure)) if !discovery.has_logged_failure => tracing::warn!(
                 project = &*self.name,
                 reason = &*failure.reason,
-                "discovery fails; retrying; new backfills are not found"
+                "no backfill can be read; retrying; new backfills are not found"
             ),
-            (Some(_), None) => tracing::info!(project = &*self.name, "discovery succeeds again"),
             _ => {}
         }
         if view.failure.is_none() && !discovery.rounds.has_failures() {

@@ -26,7 +26,7 @@ pub(super) type RequestNumber = u32;
 pub(super) struct ProjectDiscovery {
     pub rounds: Discovery,
     pub requests: HashMap<RequestNumber, PendingRequest>,
-    pub next_number: RequestNumber,
+    next_number: RequestNumber,
     /// What was found and is not recorded.
     pub found: Vec<FoundOperation>,
     pub is_recording: bool,
@@ -36,6 +36,8 @@ pub(super) struct ProjectDiscovery {
     pub recorded: Duration,
     /// When recording is retried after a failure.
     pub retry: Option<Duration>,
+    /// Whether it is logged that installations cannot be listed.
+    pub has_logged_failure: bool,
     /// When the installations were last listed.
     pub last_success: Option<Timestamp>,
     /// When requests began to fail, and why the last one did.
@@ -61,11 +63,13 @@ pub(super) struct PendingRequest {
 }
 
 impl ProjectDiscovery {
-    pub fn new(rounds: Discovery) -> Self {
+    /// `first_number` must be higher than the numbers of requests that may still be queued or in flight.
+    pub fn new(rounds: Discovery, first_number: RequestNumber) -> Self {
         Self {
             rounds,
             requests: HashMap::new(),
-            next_number: 0,
+            next_number: first_number,
+            has_logged_failure: false,
             found: Vec::new(),
             is_recording: false,
             recording_found: 0,
@@ -96,6 +100,11 @@ impl ProjectDiscovery {
                 && self.found.is_empty()
                 && self.recording_found == 0,
         }
+    }
+
+    /// The number of the next request.
+    pub fn next_number(&self) -> RequestNumber {
+        self.next_number
     }
 
     pub fn insert(&mut self, request: DiscoveryRequest, ticket: Option<Ticket>) -> RequestNumber {

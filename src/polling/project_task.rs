@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::groups::Groups;
 use super::messages::{Deferred, DesiredChange, JobResult};
-use super::project_discovery::ProjectDiscovery;
+use super::project_discovery::{ProjectDiscovery, RequestNumber};
 use super::requests::{EndedRequest, Requester, Requests};
 use super::task_state::{ChangeLog, Checkpoints, KeyChecks, Reconciliation};
 use super::watches::{WatchNumber, Watches};
@@ -81,6 +81,8 @@ pub(super) struct ProjectTask<F> {
     pub key_checks: KeyChecks,
     /// `None` without rules, and until what was recorded is loaded.
     pub discovery: Option<ProjectDiscovery>,
+    /// The number of the first request, if discovery starts again.
+    pub first_discovery_request: RequestNumber,
     /// Whether readers have to be woken.
     pub is_view_changed: bool,
     pub has_reported_failing: bool,
@@ -203,6 +205,7 @@ impl<F: Fetch> ProjectTask<F> {
             changes: None,
             key_checks: KeyChecks::default(),
             discovery: None,
+            first_discovery_request: 0,
             is_view_changed: true,
             has_reported_failing: false,
             last_late_poll: None,
