@@ -239,6 +239,8 @@ fn poll() -> PollSettings {
 struct Disk {
     memory: MemoryEngine,
     refuses: Mutex<Option<&'static str>>,
+    /// How much later than the start of the tests the next daemon starts.
+    away: Mutex<Duration>,
 }
 
 impl Engine for Disk {
@@ -299,7 +301,7 @@ impl Fixture {
         // The clock on the wall follows the paused one.
         let (start, epoch) = (
             clock::instant(),
-            "2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap(),
+            "2026-11-23T12:00:00Z".parse::<Timestamp>().unwrap() + *disk.away.lock().unwrap(),
         );
         let ahead = Arc::<AtomicU64>::default();
         let set = Arc::clone(&ahead);

@@ -218,6 +218,42 @@ async fn what_was_found_survives_a_restart_and_is_not_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_ended_during_three_days_without_the_daemon_is_reported() {
+    let disk: Arc<Disk> = Arc::default();
+    let fixture = Fixture::discovering(Arc::clone(&disk));
+    fixture.list("").await;
+    fixture.backfill("acme", "contact", "op-1");
+    pass(70).await;
+    fixture.stop().await;
+    *disk.away.lock().unwrap() = Duration::from_hours(72);
+
+    let fixture = Fixture::discovering(disk);
+    let ago = |hours| {
+        fixture
+            .store
+            .now()
+            .checked_sub(Duration::from_hours(hours))
+            .unwrap()
+    };
+    fixture.named("acme", "contact", "op-2", ago(48));
+    fixture.named("acme", "lead", "op-3", ago(47));
+    for operation in ["op-1", "op-2", "op-3"] {
+        fixture.script().play(operation, &[Act::Succeed]);
+    }
+    fixture.list("").await;
+    pass(120).await;
+    assert_eq!(fixture.counts(), (3, 3));
+    for operation in ["op-1", "op-2", "op-3"] {
+        let events = fixture.events(operation).await;
+        assert!(
+            events.iter().any(|(kind, _)| *kind == EventType::Succeeded),
+            "{operation}"
+        );
+    }
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn old_backfills_are_not_watched() {
     let fixture = Fixture::discovering(Arc::default());
     let created = fixture
