@@ -9,7 +9,7 @@ use crate::fixture::Fixture;
 use crate::support::{skip, until_answered};
 
 /// Every name of the contract, and its kind.
-const NAMES: [(&str, &str); 32] = [
+const NAMES: [(&str, &str); 34] = [
     ("state_damaged_rows", "gauge"),
     ("attention", "gauge"),
     ("operations", "gauge"),
@@ -35,6 +35,8 @@ const NAMES: [(&str, &str); 32] = [
     ("state_writable", "gauge"),
     ("config_last_reload_successful", "gauge"),
     ("poller_restarts_total", "counter"),
+    ("discovery_requests_total", "counter"),
+    ("discovery_found_total", "counter"),
     ("log_lines_dropped_total", "counter"),
     ("tasks", "gauge"),
     ("build_info", "gauge"),
