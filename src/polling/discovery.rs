@@ -194,6 +194,17 @@ impl<F: Fetch> ProjectTask<F> {
                 tracing::info!(project = &*self.name, "installations are listed again");
             }
         }
+        if let DiscoveryReply::Answered(DiscoveryAnswer::Installations(list)) = &reply
+            && std::mem::replace(&mut discovery.unusable, list.unusable) != list.unusable
+            && list.unusable > 0
+        {
+            tracing::warn!(
+                project = &*self.name,
+                unusable = list.unusable,
+                installations = list.installations.len(),
+                "parts of the list of installations cannot be used and are ignored"
+            );
+        }
         let evidence = reply.evidence(&request);
         let answer = reply.into_answer(&request, &self.settings.poll.watch.active_statuses);
         let found = discovery.rounds.answered(&request, answer, moment);

@@ -36,6 +36,8 @@ pub(super) struct ProjectDiscovery {
     pub recorded: Duration,
     /// When recording is retried after a failure.
     pub retry: Option<Duration>,
+    /// How many elements of the last list could not be used.
+    pub unusable: usize,
     /// Whether it is logged that installations cannot be listed.
     pub has_logged_failure: bool,
     /// When the installations were last listed.
@@ -69,6 +71,7 @@ impl ProjectDiscovery {
             rounds,
             requests: HashMap::new(),
             next_number: first_number,
+            unusable: 0,
             has_logged_failure: false,
             found: Vec::new(),
             is_recording: false,
