@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::core::event::{MissingObject, OperationData};
 use crate::core::gate::RequestLimits;
-use crate::core::group_state::{GroupCounts, GroupPhases, GroupProgress, GroupState};
+use crate::core::group_state::{GroupCounts, GroupProgress, GroupState};
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::phase::{Phase, PhaseCounts};
 use crate::core::source::Demand;
@@ -215,7 +215,7 @@ pub struct GroupView {
     /// The number of the current round, or of the last one if it is complete; 0 before the first.
     pub round: u32,
     /// All its watches by phase.
-    pub phases: GroupPhases,
+    pub phases: PhaseCounts,
     /// The watches of that round together. `None` if there are too many watches.
     pub progress: Option<GroupProgress>,
     /// Objects for which an operation is awaited.
@@ -240,15 +240,6 @@ impl GroupFilter {
         (self.states.is_empty() || self.states.contains(&state))
             && (self.text.is_empty() || name.to_lowercase().contains(&self.text))
     }
-}
-
-/// A page of groups.
-#[derive(Debug, Default)]
-pub struct GroupPage {
-    /// The groups.
-    pub groups: Vec<GroupView>,
-    /// The group after which the next page starts. `None` at the end.
-    pub next: Option<Arc<str>>,
 }
 
 /// The project and the name of a group.
@@ -300,7 +291,7 @@ pub enum ProjectQuery {
         /// The most watches, up to [`PAGE`].
         limit: usize,
         /// The channel for the answer.
-        reply: oneshot::Sender<WatchPage>,
+        reply: oneshot::Sender<Page<WatchView>>,
     },
     /// Requests a page of groups, in the order of their names.
     Groups {
@@ -311,7 +302,7 @@ pub enum ProjectQuery {
         /// The most groups, up to [`PAGE`].
         limit: usize,
         /// The channel for the answer.
-        reply: oneshot::Sender<GroupPage>,
+        reply: oneshot::Sender<Page<GroupView>>,
     },
     /// Requests one watch.
     One {
@@ -341,13 +332,22 @@ pub enum ProjectQuery {
     },
 }
 
-/// A page of watches.
-#[derive(Debug, Default)]
-pub struct WatchPage {
-    /// The watches.
-    pub watches: Vec<WatchView>,
-    /// The operation ID after which the next page starts. `None` at the end.
+/// A page of watches or groups.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// The watches or groups.
+    pub items: Vec<T>,
+    /// The operation ID or the group after which the next page starts. `None` at the end.
     pub next: Option<Arc<str>>,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            next: None,
+        }
+    }
 }
 
 /// The changes since the last query.
@@ -477,35 +477,16 @@ impl Board {
         filter: &Arc<WatchFilter>,
         limit: usize,
     ) -> Result<(Vec<WatchView>, Option<WatchKey>), ProjectUnavailable> {
-        let mut found = Vec::new();
-        for (project, port) in self.ports(projects) {
-            let mut after = match after {
-                Some(after) if *after.project > *project => continue,
-                Some(after) if after.project == project => Some(Arc::clone(&after.operation)),
-                _ => None,
-            };
-            loop {
-                let page = port
-                    .ask(&project, |reply| ProjectQuery::Page {
-                        after: after.take(),
-                        filter: Arc::clone(filter),
-                        limit: limit + 1 - found.len(),
-                        reply,
-                    })
-                    .await?;
-                found.extend(page.watches);
-                if found.len() > limit {
-                    found.truncate(limit);
-                    let next = found.last().map(|view| view.key.clone());
-                    return Ok((found, next));
-                }
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
-        }
-        Ok((found, None))
+        let after = after.map(|key| (&key.project, &key.operation));
+        let query = |after, limit, reply| ProjectQuery::Page {
+            after,
+            filter: Arc::clone(filter),
+            limit,
+            reply,
+        };
+        let (found, has_more) = self.items(after, projects, limit, query).await?;
+        let next = found.last().filter(|_| has_more).map(|view| view.key.clone());
+        Ok((found, next))
     }
 
     /// A page of groups in the order of project and name, and the group after which the next page starts.
@@ -519,30 +500,44 @@ impl Board {
         filter: &Arc<GroupFilter>,
         limit: usize,
     ) -> Result<(Vec<GroupView>, Option<GroupKey>), ProjectUnavailable> {
+        let after = after.map(|key| (&key.project, &key.group));
+        let query = |after, limit, reply| ProjectQuery::Groups {
+            after,
+            filter: Arc::clone(filter),
+            limit,
+            reply,
+        };
+        let (found, has_more) = self.items(after, projects, limit, query).await?;
+        let next = found.last().filter(|_| has_more).map(|view| GroupKey {
+            project: Arc::clone(&view.project),
+            group: Arc::from(&*view.group),
+        });
+        Ok((found, next))
+    }
+
+    /// Items of these projects after a project and a name in it, at most `limit`, and whether more follow.
+    async fn items<T>(
+        &self,
+        after: Option<(&Arc<str>, &Arc<str>)>,
+        projects: &[String],
+        limit: usize,
+        query: impl Fn(Option<Arc<str>>, usize, oneshot::Sender<Page<T>>) -> ProjectQuery,
+    ) -> Result<(Vec<T>, bool), ProjectUnavailable> {
         let mut found = Vec::new();
         for (project, port) in self.ports(projects) {
             let mut after = match after {
-                Some(after) if *after.project > *project => continue,
-                Some(after) if after.project == project => Some(Arc::clone(&after.group)),
+                Some((of, _)) if **of > *project => continue,
+                Some((of, name)) if *of == project => Some(Arc::clone(name)),
                 _ => None,
             };
             loop {
-                let page = port
-                    .ask(&project, |reply| ProjectQuery::Groups {
-                        after: after.take(),
-                        filter: Arc::clone(filter),
-                        limit: limit + 1 - found.len(),
-                        reply,
-                    })
-                    .await?;
-                found.extend(page.groups);
+                let left = limit + 1 - found.len();
+                let page = port.ask(&project, |reply| query(after.take(), left, reply));
+                let page = page.await?;
+                found.extend(page.items);
                 if found.len() > limit {
                     found.truncate(limit);
-                    let next = found.last().map(|view: &GroupView| GroupKey {
-                        project: Arc::clone(&view.project),
-                        group: Arc::from(&*view.group),
-                    });
-                    return Ok((found, next));
+                    return Ok((found, true));
                 }
                 after = page.next;
                 if after.is_none() {
@@ -550,7 +545,7 @@ impl Board {
                 }
             }
         }
-        Ok((found, None))
+        Ok((found, false))
     }
 
     /// Every watch that matches, read page by page.

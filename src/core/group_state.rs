@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::event::GroupOutcome;
 use super::group::Group;
-use super::phase::Phase;
+use super::phase::{Phase, PhaseCounts};
 use super::watch::Watch;
 
 /// Whether a group is complete, and how its last round ended.
@@ -26,7 +26,7 @@ impl GroupState {
 
     /// The state of a group with these watches.
     #[must_use]
-    pub fn of(group: &Group, phases: &GroupPhases) -> Self {
+    pub fn of(group: &Group, phases: &PhaseCounts) -> Self {
         let record = group.record();
         if !group.is_empty() {
             Self::Running
@@ -102,53 +102,6 @@ impl std::iter::Sum for GroupCounts {
             }
             sum
         })
-    }
-}
-
-/// How many watches of a group are in each phase. It is small, because each watch may have its own group.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GroupPhases([u32; Phase::ALL.len()]);
-
-impl GroupPhases {
-    /// Counts one more watch in `phase`.
-    pub fn add(&mut self, phase: Phase) {
-        self.0[phase as usize] += 1;
-    }
-
-    /// Counts one watch less in `phase`.
-    pub fn remove(&mut self, phase: Phase) {
-        let count = &mut self.0[phase as usize];
-        *count = count.saturating_sub(1);
-    }
-
-    /// The number of watches in `phase`.
-    #[must_use]
-    pub fn of(&self, phase: Phase) -> u32 {
-        self.0[phase as usize]
-    }
-
-    /// Each phase with its count, in the order of [`Phase::ALL`].
-    pub fn iter(&self) -> impl Iterator<Item = (Phase, u32)> {
-        Phase::ALL.into_iter().zip(self.0)
-    }
-
-    /// The number of watches.
-    #[must_use]
-    pub fn total(&self) -> u32 {
-        self.0.iter().sum()
-    }
-
-    /// The number of finished watches.
-    #[must_use]
-    pub fn finished(&self) -> u32 {
-        let finished = self.iter().filter(|(phase, _)| phase.is_finished());
-        finished.map(|(_, count)| count).sum()
-    }
-
-    /// Whether there is no watch.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.total() == 0
     }
 }
 

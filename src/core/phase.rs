@@ -76,9 +76,9 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How many watches are in each phase.
+/// How many watches are in each phase. It is small, because each watch may have its own group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PhaseCounts([usize; Phase::ALL.len()]);
+pub struct PhaseCounts([u32; Phase::ALL.len()]);
 
 impl PhaseCounts {
     /// Counts one more watch in `phase`.
@@ -95,18 +95,24 @@ impl PhaseCounts {
     /// The number of watches in `phase`.
     #[must_use]
     pub fn of(&self, phase: Phase) -> usize {
-        self.0[phase as usize]
+        self.0[phase as usize] as usize
     }
 
     /// Each phase with its count, in the order of [`Phase::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Phase, usize)> {
-        Phase::ALL.into_iter().zip(self.0)
+        Phase::ALL.into_iter().map(|phase| (phase, self.of(phase)))
     }
 
     /// The number of watches.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.0.iter().sum()
+        self.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Whether there is no watch.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total() == 0
     }
 
     /// The number of finished watches.

@@ -2,27 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::HttpService;
-use super::chunked_body::{ChunkSource, respond};
-use super::json_list::JsonList;
-use super::operations::{listed, unavailable};
+use super::board_list::{BoardItems, answer, listed};
 use super::params::Params;
 use super::problem::{Problem, text};
 use crate::board::{Board, GroupFilter, GroupKey, GroupView, ProjectUnavailable};
 use crate::core::event::{MissingObject, millis};
 use crate::core::group_state::GroupState;
 
-/// The most groups of one response.
-const MAX: usize = 1_000;
-/// How many groups are copied at a time: what a client that does not read keeps in memory.
-const COPIES: usize = 16;
 /// The most objects of one group that are listed as awaited or missing.
 const MAX_OBJECTS: usize = 100;
 
@@ -37,7 +29,7 @@ struct GroupJson {
     /// `running`, or the outcome of the last round.
     outcome: &'static str,
     /// All operations of the group.
-    operation_count: u32,
+    operation_count: usize,
     /// Their number by phase, without zeros.
     phases: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,46 +86,35 @@ impl GroupJson {
     }
 }
 
-/// A page in chunks; each group is read when its chunk is produced.
-struct GroupListing {
-    board: Arc<Board>,
-    after: Option<GroupKey>,
-    projects: Vec<String>,
-    filter: Arc<GroupFilter>,
-    /// How many more groups may follow.
-    left: usize,
-    list: JsonList,
-}
+impl BoardItems for Arc<GroupFilter> {
+    const NAME: &'static str = "groups";
+    const COPIES: usize = 16;
+    type Key = GroupKey;
+    type View = GroupView;
 
-impl ChunkSource for GroupListing {
-    type Error = ProjectUnavailable;
-
-    async fn next_chunk(&mut self) -> Result<Option<Bytes>, ProjectUnavailable> {
-        let Some(mut chunk) = self.list.next_chunk() else {
-            return Ok(None);
-        };
-        while !chunk.is_full() {
-            let limit = COPIES.min(self.left);
-            let page = self
-                .board
-                .groups(self.after.as_ref(), &self.projects, &self.filter, limit);
-            let (views, next) = page.await?;
-            self.left -= views.len();
-            for view in views {
-                chunk.push(&text(&GroupJson::of(view)));
-            }
-            self.after = next;
-            if self.left == 0 || self.after.is_none() {
-                // `null` at the end.
-                chunk.finish(&text(&self.after.as_ref().map(encode)));
-                break;
-            }
+    fn key(project: &str, name: &str) -> GroupKey {
+        GroupKey {
+            project: project.into(),
+            group: name.into(),
         }
-        Ok(Some(chunk.into_bytes()))
     }
 
-    fn is_finished(&self) -> bool {
-        self.list.is_finished()
+    fn names(key: &GroupKey) -> (&str, &str) {
+        (&key.project, &key.group)
+    }
+
+    async fn read(
+        &self,
+        board: &Board,
+        after: Option<&GroupKey>,
+        projects: &[String],
+        limit: usize,
+    ) -> Result<(Vec<GroupView>, Option<GroupKey>), ProjectUnavailable> {
+        board.groups(after, projects, self, limit).await
+    }
+
+    fn json(view: GroupView) -> Vec<u8> {
+        text(&GroupJson::of(view))
     }
 }
 
@@ -142,23 +123,11 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["limit", "after", "project", "outcome", "q"])?;
-    let after = params.last("after").map(|cursor| {
-        decode(cursor)
-            .ok_or_else(|| Problem::bad_request("`after` is not a cursor; use `next` of the previous page"))
-    });
     let filter = GroupFilter {
         states: listed(&params, "outcome").map(state).collect::<Result<_, _>>()?,
         text: params.last("q").unwrap_or_default().to_lowercase(),
     };
-    let page = GroupListing {
-        board: Arc::clone(&service.data.board),
-        after: after.transpose()?,
-        projects: listed(&params, "project").map(str::to_owned).collect(),
-        filter: Arc::new(filter),
-        left: params.limit(MAX)?,
-        list: JsonList::new("groups"),
-    };
-    respond("application/json", page).await.map_err(unavailable)
+    answer(&service, &params, Arc::new(filter)).await
 }
 
 fn state(name: &str) -> Result<GroupState, Problem> {
@@ -166,19 +135,5 @@ fn state(name: &str) -> Result<GroupState, Problem> {
     states.find(|state| state.as_str() == name).ok_or_else(|| {
         let all = GroupState::ALL.map(GroupState::as_str).join(", ");
         Problem::bad_request(format!("unknown outcome; the outcomes are: {all}"))
-    })
-}
-
-/// A project has no line break in its name.
-fn encode(key: &GroupKey) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(format!("{}\n{}", key.project, key.group))
-}
-
-fn decode(cursor: &str) -> Option<GroupKey> {
-    let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-    let (project, group) = text.split_once('\n')?;
-    Some(GroupKey {
-        project: project.into(),
-        group: group.into(),
     })
 }

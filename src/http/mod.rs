@@ -4,6 +4,7 @@
 //! have a body. The control socket serves the same routes without tokens, plus its own.
 
 mod access;
+mod board_list;
 mod chunked_body;
 mod client_socket;
 mod connection_slots;

@@ -3,117 +3,68 @@
 use std::sync::Arc;
 
 use super::HttpService;
-use super::chunked_body::{ChunkSource, respond};
-use super::json_list::JsonList;
+use super::board_list::{BoardItems, answer, listed, unavailable};
 use super::operation_view::OperationView;
 use super::params::Params;
 use super::problem::{Problem, json, text};
-use crate::board::{Board, ProjectUnavailable, WatchFilter};
+use crate::board::{Board, ProjectUnavailable, WatchFilter, WatchView};
 use crate::core::phase::Phase;
 use crate::core::watch_list::WatchKey;
-use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 
-/// The most operations of one response.
-const MAX: usize = 1_000;
+impl BoardItems for Arc<WatchFilter> {
+    const NAME: &'static str = "operations";
+    const COPIES: usize = 4;
+    type Key = WatchKey;
+    type View = WatchView;
 
-/// How many watches are copied at a time: what a client that does not read keeps in memory.
-const COPIES: usize = 4;
-
-/// A page in chunks; each watch is read when its chunk is produced.
-struct OperationListing {
-    board: Arc<Board>,
-    after: Option<WatchKey>,
-    projects: Vec<String>,
-    watches: Arc<WatchFilter>,
-    /// How many more operations may follow.
-    left: usize,
-    list: JsonList,
-}
-
-impl ChunkSource for OperationListing {
-    type Error = ProjectUnavailable;
-
-    async fn next_chunk(&mut self) -> Result<Option<Bytes>, ProjectUnavailable> {
-        let Some(mut chunk) = self.list.next_chunk() else {
-            return Ok(None);
-        };
-        while !chunk.is_full() {
-            let limit = COPIES.min(self.left);
-            let page = self
-                .board
-                .page(self.after.as_ref(), &self.projects, &self.watches, limit);
-            let (views, next) = page.await?;
-            for view in &views {
-                chunk.push(&text(&OperationView::of(view)));
-            }
-            self.left -= views.len();
-            self.after = next;
-            if self.left == 0 || self.after.is_none() {
-                // `null` at the end.
-                chunk.finish(&text(&self.after.as_ref().map(encode)));
-                break;
-            }
+    fn key(project: &str, name: &str) -> WatchKey {
+        WatchKey {
+            project: project.into(),
+            operation: name.into(),
         }
-        Ok(Some(chunk.into_bytes()))
     }
 
-    fn is_finished(&self) -> bool {
-        self.list.is_finished()
+    fn names(key: &WatchKey) -> (&str, &str) {
+        (&key.project, &key.operation)
+    }
+
+    async fn read(
+        &self,
+        board: &Board,
+        after: Option<&WatchKey>,
+        projects: &[String],
+        limit: usize,
+    ) -> Result<(Vec<WatchView>, Option<WatchKey>), ProjectUnavailable> {
+        board.page(after, projects, self, limit).await
+    }
+
+    fn json(view: WatchView) -> Vec<u8> {
+        text(&OperationView::of(&view))
     }
 }
 
-/// The query of a list request.
-struct OperationFilter {
-    after: Option<WatchKey>,
-    projects: Vec<String>,
-    watches: Arc<WatchFilter>,
-}
-
-impl OperationFilter {
-    fn parse(params: &Params) -> Result<Self, Problem> {
-        let after = params
-            .last("after")
-            .map(|cursor| {
-                decode(cursor).ok_or_else(|| {
-                    Problem::bad_request("`after` is not a cursor; use `next` of the previous page")
-                })
-            })
-            .transpose()?;
-        let labels = params
-            .all("label")
-            .filter(|label| !label.is_empty())
-            .map(|label| match label.split_once('=') {
-                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                None => (label.to_owned(), None),
-            })
-            .collect();
-        Ok(Self {
-            after,
-            projects: listed(params, "project").map(str::to_owned).collect(),
-            watches: Arc::new(WatchFilter {
-                phases: listed(params, "phase").map(phase).collect::<Result<_, _>>()?,
-                labels,
-                groups: params
-                    .all("group")
-                    .filter(|group| !group.is_empty())
-                    .map(str::to_owned)
-                    .collect(),
-            }),
+fn filter(params: &Params) -> Result<WatchFilter, Problem> {
+    let labels = params
+        .all("label")
+        .filter(|label| !label.is_empty())
+        .map(|label| match label.split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (label.to_owned(), None),
         })
-    }
-}
-
-/// Values that may be repeated or separated by commas.
-pub(super) fn listed<'a>(params: &'a Params, name: &'a str) -> impl Iterator<Item = &'a str> {
-    params
-        .all(name)
-        .flat_map(|values| values.split(','))
-        .filter(|value| !value.is_empty())
+        .collect();
+    Ok(WatchFilter {
+        phases: listed(params, "phase").map(phase).collect::<Result<_, _>>()?,
+        labels,
+        groups: params
+            .all("group")
+            .filter(|group| !group.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    })
 }
 
 fn phase(name: &str) -> Result<Phase, Problem> {
@@ -136,21 +87,7 @@ pub(super) async fn list(
         query.as_deref(),
         &["limit", "after", "phase", "project", "label", "group"],
     )?;
-    let limit = params.limit(MAX)?;
-    let filter = OperationFilter::parse(&params)?;
-    let page = OperationListing {
-        board: Arc::clone(&service.data.board),
-        after: filter.after,
-        projects: filter.projects,
-        watches: filter.watches,
-        left: limit,
-        list: JsonList::new("operations"),
-    };
-    respond("application/json", page).await.map_err(unavailable)
-}
-
-pub(super) fn unavailable(error: ProjectUnavailable) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    answer(&service, &params, Arc::new(filter(&params)?)).await
 }
 
 pub(super) async fn one(
@@ -198,17 +135,4 @@ pub(super) fn not_watched() -> Problem {
         StatusCode::NOT_FOUND,
         "no such operation is watched; check the ID and the project",
     )
-}
-
-fn encode(key: &WatchKey) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(format!("{}\n{}", key.project, key.operation))
-}
-
-fn decode(cursor: &str) -> Option<WatchKey> {
-    let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-    let (project, operation) = text.split_once('\n')?;
-    Some(WatchKey {
-        project: project.into(),
-        operation: operation.into(),
-    })
 }

@@ -11,8 +11,9 @@ use serde::Serialize;
 use tokio::sync::SemaphorePermit;
 
 use super::HttpService;
+use super::board_list::unavailable;
 use super::operation_view::OperationView;
-use super::operations::{not_watched, unavailable};
+use super::operations::not_watched;
 use super::problem::{Problem, json};
 use super::request_body::{has_body, read_json, unexpected};
 use crate::board::WatchView;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::project_task::ProjectTask;
 use super::watches::{Slot, WatchNumber};
 use crate::ampersand::Fetch;
-use crate::board::{PAGE, ProjectQuery, WatchChanges, WatchFilter, WatchPage, WatchView};
+use crate::board::{PAGE, Page, ProjectQuery, WatchChanges, WatchFilter, WatchView};
 
 /// The most removals that are kept for a reader. Only a rewritten list removes more between two queries, a second apart.
 const REMOVALS: usize = 10_000;
@@ -58,10 +58,10 @@ impl<F: Fetch> ProjectTask<F> {
     }
 
     /// The next matching watches. At most [`PAGE`] are examined, so that no poll is delayed.
-    fn page(&self, after: Option<&Arc<str>>, filter: &WatchFilter, limit: usize) -> WatchPage {
-        let mut page = WatchPage::default();
+    fn page(&self, after: Option<&Arc<str>>, filter: &WatchFilter, limit: usize) -> Page<WatchView> {
+        let mut page = Page::default();
         for (examined, slot) in self.watches.after(after).enumerate() {
-            if examined == PAGE || page.watches.len() == limit {
+            if examined == PAGE || page.items.len() == limit {
                 return page;
             }
             page.next = Some(Arc::clone(&slot.watched.id));
@@ -72,7 +72,7 @@ impl<F: Fetch> ProjectTask<F> {
                     self.groups.by(),
                 )
             {
-                page.watches.push(self.view_of(slot));
+                page.items.push(self.view_of(slot));
             }
         }
         page.next = None;

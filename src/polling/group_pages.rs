@@ -7,7 +7,7 @@ use super::groups::GroupEntry;
 use super::project_task::ProjectTask;
 use super::watches::GroupNumber;
 use crate::ampersand::Fetch;
-use crate::board::{GroupFilter, GroupPage, GroupView, PAGE};
+use crate::board::{GroupFilter, GroupView, PAGE, Page};
 use crate::core::group::Membership;
 use crate::core::group_state::{GroupProgress, GroupState};
 
@@ -16,18 +16,23 @@ const WATCHES: usize = 5_000;
 
 impl<F: Fetch> ProjectTask<F> {
     /// The next matching groups. At most [`PAGE`] groups and [`WATCHES`] of their watches are examined.
-    pub(super) fn group_page(&self, after: Option<&str>, filter: &GroupFilter, limit: usize) -> GroupPage {
-        let mut page = GroupPage::default();
+    pub(super) fn group_page(
+        &self,
+        after: Option<&str>,
+        filter: &GroupFilter,
+        limit: usize,
+    ) -> Page<GroupView> {
+        let mut page = Page::default();
         let mut left = WATCHES;
         for (examined, (number, entry)) in self.groups.after(after).enumerate() {
-            if examined == PAGE || page.groups.len() == limit || left == 0 {
+            if examined == PAGE || page.items.len() == limit || left == 0 {
                 return page;
             }
             let name = entry.name.as_str();
             page.next = Some(Arc::from(name));
             if filter.matches(name, entry.state()) {
-                page.groups.push(self.view_of_group(number, entry));
-                left = left.saturating_sub(entry.phases.total() as usize);
+                page.items.push(self.view_of_group(number, entry));
+                left = left.saturating_sub(entry.phases.total());
             }
         }
         page.next = None;
@@ -42,7 +47,7 @@ impl<F: Fetch> ProjectTask<F> {
             group: entry.group.id(),
             round,
         };
-        let is_small = entry.phases.total() as usize <= WATCHES;
+        let is_small = entry.phases.total() <= WATCHES;
         let progress = is_small.then(|| {
             let members = self.members(number, membership);
             GroupProgress::of(members.map(|(_, slot)| &slot.watched.watch))

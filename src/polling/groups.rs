@@ -11,8 +11,8 @@ use super::watches::{GroupNumber, WatchNumber};
 use crate::core::compact_duration::CompactDuration;
 use crate::core::event::GroupOutcome;
 use crate::core::group::{Group, GroupId, GroupRecord, Joining, Membership};
-use crate::core::group_state::{GroupCounts, GroupPhases, GroupState};
-use crate::core::phase::Phase;
+use crate::core::group_state::{GroupCounts, GroupState};
+use crate::core::phase::{Phase, PhaseCounts};
 use crate::core::source::Terms;
 
 /// The value of a label, without a copy of it: a million watches may each have their own group.
@@ -69,7 +69,7 @@ impl Ord for GroupName {
 pub(super) struct GroupEntry {
     pub name: GroupName,
     pub group: Group,
-    pub phases: GroupPhases,
+    pub phases: PhaseCounts,
     /// When its round may be complete.
     due: Option<CompactDuration>,
 }
@@ -191,7 +191,7 @@ impl Groups {
         let entry = GroupEntry {
             name: name.clone(),
             group: Group::new(id, record),
-            phases: GroupPhases::default(),
+            phases: PhaseCounts::default(),
             due: None,
         };
         self.counts.add(entry.state());
@@ -480,7 +480,7 @@ mod tests {
                         watches[*watch as usize].is_some_and(|(of, ..)| of == *number)
                     }).collect();
                     prop_assert_eq!(&members, &expected);
-                    prop_assert_eq!(groups.get(*number).unwrap().phases.total() as usize, members.len());
+                    prop_assert_eq!(groups.get(*number).unwrap().phases.total(), members.len());
                     prop_assert!(!members.is_empty());
                 }
                 for (state, count) in groups.counts().iter() {
