@@ -3,14 +3,9 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::table::{end_text, percent_text};
+use super::table::{MAX_CELL, end_text, percent_text, plain_table};
 use crate::cli::format;
-use crate::cli::table::Table;
-use crate::cli::terminal::TerminalStyle;
 use crate::core::text::one_line;
-
-/// The longest text of a cell, in bytes. `--json` has all of it.
-const MAX_CELL: usize = 60;
 
 const HEADER: [&str; 8] = [
     "GROUP",
@@ -32,18 +27,8 @@ pub(super) fn render(groups: &[Value], now: Timestamp) -> String {
     };
     let has_projects = groups.iter().any(|group| group["project"] != first["project"]);
     let is_shown = |column: &usize| has_projects || *column != PROJECT;
-    let shown: Vec<usize> = (0..HEADER.len()).filter(is_shown).collect();
-    let header: Vec<&str> = shown.iter().map(|column| HEADER[*column]).collect();
-    let plain = TerminalStyle {
-        colour: false,
-        unicode: true,
-    };
-    let mut table = Table::new(&header, plain, None);
-    for group in groups {
-        let cells = cells(group, now);
-        table.add(shown.iter().map(|column| cells[*column].clone().into()).collect());
-    }
-    format!("{}\n", table.take())
+    let rows = groups.iter().map(|group| cells(group, now));
+    format!("{}\n", plain_table(HEADER, is_shown, rows))
 }
 
 fn cells(group: &Value, now: Timestamp) -> [String; HEADER.len()] {

@@ -12,7 +12,7 @@ use crate::core::text::one_line;
 use crate::core::watch_list::label_text;
 
 /// The longest text of a cell, in bytes. `--json` has all of it.
-const MAX_CELL: usize = 60;
+pub(super) const MAX_CELL: usize = 60;
 
 const HEADER: [&str; 8] = [
     "OPERATION",
@@ -44,18 +44,27 @@ pub(super) fn render(operations: &[Value], now: Timestamp) -> String {
         SOURCE => has_sources,
         _ => true,
     };
-    let shown: Vec<usize> = (0..HEADER.len()).filter(is_shown).collect();
-    let header: Vec<&str> = shown.iter().map(|column| HEADER[*column]).collect();
+    let rows = operations.iter().map(|operation| cells(operation, now));
+    format!("{}{}", plain_table(HEADER, is_shown, rows), summary(operations))
+}
+
+/// A table without colours of the columns that are shown.
+pub(super) fn plain_table<const N: usize>(
+    header: [&str; N],
+    is_shown: impl Fn(&usize) -> bool,
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
+    let shown: Vec<usize> = (0..N).filter(is_shown).collect();
+    let header: Vec<&str> = shown.iter().map(|column| header[*column]).collect();
     let plain = TerminalStyle {
         colour: false,
         unicode: true,
     };
     let mut table = Table::new(&header, plain, None);
-    for operation in operations {
-        let cells = cells(operation, now);
+    for cells in rows {
         table.add(shown.iter().map(|column| cells[*column].clone().into()).collect());
     }
-    format!("{}{}", table.take(), summary(operations))
+    table.take()
 }
 
 fn cells(operation: &Value, now: Timestamp) -> [String; HEADER.len()] {
