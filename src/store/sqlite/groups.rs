@@ -49,22 +49,17 @@ pub(super) fn load(
     after: i64,
     bad: &mut Vec<BadRow>,
 ) -> Result<Page<(GroupId, GroupRecord)>, rusqlite::Error> {
-    // A snapshot, because the writer may be moving these rows aside.
-    let conn = &*conn.unchecked_transaction()?;
     let select = (DamagedTable::Groups, PAGE);
-    let before = bad.len();
-    let mut page = pages::read(conn, select, (project, after), bad, |row| {
+    let parse = |row: &Row<'_>| {
         let record = intact(row)?;
         Ok(id(row, 3)?.zip(record))
-    })?;
-    // The writer does the same when it moves the rows aside.
-    for row in &bad[before..] {
-        let rebuilt = damaged(conn, row.row)?.flatten();
+    };
+    let rebuild = |conn: &Connection, row| {
+        let rebuilt = damaged(conn, row)?.flatten();
         let of_project = rebuilt.filter(|rebuilt| rebuilt.project == project);
-        page.rows
-            .extend(of_project.map(|rebuilt| (rebuilt.id, rebuilt.record)));
-    }
-    Ok(page)
+        Ok(of_project.map(|rebuilt| (rebuilt.id, rebuilt.record)))
+    };
+    pages::read_rebuilding(conn, select, (project, after), bad, parse, rebuild)
 }
 
 fn id(row: &Row<'_>, column: usize) -> Result<Option<GroupId>, rusqlite::Error> {

@@ -34,3 +34,23 @@ pub(super) fn read<T>(
         next: (count == CHUNK).then_some(last),
     })
 }
+
+/// As [`read`]. Instead of the rows that `parse` cannot read, the page has what `rebuild` makes of them: the writer does the
+/// same when it moves them aside.
+pub(super) fn read_rebuilding<T>(
+    conn: &Connection,
+    select: (DamagedTable, Sql),
+    at: (&str, i64),
+    bad: &mut Vec<BadRow>,
+    parse: impl FnMut(&Row<'_>) -> Result<Option<T>, rusqlite::Error>,
+    rebuild: impl Fn(&Connection, i64) -> Result<Option<T>, rusqlite::Error>,
+) -> Result<Page<T>, rusqlite::Error> {
+    // A snapshot, because the writer may be moving these rows aside.
+    let conn = &*conn.unchecked_transaction()?;
+    let before = bad.len();
+    let mut page = read(conn, select, at, bad, parse)?;
+    for row in &bad[before..] {
+        page.rows.extend(rebuild(conn, row.row)?);
+    }
+    Ok(page)
+}

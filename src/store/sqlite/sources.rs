@@ -169,20 +169,13 @@ pub(super) fn load(
     after: i64,
     bad: &mut Vec<BadRow>,
 ) -> Result<Page<SourceEntry>, rusqlite::Error> {
-    // A snapshot, because the writer may be moving these rows aside.
-    let conn = &*conn.unchecked_transaction()?;
     let select = (DamagedTable::SourceEntries, PAGE);
-    let before = bad.len();
-    let mut page = pages::read(conn, select, (project, after), bad, |row| {
-        Ok(if row.get(1)? { entry(row, project)? } else { None })
-    })?;
-    // The writer does the same when it moves the rows aside.
-    for row in &bad[before..] {
-        let rebuilt = damaged(conn, row.row)?.and_then(|damaged| damaged.rebuilt);
-        page.rows
-            .extend(rebuilt.filter(|entry| entry.key.project == *project));
-    }
-    Ok(page)
+    let parse = |row: &Row<'_>| Ok(if row.get(1)? { entry(row, project)? } else { None });
+    let rebuild = |conn: &Connection, row| {
+        let rebuilt = damaged(conn, row)?.and_then(|damaged| damaged.rebuilt);
+        Ok(rebuilt.filter(|entry| entry.key.project == *project))
+    };
+    pages::read_rebuilding(conn, select, (project, after), bad, parse, rebuild)
 }
 
 fn entry(row: &Row<'_>, project: &Arc<str>) -> Result<Option<SourceEntry>, rusqlite::Error> {
