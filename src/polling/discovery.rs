@@ -70,13 +70,10 @@ impl<F: Fetch> ProjectTask<F> {
             let Some(request) = discovery.rounds.next_request(moment, random_fraction) else {
                 break;
             };
-            let number = discovery.insert(request, None);
-            let ticket = self
-                .gate
-                .join_with(Priority::Background, Requester::Discovery(number), now);
-            if let Some(pending) = discovery.requests.get_mut(&number) {
-                pending.ticket = Some(ticket);
-            }
+            discovery.insert(request, |number| {
+                let requester = Requester::Discovery(number);
+                Some(self.gate.join_with(Priority::Background, requester, now))
+            });
         }
         let due = (discovery.requests.len() < most).then(|| {
             // Times before the start of the task are due.
@@ -84,7 +81,6 @@ impl<F: Fetch> ProjectTask<F> {
             Duration::try_from(due).unwrap_or(Duration::MAX)
         });
         let retry = self.record_discovery(now);
-        self.publish_discovery();
         due.into_iter().chain(retry).min()
     }
 
@@ -109,7 +105,7 @@ impl<F: Fetch> ProjectTask<F> {
                 let Some(request) = discovery.rounds.probe(moment, random_fraction) else {
                     return;
                 };
-                discovery.insert(request, None)
+                discovery.insert(request, |_| None)
             }
         };
         self.gate.start_probe(now);
@@ -373,8 +369,8 @@ impl<F: Fetch> ProjectTask<F> {
         self.apply_discovery_rules();
     }
 
-    /// Publishes the state of discovery, and logs when it begins to fail and when it succeeds again.
-    fn publish_discovery(&mut self) {
+    /// Updates the state of discovery that readers see, and logs when no backfill can be read.
+    pub(super) fn update_discovery_view(&mut self) {
         let Some(discovery) = &mut self.discovery else {
             return;
         };

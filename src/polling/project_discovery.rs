@@ -110,12 +110,17 @@ impl ProjectDiscovery {
         self.next_number
     }
 
-    pub fn insert(&mut self, request: DiscoveryRequest, ticket: Option<Ticket>) -> RequestNumber {
+    /// Adds a request. `queue` may put its number into the gate's queue.
+    pub fn insert(
+        &mut self,
+        request: DiscoveryRequest,
+        queue: impl FnOnce(RequestNumber) -> Option<Ticket>,
+    ) -> RequestNumber {
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
         let pending = PendingRequest {
             request,
-            ticket,
+            ticket: queue(number),
             is_repeated: false,
         };
         self.requests.insert(number, pending);

@@ -11,6 +11,7 @@ use crate::core::answer::Answer;
 impl<F: Fetch> ProjectTask<F> {
     /// Publishes the project. Readers are woken only by rare changes.
     pub(super) fn publish(&mut self) {
+        self.update_discovery_view();
         let mut is_changed = std::mem::take(&mut self.is_view_changed);
         let overdue = self.watches.take_overdue();
         is_changed |= overdue.is_some();
@@ -43,12 +44,13 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// The state of discovery. With rules it is there before discovery has started.
     fn discovery_view(&self) -> Option<DiscoveryView> {
-        let is_settled = self.reconciliation.is_settled();
-        let discovery = self.discovery.as_ref();
-        discovery.map(|discovery| discovery.view(is_settled)).or_else(|| {
-            let has_rules = self.settings.discovery.contains_key(&self.name);
-            has_rules.then(DiscoveryView::default)
-        })
+        match &self.discovery {
+            Some(discovery) => Some(discovery.published.clone()),
+            None => {
+                let has_rules = self.settings.discovery.contains_key(&self.name);
+                has_rules.then(DiscoveryView::default)
+            }
+        }
     }
 
     /// Publishes the state of the API after an answer.
