@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use backfill_watch::clock;
 use backfill_watch::simulator::{
-    CustomerPlan, FaultPlan, RequestKind, RetryAfter, SeededRandom, SimulatedOperation, SimulatedOutcome,
-    Simulator, SimulatorConfig,
+    CustomerPlan, FaultPlan, RequestKind, RetryAfter, SeededRandom, SimulatedOutcome, Simulator,
+    SimulatorConfig,
 };
 
 use crate::event_log::{assert_gapless, by_operation, events, types};
-use crate::support::{DEADLINE, Setup, report, until, until_answered, until_within};
+use crate::support::{DEADLINE, Setup, report, short_operation, until, until_answered, until_within};
 
 /// The number of kills, unless [`KILLS`] is set.
 const FEW: u32 = 5;
@@ -32,19 +32,6 @@ fn faults() -> FaultPlan {
         throttle: 0.01,
         retry_after: RetryAfter::Seconds(Duration::from_secs(1)),
         ..FaultPlan::default()
-    }
-}
-
-fn read(random: &SeededRandom) -> SimulatedOperation {
-    let duration = Duration::from_secs(2).mul_f64(random.next_f64());
-    let outcome = if random.next_f64() < 0.2 {
-        SimulatedOutcome::Failure
-    } else {
-        SimulatedOutcome::Success
-    };
-    SimulatedOperation {
-        outcome,
-        ..SimulatedOperation::new("", duration, 1_000)
     }
 }
 
@@ -76,7 +63,7 @@ async fn faults_and_kills_lose_no_backfill_and_complete_no_customer_twice() {
         install_over: LIFE * kills,
         ..CustomerPlan::default()
     };
-    simulator.schedule(plan.generate(&chance, read));
+    simulator.schedule(plan.generate(&chance, short_operation));
 
     let mut setup = daemon.kill().await;
     for _ in 1..kills {

@@ -9,7 +9,7 @@ use backfill_watch::simulator::{
     SimulatedObject, SimulatedOperation, SimulatedOutcome, Simulator, SimulatorConfig, StartedBackfill,
 };
 
-use crate::support::{Daemon, LogLine, Setup, text, until};
+use crate::support::{Daemon, LogLine, Setup, short_operation, text, until};
 
 /// Enough for every request of a test.
 const KEEP: usize = 1_000;
@@ -28,20 +28,6 @@ fn discovering(simulator: &Simulator, every: &str) -> Setup {
         .list::<&str>(&[])
         .set("discover.0.every", every)
         .set("groups.settle", "1s")
-}
-
-/// Runs for up to two seconds; some fail.
-fn read(random: &SeededRandom) -> SimulatedOperation {
-    let duration = Duration::from_secs(2).mul_f64(random.next_f64());
-    let outcome = if random.next_f64() < 0.2 {
-        SimulatedOutcome::Failure
-    } else {
-        SimulatedOutcome::Success
-    };
-    SimulatedOperation {
-        outcome,
-        ..SimulatedOperation::new("", duration, 1_000)
-    }
 }
 
 fn running(duration: Duration) -> SimulatedBackfill {
@@ -105,7 +91,7 @@ async fn backfills_of_customers_that_install_over_time_are_found_and_each_custom
         install_over: Duration::from_secs(4),
         ..CustomerPlan::default()
     };
-    simulator.schedule(plan.generate(&SeededRandom::new(11), read));
+    simulator.schedule(plan.generate(&SeededRandom::new(11), short_operation));
     until("every customer is complete", || {
         daemon.log.count("group.completed") == 20
     })
@@ -147,7 +133,7 @@ async fn old_backfills_are_asked_for_once_and_not_reported() {
         old_backfills: OLD,
         ..CustomerPlan::default()
     };
-    simulator.schedule(plan.generate(&SeededRandom::new(12), read));
+    simulator.schedule(plan.generate(&SeededRandom::new(12), short_operation));
     let backfills = simulator.backfills();
     assert_eq!(backfills.len(), OLD as usize);
     // With one backfill that is young, which is reported.

@@ -16,7 +16,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use backfill_watch::clock;
-use backfill_watch::simulator::Simulator;
+use backfill_watch::simulator::{SeededRandom, SimulatedOperation, SimulatedOutcome, Simulator};
 use tempfile::TempDir;
 
 pub use log::{Log, LogLine};
@@ -361,6 +361,20 @@ pub fn process_status(process: u32, name: &str) -> u64 {
     match value.strip_suffix(" kB") {
         Some(kilobytes) => kilobytes.parse::<u64>().unwrap() * 1024,
         None => value.parse().unwrap(),
+    }
+}
+
+/// A simulated operation that runs for up to two seconds. Some fail.
+pub fn short_operation(random: &SeededRandom) -> SimulatedOperation {
+    let duration = Duration::from_secs(2).mul_f64(random.next_f64());
+    let outcome = if random.next_f64() < 0.2 {
+        SimulatedOutcome::Failure
+    } else {
+        SimulatedOutcome::Success
+    };
+    SimulatedOperation {
+        outcome,
+        ..SimulatedOperation::new("", duration, 1_000)
     }
 }
 
