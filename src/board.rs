@@ -16,6 +16,7 @@ use crate::core::gate::RequestLimits;
 use crate::core::group_state::{GroupCounts, GroupProgress, GroupState};
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::phase::{Phase, PhaseCounts};
+use crate::core::search_text::SearchText;
 use crate::core::source::Demand;
 use crate::core::watch::Watch;
 use crate::core::watch_list::{Labels, WatchKey};
@@ -260,12 +261,41 @@ pub struct WatchFilter {
     pub labels: Vec<(String, Option<String>)>,
     /// Only watches of one of these groups. Empty for any.
     pub groups: Vec<String>,
+    /// Only watches with this text in their ID, project, labels, objects, installation or integration.
+    pub text: Option<SearchText>,
+}
+
+/// What a filter reads of a watch.
+#[derive(Debug)]
+pub struct FilteredWatch<'a> {
+    /// Its project.
+    pub project: &'a str,
+    /// Its operation ID.
+    pub operation: &'a str,
+    /// Its labels.
+    pub labels: &'a Labels,
+    /// The watch.
+    pub watch: &'a Watch,
+}
+
+impl FilteredWatch<'_> {
+    fn has_text(&self, text: &SearchText) -> bool {
+        let mut labels = self.labels.iter();
+        let mut objects = self.watch.objects().iter();
+        text.is_in(&[self.operation])
+            || text.is_in(&[self.project])
+            || labels.any(|(key, value)| text.is_in(&[key, "=", value]))
+            || objects.any(|object| text.is_in(&[object]))
+            || self.watch.installation().is_some_and(|id| text.is_in(&[id]))
+            || self.watch.integration().is_some_and(|id| text.is_in(&[id]))
+    }
 }
 
 impl WatchFilter {
     /// Whether a watch matches. The label `by` has its group.
     #[must_use]
-    pub fn matches(&self, watch: &Watch, labels: &Labels, by: &str) -> bool {
+    pub fn matches(&self, filtered: &FilteredWatch<'_>, by: &str) -> bool {
+        let FilteredWatch { labels, watch, .. } = filtered;
         let is_in_group = || {
             let mut labels = labels.iter();
             labels.any(|(key, value)| key == by && self.groups.contains(value))
@@ -276,6 +306,7 @@ impl WatchFilter {
                 labels.any(|(of, has)| of == key && value.as_ref().is_none_or(|value| value == has))
             })
             && (self.groups.is_empty() || is_in_group())
+            && self.text.as_ref().is_none_or(|text| filtered.has_text(text))
     }
 }
 

@@ -93,6 +93,7 @@ fn show(args: EventsArgs, dir: &Path) -> anyhow::Result<()> {
     let filter = EventLogFilter {
         operation: args.operation,
         types: (!args.types.is_empty()).then(|| args.types.into_iter().flat_map(|types| types.0).collect()),
+        ..EventLogFilter::default()
     };
     let group = args.group.map(|name| Group {
         label: args.daemon.group_label(),
@@ -158,7 +159,7 @@ impl Group {
 fn has_events(state: &StateReader, operation: String) -> anyhow::Result<bool> {
     let filter = EventLogFilter {
         operation: Some(operation),
-        types: None,
+        ..EventLogFilter::default()
     };
     let mut after = None;
     loop {

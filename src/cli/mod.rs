@@ -24,6 +24,7 @@ pub mod status;
 pub mod table;
 pub mod terminal;
 pub mod watch;
+pub mod wrap;
 pub mod write_target;
 
 use std::path::PathBuf;

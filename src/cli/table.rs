@@ -1,6 +1,11 @@
 //! Tables for people, with aligned columns.
 
+mod fit;
+
 use console::{measure_text_width, truncate_str};
+
+pub use self::fit::{Column, ColumnWidth};
+use self::fit::{Layout, fit};
 
 use super::terminal::{TerminalStyle, TextStyle};
 
@@ -19,6 +24,13 @@ impl Cell {
     #[must_use]
     pub fn styled(text: String, style: Option<TextStyle>) -> Self {
         Self { text, style }
+    }
+
+    fn painted(&self, text: &str, style: TerminalStyle) -> String {
+        match self.style {
+            Some(text_style) => style.paint(text_style, text),
+            None => text.to_owned(),
+        }
     }
 }
 
@@ -81,7 +93,7 @@ impl Table {
         for row in &rows {
             let line = self.line(row);
             match self.width {
-                Some(width) => text.push_str(&truncate_str(&line, width, "…")),
+                Some(width) => text.push_str(&truncate_str(&line, width, self.style.ellipsis())),
                 None => text.push_str(&line),
             }
             text.push('\n');
@@ -97,15 +109,112 @@ impl Table {
             if !cell.text.is_empty() {
                 line.push_str(&" ".repeat(blanks));
                 blanks = 0;
-                match cell.style {
-                    Some(style) => line.push_str(&self.style.paint(style, &cell.text)),
-                    None => line.push_str(&cell.text),
-                }
+                line.push_str(&cell.painted(&cell.text, self.style));
             }
             blanks += width - measure_text_width(&cell.text) + GAP;
         }
         line
     }
+}
+
+/// Rows that are fitted to a width. They are printed together.
+#[derive(Debug)]
+pub struct FittedTable {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl FittedTable {
+    /// A table of these columns.
+    #[must_use]
+    pub fn new(columns: &[Column]) -> Self {
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row with as many cells as there are columns.
+    pub fn add(&mut self, row: Vec<Cell>) {
+        self.rows.push(row);
+    }
+
+    /// The header and the rows as lines, at most `width` wide: as many rows as fit into `height` lines. Returns them with the
+    /// number of rows.
+    #[must_use]
+    pub fn lines(
+        &self,
+        style: TerminalStyle,
+        width: Option<usize>,
+        height: Option<usize>,
+    ) -> (Vec<String>, usize) {
+        if self.rows.is_empty() {
+            return (Vec::new(), 0);
+        }
+        let natural: Vec<usize> = (0..self.columns.len())
+            .map(|index| {
+                let cells = self.rows.iter().map(|row| measure_text_width(&row[index].text));
+                match cells.max() {
+                    None | Some(0) => 0,
+                    Some(widest) => widest.max(self.columns[index].title.len()),
+                }
+            })
+            .collect();
+        let layout = fit(&self.columns, &natural, width);
+        let titles: Vec<Cell> = self
+            .columns
+            .iter()
+            .map(|column| Cell::styled(column.title.to_owned(), Some(TextStyle::Bold)))
+            .collect();
+        let mut lines = vec![first_line(&titles, &layout, style)];
+        let mut shown = 0;
+        for row in &self.rows {
+            let second = second_line(row, &layout, style, width);
+            let needed = 1 + usize::from(second.is_some());
+            if height.is_some_and(|height| lines.len() + needed > height) {
+                break;
+            }
+            lines.push(first_line(row, &layout, style));
+            lines.extend(second);
+            shown += 1;
+        }
+        if let Some(width) = width {
+            // Only a line with a required column can be too long.
+            for line in &mut lines {
+                if measure_text_width(line) > width {
+                    *line = truncate_str(line, width, style.ellipsis()).into_owned();
+                }
+            }
+        }
+        (lines, shown)
+    }
+}
+
+fn first_line(row: &[Cell], layout: &Layout, style: TerminalStyle) -> String {
+    let mut line = String::new();
+    let mut blanks = 0;
+    for (index, width) in &layout.first {
+        let cell = &row[*index];
+        let text = truncate_str(&cell.text, *width, style.ellipsis());
+        // A line does not end with blanks.
+        if !text.is_empty() {
+            line.push_str(&" ".repeat(blanks));
+            blanks = 0;
+            line.push_str(&cell.painted(&text, style));
+        }
+        blanks += width.saturating_sub(measure_text_width(&text)) + GAP;
+    }
+    line
+}
+
+/// The texts of the columns that do not fit, if there are any.
+fn second_line(row: &[Cell], layout: &Layout, style: TerminalStyle, width: Option<usize>) -> Option<String> {
+    let texts = layout.second.iter().map(|index| &*row[*index].text);
+    let texts: Vec<&str> = texts.filter(|text| !text.is_empty()).collect();
+    let text = texts.join(&" ".repeat(GAP));
+    let width = width.unwrap_or(usize::MAX).saturating_sub(GAP);
+    let text = truncate_str(&text, width, style.ellipsis());
+    (!text.is_empty()).then(|| format!("{}{}", " ".repeat(GAP), style.paint(TextStyle::Dim, &text)))
 }
 
 #[cfg(test)]

@@ -59,6 +59,12 @@ impl TerminalStyle {
         }
     }
 
+    /// The mark of a text that was cut.
+    #[must_use]
+    pub fn ellipsis(self) -> &'static str {
+        if self.unicode { "…" } else { "..." }
+    }
+
     /// `text` in this style, if colours are on.
     #[must_use]
     pub fn paint(self, text_style: TextStyle, text: &str) -> String {

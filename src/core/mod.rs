@@ -36,6 +36,7 @@ pub mod progress;
 pub mod project_health;
 pub mod retry_after;
 pub mod schedule;
+pub mod search_text;
 pub mod source;
 pub mod start_time;
 pub mod t_distribution;

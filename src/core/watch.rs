@@ -282,12 +282,22 @@ impl Watch {
         installation.filter(|id| !id.is_empty())
     }
 
+    /// The integration ID, if it is known.
+    #[must_use]
+    pub fn integration(&self) -> Option<&str> {
+        let integration = self
+            .details
+            .as_deref()
+            .map(|details| &*details.kind.integration_id);
+        integration.filter(|id| !id.is_empty())
+    }
+
     /// The IDs under which the API serves the operation's installation, if they are known.
     #[must_use]
     pub fn installation_path(&self) -> Option<InstallationPath> {
         let installation = self.installation()?.to_owned();
-        let integration = self.details.as_deref()?.kind.integration_id.clone();
-        (!integration.is_empty()).then_some(InstallationPath {
+        let integration = self.integration()?.to_owned();
+        Some(InstallationPath {
             integration,
             installation,
         })

@@ -8,11 +8,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::HttpService;
+use super::board_list::listed;
 use super::chunked_body::{ChunkSource, respond};
 use super::json_list::JsonList;
 use super::log_reader::LogReader;
 use super::params::Params;
 use super::problem::Problem;
+use crate::config::EventGlob;
+use crate::core::event::EventType;
 use crate::store::{Cursor, EventLogFilter, EventsError};
 
 /// The most events of one response; each has at most 20 kB.
@@ -22,18 +25,42 @@ pub(super) async fn page(
     State(service): State<Arc<HttpService>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let params = Params::parse(query.as_deref(), &["after", "limit"])?;
+    let params = Params::parse(query.as_deref(), &["after", "limit", "operation", "type"])?;
     let limit = params.limit(MAX)?;
     let after = cursor(params.last("after"))?;
     let store = service.data.store.clone();
     let page = EventListing {
-        log: LogReader::new(store, after, EventLogFilter::default()),
+        log: LogReader::new(store, after, filter(&params)?),
         left: limit,
         list: JsonList::new("events"),
     };
     respond("application/json", page)
         .await
         .map_err(|error| refuse(&error))
+}
+
+fn filter(params: &Params) -> Result<EventLogFilter, Problem> {
+    let (project, operation) = match params.last("operation").map(|name| name.rsplit_once('/')) {
+        None => (None, None),
+        // An operation ID has no slash.
+        Some(Some((project, id))) if !project.is_empty() && !id.is_empty() => {
+            (Some(project.to_owned()), Some(id.to_owned()))
+        }
+        Some(_) => return Err(Problem::bad_request("`operation` must be PROJECT/ID")),
+    };
+    let globs: Vec<EventGlob> = listed(params, "type")
+        .map(|glob| {
+            EventGlob::parse(glob)
+                .map_err(|(problem, help)| Problem::bad_request(format!("{problem}; {help}")))
+        })
+        .collect::<Result<_, _>>()?;
+    let mut types = EventType::ALL.to_vec();
+    types.retain(|event_type| globs.iter().any(|glob| glob.matches(event_type.as_str())));
+    Ok(EventLogFilter {
+        operation,
+        project,
+        types: (!globs.is_empty()).then_some(types),
+    })
 }
 
 /// Parses the cursor of a request, if any.

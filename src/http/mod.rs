@@ -25,6 +25,7 @@ mod pacing;
 mod params;
 mod problem;
 mod request_body;
+mod single_operation;
 mod startup;
 mod status_page;
 mod stream_fanout;

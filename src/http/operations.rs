@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::HttpService;
 use super::board_list::{BoardItems, answer, listed, unavailable};
 use super::operation_view::OperationView;
 use super::params::Params;
-use super::problem::{Problem, json, text};
+use super::problem::{Problem, text};
+use super::{HttpService, single_operation};
 use crate::board::{Board, ProjectUnavailable, WatchFilter, WatchView};
 use crate::core::phase::Phase;
+use crate::core::search_text::SearchText;
 use crate::core::watch_list::WatchKey;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -64,6 +65,16 @@ fn filter(params: &Params) -> Result<WatchFilter, Problem> {
             .filter(|group| !group.is_empty())
             .map(str::to_owned)
             .collect(),
+        text: params.last("q").map(search_text).transpose()?,
+    })
+}
+
+fn search_text(text: &str) -> Result<SearchText, Problem> {
+    SearchText::new(text).ok_or_else(|| {
+        Problem::bad_request(format!(
+            "`q` has more than {} characters; use a shorter text",
+            SearchText::MAX
+        ))
     })
 }
 
@@ -85,7 +96,7 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let params = Params::parse(
         query.as_deref(),
-        &["limit", "after", "phase", "project", "label", "group"],
+        &["limit", "after", "phase", "project", "label", "group", "q"],
     )?;
     answer(&service, &params, Arc::new(filter(&params)?)).await
 }
@@ -101,7 +112,7 @@ pub(super) async fn one(
     let found = service.data.board.find(&id, project).await.map_err(unavailable)?;
     match found.as_slice() {
         [] => Err(not_watched()),
-        [view] => Ok(json(&OperationView::of(view))),
+        [view] => Ok(single_operation::respond(&service, view).await),
         several => {
             let projects: Vec<&str> = several.iter().map(|view| &*view.key.project).collect();
             Err(Problem::new(
@@ -125,7 +136,7 @@ pub(super) async fn of_project(
     Params::parse(query.as_deref(), &[])?;
     let found = service.data.board.find(&id, Some(&project)).await;
     match found.map_err(unavailable)?.first() {
-        Some(view) => Ok(json(&OperationView::of(view))),
+        Some(view) => Ok(single_operation::respond(&service, view).await),
         None => Err(not_watched()),
     }
 }

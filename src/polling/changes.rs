@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::project_task::ProjectTask;
 use super::watches::{Slot, WatchNumber};
 use crate::ampersand::Fetch;
-use crate::board::{PAGE, Page, ProjectQuery, WatchChanges, WatchFilter, WatchView};
+use crate::board::{FilteredWatch, PAGE, Page, ProjectQuery, WatchChanges, WatchFilter, WatchView};
 
 /// The most removals that are kept for a reader. Only a rewritten list removes more between two queries, a second apart.
 const REMOVALS: usize = 10_000;
@@ -65,13 +65,13 @@ impl<F: Fetch> ProjectTask<F> {
                 return page;
             }
             page.next = Some(Arc::clone(&slot.watched.id));
-            if !slot.poller.is_leaving()
-                && filter.matches(
-                    &slot.watched.watch,
-                    &slot.watched.demand.terms().labels,
-                    self.groups.by(),
-                )
-            {
+            let filtered = FilteredWatch {
+                project: &self.name,
+                operation: &slot.watched.id,
+                labels: &slot.watched.demand.terms().labels,
+                watch: &slot.watched.watch,
+            };
+            if !slot.poller.is_leaving() && filter.matches(&filtered, self.groups.by()) {
                 page.items.push(self.view_of(slot));
             }
         }

@@ -28,6 +28,7 @@ use crate::core::operation::Operation;
 use crate::core::operation_log::{LogSelection, OperationLogLine, OperationLogMessage};
 use crate::core::phase::Phase;
 use crate::core::schedule::ScheduleSettings;
+use crate::core::search_text::SearchText;
 use crate::core::source::{Source, Terms};
 use crate::core::watch::WatchSettings;
 use crate::core::watch_list::{WatchKey, parse};
@@ -1023,6 +1024,16 @@ async fn pages_and_changes_are_what_the_watches_are() {
     assert_eq!((page.len(), &*page[699].key.operation), (700, "op-1399"));
     let (rest, none) = fixture.board.page(next.as_ref(), &[], &odd, 1_000).await.unwrap();
     assert_eq!((rest.len(), none), (550, None));
+    let found = async |text: &str| {
+        let filter = WatchFilter {
+            text: SearchText::new(text),
+            ..WatchFilter::default()
+        };
+        fixture.board.all(filter).await.unwrap().len()
+    };
+    assert_eq!(found("OP-249").await, 10, "over three pages");
+    assert_eq!(found("N=1").await, 1_250);
+    assert_eq!((found("p").await, found("nothing").await), (2_500, 0));
 
     fixture.board.start_changes().await;
     assert!(fixture.board.changes(1_000).await.changed.is_empty());

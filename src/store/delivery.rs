@@ -94,3 +94,46 @@ pub struct EndpointStats {
     /// The time of the last error.
     pub last_error_time: Option<Timestamp>,
 }
+
+/// The state of a delivery that its endpoint has not received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// It waits for an attempt.
+    Waiting {
+        /// The earliest time of the next attempt. `None` for at once, or after the deliveries before it.
+        next_attempt: Option<Timestamp>,
+    },
+    /// It is a dead letter.
+    DeadLetter,
+}
+
+/// One event of an operation that one endpoint has not received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationDelivery {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// Whether the endpoint was removed from the settings. Its deliveries are kept for seven days.
+    pub is_endpoint_removed: bool,
+    /// The event's ID.
+    pub event_id: String,
+    /// The event's type.
+    pub event_type: EventType,
+    /// The event's number among those of the operation.
+    pub sequence: u64,
+    /// Whether it waits.
+    pub state: DeliveryState,
+    /// The attempts so far that count towards the end of the retry schedule.
+    pub attempts: u32,
+    /// The time of the last attempt.
+    pub last_attempt: Option<Timestamp>,
+    /// Why the last attempt failed, or why there was none. The endpoint's URL and secrets are masked.
+    pub last_error: Option<String>,
+}
+
+/// Some deliveries of an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct OperationDeliveries {
+    pub(super) found: Vec<OperationDelivery>,
+    /// The row of the log after which to continue. `None` at the end.
+    pub(super) next: Option<i64>,
+}

@@ -91,6 +91,8 @@ fn number(text: &str) -> Result<i64, MalformedCursor> {
 pub struct EventLogFilter {
     /// Only events of this operation ID, in any project.
     pub operation: Option<String>,
+    /// With `operation`, only events of this project.
+    pub project: Option<String>,
     /// Only events of these types.
     pub types: Option<Vec<EventType>>,
 }

@@ -33,7 +33,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use change::{LoadedWatches, PreviouslyListed, StateChange, Subject, WatchRecord};
 pub use damage::DamagedWatch;
-pub use delivery::{Delivery, DeliveryId, DueDeliveries, EndpointStats, OutboxEndpoint, Settlement};
+pub use delivery::{
+    Delivery, DeliveryId, DeliveryState, DueDeliveries, EndpointStats, OperationDelivery, OutboxEndpoint,
+    Settlement,
+};
 pub use engine::{Accepted, Engine};
 pub use event_log::{Cursor, EventLogFilter, EventPage, EventsError, MalformedCursor, StoredEvent};
 pub use memory::MemoryEngine;
@@ -265,6 +268,29 @@ impl Store {
             reply,
         })
         .await
+    }
+
+    /// The events of an operation that an endpoint has not received: those that wait and dead letters, oldest event first, at
+    /// most `limit`.
+    pub async fn undelivered(
+        &self,
+        key: &WatchKey,
+        limit: usize,
+    ) -> Result<Vec<OperationDelivery>, StoreReadError> {
+        let mut all = Vec::new();
+        let mut after = 0;
+        loop {
+            let key = key.clone();
+            let page = self
+                .read(|reply| Read::OperationDeliveries { key, after, reply })
+                .await?;
+            all.extend(page.found);
+            all.truncate(limit);
+            match page.next {
+                Some(next) if all.len() < limit => after = next,
+                _ => return Ok(all),
+            }
+        }
     }
 
     /// Records the results of attempts. Deliveries that no longer exist are skipped.

@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 
 use super::change::{ChangeRows, LoadedWatches, PreviouslyListed, StateRow};
 use super::damage::BadRow;
-use super::delivery::{DeliveryId, DueDeliveries, EndpointStats, OutboxEndpoint, Settlement};
+use super::delivery::{
+    DeliveryId, DueDeliveries, EndpointStats, OperationDeliveries, OutboxEndpoint, Settlement,
+};
 use super::event_log::{Cursor, EventLogFilter, EventPage, EventsError};
 use super::source_entry::{Page, SourceEntry, SourceRow, Withdrawal};
 use crate::core::discovery::StoredInstallation;
@@ -229,6 +231,12 @@ pub(super) enum Read {
         limit: usize,
         in_flight: Vec<DeliveryId>,
         reply: Reply<DueDeliveries, StoreReadError>,
+    },
+    /// The deliveries of an operation, of the events after a row.
+    OperationDeliveries {
+        key: WatchKey,
+        after: i64,
+        reply: Reply<OperationDeliveries, StoreReadError>,
     },
     Stats {
         reply: Reply<Vec<EndpointStats>, StoreReadError>,

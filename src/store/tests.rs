@@ -15,6 +15,7 @@ use crate::core::source::{Source, Terms};
 
 mod cursors;
 mod damage;
+mod deliveries;
 mod files;
 mod sources;
 
@@ -316,6 +317,7 @@ async fn the_log_is_read_in_pages() {
     let filter = EventLogFilter {
         operation: Some("b".into()),
         types: Some(vec![EventType::Succeeded]),
+        ..EventLogFilter::default()
     };
     let page = store.events_after(None, 10, filter.clone()).await.unwrap();
     assert_eq!(page.events.len(), 1);
@@ -630,7 +632,7 @@ async fn events_of_a_group_keep_their_order_and_leave_after_retention() {
     assert_eq!(all_events(&store).await.len(), 5);
     let of_group = EventLogFilter {
         operation: Some("/group=acme".into()),
-        types: None,
+        ..EventLogFilter::default()
     };
     let page = store.events_after(None, 10, of_group).await.unwrap();
     assert_eq!(page.events.len(), 2);

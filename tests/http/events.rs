@@ -117,6 +117,29 @@ async fn the_log_is_read_by_pages_and_the_stream_resumes_anywhere() {
         assert_eq!(*found, wanted, "{operation}");
     }
 
+    let found = async |query: &str| {
+        let page = fixture.json(&format!("/api/events?{query}")).await;
+        page["events"].as_array().unwrap().clone()
+    };
+    let of_one = found("operation=my-project/op-400-1000-s-0").await;
+    let operations: Vec<&Value> = of_one.iter().map(|event| &event["data"]["operationId"]).collect();
+    assert_eq!(operations.len(), sequences["op-400-1000-s-0"].len());
+    assert!(
+        operations.iter().all(|id| **id == "op-400-1000-s-0"),
+        "{operations:?}"
+    );
+    assert_eq!(
+        found("operation=my-project%2Fop-400-1000-s-0&type=operation.s*")
+            .await
+            .len(),
+        2
+    );
+    assert_eq!(
+        found("type=operation.started,operation.succeeded").await.len(),
+        16
+    );
+    assert_eq!(found("operation=other/op-400-1000-s-0").await.len(), 0);
+
     // From any event on, the stream sends exactly those after it.
     for start in [0, events.len() / 2, events.len() - 2] {
         let cursor = events[start]["cursor"].as_str().unwrap();
@@ -207,7 +230,15 @@ async fn invalid_cursors_are_refused() {
         .await;
         problem(fixture.get(&format!("{path}?before=1")).await, 400).await;
     }
-    problem(fixture.get("/api/events?limit=0").await, 400).await;
+    for wrong in [
+        "limit=0",
+        "operation=op-200-100-s-1",
+        "operation=/x",
+        "operation=p/",
+        "type=operation.suceeded",
+    ] {
+        problem(fixture.get(&format!("/api/events?{wrong}")).await, 400).await;
+    }
     for (id, status) in [("nonsense", 400), ("0123456789abcdef-1", 410)] {
         let request = fixture
             .client

@@ -88,6 +88,14 @@ async fn pages_and_filters() {
         ("project=my-project", 25),
         ("project=another", 0),
         ("phase=running&label=customer=acme&limit=5", 5),
+        ("q=ACME", 13),
+        ("q=customer%3DGlo", 12),
+        ("q=%20-S-04%20", 1),
+        ("q=My-Project", 25),
+        ("q=CONTACT", 25),
+        ("q=acme&phase=succeeded", 2),
+        ("q=nothing", 0),
+        ("q=", 25),
         ("limit=100000", 25),
     ] {
         let page = fixture.json(&format!("/api/operations?{query}")).await;
@@ -104,6 +112,9 @@ async fn pages_and_filters() {
     ] {
         problem(fixture.get(&format!("/api/operations?{wrong}")).await, 400).await;
     }
+    let long = format!("/api/operations?q={}", "a".repeat(201));
+    let detail = problem(fixture.get(&long).await, 400).await;
+    assert!(detail.contains("200 characters"), "{detail}");
 }
 
 #[tokio::test]

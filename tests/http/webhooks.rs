@@ -1,6 +1,6 @@
 //! `/api/webhooks`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -25,6 +25,21 @@ async fn an_endpoint_has_its_state_and_counts() {
     assert_eq!(before["name"], "webhook");
     assert_eq!(before["state"], "open");
     assert_eq!(before["backlog"], 1);
+    let deliveries = async || {
+        let path = "/api/operations/my-project/op-600000-5000-s-1";
+        fixture.json(path).await["deliveries"].as_array().unwrap().clone()
+    };
+    let waiting = deliveries().await;
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(
+        (&waiting[0]["endpoint"], &waiting[0]["type"], &waiting[0]["state"]),
+        (&json!("webhook"), &json!("operation.started"), &json!("waiting"))
+    );
+    assert_eq!(
+        (&waiting[0]["sequence"], &waiting[0]["attempts"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(waiting[0].get("lastError"), None);
 
     let gone = b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     delivery.write_all(gone).await.unwrap();
@@ -40,5 +55,11 @@ async fn an_endpoint_has_its_state_and_counts() {
     // What waits is kept.
     assert_eq!(endpoint["backlog"], 1);
     assert_eq!(endpoint["deadLetters"], 0);
+    let waiting = deliveries().await;
+    assert_eq!(waiting[0]["lastError"], "410 Gone");
+    for member in ["nextAttemptTime", "lastAttemptTime"] {
+        assert!(waiting[0][member].is_string(), "{member}: {waiting:?}");
+    }
+    assert!(waiting[0]["event"].as_str().unwrap().starts_with("evt_"));
     assert_eq!(endpoint.get("lastSuccessTime"), None);
 }

@@ -7,6 +7,7 @@ async fn overdue(fixture: &Fixture, operation: &str) -> Vec<String> {
     let filter = EventLogFilter {
         operation: Some(operation.to_owned()),
         types: Some(vec![EventType::Overdue]),
+        ..EventLogFilter::default()
     };
     let page = fixture.store.events_after(None, 100, filter).await.unwrap();
     let times = page.events.iter().map(|event| event.timestamp);

@@ -194,7 +194,7 @@ pub(super) fn count(conn: &Connection) -> Result<(), rusqlite::Error> {
 }
 
 /// The text of a column that no checksum covers, if it is readable.
-fn text(row: &Row<'_>, column: usize) -> Result<Option<String>, rusqlite::Error> {
+pub(super) fn text(row: &Row<'_>, column: usize) -> Result<Option<String>, rusqlite::Error> {
     Ok(match row.get_ref(column)? {
         ValueRef::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
         _ => None,

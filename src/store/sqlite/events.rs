@@ -32,7 +32,8 @@ statements! {
     );
     PAGE_OF_OPERATION = concat!(
         "SELECT row, checksum IS ", checksum_of!(event, ""), ", id, type, time, body
-         FROM events INDEXED BY events_operation WHERE row > ?1 AND operation = ?2 ORDER BY row"
+         FROM events INDEXED BY events_operation WHERE row > ?1 AND operation = ?2
+             AND (?3 IS NULL OR project = ?3) ORDER BY row"
     );
     ALL_DAMAGED scans "the check of the state reads every row" =
         concat!("SELECT row FROM events WHERE checksum IS NOT ", checksum_of!(event, ""));
@@ -218,7 +219,7 @@ impl Scan<'_> {
         };
         let mut rows = match &filter.operation {
             None => statement.query(params![from])?,
-            Some(operation) => statement.query(params![from, operation])?,
+            Some(operation) => statement.query(params![from, operation, filter.project])?,
         };
         let mut events = Vec::new();
         let mut next = from;

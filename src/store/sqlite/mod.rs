@@ -5,6 +5,7 @@ mod aside;
 mod check;
 mod checksum;
 mod copy;
+mod deliveries;
 mod endpoints;
 mod events;
 mod groups;
@@ -219,6 +220,10 @@ impl Database {
                 in_flight,
                 reply,
             } => drop(reply.send(outbox::due(conn, &endpoint, now, limit, &in_flight, &mut bad))),
+            Read::OperationDeliveries { key, after, reply } => {
+                let deliveries = deliveries::of_operation(conn, &key, after, &mut bad);
+                drop(reply.send(deliveries.map_err(StoreReadError::from)));
+            }
             Read::Stats { reply } => {
                 drop(reply.send(endpoints::stats(conn).map_err(StoreReadError::from)));
             }

@@ -94,10 +94,9 @@ statements! {
         " WHERE id = ?1"
     );
     MAKE_DEAD_LETTER = concat!(
-        "UPDATE deliveries SET state = 2, head = 0, settled = ?2, attempts = attempts + 1, error = ?3,
+        "UPDATE deliveries SET state = 2, head = 0, settled = ?2, attempts = attempts + 1, error = ?3, last_attempt = ?2,
              first_attempt = coalesce(first_attempt, ?2), checksum = ",
-        checksum_of!(delivery => "2", "0", "due", "attempts + 1", "coalesce(first_attempt, ?2)", "last_attempt", "?2",
-            "?3"),
+        checksum_of!(delivery => "2", "0", "due", "attempts + 1", "coalesce(first_attempt, ?2)", "?2", "?2", "?3"),
         " WHERE id = ?1"
     );
     NOTE_SUCCESS = "UPDATE endpoints SET last_success = ?2 WHERE id = ?1";

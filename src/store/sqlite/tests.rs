@@ -541,7 +541,7 @@ proptest! {
                 let count = delivered.iter().filter(|(found, _)| *found == sequence).count();
                 prop_assert!(count > 0 || *event_type == EventType::Progress, "{subject} {sequence} was lost");
             }
-            let filter = EventLogFilter { operation: Some(subject[2..].to_owned()), types: None };
+            let filter = EventLogFilter { operation: Some(subject[2..].to_owned()), ..EventLogFilter::default() };
             let mut bad = Vec::new();
             let log = events::page(&database.conn, None, 1000, &filter, &mut bad).unwrap();
             prop_assert_eq!(bad, []);

@@ -22,6 +22,7 @@ const GROW: [&str; 7] = [
 const MODULES: &[(&str, &[Sql])] = &[
     ("aside", aside::STATEMENTS),
     ("check", check::STATEMENTS),
+    ("deliveries", deliveries::STATEMENTS),
     ("endpoints", endpoints::STATEMENTS),
     ("events", events::STATEMENTS),
     ("groups", groups::STATEMENTS),
