@@ -229,7 +229,9 @@ impl EndpointHealth {
         }
     }
 
-    fn is_probed(&self) -> bool {
+    /// Whether it failed so often in a row that only probes are sent.
+    #[must_use]
+    pub fn is_probed(&self) -> bool {
         self.failures >= FAILURES_UNTIL_PROBED
     }
 

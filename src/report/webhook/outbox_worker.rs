@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt_in_flight::AttemptInFlight;
 use super::send::DeliveryAttempt;
-use super::{EndpointSettings, EndpointStopped, WebhookEndpoint, delivery_log};
+use super::{EndpointSettings, EndpointState, EndpointStopped, WebhookEndpoint, delivery_log};
 use crate::clock;
 use crate::core::delivery::{AttemptOutcome, EndpointHealth, SendPermit};
 use crate::store::{CommitError, Delivery, DeliveryId, DueDeliveries, Settlement, StoreReadError};
@@ -144,7 +144,8 @@ impl OutboxWorker {
         self.settle(now);
         let mut sleep = LONGEST_SLEEP;
         let permit = self.health.permit(now);
-        self.endpoint.stats.record_state(permit.into());
+        let state = EndpointState::of(permit, &self.health);
+        self.endpoint.stats.record_state(state);
         match permit {
             SendPermit::Open => {
                 self.select_page(PageKind::Due);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::core::delivery::SendPermit;
+use crate::core::delivery::{EndpointHealth, SendPermit};
 
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
@@ -40,9 +40,9 @@ outcomes! {
 pub enum EndpointState {
     /// They are sent.
     Open,
-    /// The endpoint failed several times in a row: one event at a time is sent as a probe.
+    /// The endpoint failed several times in a row: one event at a time is sent as a probe, with pauses in between.
     Probing,
-    /// The endpoint is paused.
+    /// The endpoint is paused, and has not failed that often.
     Paused,
     /// The endpoint answered 410: nothing is sent until a reload.
     Disabled,
@@ -61,13 +61,14 @@ impl EndpointState {
             Self::Disabled => "disabled",
         }
     }
-}
 
-impl From<SendPermit> for EndpointState {
-    fn from(permit: SendPermit) -> Self {
+    /// The state of an endpoint to which this may be sent.
+    pub(super) fn of(permit: SendPermit, health: &EndpointHealth) -> Self {
         match permit {
             SendPermit::Open => Self::Open,
             SendPermit::Probe => Self::Probing,
+            // Between two probes it is paused, and still fails.
+            SendPermit::Paused(_) if health.is_probed() => Self::Probing,
             SendPermit::Paused(_) => Self::Paused,
             SendPermit::Disabled => Self::Disabled,
         }
@@ -152,7 +153,38 @@ impl DeliveryStats {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::core::delivery::{AttemptKind, AttemptOutcome, AttemptedEvent};
+
+    #[test]
+    fn a_failing_endpoint_is_probing_also_between_two_probes() {
+        let mut health = EndpointHealth::default();
+        let now = Timestamp::UNIX_EPOCH;
+        let mut states = Vec::new();
+        for attempts in 0..6 {
+            let attempt = AttemptedEvent {
+                subject: "op-1",
+                attempts,
+                first_attempt: now,
+                kind: AttemptKind::Ordinary,
+            };
+            let _ = health.record_attempt(attempt, AttemptOutcome::TimedOut, now, 0.5);
+            let permit = health.permit(now);
+            assert!(matches!(permit, SendPermit::Paused(_)), "{permit:?}");
+            states.push(EndpointState::of(permit, &health));
+        }
+        let (paused, probing) = states.split_at(4);
+        assert!(
+            paused.iter().all(|state| *state == EndpointState::Paused),
+            "{states:?}"
+        );
+        assert!(
+            probing.iter().all(|state| *state == EndpointState::Probing),
+            "{states:?}"
+        );
+    }
 
     #[test]
     fn a_delay_on_a_bound_is_within_it() {
