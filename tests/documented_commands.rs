@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use backfill_watch::simulator::{SimulatedOperation, Simulator, SimulatorConfig};
+use backfill_watch::simulator::{Receiver, ReceiverConfig, SimulatedOperation, Simulator, SimulatorConfig};
 
 use support::{Daemon, Setup, skip};
 
@@ -67,9 +67,10 @@ fn pages() -> Vec<String> {
     pages
 }
 
-/// A simulated API, a daemon that watches an operation there, and a folder to work in.
+/// A simulated API, a daemon that watches an operation there, its receiver, and a folder to work in.
 struct Workplace {
     simulator: Simulator,
+    receiver: Receiver,
     daemon: Daemon,
     address: String,
     slow_operations: usize,
@@ -83,6 +84,7 @@ impl Workplace {
             Duration::from_millis(200),
             100,
         ));
+        let receiver = Receiver::start(ReceiverConfig::default()).await.unwrap();
         let setup = Setup::new(&simulator);
         let write_token = setup.folder().join("write-token");
         fs::write(&write_token, "the-first-token").unwrap();
@@ -91,7 +93,7 @@ impl Workplace {
             .set("http.write_token_file", &write_token.display().to_string())
             .set("metrics.per_operation", "true")
             .set("webhooks.0.name", "crm-sync")
-            .set("webhooks.0.url", "http://127.0.0.1:9/")
+            .set("webhooks.0.url", &receiver.url())
             .variable("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET)
             .list(&[OPERATION])
             .start();
@@ -118,6 +120,7 @@ impl Workplace {
         daemon.event_of(OPERATION, "operation.succeeded").await;
         Self {
             simulator,
+            receiver,
             daemon,
             address,
             slow_operations: 0,
@@ -148,6 +151,12 @@ impl Workplace {
                 format!("{prefix}{line}")
             })
             .collect()
+    }
+
+    async fn stop(self) {
+        self.daemon.stop().await;
+        self.receiver.stop().await;
+        self.simulator.stop().await;
     }
 
     /// Runs a block.
@@ -209,8 +218,7 @@ async fn every_block_of_commands_works() {
             workplace.run(&page, &block).await;
             ran += 1;
         }
-        workplace.daemon.stop().await;
-        workplace.simulator.stop().await;
+        workplace.stop().await;
     }
     assert!(ran > 15, "{ran}");
 }
@@ -234,8 +242,7 @@ async fn every_metric_is_documented() {
             .any(|form| page.contains(form));
         assert!(is_documented, "{name} is not in docs/metrics.md");
     }
-    workplace.daemon.stop().await;
-    workplace.simulator.stop().await;
+    workplace.stop().await;
 }
 
 #[test]
