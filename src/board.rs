@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::core::attention::ProjectAttention;
 use crate::core::event::{MissingObject, OperationData};
 use crate::core::gate::RequestLimits;
 use crate::core::group_state::{GroupCounts, GroupProgress, GroupState};
@@ -23,8 +24,6 @@ use crate::core::watch_list::{Labels, WatchKey};
 
 /// The most watches of one page, and the most that are examined for one.
 pub const PAGE: usize = 1_000;
-/// The most overdue operations of a project that are named.
-pub const SHOWN_OVERDUE: usize = 100;
 
 /// The published state of a project.
 #[derive(Debug, Clone)]
@@ -37,8 +36,6 @@ pub struct ProjectView {
     pub phases: PhaseCounts,
     /// Its groups by state.
     pub groups: GroupCounts,
-    /// How often one of its pollers panicked.
-    pub restarts: u64,
     /// How often removals from the watch list were not recorded.
     pub failed_removals: u64,
     /// The state of the API.
@@ -49,17 +46,8 @@ pub struct ProjectView {
     pub gate: GateView,
     /// Whether polls start and end in time.
     pub poll_times: PollTimes,
-    /// The operations that are overdue.
-    pub overdue: OverdueView,
-}
-
-/// The unfinished operations whose deadline was reported.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OverdueView {
-    /// Their number.
-    pub total: usize,
-    /// Operation IDs with their deadlines: at most [`SHOWN_OVERDUE`].
-    pub first: Arc<[(Arc<str>, Timestamp)]>,
+    /// What needs attention, besides an outage and rejected credentials.
+    pub attention: ProjectAttention,
 }
 
 /// The state of the API, as the requests of one project observed it.
@@ -71,6 +59,8 @@ pub struct ApiView {
     pub rejected: Option<Timestamp>,
     /// Whether any request was answered, including with an error status.
     pub was_answered: bool,
+    /// When a request was last answered, including with an error status.
+    pub last_answer: Option<Timestamp>,
     /// The failed polls since the last answer, if any.
     pub failing: Option<FailedPolls>,
     /// The pause that the API requested, if one lasts.
@@ -156,7 +146,6 @@ impl ProjectView {
             generation: None,
             phases: PhaseCounts::default(),
             groups: GroupCounts::default(),
-            restarts: 0,
             failed_removals: 0,
             api: ApiView::default(),
             discovery: None,
@@ -167,7 +156,7 @@ impl ProjectView {
                 last_wait: Duration::ZERO,
             },
             poll_times: PollTimes::default(),
-            overdue: OverdueView::default(),
+            attention: ProjectAttention::default(),
         }
     }
 }

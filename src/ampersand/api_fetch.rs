@@ -1,5 +1,6 @@
 //! The production implementation of [`Fetch`]: the client and each project's key.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -154,6 +155,13 @@ impl Fetch for ApiFetch {
             .get_key_value(project)
             .map(|(name, source)| (Arc::clone(name), source.clone()));
         async move { !self.refresh(source.into_iter().collect()).await.is_empty() }
+    }
+
+    fn mask<'a>(&self, project: &str, text: &'a str) -> Cow<'a, str> {
+        match self.read().keys.get(project) {
+            Some(key) => key.mask().apply(text),
+            None => Cow::Borrowed(text),
+        }
     }
 
     fn last_lines(&self, key: &WatchKey, selection: LogSelection) -> impl Future<Output = LogAnswer> + Send {

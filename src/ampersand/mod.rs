@@ -20,6 +20,8 @@ pub use client::{Client, ClientError, ClientSettings, NO_OPERATION};
 pub use operations_page::OperationsPage;
 pub use response::{ApiResponse, ResponseContext};
 
+use std::borrow::Cow;
+
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
 use crate::core::discovery::{DiscoveryAnswer, DiscoveryReply, DiscoveryRequest};
 use crate::core::installation::InstallationPath;
@@ -33,6 +35,11 @@ pub trait Fetch: Send + Sync + 'static {
 
     /// Reads the project's API key again. True if it changed.
     fn refresh_key(&self, project: &str) -> impl Future<Output = bool> + Send;
+
+    /// Removes the project's API key from a text. A script need not implement it.
+    fn mask<'a>(&self, _project: &str, text: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(text)
+    }
 
     /// Gets the last lines of an operation's log.
     fn last_lines(&self, key: &WatchKey, selection: LogSelection) -> impl Future<Output = LogAnswer> + Send;

@@ -2,19 +2,7 @@
 
 use std::time::Duration;
 
-/// A count with thousands separators: `12,345`.
-#[must_use]
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub use crate::core::text::count;
 
 /// A count in at most five characters: `950`, `12.3k`, `4.0M`.
 #[must_use]

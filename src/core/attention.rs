@@ -1,7 +1,17 @@
 //! The attention list: everything that is wrong now, and what to do. Every view shows this list.
 
+mod concern_list;
+mod operation;
+mod project;
+mod restart_log;
+
 use jiff::Timestamp;
 use serde::Serialize;
+
+pub use concern_list::{ConcernList, ConcernView, MAX_NAMED};
+pub use operation::{Concern, ConcernedOperation};
+pub use project::{ProjectAttention, api_unreachable, credentials_rejected};
+pub use restart_log::RestartLog;
 
 /// Severity of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -43,8 +53,16 @@ kinds! {
     ApiUnreachable => "api_unreachable", Error;
     /// The API rejects the key of a project.
     CredentialsRejected => "credentials_rejected", Error;
+    /// Polls of one operation fail while others succeed.
+    OperationUnreachable => "operation_unreachable", Warning;
+    /// The count of an operation does not rise.
+    OperationStalled => "operation_stalled", Warning;
     /// An operation has not finished by its deadline.
     OperationOverdue => "operation_overdue", Warning;
+    /// An operation finished without success.
+    OperationFailed => "operation_failed", Warning;
+    /// A poller panicked.
+    PollerRestarted => "poller_restarted", Error;
     /// An endpoint failed five times in a row.
     EndpointFailing => "endpoint_failing", Error;
     /// An endpoint answered 410 Gone.
@@ -98,6 +116,14 @@ pub struct Attention {
     pub message: String,
     /// What to do.
     pub action: String,
+    /// How many entries it replaces.
+    #[serde(skip_serializing_if = "is_one")]
+    pub count: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 impl Attention {
@@ -112,6 +138,7 @@ impl Attention {
             since: None,
             message,
             action: action.to_owned(),
+            count: 1,
         }
     }
 
@@ -126,6 +153,13 @@ impl Attention {
     #[must_use]
     pub fn of_subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
+        self
+    }
+
+    /// Sets how many entries it replaces.
+    #[must_use]
+    pub fn of_count(mut self, count: usize) -> Self {
+        self.count = count;
         self
     }
 
@@ -147,50 +181,6 @@ pub fn sort(entries: &mut [Attention]) {
             .then(newest_first)
             .then(by_name.cmp(&(other.kind.as_str(), &other.project, &other.subject)))
     });
-}
-
-/// The entry for an unreachable API, with the error of the last request.
-#[must_use]
-pub fn api_unreachable(project: &str, since: Timestamp, last_error: Option<&str>) -> Attention {
-    let reason = last_error.unwrap_or("no poll succeeds");
-    let message =
-        format!("the API is unreachable: {reason}. Figures are from before the outage. Polls are retried.");
-    let action = "check ampersand.base_url, the network and the status of the API; nothing is lost";
-    Attention::new(AttentionKind::ApiUnreachable, message, action)
-        .of_project(project)
-        .since(Some(since))
-}
-
-/// The entry for a rejected API key, with the API's reason.
-#[must_use]
-pub fn credentials_rejected(project: &str, since: Timestamp, last_error: Option<&str>) -> Attention {
-    let reason = last_error.unwrap_or("the API refuses the key");
-    let message =
-        format!("the API key is rejected: {reason}. Polling is paused, except for one probe at a time.");
-    let action = "replace the API key; a key file is retried automatically, a systemd credential or environment variable needs \
-                  a restart";
-    Attention::new(AttentionKind::CredentialsRejected, message, action)
-        .of_project(project)
-        .since(Some(since))
-}
-
-/// The entry for an overdue operation.
-#[must_use]
-pub fn operation_overdue(project: &str, operation: &str, deadline: Timestamp) -> Attention {
-    let message = format!("the operation has not finished by its deadline, {deadline}");
-    let action = "check the provider; if it needs more time, set another deadline";
-    Attention::new(AttentionKind::OperationOverdue, message, action)
-        .of_project(project)
-        .of_subject(operation)
-        .since(Some(deadline))
-}
-
-/// The entry for overdue operations of which there are too many to name each.
-#[must_use]
-pub fn more_overdue(project: &str, operations: usize) -> Attention {
-    let message = format!("{operations} more operations have not finished by their deadlines");
-    let action = "`backfill-watch events --type operation.overdue` names each";
-    Attention::new(AttentionKind::OperationOverdue, message, action).of_project(project)
 }
 
 #[cfg(test)]

@@ -332,6 +332,12 @@ impl ProgressTracker {
             .forecast(self.processed.unwrap_or(0), total, age, statistics)
     }
 
+    /// The last count of records.
+    #[must_use]
+    pub fn records_processed(&self) -> Option<u64> {
+        self.processed
+    }
+
     /// Processed and estimated records, if both are known.
     #[must_use]
     pub fn records(&self) -> Option<(u64, u64)> {

@@ -25,6 +25,7 @@ use super::wall_time::WallTime;
 use super::watch_list::{Labels, WatchKey};
 pub use super::watch_settings::WatchSettings;
 
+mod failure;
 mod operation_details;
 mod outage;
 mod overdue;

@@ -24,6 +24,7 @@ mod operations;
 mod pacing;
 mod params;
 mod problem;
+mod projects;
 mod request_body;
 mod single_operation;
 mod startup;
@@ -177,6 +178,7 @@ fn routes(more: Router<Arc<HttpService>>) -> Router<Arc<HttpService>> {
         .route("/metrics", get(metrics_text::metrics))
         .route("/api/attention", get(attention))
         .route("/api/groups", get(groups::list))
+        .route("/api/projects", get(projects::list))
         .route("/api/operations", get(operations::list).post(writes::post))
         .route("/api/operations/{id}", get(operations::one))
         .route(

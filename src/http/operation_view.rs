@@ -25,6 +25,18 @@ pub(super) struct OperationView {
     polls: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stall: Option<StallJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finish_time: Option<String>,
+}
+
+/// Why the operation is stalled.
+#[derive(Debug, Serialize)]
+struct StallJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    reason: &'static str,
 }
 
 impl OperationView {
@@ -33,8 +45,10 @@ impl OperationView {
         let watch = &view.watch;
         // An estimated end must not move because a client reads it.
         let seen = watch.last_poll().unwrap_or_else(clock::wall);
+        let mut data = view.data(seen);
+        data.duration_seconds = watch.total_seconds();
         Self {
-            data: view.data(seen),
+            data,
             source: view.demand.source().as_str(),
             sources: view.demand.sources().map(Source::as_str).collect(),
             last_poll_time: watch.last_poll().map(millis),
@@ -42,6 +56,11 @@ impl OperationView {
             next_poll_time: watch.next_poll().map(millis),
             polls: watch.polls(),
             last_error: watch.last_error().map(str::to_owned),
+            stall: watch.stall().map(|stall| StallJson {
+                since: stall.since.map(millis),
+                reason: stall.reason,
+            }),
+            finish_time: watch.end().map(millis),
         }
     }
 }

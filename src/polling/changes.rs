@@ -89,7 +89,12 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Adds a watch that is new or has changed.
     pub(super) fn note_change(&mut self, number: WatchNumber) {
-        self.note_overdue(number);
+        self.note_concerns(number);
+        self.note_announcement(number);
+    }
+
+    /// Adds a watch to the changes for the reader.
+    pub(super) fn note_announcement(&mut self, number: WatchNumber) {
         if let Some(changes) = &mut self.changes
             && let Some(slot) = self.watches.get_mut(number)
             && !std::mem::replace(&mut slot.watched.is_announced, true)
@@ -98,22 +103,9 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    fn note_overdue(&mut self, number: WatchNumber) {
-        let Some(slot) = self.watches.get(number) else {
-            return;
-        };
-        let watched = &slot.watched;
-        let since = watched.deadline().and_then(|deadline| {
-            let now = self.services.recorder.now();
-            watched.watch.overdue_since(&watched.id, Some(deadline), now)
-        });
-        let id = Arc::clone(&watched.id);
-        self.watches.set_overdue(&id, since);
-    }
-
     /// Adds a watch that was removed.
-    pub(super) fn note_removal(&mut self, id: &Arc<str>) {
-        self.watches.set_overdue(id, None);
+    pub(super) fn note_removal(&mut self, number: WatchNumber, id: &Arc<str>) {
+        self.concerns.remove(number);
         if let Some(changes) = &mut self.changes {
             if changes.removed.len() == REMOVALS {
                 changes.removed.pop_front();

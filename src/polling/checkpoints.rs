@@ -32,6 +32,7 @@ impl<F: Fetch> ProjectTask<F> {
         let last = first.saturating_add(PART).min(self.watches.numbers());
         self.checkpoints.next = if last >= self.watches.numbers() { 0 } else { last };
         self.expire_source_entries(first..last);
+        self.drop_superseded(first..last);
         let (numbers, states) = self.take_unrecorded(first..last);
         if !states.is_empty() {
             let store = self.services.recorder.store().clone();

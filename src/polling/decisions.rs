@@ -1,6 +1,7 @@
 //! Applies observations to watches, and records the result.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::messages::{JobResult, Observation, ProjectChange};
@@ -170,6 +171,7 @@ impl<F: Fetch> ProjectTask<F> {
                     slot.poller = Poller::Finished;
                 }
                 self.watches.set_alarm(number, None);
+                self.note_end(number);
                 self.watches_changed();
                 self.discovery_operation_finished(number);
             }
@@ -223,18 +225,21 @@ impl<F: Fetch> ProjectTask<F> {
     /// Handles a panic in a request or a decision.
     pub(super) fn panicked(&mut self, number: WatchNumber, panic: &str) {
         let wait = self.restart_with_backoff(number);
-        if let Some(slot) = self.watches.get(number) {
+        let panic = &*self.services.fetch.mask(&self.name, panic);
+        let operation = self.watches.get(number).map(|slot| Arc::clone(&slot.watched.id));
+        if let Some(operation) = &operation {
             tracing::error!(
                 project = &*self.name,
-                operation_id = &*slot.watched.id,
+                operation_id = &**operation,
                 panic,
                 restart_in_seconds = wait.as_secs_f64(),
                 "poller panicked; it restarts; this is a bug, please report it"
             );
         }
         self.services.metrics.count_poller_restart();
+        let now = self.services.recorder.now();
         self.channels.view.send_if_modified(|view| {
-            view.restarts += 1;
+            view.attention.restarts.add(operation.as_ref(), panic, now);
             false
         });
         self.is_view_changed = true;

@@ -7,8 +7,10 @@
 mod additions;
 mod admission;
 mod answers;
+mod attention;
 mod changes;
 mod checkpoints;
+mod concerns;
 mod decisions;
 mod discovery;
 mod group_pages;

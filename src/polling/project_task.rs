@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::concerns::Concerns;
 use super::groups::Groups;
 use super::messages::{Deferred, DesiredChange, JobResult};
 use super::project_discovery::{ProjectDiscovery, RequestNumber};
@@ -62,6 +63,8 @@ pub(super) struct ProjectTask<F> {
     planned: Duration,
     pub watches: Watches,
     pub groups: Groups,
+    /// The operations that need attention.
+    pub concerns: Concerns,
     /// The number of completed groups that are being recorded.
     pub recording_groups: usize,
     pub kinds: OperationKinds,
@@ -192,6 +195,7 @@ impl<F: Fetch> ProjectTask<F> {
             planned: Duration::ZERO,
             watches: Watches::default(),
             groups,
+            concerns: Concerns::default(),
             recording_groups: 0,
             kinds,
             health,
@@ -216,6 +220,7 @@ impl<F: Fetch> ProjectTask<F> {
             task.set(entry.key.operation, entry.source, entry.terms);
         }
         task.apply_discovery_rules();
+        task.reset_concerns();
         task.publish();
         task
     }
@@ -271,8 +276,9 @@ impl<F: Fetch> ProjectTask<F> {
         self.depart();
         let groups = self.complete_groups(now);
         let checkpoint = self.checkpoint(now);
+        let failures = self.drop_old_failures(now);
         self.publish();
-        [self.watches.next_alarm(), gate, load, groups, discovery]
+        [self.watches.next_alarm(), gate, load, groups, discovery, failures]
             .into_iter()
             .flatten()
             .fold(checkpoint, Duration::min)

@@ -126,7 +126,7 @@ impl<F: Fetch> ProjectTask<F> {
         self.watches.set_alarm(number, None);
         self.leave_group(number);
         self.watches.stop_counting(number);
-        self.note_removal(&id);
+        self.note_removal(number, &id);
         self.watches_changed();
     }
 
@@ -157,6 +157,7 @@ impl<F: Fetch> ProjectTask<F> {
                 self.reconciliation.applied = self.reconciliation.desired;
                 self.is_view_changed = true;
             }
+            self.note_loaded_ends();
             self.reconciliation.guards.clear();
         }
         None
@@ -235,7 +236,16 @@ impl<F: Fetch> ProjectTask<F> {
         if !is_finished {
             self.sleep(number, now + first);
         }
-        self.note_change(number);
+        if self
+            .watches
+            .get(number)
+            .is_some_and(|slot| slot.watched.watch.has_failed())
+        {
+            self.concerns.loaded_failures.push(number);
+            self.note_announcement(number);
+        } else {
+            self.note_change(number);
+        }
         number
     }
 

@@ -49,6 +49,7 @@ impl<F: Fetch> Runner<F> {
         ));
         while let Err(panic) = self.run_task(&view).await {
             failures = failures.saturating_add(1);
+            let panic = &*self.services.fetch.mask(&self.name, &panic);
             let wait = Duration::from_secs(1 << failures.min(6)).min(LONGEST_WAIT);
             tracing::error!(
                 project = &*self.name,
@@ -57,7 +58,9 @@ impl<F: Fetch> Runner<F> {
                 "project task panicked; it restarts from its recorded state; this is a bug, please report it"
             );
             self.services.metrics.count_poller_restart();
-            view.send_modify(|view| view.restarts += 1);
+            let now = self.services.recorder.now();
+            view.send_modify(|view| view.attention.restarts.add(None, panic, now));
+            self.services.board.announce();
             if !self.pause(wait).await {
                 break;
             }

@@ -1,5 +1,6 @@
 //! The supervisor and its project tasks over a scripted API, with paused time.
 
+mod attention;
 mod deadlines;
 mod discovery;
 mod groups;
@@ -166,7 +167,7 @@ impl Fetch for Script {
         let operation: Operation = serde_json::from_value(serde_json::json!({
             "id": operation, "projectId": "1", "integrationId": "2", "configId": "3", "installationId": "4",
             "actionType": "read", "status": status, "createTime": created,
-            "metadata": {"progress": {"recordsProcessed": count, "recordsEstimatedTotal": 100}},
+            "metadata": {"objects": ["contact"], "progress": {"recordsProcessed": count, "recordsEstimatedTotal": 100}},
         }))
         .unwrap();
         Answer::Operation(Box::new(operation))
@@ -442,7 +443,8 @@ impl Fixture {
     }
 
     fn restarts(&self) -> u64 {
-        self.board.projects().iter().map(|view| view.restarts).sum()
+        let views = self.board.projects();
+        views.iter().map(|view| view.attention.restarts.total()).sum()
     }
 
     /// The types of the events that were recorded of an operation, with their numbers.

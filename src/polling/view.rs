@@ -13,8 +13,7 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn publish(&mut self) {
         self.update_discovery_view();
         let mut is_changed = std::mem::take(&mut self.is_view_changed);
-        let overdue = self.watches.take_overdue();
-        is_changed |= overdue.is_some();
+        is_changed |= self.publish_concerns();
         let at = |steady: Duration| self.start + steady;
         self.channels.view.send_if_modified(|view| {
             is_changed |= view.phases != self.watches.phases() || view.groups != self.groups.counts();
@@ -23,9 +22,6 @@ impl<F: Fetch> ProjectTask<F> {
             view.gate.waiting = self.gate.waiting();
             view.gate.in_flight = self.gate.in_flight();
             view.phases = self.watches.phases();
-            if let Some(overdue) = overdue {
-                view.overdue = overdue;
-            }
             view.groups = self.groups.counts();
             if is_changed {
                 view.generation = self.reconciliation.applied;
@@ -55,7 +51,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Publishes the state of the API after an answer.
     pub(super) fn publish_answer(&mut self, answer: &Answer) {
-        let instant = clock::instant();
+        let (instant, now) = (clock::instant(), self.services.recorder.now());
         let pause_until = self.health.paused_until().map(|until| self.start + until);
         let mut is_changed = false;
         self.channels.view.send_if_modified(|view| {
@@ -89,6 +85,7 @@ impl<F: Fetch> ProjectTask<F> {
                 api.pause = None;
             }
             api.was_answered = true;
+            api.last_answer = Some(now);
             api.failing = None;
             false
         });

@@ -5,9 +5,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
-use crate::board::{OverdueView, SHOWN_OVERDUE};
 use crate::core::compact_duration::CompactDuration;
 use crate::core::deadline::Deadline;
 use crate::core::phase::PhaseCounts;
@@ -63,9 +60,6 @@ pub(super) struct Watches {
     /// Without watches that are leaving.
     phases: PhaseCounts,
     refusals: Refusals,
-    /// The deadlines that were reported, of unfinished watches that are not leaving.
-    overdue: BTreeMap<Arc<str>, Timestamp>,
-    is_overdue_changed: bool,
 }
 
 /// The number of unfinished watches that the API refuses.
@@ -215,29 +209,6 @@ impl Watches {
         }
         self.set_alarm(number, None);
         Some(number)
-    }
-
-    /// Notes whether a watch is overdue, and since when.
-    pub fn set_overdue(&mut self, id: &Arc<str>, since: Option<Timestamp>) {
-        let before = match since {
-            Some(since) => self.overdue.insert(Arc::clone(id), since),
-            None if self.overdue.is_empty() => None,
-            None => self.overdue.remove(id),
-        };
-        self.is_overdue_changed |= before != since;
-    }
-
-    /// The overdue watches, if they changed since the last call.
-    pub fn take_overdue(&mut self) -> Option<OverdueView> {
-        std::mem::take(&mut self.is_overdue_changed).then(|| OverdueView {
-            total: self.overdue.len(),
-            first: self
-                .overdue
-                .iter()
-                .take(SHOWN_OVERDUE)
-                .map(|(id, since)| (Arc::clone(id), *since))
-                .collect(),
-        })
     }
 
     pub fn phases(&self) -> PhaseCounts {

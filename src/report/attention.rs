@@ -11,9 +11,7 @@ use tokio::sync::watch;
 use super::metrics::Metrics;
 use super::webhook::EndpointState;
 use crate::board::{Board, DiscoveryView};
-use crate::core::attention::{
-    Attention, AttentionKind, api_unreachable, credentials_rejected, more_overdue, operation_overdue, sort,
-};
+use crate::core::attention::{Attention, AttentionKind, api_unreachable, credentials_rejected, sort};
 use crate::error::chain;
 use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::{EndpointStats, Store};
@@ -129,17 +127,15 @@ impl AttentionList {
     /// The current entries: errors first, then newest first.
     pub async fn entries(&self) -> Vec<Attention> {
         let mut entries = Vec::new();
+        let now = self.store.now();
         for view in self.board.projects() {
             let failure = view.api.last_failure.as_deref();
             let unreachable = view.api.unreachable;
             entries.extend(unreachable.map(|since| api_unreachable(&view.name, since, failure)));
             let rejected = view.api.rejected;
             entries.extend(rejected.map(|since| credentials_rejected(&view.name, since, failure)));
-            let overdue = &view.overdue;
-            let named = overdue.first.iter();
-            entries.extend(named.map(|(id, deadline)| operation_overdue(&view.name, id, *deadline)));
-            let more = overdue.total.saturating_sub(overdue.first.len());
-            entries.extend((more > 0).then(|| more_overdue(&view.name, more)));
+            let can_poll = unreachable.is_none() && rejected.is_none();
+            entries.extend(view.attention.entries(&view.name, can_poll, now));
             if let Some(discovery) = &view.discovery {
                 of_discovery(&view.name, discovery, &mut entries);
             }

@@ -1,6 +1,7 @@
 //! A deadline is reported when it passes, whatever the poller waits for.
 
 use super::*;
+use crate::core::attention::AttentionKind;
 
 /// The time by the fixture's clock at which `operation.overdue` was reported; it starts at 12:00:00.
 async fn overdue(fixture: &Fixture, operation: &str) -> Vec<String> {
@@ -16,8 +17,13 @@ async fn overdue(fixture: &Fixture, operation: &str) -> Vec<String> {
 
 fn shown_as_overdue(fixture: &Fixture) -> Vec<String> {
     let views = fixture.board.projects();
-    let all = views.iter().flat_map(|view| view.overdue.first.iter());
-    all.map(|(id, _)| id.to_string()).collect()
+    let all = views
+        .iter()
+        .flat_map(|view| view.attention.entries("p", true, Timestamp::MIN));
+    let overdue = all.filter(|entry| entry.kind == AttentionKind::OperationOverdue);
+    let mut subjects: Vec<String> = overdue.filter_map(|entry| entry.subject).collect();
+    subjects.sort();
+    subjects
 }
 
 #[tokio::test(start_paused = true)]

@@ -158,9 +158,8 @@ impl Scrape<'_> {
         )?;
         for kind in AttentionKind::ALL {
             let entries = self.attention.iter().filter(|entry| entry.kind == kind);
-            attention
-                .with_label_values(&[kind.as_str()])
-                .set(whole(entries.count()));
+            let count = entries.map(|entry| entry.count).sum();
+            attention.with_label_values(&[kind.as_str()]).set(whole(count));
         }
         register(registry, &attention)
     }
