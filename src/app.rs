@@ -1,5 +1,6 @@
 //! The composition root: builds the parts of the daemon, starts them and stops them in order.
 
+mod control_file;
 mod daemon;
 mod http_server;
 mod poll_thread;

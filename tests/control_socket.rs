@@ -213,6 +213,39 @@ async fn the_socket_of_a_living_daemon_stays_its_own() {
 }
 
 #[tokio::test]
+async fn a_deleted_file_is_created_again() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let daemon = start(Setup::new(&simulator)).await;
+    let socket = socket_of(daemon.setup());
+    fs::remove_file(&socket).unwrap();
+    daemon
+        .message("the file of the control socket was deleted; it is created again")
+        .await;
+    let mode = socket.symlink_metadata().unwrap().mode() & 0o7777;
+    assert_eq!(mode, 0o600);
+    let status = daemon.setup().run("status").await;
+    assert_eq!(status.status.code(), Some(0), "{status:?}");
+    daemon.stop().await;
+    assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_state_reports_only_the_lock() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let first = start(Setup::new(&simulator)).await;
+    let state = first.setup().folder().join("state").display().to_string();
+    let setup = Setup::new(&simulator).set("state_dir", &state);
+    let mut second = setup.list(&[OPERATION]).start();
+    assert_eq!(second.exit_code().await, Some(2), "{}", second.log);
+    let log = second.log.text();
+    assert!(
+        log.contains("is in use") && !log.contains("control socket"),
+        "{log}"
+    );
+    first.stop().await;
+}
+
+#[tokio::test]
 async fn where_its_path_is_too_long_the_daemon_runs_without_it() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let setup = Setup::new(&simulator);
@@ -262,9 +295,11 @@ async fn a_reload_reports_what_it_applied() {
         printed.contains("watch list applied: 2 operations in"),
         "{printed}"
     );
+    let warned = text(&reloaded.stderr);
+    let place = format!("warning: {}:3:1: ", daemon.list_path().display());
     assert!(
-        text(&reloaded.stderr).contains("rejected lines: 1"),
-        "{reloaded:?}"
+        warned.contains(&place) && !warned.contains("more rejected lines"),
+        "{warned}"
     );
     // What was kept is kept until a restart, and named each time.
     let again = reload(&daemon).await;

@@ -46,15 +46,15 @@ fn it_finds_backfills_shows_every_fate_and_leaves_nothing_behind() {
         "customer installs   gale             task",
         "the API answers     502",
         "the API answers     429",
-        "✓ operation.succeeded acme contact     2,400 in ",
-        "✓ operation.stalled   borealis deal",
-        "✓ operation.resumed   borealis deal",
-        "✓ operation.retried   cobalt ticket",
-        "✓ operation.failed    cobalt invoice   [invoice] REQUEST_LIMIT_EXCEEDED",
-        "✓ operation.succeeded gale task        12,000 in ",
-        "✓ group.completed     acme             succeeded, 2 operations in ",
-        "✓ group.completed     cobalt           failed, 2 operations in ",
-        "✓ group.completed     gale             succeeded, 1 operation in ",
+        "→ operation.succeeded acme contact     2,400 in ",
+        "→ operation.stalled   borealis deal",
+        "→ operation.resumed   borealis deal",
+        "→ operation.retried   cobalt ticket",
+        "→ operation.failed    cobalt invoice   [invoice] REQUEST_LIMIT_EXCEEDED",
+        "→ operation.succeeded gale task        12,000 in ",
+        "→ group.completed     acme             succeeded, 2 operations in ",
+        "→ group.completed     cobalt           failed, 2 operations in ",
+        "→ group.completed     gale             succeeded, 1 operation in ",
         "4 customers installed, 7 backfills found without a watch list: 6 succeeded, 1 failed",
         "4 answered with 5xx and 1 throttled",
         " verified, 0 not",
@@ -62,7 +62,7 @@ fn it_finds_backfills_shows_every_fate_and_leaves_nothing_behind() {
     ] {
         assert!(shown.contains(wanted), "{wanted:?} is not in\n{shown}");
     }
-    let events: Vec<&str> = shown.lines().filter(|line| line.contains('✓')).collect();
+    let events: Vec<&str> = shown.lines().filter(|line| line.contains('→')).collect();
     assert!(events.last().unwrap().contains("group.completed"), "{shown}");
     for once in [
         "operation.started",
@@ -82,7 +82,7 @@ fn it_finds_backfills_shows_every_fate_and_leaves_nothing_behind() {
         let names: BTreeSet<String> = lines.iter().map(name).collect();
         assert_eq!(names.len(), lines.len(), "{once} is doubled in\n{shown}");
     }
-    let completed = shown.matches("✓ group.completed").count();
+    let completed = shown.matches("→ group.completed").count();
     assert_eq!(completed, 4, "{shown}");
     assert!(!shown.contains('\x1b'), "colours or bars in a file");
     assert!(is_empty(folder.path()));

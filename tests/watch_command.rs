@@ -163,6 +163,11 @@ async fn success_is_0_and_each_event_is_one_line() {
     let types = ended.types();
     assert_eq!(types.first(), Some(&"operation.started"));
     assert_eq!(types.last(), Some(&"operation.succeeded"));
+    let times: Vec<&str> = ended.out.lines().map(|line| &line[..24]).collect();
+    assert_ne!(
+        times[0], times[1],
+        "the progress at the start is not printed again"
+    );
     assert!(
         types[1..types.len() - 1]
             .iter()
@@ -183,7 +188,10 @@ async fn whatever_is_no_success_is_1_and_gives_its_reason() {
     fixture.add_finished("good", SimulatedOutcome::Success);
     fixture.add_finished("bad", SimulatedOutcome::Failure);
     let ended = fixture.watch("good bad");
-    ended.assert(1, &["2 operations: 1 succeeded, 1 failed"]);
+    ended.assert(
+        1,
+        &["2 operations: 1 succeeded, 1 failed\n  bad  failed  contact: [contact] Read failed"],
+    );
     let failed = ended
         .out
         .lines()
@@ -381,6 +389,99 @@ async fn json_is_one_event_a_line_and_quiet_is_nothing() {
     assert_eq!(
         (ended.code, ended.out.as_str(), ended.err.as_str()),
         (Some(1), "", "")
+    );
+}
+
+/// What `watch` prints on a terminal of this width, and its exit code; `None` without the program `script`.
+fn on_terminal(
+    fixture: &Fixture,
+    columns: u32,
+    variables: &str,
+    list: &str,
+) -> Option<(Option<i32>, String)> {
+    std::fs::write(fixture.folder.path().join("list"), list).unwrap();
+    let command =
+        format!("stty cols {columns} rows 24; exec env {variables} {PROGRAM} watch --interval 50ms - < list");
+    let started = fixture
+        .command("script")
+        .args(["-qefc", &command, "/dev/null"])
+        .spawn();
+    let Ok(child) = started else {
+        eprintln!("skipped: the program `script` is missing");
+        return None;
+    };
+    let ended = output(child);
+    Some((ended.status.code(), String::from_utf8(ended.stdout).unwrap()))
+}
+
+/// The lines without colours and movements of the cursor.
+fn lines_on_terminal(printed: &str) -> Vec<String> {
+    let lines = printed.split(['\r', '\n']);
+    lines
+        .map(|line| console::strip_ansi_codes(line).trim_end().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_labels_are_shown_and_every_line_fits() {
+    let fixture = Fixture::start().await;
+    fixture.simulator.add(SimulatedOperation::new(
+        "3efc0f0f-4bb9-498f-996c-9893d98ca4b5",
+        Duration::from_millis(1_500),
+        1_000,
+    ));
+    fixture.add_finished("bad", SimulatedOutcome::Failure);
+    let list = "3efc0f0f-4bb9-498f-996c-9893d98ca4b5 customer=\"Zoë\u{202e} Ltd\"\nbad customer=連絡先\n";
+    for columns in [40, 60, 80, 200] {
+        let Some((code, printed)) = on_terminal(&fixture, columns, "TERM=xterm LANG=C.UTF-8", list) else {
+            return;
+        };
+        assert_eq!(code, Some(1), "{printed}");
+        let lines = lines_on_terminal(&printed);
+        for line in &lines {
+            let width = console::measure_text_width(line);
+            assert!(width < columns as usize, "{columns}: {width} in {line:?}");
+        }
+        let text = lines.join("\n");
+        assert!(!text.contains("operation.started"), "{text}");
+        assert!(text.contains("連絡先 contact bad failed"), "{text}");
+        assert!(text.contains("2 operations: 1 succeeded, 1 failed"), "{text}");
+        assert!(
+            columns < 60 || text.contains("Zoë\\u{202e} Ltd contact 3efc0f0f "),
+            "{text}"
+        );
+        assert!(
+            !printed.contains('\u{202e}') && printed.contains("\x1b[31m"),
+            "{printed}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_locale_colour_or_terminal_the_output_is_plainer() {
+    let fixture = Fixture::start().await;
+    fixture.add_finished("bad", SimulatedOutcome::Failure);
+    let list = "bad customer=Zoë\n";
+    for locale in ["LANG=C", "LC_ALL=POSIX LANG=C.UTF-8", ""] {
+        let variables = format!("TERM=xterm NO_COLOR=1 {locale}");
+        let Some((_, printed)) = on_terminal(&fixture, 80, &variables, list) else {
+            return;
+        };
+        assert!(printed.is_ascii(), "{locale}: {printed:?}");
+        assert!(printed.contains("x Zo? contact bad failed"), "{printed:?}");
+        assert!(
+            !printed.contains("\x1b[3") && printed.contains("\x1b[?25h"),
+            "{printed:?}"
+        );
+    }
+    let Some((code, printed)) = on_terminal(&fixture, 80, "TERM=dumb", list) else {
+        return;
+    };
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(
+        printed.contains("  operation.failed  ") && !printed.contains('\x1b'),
+        "{printed:?}"
     );
 }
 

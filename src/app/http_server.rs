@@ -11,14 +11,15 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
+use super::control_file::{ControlSlot, bind, keep};
 use super::{join, project_names};
 use crate::board::Board;
 use crate::config::Settings;
 use crate::error::chain;
 use crate::health::Health;
 use crate::http::{
-    Access, AccessRules, ControlFile, ControlSender, ControlSocket, HttpListener, HttpService, ServedData,
-    StartupRouter, StatusPageAccess,
+    Access, AccessRules, ControlError, ControlSender, HttpListener, HttpService, ServedData, StartupRouter,
+    StatusPageAccess,
 };
 use crate::report::attention::AttentionList;
 use crate::report::metrics::Metrics;
@@ -41,6 +42,8 @@ pub(super) struct HttpServer {
     access: Option<Arc<Access>>,
     /// Declared before the tasks, so that its file is removed before the socket closes.
     control: Option<Control>,
+    /// Why there is no control socket.
+    control_problem: Option<ControlError>,
     per_operation: Arc<AtomicBool>,
     /// The configured projects.
     projects: watch::Sender<Arc<[Arc<str>]>>,
@@ -50,7 +53,7 @@ pub(super) struct HttpServer {
 
 /// The control socket.
 struct Control {
-    file: ControlFile,
+    slot: ControlSlot,
     server: StartupRouter,
 }
 
@@ -89,17 +92,26 @@ impl HttpServer {
             tasks.spawn(server.clone().serve(listener, closing.clone()));
             listens
         });
-        let control = match control_folder {
-            Some(folder) => bind_control_socket(folder).await?,
-            None => None,
+        let (control, control_problem) = match control_folder {
+            Some(folder) => match bind(folder.clone()).await? {
+                Ok(socket) => {
+                    let (listener, file) = socket.split();
+                    let server = StartupRouter::default();
+                    tracing::debug!(path = %file.path().display(), "the control socket is served");
+                    let slot = ControlSlot::new(file);
+                    tasks.spawn(keep(
+                        folder,
+                        slot.clone(),
+                        listener,
+                        server.clone(),
+                        closing.clone(),
+                    ));
+                    (Some(Control { slot, server }), None)
+                }
+                Err(problem) => (None, Some(problem)),
+            },
+            None => (None, None),
         };
-        let control = control.map(|socket| {
-            let (listener, file) = socket.split();
-            let server = StartupRouter::default();
-            tracing::debug!(path = %file.path().display(), "the control socket is served");
-            tasks.spawn(server.clone().serve(listener, closing.clone()));
-            Control { file, server }
-        });
         Ok(Self {
             metrics: Metrics::new(),
             health: Arc::new(Health::new(Arc::clone(board), request_timeout)),
@@ -107,6 +119,7 @@ impl HttpServer {
             listens,
             access,
             control,
+            control_problem,
             per_operation: Arc::new(AtomicBool::new(settings.metrics.per_operation)),
             projects: watch::Sender::new(project_names(&settings.ampersand).into()),
             closing,
@@ -124,6 +137,13 @@ impl HttpServer {
         polling: &Handle,
         control_requests: ControlSender,
     ) {
+        // Only now: with another daemon on the same state, its error is the only one.
+        if let Some(problem) = self.control_problem.take() {
+            tracing::warn!(
+                error = chain(&problem),
+                "cannot create the control socket: `status` needs HTTP, and a reload needs SIGHUP"
+            );
+        }
         let closing = self.closing.clone();
         let notifications =
             systemd::send_notifications(Arc::clone(&self.health), Arc::clone(board), closing.clone());
@@ -200,7 +220,7 @@ impl HttpServer {
     /// Stops; running responses may end within a second.
     pub(super) async fn stop(&mut self) {
         if let Some(control) = self.control.take() {
-            let removing = spawn_blocking(move || drop(control.file));
+            let removing = spawn_blocking(move || control.slot.remove());
             // A file that stays is replaced at the next start.
             let _ = tokio::time::timeout(REMOVAL, removing).await;
         }
@@ -217,20 +237,6 @@ fn report_pages(address: SocketAddr, audience: StatusPageAccess) {
             %address,
             "health and metrics are served at http://{address}/; the status page needs http.token_file"
         ),
-    }
-}
-
-/// Binds the control socket in `folder`. A failure is logged only: the daemon works without it.
-async fn bind_control_socket(folder: PathBuf) -> anyhow::Result<Option<ControlSocket>> {
-    match spawn_blocking(move || ControlSocket::bind(&folder)).await? {
-        Ok(socket) => Ok(Some(socket)),
-        Err(error) => {
-            tracing::warn!(
-                error = chain(&error),
-                "cannot create the control socket: `status` needs HTTP, and a reload needs SIGHUP"
-            );
-            Ok(None)
-        }
     }
 }
 

@@ -18,10 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::folder::Folder;
-use self::playback::{CallbackCounts, Playback, marks};
+use self::playback::{DeliveryCounts, Playback, marks};
 use self::screen::Screen;
 use self::script::{Backfill, CUSTOMERS};
-use super::progress_bars::FRAME;
+use super::progress_bars::{FRAME, HANG};
 use super::{exit, output};
 use crate::app::{self, RunOutcome, RunUntil, SettingsSource};
 use crate::board::{Board, WatchView};
@@ -68,8 +68,10 @@ listen = "off"
 filter = "warn,backfill_watch::event=off"
 "#;
 
-/// The most callbacks that wait for the next frame. There are about fifty in all.
-const CALLBACKS: usize = 1_000;
+/// The most deliveries that wait for the next frame. There are about fifty in all.
+const DELIVERIES: usize = 1_000;
+/// The width of customer and object.
+const NAME: usize = 16;
 /// The signing secret. It protects nothing.
 const SECRET: &str = "whsec_ZGVtbyBzZWNyZXQsIHByb3RlY3RzIG5vdGhpbmc=";
 
@@ -89,13 +91,13 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
         .await
         .context("cannot listen on a loopback address")?;
     let backfills = script::backfills();
-    let (callback_sender, callbacks) = mpsc::channel(CALLBACKS);
+    let (delivery_sender, deliveries) = mpsc::channel(DELIVERIES);
     let receiver = Receiver::start(ReceiverConfig {
         secrets: vec![SECRET.parse()?],
         keep: 0,
         on_callback: Some(Arc::new(move |callback: &Callback| {
-            // A callback beyond the capacity is only missing on the screen.
-            let _ = callback_sender.try_send(callback.clone());
+            // A delivery beyond the capacity is only missing on the screen.
+            let _ = delivery_sender.try_send(callback.clone());
         })),
         ..ReceiverConfig::default()
     })
@@ -108,7 +110,7 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<ExitCode> {
     let board = Arc::new(Board::default());
     introduce(&screen, &backfills);
 
-    let mut playback = Playback::new(screen.clone(), Arc::clone(&board), callbacks, &simulator);
+    let mut playback = Playback::new(screen.clone(), Arc::clone(&board), deliveries, &simulator);
     let (end, stop) = oneshot::channel();
     let mut end = Some(end);
     let daemon = app::run_in_memory(source, loaded, log, RunUntil::Requested(stop), board);
@@ -179,17 +181,24 @@ fn introduce(screen: &Screen, backfills: &[Backfill]) {
         "The daemon of `backfill-watch run`, with a simulated Ampersand API.
 It has no list of operations. It finds the backfills of customers that install:
 ",
+        0,
     );
     for backfill in backfills {
-        screen.print(&format!("  {:<16} {}", backfill.name(), backfill.role));
+        screen.print(
+            &format!("  {:<NAME$} {}", backfill.name(), backfill.role),
+            NAME + 1,
+        );
     }
-    screen.print(&format!(
-        "
-Lines marked {} are received webhook callbacks with a verified signature.
+    screen.print(
+        &format!(
+            "
+Lines marked {} are events as your webhook receives them, with a verified signature.
 Takes half a minute; Ctrl-C stops it.
 ",
-        marks(screen).0
-    ));
+            marks(screen).0
+        ),
+        0,
+    );
 }
 
 /// Prints a summary and next steps.
@@ -198,7 +207,7 @@ fn conclude(
     backfills: &[Backfill],
     watches: &[WatchView],
     requests: &RequestCounts,
-    callbacks: CallbackCounts,
+    deliveries: DeliveryCounts,
     took: Duration,
 ) -> ExitCode {
     let phase = |backfill: &Backfill| {
@@ -219,21 +228,25 @@ fn conclude(
             )
         })
         .collect();
-    if callbacks.refused > 0 {
-        unexpected.push(format!("{} callbacks had no valid signature", callbacks.refused));
+    if deliveries.refused > 0 {
+        unexpected.push(format!(
+            "{} webhook deliveries had no valid signature",
+            deliveries.refused
+        ));
     }
     let ended_in = |end| backfills.iter().filter(|backfill| phase(backfill) == end).count();
-    screen.print(&format!(
+    let summary = format!(
         "
 What you saw in {:.0} seconds:
   - {} customers installed, {} backfills found without a watch list: {} succeeded, {} failed
   - a message for each customer when all its backfills were finished
-  - {} signed webhook callbacks: {} verified, {} not
+  - {} signed webhook deliveries: {} verified, {} not
   - {} requests: {} answered with 5xx and {} throttled; all were retried
 All files are removed.
 
 Next, with your own project:
-  export AMPERSAND_API_KEY=...  BACKFILL_WATCH_AMPERSAND__PROJECT=my-project
+  export AMPERSAND_API_KEY=...
+  export BACKFILL_WATCH_AMPERSAND__PROJECT=my-project
   export BACKFILL_WATCH_DISCOVER__0__PROJECT=my-project
   backfill-watch discover
   backfill-watch run --state-dir ./state
@@ -244,13 +257,14 @@ Or with an API that has faults, without an account:
         watches.len(),
         ended_in(Phase::Succeeded),
         ended_in(Phase::Failed),
-        callbacks.verified + callbacks.refused,
-        callbacks.verified,
-        callbacks.refused,
+        deliveries.verified + deliveries.refused,
+        deliveries.verified,
+        deliveries.refused,
         requests.total,
         requests.server_errors,
         requests.throttled,
-    ));
+    );
+    screen.print(&summary, HANG);
     if unexpected.is_empty() {
         return ExitCode::SUCCESS;
     }

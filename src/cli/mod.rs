@@ -11,6 +11,7 @@ pub mod events;
 pub mod format;
 pub mod generate;
 pub mod list;
+pub mod operation_title;
 pub mod output;
 pub mod problems;
 pub mod progress_bars;
@@ -23,6 +24,7 @@ pub mod simulate;
 pub mod status;
 pub mod table;
 pub mod terminal;
+pub mod text_wrap;
 pub mod watch;
 pub mod wrap;
 pub mod write_target;
@@ -36,6 +38,7 @@ use clap::{Parser, Subcommand};
 use crate::ampersand::ClientError;
 use crate::app::SettingsSource;
 use crate::config::{ConfigErrors, Environment, Overrides, Settings};
+use crate::http::BindError;
 use crate::store::OpenError;
 
 /// Exit codes, as every command uses them.
@@ -252,7 +255,11 @@ pub struct Failure {
 /// The exit code of an error: 2 for wrong settings and an unusable state, that of a [`Failure`], otherwise 1.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<ConfigErrors>() || error.is::<ClientError>() || error.is::<OpenError>() {
+    if error.is::<ConfigErrors>()
+        || error.is::<ClientError>()
+        || error.is::<OpenError>()
+        || error.is::<BindError>()
+    {
         return exit::USAGE;
     }
     error

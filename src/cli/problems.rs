@@ -90,14 +90,24 @@ impl DaemonWatchList<'_> {
             .map(|problem| format!("watch list {path}: {problem}"))
             .into_iter()
             .collect();
-        let rejected = self.0["rejected"].as_array().map_or(&[][..], Vec::as_slice);
-        problems.extend(rejected.iter().map(|line| {
-            let number = |name: &str| line[name].as_u64().unwrap_or(0);
-            let detail = line["detail"].as_str().unwrap_or_default();
-            line_problem(path, number("line"), number("column"), "", detail)
-        }));
-        problems.extend(more_lines(path, "", rejected.len(), self.rejected_lines()));
+        let rejected = self.rejected(usize::MAX);
+        let more = more_lines(path, "", rejected.len(), self.rejected_lines());
+        problems.extend(rejected.into_iter().chain(more));
         problems
+    }
+
+    /// The first rejected lines, each with its place and problem, and at most as many as there are.
+    #[must_use]
+    pub fn rejected(&self, most: usize) -> Vec<String> {
+        let rejected = self.0["rejected"].as_array().map_or(&[][..], Vec::as_slice);
+        let listed = rejected.iter().take(most.min(self.rejected_lines()));
+        listed
+            .map(|line| {
+                let number = |name: &str| line[name].as_u64().unwrap_or(0);
+                let detail = line["detail"].as_str().unwrap_or_default();
+                line_problem(self.path(), number("line"), number("column"), "", detail)
+            })
+            .collect()
     }
 
     fn count(&self, name: &str) -> usize {

@@ -4,6 +4,7 @@
 //! tears the bars, and the message of a panic overwrites one.
 
 mod canvas;
+mod content;
 mod layout;
 mod row;
 
@@ -16,36 +17,20 @@ use std::time::Duration;
 use console::Term;
 
 use self::canvas::Canvas;
+pub use self::content::ProgressBar;
 pub(super) use self::row::{phase_style, sign};
 use super::output::Background;
 use super::terminal::{self, TerminalStyle};
+use super::text_wrap::wrap;
 use crate::core::phase::Phase;
 use crate::core::text::escape_lines;
 pub use crate::stdio::StandardStream;
 
+/// The indentation of wrapped lines.
+pub const HANG: usize = 2;
+
 /// The time between two frames.
 pub const FRAME: Duration = Duration::from_millis(120);
-
-/// The content of one bar.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProgressBar {
-    /// Objects and a short ID.
-    pub name: String,
-    /// The phase.
-    pub phase: Phase,
-    /// Records processed.
-    pub processed: Option<u64>,
-    /// Estimated total of records.
-    pub total: Option<u64>,
-    /// Percent, if there is an estimate.
-    pub percent: Option<f64>,
-    /// Records per second.
-    pub per_second: Option<f64>,
-    /// The estimated time to the end.
-    pub left: Option<Duration>,
-    /// The failure of the last poll.
-    pub problem: Option<String>,
-}
 
 /// The content of all bars.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -105,13 +90,16 @@ impl ProgressBars {
         self.output.print(StandardStream::Stderr, &frame)
     }
 
-    /// Writes lines above the bars.
+    /// Writes lines above the bars, wrapped at words.
     ///
     /// # Errors
     /// When the stream cannot be written.
     pub fn print(&mut self, stream: StandardStream, text: &str) -> io::Result<()> {
         self.clear()?;
-        self.output.print(stream, &escape_lines(text))
+        // The last column stays free, because terminals differ in how they wrap there.
+        let (_, width) = self.size();
+        let text = wrap(&escape_lines(text), Some(width.saturating_sub(1)), HANG);
+        self.output.print(stream, &text)
     }
 
     /// Removes the bars, and waits until all is written.

@@ -19,6 +19,8 @@ Examples:
 
 Exit codes: 0 reloaded; 2 refused, and the previous settings stay active; 3 no daemon answers.";
 
+/// The most rejected lines that are printed; `check` prints all of them.
+const MAX_REJECTED: usize = 5;
 /// The status of a refused reload.
 const REFUSED: u16 = 422;
 
@@ -110,10 +112,12 @@ fn list_warnings(list: &DaemonWatchList<'_>) -> Vec<String> {
         };
         lines.push(format!("watch list {path}: {problem}; {effect}"));
     }
-    let rejected = list.rejected_lines();
-    if rejected > 0 {
+    let listed = list.rejected(MAX_REJECTED);
+    let more = list.rejected_lines() - listed.len();
+    lines.extend(listed);
+    if more > 0 {
         lines.push(format!(
-            "watch list {path}: rejected lines: {rejected}; `backfill-watch check` prints them"
+            "watch list {path}: {more} more rejected lines; `backfill-watch check` prints them"
         ));
     }
     lines
@@ -142,8 +146,19 @@ mod tests {
         let absent =
             serde_json::json!({"watchList": {"path": "/l", "isRead": true, "entries": 0, "isAbsent": true}});
         assert_eq!(applied(&absent)[1], "watch list: none (/l does not exist)");
-        let list = serde_json::json!({"path": "/l", "isRead": true, "problem": "gone", "rejectedLines": 2});
-        assert_eq!(list_warnings(&DaemonWatchList(&list)).len(), 2);
+        let rejected: Vec<Value> = (2..9)
+            .map(|line| serde_json::json!({"line": line, "column": 1, "detail": "no ID"}))
+            .collect();
+        let list = serde_json::json!({"path": "/l", "isRead": true, "problem": "gone", "rejectedLines": 9, "rejected": rejected});
+        let warnings = list_warnings(&DaemonWatchList(&list));
+        assert_eq!(
+            (warnings.len(), &*warnings[1], &*warnings[6]),
+            (
+                7,
+                "/l:2:1: no ID",
+                "watch list /l: 4 more rejected lines; `backfill-watch check` prints them"
+            )
+        );
         let awaited =
             serde_json::json!({"path": "/l", "isRead": true, "problem": "missing", "isAwaited": true});
         assert_eq!(

@@ -12,7 +12,7 @@ use crate::store::{ReplaySelection, StateReader};
 
 const AFTER_HELP: &str = "\
 Examples:
-  The dead letters of an endpoint, after its receiver works again:
+  The dead letters of one webhook, after its receiver works again:
     backfill-watch replay --dead-letters --endpoint crm-sync
 
   All events of one operation:
@@ -21,7 +21,7 @@ Examples:
 /// Deliver events to webhooks again
 ///
 /// Queues deliveries again. A running daemon sends them within a second, a stopped one when it starts. Receivers get
-/// the same ID and body again. An endpoint gets only the event types that it subscribes to.
+/// the same ID and body again. A webhook gets only the event types that it subscribes to.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ReplayArgs {

@@ -19,7 +19,10 @@ Examples:
   In a script, until all listed operations are finished:
     backfill-watch run --until-done --watch-list watch.list --state-dir ./state
 
-Signals: SIGHUP reloads settings, secrets and the watch list. SIGTERM and SIGINT stop; a second one stops at once.";
+Signals: SIGHUP reloads settings, secrets and the watch list. SIGTERM and SIGINT stop; a second one stops at once.
+
+Exit codes: 0 stopped by a signal; 2 wrong settings, an address in use, or an unusable state; 1 an internal error. \
+With --until-done: 0, 1 or 2 as described there; 130 and 143 stopped before the end.";
 
 /// Run the daemon
 #[derive(Debug, clap::Args)]

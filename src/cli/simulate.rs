@@ -35,7 +35,7 @@ Examples:
   Twenty customers that install within a minute, for discovery, each with one to three backfills:
     backfill-watch simulate --customers 20 --objects 1..3 --install-over 1m
 
-  With a receiver that verifies callbacks and prints them:
+  With a receiver that verifies webhook deliveries and prints them:
     backfill-watch simulate --receiver 127.0.0.1:8466
 
 Each operation of the watch list starts when it is first polled. An ID such as op-30000-5000-s-1 (milliseconds, records, s for
@@ -77,11 +77,11 @@ pub struct SimulateArgs {
     #[command(flatten)]
     faults: faults::FaultArgs,
 
-    /// Also receive webhooks at this loopback address, and print each callback
+    /// Also receive webhooks at this loopback address, and print each delivery
     #[arg(long, value_name = "ADDRESS")]
     receiver: Option<SocketAddr>,
 
-    /// Secret of the callbacks (`whsec_…`); by default a fixed one
+    /// Secret of the webhook (`whsec_…`); by default a fixed one
     #[arg(
         long,
         value_name = "SECRET",
@@ -200,7 +200,7 @@ async fn start_receiver(
     Ok((receiver, default_secret))
 }
 
-/// A callback on one line. Its content is not trusted.
+/// A delivery on one line. Its content is not trusted.
 fn line(callback: &Callback) -> String {
     let json = callback.json();
     let kind = json["type"].as_str().unwrap_or("(no type)");
@@ -216,7 +216,7 @@ fn line(callback: &Callback) -> String {
     };
     let time = callback.time.strftime("%H:%M:%S");
     one_line(
-        &format!("{time} callback {kind} {subject} {} {verified}", callback.id()),
+        &format!("{time} delivery {kind} {subject} {} {verified}", callback.id()),
         500,
     )
 }

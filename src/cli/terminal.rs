@@ -1,5 +1,6 @@
 //! What the terminal supports.
 
+use std::borrow::Cow;
 use std::env;
 use std::io::{self, IsTerminal as _};
 
@@ -55,7 +56,7 @@ impl TerminalStyle {
                 env::var_os("NO_COLOR").as_deref(),
                 env::var_os("TERM").as_deref(),
             ),
-            unicode: shows_unicode(|name| env::var(name).ok()),
+            unicode: shows_unicode(is_terminal, |name| env::var(name).ok()),
         }
     }
 
@@ -63,6 +64,20 @@ impl TerminalStyle {
     #[must_use]
     pub fn ellipsis(self) -> &'static str {
         if self.unicode { "…" } else { "..." }
+    }
+
+    /// `text` in characters that can be shown.
+    #[must_use]
+    pub fn shown(self, text: &str) -> Cow<'_, str> {
+        if self.unicode || text.is_ascii() {
+            return Cow::Borrowed(text);
+        }
+        let shown = text.chars().map(|c| match c {
+            '…' => '~',
+            c if c.is_ascii() => c,
+            _ => '?',
+        });
+        Cow::Owned(shown.collect())
     }
 
     /// `text` in this style, if colours are on.
@@ -91,14 +106,21 @@ pub fn columns() -> Option<usize> {
     size.map(|(_, columns)| usize::from(columns))
 }
 
+/// The width of standard error, if it is a terminal.
+#[must_use]
+pub fn error_columns() -> Option<usize> {
+    let size = Term::stderr().size_checked();
+    size.map(|(_, columns)| usize::from(columns))
+}
+
 /// Whether bars can be drawn on standard error.
 #[must_use]
 pub fn is_drawable() -> bool {
     io::stderr().is_terminal() && env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// Whether the locale has more than ASCII, or none is set.
-fn shows_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
+/// Whether the locale has more than ASCII. Without a locale, a terminal shows ASCII, and files are UTF-8.
+fn shows_unicode(is_terminal: bool, variable: impl Fn(&str) -> Option<String>) -> bool {
     // The Linux console lacks most of the signs.
     if variable("TERM").is_some_and(|term| term == "linux") {
         return false;
@@ -106,10 +128,11 @@ fn shows_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()
         .find_map(|name| variable(name).filter(|value| !value.is_empty()));
-    locale.is_none_or(|locale| {
-        let locale = locale.to_ascii_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    })
+    let Some(locale) = locale else {
+        return !is_terminal;
+    };
+    let locale = locale.to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 #[cfg(test)]
@@ -118,18 +141,31 @@ mod tests {
 
     #[test]
     fn the_locale_decides_about_unicode() {
-        let with = |set: &'static [(&'static str, &'static str)]| {
-            shows_unicode(|name| {
+        let to = |is_terminal, set: &'static [(&'static str, &'static str)]| {
+            shows_unicode(is_terminal, |name| {
                 let found = set.iter().find(|(other, _)| *other == name);
                 found.map(|(_, value)| (*value).to_owned())
             })
         };
-        assert!(with(&[]));
+        let with = |set| to(true, set);
+        assert!(!with(&[]) && !with(&[("LANG", "")]));
+        assert!(to(false, &[]) && !to(false, &[("LANG", "C")]));
+        assert!(!with(&[("LC_ALL", "POSIX"), ("LANG", "en_US.UTF-8")]));
         assert!(with(&[("LANG", "en_US.UTF-8")]));
         assert!(with(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8"), ("LANG", "C")]));
         assert!(!with(&[("LC_ALL", "C"), ("LANG", "en_US.UTF-8")]));
         assert!(!with(&[("LANG", "de_DE.ISO-8859-1")]));
         assert!(!with(&[("LANG", "C.UTF-8"), ("TERM", "linux")]));
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_replaced() {
+        let style = |unicode| TerminalStyle {
+            colour: false,
+            unicode,
+        };
+        assert_eq!(style(false).shown("Zoë 連… x"), "Zo? ?~ x");
+        assert_eq!(style(true).shown("Zoë 連…"), "Zoë 連…");
     }
 
     #[test]

@@ -22,7 +22,9 @@ use self::output::{EventPrinter, Show};
 use self::progress_view::progress_view;
 use self::session::Session;
 use super::output::notice;
-use super::progress_bars::FRAME;
+use super::progress_bars::{FRAME, HANG};
+use super::terminal::{self, TerminalStyle};
+use super::text_wrap::wrap;
 use super::{Failure, RequestArgs};
 use crate::app::{self, StopSignal};
 use crate::clock;
@@ -119,18 +121,32 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     match outcome::message(&end, &tally, &settings, args.timeout, !was_live) {
         Some(_) if matches!(end, End::Stopped(_)) && show == Show::Nothing => {}
         Some(message) if matches!(end, End::Stopped(_)) => {
-            notice(&format!("stopped: {message}"));
+            notice(&terminal_text("", &format!("stopped: {message}")));
         }
-        Some(message) => return Err(Failure { message, code }.into()),
+        Some(message) => {
+            return Err(Failure {
+                message: terminal_text("error: ", &message),
+                code,
+            }
+            .into());
+        }
         None if show == Show::Default
             && watching.session.targets.len() > 1
             && matches!(end, End::Finished) =>
         {
-            notice(&tally.summary());
+            notice(&terminal_text("", &tally.summary()));
         }
         None => {}
     }
     Ok(ExitCode::from(code))
+}
+
+/// A message for standard error, where `prefix` comes before it: on a terminal in its characters, wrapped at words.
+fn terminal_text(prefix: &str, message: &str) -> String {
+    let style = TerminalStyle::stderr();
+    let width = terminal::error_columns().map(|width| width.saturating_sub(1));
+    let text = wrap(&format!("{prefix}{}", style.shown(message)), width, HANG);
+    text.strip_prefix(prefix).unwrap_or(message).to_owned()
 }
 
 /// Sets the longest interval, and lowers the others to it.

@@ -92,7 +92,10 @@ pub struct ControlSocket {
 #[derive(Debug)]
 pub struct ControlFile {
     path: PathBuf,
-    identity: (u64, u64),
+    /// `None` once the file is known to be deleted. A new file may have the same number.
+    identity: Option<(u64, u64)>,
+    /// The folder of the file.
+    folder: (u64, u64),
 }
 
 /// Accepts the clients of a control socket.
@@ -169,7 +172,8 @@ impl ControlFile {
     fn of(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            identity: identity(path)?,
+            identity: Some(identity(path)?),
+            folder: identity(folder_of(path))?,
         })
     }
 
@@ -179,11 +183,25 @@ impl ControlFile {
         &self.path
     }
 
+    /// Whether the file was deleted, while its folder is still the same.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        let is_missing = identity(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        is_missing && identity(folder_of(&self.path)).is_ok_and(|folder| folder == self.folder)
+    }
+
+    /// From now on, a file at this path is not this one.
+    pub fn set_deleted(&mut self) {
+        self.identity = None;
+    }
+
     fn remove(&self) -> io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        let _lock = lock(folder)?;
+        if self.identity.is_none() {
+            return Ok(());
+        }
+        let _lock = lock(folder_of(&self.path))?;
         // The file may belong to another daemon by now.
-        if identity(&self.path)? == self.identity {
+        if Some(identity(&self.path)?) == self.identity {
             fs::remove_file(&self.path)?;
         }
         Ok(())
@@ -206,6 +224,10 @@ impl Drop for ControlFile {
 
 fn limits() -> ConnectionLimits {
     ConnectionLimits::of_control(open_files::limit())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
@@ -322,7 +344,7 @@ mod tests {
         let first = bind(folder.path()).unwrap();
         connect(&path).unwrap();
         assert!(matches!(bind(folder.path()), Err(ControlError::InUse { .. })));
-        assert_eq!(identity(&path).unwrap(), first.file.identity);
+        assert_eq!(identity(&path).ok(), first.file.identity);
     }
 
     #[tokio::test]
@@ -360,7 +382,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let second = bind(folder.path()).unwrap();
         drop(first);
-        assert_eq!(identity(&path).unwrap(), second.file.identity);
+        assert_eq!(identity(&path).ok(), second.file.identity);
         drop(second);
         assert!(!path.exists());
     }

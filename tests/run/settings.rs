@@ -250,3 +250,18 @@ async fn the_settings_that_apply_are_shown_with_their_sources_and_load_again() {
     };
     assert_eq!(values(&text(&again.stdout)), values(&first));
 }
+
+#[tokio::test]
+async fn an_address_in_use_is_a_wrong_setting() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let setup = Setup::new(&simulator).set("http.listen", &address);
+    let refused = setup.list(&["op-60000-1000-s-a"]).run("run").await;
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let reported = text(&refused.stderr);
+    for part in [&*format!("cannot listen on {address}"), "http.listen", "in use"] {
+        assert!(reported.contains(part), "{part} in\n{reported}");
+    }
+    assert_plain(&refused);
+}

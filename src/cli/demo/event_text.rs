@@ -69,13 +69,13 @@ fn detail(event_type: EventType, data: &Value) -> String {
         EventType::Overdue => format!("deadline was {}", text(&data["deadline"])),
         EventType::Resumed => format!("count is {processed}"),
         EventType::Retried => format!("attempt {}, count restarts", data["retry"]["attempts"]),
-        EventType::Succeeded => format!("{processed} in {seconds:.1} s"),
+        EventType::Succeeded => format!("{processed} in {seconds:.1}s"),
         EventType::Failed | EventType::Ended => text(&data["result"]),
         EventType::GroupCompleted => {
             let operations = data["operationCount"].as_u64().unwrap_or(0);
             let plural = if operations == 1 { "" } else { "s" };
             format!(
-                "{}, {operations} operation{plural} in {seconds:.1} s",
+                "{}, {operations} operation{plural} in {seconds:.1}s",
                 text(&data["outcome"])
             )
         }

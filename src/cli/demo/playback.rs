@@ -16,9 +16,9 @@ use crate::clock;
 use crate::core::event::EventType;
 use crate::simulator::{Callback, Simulator};
 
-/// The received callbacks.
+/// The received deliveries.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct CallbackCounts {
+pub(super) struct DeliveryCounts {
     pub(super) verified: usize,
     /// Those without a valid signature.
     pub(super) refused: usize,
@@ -32,29 +32,29 @@ pub(super) struct Playback<'a> {
     board: Arc<Board>,
     /// The watches when the board was last read, by customer and object.
     watches: Vec<WatchView>,
-    callbacks: mpsc::Receiver<Callback>,
+    deliveries: mpsc::Receiver<Callback>,
     simulator: &'a Simulator,
     pub(super) start: Instant,
     steps: VecDeque<(Duration, ScriptedStep)>,
-    seen: CallbackCounts,
+    seen: DeliveryCounts,
 }
 
 impl<'a> Playback<'a> {
     pub(super) fn new(
         screen: Screen,
         board: Arc<Board>,
-        callbacks: mpsc::Receiver<Callback>,
+        deliveries: mpsc::Receiver<Callback>,
         simulator: &'a Simulator,
     ) -> Self {
         Self {
             screen,
             board,
             watches: Vec::new(),
-            callbacks,
+            deliveries,
             simulator,
             start: clock::instant(),
             steps: script::steps().into(),
-            seen: CallbackCounts::default(),
+            seen: DeliveryCounts::default(),
         }
     }
 
@@ -66,7 +66,7 @@ impl<'a> Playback<'a> {
                 self.perform(step);
             }
         }
-        while let Ok(callback) = self.callbacks.try_recv() {
+        while let Ok(callback) = self.deliveries.try_recv() {
             self.print(&callback);
         }
         // After the daemon stopped, the previous watches stay.
@@ -97,7 +97,7 @@ impl<'a> Playback<'a> {
     fn print_step(&self, what: &str, detail: &str) {
         let what = format!("{what:<19}");
         let what = self.screen.paint(TextStyle::Magenta, &what);
-        self.print_line(" ", &format!("{what} {detail}"));
+        self.screen.print_line(" ", &format!("{what} {detail}"));
     }
 
     fn print(&mut self, callback: &Callback) {
@@ -119,7 +119,8 @@ impl<'a> Playback<'a> {
         self.seen.completed_groups += usize::from(event_type == EventType::GroupCompleted);
         // On a terminal, bars show the progress.
         if event_type != EventType::Progress || !self.screen.draws() {
-            self.print_line(&mark, &event_text::line(&self.screen, event_type, &body));
+            self.screen
+                .print_line(mark, &event_text::line(&self.screen, event_type, &body));
         }
     }
 
@@ -133,26 +134,17 @@ impl<'a> Playback<'a> {
         self.seen.completed_groups >= groups
     }
 
-    pub(super) fn end(self) -> CallbackCounts {
+    pub(super) fn end(self) -> DeliveryCounts {
         self.screen.leave();
         self.seen
     }
-
-    fn print_line(&self, mark: &str, line: &str) {
-        let seconds = (clock::instant() - self.start).as_secs();
-        let time = format!("{}:{:02}", seconds / 60, seconds % 60);
-        self.screen.print(&format!(
-            "{} {mark} {line}",
-            self.screen.paint(TextStyle::Dim, &time)
-        ));
-    }
 }
 
-/// The marks of verified and of other callbacks.
+/// The marks of verified and of other deliveries. They differ from the signs of phases.
 pub(super) fn marks(screen: &Screen) -> (&'static str, &'static str) {
     if screen.style.unicode {
-        ("✓", "✗")
+        ("→", "?")
     } else {
-        ("v", "x")
+        (">", "?")
     }
 }

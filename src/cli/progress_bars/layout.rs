@@ -3,15 +3,20 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use console::measure_text_width;
+
 use super::super::format;
 use super::super::terminal::{TerminalStyle, TextStyle};
-use super::row::{Cells, Columns, cut, phase_style};
-use super::{ProgressBar, ProgressView};
+use super::super::text_wrap::wrap;
+use super::row::{Cells, Columns, cut, phase_style, sign};
+use super::{HANG, ProgressBar, ProgressView};
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
 
 /// The most notices that are shown.
 const MAX_NOTICES: usize = 3;
+/// The most rows of one notice.
+const MAX_NOTICE_ROWS: usize = 4;
 
 /// The lines for a terminal of this size. The last row stays free for the cursor.
 pub(super) fn lines(
@@ -27,29 +32,42 @@ pub(super) fn lines(
         return Vec::new();
     }
     let mut free = height.saturating_sub(1);
-    let mut lines: Vec<String> = view
-        .notices
-        .iter()
-        .take(MAX_NOTICES.min(free / 2))
-        .map(|notice| {
-            let notice = format!("! {}", one_line(notice, 500));
-            style.paint(TextStyle::Yellow, &cut(&notice, width, style))
-        })
-        .collect();
+    let mut lines = notices(&view.notices, width, style);
+    lines.truncate(free / 2);
     free -= lines.len();
     let total = view.bars.len() + view.without_bar.values().sum::<usize>();
     let with_summary = total > 1 && free > 1;
     free -= usize::from(with_summary);
 
     let shown = choose(&view.bars, free);
-    let cells: Vec<Cells> = shown.iter().map(|bar| Cells::of(bar)).collect();
+    let cells: Vec<Cells> = shown.iter().map(|bar| Cells::of(bar, style)).collect();
     let columns = Columns::fit(&cells, width);
     let rows = shown.iter().zip(&cells);
     // On a very narrow terminal, even the narrowest layout must be cut.
     lines.extend(rows.map(|(bar, cells)| cut(&columns.row(bar, cells, style, frame), width, style)));
     if with_summary {
         let hidden = view.bars.len() - shown.len();
-        lines.push(cut(&summary(view, hidden, style), width, style));
+        lines.push(cut(&summary(view, hidden, width, style), width, style));
+    }
+    lines
+}
+
+/// The first notices, wrapped at words.
+fn notices(texts: &[String], width: usize, style: TerminalStyle) -> Vec<String> {
+    let mut lines = Vec::new();
+    for text in texts.iter().take(MAX_NOTICES) {
+        let text = format!("! {}", style.shown(&one_line(text, 500)));
+        let wrapped = wrap(&text, Some(width), HANG);
+        let rows: Vec<&str> = wrapped.split('\n').collect();
+        for (index, row) in rows.iter().take(MAX_NOTICE_ROWS).enumerate() {
+            let is_cut = index + 1 == MAX_NOTICE_ROWS && rows.len() > MAX_NOTICE_ROWS;
+            let row = match is_cut {
+                // The cut mark replaces what does not fit.
+                true => cut(&format!("{row} {}", rows[index + 1].trim_start()), width, style),
+                false => cut(row, width, style),
+            };
+            lines.push(style.paint(TextStyle::Yellow, &row));
+        }
     }
     lines
 }
@@ -82,30 +100,31 @@ fn rank(bar: &ProgressBar) -> (u8, Reverse<u64>) {
     (rank, Reverse(nearness))
 }
 
-/// `60 operations (20 shown): 41 running, 1 stalled, 18 succeeded`.
-fn summary(view: &ProgressView, hidden: usize, style: TerminalStyle) -> String {
+/// `60 operations (20 shown): 41 running, 1 stalled, 18 succeeded`; with signs instead of words if that is too wide.
+fn summary(view: &ProgressView, hidden: usize, width: usize, style: TerminalStyle) -> String {
     let mut counts: BTreeMap<Phase, usize> = view.without_bar.clone();
     for bar in &view.bars {
         *counts.entry(bar.phase).or_default() += 1;
     }
-    let parts: Vec<String> = counts
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(phase, count)| {
-            let name = match phase {
-                Phase::Pending => "waiting",
-                other => other.as_str(),
-            };
-            style.paint(phase_style(*phase), &format!("{count} {name}"))
-        })
-        .collect();
+    let parts = |text: fn(Phase, usize, TerminalStyle) -> String| -> Vec<String> {
+        let counts = counts.iter().filter(|(_, count)| **count > 0);
+        counts
+            .map(|(phase, count)| style.paint(phase_style(*phase), &text(*phase, *count, style)))
+            .collect()
+    };
     let total = format::operations(counts.values().sum());
     let shown = if hidden > 0 {
         style.paint(TextStyle::Dim, &format!(" ({} shown)", view.bars.len() - hidden))
     } else {
         String::new()
     };
-    format!("{total}{shown}: {}", parts.join(", "))
+    let words = parts(|phase, count, _| format!("{count} {phase}")).join(", ");
+    let summary = format!("{total}{shown}: {words}");
+    if measure_text_width(&summary) <= width {
+        return summary;
+    }
+    let signs = parts(|phase, count, style| format!("{} {count}", sign(phase, style))).join("  ");
+    format!("{total}{shown}: {signs}")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One bar as a line of text.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use console::{measure_text_width, truncate_str};
@@ -14,13 +15,16 @@ use crate::core::text::one_line;
 const WIDEST_BAR: usize = 30;
 /// The narrowest bar, unless nothing else can be omitted.
 const NARROWEST_BAR: usize = 10;
-/// The widest name.
+/// The widest name on a narrow terminal; on a wide one, a third of the width.
 const WIDEST_NAME: usize = 32;
+/// The narrowest column of percents, so that the bars begin at the same column most of the time.
+const NARROWEST_PERCENT: usize = 5;
 
 /// The texts of one row.
 #[derive(Debug)]
 pub(super) struct Cells {
-    name: String,
+    title: String,
+    id: String,
     percent: String,
     count: String,
     short_count: String,
@@ -30,8 +34,10 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    pub(super) fn of(bar: &ProgressBar) -> Self {
-        let records = |write: fn(u64) -> String| match (bar.processed, bar.total) {
+    pub(super) fn of(bar: &ProgressBar, style: TerminalStyle) -> Self {
+        let exceeds = bar.exceeds_estimate();
+        let total = bar.total.filter(|_| !exceeds);
+        let records = |write: fn(u64) -> String| match (bar.processed, total) {
             (Some(processed), Some(total)) => format!("{}/{}", write(processed), write(total)),
             (Some(processed), None) => write(processed),
             (None, _) => String::new(),
@@ -42,12 +48,14 @@ impl Cells {
         let left = left.filter(|_| !soon).map(format::time);
         let phase = |phase: Phase| match phase {
             Phase::Running if soon => "soon".to_owned(),
+            Phase::Running if exceeds => "over estimate".to_owned(),
             Phase::Running => String::new(),
-            Phase::Pending => "waiting".to_owned(),
             other => other.to_string(),
         };
+        let shown = |text: &str| style.shown(&one_line(text, 200)).into_owned();
         Self {
-            name: one_line(&bar.name, 200),
+            title: shown(&bar.title),
+            id: shown(&bar.id),
             percent: bar
                 .percent
                 .map(|percent| format!("{percent:.1}%"))
@@ -65,6 +73,33 @@ impl Cells {
             short_state: left.unwrap_or_else(|| phase(bar.phase)),
         }
     }
+
+    /// The width of title and ID.
+    fn name_width(&self) -> usize {
+        let gap = usize::from(!self.title.is_empty() && !self.id.is_empty());
+        measure(&self.title) + gap + measure(&self.id)
+    }
+
+    /// Title and ID in exactly `width` columns. The ID is cut last.
+    fn name(&self, width: usize, with_id: bool, style: TerminalStyle) -> String {
+        /// The shortest useful part of a title.
+        const LEAST: usize = 4;
+        let (title, id) = (&*self.title, &*self.id);
+        let free = width.checked_sub(measure(id) + 1).filter(|free| *free >= LEAST);
+        let short = match free {
+            _ if id.is_empty() || !with_id => cut(title, width, style),
+            Some(free) if !title.is_empty() => format!("{} {id}", cut(title, free, style)),
+            _ => cut(id, width, style),
+        };
+        let padding = width.saturating_sub(measure(&short));
+        format!("{short}{}", " ".repeat(padding))
+    }
+}
+
+/// Whether the titles alone identify the rows.
+fn titles_are_distinct(rows: &[Cells]) -> bool {
+    let titles: HashSet<&str> = rows.iter().map(|row| &*row.title).collect();
+    titles.len() == rows.len() && !titles.contains("")
 }
 
 /// The column widths of all rows.
@@ -72,6 +107,7 @@ impl Cells {
 pub(super) struct Columns {
     width: usize,
     name: usize,
+    with_id: bool,
     bar: usize,
     percent: usize,
     count: usize,
@@ -85,14 +121,20 @@ impl Columns {
     /// The richest layout of these rows that fits into `width` columns.
     pub(super) fn fit(rows: &[Cells], width: usize) -> Self {
         let widest = |text: fn(&Cells) -> &str| rows.iter().map(|row| measure(text(row))).max().unwrap_or(0);
-        let name = widest(|row| &row.name).min(WIDEST_NAME);
-        let percent = widest(|row| &row.percent);
+        let title = widest(|row| &row.title);
+        let name = rows.iter().map(Cells::name_width).max().unwrap_or(0);
+        let widest_name = WIDEST_NAME.max(width / 3);
+        let percent = match widest(|row| &row.percent) {
+            0 => 0,
+            percent => percent.max(NARROWEST_PERCENT),
+        };
         let (count, short_count) = (widest(|row| &row.count), widest(|row| &row.short_count));
         let rate = widest(|row| &row.rate);
         let (state, short_state) = (widest(|row| &row.state), widest(|row| &row.short_state));
         let full = Self {
             width,
-            name,
+            name: name.min(widest_name),
+            with_id: true,
             bar: WIDEST_BAR,
             percent,
             count,
@@ -112,16 +154,30 @@ impl Columns {
             short_state: true,
             ..short
         };
-        let no_count = Self { count: 0, ..shorter };
+        let without_id = |columns: Self| Self {
+            name: title.min(widest_name),
+            with_id: false,
+            ..columns
+        };
+        let named = if titles_are_distinct(rows) {
+            without_id(shorter)
+        } else {
+            shorter
+        };
+        let no_count = Self { count: 0, ..named };
         let short_name = Self {
-            name: name.min((width / 3).max(8)),
+            name: no_count.name.min((width / 3).max(8)),
             ..no_count
         };
         let no_state = Self {
             state: 0,
             ..short_name
         };
-        let candidates = [full, no_rate, short, shorter, no_count, short_name, no_state];
+        let mut candidates = vec![full, no_rate, short, shorter];
+        if !named.with_id {
+            candidates.extend([full, no_rate, short].map(without_id));
+        }
+        candidates.extend([named, no_count, short_name, no_state]);
         let fitting = candidates
             .into_iter()
             .find_map(|columns| columns.with_bar(NARROWEST_BAR));
@@ -147,15 +203,28 @@ impl Columns {
     /// The row of `bar`. `frame` selects the step of the animation.
     pub(super) fn row(&self, bar: &ProgressBar, cells: &Cells, style: TerminalStyle, frame: usize) -> String {
         let text_style = phase_style(bar.phase);
-        let problematic = bar.problem.as_deref().filter(|_| !bar.phase.is_finished());
-        let mark_style = if problematic.is_some() {
+        let problem = bar.problem.as_deref().filter(|_| !bar.phase.is_finished());
+        let is_disturbed = problem.is_some() || bar.is_stale;
+        let mark_style = if is_disturbed {
             TextStyle::Yellow
         } else {
             text_style
         };
-        let mut row = style.paint(mark_style, mark(bar.phase, problematic.is_some(), style, frame));
+        let mut row = style.paint(mark_style, mark(bar.phase, is_disturbed, style, frame));
         row.push(' ');
-        row.push_str(&name(&cells.name, self.name, style));
+        row.push_str(&cells.name(self.name, self.with_id, style));
+        if let Some(problem) = problem {
+            // The bar gives its place to the problem.
+            if !cells.percent.is_empty() {
+                row.push(' ');
+                row.push_str(&cells.percent);
+            }
+            let free = self.width.saturating_sub(measure(&row) + 1);
+            let problem = one_line(problem, 500);
+            row.push(' ');
+            row.push_str(&style.paint(TextStyle::Yellow, &cut(&style.shown(&problem), free, style)));
+            return row;
+        }
         if self.bar > 0 {
             row.push(' ');
             row.push_str(&self.gauge(bar, style, frame));
@@ -163,13 +232,6 @@ impl Columns {
         if self.percent > 0 {
             row.push(' ');
             row.push_str(&right(&cells.percent, self.percent));
-        }
-        if let Some(problem) = problematic {
-            let free = self.width.saturating_sub(measure(&row) + 1);
-            let problem = one_line(problem, 500);
-            row.push(' ');
-            row.push_str(&style.paint(TextStyle::Yellow, &cut(&problem, free, style)));
-            return row;
         }
         let (count, state) = (
             if self.short_count {
@@ -203,7 +265,11 @@ impl Columns {
 
     /// The bar itself: filled by percent, or a moving piece without an estimate.
     fn gauge(&self, bar: &ProgressBar, style: TerminalStyle, frame: usize) -> String {
-        let text_style = phase_style(bar.phase);
+        let text_style = if bar.is_stale {
+            TextStyle::Dim
+        } else {
+            phase_style(bar.phase)
+        };
         let (full, half, empty) = if style.unicode {
             ("━", "╸", "─")
         } else {
@@ -219,6 +285,7 @@ impl Columns {
             }
             let piece = (self.bar / 4).max(1);
             let way = self.bar - piece;
+            let frame = if bar.is_stale { 0 } else { frame };
             let step = frame % (way * 2).max(1);
             let before = if step <= way { step } else { way * 2 - step };
             return format!(
@@ -254,11 +321,11 @@ pub(in crate::cli) fn phase_style(phase: Phase) -> TextStyle {
 }
 
 /// The sign of a phase, animated for a running operation.
-fn mark(phase: Phase, problematic: bool, style: TerminalStyle, frame: usize) -> &'static str {
+fn mark(phase: Phase, is_disturbed: bool, style: TerminalStyle, frame: usize) -> &'static str {
     const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
     const ASCII_SPINNER: [&str; 4] = ["|", "/", "-", "\\"];
     match phase {
-        _ if problematic => "!",
+        _ if is_disturbed => "!",
         Phase::Running if style.unicode => SPINNER[frame % SPINNER.len()],
         Phase::Running => ASCII_SPINNER[frame % ASCII_SPINNER.len()],
         _ => sign(phase, style),
@@ -289,22 +356,6 @@ fn measure(text: &str) -> usize {
 pub(super) fn cut(text: &str, width: usize, style: TerminalStyle) -> String {
     let tail = if style.unicode { "…" } else { "~" };
     truncate_str(text, width, tail).into_owned()
-}
-
-/// A name in exactly `width` columns. The ID at its end is cut last.
-fn name(text: &str, width: usize, style: TerminalStyle) -> String {
-    /// The shortest useful prefix.
-    const LEAST: usize = 4;
-    let over = measure(text).saturating_sub(width);
-    let short = match text.rsplit_once(' ') {
-        _ if over == 0 => text.to_owned(),
-        Some((objects, id)) => match measure(objects).checked_sub(over) {
-            Some(free) if free >= LEAST => format!("{} {id}", cut(objects, free, style)),
-            _ => cut(id, width, style),
-        },
-        None => cut(text, width, style),
-    };
-    format!("{short}{}", " ".repeat(width.saturating_sub(measure(&short))))
 }
 
 fn right(text: &str, width: usize) -> String {

@@ -116,7 +116,10 @@ pub(super) fn conclude(
         );
     }
     if let Some(requests) = callbacks {
-        print(output, &format!("{} callbacks received.", requests.total));
+        print(
+            output,
+            &format!("{} webhook deliveries received.", requests.total),
+        );
     }
 }
 

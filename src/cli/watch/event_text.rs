@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::cli::format;
+use crate::cli::operation_title::operation_title;
 use crate::cli::progress_bars::{phase_style, sign};
 use crate::cli::terminal::{TerminalStyle, TextStyle};
 use crate::core::event::{Event, EventData, EventType, GroupData, GroupOutcome, OperationData};
@@ -61,10 +62,10 @@ pub(super) fn event_text(event: &Event, style: TerminalStyle) -> Option<String> 
         | EventType::CredentialsRejected
         | EventType::CredentialsAccepted => return None,
     };
-    let objects = one_line(&data.objects.join(","), 100);
-    let space = if objects.is_empty() { "" } else { " " };
+    let title = operation_title(&data.labels, &data.objects);
+    let space = if title.is_empty() { "" } else { " " };
     let mut text = format!(
-        "{} {objects}{space}{} {}",
+        "{} {title}{space}{} {}",
         style.paint(phase_style(phase), sign(phase, style)),
         data.operation_id,
         style.paint(phase_style(phase), &what)
@@ -75,7 +76,7 @@ pub(super) fn event_text(event: &Event, style: TerminalStyle) -> Option<String> 
     }
     text.push('\n');
     text.push_str(&logs(&data.logs, style));
-    Some(text)
+    Some(style.shown(&text).into_owned())
 }
 
 /// The line for a completed group.
@@ -84,7 +85,8 @@ fn group_text(at: Timestamp, data: &GroupData, style: TerminalStyle) -> String {
         GroupOutcome::Succeeded => (TextStyle::Green, "all operations succeeded"),
         GroupOutcome::Failed => (TextStyle::Red, "not all operations succeeded"),
     };
-    let line = format!("{} group {}: {outcome}", time(at), one_line(&data.group, 100));
+    let group = one_line(&data.group, 100);
+    let line = format!("{} group {}: {outcome}", time(at), style.shown(&group));
     format!("{}\n", style.paint(text_style, &line))
 }
 
@@ -174,6 +176,26 @@ mod tests {
         assert_eq!(
             event_text(&event, PLAIN).unwrap(),
             "✗ contact op-1 failed after 1m 09s: [contact] Read failed\n    11:59:58Z ERROR read failed: 403\\u{1b}[2J\n"
+        );
+    }
+
+    #[test]
+    fn labels_are_shown_in_characters_of_the_terminal() {
+        let event = event(EventType::Succeeded, Phase::Succeeded, |data| {
+            data.labels = vec![("customer".into(), "Zoë Ltd".into())];
+            data.duration_seconds = Some(2.0);
+        });
+        assert_eq!(
+            event_text(&event, PLAIN).unwrap(),
+            "✓ Zoë Ltd contact op-1 succeeded in 2s\n"
+        );
+        let ascii = TerminalStyle {
+            unicode: false,
+            ..PLAIN
+        };
+        assert_eq!(
+            event_text(&event, ascii).unwrap(),
+            "+ Zo? Ltd contact op-1 succeeded in 2s\n"
         );
     }
 

@@ -2,21 +2,52 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::board::{ApiView, FailedPolls, ProjectView, WatchView};
+use crate::board::{ApiPause, ApiView, FailedPolls, ProjectView, WatchView};
 use crate::cli::format;
 use crate::core::watch_list::WatchKey;
 
 /// This many failed polls in a row are an outage. Before any answer, one is enough.
 const OUTAGE: u32 = 3;
+/// A pause of at least this long is printed.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
+
+/// What began or ended, in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hint {
+    pub(super) text: String,
+    /// Whether a [`Notice`] shows it next to the bars.
+    pub(super) is_in_notices: bool,
+}
+
+impl Hint {
+    fn of_project(text: String) -> Self {
+        Self {
+            text,
+            is_in_notices: true,
+        }
+    }
+}
+
+/// What applies now to a whole project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Notice {
+    pub(super) project: Arc<str>,
+    pub(super) text: String,
+    /// Whether no poll of the project succeeds.
+    pub(super) is_outage: bool,
+}
 
 /// The notices that are printed already.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     /// The projects whose outage was printed.
     outages: HashSet<Arc<str>>,
+    /// The projects whose pause was printed.
+    pauses: HashSet<Arc<str>>,
     /// The operations that were reported as not found.
     missing: HashSet<WatchKey>,
 }
@@ -32,37 +63,64 @@ fn last_failure(api: &ApiView) -> &str {
 }
 
 impl Notices {
-    /// New notices, for output without bars.
-    pub(super) fn new_hints(&mut self, projects: &[ProjectView], watches: &[WatchView]) -> Vec<String> {
+    /// What began or ended since the last call.
+    pub(super) fn new_hints(
+        &mut self,
+        projects: &[ProjectView],
+        watches: &[WatchView],
+        now: Instant,
+    ) -> Vec<Hint> {
         let mut hints = Vec::new();
         for ProjectView { name, api, .. } in projects {
             if outage(api).is_some() {
                 if self.outages.insert(Arc::clone(name)) {
-                    hints.push(format!(
+                    hints.push(Hint::of_project(format!(
                         "the API does not answer, retrying: {}",
                         last_failure(api)
-                    ));
+                    )));
                 }
             } else if api.failing.is_none() && self.outages.remove(name) {
-                hints.push("the API answers again".to_owned());
+                hints.push(Hint::of_project("the API answers again".to_owned()));
+            }
+            match &api.pause {
+                Some(pause) if pause.until > now + LONG_PAUSE => {
+                    if self.pauses.insert(Arc::clone(name)) {
+                        hints.push(Hint::of_project(pause_text(pause, now)));
+                    }
+                }
+                Some(pause) if pause.until > now => {}
+                _ => {
+                    self.pauses.remove(name);
+                }
             }
         }
         for view in watches.iter().filter(|view| view.watch.is_missing()) {
             if self.missing.insert(view.key.clone()) {
                 let WatchKey { project, operation } = &view.key;
                 let reason = view.watch.last_error().unwrap_or_default();
-                hints.push(format!(
-                    "operation {operation} is not found in project {project}, retrying; check the ID and the project: \
-                     {reason}"
-                ));
+                hints.push(Hint {
+                    text: format!(
+                        "operation {operation} is not found in project {project}, retrying; check the ID and the \
+                         project: {reason}"
+                    ),
+                    is_in_notices: false,
+                });
             }
         }
         hints
     }
 }
 
-/// Current notices about whole projects, each with its project.
-pub(super) fn current(projects: &[ProjectView], now: Instant) -> Vec<(Arc<str>, String)> {
+fn pause_text(pause: &ApiPause, now: Instant) -> String {
+    format!(
+        "the API asks for a pause, polling again in {}: {}",
+        format::time(pause.until - now),
+        pause.reason
+    )
+}
+
+/// Current notices about whole projects.
+pub(super) fn current(projects: &[ProjectView], now: Instant) -> Vec<Notice> {
     let several = projects.len() > 1;
     let notices = projects.iter().filter_map(|ProjectView { name, api, .. }| {
         let prefix = if several {
@@ -76,24 +134,21 @@ pub(super) fn current(projects: &[ProjectView], now: Instant) -> Vec<(Arc<str>, 
                 format::time(now - failing.since),
                 last_failure(api)
             ),
-            (None, Some(pause)) if pause.until > now => format!(
-                "{prefix}the API asks for a pause, polling again in {}: {}",
-                format::time(pause.until - now),
-                pause.reason
-            ),
+            (None, Some(pause)) if pause.until > now => format!("{prefix}{}", pause_text(pause, now)),
             (None, _) => return None,
         };
-        Some((Arc::clone(name), text))
+        Some(Notice {
+            project: Arc::clone(name),
+            text,
+            is_outage: outage(api).is_some(),
+        })
     });
     notices.collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::board::ApiPause;
     use crate::clock;
     use crate::core::gate::RequestLimits;
 
@@ -121,25 +176,29 @@ mod tests {
         let mut notices = Notices::default();
         let start = clock::instant();
         let later = start + Duration::from_secs(12);
-        let hints = notices.new_hints(&failing(1, start, false), &[]);
-        assert_eq!(hints, ["the API does not answer, retrying: connection refused"]);
-        assert!(notices.new_hints(&failing(2, start, false), &[]).is_empty());
+        let mut hints = |projects: &[ProjectView]| -> Vec<String> {
+            let hints = notices.new_hints(projects, &[], later).into_iter();
+            hints.map(|hint| hint.text).collect()
+        };
         assert_eq!(
-            current(&failing(2, start, false), later)[0].1,
-            "no answer for 12s, retrying: connection refused"
+            hints(&failing(1, start, false)),
+            ["the API does not answer, retrying: connection refused"]
+        );
+        assert!(hints(&failing(2, start, false)).is_empty());
+        let notice = current(&failing(2, start, false), later).remove(0);
+        assert_eq!(
+            (&*notice.text, notice.is_outage),
+            ("no answer for 12s, retrying: connection refused", true)
         );
         let answered = project(ApiView {
             was_answered: true,
             ..ApiView::default()
         });
-        assert_eq!(notices.new_hints(&answered, &[]), ["the API answers again"]);
+        assert_eq!(hints(&answered), ["the API answers again"]);
         let few = failing(OUTAGE - 1, start, true);
-        assert!(notices.new_hints(&few, &[]).is_empty() && current(&few, later).is_empty());
+        assert!(hints(&few).is_empty() && current(&few, later).is_empty());
         let row = failing(OUTAGE, start, true);
-        assert_eq!(
-            (notices.new_hints(&row, &[]).len(), current(&row, later).len()),
-            (1, 1)
-        );
+        assert_eq!((hints(&row).len(), current(&row, later).len()), (1, 1));
     }
 
     #[test]
@@ -152,10 +211,20 @@ mod tests {
             }),
             ..ApiView::default()
         });
+        let notice = current(&paused, now + Duration::from_secs(2)).remove(0);
         assert_eq!(
-            current(&paused, now + Duration::from_secs(2))[0].1,
-            "the API asks for a pause, polling again in 28s: 429 Too Many Requests"
+            (&*notice.text, notice.is_outage),
+            (
+                "the API asks for a pause, polling again in 28s: 429 Too Many Requests",
+                false
+            )
         );
+        let mut notices = Notices::default();
+        let mut hints = |seconds| {
+            let at = now + Duration::from_secs(seconds);
+            notices.new_hints(&paused, &[], at).len()
+        };
+        assert_eq!([26, 0, 3, 27, 31, 1].map(&mut hints), [0, 1, 0, 0, 0, 1]);
         assert!(current(&paused, now + Duration::from_secs(30)).is_empty());
     }
 }

@@ -5,15 +5,21 @@ use std::io;
 use std::time::Duration;
 
 use super::progress_view::bar;
-use super::session::Session;
+use super::session::{Session, Target};
 use crate::app::StopSignal;
+use crate::cli::operation_title::operation_title;
 use crate::cli::progress_bars::ProgressBar;
 use crate::cli::{exit, format};
+use crate::clock;
 use crate::config::Settings;
 use crate::core::event::{Event, EventData, EventType};
 use crate::core::phase::Phase;
+use crate::core::text::one_line;
 
-/// The most unfinished operations that a message names.
+/// The longest reason in a list of operations, in bytes.
+const MAX_REASON: usize = 300;
+
+/// The most operations that a message names.
 const MAX_NAMED: usize = 20;
 
 /// What ended the watching.
@@ -91,6 +97,8 @@ pub(super) struct Tally {
     pub(super) last_failure: Option<String>,
     /// The unfinished operations, one line each.
     pub(super) unfinished: Vec<String>,
+    /// The finished operations that did not succeed, one line each.
+    pub(super) unsuccessful: Vec<String>,
 }
 
 impl Tally {
@@ -108,6 +116,8 @@ impl Tally {
                 tally
                     .unfinished
                     .push(progress_line(&target.key.operation, &bar(session, target)));
+            } else if phase != Phase::Succeeded {
+                tally.unsuccessful.push(result_line(session, target, phase));
             }
         }
         tally
@@ -127,26 +137,51 @@ impl Tally {
         };
         if named && left > 0 {
             text.push(':');
-            for line in self.unfinished.iter().take(MAX_NAMED) {
-                text.push('\n');
-                text.push_str(line);
-            }
-            if left > MAX_NAMED {
-                text.push_str(&format!("\n  and {} more", left - MAX_NAMED));
-            }
+            add_lines(&mut text, &self.unfinished);
         }
         text
     }
 
-    /// `3 operations: 2 succeeded, 1 failed`.
+    /// `3 operations: 2 succeeded, 1 failed`, and the names of those that did not succeed.
     pub(super) fn summary(&self) -> String {
         let parts: Vec<String> = self
             .phases
             .iter()
             .map(|(phase, count)| format!("{count} {phase}"))
             .collect();
-        format!("{}: {}", format::operations(self.total()), parts.join(", "))
+        let mut text = format!("{}: {}", format::operations(self.total()), parts.join(", "));
+        add_lines(&mut text, &self.unsuccessful);
+        text
     }
+}
+
+/// Adds the first lines, and the number of the others.
+fn add_lines(text: &mut String, lines: &[String]) {
+    for line in lines.iter().take(MAX_NAMED) {
+        text.push('\n');
+        text.push_str(line);
+    }
+    if lines.len() > MAX_NAMED {
+        text.push_str(&format!("\n  and {} more", lines.len() - MAX_NAMED));
+    }
+}
+
+/// The phase of a finished operation, and why.
+fn result_line(session: &Session, target: &Target, phase: Phase) -> String {
+    let mut line = format!("  {}  {phase}", target.key.operation);
+    let Some(view) = session.watched(&target.key) else {
+        return line;
+    };
+    let title = operation_title(view.labels(), view.watch.objects());
+    if !title.is_empty() {
+        line.push_str(&format!("  {title}"));
+    }
+    let data = view.data(clock::wall());
+    let reason = data.result.as_deref().or(view.watch.last_error());
+    if let Some(reason) = reason.filter(|reason| !reason.trim().is_empty()) {
+        line.push_str(&format!(": {}", one_line(reason, MAX_REASON)));
+    }
+    line
 }
 
 /// The phase and progress of one operation.
@@ -157,6 +192,9 @@ fn progress_line(operation: &str, bar: &ProgressBar) -> String {
     }
     if let Some(processed) = bar.processed {
         line.push_str(&format!("  {} records", format::count(processed)));
+    }
+    if !bar.title.is_empty() {
+        line.push_str(&format!("  {}", bar.title));
     }
     if let Some(problem) = &bar.problem {
         line.push_str(&format!("  ({problem})"));

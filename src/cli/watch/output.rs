@@ -2,15 +2,17 @@
 
 use std::io::{self, IsTerminal as _};
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::event_text::{event_text, logs};
+use super::notices::Hint;
 use crate::cli::event_line::event_line;
 use crate::cli::output::notice;
 use crate::cli::progress_bars::{ProgressBars, ProgressView, StandardStream};
-use crate::cli::terminal::TerminalStyle;
-use crate::core::event::Event;
+use crate::cli::terminal::{TerminalStyle, TextStyle};
+use crate::core::event::{Event, EventType};
 use crate::core::text::{escape_json, escape_lines};
 
 /// The most lines that wait for standard output.
@@ -34,6 +36,30 @@ pub(super) struct EventPrinter {
     bars: Option<ProgressBars>,
     /// Plain lines or JSON on standard output; `None` if the lines above the bars go there.
     lines: Option<OutputLines>,
+    repetitions: Repetitions,
+}
+
+/// Finds progress that a line shows already.
+#[derive(Debug, Default)]
+struct Repetitions {
+    /// Project, operation and time of the last start.
+    started: Option<(String, String, Timestamp)>,
+}
+
+impl Repetitions {
+    /// Whether this is the progress at the start, which the line of the start shows.
+    fn find(&mut self, event: &Event) -> bool {
+        let Some(data) = event.data.operation() else {
+            return false;
+        };
+        let at = (data.project.clone(), data.operation_id.clone(), event.time);
+        match event.event_type {
+            EventType::Started => self.started = Some(at),
+            EventType::Progress => return self.started.as_ref() == Some(&at),
+            _ => {}
+        }
+        false
+    }
 }
 
 impl EventPrinter {
@@ -50,7 +76,12 @@ impl EventPrinter {
             Show::Default if to_terminal && bars.is_some() => None,
             Show::Json | Show::Default => Some(OutputLines::new()),
         };
-        Self { show, bars, lines }
+        Self {
+            show,
+            bars,
+            lines,
+            repetitions: Repetitions::default(),
+        }
     }
 
     /// Whether there are bars.
@@ -76,6 +107,9 @@ impl EventPrinter {
             }
         }
         let Some(lines) = &self.lines else { return Ok(()) };
+        if self.show == Show::Default && self.repetitions.find(event) {
+            return Ok(());
+        }
         lines
             .send(match self.show {
                 Show::Json => json(event),
@@ -92,10 +126,19 @@ impl EventPrinter {
         }
     }
 
-    /// Prints a notice, if there are no bars to show it.
-    pub(super) fn hint(&self, text: &str) {
-        if self.bars.is_none() && self.show != Show::Nothing {
-            notice(text);
+    /// Prints a hint, unless it is shown next to the bars.
+    pub(super) fn hint(&mut self, hint: &Hint) {
+        match &mut self.bars {
+            Some(_) if hint.is_in_notices => {}
+            Some(bars) => {
+                let style = TerminalStyle::stderr();
+                let line = style.shown(&hint.text);
+                let line = style.paint(TextStyle::Yellow, &format!("! {line}"));
+                // Without the terminal, results are still written to standard output.
+                let _ = bars.print(StandardStream::Stderr, &format!("{line}\n"));
+            }
+            None if self.show == Show::Nothing => {}
+            None => notice(&hint.text),
         }
     }
 
@@ -184,4 +227,34 @@ fn plain(event: &Event) -> String {
         text.push_str(&logs(&data.logs, style));
     }
     escape_lines(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::watch::Watch;
+    use crate::core::watch_list::WatchKey;
+
+    #[test]
+    fn progress_at_the_start_is_not_printed_again() {
+        let event = |event_type, operation: &str, second: i64| {
+            let key = WatchKey {
+                project: "p".into(),
+                operation: operation.into(),
+            };
+            let time = Timestamp::from_second(second).unwrap();
+            Event::operation(
+                &key,
+                event_type,
+                "",
+                time,
+                Watch::default().data(&key, &Vec::new(), time),
+            )
+        };
+        let mut repetitions = Repetitions::default();
+        assert!(!repetitions.find(&event(EventType::Started, "a", 1)));
+        assert!(repetitions.find(&event(EventType::Progress, "a", 1)));
+        assert!(!repetitions.find(&event(EventType::Progress, "b", 1)));
+        assert!(!repetitions.find(&event(EventType::Progress, "a", 2)));
+    }
 }

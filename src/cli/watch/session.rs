@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
-use super::notices::{self, Notices};
+use super::notices::{self, Hint, Notice, Notices};
 use super::short_ids::short_ids;
 use crate::ampersand::ApiFetch;
 use crate::app::{self, Daemon, DaemonParts, WebhookSecrets};
@@ -16,6 +16,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::core::event::Event;
 use crate::core::phase::Phase;
+use crate::core::source::Terms;
 use crate::core::watch_list::{WatchKey, WatchList};
 use crate::random::RandomSource;
 use crate::record::EventReporter;
@@ -48,6 +49,8 @@ pub(super) struct Session {
 pub(super) struct Target {
     /// Project and operation ID.
     pub(super) key: WatchKey,
+    /// Its labels.
+    pub(super) terms: Arc<Terms>,
     /// A short form of its ID.
     pub(super) short: String,
 }
@@ -65,8 +68,14 @@ impl Session {
         let sender = tokio::task::spawn_blocking(|| WebhookSender::new(TimeLimits::default())).await??;
         let keys: Vec<WatchKey> = list.entries.iter().map(|entry| entry.key.clone()).collect();
         let short = short_ids(&keys);
-        let targets = keys.into_iter().zip(short);
-        let targets = targets.map(|(key, short)| Target { key, short }).collect();
+        let targets = list.entries.iter().zip(short);
+        let targets = targets
+            .map(|(entry, short)| Target {
+                key: entry.key.clone(),
+                terms: Arc::clone(&entry.terms),
+                short,
+            })
+            .collect();
         let (list_in, list) = watch::channel(Arc::new(WatchListSnapshot {
             list: Some(Arc::new(list)),
             is_checked: true,
@@ -141,13 +150,14 @@ impl Session {
             .map_or(Phase::Pending, |view| view.watch.phase())
     }
 
-    /// New notices, for output without bars.
-    pub(super) fn new_hints(&mut self) -> Vec<String> {
-        self.notices.new_hints(&self.projects, &self.watches)
+    /// What began or ended since the last call.
+    pub(super) fn new_hints(&mut self) -> Vec<Hint> {
+        self.notices
+            .new_hints(&self.projects, &self.watches, clock::instant())
     }
 
-    /// Current notices about whole projects, each with its project.
-    pub(super) fn notices(&self) -> Vec<(Arc<str>, String)> {
+    /// Current notices about whole projects.
+    pub(super) fn notices(&self) -> Vec<Notice> {
         notices::current(&self.projects, clock::instant())
     }
 

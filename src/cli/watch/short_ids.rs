@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::core::watch_list::WatchKey;
 
 /// IDs up to this length are shown whole.
-const WHOLE: usize = 20;
+const WHOLE: usize = LONGEST_START;
 /// The shortest prefix that is shown of a longer ID.
 const START: usize = 8;
 /// The longest prefix. If longer ones would be needed, prefix and suffix are shown.

@@ -1,7 +1,5 @@
 use std::time::Duration;
 
-use console::measure_text_width;
-
 use super::*;
 
 const PLAIN: TerminalStyle = TerminalStyle {
@@ -9,16 +7,22 @@ const PLAIN: TerminalStyle = TerminalStyle {
     unicode: true,
 };
 
-fn bar(name: &str, phase: Phase, percent: Option<f64>) -> ProgressBar {
+fn bar(title: &str, phase: Phase, percent: Option<f64>) -> ProgressBar {
     ProgressBar {
-        name: name.to_owned(),
         phase,
         processed: Some(2_115),
         total: percent.map(|_| 5_000),
         percent,
         per_second: Some(41.7),
         left: percent.map(|_| Duration::from_secs(69)),
-        problem: None,
+        ..ProgressBar::pending(title.to_owned(), String::new())
+    }
+}
+
+fn with_id(title: &str, id: &str) -> ProgressBar {
+    ProgressBar {
+        id: id.to_owned(),
+        ..running(title)
     }
 }
 
@@ -39,7 +43,10 @@ fn of(bars: Vec<ProgressBar>) -> ProgressView {
 
 #[test]
 fn a_bar_shows_what_fits() {
-    let view = of(vec![running("contact 3efc0f0f")]);
+    let view = of(vec![
+        with_id("contact", "3efc0f0f"),
+        with_id("contact", "98ca4b5c"),
+    ]);
     let line = |width| drawn(&view, width, 24).remove(0);
     assert_eq!(
         line(100),
@@ -59,8 +66,94 @@ fn a_bar_shows_what_fits() {
 }
 
 #[test]
+fn distinct_titles_need_no_ids_on_a_narrow_terminal() {
+    let view = of(vec![
+        with_id("Gale Ltd contact", "3efc0f0f"),
+        with_id("acme lead", "98ca4b5c"),
+    ]);
+    assert_eq!(
+        drawn(&view, 100, 24)[1],
+        "⠙ acme lead 98ca4b5c        ━━━━━━━━━━╸─────────────── 42.3% 2,115/5,000 41.7/s 1m 09s left"
+    );
+    assert_eq!(
+        drawn(&view, 60, 24)[..2],
+        [
+            "⠙ Gale Ltd contact ━━━━────── 42.3% 2,115/5,000 1m 09s left",
+            "⠙ acme lead        ━━━━────── 42.3% 2,115/5,000 1m 09s left",
+        ]
+    );
+}
+
+#[test]
+fn more_records_than_estimated_are_shown_without_the_estimate() {
+    let mut over = bar("gale task", Phase::Running, Some(99.9));
+    (over.processed, over.left) = (Some(11_020), None);
+    let mut done = bar("acme deal", Phase::Succeeded, Some(100.0));
+    done.processed = Some(12_000);
+    assert_eq!(
+        drawn(&of(vec![over, done]), 80, 24)[..2],
+        [
+            "⠙ gale task ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╸  99.9% 11,020 41.7/s over estimate",
+            "✓ acme deal ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 100.0% 12,000        succeeded",
+        ]
+    );
+}
+
+#[test]
+fn old_figures_are_marked_and_do_not_move() {
+    let mut stale = bar("contact", Phase::Running, None);
+    stale.is_stale = true;
+    let at = |frame| lines(&of(vec![stale.clone()]), 60, 24, PLAIN, frame).remove(0);
+    assert_eq!(at(0), "! contact ━━━━━━━─────────────────────── 2,115 41.7/s");
+    assert_eq!(at(9), at(0));
+}
+
+#[test]
+fn a_notice_is_wrapped_and_bounded() {
+    let view = ProgressView {
+        notices: vec!["no answer for 12s, retrying: connection refused; check host and port".to_owned()],
+        bars: vec![running("contact")],
+        without_bar: BTreeMap::new(),
+    };
+    assert_eq!(
+        drawn(&view, 50, 24)[..2],
+        [
+            "! no answer for 12s, retrying: connection",
+            "  refused; check host and port",
+        ]
+    );
+    let long = ProgressView {
+        notices: vec!["words of a long notice ".repeat(20)],
+        ..view
+    };
+    let lines = drawn(&long, 50, 24);
+    assert_eq!(lines.len(), 5, "{lines:?}");
+    assert!(lines[3].ends_with('…'), "{lines:?}");
+}
+
+#[test]
+fn without_unicode_everything_is_ascii() {
+    let mut odd = with_id("Zoë 連絡先", "a-long-p…all-0001");
+    odd.problem = Some("« no answer »".to_owned());
+    let view = ProgressView {
+        notices: vec!["Zoë: no answer".to_owned()],
+        bars: vec![odd, bar("lead", Phase::Running, None), running("deal")],
+        without_bar: Phase::ALL.into_iter().map(|phase| (phase, 3)).collect(),
+    };
+    let ascii = TerminalStyle {
+        colour: false,
+        unicode: false,
+    };
+    for width in [40, 60, 80, 200] {
+        for line in lines(&view, width, 24, ascii, width) {
+            assert!(line.is_ascii(), "{line:?}");
+        }
+    }
+}
+
+#[test]
 fn no_line_is_as_wide_as_the_terminal_however_narrow() {
-    let mut odd = running("連絡先 3efc0f0f\x1b[31m\n");
+    let mut odd = with_id("連絡先 ", "3efc0f0f\x1b[31m\n");
     odd.problem = Some("no answer from 連絡先 ".repeat(20));
     let view = ProgressView {
         notices: vec!["連絡先".repeat(60)],
@@ -96,7 +189,7 @@ fn a_problem_replaces_count_and_rate() {
     assert_eq!(
         drawn(&of(vec![problematic, running("lead")]), 80, 24),
         [
-            "! contact ━━━━━━━━━━━━╸───────────────── 42.3% no connection to api.example.co…",
+            "! contact 42.3% no connection to api.example.com: connection refused",
             "⠙ lead    ━━━━━━━━━━━━╸───────────────── 42.3% 2,115/5,000 41.7/s 1m 09s left",
             "2 operations: 2 running",
         ]
@@ -123,9 +216,10 @@ fn bars_with_problems_are_shown_first() {
         .map(|line| line.split_whitespace().nth(1).unwrap_or_default().to_owned())
         .collect();
     assert_eq!(shown, ["op-03", "op-05", "op-55", "op-56", "op-57", "op-58"]);
+    assert_eq!(lines[6], "65 operations (6 shown): · 1  ▸ 58  ! 1  ✓ 4  ✗ 1");
     assert_eq!(
-        lines[6],
-        "65 operations (6 shown): 1 waiting, 58 running, 1 stalled, 4 succeeded, 1 fail…"
+        drawn(&view, 100, 8)[6],
+        "65 operations (6 shown): 1 pending, 58 running, 1 stalled, 4 succeeded, 1 failed"
     );
 }
 
