@@ -73,7 +73,7 @@ fn distinct_titles_need_no_ids_on_a_narrow_terminal() {
     ]);
     assert_eq!(
         drawn(&view, 100, 24)[1],
-        "⠙ acme lead 98ca4b5c        ━━━━━━━━━━╸─────────────── 42.3% 2,115/5,000 41.7/s 1m 09s left"
+        "⠙ acme lead 98ca4b5c        ━━━━━━━━━━━━╸───────────────── 42.3% 2,115/5,000 41.7/s 1m 09s left"
     );
     assert_eq!(
         drawn(&view, 60, 24)[..2],
