@@ -1,6 +1,6 @@
 //! Keeps the file of the control socket in its folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::chain;
 use crate::http::{ControlError, ControlFile, ControlListener, ControlSocket, StartupRouter};
 
-/// How often the file is looked for.
+/// How often the file is checked.
 const CHECK: Duration = Duration::from_secs(5);
 
 /// The file of the control socket, until the daemon stops.
@@ -85,7 +85,7 @@ pub(super) async fn keep(
 }
 
 /// Waits until the file is deleted, and binds a new socket.
-async fn new_socket(folder: &PathBuf, slot: &ControlSlot) -> ControlSocket {
+async fn new_socket(folder: &Path, slot: &ControlSlot) -> ControlSocket {
     let mut checks = interval(CHECK);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_reported = false;
@@ -98,7 +98,7 @@ async fn new_socket(folder: &PathBuf, slot: &ControlSlot) -> ControlSocket {
         {
             continue;
         }
-        match bind(folder.clone()).await {
+        match bind(folder.to_owned()).await {
             Ok(Ok(socket)) => return socket,
             Ok(Err(error)) if !is_reported => {
                 is_reported = true;

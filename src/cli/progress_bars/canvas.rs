@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use console::measure_text_width;
 
-/// Hides the cursor, and starts a synchronised update where the terminal supports it. [`END`] ends both.
-const BEGIN: &str = "\x1b[?2026h\x1b[?25l";
-const END: &str = "\x1b[?25h\x1b[?2026l";
+/// Hides the cursor, stops wrapping and starts a synchronised update where the terminal supports it. [`END`] ends all.
+///
+/// Terminals differ in the width of some characters, such as joined emoji: a line that is too wide is cut, not wrapped.
+const BEGIN: &str = "\x1b[?2026h\x1b[?25l\x1b[?7l";
+const END: &str = "\x1b[?7h\x1b[?25h\x1b[?2026l";
 
 /// The drawn lines. The cursor is at the start of the line below them.
 #[derive(Debug, Default)]
