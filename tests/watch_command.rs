@@ -392,99 +392,6 @@ async fn json_is_one_event_a_line_and_quiet_is_nothing() {
     );
 }
 
-/// What `watch` prints on a terminal of this width, and its exit code; `None` without the program `script`.
-fn on_terminal(
-    fixture: &Fixture,
-    columns: u32,
-    variables: &str,
-    list: &str,
-) -> Option<(Option<i32>, String)> {
-    std::fs::write(fixture.folder.path().join("list"), list).unwrap();
-    let command =
-        format!("stty cols {columns} rows 24; exec env {variables} {PROGRAM} watch --interval 50ms - < list");
-    let started = fixture
-        .command("script")
-        .args(["-qefc", &command, "/dev/null"])
-        .spawn();
-    let Ok(child) = started else {
-        eprintln!("skipped: the program `script` is missing");
-        return None;
-    };
-    let ended = output(child);
-    Some((ended.status.code(), String::from_utf8(ended.stdout).unwrap()))
-}
-
-/// The lines without colours and movements of the cursor.
-fn lines_on_terminal(printed: &str) -> Vec<String> {
-    let lines = printed.split(['\r', '\n']);
-    lines
-        .map(|line| console::strip_ansi_codes(line).trim_end().to_owned())
-        .filter(|line| !line.is_empty())
-        .collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_a_terminal_labels_are_shown_and_every_line_fits() {
-    let fixture = Fixture::start().await;
-    fixture.simulator.add(SimulatedOperation::new(
-        "3efc0f0f-4bb9-498f-996c-9893d98ca4b5",
-        Duration::from_millis(1_500),
-        1_000,
-    ));
-    fixture.add_finished("bad", SimulatedOutcome::Failure);
-    let list = "3efc0f0f-4bb9-498f-996c-9893d98ca4b5 customer=\"Zoë\u{202e} Ltd\"\nbad customer=連絡先\n";
-    for columns in [40, 60, 80, 200] {
-        let Some((code, printed)) = on_terminal(&fixture, columns, "TERM=xterm LANG=C.UTF-8", list) else {
-            return;
-        };
-        assert_eq!(code, Some(1), "{printed}");
-        let lines = lines_on_terminal(&printed);
-        for line in &lines {
-            let width = console::measure_text_width(line);
-            assert!(width < columns as usize, "{columns}: {width} in {line:?}");
-        }
-        let text = lines.join("\n");
-        assert!(!text.contains("operation.started"), "{text}");
-        assert!(text.contains("連絡先 contact bad failed"), "{text}");
-        assert!(text.contains("2 operations: 1 succeeded, 1 failed"), "{text}");
-        assert!(
-            columns < 60 || text.contains("Zoë\\u{202e} Ltd 3efc0f0f "),
-            "{text}"
-        );
-        assert!(
-            !printed.contains('\u{202e}') && printed.contains("\x1b[31m"),
-            "{printed}"
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_locale_colour_or_terminal_the_output_is_plainer() {
-    let fixture = Fixture::start().await;
-    fixture.add_finished("bad", SimulatedOutcome::Failure);
-    let list = "bad customer=Zoë\n";
-    for locale in ["LANG=C", "LC_ALL=POSIX LANG=C.UTF-8", ""] {
-        let variables = format!("TERM=xterm NO_COLOR=1 {locale}");
-        let Some((_, printed)) = on_terminal(&fixture, 80, &variables, list) else {
-            return;
-        };
-        assert!(printed.is_ascii(), "{locale}: {printed:?}");
-        assert!(printed.contains("x Zo? contact bad failed"), "{printed:?}");
-        assert!(
-            !printed.contains("\x1b[3") && printed.contains("\x1b[?25h"),
-            "{printed:?}"
-        );
-    }
-    let Some((code, printed)) = on_terminal(&fixture, 80, "TERM=dumb", list) else {
-        return;
-    };
-    assert_eq!(code, Some(1), "{printed}");
-    assert!(
-        printed.contains("  operation.failed  ") && !printed.contains('\x1b'),
-        "{printed:?}"
-    );
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_output_ends_it_quietly() {
     let fixture = Fixture::start().await;
@@ -627,15 +534,25 @@ async fn a_list_of_several_pages_is_listed_whole_through_mishaps() {
     );
 }
 
-/// The program on a terminal of 80 columns, which util-linux's `script` lends: what it wrote, with its exit code in
-/// the last line.
+/// The program on a terminal of 80 columns: what it wrote, with its exit code in the last line.
 fn on_a_terminal(fixture: &Fixture, arguments: &str, typed: &str) -> String {
-    let line = format!("trap : INT; stty cols 80 rows 24; {PROGRAM} {arguments}; echo code=$?");
+    on_a_terminal_of(fixture, 80, "TERM=xterm-256color LANG=C.UTF-8", arguments, typed)
+}
+
+/// As [`on_a_terminal`], with these columns and variables. util-linux's `script` lends the terminal.
+fn on_a_terminal_of(
+    fixture: &Fixture,
+    columns: usize,
+    variables: &str,
+    arguments: &str,
+    typed: &str,
+) -> String {
+    let line = format!(
+        "trap : INT; stty cols {columns} rows 24; env {variables} {PROGRAM} {arguments}; echo code=$?"
+    );
     let mut child = fixture
         .command("script")
         .args(["-qec", &line, "/dev/null"])
-        .env("TERM", "xterm-256color")
-        .env("LANG", "C.UTF-8")
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
@@ -698,5 +615,73 @@ fn assert_ends_in_order(screen: &str, code: u8) {
     assert!(
         screen.rfind("\x1b[?25h") > screen.rfind("\x1b[?25l"),
         "the cursor is shown: {screen}"
+    );
+}
+
+/// The lines without colours and movements of the cursor.
+fn lines_on_terminal(printed: &str) -> Vec<String> {
+    let lines = printed.split(['\r', '\n']);
+    lines
+        .map(|line| console::strip_ansi_codes(line).trim_end().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_labels_are_shown_and_every_line_fits() {
+    let fixture = Fixture::start().await;
+    fixture.simulator.add(SimulatedOperation::new(
+        "3efc0f0f-4bb9-498f-996c-9893d98ca4b5",
+        Duration::from_millis(1_500),
+        1_000,
+    ));
+    fixture.add_finished("bad", SimulatedOutcome::Failure);
+    let list = "3efc0f0f-4bb9-498f-996c-9893d98ca4b5 customer=\"Zoë\u{202e} Ltd\"\nbad customer=連絡先\n";
+    std::fs::write(fixture.folder.path().join("list"), list).unwrap();
+    for columns in [40, 60, 80, 200] {
+        let variables = "TERM=xterm LANG=C.UTF-8";
+        let printed = on_a_terminal_of(&fixture, columns, variables, "watch --interval 50ms - < list", "");
+        assert_ends_in_order(&printed, 1);
+        let lines = lines_on_terminal(&printed);
+        for line in &lines {
+            let width = console::measure_text_width(line);
+            assert!(width < columns, "{columns}: {width} in {line:?}");
+        }
+        let text = lines.join("\n");
+        assert!(!text.contains("operation.started"), "{text}");
+        assert!(text.contains("連絡先 contact bad failed"), "{text}");
+        assert!(text.contains("2 operations: 1 succeeded, 1 failed"), "{text}");
+        assert!(
+            columns < 60 || text.contains("Zoë\\u{202e} Ltd 3efc0f0f "),
+            "{text}"
+        );
+        assert!(
+            !printed.contains('\u{202e}') && printed.contains("\x1b[31m"),
+            "{printed}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_locale_colour_or_terminal_the_output_is_plainer() {
+    let fixture = Fixture::start().await;
+    fixture.add_finished("bad", SimulatedOutcome::Failure);
+    let list = "bad customer=Zoë\n";
+    std::fs::write(fixture.folder.path().join("list"), list).unwrap();
+    for locale in ["LANG=C", "LC_ALL=POSIX LANG=C.UTF-8", ""] {
+        let variables = format!("TERM=xterm NO_COLOR=1 {locale}");
+        let printed = on_a_terminal_of(&fixture, 80, &variables, "watch - < list", "");
+        assert!(printed.is_ascii(), "{locale}: {printed:?}");
+        assert!(printed.contains("x Zo? contact bad failed"), "{printed:?}");
+        assert!(
+            !printed.contains("\x1b[3") && printed.contains("\x1b[?25h"),
+            "{printed:?}"
+        );
+    }
+    let printed = on_a_terminal_of(&fixture, 80, "TERM=dumb", "watch - < list", "");
+    assert!(printed.trim_end().ends_with("code=1"), "{printed}");
+    assert!(
+        printed.contains("  operation.failed  ") && !printed.contains('\x1b'),
+        "{printed:?}"
     );
 }

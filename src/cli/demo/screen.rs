@@ -78,7 +78,7 @@ impl Screen {
     /// rest of each line.
     pub(super) fn print(&self, lines: &str, hang: usize) {
         let width = terminal::columns().map(|width| width.saturating_sub(1));
-        let lines = wrap(lines, width, hang);
+        let lines = wrap(&self.style.shown(lines), width, hang);
         let result = match self.bars().as_mut() {
             Some(bars) => bars.print(StandardStream::Stdout, &format!("{lines}\n")),
             None => self
