@@ -156,7 +156,7 @@ async fn success_is_0_and_each_event_is_one_line() {
     let fixture = Fixture::start().await;
     fixture
         .simulator
-        .add(SimulatedOperation::new("op", Duration::from_millis(600), 1_000));
+        .add(SimulatedOperation::new("op", Duration::from_secs(2), 1_000));
     let ended = fixture.watch("op");
     ended.assert(0, &[]);
     assert_eq!(ended.err, "");
@@ -397,7 +397,7 @@ async fn a_closed_output_ends_it_quietly() {
     let fixture = Fixture::start().await;
     fixture
         .simulator
-        .add(SimulatedOperation::new("op", Duration::from_millis(500), 1_000));
+        .add(SimulatedOperation::new("op", Duration::from_secs(5), 1_000));
     for flags in ["", " --json"] {
         let mut child = fixture.spawn(&format!("watch op --interval 50ms{flags}"));
         let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -411,7 +411,7 @@ async fn a_closed_output_ends_it_quietly() {
         );
         fixture
             .simulator
-            .add(SimulatedOperation::new("op", Duration::from_millis(500), 1_000));
+            .add(SimulatedOperation::new("op", Duration::from_secs(5), 1_000));
     }
 }
 
@@ -441,7 +441,7 @@ async fn an_outage_and_its_end_are_reported() {
     let fixture = Fixture::start().await;
     fixture
         .simulator
-        .add(SimulatedOperation::new("op", Duration::from_secs(1), 1_000));
+        .add(SimulatedOperation::new("op", Duration::from_secs(3), 1_000));
     fixture.simulator.faults().script(
         "op",
         [
