@@ -76,14 +76,14 @@ pub fn messages() -> Messages {
         };
         add(kind, &module.file, texts(module));
     }
-    for file in ["src/http/status_page/page.html", "src/http/status_page/page.js"] {
-        let source = fs::read_to_string(root().join(file)).unwrap();
+    for file in page_files() {
+        let source = fs::read_to_string(root().join(&file)).unwrap();
         let texts = if file.ends_with("html") {
             html_texts(&source)
         } else {
             script_texts(&source)
         };
-        add(Kind::Page, file, texts);
+        add(Kind::Page, &file, texts);
     }
     let file = "deploy/monitoring/alerts.yml";
     add(
@@ -198,6 +198,17 @@ fn html_texts(source: &str) -> BTreeSet<String> {
     }
     texts.retain(|text| text.contains(char::is_alphabetic) && !text.starts_with("{{"));
     texts
+}
+
+/// The document and the scripts of the status page.
+fn page_files() -> Vec<String> {
+    let page = "src/http/status_page";
+    let mut files = vec![format!("{page}/page.html"), format!("{page}/page.js")];
+    let modules = fs::read_dir(root().join(page).join("modules")).unwrap();
+    let names = modules.map(|module| module.unwrap().file_name().into_string().unwrap());
+    files.extend(names.map(|name| format!("{page}/modules/{name}")));
+    files.sort();
+    files
 }
 
 /// The strings of a script that people read.

@@ -1,0 +1,98 @@
+// Projects and webhooks: one line while all is well, open when not.
+
+import { $, icon, isolated, make, setText } from "./dom.js";
+import { getJson } from "./connection.js";
+import * as format from "./format.js";
+
+// On a small screen the attention list is enough.
+const wide = matchMedia("(min-width: 40rem)");
+let drawn = "";
+
+function webhookState(hook) {
+  if (hook.state === undefined) return ["gone", "removed from the settings"];
+  if (hook.state === "disabled") return ["failed", "disabled until a reload"];
+  const isFailing = hook.lastErrorTime && (!hook.lastSuccessTime || Date.parse(hook.lastErrorTime) > Date.parse(hook.lastSuccessTime));
+  if (isFailing && (hook.backlog || hook.state !== "open")) return ["failed", hook.state === "open" ? "failing" : `failing, ${hook.state}`];
+  if (hook.deadLetters) return ["stalled", "dead letters"];
+  if (isFailing) return ["stalled", "last attempt failed"];
+  return hook.backlog ? ["running", "delivering"] : ["succeeded", "healthy"];
+}
+
+function projectState(project) {
+  if (!project.credentialsValid) return ["failed", "API key rejected"];
+  if (!project.reachable) return ["failed", "API unreachable"];
+  if (project.discovery?.failingSince) return ["failed", "discovery fails"];
+  if (project.pause) return ["stalled", "paused by the API"];
+  return ["succeeded", "reachable"];
+}
+
+const isWell = ([phase]) => phase === "succeeded" || phase === "running";
+
+function line(name, [phase, words], facts, error) {
+  return make("li", { "data-phase": phase },
+    make("span", { class: "phase" }, icon(phase), words), isolated(name, { class: "name" }),
+    make("span", { class: "facts" }, facts.filter(Boolean).join(" · ")),
+    error ? isolated(error, { class: "problem", title: format.clean(error) }) : null);
+}
+
+function webhookLine(hook) {
+  const state = webhookState(hook);
+  const facts = [
+    `${format.count(hook.backlog)} waiting`,
+    hook.deadLetters ? format.plural(hook.deadLetters, "dead letter") : null,
+    hook.lastSuccessTime ? `last delivered ${format.ago(hook.lastSuccessTime)}` : "nothing delivered yet",
+  ];
+  return line(hook.name, state, facts, isWell(state) ? null : hook.lastError);
+}
+
+function projectLine(project) {
+  const state = projectState(project);
+  const { gate, discovery, pause } = project;
+  const since = project.credentialsRejectedSince ?? project.unreachableSince;
+  const facts = [
+    since ? `since ${format.atTime(since)}` : null,
+    pause ? `paused until ${format.atTime(pause.until)}${pause.reason ? ` (${format.clean(pause.reason)})` : ""}` : null,
+    project.lastAnswerTime ? `last answer ${format.ago(project.lastAnswerTime)}` : null,
+    gate ? `gate ${format.count(gate.maxRequestsPerSecond)} requests/s, ${format.count(gate.waiting)} waiting` : null,
+    discovery ? `discovery: ${format.plural(discovery.installations, "installation")}, ${format.plural(discovery.objects, "object")}` : null,
+  ];
+  return line(project.name, state, facts, isWell(state) ? null : discovery?.lastError ?? project.lastError);
+}
+
+// `2 projects, 1 of 3 webhooks failing`: the words of what is not well.
+function summary(states, what) {
+  const bad = states.filter((state) => !isWell(state));
+  if (!states.length) return `no ${what}s`;
+  if (!bad.length) return `${format.plural(states.length, what)} well`;
+  const words = new Set(bad.map(([, text]) => text));
+  return `${format.count(bad.length)} of ${format.plural(states.length, what)}: ${[...words].join(", ")}`;
+}
+
+export async function showServices() {
+  const read = async (path, member) => {
+    try {
+      return (await getJson(path))[member] ?? [];
+    } catch {
+      return null;
+    }
+  };
+  const [projects, hooks] = await Promise.all([read("api/projects", "projects"), read("api/webhooks", "endpoints")]);
+  if (!projects || !hooks) return;
+  const states = [projects.map(projectState), hooks.map(webhookState)];
+  const isBad = states.flat().some((state) => !isWell(state));
+  const panel = $("services");
+  // A change of the state opens or closes it; the reader may do so, too.
+  if (panel.dataset.bad !== String(isBad)) {
+    panel.dataset.bad = String(isBad);
+    panel.open = isBad && wide.matches;
+  }
+  panel.hidden = false;
+  setText($("services-summary"), `${format.sentence(summary(states[0], "project"))}; ${summary(states[1], "webhook")}`);
+  if (!panel.open) return;
+  const lines = JSON.stringify([projects, hooks]);
+  if (lines === drawn && !isBad) return;
+  drawn = lines;
+  $("project-list").replaceChildren(...projects.map(projectLine));
+  $("webhook-list").replaceChildren(...hooks.map(webhookLine));
+  $("webhook-part").hidden = hooks.length === 0;
+}
