@@ -11,48 +11,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use backfill_watch::config::{Environment, Overrides, Settings};
+use backfill_watch::core::attention::{AttentionKind, Severity};
+use backfill_watch::core::phase::Phase;
 use help::{commands, help};
 use serde_json::Value;
-
-/// The names of SPEC 8, without `backfill_watch_`.
-const METRICS: &[&str] = &[
-    "operations",
-    "attention",
-    "polls_total",
-    "poll_duration_seconds",
-    "poll_lag_seconds",
-    "poll_unusable_members_total",
-    "gate_wait_seconds",
-    "events_total",
-    "webhook_deliveries_total",
-    "webhook_backlog",
-    "webhook_dead_letters",
-    "webhook_oldest_pending_seconds",
-    "webhook_delivery_delay_seconds",
-    "watch_list_entries",
-    "watch_list_rejected_lines",
-    "watch_list_repeated_lines",
-    "watch_list_last_reload_successful",
-    "watch_list_last_reload_success_timestamp_seconds",
-    "api_up",
-    "api_credentials_valid",
-    "state_writable",
-    "state_damaged_rows",
-    "attention",
-    "log_lines_dropped_total",
-    "config_last_reload_successful",
-    "poller_restarts_total",
-    "build_info",
-    "operation_records_processed",
-    "operation_progress_ratio",
-];
 
 /// The process metrics of Prometheus clients that are used here.
 const PROCESS_METRICS: &[&str] = &[
     "process_cpu_seconds_total",
+    "process_open_fds",
     "process_resident_memory_bytes",
     "process_start_time_seconds",
 ];
+
+/// The metrics of docs/metrics.md. `tests/documented_commands.rs` compares them with those that a daemon serves.
+fn metrics() -> BTreeSet<String> {
+    let mut names = names_in(&read(root().join("docs/metrics.md")));
+    names.retain(|name| name.starts_with("backfill_watch_"));
+    assert!(names.len() > 30, "{names:?}");
+    names
+}
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -166,11 +144,20 @@ fn prometheus_accepts_the_rules() {
 
 #[test]
 fn every_alert_fires_and_ends() {
-    let rules = read(deploy("monitoring/alerts.yml"));
     let tests = read(deploy("monitoring/alerts.test.yml"));
-    for alert in alerts(&rules) {
-        let fires = format!("ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"");
-        assert!(tests.contains(&fires), "no test sees {alert} fire");
+    for alert in alerts() {
+        let name = &alert.name;
+        let fires = match &alert.kind {
+            Some(kind) => format!(
+                "{{alertname=\"{name}\",kind=\"{kind}\",severity=\"{}\"}}",
+                alert.severity
+            ),
+            None => format!(
+                "ALERTS{{alertname=\"{name}\",alertstate=\"firing\",severity=\"{}\"",
+                alert.severity
+            ),
+        };
+        assert!(tests.contains(&fires), "no test sees {name} fire");
     }
     let mut command = Command::new("promtool");
     command
@@ -181,36 +168,123 @@ fn every_alert_fires_and_ends() {
     }
 }
 
-fn alerts(rules: &str) -> Vec<&str> {
-    let alerts: Vec<_> = rules
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- alert: "))
-        .collect();
-    assert!(alerts.len() > 6, "{alerts:?}");
+/// A rule of alerts.yml.
+#[derive(Debug)]
+struct Alert {
+    name: String,
+    expression: String,
+    /// The kind of attention that it is about, if that is all it is about.
+    kind: Option<String>,
+    keeps_firing: bool,
+    severity: String,
+    runbook: String,
+    page: Option<String>,
+    summary: String,
+    description: String,
+}
+
+fn alerts() -> Vec<Alert> {
+    let rules = read(deploy("monitoring/alerts.yml"));
+    let alerts: Vec<Alert> = rules.split("- alert: ").skip(1).map(alert).collect();
+    assert!(alerts.len() > 30, "{alerts:?}");
     alerts
+}
+
+fn alert(rule: &str) -> Alert {
+    let name = rule.lines().next().unwrap();
+    let values = |key: &str| {
+        let values = values_of(rule, key);
+        assert!(values.len() <= 1, "{name} has {key} twice");
+        values
+            .into_iter()
+            .next()
+            .map(|value| value.trim_matches('"').to_owned())
+    };
+    let value = |key: &str| values(key).unwrap_or_else(|| panic!("{name} has no {key}"));
+    let expression = value("expr");
+    let kind = expression.strip_prefix("backfill_watch_attention{kind=\"");
+    let kind = kind.and_then(|rest| rest.strip_suffix("\"} > 0"));
+    Alert {
+        name: name.to_owned(),
+        kind: kind.map(str::to_owned),
+        keeps_firing: values("keep_firing_for").is_some(),
+        severity: value("severity"),
+        runbook: value("runbook_url"),
+        page: values("page"),
+        summary: value("summary"),
+        description: value("description"),
+        expression,
+    }
+}
+
+#[test]
+fn every_kind_of_attention_has_one_alert_with_runbook_and_test() {
+    let alerts = alerts();
+    let runbooks = read(root().join("docs/alerts.md"));
+    for kind in AttentionKind::ALL {
+        let of_kind = |alert: &&Alert| alert.kind.as_deref() == Some(kind.as_str());
+        let mut of_kind = alerts.iter().filter(of_kind);
+        let alert = of_kind
+            .next()
+            .unwrap_or_else(|| panic!("{} has no alert", kind.as_str()));
+        assert!(of_kind.next().is_none(), "{} has two alerts", kind.as_str());
+        // A restart of the daemon ends all of its series.
+        assert!(alert.keeps_firing, "{} sends each restart", alert.name);
+        assert_eq!(alert.severity, severity(kind), "{}", alert.name);
+        let row = runbooks
+            .lines()
+            .find(|line| line.starts_with(&format!("| [`{}`]", alert.name)))
+            .unwrap_or_else(|| panic!("{} is in no table of docs/alerts.md", alert.name));
+        assert!(
+            row.contains(&format!("| `{}` | {} |", kind.as_str(), alert.severity)),
+            "{row}"
+        );
+    }
+}
+
+fn severity(kind: AttentionKind) -> &'static str {
+    match kind.severity() {
+        Severity::Error => "critical",
+        Severity::Warning => "warning",
+    }
+}
+
+#[test]
+fn every_alert_is_complete() {
+    for alert in alerts() {
+        let name = &alert.name;
+        assert!(
+            ["critical", "warning"].contains(&alert.severity.as_str()),
+            "{alert:?}"
+        );
+        assert_eq!(alert.runbook, format!("docs/alerts.md#{}", name.to_lowercase()));
+        assert!(
+            !alert.summary.is_empty() && !alert.summary.ends_with('.'),
+            "{alert:?}"
+        );
+        let is_sentence = alert.description.ends_with(['.', '}']);
+        assert!(is_sentence && alert.description.len() > 60, "{alert:?}");
+        // A daemon that is down has no page, and one that is absent no address.
+        let has_page = !["BackfillWatchDown", "BackfillWatchAbsent"].contains(&name.as_str());
+        let page = alert.page.as_deref().unwrap_or_default();
+        let path = page.strip_prefix("http://{{ $labels.instance }}/");
+        assert_eq!(path.is_some(), has_page, "{alert:?}");
+        if let Some(phase) = path.and_then(|path| path.strip_prefix("?phase=")) {
+            assert!(
+                Phase::ALL.iter().any(|known| known.as_str() == phase),
+                "{alert:?}"
+            );
+        }
+    }
 }
 
 #[test]
 fn the_rules_name_metrics_of_the_contract() {
-    let rules = read(deploy("monitoring/alerts.yml"));
-    let expressions = values_of(&rules, "expr");
-    assert_eq!(expressions.len(), alerts(&rules).len());
     let mut named = BTreeSet::new();
-    for expression in &expressions {
-        named.extend(names_in(expression));
+    for alert in alerts() {
+        named.extend(names_in(&alert.expression));
     }
     assert_metrics(&named);
-    for wanted in [
-        "operations",
-        "api_up",
-        "api_credentials_valid",
-        "watch_list_rejected_lines",
-    ] {
-        assert!(
-            named.contains(&format!("backfill_watch_{wanted}")),
-            "no rule looks at {wanted}"
-        );
-    }
 }
 
 /// The values of a key of a YAML file, be each on the key's line or in a folded block below it.
@@ -234,9 +308,7 @@ fn values_of(yaml: &str, key: &str) -> Vec<String> {
 
 #[test]
 fn the_alerts_name_commands_that_exist() {
-    let rules = read(deploy("monitoring/alerts.yml"));
-    let texts = values_of(&rules, "description");
-    assert_eq!(texts.len(), alerts(&rules).len());
+    let texts: Vec<String> = alerts().into_iter().map(|alert| alert.description).collect();
     let commands = commands();
     let mut checked = 0;
     for text in &texts {
@@ -272,63 +344,78 @@ fn names_a_command_that_exists(call: &str, commands: &[String]) -> bool {
     true
 }
 
-#[test]
-fn every_kind_of_attention_raises_an_alert() {
-    let rules = read(deploy("monitoring/alerts.yml"));
-    let expression = values_of(&rules, "expr")
-        .into_iter()
-        .find(|expression| expression.contains("kind!~"))
-        .unwrap();
-    let others: Vec<_> = expression.split('"').nth(1).unwrap().split('|').collect();
-    // These have alerts of their own, by this name and a metric of theirs.
-    for (kind, alert) in [
-        ("api_unreachable", "BackfillWatchApiDown"),
-        ("credentials_rejected", "BackfillWatchCredentialsRejected"),
-        ("operation_failed", "BackfillFailed"),
-        ("operation_stalled", "BackfillStalled"),
-        ("dead_letters", "BackfillWatchWebhookDeadLetters"),
-        ("settings_rejected", "BackfillWatchConfigBroken"),
-        ("watch_list_unreadable", "BackfillWatchListUnreadable"),
-        ("watch_list_rejected_lines", "BackfillWatchListRejectedLines"),
-        ("state_not_writable", "BackfillWatchStateNotWritable"),
-        ("state_removed", "BackfillWatchStateRemoved"),
-        ("state_damaged", "BackfillWatchStateDamaged"),
-        ("poller_restarted", "BackfillWatchPollersCrash"),
-    ] {
-        assert!(others.contains(&kind), "{kind} raises two alerts");
-        assert!(alerts(&rules).contains(&alert), "nothing is raised by {kind}");
-    }
-    assert_eq!(others.len(), 12, "{others:?}");
+/// The panels of the dashboard that show something, those in folded rows too.
+fn panels(dashboard: &Value) -> Vec<&Value> {
+    let rows = dashboard["panels"].as_array().unwrap();
+    let inner = rows
+        .iter()
+        .flat_map(|row| row["panels"].as_array().into_iter().flatten());
+    let panels: Vec<&Value> = rows
+        .iter()
+        .chain(inner)
+        .filter(|panel| panel["type"] != "row")
+        .collect();
+    assert!(panels.len() > 30);
+    panels
+}
+
+fn dashboard() -> Value {
+    serde_json::from_str(&read(deploy("monitoring/dashboard.json"))).unwrap()
 }
 
 #[test]
 fn the_dashboard_names_metrics_of_the_contract() {
-    let dashboard: Value = serde_json::from_str(&read(deploy("monitoring/dashboard.json"))).unwrap();
+    let dashboard = dashboard();
     let mut expressions = Vec::new();
     strings_at(&dashboard, &["expr", "definition"], &mut expressions);
-    assert!(expressions.len() > 20, "{expressions:?}");
+    assert!(expressions.len() > 40, "{expressions:?}");
     let mut named = BTreeSet::new();
     for expression in expressions {
         named.extend(names_in(expression));
     }
     assert_metrics(&named);
-    // Everything there is to see without metrics.per_operation is on it.
-    for metric in METRICS.iter().filter(|metric| !metric.starts_with("operation_")) {
-        assert!(
-            named.contains(&format!("backfill_watch_{metric}")),
-            "the dashboard does not show {metric}"
-        );
+    let missing: Vec<String> = metrics()
+        .into_iter()
+        .filter(|metric| !named.contains(metric))
+        .collect();
+    assert!(missing.is_empty(), "the dashboard does not show {missing:?}");
+}
+
+#[test]
+fn the_dashboard_counts_errors_and_warnings_as_attention_does() {
+    for (title, operator) in [("Errors", "!~"), ("Warnings", "=~")] {
+        let dashboard = dashboard();
+        let panel = panels(&dashboard)
+            .into_iter()
+            .find(|panel| panel["title"] == title)
+            .unwrap();
+        let expression = panel["targets"][0]["expr"].as_str().unwrap();
+        let (_, kinds) = expression.split_once(&format!("kind{operator}\"")).unwrap();
+        let warnings: BTreeSet<&str> = kinds.split('"').next().unwrap().split('|').collect();
+        for kind in AttentionKind::ALL {
+            let is_warning = kind.severity() == Severity::Warning;
+            assert_eq!(
+                warnings.contains(kind.as_str()),
+                is_warning,
+                "{title}: {}",
+                kind.as_str()
+            );
+        }
     }
 }
 
 #[test]
 fn the_dashboard_is_whole() {
-    let dashboard: Value = serde_json::from_str(&read(deploy("monitoring/dashboard.json"))).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap();
-    let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
-    assert_eq!(ids.len(), panels.len(), "two panels share an ID");
+    let dashboard = dashboard();
+    let rows = dashboard["panels"].as_array().unwrap();
+    let inner = rows
+        .iter()
+        .flat_map(|row| row["panels"].as_array().into_iter().flatten());
+    let all: Vec<&Value> = rows.iter().chain(inner).collect();
+    let ids: BTreeSet<_> = all.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), all.len(), "two panels share an ID");
     let mut taken = BTreeSet::new();
-    for panel in panels {
+    for panel in all {
         let side = |name: &str| panel["gridPos"][name].as_u64().unwrap();
         assert!(side("x") + side("w") <= 24, "{} is cut off", panel["title"]);
         for x in side("x")..side("x") + side("w") {
@@ -336,11 +423,85 @@ fn the_dashboard_is_whole() {
                 assert!(taken.insert((x, y)), "{} lies over another panel", panel["title"]);
             }
         }
-        if panel["type"] != "row" {
-            assert_ne!(panel["description"].as_str().unwrap(), "");
-            assert_eq!(panel["datasource"]["uid"], "${datasource}");
-        }
     }
+    let variables: Vec<&str> = dashboard["templating"]["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|variable| variable["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        variables,
+        [
+            "datasource",
+            "job",
+            "instance",
+            "project",
+            "webhook",
+            "group",
+            "page"
+        ]
+    );
+    let text = dashboard.to_string();
+    for variable in variables {
+        let forms = [
+            format!("${variable}"),
+            format!("${{{variable}}}"),
+            format!("${{{variable}:"),
+        ];
+        assert!(
+            forms.iter().any(|form| text.contains(form)),
+            "nothing uses ${variable}"
+        );
+    }
+    for panel in panels(&dashboard) {
+        let defaults = &panel["fieldConfig"]["defaults"];
+        for text in [&panel["title"], &panel["description"], &defaults["unit"]] {
+            assert!(text.as_str().is_some_and(|text| !text.is_empty()), "{panel}");
+        }
+        assert_eq!(panel["datasource"]["uid"], "${datasource}");
+        assert!(
+            defaults["thresholds"]["steps"]
+                .as_array()
+                .is_some_and(|steps| !steps.is_empty())
+        );
+        assert!(!panel["targets"].as_array().unwrap().is_empty(), "{panel}");
+        let filters = panel["targets"].to_string();
+        assert!(
+            filters.contains("$job") && filters.contains("$instance"),
+            "{filters}"
+        );
+    }
+}
+
+#[test]
+fn the_links_of_the_dashboard_lead_to_addresses_of_the_status_page() {
+    let dashboard = dashboard();
+    let mut links = Vec::new();
+    strings_at(&dashboard, &["url"], &mut links);
+    let mut kinds = BTreeSet::new();
+    for link in links {
+        let path = link.strip_prefix("${page}/").unwrap_or_else(|| panic!("{link}"));
+        let (key, value) = path.split_once('=').unwrap_or((path, ""));
+        kinds.insert(key);
+        let is_known = match key {
+            "" => true,
+            "?phase" => {
+                value == "${__field.labels.phase}" || Phase::ALL.iter().any(|phase| phase.as_str() == value)
+            }
+            "?q" => value == "${group:percentencode}",
+            "?operation" => {
+                value
+                    == "${__field.labels.project:percentencode}/${__field.labels.operation_id:percentencode}"
+            }
+            _ => false,
+        };
+        assert!(is_known, "{link}");
+    }
+    assert_eq!(
+        kinds.into_iter().collect::<Vec<_>>(),
+        ["", "?operation", "?phase", "?q"]
+    );
 }
 
 /// The metrics that a `PromQL` expression names, those of a histogram by the histogram's name.
@@ -355,12 +516,11 @@ fn names_in(expression: &str) -> BTreeSet<String> {
 }
 
 fn assert_metrics(named: &BTreeSet<String>) {
+    let known = metrics();
+    assert!(!named.is_empty());
     for name in named {
-        let known = name
-            .strip_prefix("backfill_watch_")
-            .is_some_and(|short| METRICS.contains(&short))
-            || PROCESS_METRICS.contains(&name.as_str());
-        assert!(known, "{name} is no metric of the contract");
+        let is_known = known.contains(name) || PROCESS_METRICS.contains(&name.as_str());
+        assert!(is_known, "{name} is no metric of docs/metrics.md");
     }
 }
 

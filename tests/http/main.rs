@@ -22,6 +22,7 @@ mod hostile_clients;
 mod metrics;
 mod operations;
 mod prometheus;
+mod prometheus_server;
 mod status;
 mod systemd;
 mod webhooks;
