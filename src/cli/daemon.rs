@@ -19,6 +19,8 @@ use crate::error::{RUN_AS_ROOT, chain};
 
 /// How long the daemon may take for an answer. Container health checks have similar limits.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a list may take: a busy daemon may need some seconds for a thousand watches.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a reload or check may take. The daemon answers earlier in any case.
 const LONG_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -229,7 +231,8 @@ impl Daemon {
     /// # Errors
     /// When no daemon answers, or the answer has no such list.
     pub async fn list(&self, path: &str, name: &str) -> anyhow::Result<(Vec<Value>, Option<String>)> {
-        let mut page = self.read(self.get(path).await?).await?;
+        let answer = self.send(Method::GET, path, None, LIST_TIMEOUT).await?;
+        let mut page = self.read(answer).await?;
         if !page.is_ok() {
             return Err(self.refusal(&page));
         }

@@ -26,7 +26,6 @@ pub mod table;
 pub mod terminal;
 pub mod text_wrap;
 pub mod watch;
-pub mod wrap;
 pub mod write_target;
 
 use std::path::PathBuf;

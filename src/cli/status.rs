@@ -1,47 +1,86 @@
-//! `backfill-watch status`: attention, groups and operations of the running daemon.
+//! `backfill-watch status`: what is wrong, projects, webhooks, groups and operations of the running daemon.
 
 mod attention;
+mod detail;
+mod endpoints;
 mod groups;
-mod table;
+mod live;
+mod lookup;
+mod operation;
+mod operations;
+mod projects;
+mod report;
+mod screen;
 
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::Value;
 
+use self::detail::Detail;
+use self::report::{Filters, Report};
+use self::screen::Screen;
 use super::daemon::Daemon;
 use super::output::Output;
 use super::{DaemonArgs, exit};
-use crate::clock;
+use crate::core::phase::Phase;
 
 const AFTER_HELP: &str = "\
 Examples:
-  backfill-watch status
-  backfill-watch status --json | jq -r '.operations[] | select(.phase == \"failed\") | .operationId'
+  What is wrong now, and how far is everything:
+    backfill-watch status
+
+  One customer, one operation, and what failed:
+    backfill-watch status --group acme
+    backfill-watch status 3efc0f0f-4bb9-498f-996c-9893d98ca4b5
+    backfill-watch status --phase failed,ended,gone,expired
+
+  In a program:
+    backfill-watch status --json | jq -r '.operations[] | select(.phase == \"failed\") | .operationId'
 
 In a Dockerfile:
   HEALTHCHECK CMD [\"backfill-watch\", \"status\", \"--check\"]
 
 Exit codes: 0 no errors; 1 attention has an error, with --strict any entry, or with --check the daemon is not alive; \
-2 usage or settings; 3 no daemon answers.";
+2 usage or settings, or the operation is not watched; 3 no daemon answers. Filters and an ID do not change the exit code: \
+it always follows the whole attention list. With --watch it is 0.";
 
-/// Show problems, groups and operations of the running daemon
+/// Show what is wrong, and projects, webhooks, groups and operations of the running daemon
 ///
 /// Uses the control socket, otherwise HTTP. The settings may have errors.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct StatusArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
+    /// Show everything about the operation with this ID
+    #[arg(value_name = "ID", conflicts_with_all = ["phase", "label", "group", "all", "check"])]
+    id: Option<String>,
 
-    /// Use HTTP at this address
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
+    /// Only operations in this phase; repeatable, or separated by commas
+    #[arg(long, value_name = "PHASE", value_delimiter = ',', value_parser = phase_parser(), conflicts_with = "check")]
+    phase: Vec<Phase>,
+
+    /// Only operations with this label; repeatable, all must match
+    #[arg(long, value_name = "KEY[=VALUE]", value_parser = label, conflicts_with = "check")]
+    label: Vec<String>,
 
     /// Only this group and its operations; repeatable
     #[arg(long, value_name = "GROUP", conflicts_with = "check")]
     group: Vec<String>,
 
-    /// Print one JSON object with the content of /api/attention, /api/groups and /api/operations
+    /// Only this project; repeatable
+    #[arg(long, value_name = "PROJECT", conflicts_with = "check")]
+    project: Vec<String>,
+
+    /// Also show operations that finished more than 24 h ago, all groups and all attention entries
+    #[arg(long, conflicts_with = "check")]
+    all: bool,
+
+    /// Refresh every 2 s until Ctrl-C, on a terminal
+    #[arg(long, conflicts_with_all = ["json", "strict", "check"])]
+    watch: bool,
+
+    /// Print one JSON object with the content of /api/attention, /api/projects, /api/webhooks, /api/groups and
+    /// /api/operations; with an ID, the operation with its events and attention entries
     #[arg(long)]
     json: bool,
 
@@ -52,64 +91,100 @@ pub struct StatusArgs {
     /// Only check that the daemon is alive: exit code 0 or 1, no output
     #[arg(long, conflicts_with_all = ["json", "strict"])]
     check: bool,
+
+    /// Use HTTP at this address
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+fn phase_parser() -> impl TypedValueParser<Value = Phase> {
+    let names = PossibleValuesParser::new(Phase::ALL.map(Phase::as_str));
+    names.try_map(|name| {
+        let mut phases = Phase::ALL.into_iter();
+        phases.find(|phase| phase.as_str() == name).ok_or("not a phase")
+    })
+}
+
+fn label(text: &str) -> Result<String, String> {
+    match text.split_once('=').map_or(text, |(key, _)| key) {
+        "" => Err("a label has a key: KEY or KEY=VALUE".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// Prints the status.
 ///
 /// # Errors
-/// When settings are wrong, or no daemon answers.
+/// When settings are wrong, no daemon answers, or the operation is not watched.
 pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     if args.check {
         let is_alive = check(&args).await.unwrap_or(false);
         return Ok(ExitCode::from(if is_alive { 0 } else { exit::FAILED }));
     }
-    let daemon = Daemon::find(&args.daemon, args.listen.as_deref()).await?;
-    let attention = daemon.list("/api/attention", "attention").await?.0;
-    let mut groups = all(&daemon, "groups", &[]).await?;
-    groups.retain(|group| args.group.is_empty() || args.group.iter().any(|name| group["group"] == **name));
-    let filter: Vec<(&str, &str)> = args.group.iter().map(|group| ("group", &**group)).collect();
-    let operations = all(&daemon, "operations", &filter).await?;
+    if args.watch {
+        return live::run(&args).await;
+    }
+    let daemon = args.find_daemon().await?;
+    let screen = Screen::of_stdout();
+    let mut out = Output::stdout();
+    let attention = match (&args.id, args.json) {
+        (Some(_), _) => {
+            let (detail, attention) = args.read_detail(&daemon).await?;
+            match args.json {
+                true => out.json(&format!("{}\n", detail.operation))?,
+                false => print(&mut out, detail.lines(&screen), &screen)?,
+            }
+            attention
+        }
+        (None, true) => report::print_json(&daemon, &args.filters(), &mut out).await?,
+        (None, false) => {
+            let report = Report::read(&daemon, &args.filters()).await?;
+            print(&mut out, report.lines(&args.filters(), &screen, None), &screen)?;
+            report.attention
+        }
+    };
+    out.flush()?;
     let has_errors = attention.iter().any(|entry| entry["severity"] == "error");
     let must_fail = has_errors || (args.strict && !attention.is_empty());
-    let mut out = Output::stdout();
-    if args.json {
-        let all = serde_json::json!({ "attention": attention, "groups": groups, "operations": operations, "next": null });
-        out.json(&format!("{all}\n"))?;
-    } else {
-        out.text(&attention::render(&attention, clock::wall()))?;
-        out.text(&groups::render(&groups, clock::wall()))?;
-        if operations.is_empty() && !args.group.is_empty() {
-            out.text("The daemon watches no operation of this group.\n")?;
-        } else {
-            out.text(&table::render(&operations, clock::wall()))?;
-        }
-    }
-    out.flush()?;
     Ok(ExitCode::from(if must_fail { exit::FAILED } else { 0 }))
 }
 
+fn print(out: &mut Output, lines: Vec<String>, screen: &Screen) -> anyhow::Result<()> {
+    for line in lines {
+        out.line(&screen.style.shown(&line))?;
+    }
+    Ok(())
+}
+
 async fn check(args: &StatusArgs) -> anyhow::Result<bool> {
-    let daemon = Daemon::find(&args.daemon, args.listen.as_deref()).await?;
-    let answer = daemon.get("/livez").await?;
+    let answer = args.find_daemon().await?.get("/livez").await?;
     Ok(answer.status().is_success())
 }
 
-/// All elements of a list with this filter, page by page.
-async fn all(daemon: &Daemon, name: &str, filter: &[(&str, &str)]) -> anyhow::Result<Vec<Value>> {
-    let mut all = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(filter);
-        if let Some(after) = &after {
-            query.append_pair("after", after);
+impl StatusArgs {
+    async fn find_daemon(&self) -> anyhow::Result<Daemon> {
+        Daemon::find(&self.daemon, self.listen.as_deref()).await
+    }
+
+    fn filters(&self) -> Filters {
+        Filters {
+            phases: self.phase.clone(),
+            labels: self.label.clone(),
+            groups: self.group.clone(),
+            projects: self.project.clone(),
+            is_all: self.all,
         }
-        let path = format!("/api/{name}?{}", query.finish());
-        let (listed, next) = daemon.list(path.trim_end_matches('?'), name).await?;
-        all.extend(listed);
-        if next.is_none() {
-            return Ok(all);
-        }
-        after = next;
+    }
+
+    /// The operation, and the whole attention list.
+    async fn read_detail(&self, daemon: &Daemon) -> anyhow::Result<(Detail, Vec<Value>)> {
+        let attention = daemon.list("/api/attention", "attention").await?.0;
+        let id = self.id.as_deref().unwrap_or_default();
+        let operation = lookup::operation(daemon, id, &self.project, &attention).await?;
+        let options = lookup::options(&self.daemon);
+        Ok((Detail { operation, options }, attention))
     }
 }

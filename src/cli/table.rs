@@ -1,4 +1,7 @@
 //! Tables for people, with aligned columns.
+//!
+//! comfy-table was rejected: it wraps cells where a column should be left out, so that IDs break, and prints no table in
+//! parts.
 
 mod fit;
 

@@ -113,6 +113,13 @@ pub fn error_columns() -> Option<usize> {
     size.map(|(_, columns)| usize::from(columns))
 }
 
+/// The height of standard output, if it is a terminal.
+#[must_use]
+pub fn rows() -> Option<usize> {
+    let size = Term::stdout().size_checked();
+    size.map(|(rows, _)| usize::from(rows))
+}
+
 /// Whether bars can be drawn on standard error.
 #[must_use]
 pub fn is_drawable() -> bool {

@@ -18,8 +18,12 @@ use crate::clock;
 use crate::core::event::millis;
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ProjectList {
     projects: Vec<ProjectJson>,
+    /// The watch list, if the file has been missing since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    awaited_watch_list: Option<String>,
 }
 
 /// One project as JSON.
@@ -176,5 +180,9 @@ pub(super) async fn list(
     };
     let views = service.data.board.projects();
     let projects = views.iter().map(|view| ProjectJson::of(view, now)).collect();
-    Ok(json(&ProjectList { projects }))
+    let awaited = service.data.attention.awaited_watch_list();
+    Ok(json(&ProjectList {
+        projects,
+        awaited_watch_list: awaited.map(|path| path.display().to_string()),
+    }))
 }

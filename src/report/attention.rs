@@ -116,6 +116,13 @@ impl AttentionList {
         state.settings_rejected = Some((since, reason));
     }
 
+    /// The watch list, if the file has been missing since the start. That is no problem: a program may write it later.
+    #[must_use]
+    pub fn awaited_watch_list(&self) -> Option<PathBuf> {
+        let is_awaited = self.list.borrow().is_awaited();
+        is_awaited.then(|| self.state().watch_list.clone())
+    }
+
     /// Collects the entries regularly, so that each gets its start time.
     pub async fn collect_regularly(&self) {
         loop {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::fixture::{Fixture, problem};
+use crate::status::status;
 
 fn ids(page: &Value) -> Vec<String> {
     let operations = page["operations"].as_array().unwrap();
@@ -155,6 +156,16 @@ async fn an_id_of_two_projects_needs_its_project() {
     );
     let of = |project: &str| format!("/api/operations/op-600000-9-s-1?project={project}");
     assert_eq!(fixture.json(&of("other")).await["project"], "other");
+    let shown = status(&fixture, &["op-600000-9-s-1"]).await;
+    assert_eq!(shown.status.code(), Some(2));
+    let text = String::from_utf8(shown.stderr).unwrap();
+    assert!(
+        text.contains("--project with one of: my-project, other"),
+        "{text}"
+    );
+    let shown = status(&fixture, &["op-600000-9-s-1", "--project", "other"]).await;
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(text.contains("Project       other\n"), "{text}");
     problem(fixture.get(&of("third")).await, 404).await;
     assert_eq!(
         fixture.json("/api/operations/op-600000-9-s-2").await["project"],

@@ -1,36 +1,103 @@
 //! The attention entries, each with what to do.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
+use super::screen::Screen;
 use crate::cli::format;
-use crate::clock;
+use crate::cli::terminal::TextStyle;
+use crate::core::text::one_line;
 
-/// A paragraph for each entry, or nothing.
-pub(super) fn render(entries: &[Value], now: Timestamp) -> String {
-    let mut text = String::new();
-    for entry in entries {
-        let member = |name: &str| entry[name].as_str();
-        let severity = member("severity").unwrap_or("error").to_uppercase();
-        let project = member("project").map_or_else(String::new, |project| format!("project {project}: "));
-        let message = member("message").unwrap_or_default();
-        let since = member("since").and_then(|since| since.parse::<Timestamp>().ok());
-        let since = since.map_or_else(String::new, |since| {
-            format!(" (for {})", format::time(clock::between(since, now)))
-        });
-        text.push_str(&format!("{severity:<8} {project}{message}{since}\n"));
-        if let Some(action) = member("action") {
-            text.push_str(&format!("         To do: {action}.\n"));
+/// So many entries of one kind are printed, unless all are shown.
+const MAX_OF_KIND: usize = 10;
+/// The longest text of an entry, in bytes.
+const MAX_TEXT: usize = 4_000;
+/// The width of the first column.
+const LABEL: usize = 9;
+
+/// A paragraph for each entry, at most [`MAX_OF_KIND`] of each kind unless `is_all_shown`. Ends with an empty line.
+pub(super) fn lines(entries: &[Value], is_all_shown: bool, screen: &Screen) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut hidden: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut entries = entries.iter().peekable();
+    while let Some(entry) = entries.next() {
+        let kind = entry["kind"].as_str().unwrap_or_default();
+        let of_kind = shown.entry(kind).or_default();
+        *of_kind += 1;
+        if *of_kind > MAX_OF_KIND && !is_all_shown {
+            let severity = entry["severity"].as_str().unwrap_or("error");
+            *hidden.entry((severity, kind)).or_default() += entry["count"].as_u64().unwrap_or(1);
+            continue;
+        }
+        lines.extend(paragraph(entry, screen));
+        // Entries in a row with the same action share it.
+        let has_same_action = |next: &&Value| next["action"] == entry["action"] && next["kind"] == kind;
+        let is_next_shown = *of_kind < MAX_OF_KIND || is_all_shown;
+        if !(is_next_shown && entries.peek().is_some_and(|next| has_same_action(next))) {
+            lines.extend(action(entry, screen));
         }
     }
-    if !text.is_empty() {
-        text.push('\n');
+    for ((severity, kind), count) in hidden {
+        let text = format!("{} more of kind {kind}; --all shows them", format::count(count));
+        lines.extend(screen.paragraph(&label(severity, screen), &text));
     }
-    text
+    if lines.is_empty() {
+        let ok = format!("{:<LABEL$}", "OK");
+        lines.push(format!(
+            "{}nothing needs attention",
+            screen.style.paint(TextStyle::Green, &ok)
+        ));
+    }
+    lines.push(String::new());
+    lines
+}
+
+fn paragraph(entry: &Value, screen: &Screen) -> Vec<String> {
+    let member = |name: &str| entry[name].as_str().map(|text| one_line(text, MAX_TEXT));
+    let mut text = String::new();
+    if let Some(project) = member("project") {
+        text.push_str(&format!("project {project}: "));
+    }
+    let message = member("message").unwrap_or_default();
+    // Other messages name their subject.
+    let is_of_operation = |kind: String| kind.starts_with("operation_") || kind == "poller_restarted";
+    if let Some(subject) = member("subject")
+        && member("kind").is_some_and(is_of_operation)
+        && !message.contains(&subject)
+    {
+        text.push_str(&format!("{subject}: "));
+    }
+    text.push_str(&message);
+    if let Some(age) = screen.age(&entry["since"]) {
+        text.push_str(&format!(" (for {age})"));
+    }
+    let severity = entry["severity"].as_str().unwrap_or("error");
+    screen.paragraph(&label(severity, screen), &text)
+}
+
+fn action(entry: &Value, screen: &Screen) -> Vec<String> {
+    let Some(action) = entry["action"].as_str() else {
+        return Vec::new();
+    };
+    let start = format!("{}To do: ", " ".repeat(LABEL));
+    screen.paragraph(&start, &format!("{}.", one_line(action, MAX_TEXT)))
+}
+
+fn label(severity: &str, screen: &Screen) -> String {
+    let text_style = match severity {
+        "warning" => TextStyle::Yellow,
+        _ => TextStyle::Red,
+    };
+    let severity = one_line(severity, LABEL - 1).to_uppercase();
+    let padded = format!("{severity:<LABEL$}");
+    screen.style.paint(text_style, &padded)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::screen::tests::{AT, screen};
     use super::*;
 
     #[test]
@@ -40,10 +107,50 @@ mod tests {
             "message": "the API is unreachable: connection refused", "action": "check the network",
         })];
         assert_eq!(
-            render(&entries, "2026-11-23T12:00:00Z".parse().unwrap()),
-            "ERROR    project p: the API is unreachable: connection refused (for 5m 00s)\n         \
-             To do: check the network.\n\n"
+            lines(&entries, false, &screen(None)),
+            [
+                "ERROR    project p: the API is unreachable: connection refused (for 5m 00s)",
+                "         To do: check the network.",
+                "",
+            ]
         );
-        assert_eq!(render(&[], Timestamp::UNIX_EPOCH), "");
+        assert_eq!(
+            lines(&entries, false, &screen(Some(40))),
+            [
+                "ERROR    project p: the API is",
+                "         unreachable: connection refused",
+                "         (for 5m 00s)",
+                "         To do: check the network.",
+                "",
+            ]
+        );
+        assert_eq!(
+            lines(&[], false, &screen(None)),
+            ["OK       nothing needs attention", ""]
+        );
+    }
+
+    #[test]
+    fn an_operation_is_named_and_many_entries_of_a_kind_are_summed() {
+        let entries: Vec<Value> = (0..12)
+            .map(|number| {
+                serde_json::json!({
+                    "kind": "operation_stalled", "severity": "warning", "project": "p", "subject": format!("op-{number}"),
+                    "since": AT, "message": "contact of Gale\u{1b} Ltd: count unchanged", "action": "ask the customer",
+                    "count": if number == 11 { 30 } else { 1 },
+                })
+            })
+            .collect();
+        let shown = lines(&entries, false, &screen(None));
+        assert_eq!(shown.len(), 13);
+        assert_eq!(
+            shown[0],
+            "WARNING  project p: op-0: contact of Gale\\u{1b} Ltd: count unchanged (for 0s)"
+        );
+        assert_eq!(
+            shown[11],
+            "WARNING  31 more of kind operation_stalled; --all shows them"
+        );
+        assert_eq!(lines(&entries, true, &screen(None)).len(), 14);
     }
 }

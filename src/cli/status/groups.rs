@@ -1,40 +1,122 @@
 //! The groups as a table.
 
-use jiff::Timestamp;
 use serde_json::Value;
 
-use super::table::{MAX_CELL, end_text, percent_text, plain_table};
+use super::operation::until;
+use super::screen::{Screen, timestamp};
 use crate::cli::format;
+use crate::cli::table::{Cell, Column, ColumnWidth, FittedTable};
+use crate::cli::terminal::TextStyle;
 use crate::core::text::one_line;
 
-const HEADER: [&str; 8] = [
-    "GROUP",
-    "PROJECT",
-    "STATE",
-    "ROUND",
-    "OPERATIONS",
-    "PROGRESS",
-    "END",
-    "AWAITED",
-];
-/// The column that is omitted if all groups are of one project.
-const PROJECT: usize = 1;
+/// With more groups, those that succeeded are only counted.
+const MANY: usize = 20;
+/// The longest text of a cell, in bytes.
+const MAX_TEXT: usize = 500;
 
-/// The table of `groups` with an empty line after it, or nothing.
-pub(super) fn render(groups: &[Value], now: Timestamp) -> String {
-    let Some(first) = groups.first() else {
-        return String::new();
-    };
-    let has_projects = groups.iter().any(|group| group["project"] != first["project"]);
-    let is_shown = |column: &usize| has_projects || *column != PROJECT;
-    let rows = groups.iter().map(|group| cells(group, now));
-    format!("{}\n", plain_table(HEADER, is_shown, rows))
+const fn column(title: &'static str, rank: u8, width: ColumnWidth) -> Column {
+    Column {
+        title,
+        rank,
+        width,
+        continues: true,
+    }
 }
 
-fn cells(group: &Value, now: Timestamp) -> [String; HEADER.len()] {
-    let member = |name: &str| one_line(group[name].as_str().unwrap_or_default(), MAX_CELL);
+const NAME: ColumnWidth = ColumnWidth::Flexible {
+    least: 20,
+    preferred: 40,
+};
+const TEXT: ColumnWidth = ColumnWidth::Flexible {
+    least: 20,
+    preferred: 30,
+};
+
+const COLUMNS: [Column; 8] = [
+    column("GROUP", 0, NAME),
+    column("PROJECT", 5, TEXT),
+    column("STATE", 1, ColumnWidth::Fixed),
+    Column {
+        continues: false,
+        ..column("ROUND", 7, ColumnWidth::Fixed)
+    },
+    column("OPERATIONS", 4, TEXT),
+    column("DONE", 2, ColumnWidth::Fixed),
+    column("END", 3, ColumnWidth::Fixed),
+    column("AWAITED", 6, TEXT),
+];
+
+/// The groups that are shown, and how many there are.
+#[derive(Debug)]
+pub(super) struct Groups {
+    /// Whether those that succeeded are shown however many there are.
+    is_all_shown: bool,
+    /// Those that have not succeeded, then the first ones that did.
+    unsuccessful: Vec<Value>,
+    succeeded: Vec<Value>,
+    total: usize,
+}
+
+impl Groups {
+    pub(super) fn new(is_all_shown: bool) -> Self {
+        Self {
+            is_all_shown,
+            unsuccessful: Vec::new(),
+            succeeded: Vec::new(),
+            total: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, group: Value) {
+        self.total += 1;
+        if group["outcome"] != "succeeded" {
+            self.unsuccessful.push(group);
+        } else if self.is_all_shown || self.succeeded.len() < MANY {
+            self.succeeded.push(group);
+        }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        let mut groups = self.unsuccessful.iter().chain(&self.succeeded);
+        groups.any(|group| group["group"] == name)
+    }
+
+    /// The table with an empty line after it, or nothing.
+    pub(super) fn lines(&self, screen: &Screen) -> Vec<String> {
+        let are_few = self.is_all_shown || self.total <= MANY;
+        let succeeded = self.succeeded.iter().filter(|_| are_few);
+        let shown: Vec<&Value> = self.unsuccessful.iter().chain(succeeded).collect();
+        let has_projects = shown.iter().any(|group| group["project"] != shown[0]["project"]);
+        let mut table = FittedTable::new(&COLUMNS);
+        for group in &shown {
+            table.add(cells(group, has_projects, screen));
+        }
+        let mut lines = table.lines(screen.style, screen.width, None).0;
+        let hidden = self.total - shown.len();
+        if hidden > 0 {
+            let hidden = format::count(hidden as u64);
+            lines.push(format!(
+                "{hidden} groups succeeded and are not shown; --all shows them"
+            ));
+        }
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines
+    }
+}
+
+fn cells(group: &Value, has_projects: bool, screen: &Screen) -> Vec<Cell> {
+    let member = |name: &str| one_line(group[name].as_str().unwrap_or_default(), MAX_TEXT);
     let progress = &group["progress"];
-    let is_running = group["outcome"] == "running";
+    let state = member("outcome");
+    let state_style = match &*state {
+        "running" => Some(TextStyle::Cyan),
+        "succeeded" => Some(TextStyle::Green),
+        "failed" => Some(TextStyle::Red),
+        _ => None,
+    };
+    let is_running = state == "running";
     let phases: Vec<String> = group["phases"]
         .as_object()
         .into_iter()
@@ -49,45 +131,91 @@ fn cells(group: &Value, now: Timestamp) -> [String; HEADER.len()] {
         .map(str::to_owned)
         .chain(objects("missing").map(|object| format!("{object} (missing)")))
         .collect();
-    [
-        member("group"),
-        member("project"),
-        member("outcome"),
-        match group["round"].as_u64() {
-            Some(round) if round > 0 => round.to_string(),
-            _ => String::new(),
-        },
-        phases.join(", "),
-        progress["percent"].as_f64().map(percent_text).unwrap_or_default(),
-        if is_running {
-            end_text(progress, now)
+    let percent = progress["percent"].as_f64();
+    let end = timestamp(&progress["estimatedEndTime"]).filter(|_| is_running);
+    let round = group["round"].as_u64().filter(|round| *round > 0);
+    vec![
+        member("group").into(),
+        if has_projects {
+            member("project")
         } else {
             String::new()
-        },
-        one_line(&awaited.join(" "), MAX_CELL),
+        }
+        .into(),
+        Cell::styled(state, state_style),
+        round.map(|round| round.to_string()).unwrap_or_default().into(),
+        one_line(&phases.join(", "), MAX_TEXT).into(),
+        percent
+            .map(|percent| format!("{percent:>5.1}%"))
+            .unwrap_or_default()
+            .into(),
+        end.map(|end| until(end, screen)).unwrap_or_default().into(),
+        one_line(&awaited.join(" "), MAX_TEXT).into(),
     ]
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    use super::super::screen::tests::screen;
     use super::*;
+
+    fn lines(groups: Value, is_all_shown: bool, width: Option<usize>) -> Vec<String> {
+        let mut all = Groups::new(is_all_shown);
+        let Value::Array(groups) = groups else {
+            panic!("no list")
+        };
+        groups.into_iter().for_each(|group| all.add(group));
+        all.lines(&screen(width))
+    }
 
     #[test]
     fn a_group_shows_its_operations_and_what_it_waits_for() {
-        let groups = serde_json::json!([
+        let groups = json!([
             {"project": "p", "group": "Gale\nLtd", "outcome": "running", "round": 2, "phases": {"running": 1, "succeeded": 1200},
              "progress": {"percent": 25.0, "estimatedEndTime": "2026-11-23T12:01:30Z"},
              "awaited": [{"installation": "i", "object": "deal"}], "missing": [{"installation": "i", "object": "note"}]},
             {"project": "p", "group": "hill", "outcome": "failed", "round": 0, "phases": {"failed": 1}},
         ]);
-        let now = "2026-11-23T12:00:00Z".parse().unwrap();
-        let table = render(groups.as_array().unwrap(), now);
         assert_eq!(
-            table,
-            "GROUP      STATE    ROUND  OPERATIONS                  PROGRESS  END        AWAITED\n\
-             Gale\\nLtd  running  2      1 running, 1,200 succeeded   25.0%    in 1m 30s  deal note (missing)\n\
-             hill       failed          1 failed\n\n"
+            lines(groups.clone(), false, None),
+            [
+                "GROUP      STATE    ROUND  OPERATIONS                  DONE    END        AWAITED",
+                "Gale\\nLtd  running  2      1 running, 1,200 succeeded   25.0%  in 1m 30s  deal note (missing)",
+                "hill       failed          1 failed",
+                "",
+            ]
         );
-        assert_eq!(render(&[], now), "");
+        assert_eq!(
+            lines(groups, false, Some(60)),
+            [
+                "GROUP      STATE    OPERATIONS             DONE    END",
+                "Gale\\nLtd  running  1 running, 1,200 suc…   25.0%  in 1m 30s",
+                "  deal note (missing)",
+                "hill       failed   1 failed",
+                "",
+            ]
+        );
+        assert_eq!(lines(json!([]), false, None), Vec::<String>::new());
+    }
+
+    #[test]
+    fn of_many_groups_those_that_succeeded_are_counted() {
+        let mut groups: Vec<Value> = (0..1_100)
+            .map(|number| json!({"project": "p", "group": format!("g-{number}"), "outcome": "succeeded"}))
+            .collect();
+        groups.push(json!({"project": "p", "group": "hill", "outcome": "failed"}));
+        let shown = lines(groups.clone().into(), false, None);
+        assert_eq!(
+            shown,
+            [
+                "GROUP  STATE",
+                "hill   failed",
+                "1,100 groups succeeded and are not shown; --all shows them",
+                ""
+            ]
+        );
+        assert_eq!(lines(groups.into(), true, None).len(), 1_103);
     }
 }

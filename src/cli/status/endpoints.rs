@@ -1,0 +1,129 @@
+//! The webhook endpoints: what waits for them and whether they answer.
+
+use serde_json::Value;
+
+use super::screen::{Screen, timestamp};
+use crate::cli::format;
+use crate::cli::table::{Cell, Column, ColumnWidth, FittedTable};
+use crate::cli::terminal::TextStyle;
+use crate::core::text::one_line;
+
+/// The longest name or error, in bytes.
+const MAX_TEXT: usize = 600;
+
+const fn column(title: &'static str, rank: u8) -> Column {
+    Column {
+        title,
+        rank,
+        width: ColumnWidth::Fixed,
+        continues: false,
+    }
+}
+
+const COLUMNS: [Column; 7] = [
+    column("WEBHOOK", 0),
+    column("STATE", 1),
+    column("WAITING", 2),
+    column("DEAD LETTERS", 3),
+    column("OLDEST", 5),
+    column("LAST SUCCESS", 4),
+    Column {
+        title: "LAST ERROR",
+        rank: 6,
+        width: ColumnWidth::Flexible {
+            least: 24,
+            preferred: 40,
+        },
+        continues: true,
+    },
+];
+
+/// The table of endpoints with an empty line after it, or nothing.
+pub(super) fn lines(endpoints: &[Value], screen: &Screen) -> Vec<String> {
+    let mut table = FittedTable::new(&COLUMNS);
+    for endpoint in endpoints {
+        table.add(cells(endpoint, screen));
+    }
+    let mut lines = table.lines(screen.style, screen.width, None).0;
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
+    lines
+}
+
+fn cells(endpoint: &Value, screen: &Screen) -> Vec<Cell> {
+    let member = |name: &str| one_line(endpoint[name].as_str().unwrap_or_default(), MAX_TEXT);
+    let count = |name: &str| endpoint[name].as_u64().unwrap_or_default();
+    let age = |name: &str| screen.age(&endpoint[name]);
+    let (waiting, dead_letters) = (count("backlog"), count("deadLetters"));
+    let state = match member("state") {
+        state if state.is_empty() => "unknown".to_owned(),
+        state => state,
+    };
+    let state_style = match &*state {
+        "open" => None,
+        "paused" => Some(TextStyle::Yellow),
+        _ => Some(TextStyle::Red),
+    };
+    let dead_style = (dead_letters > 0).then_some(TextStyle::Red);
+    // An error before the last success is history, unless it left dead letters.
+    let last_error = timestamp(&endpoint["lastErrorTime"]);
+    let is_current = dead_letters > 0 || last_error > timestamp(&endpoint["lastSuccessTime"]);
+    let error = match age("lastErrorTime").filter(|_| is_current) {
+        Some(age) => format!("{} ({age} ago)", member("lastError")),
+        None => String::new(),
+    };
+    vec![
+        member("name").into(),
+        Cell::styled(state, state_style),
+        format::count(waiting).into(),
+        Cell::styled(format::count(dead_letters), dead_style),
+        age("oldestPendingTime").unwrap_or_default().into(),
+        age("lastSuccessTime")
+            .map_or_else(|| "never".to_owned(), |age| format!("{age} ago"))
+            .into(),
+        error.into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::screen::tests::screen;
+    use super::*;
+
+    #[test]
+    fn an_endpoint_shows_what_waits_and_its_current_error() {
+        let endpoints = [
+            json!({
+                "name": "crm-sync", "state": "probing", "backlog": 1250, "deadLetters": 2,
+                "oldestPendingTime": "2026-11-23T11:48:00Z", "lastSuccessTime": "2026-11-23T11:40:00Z",
+                "lastError": "503 Service Unavailable: try\nlater", "lastErrorTime": "2026-11-23T11:59:58Z",
+            }),
+            json!({
+                "name": "audit", "state": "open", "backlog": 0, "deadLetters": 0, "lastSuccessTime": "2026-11-23T11:59:58Z",
+                "lastError": "old", "lastErrorTime": "2026-11-23T10:00:00Z",
+            }),
+        ];
+        assert_eq!(
+            lines(&endpoints, &screen(None)),
+            [
+                "WEBHOOK   STATE    WAITING  DEAD LETTERS  OLDEST   LAST SUCCESS  LAST ERROR",
+                "crm-sync  probing  1,250    2             12m 00s  20m 00s ago   503 Service Unavailable: try\\nlater (2s ago)",
+                "audit     open     0        0                      2s ago",
+                "",
+            ]
+        );
+        assert_eq!(
+            lines(&endpoints[..1], &screen(Some(80))),
+            [
+                "WEBHOOK   STATE    WAITING  DEAD LETTERS  OLDEST   LAST SUCCESS",
+                "crm-sync  probing  1,250    2             12m 00s  20m 00s ago",
+                "  503 Service Unavailable: try\\nlater (2s ago)",
+                "",
+            ]
+        );
+        assert_eq!(lines(&[], &screen(None)), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,175 @@
+//! Finds one operation by its ID, with its events and attention entries.
+
+use std::path::Path;
+
+use serde_json::Value;
+use url::Url;
+
+use crate::cli::daemon::Daemon;
+use crate::cli::{DaemonArgs, Failure, exit};
+use crate::core::event::EventType;
+use crate::core::text::one_line;
+
+/// The most events that are read, without progress.
+const MAX_EVENTS: usize = 10_000;
+/// The longest name that is quoted, in bytes.
+const MAX_NAME: usize = 200;
+
+/// The operation with the members `events` and `attention`. `eventsError` is the reason why there are no events.
+///
+/// # Errors
+/// [`Failure`] when it is not watched, several projects have it, or the daemon does not answer.
+pub(super) async fn operation(
+    daemon: &Daemon,
+    id: &str,
+    projects: &[String],
+    attention: &[Value],
+) -> anyhow::Result<Value> {
+    let path = match projects {
+        [] => path(&["operations", id]),
+        [project] => path(&["operations", project, id]),
+        _ => return Err(usage("use one --project with an ID".to_owned())),
+    };
+    let quoted = one_line(id, MAX_NAME);
+    let answer = daemon.read_json(&path).await?;
+    let mut operation = match answer.status {
+        404 => {
+            let place = match projects.first() {
+                Some(project) => format!(" in project {}", one_line(project, MAX_NAME)),
+                None => String::new(),
+            };
+            return Err(usage(format!(
+                "operation {quoted} is not watched{place}; check the ID, `backfill-watch status --all` shows all operations"
+            )));
+        }
+        409 => {
+            let names = projects_of(daemon, id).await?.join(", ");
+            return Err(usage(format!(
+                "several projects watch operation {quoted}; add --project with one of: {names}"
+            )));
+        }
+        _ if answer.is_ok() => answer.body,
+        _ => return Err(daemon.refusal(&answer)),
+    };
+    let is_of_operation = |entry: &&Value| entry["project"] == operation["project"] && entry["subject"] == id;
+    let entries: Vec<Value> = attention.iter().filter(is_of_operation).cloned().collect();
+    operation["attention"] = entries.into();
+    let project = operation["project"].as_str().unwrap_or_default();
+    match events(daemon, &format!("{project}/{id}")).await {
+        Ok(events) => operation["events"] = events.into(),
+        // The rest is worth more than none.
+        Err(error) => operation["eventsError"] = format!("{error:#}").into(),
+    }
+    Ok(operation)
+}
+
+/// All events of an operation without progress, and the last progress event.
+async fn events(daemon: &Daemon, operation: &str) -> anyhow::Result<Vec<Value>> {
+    let types: Vec<&str> = EventType::ALL
+        .iter()
+        .filter(|event_type| **event_type != EventType::Progress)
+        .map(|event_type| event_type.as_str())
+        .collect();
+    let types = types.join(",");
+    let mut events = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs([("operation", operation), ("type", &types)]);
+        if let Some(after) = &after {
+            query.append_pair("after", after);
+        }
+        let (listed, next) = daemon
+            .list(&format!("/api/events?{}", query.finish()), "events")
+            .await?;
+        // A page may be empty before the end, where many events are progress.
+        let is_end = next.is_none() || next == after;
+        events.extend(listed);
+        if is_end || events.len() >= MAX_EVENTS {
+            return Ok(events);
+        }
+        after = next;
+    }
+}
+
+/// The projects that watch an operation.
+async fn projects_of(daemon: &Daemon, id: &str) -> anyhow::Result<Vec<String>> {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("q", id);
+    let (found, _) = daemon
+        .list(&format!("/api/operations?{}", query.finish()), "operations")
+        .await?;
+    let exact = found.iter().filter(|operation| operation["operationId"] == id);
+    let names = exact.filter_map(|operation| operation["project"].as_str());
+    Ok(names.map(|name| one_line(name, MAX_NAME)).collect())
+}
+
+/// A path below `/api/` of these names.
+fn path(names: &[&str]) -> String {
+    let Ok(mut url) = Url::parse("http://localhost/api/") else {
+        return String::new();
+    };
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(names);
+    }
+    url.path().to_owned()
+}
+
+fn usage(message: String) -> anyhow::Error {
+    Failure {
+        message,
+        code: exit::USAGE,
+    }
+    .into()
+}
+
+/// The options that lead another command to the same daemon.
+pub(super) fn options(args: &DaemonArgs) -> String {
+    let option = |name: &str, path: &Option<std::path::PathBuf>| {
+        let path = path.as_deref().map(quote);
+        path.map_or_else(String::new, |path| format!(" --{name} {path}"))
+    };
+    format!(
+        "{}{}",
+        option("config", &args.config),
+        option("state-dir", &args.state_dir)
+    )
+}
+
+/// A path as a word of a shell.
+fn quote(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_a_path_are_encoded() {
+        assert_eq!(
+            path(&["operations", "my project", "a/b?c"]),
+            "/api/operations/my%20project/a%2Fb%3Fc"
+        );
+    }
+
+    #[test]
+    fn a_path_is_one_word() {
+        let options = |folder: &str| {
+            options(&DaemonArgs {
+                config: None,
+                state_dir: Some(folder.into()),
+            })
+        };
+        assert_eq!(
+            options("/var/lib/backfill-watch"),
+            " --state-dir /var/lib/backfill-watch"
+        );
+        assert_eq!(options("/my state's"), r" --state-dir '/my state'\''s'");
+    }
+}
