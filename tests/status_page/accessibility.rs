@@ -50,14 +50,12 @@ async fn axe_finds_nothing() {
         ),
         (&full, "?operation=my-project%2Fnope", "#detail .missing-title"),
     ] {
-        for scheme in ["light", "dark"] {
-            for (width, height) in [(1440, 900), (390, 844)] {
-                browser.emulate(scheme, width, height).await;
-                fixture.open(&browser, address).await;
-                browser.count(ready, 1).await;
-                let found = browser.axe(&axe).await;
-                assert_eq!(found, json!([]), "{address} {scheme} {width}");
-            }
+        for (scheme, width, height) in [("light", 1440, 900), ("dark", 1440, 900), ("light", 390, 844)] {
+            browser.emulate(scheme, width, height).await;
+            fixture.open(&browser, address).await;
+            browser.count(ready, 1).await;
+            let found = browser.axe(&axe).await;
+            assert_eq!(found, json!([]), "{address} {scheme} {width}");
         }
     }
     browser.close().await;

@@ -205,9 +205,18 @@ impl Browser {
         self.ask(&script).await;
     }
 
+    /// Clicks an element. It is found again where the page has just replaced it.
     pub async fn click(&self, what: &str) {
-        let what = self.client.find(Locator::Css(what)).await.unwrap();
-        what.click().await.unwrap();
+        let deadline = clock::instant() + DEADLINE;
+        loop {
+            let clicked = match self.client.find(Locator::Css(what)).await {
+                Ok(found) => found.click().await,
+                Err(missing) => Err(missing),
+            };
+            let Err(error) = clicked else { return };
+            assert!(clock::instant() < deadline, "{what}: {error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Presses a key in the element that has the focus.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::browser::Browser;
 use crate::fixture::{Fixture, poll_fast, row};
 
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 #[tokio::test]
 async fn a_running_operation_has_a_chart_its_events_and_an_address() {
     let Some(browser) = Browser::start().await else {
@@ -81,7 +83,12 @@ async fn a_failed_operation_shows_its_result_and_its_log() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let fixture = Fixture::start_with(&["failing group=acme"], poll_fast).await;
+    let fixture = Fixture::start_with(&["failing group=acme"], |setup| {
+        poll_fast(setup)
+            .set("webhook.url", "http://127.0.0.1:9/")
+            .variable("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET)
+    })
+    .await;
     fixture.simulator.add(SimulatedOperation {
         curve: CountCurve::Restart,
         outcome: backfill_watch::simulator::SimulatedOutcome::Failure,
@@ -100,6 +107,19 @@ async fn a_failed_operation_shows_its_result_and_its_log() {
     browser.contains("#detail .events", "operation.failed").await;
     let command = "backfill-watch replay --operation failing";
     browser.contains("#detail .commands", command).await;
+    // Nothing listens at the webhook.
+    browser.contains("#detail table", "operation.failed").await;
+    browser.contains("#detail table", "waiting").await;
+    browser.contains("#services-summary", "1 of 1 webhook: ").await;
+    browser.contains("#webhook-list", "refused").await;
+
+    // The entry of the list leads here.
+    browser.click("#close").await;
+    browser
+        .texts("#attention [data-kind=operation_failed] a", &["acme · contact"])
+        .await;
+    browser.click("#attention [data-kind=operation_failed] a").await;
+    browser.contains("#detail-title", "acme · contact").await;
     browser.close().await;
 }
 

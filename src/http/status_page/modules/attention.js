@@ -82,6 +82,7 @@ export function attentionItem(entry, isInDetail = false) {
   if (entry.project) about.append(make("span", { class: "key" }, "project "), isolated(entry.project));
   if (entry.subject && !isInDetail) {
     const subject = isolated(subjectOf(entry));
+    if (/^(endpoint_|dead_letters)/.test(entry.kind)) about.append(make("span", { class: "key" }, "webhook "));
     about.append(entry.project ? " · " : "", key ? make("a", { href: hrefOf(key), "data-open": key }, subject) : subject);
   }
   const isError = entry.severity === "error";

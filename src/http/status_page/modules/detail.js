@@ -176,22 +176,33 @@ export class Detail {
       make("p", { class: "identity" }, isolated(data.operationId, { class: "id" }), copyButton(data.operationId, "the operation ID")));
   }
 
-  // Draws a section again only if what it shows has changed, so that a selection in it stays.
+  // Draws a section again if what it shows has changed. The focus in it stays; a selection in it delays that.
   #section(name, inputs, build) {
     const state = JSON.stringify(inputs);
     const known = this.#sections.get(name);
-    if (known?.state === state) return;
+    if (known?.state === state || (known && isSelecting(known.node))) return;
     const node = build() ?? make("div", { hidden: true });
-    const isOpen = known?.node.querySelector("details")?.open;
-    const details = node.querySelector("details");
-    if (details && isOpen !== undefined) details.open = isOpen;
-    if (known) known.node.replaceWith(node);
+    if (known) replace(known.node, node);
     else {
       const next = SECTIONS.slice(SECTIONS.indexOf(name) + 1).find((later) => this.#sections.has(later));
       $("detail-body").insertBefore(node, next ? this.#sections.get(next).node : null);
     }
     this.#sections.set(name, { state, node });
   }
+}
+
+function isSelecting(node) {
+  const selection = getSelection();
+  return !selection.isCollapsed && node.contains(selection.anchorNode);
+}
+
+function replace(before, node) {
+  const controls = (of) => [...of.querySelectorAll("a, button, summary, [tabindex]")];
+  const focused = controls(before).indexOf(document.activeElement);
+  const [open, details] = [before, node].map((of) => of.querySelector("details"));
+  if (open && details) details.open = open.open;
+  before.replaceWith(node);
+  if (focused >= 0) controls(node)[focused]?.focus({ preventScroll: true });
 }
 
 // A project's name may have a slash, an operation ID has none.

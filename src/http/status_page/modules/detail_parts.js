@@ -64,7 +64,7 @@ function logText(message) {
 
 export function logs(event) {
   const lines = event.data.logs.map((line) => make("li", { "data-severity": String(line.severity ?? "").toLowerCase() },
-    line.timestamp ? make("time", {}, format.clean(line.timestamp)) : null,
+    line.timestamp ? timeElement(format.absolute(line.timestamp), format.clean(line.timestamp), line.timestamp) : null,
     make("span", { class: "level" }, format.clean(line.severity ?? "")),
     isolated(logText(line.message), { class: "text" })));
   return section(`Log lines of the operation (${lines.length})`, make("ol", { class: "logs" }, ...lines));

@@ -30,7 +30,7 @@ export function sentence(text) {
 
 // A rounded length of time, such as `4 min`.
 export function span(seconds) {
-  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
+  if (Math.round(seconds) < 60) return `${Math.max(1, Math.round(seconds))} s`;
   const minutes = Math.round(seconds / 60);
   if (minutes < 90) return `${minutes} min`;
   const hours = seconds / 3600;

@@ -59,8 +59,11 @@ const compare = (one, other) => one.rank - other.rank || (one.order < other.orde
 
 function orderOf(watch, label) {
   const { customer, objects } = nameOf(watch, label || daemon.groupLabel);
-  return `${customer ?? ""}\n${objects ?? ""}\n${watch.key}`.toLowerCase();
+  return sortable(`${customer ?? ""}\n${objects ?? ""}\n${watch.key}`);
 }
+
+// `customer-2` comes before `customer-10`.
+const sortable = (name) => name.toLowerCase().replace(/\d+/g, (digits) => digits.padStart(12, "0"));
 
 export function forgetOrder() {
   for (const watch of watches.values()) watch.order = null;
@@ -158,7 +161,7 @@ function summarize(group) {
   let isKnown = true;
   let latest = 0;
   group.isOld = true;
-  group.order = group.name.toLowerCase();
+  group.order = sortable(group.name);
   for (const { data } of group.members) {
     counts[data.phase] += 1;
     if (rank(data.phase) < rank(worst)) worst = data.phase;
@@ -179,5 +182,6 @@ function summarize(group) {
   const isDone = group.members.every(({ data }) => isFinished(data));
   // Without all estimates, the share of the operations.
   const share = isKnown && expected > 0 ? records / expected : shares / group.members.length;
-  Object.assign(group, { counts, worst, records, latest, isDone, percent: isDone ? 100 : Math.min(99.9, share * 100), totals: totalsOf(group.members) });
+  const percent = isDone ? 100 : isKnown || shares > 0 ? Math.min(99.9, share * 100) : undefined;
+  Object.assign(group, { counts, worst, records, latest, isDone, percent, totals: totalsOf(group.members) });
 }
