@@ -236,7 +236,7 @@ impl Daemon {
         if !page.is_ok() {
             return Err(self.refusal(&page));
         }
-        let Value::Array(listed) = page.body[name].take() else {
+        let Some(Value::Array(listed)) = page.body.get_mut(name).map(Value::take) else {
             return Err(self
                 .failure("the answer is not from backfill-watch", exit::UNREACHABLE)
                 .into());

@@ -35,7 +35,7 @@ pub(super) fn lines(entries: &[Value], is_all_shown: bool, screen: &Screen) -> V
         // Entries in a row with the same action share it.
         let has_same_action = |next: &&Value| next["action"] == entry["action"] && next["kind"] == kind;
         let is_next_shown = *of_kind < MAX_OF_KIND || is_all_shown;
-        if !(is_next_shown && entries.peek().is_some_and(|next| has_same_action(next))) {
+        if !(is_next_shown && entries.peek().is_some_and(has_same_action)) {
             lines.extend(action(entry, screen));
         }
     }

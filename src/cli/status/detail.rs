@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::attention;
+use super::lookup::is_outage;
 use super::operation::{finish_time, is_answered, labels, objects, until};
 use super::screen::{Screen, timestamp};
 use crate::cli::event_line::event_line;
@@ -103,6 +104,11 @@ impl Detail {
         self.phase().is_some_and(Phase::is_finished)
     }
 
+    fn is_answered(&self) -> bool {
+        let mut entries = self.operation["attention"].as_array().into_iter().flatten();
+        is_answered(&self.operation) && !entries.any(is_outage)
+    }
+
     fn members(&self, screen: &Screen) -> Vec<String> {
         let operation = &self.operation;
         let is_finished = self.is_finished();
@@ -131,7 +137,7 @@ impl Detail {
         add("Integration", self.text("integrationId"));
         add("Progress", self.progress(screen));
         let estimated_end = timestamp(&operation["progress"]["estimatedEndTime"]);
-        let estimated_end = estimated_end.filter(|_| !is_finished && is_answered(operation));
+        let estimated_end = estimated_end.filter(|_| !is_finished && self.is_answered());
         add("Expected end", estimated_end.map(|time| moment(time, screen)));
         add("Created", at("createTime"));
         let finish = finish_time(operation).filter(|_| is_finished);
@@ -209,7 +215,7 @@ impl Detail {
             text.push_str(", more than the estimate");
         }
         let rate = progress["recordsPerSecond"].as_f64();
-        if let Some(rate) = rate.filter(|_| !self.is_finished() && is_answered(&self.operation)) {
+        if let Some(rate) = rate.filter(|_| !self.is_finished() && self.is_answered()) {
             let _ = write!(text, ", {}", format::rate(rate));
         }
         Some(text)
@@ -228,7 +234,7 @@ impl Detail {
             Some((timestamp(&event["timestamp"])?, event_type, &event["data"]))
         });
         let events: Vec<(Timestamp, EventType, &Value)> = parsed
-            .filter(|(_, event_type, _)| *event_type != EventType::Progress)
+            .filter(|(_, event_type, data)| *event_type != EventType::Progress && data.is_object())
             .collect();
         let hidden = events.len().saturating_sub(SHOWN_EVENTS);
         if hidden > 0 {

@@ -25,7 +25,7 @@ const fn column(title: &'static str, rank: u8, width: ColumnWidth) -> Column {
 
 const NAME: ColumnWidth = ColumnWidth::Flexible {
     least: 20,
-    preferred: 40,
+    preferred: 24,
 };
 const TEXT: ColumnWidth = ColumnWidth::Flexible {
     least: 20,
@@ -67,8 +67,12 @@ impl Groups {
         }
     }
 
-    pub(super) fn add(&mut self, group: Value) {
+    /// Adds a group. Without answers of the API, its estimated end is not shown.
+    pub(super) fn add(&mut self, mut group: Value, is_answered: bool) {
         self.total += 1;
+        if !is_answered {
+            group.pointer_mut("/progress/estimatedEndTime").map(Value::take);
+        }
         if group["outcome"] != "succeeded" {
             self.unsuccessful.push(group);
         } else if self.is_all_shown || self.succeeded.len() < MANY {
@@ -166,7 +170,7 @@ mod tests {
         let Value::Array(groups) = groups else {
             panic!("no list")
         };
-        groups.into_iter().for_each(|group| all.add(group));
+        groups.into_iter().for_each(|group| all.add(group, true));
         all.lines(&screen(width))
     }
 

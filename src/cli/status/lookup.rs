@@ -48,10 +48,13 @@ pub(super) async fn operation(
                 "several projects watch operation {quoted}; add --project with one of: {names}"
             )));
         }
-        _ if answer.is_ok() => answer.body,
+        _ if answer.is_ok() && answer.body.is_object() => answer.body,
         _ => return Err(daemon.refusal(&answer)),
     };
-    let is_of_operation = |entry: &&Value| entry["project"] == operation["project"] && entry["subject"] == id;
+    // Without an answer of the API, nothing else is known.
+    let is_of_operation = |entry: &&Value| {
+        entry["project"] == operation["project"] && (entry["subject"] == id || is_outage(entry))
+    };
     let entries: Vec<Value> = attention.iter().filter(is_of_operation).cloned().collect();
     operation["attention"] = entries.into();
     let project = operation["project"].as_str().unwrap_or_default();
@@ -63,7 +66,14 @@ pub(super) async fn operation(
     Ok(operation)
 }
 
-/// All events of an operation without progress, and the last progress event.
+/// Whether the API does not answer the polls of the entry's project.
+pub(super) fn is_outage(entry: &Value) -> bool {
+    ["api_unreachable", "credentials_rejected"]
+        .iter()
+        .any(|kind| entry["kind"] == **kind)
+}
+
+/// All events of an operation without progress.
 async fn events(daemon: &Daemon, operation: &str) -> anyhow::Result<Vec<Value>> {
     let types: Vec<&str> = EventType::ALL
         .iter()

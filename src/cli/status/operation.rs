@@ -86,7 +86,7 @@ pub(super) struct OperationRow {
 }
 
 impl OperationRow {
-    pub(super) fn new(operation: &Value) -> Self {
+    pub(super) fn new(operation: &Value, is_project_answered: bool) -> Self {
         let member = |name: &str| one_line(operation[name].as_str().unwrap_or_default(), MAX_TEXT);
         let progress = &operation["progress"];
         let status = member("status");
@@ -114,7 +114,7 @@ impl OperationRow {
             duration: operation["durationSeconds"].as_f64(),
             stalled_since: timestamp(&operation["stall"]["since"]),
             last_answer: timestamp(&operation["lastAnswerTime"]),
-            is_answered: is_answered(operation),
+            is_answered: is_project_answered && is_answered(operation),
             phase,
         }
     }

@@ -37,8 +37,9 @@ impl Operations {
         }
     }
 
-    pub(super) fn add(&mut self, operation: &Value) {
-        let row = OperationRow::new(operation);
+    /// Adds an operation. Without answers of the API, its rate and estimated end are not shown.
+    pub(super) fn add(&mut self, operation: &Value, is_answered: bool) {
+        let row = OperationRow::new(operation, is_answered);
         let phase = Phase::ALL.iter().position(|phase| Some(*phase) == row.phase());
         if let Some(count) = self.counts.get_mut(phase.unwrap_or(Phase::ALL.len())) {
             *count += 1;
@@ -138,7 +139,7 @@ mod tests {
         let day_ago = "2026-11-22T12:00:00Z".parse().unwrap();
         let mut all = Operations::new(Some(day_ago));
         for operation in operations.as_array().unwrap() {
-            all.add(operation);
+            all.add(operation, true);
         }
         all.sort();
         all.lines(&screen(width), height).join("\n")
@@ -194,6 +195,18 @@ mod tests {
             assert!(text.contains(shown), "{shown} in\n{text}");
         }
         assert!(!text.contains("RATE") && !text.contains("in 1m 30s"), "{text}");
+    }
+
+    #[test]
+    fn an_outage_of_the_project_hides_rate_and_end() {
+        let mut all = Operations::new(None);
+        all.add(&running("op-1"), false);
+        let text = all.lines(&screen(None), None).join("\n");
+        assert!(
+            text.contains("last answer 2s ago") && !text.contains("in 1m 30s"),
+            "{text}"
+        );
+        assert!(!text.contains("RATE"), "{text}");
     }
 
     #[test]

@@ -76,8 +76,15 @@ impl Report {
         let (projects, awaited_watch_list) = read_projects(daemon).await?;
         let endpoints = daemon.list("/api/webhooks", "endpoints").await?.0;
         let mut groups = Groups::new(filters.is_all || !filters.groups.is_empty());
+        let silent: Vec<Value> = projects
+            .iter()
+            .filter(|project| is_silent(project))
+            .cloned()
+            .collect();
+        let is_answered = |item: &Value| silent.iter().all(|project| project["name"] != item["project"]);
         each_group(daemon, filters, |group| {
-            groups.add(group);
+            let is_answered = is_answered(&group);
+            groups.add(group, is_answered);
             Ok(())
         })
         .await?;
@@ -86,7 +93,7 @@ impl Report {
         let shown_from = (!is_whole).then(|| clock::wall() - SHOWN_FINISHED);
         let mut operations = Operations::new(shown_from);
         each(daemon, "operations", &filters.pairs(), |operation| {
-            operations.add(&operation);
+            operations.add(&operation, is_answered(&operation));
             Ok(())
         })
         .await?;
@@ -228,10 +235,17 @@ async fn read_projects(daemon: &Daemon) -> anyhow::Result<(Vec<Value>, Value)> {
     if !answer.is_ok() {
         return Err(daemon.refusal(&answer));
     }
-    let Value::Array(projects) = answer.body["projects"].take() else {
-        return Ok((Vec::new(), Value::Null));
-    };
-    Ok((projects, answer.body["awaitedWatchList"].take()))
+    let mut member = |name| answer.body.get_mut(name).map(Value::take);
+    let awaited_watch_list = member("awaitedWatchList").unwrap_or_default();
+    match member("projects") {
+        Some(Value::Array(projects)) => Ok((projects, awaited_watch_list)),
+        _ => Ok((Vec::new(), awaited_watch_list)),
+    }
+}
+
+/// Whether the API does not answer the polls of a project.
+fn is_silent(project: &Value) -> bool {
+    project["reachable"] == false || project["credentialsValid"] == false
 }
 
 /// Every group of the filter.
