@@ -78,10 +78,10 @@ pub struct FailedPolls {
     pub polls: u32,
 }
 
-/// A pause that the API requested.
+/// A pause that the API requested. It lasts until the API answers otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiPause {
-    /// When it ends.
+    /// When it ends, or has ended.
     pub until: Instant,
     /// The reason that the API gave.
     pub reason: Arc<str>,

@@ -21,6 +21,7 @@ use crate::board::Board;
 use crate::core::phase::PhaseCounts;
 use crate::error::chain;
 use crate::health::{Health, Stage};
+use crate::report::attention::AttentionList;
 
 /// How often the status text is checked.
 const STATUS: Duration = Duration::from_secs(2);
@@ -77,11 +78,16 @@ pub fn notify_ready() {
 }
 
 /// Sends the daemon's stage, status and watchdog messages until `closing`.
-pub async fn send_notifications(health: Arc<Health>, board: Arc<Board>, closing: CancellationToken) {
+pub async fn send_notifications(
+    health: Arc<Health>,
+    board: Arc<Board>,
+    attention: Arc<AttentionList>,
+    closing: CancellationToken,
+) {
     let sending = async {
         tokio::join!(
             send_stages(&health),
-            send_status(&health, &board),
+            send_status(&health, &board, &attention),
             send_watchdog(&health)
         )
     };
@@ -104,7 +110,7 @@ async fn send_stages(health: &Health) {
     }
 }
 
-async fn send_status(health: &Health, board: &Board) {
+async fn send_status(health: &Health, board: &Board, attention: &AttentionList) {
     if std::env::var_os(NOTIFY_SOCKET).is_none() {
         return;
     }
@@ -114,7 +120,7 @@ async fn send_status(health: &Health, board: &Board) {
             if READY_IS_DUE.load(Ordering::Relaxed) {
                 notify_ready();
             }
-            let now = status(board.phases());
+            let now = status(board.phases(), attention.last_errors());
             if now != sent && notify(&[NotifyState::Status(&now)]) {
                 sent = now;
             }
@@ -123,8 +129,17 @@ async fn send_status(health: &Health, board: &Board) {
     }
 }
 
-/// The status text: the listed operations by phase.
-fn status(phases: PhaseCounts) -> String {
+/// The status text: the errors of the attention list, then the listed operations by phase.
+fn status(phases: PhaseCounts, errors: usize) -> String {
+    let operations = operations(phases);
+    match errors {
+        0 => operations,
+        1 => format!("1 error, see `backfill-watch status`; {operations}"),
+        errors => format!("{errors} errors, see `backfill-watch status`; {operations}"),
+    }
+}
+
+fn operations(phases: PhaseCounts) -> String {
     let listed = phases.total();
     if listed == 0 {
         return "the watch list is empty".to_owned();
@@ -244,11 +259,18 @@ mod tests {
         let counts = |phases: &[Phase]| {
             let mut counts = PhaseCounts::default();
             phases.iter().for_each(|phase| counts.add(*phase));
-            status(counts)
+            status(counts, 0)
         };
         assert_eq!(counts(&[]), "the watch list is empty");
         assert_eq!(counts(&[Phase::Running]), "1 operation listed: 1 running");
         let mixed = [Phase::Failed, Phase::Running, Phase::Running, Phase::Running];
         assert_eq!(counts(&mixed), "4 operations listed: 3 running, 1 failed");
+        let empty = "see `backfill-watch status`; the watch list is empty";
+        for (errors, text) in [
+            (1, format!("1 error, {empty}")),
+            (2, format!("2 errors, {empty}")),
+        ] {
+            assert_eq!(status(PhaseCounts::default(), errors), text);
+        }
     }
 }

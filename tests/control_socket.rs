@@ -138,6 +138,7 @@ async fn tokens_do_not_apply_to_it_and_its_own_routes_are_nowhere_else() {
         "/readyz",
         "/api/operations",
         "/api/attention",
+        "/api/projects",
     ] {
         let answer = control
             .get(format!("http://localhost{path}"))

@@ -145,8 +145,12 @@ impl HttpServer {
             );
         }
         let closing = self.closing.clone();
-        let notifications =
-            systemd::send_notifications(Arc::clone(&self.health), Arc::clone(board), closing.clone());
+        let notifications = systemd::send_notifications(
+            Arc::clone(&self.health),
+            Arc::clone(board),
+            Arc::clone(attention),
+            closing.clone(),
+        );
         self.tasks.spawn(notifications);
         let (attention_list, until) = (Arc::clone(attention), closing.clone());
         self.tasks.spawn(async move {

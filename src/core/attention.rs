@@ -1,17 +1,30 @@
 //! The attention list: everything that is wrong now, and what to do. Every view shows this list.
 
 mod concern_list;
+mod drop_log;
+mod endpoint;
 mod operation;
 mod project;
 mod restart_log;
+mod sources;
+mod state;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 pub use concern_list::{ConcernList, ConcernView, MAX_NAMED};
+pub use drop_log::DropLog;
+pub use endpoint::ConcernedEndpoint;
 pub use operation::{Concern, ConcernedOperation};
-pub use project::{ProjectAttention, api_unreachable, credentials_rejected};
+pub use project::{
+    GateOverload, ProjectAttention, api_unreachable, credentials_rejected, gate_saturated, paused_by_api,
+};
 pub use restart_log::RestartLog;
+pub use sources::{
+    discovery_failing, discovery_matches_nothing, discovery_over_capacity, watch_list_rejected_lines,
+    watch_list_shrunk, watch_list_unreadable,
+};
+pub use state::{settings_rejected, state_damaged, state_not_writable, state_removed};
 
 /// Severity of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -61,6 +74,10 @@ kinds! {
     OperationOverdue => "operation_overdue", Warning;
     /// An operation finished without success.
     OperationFailed => "operation_failed", Warning;
+    /// Polls are late, because requests wait at the gate.
+    GateSaturated => "gate_saturated", Warning;
+    /// The API asks for a pause.
+    PausedByApi => "paused_by_api", Warning;
     /// A poller panicked.
     PollerRestarted => "poller_restarted", Error;
     /// An endpoint failed five times in a row.
@@ -91,6 +108,8 @@ kinds! {
     StateRemoved => "state_removed", Error;
     /// Rows of the state were damaged.
     StateDamaged => "state_damaged", Error;
+    /// Log lines were dropped.
+    LogDropped => "log_dropped", Warning;
 }
 
 /// One entry of the attention list.

@@ -129,6 +129,8 @@ pub struct EndpointHealth {
     /// The last probed subjects, oldest first.
     probed: Vec<String>,
     last_success: Option<Timestamp>,
+    /// The first failure since the last success.
+    failing_since: Option<Timestamp>,
     /// Whether the failure of the endpoint was logged.
     reported_failing: bool,
     reported_at: Option<Timestamp>,
@@ -163,6 +165,12 @@ impl EndpointHealth {
         } else {
             SendPermit::Open
         }
+    }
+
+    /// The first failure since the last success, if it failed several times in a row.
+    #[must_use]
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        self.failing_since.filter(|_| self.is_probed())
     }
 
     /// Chooses the subject to probe with: one that was not probed recently, else the one probed the longest ago.
@@ -223,6 +231,7 @@ impl EndpointHealth {
         self.disabled = false;
         if target == EndpointTarget::Changed {
             self.failures = 0;
+            self.failing_since = None;
             self.refused.clear();
             self.pause = None;
             self.pauses = 0;
@@ -254,6 +263,7 @@ impl EndpointHealth {
 
     fn succeed(&mut self, now: Timestamp) -> Option<EndpointChange> {
         self.failures = 0;
+        self.failing_since = None;
         self.refused.clear();
         self.probed.clear();
         // A running pause continues: this may answer an attempt from before it.
@@ -278,6 +288,7 @@ impl EndpointHealth {
     }
 
     fn fail(&mut self, subject: &str, is_event_refused: bool, now: Timestamp) -> Option<EndpointChange> {
+        self.failing_since.get_or_insert(now);
         if !is_event_refused {
             self.failures = self.failures.saturating_add(1);
         } else if !self.refused.iter().any(|refused| refused == subject) {

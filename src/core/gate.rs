@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use super::compact_duration::CompactDuration;
 
+mod saturation;
+
+pub use saturation::{PollDelay, Saturation};
+
 /// A timer may fire this late on a busy machine. Later requests catch up instead of being late too.
 const TIMER_DELAY: Duration = Duration::from_millis(50);
 /// After so many turns in a row, a waiting background request has the next one.

@@ -1,6 +1,7 @@
 //! The health of one project's API: reachable, credentials accepted, paused.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -79,6 +80,27 @@ pub struct ProjectHealth {
     /// The first pause since the last success.
     #[serde(skip)]
     throttled: Option<Moment>,
+    /// The pauses since the last other answer.
+    #[serde(skip)]
+    pauses: Option<Pauses>,
+}
+
+/// Pauses in a row that the API asked for.
+#[derive(Debug, Clone, PartialEq)]
+struct Pauses {
+    since: Moment,
+    reason: Arc<str>,
+}
+
+/// The pauses that the API asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiPauses {
+    /// When the first of them began.
+    pub since: Moment,
+    /// When the current one ends, or the last one has ended, on the monotonic clock.
+    pub until: Duration,
+    /// The API's last reason.
+    pub reason: Arc<str>,
 }
 
 /// The poll that an answer belongs to.
@@ -137,6 +159,9 @@ impl ProjectHealth {
     ) -> (AnswerScope, Vec<Event>) {
         let mut events = Vec::new();
         let pass = poll.pass;
+        if !matches!(answer, Answer::Throttled { .. }) {
+            self.end_pauses(cx.now);
+        }
         let scope = match answer {
             Answer::Operation(_) => {
                 self.succeed(pass, cx, &mut events);
@@ -184,18 +209,21 @@ impl ProjectHealth {
     pub fn observe_project(&mut self, answer: &ProjectAnswer, cx: &ProjectContext<'_>) -> Vec<Event> {
         let mut events = Vec::new();
         match answer {
-            ProjectAnswer::Exists => self.proven = Some(cx.now.steady),
+            ProjectAnswer::Exists => {
+                self.proven = Some(cx.now.steady);
+                self.end_pauses(cx.now);
+            }
             ProjectAnswer::Missing(reason) => self.report_missing(reason, cx, &mut events),
-            ProjectAnswer::Throttled { wait, .. } => self.throttle(*wait, cx),
+            ProjectAnswer::Throttled { wait, reason } => self.throttle(*wait, Some(reason), cx),
             ProjectAnswer::Unprocessed(_) | ProjectAnswer::Unknown(_) => {}
         }
         events
     }
 
     /// Applies the throttling of a request other than a poll.
-    pub fn throttle(&mut self, wait: Option<Duration>, cx: &ProjectContext<'_>) {
+    pub fn throttle(&mut self, wait: Option<Duration>, reason: Option<&str>, cx: &ProjectContext<'_>) {
         self.throttled.get_or_insert(cx.now);
-        self.pause(wait, cx);
+        self.pause(wait, reason, cx);
     }
 
     /// Reports that the API repeatedly refuses every watched operation: the project or its settings are wrong.
@@ -210,6 +238,7 @@ impl ProjectHealth {
     pub fn observe_no_watches(&mut self, cx: &ProjectContext<'_>) -> Vec<Event> {
         self.failing = None;
         self.throttled = None;
+        self.pauses = None;
         let since = self.unreachable.take();
         let reason = "no operation of the project is polled any more";
         let event = since.map(|since| api(EventType::ApiReachable, since, reason, cx));
@@ -230,6 +259,7 @@ impl ProjectHealth {
         self.paused_until = next.paused_until;
         self.throttles = next.throttles;
         self.throttled = next.throttled;
+        self.pauses.clone_from(&next.pauses);
     }
 
     /// Drops a doubt about the credentials when no other watch can resolve it.
@@ -285,6 +315,24 @@ impl ProjectHealth {
     #[must_use]
     pub fn paused_until(&self) -> Option<Duration> {
         self.paused_until
+    }
+
+    /// The pauses that the API asks for, until it answers otherwise.
+    #[must_use]
+    pub fn pauses(&self) -> Option<ApiPauses> {
+        let pauses = self.pauses.as_ref()?;
+        Some(ApiPauses {
+            since: pauses.since,
+            until: self.paused_until?,
+            reason: Arc::clone(&pauses.reason),
+        })
+    }
+
+    /// Another answer ends the pauses, unless it belongs to a request from before the current one.
+    fn end_pauses(&mut self, now: Moment) {
+        if self.pauses.is_some() && self.paused_until.is_none_or(|until| until <= now.steady) {
+            self.pauses = None;
+        }
     }
 
     /// Whether another watch's answer is needed to interpret a 403.
@@ -417,7 +465,14 @@ impl ProjectHealth {
         }
     }
 
-    fn pause(&mut self, wait: Option<Duration>, cx: &ProjectContext<'_>) {
+    fn pause(&mut self, wait: Option<Duration>, reason: Option<&str>, cx: &ProjectContext<'_>) {
+        let before = self.pauses.take();
+        let since = before.as_ref().map_or(cx.now, |pauses| pauses.since);
+        let reason = reason
+            .map(Arc::from)
+            .or_else(|| before.map(|pauses| pauses.reason));
+        let reason = reason.unwrap_or_else(|| Arc::from("too many requests"));
+        self.pauses = Some(Pauses { since, reason });
         if self.unreachable.is_none() {
             // The API answered, so earlier failures are no outage.
             self.failing = None;
@@ -444,7 +499,7 @@ impl ProjectHealth {
         cx: &ProjectContext<'_>,
         events: &mut Vec<Event>,
     ) {
-        self.pause(wait, cx);
+        self.pause(wait, Some(reason), cx);
         let since = *self.throttled.get_or_insert(cx.now);
         if cx.now.steady.saturating_sub(since.steady) >= cx.max_retry_after {
             self.report_unreachable(since.wall, reason, cx, events);
@@ -607,6 +662,35 @@ mod tests {
         assert_eq!(fixture.meet("a", &failed(), Pass::Turn).1, NOTHING);
         assert_eq!(fixture.meet("a", &found(), Pass::Turn).1, ["api.reachable"]);
         assert_eq!(fixture.meet("a", &found(), Pass::Turn).1, NOTHING);
+    }
+
+    #[test]
+    fn pauses_last_until_the_api_answers_otherwise_after_them() {
+        let mut fixture = Fixture::new();
+        let begun = fixture.now;
+        let pauses = |fixture: &Fixture| {
+            let pauses = fixture.project.pauses()?;
+            Some((pauses.since.steady, pauses.until, pauses.reason.to_string()))
+        };
+        let of = |until| Some((begun.steady, Duration::from_secs(until), "429".to_owned()));
+        assert_eq!(pauses(&fixture), None);
+        let _ = fixture.meet("a", &throttled(Some(40)), Pass::Turn);
+        // It was in flight already.
+        let _ = fixture.meet("b", &found(), Pass::Turn);
+        assert_eq!(pauses(&fixture), of(40));
+        fixture.pass(41);
+        let _ = fixture.meet("a", &throttled(Some(40)), Pass::Turn);
+        assert_eq!(pauses(&fixture), of(81));
+        fixture.pass(40);
+        for answer in [found(), failed(), unauthorized(), Answer::NotFound("404".into())] {
+            let mut fixture = Fixture {
+                project: fixture.project.clone(),
+                now: fixture.now,
+                ..Fixture::new()
+            };
+            let _ = fixture.meet("a", &answer, Pass::Turn);
+            assert_eq!(pauses(&fixture), None, "{answer:?}");
+        }
     }
 
     #[test]
@@ -958,7 +1042,7 @@ mod tests {
     fn a_request_other_than_a_poll_that_is_throttled_pauses_the_project() {
         let mut fixture = Fixture::new();
         let mut project = fixture.project.clone();
-        project.throttle(Some(Duration::from_secs(30)), &fixture.context());
+        project.throttle(Some(Duration::from_secs(30)), None, &fixture.context());
         fixture.project = project;
         assert_eq!(fixture.paused_for(), Some(30));
     }

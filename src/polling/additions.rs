@@ -71,7 +71,7 @@ impl<F: Fetch> ProjectTask<F> {
             AdditionAnswer::Failed => self.request_next_addition(number),
             AdditionAnswer::Throttled(wait) => {
                 // The pause applies to the whole project. It may end in time.
-                self.change_project(ProjectChange::Throttled(wait));
+                self.change_project(ProjectChange::Throttled(wait, None));
                 self.queue_addition(number);
             }
             AdditionAnswer::Unprocessed => self.repeat_addition(number),

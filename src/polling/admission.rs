@@ -13,7 +13,7 @@ use super::requests::Requester;
 use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
 use crate::core::doubt::ProbeCandidate;
-use crate::core::gate::{Admission, Pass, Ticket};
+use crate::core::gate::{Admission, Pass, PollDelay, Ticket};
 use crate::core::poller::{PendingPoll, Poller, PollerWait, RequestStage};
 use crate::core::watch_list::WatchKey;
 
@@ -36,7 +36,7 @@ impl<F: Fetch> ProjectTask<F> {
             match self.gate.admit(now) {
                 Admission::Admit(admitted) => {
                     if !matches!(admitted.requester, Requester::Discovery(_)) {
-                        self.report_wait(admitted.queued, now);
+                        self.record_wait(admitted.queued);
                     }
                     self.start_request(admitted.requester, Pass::Turn, now);
                 }
@@ -178,6 +178,8 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         };
         let key = WatchKey::of(&self.name, &slot.watched.id);
+        let longest = self.settings.poll.schedule.longest();
+        let mut late = None;
         match &mut slot.poller {
             Poller::Queued { poll, .. } => {
                 if let Some(due) = poll.due.take() {
@@ -185,8 +187,12 @@ impl<F: Fetch> ProjectTask<F> {
                         .gate
                         .blocked_time(now)
                         .saturating_sub(poll.blocked_before.get());
-                    let lag = now.saturating_sub(due.get()).saturating_sub(blocked);
-                    self.services.metrics.record_poll_lag(lag);
+                    let delay = PollDelay {
+                        interval: due.get().saturating_sub(slot.polled.get()),
+                        lag: now.saturating_sub(due.get()).saturating_sub(blocked),
+                    };
+                    self.services.metrics.record_poll_lag(delay.lag);
+                    late = Some(delay).filter(|delay| delay.is_late(longest));
                 }
                 slot.polled = now.into();
                 slot.poller = Poller::Asking { poll: *poll };
@@ -200,19 +206,23 @@ impl<F: Fetch> ProjectTask<F> {
             }
             _ => self.gate.release(pass, now),
         }
+        if let Some(delay) = late {
+            self.report_late_poll(delay, now);
+        }
     }
 
-    /// Measures the wait at the gate. Reports late polls: a wait longer than half of `poll.max_interval`. Reports them again
-    /// only after [`LATE_POLLS_REPORT`] without one.
-    pub(super) fn report_wait(&mut self, queued: Duration, now: Duration) {
+    /// Measures the wait at the gate.
+    fn record_wait(&self, queued: Duration) {
         self.services.metrics.record_gate_wait(queued);
         self.channels.view.send_if_modified(|view| {
             view.gate.last_wait = queued;
             false
         });
-        if queued <= self.settings.poll.schedule.longest() / 2 {
-            return;
-        }
+    }
+
+    /// Reports a late poll, and again only after [`LATE_POLLS_REPORT`] without one.
+    fn report_late_poll(&mut self, delay: PollDelay, now: Duration) {
+        self.saturation.note_late_poll(self.services.recorder.now(), now);
         let before = self.last_late_poll.replace(now);
         if before.is_some_and(|before| now.saturating_sub(before) < LATE_POLLS_REPORT) {
             return;
@@ -224,7 +234,7 @@ impl<F: Fetch> ProjectTask<F> {
             watches,
             max_requests_per_second = limits.per_second,
             max_concurrent_requests = limits.concurrent,
-            queued_seconds = queued.as_secs_f64(),
+            lag_seconds = delay.lag.as_secs_f64(),
             seconds_per_round = watches as f64 / limits.per_second,
             "polls are late: requests wait at the gate; raise ampersand.max_requests_per_second, ampersand.max_concurrent_requests or \
              poll.max_interval"

@@ -3,12 +3,16 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::project_task::ProjectTask;
 use super::watches::{Slot, WatchNumber};
 use crate::ampersand::Fetch;
-use crate::core::attention::{Concern, ConcernedOperation};
+use crate::core::attention::{Concern, ConcernedOperation, GateOverload, gate_saturated, paused_by_api};
 use crate::core::phase::Phase;
 
+/// The API must ask for pauses for longer than this before that needs attention.
+const PAUSE_SHOWN_AFTER: Duration = Duration::from_mins(1);
 /// How long an end without success needs attention.
 const FAILURE_SHOWN: Duration = Duration::from_hours(24);
 
@@ -124,6 +128,51 @@ impl<F: Fetch> ProjectTask<F> {
             view.attention.operations = Default::default();
             false
         });
+    }
+
+    /// Publishes whether polls are late or paused for long. Returns when that may change without a message.
+    pub(super) fn publish_delays(&mut self, now: Duration) -> Option<Duration> {
+        if self.gate.waiting() == 0 {
+            self.saturation.note_empty_queue();
+        }
+        let gate = self.saturation.since(now).map(|since| {
+            let overload = GateOverload {
+                watches: self.watches.polled(),
+                limits: self.gate.limits(),
+                longest: self.settings.poll.schedule.longest(),
+            };
+            gate_saturated(&self.name, since, &overload)
+        });
+        // After its end, a pause lasts until the next answer, if there is one to wait for.
+        let is_awaited = self.gate.waiting() > 0 || self.gate.in_flight() > 0;
+        let pauses = self
+            .health
+            .pauses()
+            .filter(|pauses| pauses.until > now || is_awaited);
+        let shown_at = pauses
+            .as_ref()
+            .map(|pauses| pauses.since.steady.saturating_add(PAUSE_SHOWN_AFTER));
+        let pause = pauses
+            .as_ref()
+            .filter(|_| shown_at.is_some_and(|at| at < now))
+            .map(|pauses| {
+                let until = self
+                    .wall_start
+                    .checked_add(pauses.until)
+                    .unwrap_or(Timestamp::MAX);
+                paused_by_api(&self.name, pauses.since.wall, until, &pauses.reason)
+            });
+        let mut is_changed = false;
+        self.channels.view.send_if_modified(|view| {
+            is_changed = view.attention.gate != gate || view.attention.pause != pause;
+            (view.attention.gate, view.attention.pause) = (gate, pause);
+            false
+        });
+        self.is_view_changed |= is_changed;
+        let shown_at = shown_at.map(|at| at.saturating_add(Duration::from_millis(1)));
+        let until = pauses.map(|pauses| pauses.until);
+        let changes = [self.saturation.calm_at(), shown_at, until];
+        changes.into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Publishes what changed. Returns whether anything did.

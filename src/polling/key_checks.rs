@@ -46,8 +46,8 @@ impl<F: Fetch> ProjectTask<F> {
             self.gate.join_front(Requester::Key, self.now());
             return;
         }
-        if let Answer::Throttled { wait, .. } = &answer {
-            self.change_project(ProjectChange::Throttled(*wait));
+        if let Answer::Throttled { wait, reason } = &answer {
+            self.change_project(ProjectChange::Throttled(*wait, Some(reason.clone())));
         }
         let verdict = KeyVerdict::from(answer);
         for caller in self.key_checks.callers.drain(..) {

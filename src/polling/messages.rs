@@ -112,8 +112,8 @@ pub(super) enum Deferred {
 pub(super) enum ProjectChange {
     /// The API answered whether the project exists.
     ExistenceAnswered(ProjectAnswer),
-    /// A request other than a poll was throttled, with this time to wait.
-    Throttled(Option<Duration>),
+    /// A request other than a poll was throttled, with this time to wait and a reason.
+    Throttled(Option<Duration>, Option<String>),
     /// The probe of this operation ended without an answer.
     ProbeLost(Arc<str>),
     /// The API refuses every operation repeatedly, and there are several.

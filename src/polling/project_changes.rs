@@ -98,7 +98,8 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn set_health(&mut self, health: ProjectHealth) {
         let now = self.now();
         self.is_view_changed |= self.health.unreachable_since() != health.unreachable_since()
-            || self.health.rejected_since() != health.rejected_since();
+            || self.health.rejected_since() != health.rejected_since()
+            || self.health.pauses() != health.pauses();
         self.health = health;
         self.gate.set_restriction(self.health.restriction(), now);
         if self.forbidden.is_empty() || self.health.is_in_doubt() {
@@ -155,8 +156,8 @@ impl<F: Fetch> ProjectTask<F> {
         let mut health = self.health.clone();
         let events = match change {
             ProjectChange::ExistenceAnswered(ref answer) => health.observe_project(answer, &self.context()),
-            ProjectChange::Throttled(wait) => {
-                health.throttle(wait, &self.context());
+            ProjectChange::Throttled(wait, ref reason) => {
+                health.throttle(wait, reason.as_deref(), &self.context());
                 Vec::new()
             }
             ProjectChange::ProbeLost(ref operation) => {

@@ -21,7 +21,7 @@ use super::{PollingServices, PollingSettings};
 use crate::ampersand::Fetch;
 use crate::board::{ProjectQuery, ProjectView};
 use crate::clock;
-use crate::core::gate::Gate;
+use crate::core::gate::{Gate, Saturation};
 use crate::core::group::{GroupId, GroupRecord};
 use crate::core::operation_kind::OperationKinds;
 use crate::core::project_health::{Moment, ProjectContext, ProjectHealth};
@@ -91,6 +91,8 @@ pub(super) struct ProjectTask<F> {
     pub has_reported_failing: bool,
     /// When polls were late last.
     pub last_late_poll: Option<Duration>,
+    /// How long polls have been late.
+    pub saturation: Saturation,
 }
 
 /// The reason why the task runs.
@@ -213,6 +215,7 @@ impl<F: Fetch> ProjectTask<F> {
             is_view_changed: true,
             has_reported_failing: false,
             last_late_poll: None,
+            saturation: Saturation::default(),
         };
         task.start_groups().await;
         task.reconciliation.added_total = entries.len();
@@ -277,11 +280,20 @@ impl<F: Fetch> ProjectTask<F> {
         let groups = self.complete_groups(now);
         let checkpoint = self.checkpoint(now);
         let failures = self.drop_old_failures(now);
+        let delays = self.publish_delays(now);
         self.publish();
-        [self.watches.next_alarm(), gate, load, groups, discovery, failures]
-            .into_iter()
-            .flatten()
-            .fold(checkpoint, Duration::min)
+        [
+            self.watches.next_alarm(),
+            gate,
+            load,
+            groups,
+            discovery,
+            failures,
+            delays,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(checkpoint, Duration::min)
     }
 
     /// Applies new settings.

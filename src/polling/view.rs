@@ -30,6 +30,10 @@ impl<F: Fetch> ProjectTask<F> {
                 let api = &mut view.api;
                 api.unreachable = self.health.unreachable_since();
                 api.rejected = self.health.rejected_since();
+                api.pause = self.health.pauses().map(|pauses| ApiPause {
+                    until: at(pauses.until),
+                    reason: pauses.reason,
+                });
             }
             is_changed
         });
@@ -52,7 +56,6 @@ impl<F: Fetch> ProjectTask<F> {
     /// Publishes the state of the API after an answer.
     pub(super) fn publish_answer(&mut self, answer: &Answer) {
         let (instant, now) = (clock::instant(), self.services.recorder.now());
-        let pause_until = self.health.paused_until().map(|until| self.start + until);
         let mut is_changed = false;
         self.channels.view.send_if_modified(|view| {
             let api = &mut view.api;
@@ -70,19 +73,12 @@ impl<F: Fetch> ProjectTask<F> {
                 }
                 Answer::Throttled { reason, .. } => {
                     api.last_failure = Some(reason.as_str().into());
-                    api.pause = pause_until.map(|until| ApiPause {
-                        until,
-                        reason: reason.as_str().into(),
-                    });
                 }
                 Answer::NotFound(reason)
                 | Answer::Refused(reason)
                 | Answer::Unauthorized(reason)
                 | Answer::Forbidden(reason) => api.last_failure = Some(reason.as_str().into()),
                 Answer::Operation(_) => {}
-            }
-            if !matches!(answer, Answer::Throttled { .. }) && api.pause.is_some() {
-                api.pause = None;
             }
             api.was_answered = true;
             api.last_answer = Some(now);

@@ -1,63 +1,32 @@
-//! Collects the attention list from the board, the endpoints, the watch list, the settings and the state.
+//! Collects the attention list from the board, the endpoints, the watch list, the settings, the state and the log.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::log;
 use super::metrics::Metrics;
 use super::webhook::EndpointState;
-use crate::board::{Board, DiscoveryView};
-use crate::core::attention::{Attention, AttentionKind, api_unreachable, credentials_rejected, sort};
+use crate::board::{Board, DiscoveryView, ProjectView};
+use crate::core::attention::{
+    Attention, AttentionKind, ConcernedEndpoint, DropLog, Severity, api_unreachable, credentials_rejected,
+    discovery_failing, discovery_matches_nothing, discovery_over_capacity, settings_rejected, sort,
+    state_damaged, state_not_writable, state_removed, watch_list_rejected_lines, watch_list_shrunk,
+    watch_list_unreadable,
+};
 use crate::error::chain;
 use crate::sources::watch_list::WatchListSnapshot;
 use crate::store::{EndpointStats, Store};
 
-/// The time limit for counting the outbox; without it there are no entries about endpoints.
+/// The time limit for counting the outbox. After it, the figures from before are used.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often entries are collected without a request, so that each gets its start time.
 const REFRESH: Duration = Duration::from_secs(10);
-
-fn of_discovery(project: &str, discovery: &DiscoveryView, entries: &mut Vec<Attention>) {
-    if let Some(failure) = &discovery.failure {
-        let message = format!(
-            "discovery fails: {}. New backfills are not found; those that were found are still polled.",
-            failure.reason
-        );
-        let action = "check the network, the status of the API, and that the API key may read installations; it is retried automatically";
-        let entry = Attention::new(AttentionKind::DiscoveryFailing, message, action);
-        entries.push(entry.of_project(project).since(Some(failure.since)));
-    }
-    if let Some(pass) = discovery.longest_pass {
-        let message = format!(
-            "asking for all {} objects of {} installations takes {:.1} h, more than 12 h. Backfills that end and start again in \
-             between are missed.",
-            discovery.objects,
-            discovery.installations,
-            pass.as_secs_f64() / 3600.0
-        );
-        let action = "raise ampersand.max_requests_per_second, or narrow the rules of [[discover]]";
-        let entry = Attention::new(AttentionKind::DiscoveryOverCapacity, message, action);
-        entries.push(entry.of_project(project));
-    }
-    for rule in &discovery.unmatched_rules {
-        let number = rule + 1;
-        let message = format!(
-            "rule {number} of [[discover]] for this project matches none of {} installations",
-            discovery.installations
-        );
-        let action = "correct its integrations and groups, or remove it; `backfill-watch discover` shows what rules find";
-        let entry = Attention::new(AttentionKind::DiscoveryMatchesNothing, message, action);
-        entries.push(
-            entry
-                .of_project(project)
-                .of_subject(format!("{project} rule {number}")),
-        );
-    }
-}
 
 /// The attention list: everything that is wrong now.
 #[derive(Debug)]
@@ -67,6 +36,8 @@ pub struct AttentionList {
     store: Store,
     metrics: Metrics,
     state: Mutex<ListState>,
+    /// The errors when the entries were collected last.
+    errors: AtomicUsize,
 }
 
 /// The state of the list itself: everything else is collected from its owners.
@@ -74,9 +45,15 @@ pub struct AttentionList {
 struct ListState {
     watch_list: PathBuf,
     settings_rejected: Option<(Timestamp, String)>,
+    drops: DropLog,
+    /// The endpoints as they were counted last.
+    endpoints: Arc<[EndpointStats]>,
     /// When an entry without a time of its own was first collected.
-    seen: HashMap<(AttentionKind, Option<String>), Timestamp>,
+    seen: HashMap<EntryKey, Timestamp>,
 }
+
+/// Kind, project and subject of an entry.
+type EntryKey = (AttentionKind, Option<String>, Option<String>);
 
 impl AttentionList {
     /// A list that is collected from these.
@@ -98,6 +75,7 @@ impl AttentionList {
             store,
             metrics,
             state: Mutex::new(state),
+            errors: AtomicUsize::new(0),
         }
     }
 
@@ -133,148 +111,98 @@ impl AttentionList {
 
     /// The current entries: errors first, then newest first.
     pub async fn entries(&self) -> Vec<Attention> {
-        let mut entries = Vec::new();
+        let endpoints = self.count_outbox().await;
         let now = self.store.now();
+        let mut entries = Vec::new();
         for view in self.board.projects() {
-            let failure = view.api.last_failure.as_deref();
-            let unreachable = view.api.unreachable;
-            entries.extend(unreachable.map(|since| api_unreachable(&view.name, since, failure)));
-            let rejected = view.api.rejected;
-            entries.extend(rejected.map(|since| credentials_rejected(&view.name, since, failure)));
-            let can_poll = unreachable.is_none() && rejected.is_none();
-            entries.extend(view.attention.entries(&view.name, can_poll, now));
-            if let Some(discovery) = &view.discovery {
-                of_discovery(&view.name, discovery, &mut entries);
-            }
+            of_project(&view, now, &mut entries);
         }
-        match tokio::time::timeout(STORE_TIMEOUT, self.store.endpoint_stats()).await {
-            Ok(Ok(endpoints)) => endpoints
-                .iter()
-                .for_each(|endpoint| self.of_endpoint(endpoint, &mut entries)),
-            Ok(Err(error)) => tracing::debug!(error = chain(&error), "cannot read the outbox"),
-            Err(_) => tracing::debug!("cannot read the outbox in time"),
+        for endpoint in endpoints.iter() {
+            entries.extend(self.of_endpoint(endpoint));
         }
-        self.of_state(&mut entries);
-        self.of_watch_list(&mut entries);
-        if let Some((since, reason)) = &self.state().settings_rejected {
-            let message = format!("settings not applied: {reason}. The previous settings stay active.");
-            let action = "fix the settings and reload; `backfill-watch check` shows all problems";
-            entries
-                .push(Attention::new(AttentionKind::SettingsRejected, message, action).since(Some(*since)));
+        entries.extend(self.of_state());
+        entries.extend(self.of_watch_list());
+        {
+            let mut state = self.state();
+            let rejected = state.settings_rejected.as_ref();
+            entries.extend(rejected.map(|(since, reason)| settings_rejected(reason, *since)));
+            entries.extend(state.drops.observe(log::lines_dropped(), now));
         }
-        self.date(&mut entries);
+        self.date(&mut entries, now);
         sort(&mut entries);
+        let errors = entries.iter().filter(|entry| entry.severity == Severity::Error);
+        self.errors.store(errors.count(), Ordering::Relaxed);
         entries
     }
 
-    fn of_endpoint(&self, endpoint: &EndpointStats, entries: &mut Vec<Attention>) {
+    /// The number of errors when the entries were collected last.
+    #[must_use]
+    pub fn last_errors(&self) -> usize {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// Counts the outbox. While the state is slow, an entry must not end.
+    async fn count_outbox(&self) -> Arc<[EndpointStats]> {
+        match tokio::time::timeout(STORE_TIMEOUT, self.store.endpoint_stats()).await {
+            Ok(Ok(endpoints)) => self.state().endpoints = endpoints.into(),
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "cannot read the outbox"),
+            Err(_) => tracing::debug!("cannot read the outbox in time"),
+        }
+        Arc::clone(&self.state().endpoints)
+    }
+
+    fn of_endpoint(&self, endpoint: &EndpointStats) -> Vec<Attention> {
         let name = &*endpoint.name;
-        let error = endpoint.last_error.as_deref().unwrap_or("no answer");
-        let mut add = |kind, message: String, action: &str| {
-            entries.push(Attention::new(kind, message, action).of_subject(name));
-        };
-        match self.metrics.endpoint_state(name) {
-            Some(EndpointState::Probing) => add(
-                AttentionKind::EndpointFailing,
-                format!(
-                    "webhook \"{name}\" fails: {error}. {} events wait.",
-                    endpoint.backlog
-                ),
-                "check the receiver; one waiting event is sent as a probe until it succeeds",
-            ),
-            Some(EndpointState::Disabled) => add(
-                AttentionKind::EndpointDisabled,
-                format!("webhook \"{name}\" answered 410 Gone; sending stops until the next reload"),
-                "correct its url, or remove the webhook from the settings; then reload",
-            ),
-            Some(EndpointState::Open | EndpointState::Paused) | None => {}
+        ConcernedEndpoint {
+            name,
+            failing_since: self.metrics.endpoint_failing_since(name),
+            is_disabled: self.metrics.endpoint_state(name) == Some(EndpointState::Disabled),
+            lacks_secret: self.metrics.lacks_secret(name),
+            backlog: endpoint.backlog,
+            dead_letters: endpoint.dead_letters,
+            dead_letters_since: endpoint.oldest_dead_letter,
+            last_error: endpoint.last_error.as_deref(),
+            last_error_time: endpoint.last_error_time,
         }
-        if self.metrics.lacks_secret(name) {
-            add(
-                AttentionKind::EndpointWithoutSecret,
-                format!("webhook \"{name}\" has no readable secret; nothing is sent to it"),
-                "write a secret into its secret file; it is read again automatically",
-            );
-        }
-        if endpoint.dead_letters > 0 {
-            add(
-                AttentionKind::DeadLetters,
-                format!(
-                    "{} events for webhook \"{name}\" are dead letters: {error}",
-                    endpoint.dead_letters
-                ),
-                "fix the receiver, then run `backfill-watch replay --dead-letters`",
-            );
-        }
+        .entries()
     }
 
-    fn of_state(&self, entries: &mut Vec<Attention>) {
+    fn of_state(&self) -> impl Iterator<Item = Attention> {
         let health = self.store.health();
-        if let Some(what) = health.removed {
-            let message =
-                format!("the state was removed or replaced while in use: {what}. Nothing is recorded.");
-            let action = "restore the files, or restart the daemon to start with the files that are there";
-            entries.push(Attention::new(AttentionKind::StateRemoved, message, action));
-        } else if let Some(reason) = health.unwritable {
-            let message = format!("the state cannot be written: {reason}. Events wait; nothing is lost.");
-            let action = "free disk space or fix the permissions of state_dir; it is retried every second";
-            entries.push(Attention::new(AttentionKind::StateNotWritable, message, action));
-        }
-        if health.damaged_rows > 0 {
-            let message = format!(
-                "{} damaged rows of the state were set aside; the log names each",
-                health.damaged_rows
-            );
-            let action = "check the disk; restore a backup if you need these rows";
-            entries.push(Attention::new(AttentionKind::StateDamaged, message, action));
-        }
+        let removed = health.removed.as_ref();
+        let removed = removed.map(|removed| state_removed(&removed.reason, Some(removed.since)));
+        // A state that was removed cannot be written either.
+        let unwritable = health.unwritable.as_ref().filter(|_| removed.is_none());
+        let unwritable = unwritable.map(|reason| state_not_writable(&reason.reason, Some(reason.since)));
+        let damaged = state_damaged(health.damaged_rows, health.damaged_since);
+        removed.into_iter().chain(unwritable).chain(damaged)
     }
 
-    fn of_watch_list(&self, entries: &mut Vec<Attention>) {
+    fn of_watch_list(&self) -> impl Iterator<Item = Attention> {
         let list = self.list.borrow().clone();
-        let file = self.state().watch_list.display().to_string();
-        let mut add = |kind, since, message, action: &str| {
-            let entry = Attention::new(kind, message, action);
-            entries.push(entry.of_subject(file.clone()).since(since));
-        };
-        if let Some(problem) = list.problem.as_deref().filter(|_| !list.is_awaited()) {
-            add(
-                AttentionKind::WatchListUnreadable,
-                None,
-                format!(
-                    "the watch list cannot be used: {}. The last good list stays active.",
-                    chain(problem)
-                ),
-                "fix the file; it is read again automatically",
-            );
-        } else if let Some(file) = list.file().filter(|file| file.rejected_total > 0) {
-            add(
-                AttentionKind::WatchListRejectedLines,
-                None,
-                format!("{} and skipped", file.rejected_text()),
-                "run `backfill-watch check` to see each line and its error",
-            );
-        }
-        if let Some(removal) = list.pending_removal {
-            add(
-                AttentionKind::WatchListShrunk,
-                Some(removal.since),
-                format!(
-                    "the watch list lost nearly all entries; {} will be removed soon",
-                    removal.entries
-                ),
-                "restore the file; to remove them at once, run `backfill-watch reload` or send SIGHUP",
-            );
-        }
+        let path = self.state().watch_list.display().to_string();
+        let problem = list.problem.as_deref().filter(|_| !list.is_awaited());
+        let problem = problem.map(|problem| watch_list_unreadable(&chain(problem).to_string()));
+        let rejected = list
+            .file()
+            .filter(|file| file.rejected_total > 0 && problem.is_none());
+        let rejected = rejected.map(|file| watch_list_rejected_lines(&file.rejected_text().to_string()));
+        let removal = list.pending_removal;
+        let shrunk = removal.map(|removal| watch_list_shrunk(removal.entries, removal.since));
+        let all = problem.into_iter().chain(rejected).chain(shrunk);
+        all.map(move |entry| entry.of_subject(path.clone()))
     }
 
     /// Sets the start time of entries without one to when they were first collected.
-    fn date(&self, entries: &mut [Attention]) {
-        let now = self.store.now();
+    fn date(&self, entries: &mut [Attention], now: Timestamp) {
         let mut state = self.state();
         let before = std::mem::take(&mut state.seen);
-        for entry in entries.iter_mut().filter(|entry| entry.since.is_none()) {
-            let key = (entry.kind, entry.subject.clone());
+        // The rest of a list of operations has no beginning.
+        let undated = entries
+            .iter_mut()
+            .filter(|entry| entry.since.is_none() && entry.count == 1);
+        for entry in undated {
+            let key = (entry.kind, entry.project.clone(), entry.subject.clone());
             let since = before.get(&key).copied().unwrap_or(now);
             entry.since = Some(since);
             state.seen.insert(key, since);
@@ -285,3 +213,30 @@ impl AttentionList {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+fn of_project(view: &ProjectView, now: Timestamp, entries: &mut Vec<Attention>) {
+    let failure = view.api.last_failure.as_deref();
+    let (unreachable, rejected) = (view.api.unreachable, view.api.rejected);
+    entries.extend(unreachable.map(|since| api_unreachable(&view.name, since, failure)));
+    entries.extend(rejected.map(|since| credentials_rejected(&view.name, since, failure)));
+    let can_poll = unreachable.is_none() && rejected.is_none();
+    entries.extend(view.attention.entries(&view.name, can_poll, now));
+    if let Some(discovery) = &view.discovery {
+        let of_discovery = of_discovery(&view.name, discovery);
+        entries.extend(of_discovery.map(|entry| entry.of_project(&view.name)));
+    }
+}
+
+fn of_discovery(project: &str, discovery: &DiscoveryView) -> impl Iterator<Item = Attention> {
+    let failure = discovery.failure.as_ref();
+    let failing = failure.map(|failure| discovery_failing(&failure.reason, failure.since));
+    let (objects, installations) = (discovery.objects, discovery.installations);
+    let longest = discovery.longest_pass;
+    let over_capacity = longest.map(|pass| discovery_over_capacity(objects, installations, pass));
+    let unmatched = discovery.unmatched_rules.iter();
+    let unmatched = unmatched.map(move |rule| discovery_matches_nothing(project, *rule, installations));
+    failing.into_iter().chain(over_capacity).chain(unmatched)
+}
+
+#[cfg(test)]
+mod tests;

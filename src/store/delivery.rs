@@ -85,6 +85,8 @@ pub struct EndpointStats {
     pub backlog: u64,
     /// Dead letters.
     pub dead_letters: u64,
+    /// When the oldest event became a dead letter.
+    pub oldest_dead_letter: Option<Timestamp>,
     /// When the oldest waiting delivery was put into the outbox.
     pub oldest_pending: Option<Timestamp>,
     /// The time of the last successful delivery.

@@ -44,7 +44,7 @@ pub use reader::{ReplayError, StateReader};
 pub use request::{CommitError, ReadRequest, StoreReadError, WriteRequest};
 pub use source_entry::{SourceEntry, SourceEntryPage, SourceEntryPosition, Withdrawal};
 pub use sqlite::{OpenError, ReplayCount, ReplaySelection};
-pub use status::StateHealth;
+pub use status::{StateHealth, StateProblem};
 pub use threads::StoreThreads;
 pub use writer::CloseError;
 

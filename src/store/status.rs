@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::damage::DamagedRow;
+use crate::clock;
 
 /// The number of damaged rows that are logged. The table `damaged_rows` has all of them.
 const NAMED: u64 = 1_000;
@@ -23,19 +25,39 @@ pub(super) struct StoreStatus {
 
 #[derive(Debug, Default)]
 struct Reasons {
-    unwritable: Option<String>,
-    removed: Option<String>,
+    unwritable: Option<StateProblem>,
+    removed: Option<StateProblem>,
+    damaged_since: Option<Timestamp>,
+}
+
+/// Why the state cannot be used, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateProblem {
+    /// The reason.
+    pub reason: String,
+    /// When it began.
+    pub since: Timestamp,
+}
+
+/// Replaces a problem by the current one. One that lasts keeps its start.
+fn update(problem: &mut Option<StateProblem>, reason: Option<&str>) {
+    *problem = reason.map(|reason| StateProblem {
+        reason: reason.to_owned(),
+        since: problem.as_ref().map_or_else(clock::wall, |problem| problem.since),
+    });
 }
 
 /// Whether the state is writable, present and undamaged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StateHealth {
     /// Why the last write failed, if it did.
-    pub unwritable: Option<String>,
+    pub unwritable: Option<StateProblem>,
     /// The file that was removed or replaced while the state is in use, if any. Nothing is written until it is back.
-    pub removed: Option<String>,
+    pub removed: Option<StateProblem>,
     /// The damaged rows that were found since the start.
     pub damaged_rows: u64,
+    /// When the first of them was found.
+    pub damaged_since: Option<Timestamp>,
 }
 
 impl Default for StoreStatus {
@@ -69,6 +91,7 @@ impl StoreStatus {
             unwritable: reasons.unwritable.clone(),
             removed: reasons.removed.clone(),
             damaged_rows: self.damaged_rows.load(Ordering::Relaxed),
+            damaged_since: reasons.damaged_since,
         }
     }
 
@@ -80,7 +103,7 @@ impl StoreStatus {
     pub(super) fn note_write(&self, failure: Option<&str>) {
         let was_writable = self.writable.swap(failure.is_none(), Ordering::Relaxed);
         if failure.is_some() || !was_writable {
-            self.reasons().unwritable = failure.map(str::to_owned);
+            update(&mut self.reasons().unwritable, failure);
         }
         match failure {
             Some(reason) if was_writable => {
@@ -98,7 +121,7 @@ impl StoreStatus {
     pub(super) fn note_presence(&self, removed: Option<&str>) {
         let was_removed = self.is_removed.swap(removed.is_some(), Ordering::Relaxed);
         if removed.is_some() || was_removed {
-            self.reasons().removed = removed.map(str::to_owned);
+            update(&mut self.reasons().removed, removed);
         }
         match removed {
             Some(reason) if !was_removed => tracing::error!(
@@ -113,6 +136,9 @@ impl StoreStatus {
 
     /// Reports damaged rows by name and counts them.
     pub(super) fn note_damage(&self, rows: &[DamagedRow]) {
+        if !rows.is_empty() {
+            self.reasons().damaged_since.get_or_insert_with(clock::wall);
+        }
         for row in rows {
             let before = self.damaged_rows.fetch_add(1, Ordering::Relaxed);
             if before < NAMED {

@@ -88,7 +88,9 @@ impl Writer {
         self.check_files();
         if let Some(removed) = self.status.health().removed {
             for request in requests {
-                let _ = request.reply.send(Err(CommitError::Removed(removed.clone())));
+                let _ = request
+                    .reply
+                    .send(Err(CommitError::Removed(removed.reason.clone())));
             }
             return;
         }

@@ -137,6 +137,9 @@ async fn a_log_that_nobody_reads() {
         frozen.metrics().await.unwrap()["backfill_watch_log_lines_dropped_total"],
         0.0
     );
+    frozen
+        .metric(r#"attention{kind="log_dropped"}"#, |count| count == 0.0)
+        .await;
 
     reading.store(false, Ordering::Relaxed);
     reader.join().unwrap();
@@ -144,6 +147,9 @@ async fn a_log_that_nobody_reads() {
         .metric("log_lines_dropped_total", |count| count > 0.0)
         .await;
     frozen.polls_continue().await;
+    frozen
+        .metric(r#"attention{kind="log_dropped"}"#, |count| count == 1.0)
+        .await;
     assert_memory_is_bounded(&frozen.daemon);
 
     // Somebody reads again.

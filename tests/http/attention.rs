@@ -1,13 +1,18 @@
 //! What is wrong now, in every view: `/api/attention`, the metric, `status` and its exit code.
 
 use std::fs;
+use std::time::Duration;
 
-use backfill_watch::simulator::{RetryAfter, SimulatedReply};
+use backfill_watch::simulator::{
+    CountCurve, Receiver, ReceiverConfig, RetryAfter, SimulatedOperation, SimulatedReply,
+};
 use serde_json::Value;
 
 use crate::fixture::Fixture;
 use crate::status::status;
-use crate::support::until_answered;
+use crate::support::{Setup, replace_file, until_answered};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Waits until exactly these kinds need attention.
 async fn kinds(fixture: &Fixture, wanted: &[&str]) -> Vec<Value> {
@@ -129,4 +134,183 @@ async fn lines_that_are_skipped_and_settings_that_are_broken_are_shown_until_the
     assert_eq!(status(&fixture, &[]).await.status.code(), Some(1));
     fs::write(&list, "op-600000-5000-s-1\n").unwrap();
     kinds(&fixture, &[]).await;
+}
+
+/// Short intervals, so that an operation is soon unreachable or stalled.
+fn hasty(setup: Setup) -> Setup {
+    setup
+        .set("poll.min_interval", "50ms")
+        .set("poll.initial_interval", "50ms")
+        .set("poll.max_interval", "100ms")
+        .set("poll.stalled_after", "1s")
+        .set("poll.not_found_grace", "200ms")
+}
+
+/// The only entry, after every view agrees about it: it is a warning, so `status` fails with `--strict` alone.
+async fn warning(fixture: &Fixture, kind: &str, subject: &str) -> Value {
+    let entry = kinds(fixture, &[kind]).await.remove(0);
+    assert_eq!(
+        (&entry["severity"], &entry["project"], &entry["subject"]),
+        (&"warning".into(), &"my-project".into(), &subject.into())
+    );
+    assert!(
+        entry["since"].is_string() && entry.get("count").is_none(),
+        "{entry}"
+    );
+    is_counted(fixture, kind, 1).await;
+    let shown = status(fixture, &["--strict"]).await;
+    assert_eq!(shown.status.code(), Some(1));
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(text.contains(entry["message"].as_str().unwrap()), "{text}");
+    assert!(text.contains(entry["action"].as_str().unwrap()), "{text}");
+    assert_eq!(status(fixture, &[]).await.status.code(), Some(0));
+    entry
+}
+
+/// Nothing needs attention, in every view.
+async fn is_well(fixture: &Fixture, kind: &str) {
+    kinds(fixture, &[]).await;
+    is_counted(fixture, kind, 0).await;
+    assert_eq!(status(fixture, &["--strict"]).await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_failed_operation_is_shown_until_a_later_one_succeeds_or_it_leaves() {
+    const KIND: &str = "operation_failed";
+    let fixture = Fixture::start_with(&["op-200-100-f-1 group=\"Gale Ltd\""], hasty).await;
+    let entry = warning(&fixture, KIND, "op-200-100-f-1").await;
+    let message = entry["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("contact of Gale Ltd: the operation failed: [contact] Read failed after"),
+        "{message}"
+    );
+    let operation = fixture.json("/api/operations/op-200-100-f-1").await;
+    assert_eq!(operation["finishTime"], entry["since"]);
+    assert!(
+        operation["durationSeconds"].as_f64().unwrap() > 0.0,
+        "{operation}"
+    );
+    assert!(
+        operation["result"]
+            .as_str()
+            .unwrap()
+            .contains("REQUEST_LIMIT_EXCEEDED")
+    );
+
+    let list = fixture.daemon.setup().list_path();
+    replace_file(&list, "op-200-100-f-1\nop-300-100-s-2\n");
+    fixture.phase("op-300-100-s-2", "succeeded").await;
+    is_well(&fixture, KIND).await;
+    replace_file(&list, "op-300-100-s-2\nop-200-100-f-3\n");
+    warning(&fixture, KIND, "op-200-100-f-3").await;
+    replace_file(&list, "op-300-100-s-2\n");
+    is_well(&fixture, KIND).await;
+}
+
+#[tokio::test]
+async fn an_operation_that_is_refused_is_shown_until_it_is_answered() {
+    const KIND: &str = "operation_unreachable";
+    let fixture = Fixture::start_with(&["op-600000-5000-s-1", "op-600000-5000-s-2"], hasty).await;
+    for operation in ["op-600000-5000-s-1", "op-600000-5000-s-2"] {
+        fixture.phase(operation, "running").await;
+    }
+    fixture.simulator.faults().forbid("op-600000-5000-s-2");
+    let entry = warning(&fixture, KIND, "op-600000-5000-s-2").await;
+    let message = entry["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("contact: polls of this operation fail: 403"),
+        "{message}"
+    );
+    fixture.simulator.faults().restore("op-600000-5000-s-2");
+    is_well(&fixture, KIND).await;
+}
+
+#[tokio::test]
+async fn a_stall_is_shown_with_its_count_until_the_count_rises() {
+    const KIND: &str = "operation_stalled";
+    let stalls = SimulatedOperation {
+        curve: CountCurve::Stall,
+        ..SimulatedOperation::new("stalls", Duration::from_secs(14), 200_000)
+    };
+    let fixture = Fixture::start_with(&[], hasty).await;
+    fixture.simulator.add(stalls);
+    replace_file(&fixture.daemon.setup().list_path(), "stalls\n");
+    let entry = warning(&fixture, KIND, "stalls").await;
+    assert_eq!(entry["message"], "contact: count unchanged at 100,000 records");
+    let stall = fixture.json("/api/operations/stalls").await["stall"].take();
+    assert_eq!(
+        stall,
+        serde_json::json!({"since": entry["since"], "reason": "count unchanged"})
+    );
+    is_well(&fixture, KIND).await;
+    let operation = fixture.json("/api/operations/stalls").await;
+    assert!(operation.get("stall").is_none(), "{operation}");
+}
+
+#[tokio::test]
+async fn more_than_a_hundred_failures_are_named_in_part_and_counted_exactly() {
+    let lines: Vec<String> = (0..130).map(|number| format!("op-100-100-f-{number}")).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let fixture = Fixture::start_with(&lines, |setup| {
+        setup.set("ampersand.max_requests_per_second", "200")
+    })
+    .await;
+    let entries = until_answered("all have failed", async || {
+        let attention = fixture.json("/api/attention").await["attention"].take();
+        let entries = attention.as_array().unwrap().clone();
+        let counts = entries.iter().map(|entry| entry["count"].as_u64().unwrap_or(1));
+        match counts.sum::<u64>() {
+            130 => Ok(entries),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(entries.len(), 101);
+    let rest = entries
+        .iter()
+        .find(|entry| entry.get("subject").is_none())
+        .unwrap();
+    assert_eq!(
+        (&rest["count"], &rest["message"]),
+        (&30.into(), &"30 more operations finished without success".into())
+    );
+    is_counted(&fixture, "operation_failed", 130).await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_is_shown_between_the_probes_too() {
+    let receiver = Receiver::start(ReceiverConfig::default()).await.unwrap();
+    let broken = SimulatedReply::Status(500, RetryAfter::Absent);
+    receiver.faults().always("/crm", broken);
+    let lines: Vec<String> = (0..6)
+        .map(|number| format!("op-600000-5000-s-{number}"))
+        .collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let fixture = Fixture::start_with(&lines, |setup| {
+        setup
+            .set("webhook.url", &format!("{}/crm", receiver.url()))
+            .variable("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET)
+    })
+    .await;
+    let entry = kinds(&fixture, &["endpoint_failing"]).await.remove(0);
+    assert_eq!(
+        (&entry["severity"], &entry["subject"]),
+        (&"error".into(), &"webhook".into())
+    );
+    let message = entry["message"].as_str().unwrap();
+    assert!(
+        message.contains("500") && message.contains("6 events wait"),
+        "{message}"
+    );
+    let endpoint = fixture.json("/api/webhooks").await["endpoints"][0].take();
+    assert_eq!(endpoint["state"], "probing");
+    let shown = fixture.json("/api/attention").await["attention"].take();
+    assert_eq!(
+        (&shown[0]["kind"], &shown[0]["since"]),
+        (&entry["kind"], &entry["since"])
+    );
+    is_counted(&fixture, "endpoint_failing", 1).await;
+    assert_eq!(status(&fixture, &[]).await.status.code(), Some(1));
+    receiver.faults().restore("/crm");
+    is_well(&fixture, "endpoint_failing").await;
 }

@@ -21,6 +21,7 @@ mod health;
 mod hostile_clients;
 mod metrics;
 mod operations;
+mod projects;
 mod prometheus;
 mod prometheus_server;
 mod status;

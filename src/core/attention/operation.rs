@@ -136,26 +136,29 @@ impl Concern {
     /// The entry for the operations that are not named.
     #[must_use]
     pub fn more(self, project: &str, count: usize) -> Attention {
-        let count_text = text::count(count as u64);
+        let operations = match count {
+            1 => "1 more operation".to_owned(),
+            count => format!("{} more operations", text::count(count as u64)),
+        };
         let (message, action) = match self {
             Self::Unreachable => (
-                "operations cannot be polled",
+                "cannot be polled",
                 "`backfill-watch events --type operation.unreachable` names each",
             ),
             Self::Stalled => (
-                "operations are stalled",
+                "stalled",
                 "`backfill-watch events --type operation.stalled` names each",
             ),
             Self::Overdue => (
-                "operations have not finished by their deadlines",
+                "did not finish by the deadline",
                 "`backfill-watch events --type operation.overdue` names each",
             ),
             Self::Failed => (
-                "operations finished without success",
+                "finished without success",
                 "`backfill-watch status --phase failed,ended,gone,expired` names each",
             ),
         };
-        Attention::new(self.kind(), format!("{count_text} more {message}"), action)
+        Attention::new(self.kind(), format!("{operations} {message}"), action)
             .of_project(project)
             .of_count(count)
     }

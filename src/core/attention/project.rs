@@ -1,14 +1,26 @@
 //! Entries about a project, and all entries of a project.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Attention, AttentionKind, Concern, ConcernView, RestartLog};
+use crate::core::event::millis;
+use crate::core::gate::RequestLimits;
+use crate::core::text;
+
+/// Maximum bytes of a reason from the API.
+const MAX_REASON: usize = 300;
 
 /// What needs attention in a project, as its task publishes it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProjectAttention {
     /// Its operations, in the order of [`Concern::ALL`].
     pub operations: [ConcernView; Concern::ALL.len()],
+    /// The entry for its gate.
+    pub gate: Option<Attention>,
+    /// The entry for a pause that the API asked for.
+    pub pause: Option<Attention>,
     /// Its restarts.
     pub restarts: RestartLog,
 }
@@ -20,11 +32,15 @@ impl ProjectAttention {
         let concerns = concerns.filter(move |(concern, _)| can_poll || !concern.is_explained_by_outage());
         let operations = concerns.flat_map(move |(concern, view)| {
             let more = view.total.saturating_sub(view.named.len());
-            let more = (more > 0).then(|| concern.more(project, more));
+            // They are older than the named ones.
+            let since = view.named.last().and_then(|last| last.since);
+            let more = (more > 0).then(|| concern.more(project, more).since(since));
             let named = view.named.iter().map(|entry| Attention::clone(entry));
             named.chain(more)
         });
-        operations.chain(self.restarts.entries(project, now))
+        let polls = [&self.gate, &self.pause].into_iter().flatten();
+        let polls = polls.filter(move |_| can_poll).cloned();
+        operations.chain(polls).chain(self.restarts.entries(project, now))
     }
 }
 
@@ -53,6 +69,56 @@ pub fn credentials_rejected(project: &str, since: Timestamp, last_error: Option<
         .since(Some(since))
 }
 
+/// A gate that admits polls too late.
+#[derive(Debug, Clone, Copy)]
+pub struct GateOverload {
+    /// Unfinished watches of the project.
+    pub watches: usize,
+    /// The limits.
+    pub limits: RequestLimits,
+    /// The longest interval of polls.
+    pub longest: Duration,
+}
+
+/// The entry for a gate that admits polls too late.
+#[must_use]
+pub fn gate_saturated(project: &str, since: Timestamp, overload: &GateOverload) -> Attention {
+    let rate = overload.limits.per_second;
+    let watches = text::count(overload.watches as u64);
+    let round = overload.watches as f64 / rate;
+    let (message, action) = if round > overload.longest.as_secs_f64() {
+        (
+            format!("polls are late: {watches} operations take {round:.0} s per round at {rate} requests/s"),
+            "raise ampersand.max_requests_per_second, or poll.max_interval to poll each operation more rarely",
+        )
+    } else {
+        let concurrent = overload.limits.concurrent;
+        (
+            format!(
+                "polls are late: the API answers too slowly to poll {watches} operations by {concurrent} requests at a time"
+            ),
+            "raise ampersand.max_concurrent_requests, or poll.max_interval to poll each operation more rarely",
+        )
+    };
+    Attention::new(AttentionKind::GateSaturated, message, action)
+        .of_project(project)
+        .since(Some(since))
+}
+
+/// The entry for a pause that the API asked for. `until` may have passed; then the next answer decides.
+#[must_use]
+pub fn paused_by_api(project: &str, since: Timestamp, until: Timestamp, reason: &str) -> Attention {
+    let reason = text::one_line(reason, MAX_REASON);
+    let message = format!(
+        "the API asks for pauses: {reason}. No poll is sent until {}.",
+        millis(until)
+    );
+    let action = "wait: polls continue automatically; if it repeats, lower ampersand.max_requests_per_second";
+    Attention::new(AttentionKind::PausedByApi, message, action)
+        .of_project(project)
+        .since(Some(since))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -70,12 +136,12 @@ mod tests {
             };
         }
         let now = Timestamp::UNIX_EPOCH;
-        let kinds = |can_poll| -> Vec<(&str, usize)> {
+        let kinds = |attention: &ProjectAttention, can_poll| -> Vec<(&str, usize)> {
             let entries = attention.entries("p", can_poll, now);
             entries.map(|entry| (entry.kind.as_str(), entry.count)).collect()
         };
         assert_eq!(
-            kinds(false),
+            kinds(&attention, false),
             [
                 ("operation_overdue", 1),
                 ("operation_overdue", 7),
@@ -83,6 +149,32 @@ mod tests {
                 ("operation_failed", 7)
             ]
         );
-        assert_eq!(kinds(true).len(), 8);
+        assert_eq!(kinds(&attention, true).len(), 8);
+        attention.pause = Some(paused_by_api("p", now, now, "429"));
+        let counts = (kinds(&attention, false).len(), kinds(&attention, true).len());
+        assert_eq!(counts, (4, 9));
+    }
+
+    #[test]
+    fn a_saturated_gate_has_the_figures_that_an_operator_needs() {
+        let message = |watches, per_second| {
+            let overload = GateOverload {
+                watches,
+                limits: RequestLimits {
+                    concurrent: 32,
+                    per_second,
+                },
+                longest: Duration::from_mins(1),
+            };
+            gate_saturated("p", Timestamp::UNIX_EPOCH, &overload).message
+        };
+        assert_eq!(
+            message(2_000, 20.0),
+            "polls are late: 2,000 operations take 100 s per round at 20 requests/s"
+        );
+        assert_eq!(
+            message(800, 20.0),
+            "polls are late: the API answers too slowly to poll 800 operations by 32 requests at a time"
+        );
     }
 }

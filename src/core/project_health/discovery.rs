@@ -43,6 +43,9 @@ impl ProjectHealth {
         cx: &ProjectContext<'_>,
     ) -> Vec<Event> {
         let mut events = Vec::new();
+        if !matches!(evidence, DiscoveryEvidence::Throttled { .. }) {
+            self.end_pauses(cx.now);
+        }
         match evidence {
             DiscoveryEvidence::Answered => self.succeed(pass, cx, &mut events),
             DiscoveryEvidence::KeyAccepted if self.doubt.is_none() => {

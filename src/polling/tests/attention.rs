@@ -194,3 +194,101 @@ async fn more_than_a_hundred_failures_are_counted_exactly() {
     fixture.list("op-7\n").await;
     assert_eq!(failed(&fixture), ["op-7"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn pauses_are_shown_after_a_minute_until_the_api_answers_otherwise() {
+    const KIND: AttentionKind = AttentionKind::PausedByApi;
+    let fixture = Fixture::start();
+    let pause = Act::Throttle(40 * SECOND);
+    fixture.script().play("a", &[pause, pause]);
+    fixture.list("a\n").await;
+    pass(59).await;
+    assert_eq!(entries(&fixture, KIND), [], "a minute has not passed");
+    pass(3).await;
+    let [entry] = &entries(&fixture, KIND)[..] else {
+        panic!("one entry expected");
+    };
+    assert!(
+        entry.message.contains("429") && entry.message.contains("until 2026-11-23T12:01:20"),
+        "{entry:?}"
+    );
+    assert!(entry.since.unwrap() < "2026-11-23T12:00:01Z".parse().unwrap());
+    pass(20).await;
+    assert_eq!(entries(&fixture, KIND), [], "it answers again");
+    // A pause that nobody waits for ends by itself.
+    fixture.script().play("a", &[Act::Throttle(100 * SECOND)]);
+    fixture
+        .until(|board| board.projects()[0].attention.pause.is_some())
+        .await;
+    fixture.list("").await;
+    pass(60).await;
+    assert_eq!(entries(&fixture, KIND), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspended_time_makes_no_pause_long() {
+    const KIND: AttentionKind = AttentionKind::PausedByApi;
+    let fixture = Fixture::start();
+    fixture
+        .script()
+        .play("a", &[Act::Throttle(50 * SECOND), Act::Hang]);
+    fixture.list("a\n").await;
+    pass(10).await;
+    // The task has nothing to do until the pause ends, 50 s after its start. The time after that does not count.
+    tokio::time::advance(Duration::from_mins(10)).await;
+    for _ in 0..4 {
+        pass(2).await;
+        assert_eq!(entries(&fixture, KIND), []);
+    }
+    assert_eq!(fixture.script().polls("a").len(), 2, "the pause has ended");
+    pass(4).await;
+    assert_eq!(
+        entries(&fixture, KIND).len(),
+        1,
+        "the API has not answered for a minute"
+    );
+}
+
+fn limit(fixture: &Fixture, per_second: f64) {
+    fixture.settings.send_modify(|settings| {
+        Arc::make_mut(settings).limits = RequestLimits {
+            concurrent: 100,
+            per_second,
+        };
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_is_saturated_when_polls_are_late_for_a_minute_until_it_keeps_up() {
+    const KIND: AttentionKind = AttentionKind::GateSaturated;
+    let fixture = Fixture::start();
+    limit(&fixture, 1.0);
+    let lines: String = (0..60).map(|number| format!("op-{number}\n")).collect();
+    fixture.list(&lines).await;
+    // The first polls are late after half a minute, which is 1.5 times the longest interval.
+    pass(80).await;
+    assert_eq!(entries(&fixture, KIND), []);
+    pass(40).await;
+    let [entry] = &entries(&fixture, KIND)[..] else {
+        panic!("one entry expected");
+    };
+    assert_eq!(
+        entry.message,
+        "polls are late: 60 operations take 60 s per round at 1 requests/s"
+    );
+    limit(&fixture, 100.0);
+    pass(2).await;
+    assert_eq!(entries(&fixture, KIND), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_that_the_gate_can_poll_is_no_saturation() {
+    let fixture = Fixture::start();
+    limit(&fixture, 1.0);
+    let lines: String = (0..18).map(|number| format!("op-{number}\n")).collect();
+    fixture.list(&lines).await;
+    for _ in 0..60 {
+        pass(5).await;
+        assert_eq!(entries(&fixture, AttentionKind::GateSaturated), []);
+    }
+}

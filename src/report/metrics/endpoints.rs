@@ -27,6 +27,12 @@ impl Metrics {
         Some(super::lock(&self.0.endpoints).get(name)?.state())
     }
 
+    /// When the failures in a row of an endpoint began, if there are too many.
+    #[must_use]
+    pub fn endpoint_failing_since(&self, name: &str) -> Option<Timestamp> {
+        super::lock(&self.0.endpoints).get(name)?.failing_since()
+    }
+
     /// Whether an endpoint has no secret to sign with.
     #[must_use]
     pub fn lacks_secret(&self, name: &str) -> bool {

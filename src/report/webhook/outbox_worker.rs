@@ -146,6 +146,7 @@ impl OutboxWorker {
         let permit = self.health.permit(now);
         let state = EndpointState::of(permit, &self.health);
         self.endpoint.stats.record_state(state);
+        self.endpoint.stats.record_failing(self.health.failing_since());
         match permit {
             SendPermit::Open => {
                 self.select_page(PageKind::Due);

@@ -1,7 +1,9 @@
 //! Counts the deliveries of one endpoint.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::core::delivery::{EndpointHealth, SendPermit};
 
@@ -85,6 +87,8 @@ pub const DELAY_BOUNDS: [f64; 12] = [
 pub struct DeliveryStats {
     /// An index into [`EndpointState::ALL`].
     state: AtomicU8,
+    /// When its failures in a row began, in milliseconds since 1970; 0 if it does not fail.
+    failing_since: AtomicI64,
     lacks_secret: AtomicBool,
     outcomes: [AtomicU64; DeliveryOutcome::ALL.len()],
     delays: [AtomicU64; DELAY_BOUNDS.len() + 1],
@@ -113,6 +117,13 @@ impl DeliveryStats {
         EndpointState::ALL[usize::from(self.state.load(Ordering::Relaxed))]
     }
 
+    /// When its failures in a row began, if there are too many.
+    #[must_use]
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        let millis = self.failing_since.load(Ordering::Relaxed);
+        Timestamp::from_millisecond(millis).ok().filter(|_| millis != 0)
+    }
+
     /// Whether it has no secret, so that nothing is sent.
     #[must_use]
     pub fn lacks_secret(&self) -> bool {
@@ -135,6 +146,11 @@ impl DeliveryStats {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
+    pub(in crate::report) fn record_failing(&self, since: Option<Timestamp>) {
+        let millis = since.map_or(0, Timestamp::as_millisecond);
+        self.failing_since.store(millis, Ordering::Relaxed);
+    }
+
     pub(super) fn record_secret(&self, is_missing: bool) {
         self.lacks_secret.store(is_missing, Ordering::Relaxed);
     }
@@ -153,8 +169,6 @@ impl DeliveryStats {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::core::delivery::{AttemptKind, AttemptOutcome, AttemptedEvent};
 

@@ -34,7 +34,8 @@ statements! {
                      WHERE endpoint = p.id AND state = 0 AND progress = 0 ORDER BY id LIMIT 1)
                   UNION ALL
                   SELECT * FROM (SELECT recorded FROM deliveries INDEXED BY deliveries_age
-                     WHERE endpoint = p.id AND state = 0 AND progress = 1 ORDER BY id LIMIT 1)))
+                     WHERE endpoint = p.id AND state = 0 AND progress = 1 ORDER BY id LIMIT 1))),
+             (SELECT settled FROM deliveries INDEXED BY deliveries_dead WHERE endpoint = p.id AND state = 2 ORDER BY id LIMIT 1)
          FROM endpoints p WHERE removed IS NULL ORDER BY name";
     NAMES = "SELECT name FROM endpoints WHERE removed IS NULL ORDER BY name";
     /// Computes the counters from the deliveries.
@@ -175,6 +176,7 @@ pub(super) fn stats(conn: &Connection) -> Result<Vec<EndpointStats>, rusqlite::E
                 last_error: text(row, 4)?,
                 last_error_time: number(row, 5)?.map(time),
                 oldest_pending: number(row, 6)?.map(time),
+                oldest_dead_letter: number(row, 7)?.map(time),
             })
         })?
         .collect()
