@@ -107,7 +107,9 @@ impl ProjectJson {
         let is_failing =
             api.failing.is_some() || api.unreachable.is_some() || api.rejected.is_some() || pause.is_some();
         let last_error = api.last_failure.as_deref().filter(|_| is_failing);
-        let next_poll = view.poll_times.next_due.map(|due| match pause {
+        // A poll that waits at the gate is due already.
+        let waits = (view.gate.waiting > 0).then_some(now.instant);
+        let next_poll = waits.or(view.poll_times.next_due).map(|due| match pause {
             Some(pause) => due.max(pause.until),
             None => due,
         });

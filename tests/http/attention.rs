@@ -281,14 +281,14 @@ async fn more_than_a_hundred_failures_are_named_in_part_and_counted_exactly() {
 async fn a_receiver_that_fails_is_shown_between_the_probes_too() {
     let receiver = Receiver::start(ReceiverConfig::default()).await.unwrap();
     let broken = SimulatedReply::Status(500, RetryAfter::Absent);
-    receiver.faults().always("/crm", broken);
+    receiver.faults().always("/hook", broken);
     let lines: Vec<String> = (0..6)
         .map(|number| format!("op-600000-5000-s-{number}"))
         .collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let fixture = Fixture::start_with(&lines, |setup| {
         setup
-            .set("webhook.url", &format!("{}/crm", receiver.url()))
+            .set("webhook.url", &receiver.url())
             .variable("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET)
     })
     .await;
@@ -311,6 +311,6 @@ async fn a_receiver_that_fails_is_shown_between_the_probes_too() {
     );
     is_counted(&fixture, "endpoint_failing", 1).await;
     assert_eq!(status(&fixture, &[]).await.status.code(), Some(1));
-    receiver.faults().restore("/crm");
+    receiver.faults().restore("/hook");
     is_well(&fixture, "endpoint_failing").await;
 }

@@ -29,7 +29,7 @@ fn time(value: &Value) -> Timestamp {
 }
 
 #[tokio::test]
-async fn a_project_has_its_counts_its_gate_and_its_troubles() {
+async fn a_project_has_its_counts_its_gate_and_its_failures() {
     let fixture = Fixture::start_with(
         &[
             "op-600000-5000-s-1 group=a",

@@ -15,7 +15,7 @@ pub fn watch_list_unreadable(problem: &str) -> Attention {
     Attention::new(AttentionKind::WatchListUnreadable, message, action)
 }
 
-/// The entry for lines that are skipped. `lines` says which.
+/// The entry for lines that are skipped. `lines` is their number.
 #[must_use]
 pub fn watch_list_rejected_lines(lines: &str) -> Attention {
     let action = "run `backfill-watch check` to see each line and its error";
