@@ -82,7 +82,7 @@ pub struct ProjectHealth {
     throttled: Option<Moment>,
     /// The pauses since the last other answer.
     #[serde(skip)]
-    pauses: Option<Pauses>,
+    pauses: Option<Box<Pauses>>,
 }
 
 /// Pauses in a row that the API asked for.
@@ -472,7 +472,7 @@ impl ProjectHealth {
             .map(Arc::from)
             .or_else(|| before.map(|pauses| pauses.reason));
         let reason = reason.unwrap_or_else(|| Arc::from("too many requests"));
-        self.pauses = Some(Pauses { since, reason });
+        self.pauses = Some(Box::new(Pauses { since, reason }));
         if self.unreachable.is_none() {
             // The API answered, so earlier failures are no outage.
             self.failing = None;
