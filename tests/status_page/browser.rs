@@ -229,7 +229,7 @@ impl Browser {
         focused.send_keys(text).await.unwrap();
     }
 
-    /// Findings of axe in the page; `None` where axe is not installed.
+    /// What axe, whose source is `script`, finds in the page.
     pub async fn axe(&self, script: &str) -> Value {
         self.ask(&format!("{script}; return 0")).await;
         let run = "const done = arguments[arguments.length - 1]; axe.run().then((result) => done(result.violations.map(\

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::browser::Browser;
-use crate::fixture::{Fixture, row};
+use crate::fixture::{Fixture, poll_fast, row};
 
 const NAMES: &str = "#body .row .name";
 
@@ -120,5 +120,35 @@ async fn customers_have_one_line_which_opens() {
     browser.count("#body .row.watch", 4).await;
     let query = browser.ask("return location.search").await;
     assert_eq!(query, "?group=");
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn many_problems_are_folded_and_a_stall_has_its_reason() {
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let failing = (1..=6).map(|n| format!("op-300-900-f-{n} customer=acme"));
+    let list: Vec<String> = failing
+        .chain(["op-3600000-10-s-7 customer=gale".to_owned()])
+        .collect();
+    let fixture = Fixture::start_with(&list, |setup| poll_fast(setup).set("poll.stalled_after", "1s")).await;
+    fixture.open(&browser, "").await;
+    browser.contains("#state-text", "7 problems: ").await;
+    browser.count("#attention .entry", 5).await;
+    browser.contains("#attention-more", "2 more").await;
+    browser.click("#attention-more").await;
+    browser.count("#attention .entry", 7).await;
+    browser.title("(7) backfill-watch").await;
+    browser.favicon("favicon-warning.svg").await;
+
+    let stalled = row("op-3600000-10-s-7");
+    browser.texts(&format!("{stalled} .phase"), &["stalled"]).await;
+    browser
+        .texts(&format!("{stalled} .problem"), &["count unchanged"])
+        .await;
+    browser.contains(&format!("{stalled} .end"), "stalled for ").await;
+    browser.click(&format!("{stalled} .title")).await;
+    browser.contains("#detail .facts", "count unchanged").await;
     browser.close().await;
 }
