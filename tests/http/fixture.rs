@@ -1,6 +1,8 @@
 //! A simulator, a daemon that polls it and serves its pages, and a client.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 
 use backfill_watch::simulator::{Simulator, SimulatorConfig};
 use reqwest::{Client, Response};
@@ -116,4 +118,18 @@ pub async fn problem(answer: Response, status: u16) -> String {
     let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert_eq!(body["status"], status);
     body["detail"].as_str().unwrap().to_owned()
+}
+
+/// The state of one watch is no JSON any more.
+pub fn damage_a_watch(state: &Path) {
+    let database = rusqlite::Connection::open(state).unwrap();
+    let sql = "UPDATE watches SET state = '{' WHERE rowid = (SELECT min(rowid) FROM watches)";
+    assert_eq!(database.execute(sql, ()).unwrap(), 1);
+}
+
+/// No file of the daemon may grow beyond this.
+pub fn limit_file_size(daemon: &Daemon, size: &str) {
+    let (process, limit) = (daemon.id().to_string(), format!("--fsize={size}:"));
+    let status = Command::new("prlimit").args(["--pid", &process, &limit]).status();
+    assert!(status.unwrap().success());
 }

@@ -11,9 +11,17 @@
 )]
 mod support;
 
+#[path = "../status_page/browser.rs"]
+#[expect(
+    dead_code,
+    reason = "shared by several test programs, each of which uses a part"
+)]
+mod browser;
+
 mod access;
 mod attention;
 mod events;
+mod every_view;
 mod exposition;
 mod fixture;
 mod groups;

@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +13,7 @@ use backfill_watch::simulator::{
 };
 use serde_json::Value;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, damage_a_watch, limit_file_size};
 use crate::prometheus_server::{Prometheus, is_installed};
 use crate::support::{Daemon, lines_of, replace_file};
 
@@ -408,20 +406,6 @@ fn collect_queries(panels: &Value, queries: &mut Vec<(String, String)>) {
         }
         collect_queries(&panel["panels"], queries);
     }
-}
-
-/// The state of one watch is no JSON any more.
-fn damage_a_watch(state: &Path) {
-    let database = rusqlite::Connection::open(state).unwrap();
-    let sql = "UPDATE watches SET state = '{' WHERE rowid = (SELECT min(rowid) FROM watches)";
-    assert_eq!(database.execute(sql, ()).unwrap(), 1);
-}
-
-/// No file of the daemon may grow beyond this.
-fn limit_file_size(daemon: &Daemon, size: &str) {
-    let (process, limit) = (daemon.id().to_string(), format!("--fsize={size}:"));
-    let status = Command::new("prlimit").args(["--pid", &process, &limit]).status();
-    assert!(status.unwrap().success());
 }
 
 /// Serves the attention of a daemon with an entry of each of these kinds, as `/metrics` shows it, while the switch is on.

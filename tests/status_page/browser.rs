@@ -159,6 +159,13 @@ impl Browser {
             .await;
     }
 
+    /// Waits until the text of an element does not contain this.
+    pub async fn lacks(&self, selector: &str, part: &str) {
+        let script = format!("return document.querySelector(\"{selector}\")?.textContent ?? ''");
+        self.until(&script, |text| !text.as_str().unwrap().contains(part))
+            .await;
+    }
+
     /// Waits until there are so many elements of a selector.
     pub async fn count(&self, selector: &str, wanted: u64) {
         let script = format!("return document.querySelectorAll(\"{selector}\").length");
