@@ -44,7 +44,7 @@ fn list(fixture: &Fixture, lines: &[&str]) {
 }
 
 #[tokio::test]
-async fn troubles_of_the_api_and_of_operations() {
+async fn problems_of_the_api_and_of_operations() {
     let fixture = Fixture::start_with(&[RUNS], polling_fast).await;
     let Some(mut views) = Views::start(&fixture).await else {
         return;
@@ -115,7 +115,7 @@ fn webhook(receiver: &Receiver, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn troubles_of_webhooks() {
+async fn problems_of_webhooks() {
     let receiver = Receiver::start(ReceiverConfig::default()).await.unwrap();
     let settings = webhook(&receiver, "");
     let fixture = Fixture::start_with(&[RUNS], |setup| in_file(setup, &settings)).await;
@@ -164,6 +164,8 @@ async fn troubles_of_webhooks() {
         .join("config.toml")
         .display()
         .to_string();
+    // As many dead letters return as the backlog takes.
+    reload(&fixture, &webhook(&receiver, ""));
     let replay = ["--config", &config, "--dead-letters"];
     let replayed = fixture.daemon.setup().run_with("replay", &replay).await;
     assert!(replayed.status.success(), "{replayed:?}");
@@ -172,8 +174,12 @@ async fn troubles_of_webhooks() {
 }
 
 #[tokio::test]
-async fn troubles_of_files() {
-    let mut fixture = Fixture::start_with(&[RUNS], |setup| in_file(setup, "")).await;
+async fn problems_of_files() {
+    let mut fixture = Fixture::start_with(&[RUNS], |setup| {
+        // Every view is read before the removal is applied.
+        in_file(setup.set("watch_list_shrink_delay", "10m"), "")
+    })
+    .await;
     let Some(mut views) = Views::start(&fixture).await else {
         return;
     };
@@ -223,19 +229,22 @@ async fn troubles_of_files() {
     let state = setup.folder().join("state/state.db");
     damage_a_watch(&state);
     fixture.daemon = setup.set("http.listen", &listen).start();
+    fixture.daemon.address().await;
     let entry = views.show(&fixture, AttentionKind::StateDamaged).await;
     fixture.daemon = fixture.daemon.stop().await.start();
+    fixture.daemon.address().await;
     views.clear(&fixture, AttentionKind::StateDamaged, &entry).await;
 
     fs::remove_file(&state).unwrap();
     let entry = views.show(&fixture, AttentionKind::StateRemoved).await;
     fixture.daemon = fixture.daemon.kill().await.start();
+    fixture.daemon.address().await;
     views.clear(&fixture, AttentionKind::StateRemoved, &entry).await;
     views.close().await;
 }
 
 #[tokio::test]
-async fn troubles_of_discovery() {
+async fn problems_of_discovery() {
     let discovering = "[[discover]]\nevery = \"1s\"\n";
     let fixture = Fixture::start_with(&[RUNS], |setup| in_file(setup, discovering)).await;
     let Some(mut views) = Views::start(&fixture).await else {
@@ -261,7 +270,7 @@ async fn troubles_of_discovery() {
 }
 
 #[tokio::test]
-async fn troubles_that_are_listed_after_a_minute() {
+async fn problems_that_are_listed_after_a_minute() {
     let slow = "[ampersand]\nmax_requests_per_second = 0.5\n";
     let lines: Vec<String> = (0..20).map(|n| format!("op-600000-500000-s-{n}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
@@ -271,7 +280,7 @@ async fn troubles_that_are_listed_after_a_minute() {
     .await;
     let paused = Fixture::start(&[RUNS]).await;
     paused.phase(RUNS, "running").await;
-    let wait = SimulatedReply::Status(429, RetryAfter::Seconds(Duration::from_secs(110)));
+    let wait = SimulatedReply::Status(429, RetryAfter::Seconds(Duration::from_secs(80)));
     paused.simulator.faults().script_all(std::iter::repeat_n(wait, 1));
     let Some(mut views) = Views::start(&saturated).await else {
         return;

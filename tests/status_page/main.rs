@@ -15,10 +15,7 @@ mod support;
 
 mod access;
 mod accessibility;
-#[expect(
-    dead_code,
-    reason = "shared by two test programs, each of which uses a part"
-)]
+#[expect(dead_code, reason = "shared by two test programs, each of which uses a part")]
 mod browser;
 mod detail;
 mod fixture;
