@@ -34,6 +34,12 @@ pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
+/// The innermost I/O error; outer ones wrap it with kind `Other`.
+#[must_use]
+pub fn find_io<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    causes(error).filter_map(|cause| cause.downcast_ref()).last()
+}
+
 /// The causes of an error of the HTTP client, outermost first. It omits the error itself (which names the URL), repetitions,
 /// and causes that only name a part of the library.
 #[must_use]

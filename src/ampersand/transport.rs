@@ -1,6 +1,5 @@
 //! Classifies and describes transport errors of requests to the API.
 
-use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use rustls::CertificateError;
 
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::text::one_line;
-use crate::error::{causes, describe_http, find};
+use crate::error::{describe_http, find, find_io};
 use crate::outbound::{self, MAX_HEAD, Peer};
 
 /// The longest reason, in bytes.
@@ -132,9 +131,4 @@ fn describe_tls(error: &rustls::Error, host: &Peer) -> String {
         _ => "set ampersand.ca_file to the certificate of the authority that signed it, if you trust it",
     };
     format!("the certificate of {host} is not trusted: {bad}; {advice}")
-}
-
-/// The innermost I/O error; outer ones wrap it with kind `Other`.
-fn find_io<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
-    causes(error).filter_map(|cause| cause.downcast_ref()).last()
 }

@@ -75,7 +75,7 @@ pub(super) async fn keep(
         let replacing = slot.clone();
         let _ = spawn_blocking(move || replacing.replace(file)).await;
         tracing::warn!(
-            path = %folder.display(),
+            folder = %folder.display(),
             "the file of the control socket was deleted; it is created again"
         );
         replaced.cancel();

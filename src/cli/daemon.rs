@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use self::search::{UnusableSocket, describe_folders, error_note, search};
+use self::search::{UnusableSocket, error_note, search};
 use super::{DaemonArgs, Failure, exit};
 use crate::config::{HttpSettings, is_loopback};
 use crate::error::{RUN_AS_ROOT, chain};
@@ -90,7 +90,7 @@ impl Daemon {
                 None => Failure {
                     message: format!(
                         "no daemon answers: {}; start it, or use --config or --state-dir of another daemon{}",
-                        describe_folders(&search.folders),
+                        search.describe(),
                         error_note(&located)
                     ),
                     code: exit::UNREACHABLE,
@@ -127,7 +127,7 @@ impl Daemon {
             }
             let message = format!(
                 "no daemon answers: {}{}; start it, or use --config, --state-dir or --listen of another daemon{}",
-                describe_folders(&search.folders),
+                search.describe(),
                 match located.http.listen {
                     None => ", and http.listen is \"off\"",
                     Some(_) => "",
@@ -147,7 +147,7 @@ impl Daemon {
                 token: read_token(&located.http),
                 searched: match &*search.folders {
                     [] => String::new(),
-                    folders => format!(" ({}{})", describe_folders(folders), error_note(&located)),
+                    _ => format!(" ({}{})", search.describe(), error_note(&located)),
                 },
             },
             unusable: search.unusable,

@@ -127,6 +127,17 @@ impl OperationLogLine {
         self
     }
 
+    /// Its message and its error.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let message = &self.message;
+        match (&message.error, message.msg.is_empty()) {
+            (Some(error), false) => format!("{}: {error}", message.msg),
+            (Some(error), true) => error.clone(),
+            (None, _) => message.msg.clone(),
+        }
+    }
+
     /// Whether its severity is warning or higher.
     #[must_use]
     pub fn is_warning_or_worse(&self) -> bool {

@@ -151,6 +151,13 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A count with its noun, which takes an `s` unless it is one: `1 event`, `12,345 events`.
+#[must_use]
+pub fn plural(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", count(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -222,7 +222,8 @@ fn of_project(view: &ProjectView, now: Timestamp, entries: &mut Vec<Attention>) 
     let can_poll = unreachable.is_none() && rejected.is_none();
     entries.extend(view.attention.entries(&view.name, can_poll, now));
     if let Some(discovery) = &view.discovery {
-        let of_discovery = of_discovery(&view.name, discovery);
+        let of_discovery = of_discovery(&view.name, discovery)
+            .filter(|entry| can_poll || entry.kind != AttentionKind::DiscoveryFailing);
         entries.extend(of_discovery.map(|entry| entry.of_project(&view.name)));
     }
 }

@@ -64,13 +64,7 @@ macro_rules! line {
 fn log_operation_event(event: &Event, data: &OperationData) {
     let progress = data.progress.as_ref();
     let text = |text: &Option<String>| text.as_deref().map(|text| one_line(text, MAX_TEXT));
-    let last_log = data.logs.last().map(|line| {
-        let message = &line.message;
-        one_line(
-            &format!("{} {}", message.msg, message.error.as_deref().unwrap_or_default()),
-            MAX_TEXT,
-        )
-    });
+    let last_log = data.logs.last().map(|line| one_line(&line.text(), MAX_TEXT));
     line!(
         log_level(event),
         event = event.event_type.as_str(),

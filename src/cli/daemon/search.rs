@@ -46,6 +46,8 @@ pub(super) struct Search {
     pub(super) unusable: Option<UnusableSocket>,
     /// The folders that were searched.
     pub(super) folders: Vec<PathBuf>,
+    /// A socket that no process serves.
+    left_over: Option<PathBuf>,
 }
 
 /// Finds the first control socket that is served. With an explicit `listen` none is searched.
@@ -61,6 +63,7 @@ pub(super) async fn search(args: &DaemonArgs, listen: Option<&str>) -> (Search, 
         found: None,
         unusable: None,
         folders: Vec::new(),
+        left_over: None,
     };
     if listen.is_some() {
         return (search, located);
@@ -87,11 +90,9 @@ pub(super) async fn search(args: &DaemonArgs, listen: Option<&str>) -> (Search, 
                 search.found = Some(path);
                 break;
             }
-            // It does not exist, is left over, or its path is too long.
-            io::ErrorKind::NotFound
-            | io::ErrorKind::NotADirectory
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::InvalidInput => {}
+            io::ErrorKind::ConnectionRefused => search.left_over = search.left_over.or(Some(path)),
+            // It does not exist, or its path is too long.
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => {}
             _ if search.unusable.is_none() => search.unusable = Some(UnusableSocket { path, error }),
             _ => {}
         }
@@ -99,13 +100,17 @@ pub(super) async fn search(args: &DaemonArgs, listen: Option<&str>) -> (Search, 
     (search, located)
 }
 
-/// The folders without a control socket, for errors.
-pub(super) fn describe_folders(folders: &[PathBuf]) -> String {
-    let folders: Vec<_> = folders
-        .iter()
-        .map(|folder| folder.display().to_string())
-        .collect();
-    format!("no {CONTROL_SOCKET} in {}", folders.join(", "))
+impl Search {
+    /// Why no control socket was found, for errors.
+    pub(super) fn describe(&self) -> String {
+        if let Some(path) = &self.left_over {
+            let path = path.display();
+            return format!("the daemon of {path} was killed or crashed, its log has the last lines");
+        }
+        let folders = self.folders.iter().map(|folder| folder.display().to_string());
+        let folders: Vec<_> = folders.collect();
+        format!("no {CONTROL_SOCKET} in {}", folders.join(", "))
+    }
 }
 
 /// A note for errors if the settings that guided the search have errors.

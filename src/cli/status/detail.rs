@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::attention;
@@ -16,6 +17,7 @@ use crate::cli::table::{Cell, Column, ColumnWidth, FittedTable};
 use crate::cli::terminal::TextStyle;
 use crate::clock;
 use crate::core::event::EventType;
+use crate::core::operation_log::OperationLogLine;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
 
@@ -154,7 +156,16 @@ impl Detail {
             last_poll.map(|(time, polls)| format!("{time}, {polls}")),
         );
         add("Last answer", at("lastAnswerTime"));
-        add("Next poll", at("nextPollTime").filter(|_| !is_finished));
+        let is_paused = self.operation["attention"].as_array().is_some_and(|entries| {
+            entries
+                .iter()
+                .any(|entry| entry["kind"] == "credentials_rejected")
+        });
+        let next_poll = match is_paused {
+            true => Some("when the API key is accepted".to_owned()),
+            false => at("nextPollTime"),
+        };
+        add("Next poll", next_poll.filter(|_| !is_finished));
         add("Last error", self.text("lastError"));
         lines.push(String::new());
         lines
@@ -276,18 +287,9 @@ impl Detail {
         };
         let mut lines = vec![heading("Log of the operation", screen)];
         for line in logs {
-            let text = match line {
-                Value::String(text) => text.clone(),
-                other => {
-                    let member = |name: &str| other[name].as_str().unwrap_or_default();
-                    format!(
-                        "{} {} {}",
-                        member("timestamp"),
-                        member("severity"),
-                        member("message")
-                    )
-                }
-            };
+            let line = OperationLogLine::deserialize(line).unwrap_or_default();
+            let time = line.timestamp.map(|time| format!("{time:.0} "));
+            let text = format!("{}{} {}", time.unwrap_or_default(), line.severity, line.text());
             lines.extend(screen.paragraph("  ", &one_line(&text, MAX_TEXT)));
         }
         lines.push(String::new());
@@ -299,7 +301,7 @@ impl Detail {
         match self.operation["deliveries"].as_array() {
             None => lines.push("  cannot be read: the state is not readable".to_owned()),
             Some(deliveries) if deliveries.is_empty() => {
-                lines.push("  all events are delivered".to_owned());
+                lines.push("  all recorded events are delivered".to_owned());
             }
             Some(deliveries) => {
                 let mut table = FittedTable::new(&DELIVERIES);
@@ -441,7 +443,7 @@ mod tests {
                 {"type": "operation.progress", "timestamp": "2026-11-23T11:10:00Z", "data": {"phase": "running"}},
                 {"type": "operation.stalled", "timestamp": "2026-11-23T11:58:00Z",
                  "data": {"phase": "stalled", "reason": "count unchanged", "logs": [
-                    {"timestamp": "2026-11-23T11:57:00Z", "severity": "error", "message": "rate\nlimit"}]}},
+                    {"timestamp": "2026-11-23T11:57:00Z", "severity": "error", "message": {"msg": "rate\nlimit"}}]}},
             ],
             "deliveries": [{"endpoint": "crm", "event": "evt_1", "type": "operation.stalled", "sequence": 3,
              "state": "waiting", "attempts": 2, "nextAttemptTime": "2026-11-23T12:02:00Z",
@@ -517,7 +519,7 @@ mod tests {
             "Phase         ended\nStatus        cancelled\nResult        by the customer",
             "Finished      2026-11-23T11:30:00Z (30m 00s ago)\nDuration      30m 00s",
             "  none yet",
-            "  all events are delivered",
+            "  all recorded events are delivered",
             "backfill-watch remove op-1 --state-dir /s",
         ] {
             assert!(text.contains(shown), "{shown} in\n{text}");

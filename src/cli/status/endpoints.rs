@@ -56,14 +56,12 @@ fn cells(endpoint: &Value, screen: &Screen) -> Vec<Cell> {
     let count = |name: &str| endpoint[name].as_u64().unwrap_or_default();
     let age = |name: &str| screen.age(&endpoint[name]);
     let (waiting, dead_letters) = (count("backlog"), count("deadLetters"));
-    let state = match member("state") {
-        state if state.is_empty() => "unknown".to_owned(),
-        state => state,
-    };
-    let state_style = match &*state {
-        "open" => None,
-        "paused" => Some(TextStyle::Yellow),
-        _ => Some(TextStyle::Red),
+    let (state, state_style) = match &*member("state") {
+        "open" => ("ok", None),
+        "paused" => ("paused", Some(TextStyle::Yellow)),
+        "probing" => ("failing", Some(TextStyle::Red)),
+        "disabled" => ("disabled", Some(TextStyle::Red)),
+        _ => ("unknown", Some(TextStyle::Red)),
     };
     let dead_style = (dead_letters > 0).then_some(TextStyle::Red);
     // An error before the last success is history, unless it left dead letters.
@@ -75,7 +73,7 @@ fn cells(endpoint: &Value, screen: &Screen) -> Vec<Cell> {
     };
     vec![
         member("name").into(),
-        Cell::styled(state, state_style),
+        Cell::styled(state.to_owned(), state_style),
         format::count(waiting).into(),
         Cell::styled(format::count(dead_letters), dead_style),
         age("oldestPendingTime").unwrap_or_default().into(),
@@ -110,8 +108,8 @@ mod tests {
             lines(&endpoints, &screen(None)),
             [
                 "WEBHOOK   STATE    WAITING  DEAD LETTERS  OLDEST   LAST SUCCESS  LAST ERROR",
-                "crm-sync  probing  1,250    2             12m 00s  20m 00s ago   503 Service Unavailable: try\\nlater (2s ago)",
-                "audit     open     0        0                      2s ago",
+                "crm-sync  failing  1,250    2             12m 00s  20m 00s ago   503 Service Unavailable: try\\nlater (2s ago)",
+                "audit     ok       0        0                      2s ago",
                 "",
             ]
         );
@@ -119,7 +117,7 @@ mod tests {
             lines(&endpoints[..1], &screen(Some(80))),
             [
                 "WEBHOOK   STATE    WAITING  DEAD LETTERS  OLDEST   LAST SUCCESS",
-                "crm-sync  probing  1,250    2             12m 00s  20m 00s ago",
+                "crm-sync  failing  1,250    2             12m 00s  20m 00s ago",
                 "  503 Service Unavailable: try\\nlater (2s ago)",
                 "",
             ]

@@ -51,9 +51,10 @@ pub(super) async fn operation(
         _ if answer.is_ok() && answer.body.is_object() => answer.body,
         _ => return Err(daemon.refusal(&answer)),
     };
-    // Without an answer of the API, nothing else is known.
+    // Without an answer of the API or without records, nothing else is known.
     let is_of_operation = |entry: &&Value| {
-        entry["project"] == operation["project"] && (entry["subject"] == id || is_outage(entry))
+        let is_of_project = entry["project"] == operation["project"];
+        (is_of_project && (entry["subject"] == id || is_outage(entry))) || is_unrecorded(entry)
     };
     let entries: Vec<Value> = attention.iter().filter(is_of_operation).cloned().collect();
     operation["attention"] = entries.into();
@@ -66,9 +67,15 @@ pub(super) async fn operation(
     Ok(operation)
 }
 
-/// Whether the API does not answer the polls of the entry's project.
+/// Whether the entry makes figures old: the API does not answer the polls of its project, or nothing is recorded.
 pub(super) fn is_outage(entry: &Value) -> bool {
-    ["api_unreachable", "credentials_rejected"]
+    let of_project = ["api_unreachable", "credentials_rejected"];
+    of_project.iter().any(|kind| entry["kind"] == **kind) || is_unrecorded(entry)
+}
+
+/// Whether nothing is recorded.
+pub(super) fn is_unrecorded(entry: &Value) -> bool {
+    ["state_not_writable", "state_removed"]
         .iter()
         .any(|kind| entry["kind"] == **kind)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::groups::Groups;
+use super::lookup::is_unrecorded;
 use super::operations::Operations;
 use super::screen::Screen;
 use super::{attention, endpoints, projects};
@@ -81,7 +82,9 @@ impl Report {
             .filter(|project| is_silent(project))
             .cloned()
             .collect();
-        let is_answered = |item: &Value| silent.iter().all(|project| project["name"] != item["project"]);
+        let is_recorded = !attention.iter().any(is_unrecorded);
+        let is_answered =
+            |item: &Value| is_recorded && silent.iter().all(|project| project["name"] != item["project"]);
         each_group(daemon, filters, |group| {
             let is_answered = is_answered(&group);
             groups.add(group, is_answered);

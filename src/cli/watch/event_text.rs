@@ -94,19 +94,13 @@ fn group_text(at: Timestamp, data: &GroupData, style: TerminalStyle) -> String {
 pub(super) fn logs(lines: &[OperationLogLine], style: TerminalStyle) -> String {
     let mut text = String::new();
     for line in lines {
-        let message = &line.message;
-        let text_of_line = match (&message.error, message.msg.is_empty()) {
-            (Some(error), false) => format!("{}: {error}", message.msg),
-            (Some(error), true) => error.clone(),
-            (None, _) => message.msg.clone(),
-        };
         let time = line
             .timestamp
             .map(|at| format!("{} ", time(at)))
             .unwrap_or_default();
         let severity = one_line(&line.severity, 20);
         let start = style.paint(TextStyle::Dim, &format!("{time}{severity}"));
-        text.push_str(&format!("    {start} {}\n", one_line(&text_of_line, MAX_TEXT)));
+        text.push_str(&format!("    {start} {}\n", one_line(&line.text(), MAX_TEXT)));
     }
     text
 }

@@ -53,11 +53,12 @@ impl ConcernedEndpoint<'_> {
                 "correct its url, or remove the webhook from the settings; then reload",
             );
         } else if self.failing_since.is_some() {
-            let backlog = text::count(self.backlog);
+            let events = text::plural(self.backlog, "event");
+            let wait = if self.backlog == 1 { "waits" } else { "wait" };
             add(
                 AttentionKind::EndpointFailing,
                 self.failing_since,
-                format!("webhook \"{name}\" fails: {error}. {backlog} events wait."),
+                format!("webhook \"{name}\" fails: {error}. {events} {wait}."),
                 "check the receiver; one waiting event is sent as a probe until it succeeds",
             );
         }
@@ -70,11 +71,11 @@ impl ConcernedEndpoint<'_> {
             );
         }
         if self.dead_letters > 0 {
-            let count = text::count(self.dead_letters);
+            let count = text::plural(self.dead_letters, "dead letter");
             add(
                 AttentionKind::DeadLetters,
                 self.dead_letters_since,
-                format!("{count} events for webhook \"{name}\" are dead letters: {error}"),
+                format!("webhook \"{name}\" has {count}: {error}"),
                 "fix the receiver, then run `backfill-watch replay --dead-letters`",
             );
         }
@@ -121,7 +122,7 @@ mod tests {
                 (
                     "dead_letters",
                     Some(at(2)),
-                    "3 events for webhook \"crm\" are dead letters: connection\\nrefused"
+                    "webhook \"crm\" has 3 dead letters: connection\\nrefused"
                 ),
             ]
         );

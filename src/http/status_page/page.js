@@ -243,7 +243,11 @@ async function readGroups() {
     for await (const page of pages("api/groups", 1000)) {
       for (const group of page.groups) {
         label ??= group.label;
-        byName.set(`${group.label}\n${group.group}`, { awaited: group.awaited, missing: group.missing });
+        // Several projects can have a group of this name.
+        const { awaited = [], missing = [] } = byName.get(`${group.label}\n${group.group}`) ?? {};
+        byName.set(`${group.label}\n${group.group}`, {
+          awaited: awaited.concat(group.awaited ?? []), missing: missing.concat(group.missing ?? []),
+        });
       }
     }
   } catch {

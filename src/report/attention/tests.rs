@@ -1,8 +1,9 @@
-//! The list over a state that becomes slow, with paused time.
+//! The list of a project, and over a state that becomes slow, with paused time.
 
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::board::DiscoveryFailure;
 use crate::clock::WallClock;
 use crate::core::gate::RequestLimits;
 use crate::report::webhook::DeliveryStats;
@@ -114,4 +115,31 @@ fn the_causes_of_a_project_come_from_its_view() {
             "discovery_matches_nothing"
         ]
     );
+}
+
+#[test]
+fn an_outage_explains_failing_discovery() {
+    let start: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+    let limits = RequestLimits {
+        concurrent: 1,
+        per_second: 1.0,
+    };
+    let mut view = ProjectView::new("p".into(), limits);
+    let failure = DiscoveryFailure {
+        since: start,
+        reason: "connection refused".into(),
+    };
+    view.discovery = Some(DiscoveryView {
+        failure: Some(failure),
+        unmatched_rules: vec![0],
+        ..DiscoveryView::default()
+    });
+    let kinds = |view: &ProjectView| -> Vec<&str> {
+        let mut entries = Vec::new();
+        of_project(view, start, &mut entries);
+        entries.iter().map(|entry| entry.kind.as_str()).collect()
+    };
+    assert_eq!(kinds(&view), ["discovery_failing", "discovery_matches_nothing"]);
+    view.api.unreachable = Some(start);
+    assert_eq!(kinds(&view), ["api_unreachable", "discovery_matches_nothing"]);
 }

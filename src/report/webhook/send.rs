@@ -1,5 +1,6 @@
 //! Makes one attempt to send one event.
 
+use std::io;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION};
@@ -16,7 +17,7 @@ use crate::config::is_loopback;
 use crate::core::delivery::AttemptOutcome;
 use crate::core::mask::Mask;
 use crate::core::text::one_line;
-use crate::error::{describe_http, find};
+use crate::error::{describe_http, find, find_io};
 use crate::outbound::{self, Peer, Proxies, SendError, response_head};
 
 /// The most bytes of a response body that are read.
@@ -188,10 +189,7 @@ impl WebhookSender {
             Err(error) => Err(error),
         };
         sent.map_err(|error| {
-            let peer = Peer {
-                host: url.host_str().unwrap_or_default().to_owned(),
-                ..self.proxies.peer(url)
-            };
+            let peer = self.proxies.peer(url);
             if error.is_timeout() {
                 DeliveryAttempt {
                     outcome: AttemptOutcome::TimedOut,
@@ -355,6 +353,9 @@ fn describe(error: &reqwest::Error, peer: &Peer) -> String {
         return match &peer.proxy {
             Some(proxy) if outbound::is_refused_by_proxy(&cause) => {
                 format!("the proxy {proxy} refuses a connection to {}: {cause}", peer.host)
+            }
+            _ if find_io(error).is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) => {
+                format!("no connection to {}: connection refused", peer.connected())
             }
             _ => format!("no connection to {}: {cause}", peer.connected()),
         };

@@ -35,7 +35,7 @@ export async function* pages(path, size) {
 export class Connection {
   #stream = null;
   #retry = 0;
-  #heard = 0;
+  #heard = Date.now();
   #loading = null;
   #waiting = [];
   #lastTotal = null;
@@ -184,8 +184,10 @@ export class Connection {
       if (!this.#stream) this.#markAlive();
       daemon.attention = attention;
       this.#changed("attention");
-    } catch {
-      this.#markLost();
+    } catch (error) {
+      // Otherwise the stream shows whether the daemon answers.
+      if (!this.#stream) this.#markLost();
+      console.debug(error);
     } finally {
       this.#isReading = false;
     }

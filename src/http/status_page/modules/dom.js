@@ -47,14 +47,14 @@ const COPIED = 1500;
 
 // A button that copies a text. `what` names it.
 export function copyButton(text, what, attributes = {}) {
-  const button = make("button", { type: "button", class: "copy", "aria-label": `Copy ${what}`, title: `Copy ${what}`, ...attributes }, icon("copy"));
+  const button = make("button", { type: "button", class: "copy", ...attributes }, icon("copy"));
   setCopy(button, text, what);
   return button;
 }
 
 export function setCopy(button, text, what) {
   button.dataset.copy = text;
-  setAttribute(button, "aria-label", `Copy ${what}`);
+  for (const name of ["aria-label", "title"]) setAttribute(button, name, `Copy ${what}`);
 }
 
 // One listener for all copy buttons, since rows come and go.

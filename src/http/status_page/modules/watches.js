@@ -66,7 +66,11 @@ export function otherLabels(watch, label) {
     .map(([key, value]) => `${key}=${value}`);
 }
 
+// Without records, what polls find is not shown.
+const UNRECORDED = new Set(["state_not_writable", "state_removed"]);
+
 function isUnpolled(data) {
+  if (daemon.attention?.some((entry) => UNRECORDED.has(entry.kind))) return true;
   const project = daemon.projects.get(data.project);
   return daemon.isLost || (project !== undefined && (!project.reachable || !project.credentialsValid));
 }
