@@ -17,7 +17,7 @@ pub fn state_removed(what: &str, since: Option<Timestamp>) -> Attention {
 #[must_use]
 pub fn state_not_writable(reason: &str, since: Option<Timestamp>) -> Attention {
     let message = format!(
-        "the state cannot be written: {reason}. Figures are from before; new events wait, and nothing is lost."
+        "the state cannot be written: {reason}. Figures may be old; new events wait, and nothing is lost."
     );
     let action = "free disk space or fix the permissions of state_dir; it is retried every second";
     Attention::new(AttentionKind::StateNotWritable, message, action).since(since)

@@ -2,7 +2,7 @@
 
 import { command, isolated, make, timeElement } from "./dom.js";
 import * as format from "./format.js";
-import { isFinished, isFailing, finishTime, labelsOf } from "./watches.js";
+import { finishTime, isFailing, isFinished, isKeyRejected, labelsOf } from "./watches.js";
 
 const LISTED_EVENTS = 200;
 
@@ -37,7 +37,8 @@ export function facts(data) {
     add("Deadline", data.deadline && moment(data.deadline, Date.parse(data.deadline) < format.now() ? format.ago(data.deadline) : format.until(data.deadline)), false);
     add("Last poll", data.lastPollTime ? moment(data.lastPollTime) : "none yet", !data.lastPollTime);
     add("Last answer", data.lastAnswerTime ? moment(data.lastAnswerTime) : "none yet", !data.lastAnswerTime);
-    add("Next poll", data.nextPollTime && moment(data.nextPollTime, format.until(data.nextPollTime)), false);
+    const next = data.nextPollTime && moment(data.nextPollTime, format.until(data.nextPollTime));
+    add("Next poll", isKeyRejected(data) ? "when the API key is accepted" : next, false);
   } else {
     add("Deadline", data.deadline && moment(data.deadline), false);
     add("Last poll", data.lastPollTime && moment(data.lastPollTime), false);

@@ -69,6 +69,8 @@ export function otherLabels(watch, label) {
 // Without records, what polls find is not shown.
 const UNRECORDED = new Set(["state_not_writable", "state_removed"]);
 
+export const isKeyRejected = (data) => daemon.projects.get(data.project)?.credentialsValid === false && !isFinished(data);
+
 function isUnpolled(data) {
   if (daemon.attention?.some((entry) => UNRECORDED.has(entry.kind))) return true;
   const project = daemon.projects.get(data.project);
@@ -141,6 +143,8 @@ export function problemOf(data) {
     const status = data.phase === "ended" || !data.result ? data.status : null;
     return [status && `status ${status}`, data.result ?? data.lastError].filter(Boolean).join(": ");
   }
+  // The last error of the operation may have another cause.
+  if (isKeyRejected(data)) return "polls are paused: the API key is rejected";
   if (isFailing(data)) return data.lastError;
   return data.phase === "stalled" ? data.stall?.reason ?? "no progress" : null;
 }
