@@ -51,10 +51,16 @@ pub(super) struct HttpServer {
     tasks: JoinSet<()>,
 }
 
-/// The control socket.
+/// The control socket. Its file is removed when it is dropped, also after a start that failed.
 struct Control {
     slot: ControlSlot,
     server: StartupRouter,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.slot.remove();
+    }
 }
 
 /// The sources, as HTTP uses them.
@@ -224,7 +230,7 @@ impl HttpServer {
     /// Stops; running responses may end within a second.
     pub(super) async fn stop(&mut self) {
         if let Some(control) = self.control.take() {
-            let removing = spawn_blocking(move || control.slot.remove());
+            let removing = spawn_blocking(move || drop(control));
             // A file that stays is replaced at the next start.
             let _ = tokio::time::timeout(REMOVAL, removing).await;
         }
