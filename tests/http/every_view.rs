@@ -229,16 +229,16 @@ async fn problems_of_files() {
     let state = setup.folder().join("state/state.db");
     damage_a_watch(&state);
     fixture.daemon = setup.set("http.listen", &listen).start();
-    fixture.daemon.address().await;
+    fixture.ready().await;
     let entry = views.show(&fixture, AttentionKind::StateDamaged).await;
     fixture.daemon = fixture.daemon.stop().await.start();
-    fixture.daemon.address().await;
+    fixture.ready().await;
     views.clear(&fixture, AttentionKind::StateDamaged, &entry).await;
 
     fs::remove_file(&state).unwrap();
     let entry = views.show(&fixture, AttentionKind::StateRemoved).await;
     fixture.daemon = fixture.daemon.kill().await.start();
-    fixture.daemon.address().await;
+    fixture.ready().await;
     views.clear(&fixture, AttentionKind::StateRemoved, &entry).await;
     views.close().await;
 }

@@ -39,12 +39,18 @@ impl Fixture {
             address,
             client: client(),
         };
-        until_answered("it is ready", async || match fixture.status("/readyz").await {
+        fixture.ready().await;
+        fixture
+    }
+
+    /// Waits until it is ready, also after a restart.
+    pub async fn ready(&self) {
+        self.daemon.address().await;
+        until_answered("it is ready", async || match self.status("/readyz").await {
             200 => Ok(()),
             status => Err(status.to_string()),
         })
         .await;
-        fixture
     }
 
     pub fn url(&self, path: &str) -> String {
