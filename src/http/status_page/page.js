@@ -29,41 +29,46 @@ let connection = null;
 function grouping() {
   if (choice.group !== null) return choice.group;
   // Before the groups are read, their operations show that there are some.
-  groups.hasAny ||= [...watches.values()].some(({ data }) => data.labels?.[daemon.groupLabel] !== undefined);
+  groups.hasAny ||= hasGroupLabel();
   return groups.hasAny ? daemon.groupLabel : "";
+}
+
+function hasGroupLabel() {
+  for (const { data } of watches.values()) if (data.labels?.[daemon.groupLabel] !== undefined) return true;
+  return false;
 }
 
 // ---- drawing, at most once per frame ----
 
-const due = { list: true, time: false };
+let isListDue = true;
 let frame = 0;
 let cost = 0;
 let lastTime = 0;
 let timer = 0;
 
 function schedule(what, isUrgent = false) {
-  due[what] = true;
+  isListDue ||= what === "list";
   if (isUrgent) lastTime = -Infinity;
   frame ||= requestAnimationFrame(draw);
 }
 
 function draw() {
   frame = 0;
+  list.marked = detail.key;
   const wait = watches.size > LARGE ? lastTime + cost * REST - performance.now() : 0;
-  if (due.list && wait <= 0) {
-    due.list = false;
+  if (isListDue && wait <= 0) {
+    isListDue = false;
     const start = performance.now();
     arrange();
     lastTime = performance.now();
     cost = lastTime - start;
   } else {
     list.render();
-    if (due.list) {
+    if (isListDue) {
       clearTimeout(timer);
       timer = setTimeout(() => schedule("list"), wait);
     }
   }
-  list.mark(detail.key);
   detail.refresh();
   showState(connection, detail.title);
 }
@@ -83,7 +88,6 @@ function arrange() {
   showGroupings(label);
   showProjects();
   showAttention();
-  if (detail.key === null && location.search.includes("operation=")) openFromAddress();
 }
 
 // ---- the address ----

@@ -50,12 +50,13 @@ export function showState(connection, detailTitle) {
   const total = entries ? totalOf(entries) : 0;
   const hasError = entries?.some((entry) => entry.severity === "error");
   const state = daemon.isLost ? "lost" : !entries ? "loading" : total === 0 ? "well" : hasError ? "error" : "warning";
+  const problems = () => `${format.plural(total, "problem")}: ${kindsText(entries)}`;
   const words = {
     lost: () => `No connection to the daemon since ${format.atTime(connection.lostSince)}; figures are from then. Reconnecting…`,
     loading: () => "Loading…",
     well: () => `All well: ${stateText(connection.phases ?? {})}`,
-    error: () => `${format.plural(total, "problem")}: ${kindsText(entries)}`,
-    warning: () => `${format.plural(total, "problem")}: ${kindsText(entries)}`,
+    error: problems,
+    warning: problems,
   }[state]();
   document.body.dataset.state = state;
   setText($("state-text"), words);

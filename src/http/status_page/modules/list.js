@@ -13,7 +13,8 @@ export class List {
   #items = [];
   #places = new Map();
   #rows = new Map();
-  #marked = null;
+  // The key of the row of the detail view.
+  marked = null;
   #active = null;
   #isPrinting = false;
   #act;
@@ -90,18 +91,12 @@ export class List {
         this.#rows.set(item.key, row);
       }
       updateRow(row, item, index, item.key === this.#active);
-      setAttribute(row.root, "aria-selected", item.key === this.#marked ? "true" : null);
+      setAttribute(row.root, "aria-selected", item.key === this.marked ? "true" : null);
       const shift = `translateY(${index * height}px)`;
       if (row.root.style.transform !== shift) row.root.style.transform = shift;
       if (row.root === place) place = place.nextElementSibling;
       else this.#body.insertBefore(row.root, place);
     }
-  }
-
-  // Marks the row of the detail view.
-  mark(key) {
-    this.#marked = key;
-    for (const [name, row] of this.#rows) setAttribute(row.root, "aria-selected", name === key ? "true" : null);
   }
 
   has(key) {

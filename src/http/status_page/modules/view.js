@@ -15,8 +15,7 @@ export function toggle(key, isOpen = !open.has(key)) {
   else open.delete(key);
 }
 
-const isFiltered = () => Boolean(choice.text || choice.project || choice.phases.size);
-export const hasFilter = isFiltered;
+export const hasFilter = () => Boolean(choice.text || choice.project || choice.phases.size);
 
 const time = (text) => Date.parse(text) || 0;
 const last = (data) => (isFinished(data) ? 9e15 : 0);
@@ -90,7 +89,7 @@ export function totalsOf(found) {
 
 // Finished operations of the days before are folded, unless the reader asked for them.
 function plain(found, level) {
-  const isFolding = !isFiltered();
+  const isFolding = !hasFilter();
   const shown = isFolding ? found.filter(({ data }) => !isOld(data)) : found;
   const items = shown.map((watch, index) => ({ kind: "watch", key: watch.key, watch, level, position: index + 1, size: shown.length }));
   const folded = found.length - shown.length;
@@ -123,7 +122,7 @@ function grouped(found, label) {
   const all = [...groups.values()];
   for (const group of all) summarize(group);
   if (choice.sort === "name") all.sort((one, other) => (one.order < other.order ? -1 : 1));
-  const isFolding = !isFiltered();
+  const isFolding = !hasFilter();
   const old = isFolding ? all.filter((group) => group.isOld) : [];
   const shown = old.length ? all.filter((group) => !group.isOld) : all;
   const items = [];
