@@ -57,8 +57,6 @@ pub struct ApiView {
     pub unreachable: Option<Timestamp>,
     /// When the credentials were rejected, if they still are.
     pub rejected: Option<Timestamp>,
-    /// Whether any request was answered, including with an error status.
-    pub was_answered: bool,
     /// When a request was last answered, including with an error status.
     pub last_answer: Option<Timestamp>,
     /// The failed polls since the last answer, if any.
@@ -67,6 +65,14 @@ pub struct ApiView {
     pub pause: Option<ApiPause>,
     /// Why the last unsuccessful poll failed.
     pub last_failure: Option<Arc<str>>,
+}
+
+impl ApiView {
+    /// Whether any request was answered, including with an error status.
+    #[must_use]
+    pub fn was_answered(&self) -> bool {
+        self.last_answer.is_some()
+    }
 }
 
 /// Failed polls in a row.

@@ -244,6 +244,24 @@ impl Daemon {
         Ok((listed, page.body["next"].as_str().map(str::to_owned)))
     }
 
+    /// The page of the list `name` after a cursor, and the cursor of the next page.
+    ///
+    /// # Errors
+    /// When no daemon answers, or the answer has no such list.
+    pub async fn page(
+        &self,
+        name: &str,
+        parameters: &[(&str, &str)],
+        after: Option<&str>,
+    ) -> anyhow::Result<(Vec<Value>, Option<String>)> {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query
+            .extend_pairs(parameters)
+            .extend_pairs(after.map(|after| ("after", after)));
+        let path = format!("/api/{name}?{}", query.finish());
+        self.list(path.trim_end_matches('?'), name).await
+    }
+
     /// The error for an answer without success: exit code 1 without a valid token, otherwise 3.
     #[must_use]
     pub fn refusal(&self, answer: &DaemonAnswer) -> anyhow::Error {

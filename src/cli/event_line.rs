@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::format;
 use crate::core::event::{EventType, millis};
-use crate::core::text::one_line;
+use crate::core::text::{one_line, plural};
 use crate::core::watch_list::label_text;
 
 /// The longest text from outside in a line, in bytes.
@@ -36,8 +36,7 @@ pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> Strin
         add(&format!("round {round}"));
     }
     if let Some(operations) = data["operationCount"].as_u64() {
-        let plural = if operations == 1 { "" } else { "s" };
-        add(&format!("{} operation{plural}", format::count(operations)));
+        add(&plural(operations, "operation"));
     }
     if let Some(missing) = data["missing"].as_array() {
         add(&format!("{} missing", missing.len()));

@@ -102,10 +102,7 @@ pub struct StatusArgs {
 
 fn phase_parser() -> impl TypedValueParser<Value = Phase> {
     let names = PossibleValuesParser::new(Phase::ALL.map(Phase::as_str));
-    names.try_map(|name| {
-        let mut phases = Phase::ALL.into_iter();
-        phases.find(|phase| phase.as_str() == name).ok_or("not a phase")
-    })
+    names.try_map(|name| Phase::parse(&name).ok_or("not a phase"))
 }
 
 fn label(text: &str) -> Result<String, String> {

@@ -7,7 +7,7 @@ mod fit;
 
 use console::{measure_text_width, truncate_str};
 
-pub use self::fit::{Column, ColumnWidth};
+pub use self::fit::Column;
 use self::fit::{Layout, fit};
 
 use super::terminal::{TerminalStyle, TextStyle};

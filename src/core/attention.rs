@@ -26,6 +26,9 @@ pub use sources::{
 };
 pub use state::{settings_rejected, state_damaged, state_not_writable, state_removed};
 
+/// Maximum bytes of a reason from the API, from a receiver or of a panic.
+const MAX_REASON: usize = 300;
+
 /// Severity of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,6 +113,21 @@ kinds! {
     StateDamaged => "state_damaged", Error;
     /// Log lines were dropped.
     LogDropped => "log_dropped", Warning;
+}
+
+impl AttentionKind {
+    /// Whether an outage of the API or a rejected key of its project explains its entries. Then they are not listed.
+    #[must_use]
+    pub fn is_explained_by_outage(self) -> bool {
+        matches!(
+            self,
+            Self::OperationUnreachable
+                | Self::OperationStalled
+                | Self::GateSaturated
+                | Self::PausedByApi
+                | Self::DiscoveryFailing
+        )
+    }
 }
 
 /// One entry of the attention list.

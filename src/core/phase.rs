@@ -54,6 +54,12 @@ impl Phase {
         }
     }
 
+    /// The phase with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.as_str() == name)
+    }
+
     /// Whether the watch is no longer polled.
     #[must_use]
     pub fn is_finished(self) -> bool {

@@ -79,15 +79,12 @@ fn search_text(text: &str) -> Result<SearchText, Problem> {
 }
 
 fn phase(name: &str) -> Result<Phase, Problem> {
-    Phase::ALL
-        .into_iter()
-        .find(|phase| phase.as_str() == name)
-        .ok_or_else(|| {
-            Problem::bad_request(format!(
-                "unknown phase; the phases are: {}",
-                Phase::ALL.map(Phase::as_str).join(", ")
-            ))
-        })
+    Phase::parse(name).ok_or_else(|| {
+        Problem::bad_request(format!(
+            "unknown phase; the phases are: {}",
+            Phase::ALL.map(Phase::as_str).join(", ")
+        ))
+    })
 }
 
 pub(super) async fn list(

@@ -24,6 +24,14 @@ struct Failures {
     keys: BTreeMap<WatchNumber, (u64, WallTime)>,
 }
 
+impl Failures {
+    fn remove(&mut self, number: WatchNumber) {
+        if let Some((hash, start)) = self.keys.remove(&number) {
+            self.by_backfill.remove(&(hash, start, number));
+        }
+    }
+}
+
 impl Concerns {
     /// The operations with this concern.
     pub fn list(&mut self, concern: Concern) -> &mut ConcernList {
@@ -42,17 +50,15 @@ impl Concerns {
     /// Removes an end without success.
     pub fn remove_failure(&mut self, number: WatchNumber) {
         self.list(Concern::Failed).remove(number);
-        if let Some((hash, start)) = self.failures.keys.remove(&number) {
-            self.failures.by_backfill.remove(&(hash, start, number));
-        }
+        self.failures.remove(number);
     }
 
     /// Removes a watch that leaves. Its number may then belong to another one.
     pub fn remove(&mut self, number: WatchNumber) {
-        for concern in Concern::ALL {
-            self.list(concern).remove(number);
+        for list in &mut self.lists {
+            list.remove(number);
         }
-        self.remove_failure(number);
+        self.failures.remove(number);
     }
 
     /// Whether no failure can become obsolete.

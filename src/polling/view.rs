@@ -60,7 +60,7 @@ impl<F: Fetch> ProjectTask<F> {
         self.channels.view.send_if_modified(|view| {
             let api = &mut view.api;
             is_changed =
-                !matches!(answer, Answer::Operation(_)) || api.failing.is_some() || !api.was_answered;
+                !matches!(answer, Answer::Operation(_)) || api.failing.is_some() || !api.was_answered();
             match answer {
                 Answer::Failed(failure) | Answer::Unprocessed(failure) => {
                     let failing = api.failing.get_or_insert(FailedPolls {
@@ -80,7 +80,6 @@ impl<F: Fetch> ProjectTask<F> {
                 | Answer::Forbidden(reason) => api.last_failure = Some(reason.as_str().into()),
                 Answer::Operation(_) => {}
             }
-            api.was_answered = true;
             api.last_answer = Some(now);
             api.failing = None;
             false

@@ -197,11 +197,7 @@ impl AttentionList {
     fn date(&self, entries: &mut [Attention], now: Timestamp) {
         let mut state = self.state();
         let before = std::mem::take(&mut state.seen);
-        // The rest of a list of operations has no beginning.
-        let undated = entries
-            .iter_mut()
-            .filter(|entry| entry.since.is_none() && entry.count == 1);
-        for entry in undated {
+        for entry in entries.iter_mut().filter(|entry| entry.since.is_none()) {
             let key = (entry.kind, entry.project.clone(), entry.subject.clone());
             let since = before.get(&key).copied().unwrap_or(now);
             entry.since = Some(since);
@@ -223,7 +219,7 @@ fn of_project(view: &ProjectView, now: Timestamp, entries: &mut Vec<Attention>) 
     entries.extend(view.attention.entries(&view.name, can_poll, now));
     if let Some(discovery) = &view.discovery {
         let of_discovery = of_discovery(&view.name, discovery)
-            .filter(|entry| can_poll || entry.kind != AttentionKind::DiscoveryFailing);
+            .filter(|entry| can_poll || !entry.kind.is_explained_by_outage());
         entries.extend(of_discovery.map(|entry| entry.of_project(&view.name)));
     }
 }

@@ -13,7 +13,7 @@ use super::screen::{Screen, timestamp};
 use crate::cli::event_line::event_line;
 use crate::cli::format;
 use crate::cli::progress_bars::phase_style;
-use crate::cli::table::{Cell, Column, ColumnWidth, FittedTable};
+use crate::cli::table::{Cell, Column, FittedTable};
 use crate::cli::terminal::TextStyle;
 use crate::clock;
 use crate::core::event::EventType;
@@ -37,33 +37,13 @@ const WIDE: usize = 100;
 /// The most deliveries that are shown.
 const SHOWN_DELIVERIES: usize = 20;
 
-const fn column(title: &'static str, rank: u8) -> Column {
-    Column {
-        title,
-        rank,
-        width: ColumnWidth::Fixed,
-        continues: true,
-    }
-}
-
 const DELIVERIES: [Column; 6] = [
-    column("WEBHOOK", 0),
-    column("EVENT", 1),
-    column("STATE", 2),
-    Column {
-        continues: false,
-        ..column("ATTEMPTS", 4)
-    },
-    column("NEXT ATTEMPT", 3),
-    Column {
-        title: "LAST ERROR",
-        rank: 5,
-        width: ColumnWidth::Flexible {
-            least: 24,
-            preferred: 40,
-        },
-        continues: true,
-    },
+    Column::fixed("WEBHOOK", 0).continued(),
+    Column::fixed("EVENT", 1).continued(),
+    Column::fixed("STATE", 2).continued(),
+    Column::fixed("ATTEMPTS", 4),
+    Column::fixed("NEXT ATTEMPT", 3).continued(),
+    Column::flexible("LAST ERROR", 5, 24, 40),
 ];
 
 /// One operation with what belongs to it.
@@ -98,8 +78,7 @@ impl Detail {
     }
 
     fn phase(&self) -> Option<Phase> {
-        let name = self.operation["phase"].as_str();
-        Phase::ALL.into_iter().find(|phase| Some(phase.as_str()) == name)
+        Phase::parse(self.operation["phase"].as_str()?)
     }
 
     fn is_finished(&self) -> bool {

@@ -4,38 +4,21 @@ use serde_json::Value;
 
 use super::screen::{Screen, timestamp};
 use crate::cli::format;
-use crate::cli::table::{Cell, Column, ColumnWidth, FittedTable};
+use crate::cli::table::{Cell, Column, FittedTable};
 use crate::cli::terminal::TextStyle;
 use crate::core::text::one_line;
 
 /// The longest name or error, in bytes.
 const MAX_TEXT: usize = 600;
 
-const fn column(title: &'static str, rank: u8) -> Column {
-    Column {
-        title,
-        rank,
-        width: ColumnWidth::Fixed,
-        continues: false,
-    }
-}
-
 const COLUMNS: [Column; 7] = [
-    column("WEBHOOK", 0),
-    column("STATE", 1),
-    column("WAITING", 2),
-    column("DEAD LETTERS", 3),
-    column("OLDEST", 5),
-    column("LAST SUCCESS", 4),
-    Column {
-        title: "LAST ERROR",
-        rank: 6,
-        width: ColumnWidth::Flexible {
-            least: 24,
-            preferred: 40,
-        },
-        continues: true,
-    },
+    Column::fixed("WEBHOOK", 0),
+    Column::fixed("STATE", 1),
+    Column::fixed("WAITING", 2),
+    Column::fixed("DEAD LETTERS", 3),
+    Column::fixed("OLDEST", 5),
+    Column::fixed("LAST SUCCESS", 4),
+    Column::flexible("LAST ERROR", 6, 24, 40),
 ];
 
 /// The table of endpoints with an empty line after it, or nothing.

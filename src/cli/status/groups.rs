@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::operation::until;
 use super::screen::{Screen, timestamp};
 use crate::cli::format;
-use crate::cli::table::{Cell, Column, ColumnWidth, FittedTable};
+use crate::cli::table::{Cell, Column, FittedTable};
 use crate::cli::terminal::TextStyle;
 use crate::core::text::one_line;
 
@@ -14,36 +14,15 @@ const MANY: usize = 20;
 /// The longest text of a cell, in bytes.
 const MAX_TEXT: usize = 500;
 
-const fn column(title: &'static str, rank: u8, width: ColumnWidth) -> Column {
-    Column {
-        title,
-        rank,
-        width,
-        continues: true,
-    }
-}
-
-const NAME: ColumnWidth = ColumnWidth::Flexible {
-    least: 20,
-    preferred: 24,
-};
-const TEXT: ColumnWidth = ColumnWidth::Flexible {
-    least: 20,
-    preferred: 30,
-};
-
 const COLUMNS: [Column; 8] = [
-    column("GROUP", 0, NAME),
-    column("PROJECT", 5, TEXT),
-    column("STATE", 1, ColumnWidth::Fixed),
-    Column {
-        continues: false,
-        ..column("ROUND", 7, ColumnWidth::Fixed)
-    },
-    column("OPERATIONS", 4, TEXT),
-    column("DONE", 2, ColumnWidth::Fixed),
-    column("END", 3, ColumnWidth::Fixed),
-    column("AWAITED", 6, TEXT),
+    Column::flexible("GROUP", 0, 20, 24),
+    Column::flexible("PROJECT", 5, 20, 30),
+    Column::fixed("STATE", 1).continued(),
+    Column::fixed("ROUND", 7),
+    Column::flexible("OPERATIONS", 4, 20, 30),
+    Column::fixed("DONE", 2).continued(),
+    Column::fixed("END", 3).continued(),
+    Column::flexible("AWAITED", 6, 20, 30),
 ];
 
 /// The groups that are shown, and how many there are.

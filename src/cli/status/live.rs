@@ -49,6 +49,7 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     }
     let mut signals = EndSignals::listen().context("cannot listen for signals")?;
     let mut resized = signal(SignalKind::window_change()).context("cannot listen for signals")?;
+    let mut begin = clock::instant();
     let mut view = View {
         content: read(args).await?,
         read_at: clock::wall(),
@@ -57,19 +58,18 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let mut terminal = AlternateScreen::enter()?;
     loop {
         terminal.draw(&view.lines(args))?;
-        let begin = clock::instant();
+        let pause = INTERVAL.max(begin.elapsed() * SHARE);
+        tokio::select! {
+            code = signals.end() => return Ok(ExitCode::from(code)),
+            _ = resized.recv() => terminal.draw(&view.lines(args))?,
+            () = tokio::time::sleep(pause) => {}
+        }
+        begin = clock::instant();
         let refreshed = tokio::select! {
             code = signals.end() => return Ok(ExitCode::from(code)),
             refreshed = read(args) => refreshed,
         };
         view.note(refreshed);
-        terminal.draw(&view.lines(args))?;
-        let pause = INTERVAL.max(begin.elapsed() * SHARE);
-        tokio::select! {
-            code = signals.end() => return Ok(ExitCode::from(code)),
-            _ = resized.recv() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
     }
 }
 

@@ -53,8 +53,8 @@ pub(super) async fn operation(
     };
     // Without an answer of the API or without records, nothing else is known.
     let is_of_operation = |entry: &&Value| {
-        let is_of_project = entry["project"] == operation["project"];
-        (is_of_project && (entry["subject"] == id || is_outage(entry))) || is_unrecorded(entry)
+        let is_named = entry["project"] == operation["project"] && entry["subject"] == id;
+        is_named || (is_outage(entry) && concerns(entry, &operation))
     };
     let entries: Vec<Value> = attention.iter().filter(is_of_operation).cloned().collect();
     operation["attention"] = entries.into();
@@ -69,15 +69,19 @@ pub(super) async fn operation(
 
 /// Whether the entry makes figures old: the API does not answer the polls of its project, or nothing is recorded.
 pub(super) fn is_outage(entry: &Value) -> bool {
-    let of_project = ["api_unreachable", "credentials_rejected"];
-    of_project.iter().any(|kind| entry["kind"] == **kind) || is_unrecorded(entry)
+    [
+        "api_unreachable",
+        "credentials_rejected",
+        "state_not_writable",
+        "state_removed",
+    ]
+    .iter()
+    .any(|kind| entry["kind"] == **kind)
 }
 
-/// Whether nothing is recorded.
-pub(super) fn is_unrecorded(entry: &Value) -> bool {
-    ["state_not_writable", "state_removed"]
-        .iter()
-        .any(|kind| entry["kind"] == **kind)
+/// Whether the entry is about the project of an operation or a group, or about all projects.
+pub(super) fn concerns(entry: &Value, item: &Value) -> bool {
+    entry["project"].is_null() || entry["project"] == item["project"]
 }
 
 /// All events of an operation without progress.
@@ -91,14 +95,8 @@ async fn events(daemon: &Daemon, operation: &str) -> anyhow::Result<Vec<Value>> 
     let mut events = Vec::new();
     let mut after: Option<String> = None;
     loop {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs([("operation", operation), ("type", &types)]);
-        if let Some(after) = &after {
-            query.append_pair("after", after);
-        }
-        let (listed, next) = daemon
-            .list(&format!("/api/events?{}", query.finish()), "events")
-            .await?;
+        let parameters = [("operation", operation), ("type", &*types)];
+        let (listed, next) = daemon.page("events", &parameters, after.as_deref()).await?;
         // A page may be empty before the end, where many events are progress.
         let is_end = next.is_none() || next == after;
         events.extend(listed);
@@ -111,11 +109,7 @@ async fn events(daemon: &Daemon, operation: &str) -> anyhow::Result<Vec<Value>> 
 
 /// The projects that watch an operation.
 async fn projects_of(daemon: &Daemon, id: &str) -> anyhow::Result<Vec<String>> {
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("q", id);
-    let (found, _) = daemon
-        .list(&format!("/api/operations?{}", query.finish()), "operations")
-        .await?;
+    let (found, _) = daemon.page("operations", &[("q", id)], None).await?;
     let exact = found.iter().filter(|operation| operation["operationId"] == id);
     let names = exact.filter_map(|operation| operation["project"].as_str());
     Ok(names.map(|name| one_line(name, MAX_NAME)).collect())

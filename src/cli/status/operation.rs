@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::screen::{Screen, timestamp};
 use crate::cli::format;
 use crate::cli::progress_bars::phase_style;
-use crate::cli::table::{Cell, Column, ColumnWidth};
+use crate::cli::table::{Cell, Column};
 use crate::clock;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
@@ -21,38 +21,20 @@ const LAST_LABELS: [&str; 2] = ["installation", "integration"];
 /// Statuses that say the same as the phase.
 const COMMON_STATUSES: [&str; 3] = ["in_progress", "success", "failure"];
 
-const fn column(title: &'static str, rank: u8, continues: bool) -> Column {
-    Column {
-        title,
-        rank,
-        width: ColumnWidth::Fixed,
-        continues,
-    }
-}
-
-const fn flexible(title: &'static str, rank: u8, least: usize, preferred: usize) -> Column {
-    Column {
-        title,
-        rank,
-        width: ColumnWidth::Flexible { least, preferred },
-        continues: true,
-    }
-}
-
 /// The columns. An ID is never cut, so that it can be copied.
 pub(super) const COLUMNS: [Column; 12] = [
-    column("OPERATION", 0, false),
-    flexible("PROJECT", 5, 20, 20),
-    column("PHASE", 1, true),
-    flexible("STATUS", 6, 20, 20),
-    column("DONE", 2, true),
-    column("RECORDS", 8, false),
-    column("RATE", 9, false),
-    column("END", 3, true),
-    column("TOOK", 10, false),
-    flexible("LABELS", 4, 32, 40),
-    flexible("OBJECTS", 7, 20, 20),
-    column("SOURCE", 11, false),
+    Column::fixed("OPERATION", 0),
+    Column::flexible("PROJECT", 5, 20, 20),
+    Column::fixed("PHASE", 1).continued(),
+    Column::flexible("STATUS", 6, 20, 20),
+    Column::fixed("DONE", 2).continued(),
+    Column::fixed("RECORDS", 8),
+    Column::fixed("RATE", 9),
+    Column::fixed("END", 3).continued(),
+    Column::fixed("TOOK", 10),
+    Column::flexible("LABELS", 4, 32, 40),
+    Column::flexible("OBJECTS", 7, 20, 20),
+    Column::fixed("SOURCE", 11),
 ];
 
 /// What differs between the operations of a table, or from the watch list. The rest is not shown.
@@ -120,7 +102,7 @@ impl OperationRow {
     }
 
     pub(super) fn phase(&self) -> Option<Phase> {
-        Phase::ALL.into_iter().find(|phase| phase.as_str() == self.phase)
+        Phase::parse(&self.phase)
     }
 
     fn is_finished(&self) -> bool {

@@ -10,6 +10,7 @@ use super::screen::Screen;
 use crate::cli::format;
 use crate::cli::table::FittedTable;
 use crate::core::phase::Phase;
+use crate::core::text::plural;
 
 /// The operations that are shown, and how many there are.
 #[derive(Debug)]
@@ -115,13 +116,8 @@ impl Operations {
             .filter(|(count, _)| **count > 0)
             .map(|(count, name)| format!("{} {name}", format::count(*count as u64)))
             .collect();
-        let total = self.total();
-        let plural = if total == 1 { "" } else { "s" };
-        format!(
-            "{} operation{plural}: {}",
-            format::count(total as u64),
-            counts.join(", ")
-        )
+        let operations = plural(self.total() as u64, "operation");
+        format!("{operations}: {}", counts.join(", "))
     }
 }
 

@@ -4,37 +4,22 @@ use serde_json::Value;
 
 use super::screen::{Screen, timestamp};
 use crate::cli::format;
-use crate::cli::table::{Cell, Column, ColumnWidth, FittedTable};
+use crate::cli::table::{Cell, Column, FittedTable};
 use crate::cli::terminal::TextStyle;
 use crate::clock;
-use crate::core::text::one_line;
+use crate::core::text::{one_line, plural};
 
 /// The longest name or error, in bytes.
 const MAX_TEXT: usize = 600;
 
-const fn column(title: &'static str, rank: u8, continues: bool) -> Column {
-    Column {
-        title,
-        rank,
-        width: ColumnWidth::Fixed,
-        continues,
-    }
-}
-
 const COLUMNS: [Column; 7] = [
-    column("PROJECT", 0, false),
-    column("API", 1, true),
-    column("KEY", 2, false),
-    column("LAST ANSWER", 4, false),
-    column("REQUESTS", 3, true),
-    column("DISCOVERY", 5, true),
-    Column {
-        width: ColumnWidth::Flexible {
-            least: 24,
-            preferred: 40,
-        },
-        ..column("LAST ERROR", 6, true)
-    },
+    Column::fixed("PROJECT", 0),
+    Column::fixed("API", 1).continued(),
+    Column::fixed("KEY", 2),
+    Column::fixed("LAST ANSWER", 4),
+    Column::fixed("REQUESTS", 3).continued(),
+    Column::fixed("DISCOVERY", 5).continued(),
+    Column::flexible("LAST ERROR", 6, 24, 40),
 ];
 
 /// A line if there is one project and all is well, otherwise a table. Ends with an empty line.
@@ -130,8 +115,7 @@ fn discovery(discovery: &Value, screen: &Screen) -> Option<(String, bool)> {
         return Some((format!("failing for {age}"), true));
     }
     let installations = discovery["installations"].as_u64()?;
-    let plural = if installations == 1 { "" } else { "s" };
-    let installations = format!("{} installation{plural}", format::count(installations));
+    let installations = plural(installations, "installation");
     Some(match screen.age(&discovery["lastSuccessTime"]) {
         Some(age) => (format!("{installations}, listed {age} ago"), false),
         None => ("has not listed installations yet".to_owned(), false),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::groups::Groups;
-use super::lookup::is_unrecorded;
+use super::lookup::{concerns, is_outage};
 use super::operations::Operations;
 use super::screen::Screen;
 use super::{attention, endpoints, projects};
@@ -77,14 +77,8 @@ impl Report {
         let (projects, awaited_watch_list) = read_projects(daemon).await?;
         let endpoints = daemon.list("/api/webhooks", "endpoints").await?.0;
         let mut groups = Groups::new(filters.is_all || !filters.groups.is_empty());
-        let silent: Vec<Value> = projects
-            .iter()
-            .filter(|project| is_silent(project))
-            .cloned()
-            .collect();
-        let is_recorded = !attention.iter().any(is_unrecorded);
-        let is_answered =
-            |item: &Value| is_recorded && silent.iter().all(|project| project["name"] != item["project"]);
+        let outages: Vec<&Value> = attention.iter().filter(|entry| is_outage(entry)).collect();
+        let is_answered = |item: &Value| !outages.iter().any(|outage| concerns(outage, item));
         each_group(daemon, filters, |group| {
             let is_answered = is_answered(&group);
             groups.add(group, is_answered);
@@ -246,11 +240,6 @@ async fn read_projects(daemon: &Daemon) -> anyhow::Result<(Vec<Value>, Value)> {
     }
 }
 
-/// Whether the API does not answer the polls of a project.
-fn is_silent(project: &Value) -> bool {
-    project["reachable"] == false || project["credentialsValid"] == false
-}
-
 /// Every group of the filter.
 async fn each_group(
     daemon: &Daemon,
@@ -282,13 +271,7 @@ async fn each(
 ) -> anyhow::Result<()> {
     let mut after: Option<String> = None;
     loop {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(parameters);
-        if let Some(after) = &after {
-            query.append_pair("after", after);
-        }
-        let path = format!("/api/{name}?{}", query.finish());
-        let (listed, next) = daemon.list(path.trim_end_matches('?'), name).await?;
+        let (listed, next) = daemon.page(name, parameters, after.as_deref()).await?;
         listed.into_iter().try_for_each(&mut found)?;
         if next.is_none() {
             return Ok(());

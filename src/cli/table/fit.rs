@@ -29,6 +29,39 @@ pub struct Column {
     pub continues: bool,
 }
 
+impl Column {
+    /// A column that is never cut, and left out if it does not fit.
+    #[must_use]
+    pub const fn fixed(title: &'static str, rank: u8) -> Self {
+        Self {
+            title,
+            rank,
+            width: ColumnWidth::Fixed,
+            continues: false,
+        }
+    }
+
+    /// A column that is cut. It follows on a second line if it does not fit.
+    #[must_use]
+    pub const fn flexible(title: &'static str, rank: u8, least: usize, preferred: usize) -> Self {
+        Self {
+            title,
+            rank,
+            width: ColumnWidth::Flexible { least, preferred },
+            continues: true,
+        }
+    }
+
+    /// The column, which follows on a second line if it does not fit.
+    #[must_use]
+    pub const fn continued(self) -> Self {
+        Self {
+            continues: true,
+            ..self
+        }
+    }
+}
+
 /// Where the columns are shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {

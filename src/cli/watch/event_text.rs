@@ -123,10 +123,7 @@ fn at_count(data: &OperationData) -> String {
 }
 
 fn phase(name: &str) -> Phase {
-    Phase::ALL
-        .into_iter()
-        .find(|phase| phase.as_str() == name)
-        .unwrap_or(Phase::Pending)
+    Phase::parse(name).unwrap_or(Phase::Pending)
 }
 
 /// The time of day in UTC, as everywhere.

@@ -54,7 +54,7 @@ pub(super) struct Notices {
 
 /// The outage of a project's API, if there is one.
 fn outage(api: &ApiView) -> Option<&FailedPolls> {
-    let enough = if api.was_answered { OUTAGE } else { 1 };
+    let enough = if api.was_answered() { OUTAGE } else { 1 };
     api.failing.as_ref().filter(|failing| failing.polls >= enough)
 }
 
@@ -166,7 +166,7 @@ mod tests {
         project(ApiView {
             failing: Some(FailedPolls { since, polls }),
             last_failure: Some("connection refused".into()),
-            was_answered,
+            last_answer: was_answered.then(clock::wall),
             ..ApiView::default()
         })
     }
@@ -191,7 +191,7 @@ mod tests {
             ("no answer for 12s, retrying: connection refused", true)
         );
         let answered = project(ApiView {
-            was_answered: true,
+            last_answer: Some(clock::wall()),
             ..ApiView::default()
         });
         assert_eq!(hints(&answered), ["the API answers again"]);

@@ -163,7 +163,7 @@ impl Session {
 
     /// Whether the API ever answered.
     pub(super) fn was_answered(&self) -> bool {
-        self.projects.iter().any(|project| project.api.was_answered)
+        self.projects.iter().any(|project| project.api.was_answered())
     }
 
     /// The last failure of a poll.

@@ -2,11 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{Attention, AttentionKind};
+use super::{Attention, AttentionKind, MAX_REASON};
 use crate::core::text;
-
-/// Maximum bytes of an endpoint's last error.
-const MAX_REASON: usize = 300;
 
 /// What is known of an endpoint.
 #[derive(Debug, Clone, Copy, Default)]

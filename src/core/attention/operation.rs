@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Attention, AttentionKind};
+use super::{Attention, AttentionKind, MAX_REASON};
 use crate::core::deadline::Deadline;
 use crate::core::event::millis;
 use crate::core::phase::Phase;
@@ -10,8 +10,7 @@ use crate::core::text;
 use crate::core::watch::Watch;
 use crate::core::watch_list::Labels;
 
-/// Maximum bytes of a reason from the API, of a list of objects and of a list of labels.
-const MAX_REASON: usize = 300;
+/// Maximum bytes of a list of objects and of a list of labels.
 const MAX_OBJECTS: usize = 60;
 const MAX_LABELS: usize = 80;
 
@@ -58,12 +57,6 @@ impl Concern {
             Self::Overdue => AttentionKind::OperationOverdue,
             Self::Failed => AttentionKind::OperationFailed,
         }
-    }
-
-    /// Whether an outage of the API or a rejected key explains it.
-    #[must_use]
-    pub fn is_explained_by_outage(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Stalled)
     }
 
     /// Since when it concerns the operation; `None` if it does not.

@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Attention, AttentionKind, Concern, ConcernView, RestartLog};
+use super::{Attention, AttentionKind, Concern, ConcernView, MAX_REASON, RestartLog};
 use crate::core::event::millis;
 use crate::core::gate::RequestLimits;
 use crate::core::text;
-
-/// Maximum bytes of a reason from the API.
-const MAX_REASON: usize = 300;
 
 /// What needs attention in a project, as its task publishes it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,8 +25,9 @@ pub struct ProjectAttention {
 impl ProjectAttention {
     /// The entries of a project. While no poll can succeed, that is the only entry for what it explains.
     pub fn entries(&self, project: &str, can_poll: bool, now: Timestamp) -> impl Iterator<Item = Attention> {
+        let is_listed = move |kind: AttentionKind| can_poll || !kind.is_explained_by_outage();
         let concerns = Concern::ALL.into_iter().zip(&self.operations);
-        let concerns = concerns.filter(move |(concern, _)| can_poll || !concern.is_explained_by_outage());
+        let concerns = concerns.filter(move |(concern, _)| is_listed(concern.kind()));
         let operations = concerns.flat_map(move |(concern, view)| {
             let more = view.total.saturating_sub(view.named.len());
             // They are older than the named ones.
@@ -39,7 +37,7 @@ impl ProjectAttention {
             named.chain(more)
         });
         let polls = [&self.gate, &self.pause].into_iter().flatten();
-        let polls = polls.filter(move |_| can_poll).cloned();
+        let polls = polls.filter(move |entry| is_listed(entry.kind)).cloned();
         operations.chain(polls).chain(self.restarts.entries(project, now))
     }
 }

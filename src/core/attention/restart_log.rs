@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Attention, AttentionKind, MAX_NAMED};
+use super::{Attention, AttentionKind, MAX_NAMED, MAX_REASON};
 use crate::core::text;
 
 /// How long a restart needs attention.
 const SHOWN: Duration = Duration::from_hours(24);
-/// Maximum bytes of the message of a panic.
-const MAX_PANIC: usize = 300;
 const ACTION: &str = "keep the log and report this bug; the poller continues by itself";
 
 /// The restarts of the last day, by operation; without an operation, those of the whole project.
@@ -42,7 +40,7 @@ impl RestartLog {
     pub fn add(&mut self, operation: Option<&Arc<str>>, panic: &str, now: Timestamp) {
         self.total = self.total.saturating_add(1);
         self.named.retain(|_, restart| is_shown(restart.time, now));
-        let panic = text::one_line(panic, MAX_PANIC).into();
+        let panic = text::one_line(panic, MAX_REASON).into();
         let key = operation.map(Arc::clone);
         let times = self.named.get(&key).map_or(0, |restart| restart.times);
         self.named.insert(
