@@ -8,11 +8,9 @@ use backfill_watch::simulator::{
 };
 use serde_json::Value;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, WEBHOOK_SECRET};
 use crate::status::status;
 use crate::support::{Setup, replace_file, until_answered};
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Waits until exactly these kinds need attention.
 async fn kinds(fixture: &Fixture, wanted: &[&str]) -> Vec<Value> {
@@ -41,10 +39,7 @@ async fn is_counted(fixture: &Fixture, kind: &str, count: u32) {
 #[tokio::test]
 async fn a_rejected_key_is_shown_by_every_view_until_it_is_accepted() {
     let fixture = Fixture::start_with(&["op-600000-5000-s-1"], |setup| {
-        setup
-            .set("poll.min_interval", "50ms")
-            .set("poll.initial_interval", "50ms")
-            .set("poll.max_interval", "100ms")
+        setup.set("poll.max_interval", "100ms")
     })
     .await;
     fixture.phase("op-600000-5000-s-1", "running").await;
@@ -94,8 +89,6 @@ async fn an_outage_is_an_error_until_it_ends() {
     let fixture = Fixture::start_with(&["op-600000-5000-s-1"], |setup| {
         setup
             .set("poll.unreachable_after", "1s")
-            .set("poll.min_interval", "50ms")
-            .set("poll.initial_interval", "50ms")
             .set("poll.max_interval", "100ms")
     })
     .await;
@@ -139,8 +132,6 @@ async fn lines_that_are_skipped_and_settings_that_are_broken_are_shown_until_the
 /// Short intervals, so that an operation is soon unreachable or stalled.
 fn hasty(setup: Setup) -> Setup {
     setup
-        .set("poll.min_interval", "50ms")
-        .set("poll.initial_interval", "50ms")
         .set("poll.max_interval", "100ms")
         .set("poll.stalled_after", "1s")
         .set("poll.not_found_grace", "200ms")
@@ -291,7 +282,7 @@ async fn a_receiver_that_fails_is_shown_between_the_probes_too() {
     let fixture = Fixture::start_with(&lines, |setup| {
         setup
             .set("webhook.url", &receiver.url())
-            .variable("BACKFILL_WATCH_WEBHOOK_SECRET", SECRET)
+            .variable("BACKFILL_WATCH_WEBHOOK_SECRET", WEBHOOK_SECRET)
     })
     .await;
     let entry = kinds(&fixture, &["endpoint_failing"]).await.remove(0);

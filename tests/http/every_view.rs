@@ -11,32 +11,17 @@ use std::time::Duration;
 use backfill_watch::core::attention::AttentionKind;
 use backfill_watch::simulator::{FaultPlan, Receiver, ReceiverConfig, RetryAfter, SimulatedReply};
 
-use crate::fixture::{Fixture, damage_a_watch, limit_file_size};
+use crate::fixture::{Fixture, damage_a_watch, in_file, limit_file_size, reload};
 use crate::support::{Setup, lines_of, replace_file};
 use views::Views;
 
 const RUNS: &str = "op-600000-500000-s-runs";
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
 
 fn polling_fast(setup: Setup) -> Setup {
     setup
         .set("poll.unreachable_after", "1s")
         .set("poll.stalled_after", "1s")
         .set("poll.not_found_grace", "1s")
-}
-
-/// Settings in a file, so that a reload can change them.
-fn in_file(setup: Setup, settings: &str) -> Setup {
-    let file = setup.folder().join("config.toml");
-    fs::write(&file, settings).unwrap();
-    fs::write(setup.folder().join("secret"), SECRET).unwrap();
-    let file = file.display().to_string();
-    setup.arguments(&["--config", &file])
-}
-
-fn reload(fixture: &Fixture, settings: &str) {
-    fs::write(fixture.daemon.setup().folder().join("config.toml"), settings).unwrap();
-    fixture.daemon.signal(&["HUP"]);
 }
 
 fn list(fixture: &Fixture, lines: &[&str]) {
@@ -150,7 +135,7 @@ async fn problems_of_webhooks() {
 
     // Of two events that wait, one is too many.
     receiver.faults().always(path, fails());
-    reload(&fixture, &webhook(&receiver, "max_backlog = 1\n"));
+    reload(&fixture.daemon, &webhook(&receiver, "max_backlog = 1\n"));
     list(
         &fixture,
         &[RUNS, "op-600000-500000-s-first", "op-600000-500000-s-second"],
@@ -165,7 +150,7 @@ async fn problems_of_webhooks() {
         .display()
         .to_string();
     // As many dead letters return as the backlog takes.
-    reload(&fixture, &webhook(&receiver, ""));
+    reload(&fixture.daemon, &webhook(&receiver, ""));
     let replay = ["--config", &config, "--dead-letters"];
     let replayed = fixture.daemon.setup().run_with("replay", &replay).await;
     assert!(replayed.status.success(), "{replayed:?}");
@@ -209,9 +194,9 @@ async fn problems_of_files() {
         .clear(&fixture, AttentionKind::WatchListShrunk, &entry)
         .await;
 
-    reload(&fixture, "nonsense = 1\n");
+    reload(&fixture.daemon, "nonsense = 1\n");
     let entry = views.show(&fixture, AttentionKind::SettingsRejected).await;
-    reload(&fixture, "");
+    reload(&fixture.daemon, "");
     views
         .clear(&fixture, AttentionKind::SettingsRejected, &entry)
         .await;
@@ -260,9 +245,9 @@ async fn problems_of_discovery() {
         .await;
 
     let of_nobody = format!("{discovering}groups = [\"nobody\"]\n");
-    reload(&fixture, &of_nobody);
+    reload(&fixture.daemon, &of_nobody);
     let entry = views.show(&fixture, AttentionKind::DiscoveryMatchesNothing).await;
-    reload(&fixture, discovering);
+    reload(&fixture.daemon, discovering);
     views
         .clear(&fixture, AttentionKind::DiscoveryMatchesNothing, &entry)
         .await;
@@ -286,7 +271,10 @@ async fn problems_that_are_listed_after_a_minute() {
         return;
     };
     let entry = views.show(&saturated, AttentionKind::GateSaturated).await;
-    reload(&saturated, "[ampersand]\nmax_requests_per_second = 1000.0\n");
+    reload(
+        &saturated.daemon,
+        "[ampersand]\nmax_requests_per_second = 1000.0\n",
+    );
     views
         .clear(&saturated, AttentionKind::GateSaturated, &entry)
         .await;

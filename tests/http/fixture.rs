@@ -1,5 +1,6 @@
 //! A simulator, a daemon that polls it and serves its pages, and a client.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -11,6 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::{DEADLINE, Daemon, Setup, until_answered};
+
+/// The secret of webhooks.
+pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 pub struct Fixture {
     pub simulator: Simulator,
@@ -124,6 +128,21 @@ pub async fn problem(answer: Response, status: u16) -> String {
     let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
     assert_eq!(body["status"], status);
     body["detail"].as_str().unwrap().to_owned()
+}
+
+/// Settings in a file, so that a reload can change them, and the secret of webhooks in the file `secret` beside it.
+pub fn in_file(setup: Setup, settings: &str) -> Setup {
+    let file = setup.folder().join("config.toml");
+    fs::write(&file, settings).unwrap();
+    fs::write(setup.folder().join("secret"), format!("{WEBHOOK_SECRET}\n")).unwrap();
+    let file = file.display().to_string();
+    setup.arguments(&["--config", &file])
+}
+
+/// Reloads these settings from the file of [`in_file`].
+pub fn reload(daemon: &Daemon, settings: &str) {
+    fs::write(daemon.setup().folder().join("config.toml"), settings).unwrap();
+    daemon.signal(&["HUP"]);
 }
 
 /// The state of one watch is no JSON any more.

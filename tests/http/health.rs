@@ -5,7 +5,7 @@ use std::time::Duration;
 use backfill_watch::simulator::FaultPlan;
 use tokio::net::TcpListener;
 
-use crate::fixture::{Fixture, problem};
+use crate::fixture::{Fixture, WEBHOOK_SECRET, problem};
 use crate::support::until;
 
 #[tokio::test]
@@ -50,10 +50,7 @@ async fn while_it_stops_the_daemon_is_alive_and_not_ready() {
         setup
             .set("webhook.url", &url)
             .set("shutdown_timeout", "10s")
-            .variable(
-                "BACKFILL_WATCH_WEBHOOK_SECRET",
-                "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-            )
+            .variable("BACKFILL_WATCH_WEBHOOK_SECRET", WEBHOOK_SECRET)
     })
     .await;
     let _delivery = receiver.accept().await.unwrap();

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use crate::exposition::{Family, parse};
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, WEBHOOK_SECRET};
 use crate::support::{skip, until_answered};
 
 /// Every name of the contract, and its kind.
@@ -96,10 +96,7 @@ async fn the_metrics_are_those_of_the_contract_and_well_formed() {
             setup
                 .set("metrics.per_operation", "true")
                 .set("webhook.url", "http://127.0.0.1:1/")
-                .variable(
-                    "BACKFILL_WATCH_WEBHOOK_SECRET",
-                    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-                )
+                .variable("BACKFILL_WATCH_WEBHOOK_SECRET", WEBHOOK_SECRET)
         },
     )
     .await;

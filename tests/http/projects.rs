@@ -38,8 +38,6 @@ async fn a_project_has_its_counts_its_gate_and_its_failures() {
         ],
         |setup| {
             setup
-                .set("poll.min_interval", "50ms")
-                .set("poll.initial_interval", "50ms")
                 .set("poll.max_interval", "100ms")
                 .set("groups.settle", "100ms")
         },
@@ -120,8 +118,6 @@ async fn an_outage_and_discovery_are_shown() {
     let fixture = Fixture::start_with(&["op-600000-5000-s-1"], |setup| {
         setup
             .set("poll.unreachable_after", "1s")
-            .set("poll.min_interval", "50ms")
-            .set("poll.initial_interval", "50ms")
             .set("poll.max_interval", "100ms")
             .set("discover.0.every", "10s")
     })

@@ -13,7 +13,7 @@ use backfill_watch::simulator::{
 };
 use serde_json::Value;
 
-use crate::fixture::{Fixture, damage_a_watch, limit_file_size};
+use crate::fixture::{Fixture, damage_a_watch, in_file, limit_file_size, reload};
 use crate::prometheus_server::{Prometheus, is_installed};
 use crate::support::{Daemon, lines_of, replace_file};
 
@@ -58,11 +58,6 @@ impl<'a> Config<'a> {
     }
 }
 
-fn reload(daemon: &Daemon, settings: &str) {
-    fs::write(daemon.setup().folder().join("config.toml"), settings).unwrap();
-    daemon.signal(&["HUP"]);
-}
-
 const RUNS: &str = "op-600000-500000-s-runs";
 /// Its count moves once in 20 minutes.
 const STALLED: &str = "op-600000-5-s-stands";
@@ -90,19 +85,13 @@ async fn a_real_prometheus_scrapes_the_daemon_and_every_alert_fires_and_ends() {
     }
     let receiver = Receiver::start(ReceiverConfig::default()).await.unwrap();
     let mut fixture = Fixture::start_with(&[], |setup| {
-        let file = setup.folder().join("config.toml");
         let config = Config {
             max_backlog: 1,
             ..Config::to(&receiver)
         };
-        fs::write(&file, config.text()).unwrap();
-        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
-        fs::write(setup.folder().join("secret"), secret).unwrap();
-        let file = file.display().to_string();
-        setup
+        in_file(setup, &config.text())
             .unset("ampersand.max_requests_per_second")
             .set("metrics.per_operation", "true")
-            .arguments(&["--config", &file])
     })
     .await;
     let path = fixture.daemon.list_path();

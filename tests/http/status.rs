@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, WEBHOOK_SECRET};
 use crate::support::{Setup, skip, until_answered};
 
 pub async fn status(fixture: &Fixture, arguments: &[&str]) -> Output {
@@ -188,10 +188,9 @@ async fn one_operation_has_its_events_log_and_deliveries() {
         .local_addr()
         .unwrap();
     let fixture = Fixture::start_with(&["op-200-100-f-1 customer=\"Gale Ltd\""], |setup| {
-        setup.set("webhook.url", &format!("http://{closed}/")).variable(
-            "BACKFILL_WATCH_WEBHOOK_SECRET",
-            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        )
+        setup
+            .set("webhook.url", &format!("http://{closed}/"))
+            .variable("BACKFILL_WATCH_WEBHOOK_SECRET", WEBHOOK_SECRET)
     })
     .await;
     let id = "op-200-100-f-1";

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, WEBHOOK_SECRET};
 use crate::support::until_answered;
 
 #[tokio::test]
@@ -12,10 +12,9 @@ async fn an_endpoint_has_its_state_and_counts() {
     let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", receiver.local_addr().unwrap());
     let fixture = Fixture::start_with(&["op-600000-5000-s-1"], |setup| {
-        setup.set("webhook.url", &url).variable(
-            "BACKFILL_WATCH_WEBHOOK_SECRET",
-            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        )
+        setup
+            .set("webhook.url", &url)
+            .variable("BACKFILL_WATCH_WEBHOOK_SECRET", WEBHOOK_SECRET)
     })
     .await;
     // It has what was delivered, and has not answered yet.

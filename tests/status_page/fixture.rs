@@ -43,10 +43,7 @@ impl Fixture {
 
 /// Polls often, so that a state is reached soon.
 pub fn poll_fast(setup: Setup) -> Setup {
-    setup
-        .set("poll.min_interval", "50ms")
-        .set("poll.initial_interval", "50ms")
-        .set("poll.max_interval", "100ms")
+    setup.set("poll.max_interval", "100ms")
 }
 
 /// The selector of an operation's row.

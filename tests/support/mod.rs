@@ -326,8 +326,17 @@ pub async fn until_within(deadline: Duration, what: &str, mut condition: impl Fn
 }
 
 /// Repeats a request until it returns `Ok`. The last error is in the panic message.
-pub async fn until_answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let deadline = clock::instant() + DEADLINE;
+pub async fn until_answered<T>(what: &str, ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    until_answered_within(DEADLINE, what, ask).await
+}
+
+/// As [`until_answered`], with another deadline.
+pub async fn until_answered_within<T>(
+    deadline: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let deadline = clock::instant() + deadline;
     loop {
         match ask().await {
             Ok(answer) => return answer,

@@ -3,7 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use backfill_watch::clock;
 use backfill_watch::core::attention::{AttentionKind, Severity};
 use serde_json::Value;
 
@@ -11,7 +10,7 @@ use crate::browser::Browser;
 use crate::fixture::Fixture;
 use crate::prometheus_server::{Prometheus, is_installed};
 use crate::status::status;
-use crate::support::{DEADLINE, until_answered};
+use crate::support::{DEADLINE, until_answered, until_answered_within};
 
 /// The deadline of an entry: some are listed after a minute.
 const LONGEST: Duration = DEADLINE.saturating_mul(3);
@@ -116,16 +115,12 @@ impl Views {
 
 /// Waits for an entry of this kind.
 async fn listed(fixture: &Fixture, kind: AttentionKind) -> Value {
-    let deadline = clock::instant() + LONGEST;
-    loop {
+    until_answered_within(LONGEST, &format!("{kind:?} is listed"), async || {
         let entries = entries(fixture).await;
         let found = entries.iter().find(|entry| entry["kind"] == kind.as_str());
-        if let Some(entry) = found {
-            return entry.clone();
-        }
-        assert!(clock::instant() < deadline, "{kind:?} is not in {entries:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        found.cloned().ok_or_else(|| format!("{entries:?}"))
+    })
+    .await
 }
 
 async fn entries(fixture: &Fixture) -> Vec<Value> {
