@@ -87,14 +87,40 @@ pub struct EndpointStats {
     pub dead_letters: u64,
     /// When the oldest event became a dead letter.
     pub oldest_dead_letter: Option<Timestamp>,
-    /// When the oldest waiting delivery was put into the outbox.
-    pub oldest_pending: Option<Timestamp>,
+    /// The oldest waiting delivery.
+    pub oldest: Option<OldestDelivery>,
     /// The time of the last successful delivery.
     pub last_success: Option<Timestamp>,
     /// The last error.
     pub last_error: Option<String>,
     /// The time of the last error.
     pub last_error_time: Option<Timestamp>,
+}
+
+/// The delivery that an endpoint has waited for the longest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldestDelivery {
+    /// When it was put into the outbox.
+    pub recorded: Timestamp,
+    /// The attempts so far that count towards the end of the retry schedule.
+    pub attempts: u32,
+    /// The earliest time of the next attempt. `None` for at once.
+    pub next_attempt: Option<Timestamp>,
+    /// The event. `None` if its row is damaged.
+    pub event: Option<OldestEvent>,
+}
+
+/// The event of an [`OldestDelivery`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldestEvent {
+    /// The event's ID.
+    pub id: String,
+    /// The event's type.
+    pub event_type: EventType,
+    /// The project.
+    pub project: String,
+    /// The operation ID, or a group as in [`EventData::subject`](crate::core::event::EventData::subject).
+    pub subject: Option<String>,
 }
 
 /// The state of a delivery that its endpoint has not received.

@@ -34,8 +34,8 @@ use tokio_util::sync::CancellationToken;
 pub use change::{LoadedWatches, PreviouslyListed, StateChange, Subject, WatchRecord};
 pub use damage::DamagedWatch;
 pub use delivery::{
-    Delivery, DeliveryId, DeliveryState, DueDeliveries, EndpointStats, OperationDelivery, OutboxEndpoint,
-    Settlement,
+    Delivery, DeliveryId, DeliveryState, DueDeliveries, EndpointStats, OldestDelivery, OldestEvent,
+    OperationDelivery, OutboxEndpoint, Settlement,
 };
 pub use engine::{Accepted, Engine};
 pub use event_log::{Cursor, EventLogFilter, EventPage, EventsError, MalformedCursor, StoredEvent};

@@ -393,6 +393,19 @@ async fn of_each_subject_only_the_first_that_waits_is_due() {
         (0, None, false)
     );
     assert_eq!(first.subject, "p/a");
+    let oldest = stats(&store).await.oldest.unwrap();
+    let event = oldest.event.unwrap();
+    assert_eq!(
+        (
+            event.id,
+            event.event_type,
+            &*event.project,
+            event.subject.as_deref()
+        ),
+        (first.event_id.clone(), EventType::Started, "p", Some("a"))
+    );
+    assert_eq!((oldest.attempts, oldest.next_attempt), (0, None));
+    assert_eq!(oldest.recorded, first.recorded);
 
     // In flight: neither it nor what follows it.
     let rest = store
@@ -405,6 +418,9 @@ async fn of_each_subject_only_the_first_that_waits_is_due() {
     let later = now() + HOUR;
     settle(&store, first.id, retry(later)).await;
     assert_eq!(due_names(&store, "e").await, ["b 1", "p/"]);
+    let oldest = stats(&store).await.oldest.unwrap();
+    let next_attempt = oldest.next_attempt.map(Timestamp::as_millisecond);
+    assert_eq!((oldest.attempts, next_attempt), (1, Some(later.as_millisecond())));
     let waiting = store
         .due_deliveries("e".into(), now(), 10, Vec::new())
         .await
@@ -429,7 +445,7 @@ async fn of_each_subject_only_the_first_that_waits_is_due() {
     assert_eq!(drain(&store, "e").await, ["a 2", "b 1", "p/", "a 3"]);
     let stats = stats(&store).await;
     assert_eq!((stats.backlog, stats.dead_letters), (0, 1));
-    assert!(stats.last_success.is_some() && stats.oldest_pending.is_none());
+    assert!(stats.last_success.is_some() && stats.oldest.is_none());
     assert_eq!(stats.last_error.as_deref(), Some("400"));
 }
 

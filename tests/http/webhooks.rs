@@ -24,6 +24,24 @@ async fn an_endpoint_has_its_state_and_counts() {
     assert_eq!(before["name"], "webhook");
     assert_eq!(before["state"], "open");
     assert_eq!(before["backlog"], 1);
+    let oldest = &before["oldest"];
+    assert_eq!(
+        (
+            &oldest["type"],
+            &oldest["project"],
+            &oldest["operationId"],
+            &oldest["attempts"]
+        ),
+        (
+            &json!("operation.started"),
+            &json!("my-project"),
+            &json!("op-600000-5000-s-1"),
+            &json!(0)
+        )
+    );
+    assert!(oldest["event"].as_str().unwrap().starts_with("evt_"), "{oldest}");
+    assert!(oldest["recordedTime"].is_string(), "{oldest}");
+    assert_eq!(oldest.get("nextAttemptTime"), None);
     let deliveries = async || {
         let path = "/api/operations/my-project/op-600000-5000-s-1";
         fixture.json(path).await["deliveries"].as_array().unwrap().clone()
@@ -56,6 +74,15 @@ async fn an_endpoint_has_its_state_and_counts() {
     assert_eq!(endpoint["deadLetters"], 0);
     let waiting = deliveries().await;
     assert_eq!(waiting[0]["lastError"], "410 Gone");
+    let oldest = &endpoint["oldest"];
+    assert_eq!(
+        (&oldest["event"], &oldest["attempts"], &oldest["nextAttemptTime"]),
+        (
+            &waiting[0]["event"],
+            &waiting[0]["attempts"],
+            &waiting[0]["nextAttemptTime"]
+        )
+    );
     for member in ["nextAttemptTime", "lastAttemptTime"] {
         assert!(waiting[0][member].is_string(), "{member}: {waiting:?}");
     }

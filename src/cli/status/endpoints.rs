@@ -38,6 +38,7 @@ fn cells(endpoint: &Value, screen: &Screen) -> Vec<Cell> {
     let member = |name: &str| one_line(endpoint[name].as_str().unwrap_or_default(), MAX_TEXT);
     let count = |name: &str| endpoint[name].as_u64().unwrap_or_default();
     let age = |name: &str| screen.age(&endpoint[name]);
+    let oldest = screen.age(&endpoint["oldest"]["recordedTime"]);
     let (waiting, dead_letters) = (count("backlog"), count("deadLetters"));
     let (state, state_style) = match &*member("state") {
         "open" => ("ok", None),
@@ -59,7 +60,7 @@ fn cells(endpoint: &Value, screen: &Screen) -> Vec<Cell> {
         Cell::styled(state.to_owned(), state_style),
         format::count(waiting).into(),
         Cell::styled(format::count(dead_letters), dead_style),
-        age("oldestPendingTime").unwrap_or_default().into(),
+        oldest.unwrap_or_default().into(),
         age("lastSuccessTime")
             .map_or_else(|| "never".to_owned(), |age| format!("{age} ago"))
             .into(),
@@ -79,7 +80,7 @@ mod tests {
         let endpoints = [
             json!({
                 "name": "crm-sync", "state": "probing", "backlog": 1250, "deadLetters": 2,
-                "oldestPendingTime": "2026-11-23T11:48:00Z", "lastSuccessTime": "2026-11-23T11:40:00Z",
+                "oldest": {"recordedTime": "2026-11-23T11:48:00Z"}, "lastSuccessTime": "2026-11-23T11:40:00Z",
                 "lastError": "503 Service Unavailable: try\nlater", "lastErrorTime": "2026-11-23T11:59:58Z",
             }),
             json!({

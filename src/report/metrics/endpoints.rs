@@ -119,7 +119,7 @@ pub(super) fn backlog(registry: &Registry, stats: &[EndpointStats]) -> prometheu
             .set(whole(endpoint.dead_letters as usize));
         oldest
             .with_label_values(&label)
-            .set(age(endpoint.oldest_pending, now));
+            .set(age(endpoint.oldest.as_ref().map(|oldest| oldest.recorded), now));
     }
     register(registry, &backlog)?;
     register(registry, &dead_letters)?;

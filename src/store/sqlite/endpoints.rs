@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::checksum::checksum_of;
 use super::statement::statements;
 use super::{aside, outbox, time};
 use crate::core::event::EventType;
 use crate::store::damage::{DamagedRow, Effect};
-use crate::store::delivery::{EndpointStats, OutboxEndpoint};
+use crate::store::delivery::{EndpointStats, OldestDelivery, OldestEvent, OutboxEndpoint};
 
 /// The most deliveries that one transaction cuts from a full backlog: more than a group of writes adds, and few enough not to
 /// delay the next group.
@@ -29,14 +29,18 @@ statements! {
     FULL = "SELECT id, CAST(name AS BLOB), backlog - max_backlog FROM endpoints WHERE backlog > max_backlog";
     // The index is searched twice: for the oldest progress event, and for the oldest other event.
     STATS = "SELECT name, backlog, dead_letters, last_success, last_error, last_error_time,
-             (SELECT min(recorded) FROM
-                 (SELECT * FROM (SELECT recorded FROM deliveries INDEXED BY deliveries_age
+             (SELECT min(id) FROM
+                 (SELECT * FROM (SELECT id FROM deliveries INDEXED BY deliveries_age
                      WHERE endpoint = p.id AND state = 0 AND progress = 0 ORDER BY id LIMIT 1)
                   UNION ALL
-                  SELECT * FROM (SELECT recorded FROM deliveries INDEXED BY deliveries_age
+                  SELECT * FROM (SELECT id FROM deliveries INDEXED BY deliveries_age
                      WHERE endpoint = p.id AND state = 0 AND progress = 1 ORDER BY id LIMIT 1))),
              (SELECT settled FROM deliveries INDEXED BY deliveries_dead WHERE endpoint = p.id AND state = 2 ORDER BY id LIMIT 1)
          FROM endpoints p WHERE removed IS NULL ORDER BY name";
+    OLDEST = concat!(
+        "SELECT d.recorded, d.attempts, d.due, e.checksum IS ", checksum_of!(event, "e."), ", e.id, e.type, e.project, e.operation
+         FROM deliveries d LEFT JOIN events e NOT INDEXED ON e.row = d.event WHERE d.id = ?1"
+    );
     NAMES = "SELECT name FROM endpoints WHERE removed IS NULL ORDER BY name";
     /// Computes the counters from the deliveries.
     COUNT scans "counts waiting deliveries and dead letters, once at a start" =
@@ -165,21 +169,49 @@ pub(super) fn trim(
 }
 
 pub(super) fn stats(conn: &Connection) -> Result<Vec<EndpointStats>, rusqlite::Error> {
-    STATS
+    let mut all: Vec<(EndpointStats, Option<i64>)> = STATS
         .prepare(conn)?
         .query_map([], |row| {
-            Ok(EndpointStats {
+            let stats = EndpointStats {
                 name: Arc::from(text(row, 0)?.unwrap_or_default()),
                 backlog: unsigned(number(row, 1)?.unwrap_or(0)),
                 dead_letters: unsigned(number(row, 2)?.unwrap_or(0)),
                 last_success: number(row, 3)?.map(time),
                 last_error: text(row, 4)?,
                 last_error_time: number(row, 5)?.map(time),
-                oldest_pending: number(row, 6)?.map(time),
+                oldest: None,
                 oldest_dead_letter: number(row, 7)?.map(time),
-            })
+            };
+            Ok((stats, number(row, 6)?))
         })?
-        .collect()
+        .collect::<Result<_, _>>()?;
+    let mut statement = OLDEST.prepare(conn)?;
+    for (stats, id) in &mut all {
+        if let Some(id) = id {
+            stats.oldest = statement.query_row([*id], oldest).optional()?;
+        }
+    }
+    Ok(all.into_iter().map(|(stats, _)| stats).collect())
+}
+
+/// A damaged delivery counts as the oldest until its next attempt moves it aside.
+fn oldest(row: &Row<'_>) -> Result<OldestDelivery, rusqlite::Error> {
+    let event = match (row.get(3)?, row.get(5)) {
+        (Some(true), Ok(event_type)) => Some(OldestEvent {
+            id: row.get(4)?,
+            event_type,
+            project: row.get(6)?,
+            subject: row.get(7)?,
+        }),
+        _ => None,
+    };
+    Ok(OldestDelivery {
+        recorded: time(number(row, 0)?.unwrap_or_default()),
+        attempts: u32::try_from(number(row, 1)?.unwrap_or_default()).unwrap_or_default(),
+        // 0 means at once.
+        next_attempt: number(row, 2)?.filter(|due| *due > 0).map(time),
+        event,
+    })
 }
 
 /// The names of the configured endpoints.

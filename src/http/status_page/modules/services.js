@@ -35,10 +35,17 @@ function line(name, [phase, words], facts, error) {
     error ? isolated(error, { class: "problem", title: format.clean(error) }) : null);
 }
 
+function oldestText({ recordedTime, attempts, nextAttemptTime }) {
+  const next = nextAttemptTime ? `, next ${format.until(nextAttemptTime)}` : "";
+  return `oldest for ${format.span(format.secondsSince(recordedTime))}, ${format.plural(attempts, "attempt")}${next}`;
+}
+
 function webhookLine(hook) {
   const state = webhookState(hook);
+  const { oldest } = hook;
   const facts = [
     `${format.count(hook.backlog)} waiting`,
+    oldest && !isWell(state) ? oldestText(oldest) : null,
     hook.deadLetters ? format.plural(hook.deadLetters, "dead letter") : null,
     hook.lastSuccessTime ? `last delivered ${format.ago(hook.lastSuccessTime)}` : "nothing delivered yet",
   ];
