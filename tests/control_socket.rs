@@ -656,6 +656,9 @@ async fn check_asks_the_daemon_for_secrets_that_only_it_can_read() {
         text(&checked.stdout).contains("secrets checked by the daemon"),
         "{checked:?}"
     );
+    for line in ["daemon: running (", "state: writable ("] {
+        assert!(text(&checked.stdout).contains(line), "{checked:?}");
+    }
     let live = shell.run_with("check", &["--config", &config, "--live"]).await;
     assert_eq!(live.status.code(), Some(0), "{live:?}");
     assert!(

@@ -1,6 +1,7 @@
-//! `backfill-watch check`: checks settings and watch list.
+//! `backfill-watch check`: checks settings, watch list and the directory of the state.
 
 mod daemon_check;
+mod host;
 
 use std::io;
 use std::process::ExitCode;
@@ -25,11 +26,12 @@ Examples:
   backfill-watch check
   backfill-watch check --live --config ./config.toml --watch-list ./watch.list
 
-Exit codes: 0 no problems; 2 settings or watch list have errors; with --live also 3 the API could not be reached
-and 4 an API key is rejected.";
+Exit codes: 0 no problems; 2 settings or watch list have errors, or the state cannot be written; with --live also
+3 the API could not be reached and 4 an API key is rejected.";
 
-/// Check settings and watch list, and print all problems
+/// Check settings, watch list and the directory of the state, and print all problems
 ///
+/// It also prints whether the daemon runs.
 /// Files that only the running daemon can read, such as the credentials of its unit, are checked by the daemon.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -70,7 +72,10 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     }
     let mut out = Output::stdout();
     out.line(&format!("settings: good ({}{note})", summary(settings)))?;
-    let mut code = check_list(&checked, &daemon, &mut out).await?;
+    let of_list = check_list(&checked, &daemon, &mut out).await?;
+    let of_state = host::check_state(settings, &mut out)?;
+    host::check_daemon(&daemon, &mut out).await?;
+    let mut code = of_list.or(of_state);
     out.flush()?;
     if args.live {
         let by_daemon = by_daemon.as_ref().and_then(|check| check.as_ref().ok());

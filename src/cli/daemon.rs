@@ -183,6 +183,16 @@ impl Daemon {
         })
     }
 
+    /// Where it answers.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.route {
+            Route::Socket(path) => path.display().to_string(),
+            Route::Http { address, .. } => address.to_string(),
+            Route::Url { base, .. } => base.to_string(),
+        }
+    }
+
     /// Sends a `GET`, and returns the answer before its body is read.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 mod change;
 mod damage;
 mod delivery;
+mod directory;
 mod engine;
 mod event_log;
 mod lock;
@@ -37,6 +38,7 @@ pub use delivery::{
     Delivery, DeliveryId, DeliveryState, DueDeliveries, EndpointStats, OldestDelivery, OldestEvent,
     OperationDelivery, OutboxEndpoint, Settlement,
 };
+pub use directory::{StateDirectory, check_directory};
 pub use engine::{Accepted, Engine};
 pub use event_log::{Cursor, EventLogFilter, EventPage, EventsError, MalformedCursor, StoredEvent};
 pub use memory::MemoryEngine;

@@ -210,6 +210,15 @@ async fn a_full_disk_at_the_start_is_reported_and_does_no_harm() {
     disk.fill();
     let setup = without_api().set("state_dir", &state).list(&["op-200-100-s-a"]);
     assert_refused(&setup, &["full"]).await;
+    let checked = setup.run_with("check", &[]).await;
+    let reported = text(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(2), "{reported}");
+    assert!(
+        reported.contains(&format!(
+            "error: cannot use the state directory `{state}`: its disk is full"
+        )),
+        "{reported}"
+    );
     disk.free_space();
     let setup = filled(setup).await;
     let before = events(&setup).await;
@@ -249,6 +258,13 @@ async fn a_read_only_state_directory_is_reported_and_can_be_read() {
         let log = events(&setup).await;
         disk.make_read_only();
         assert_refused(&setup, &[&state, "read-only"]).await;
+        let checked = setup.run_with("check", &[]).await;
+        let reported = text(&checked.stderr);
+        assert_eq!(checked.status.code(), Some(2), "{reported}");
+        assert!(
+            reported.contains("it is on a read-only file system"),
+            "{reported}"
+        );
         assert_eq!(events(&setup).await, log);
     }
 

@@ -144,6 +144,12 @@ async fn check_reports_what_is_right_and_each_wrong_line_of_the_list() {
         "{reported}"
     );
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    // No daemon is no problem of the settings.
+    assert!(
+        reported.contains("daemon: not running (no daemon answers: no control.sock in ")
+            && reported.contains("state: none yet ("),
+        "{reported}"
+    );
 
     let noted = good.list(&["a", "b deadline=soon", "a"]);
     let output = noted.run("check").await;

@@ -10,7 +10,7 @@ use super::open_error::{FILE, OpenError};
 use crate::store::lock;
 
 /// The first file of the state that this user may not read and write, if any.
-pub(super) fn refused(dir: &Path) -> Option<OpenError> {
+pub(in crate::store) fn refused(dir: &Path) -> Option<OpenError> {
     let files = [
         lock::FILE.to_owned(),
         FILE.to_owned(),

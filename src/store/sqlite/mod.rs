@@ -30,6 +30,7 @@ use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode};
 
+pub(super) use access::refused;
 pub(super) use endpoints::names as endpoint_names;
 pub(super) use events::page;
 pub(super) use open::{Opened, open, open_beside, open_memory};
