@@ -1,20 +1,19 @@
 //! The requests in flight of one project. Each is a task whose end is a message.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::task::JoinError;
-use tokio_util::task::JoinMap;
+use futures_util::FutureExt as _;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::project_discovery::RequestNumber;
 use super::watches::WatchNumber;
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
-use crate::core::compact_duration::CompactDuration;
 use crate::core::discovery::DiscoveryReply;
 use crate::core::gate::Pass;
 
 /// The owner of a request, in the gate's queue or in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Requester {
     /// A watch: a poll, or a request for what an event includes.
     Watch(WatchNumber),
@@ -52,12 +51,24 @@ pub(super) struct EndedRequest {
     pub outcome: RequestOutcome,
 }
 
-/// The requests in flight, with the times at which they started, on the monotonic clock.
+/// The requests in flight, in the order of their starts.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    tasks: JoinMap<Requester, RequestAnswer>,
-    in_flight: HashMap<Requester, (Pass, CompactDuration)>,
-    by_age: BTreeSet<(CompactDuration, Requester)>,
+    tasks: JoinSet<(RequestOrder, RequestAnswer)>,
+    in_flight: BTreeMap<RequestOrder, InFlight>,
+    started: RequestOrder,
+}
+
+/// How many requests started before.
+type RequestOrder = u64;
+
+#[derive(Debug)]
+struct InFlight {
+    requester: Requester,
+    pass: Pass,
+    /// The start on the monotonic clock.
+    since: Duration,
+    task: AbortHandle,
 }
 
 impl Requests {
@@ -69,56 +80,74 @@ impl Requests {
         now: Duration,
         request: impl Future<Output = RequestAnswer> + Send + 'static,
     ) {
-        self.tasks.spawn(requester, request);
-        self.in_flight.insert(requester, (pass, now.into()));
-        // A list may take longer than a poll, so that its age shows no problem.
-        if !matches!(requester, Requester::Discovery(_)) {
-            self.by_age.insert((now.into(), requester));
-        }
+        let order = self.started;
+        self.started += 1;
+        let task = self.tasks.spawn(request.map(move |answer| (order, answer)));
+        let request = InFlight {
+            requester,
+            pass,
+            since: now,
+            task,
+        };
+        self.in_flight.insert(order, request);
     }
 
     pub fn contains(&self, requester: Requester) -> bool {
-        self.in_flight.contains_key(&requester)
+        self.in_flight
+            .values()
+            .any(|request| request.requester == requester)
     }
 
     /// Aborts the request of a watch. Its end arrives as a message.
     pub fn abort(&mut self, number: WatchNumber) {
-        self.tasks.abort(&Requester::Watch(number));
+        let mut requests = self.in_flight.values();
+        if let Some(request) = requests.find(|request| request.requester == Requester::Watch(number)) {
+            request.task.abort();
+        }
     }
 
     /// The start of the oldest request in flight.
     pub fn oldest(&self) -> Option<Duration> {
-        self.by_age.first().map(|(since, _)| since.get())
+        // A list may take longer than a poll, so that its age shows no problem.
+        let mut requests = self.in_flight.values();
+        let oldest = requests.find(|request| !matches!(request.requester, Requester::Discovery(_)));
+        oldest.map(|request| request.since)
     }
 
     /// The next request that has ended already.
     pub fn try_next(&mut self) -> Option<EndedRequest> {
-        let (requester, joined) = self.tasks.try_join_next()?;
-        Some(self.ended(requester, joined))
+        let joined = self.tasks.try_join_next()?;
+        self.ended(joined)
     }
 
     /// Waits until a request ends. Never returns while there is none.
     pub async fn next(&mut self) -> EndedRequest {
-        match self.tasks.join_next().await {
-            Some((requester, joined)) => self.ended(requester, joined),
+        let joined = self.tasks.join_next().await;
+        match joined.and_then(|joined| self.ended(joined)) {
+            Some(ended) => ended,
             None => std::future::pending().await,
         }
     }
 
-    fn ended(&mut self, requester: Requester, joined: Result<RequestAnswer, JoinError>) -> EndedRequest {
-        let in_flight = self.in_flight.remove(&requester);
-        let (pass, since) = in_flight.unwrap_or((Pass::Turn, CompactDuration::default()));
-        self.by_age.remove(&(since, requester));
-        let outcome = match joined.map_err(JoinError::try_into_panic) {
-            Ok(answer) => RequestOutcome::Answered(answer),
-            Err(Ok(panic)) => RequestOutcome::Panicked(panic_message(&*panic)),
-            Err(Err(_)) => RequestOutcome::Aborted,
+    fn ended(&mut self, joined: Result<(RequestOrder, RequestAnswer), JoinError>) -> Option<EndedRequest> {
+        let (order, outcome) = match joined {
+            Ok((order, answer)) => (order, RequestOutcome::Answered(answer)),
+            Err(error) => {
+                let mut requests = self.in_flight.iter();
+                let (order, _) = requests.find(|(_, request)| request.task.id() == error.id())?;
+                let outcome = match error.try_into_panic() {
+                    Ok(panic) => RequestOutcome::Panicked(panic_message(&*panic)),
+                    Err(_) => RequestOutcome::Aborted,
+                };
+                (*order, outcome)
+            }
         };
-        EndedRequest {
-            requester,
-            pass,
+        let request = self.in_flight.remove(&order)?;
+        Some(EndedRequest {
+            requester: request.requester,
+            pass: request.pass,
             outcome,
-        }
+        })
     }
 }
 
