@@ -222,7 +222,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Reports a late poll, and again only after [`LATE_POLLS_REPORT`] without one.
     fn report_late_poll(&mut self, delay: PollDelay, now: Duration) {
-        self.saturation.note_late_poll(self.services.recorder.now(), now);
+        self.saturation.note_late_poll(self.moment().wall, now);
         let before = self.last_late_poll.replace(now);
         if before.is_some_and(|before| now.saturating_sub(before) < LATE_POLLS_REPORT) {
             return;
@@ -283,7 +283,7 @@ impl<F: Fetch> ProjectTask<F> {
         let slot = self.watches.get(number)?;
         let watched = &slot.watched;
         let deadline = watched.deadline()?;
-        let wall = self.services.recorder.now();
+        let wall = self.moment().wall;
         let left = watched.watch.overdue_in(&watched.id, Some(deadline), wall)?;
         let at = now.checked_add(left)?;
         Some(at.max(watched.first_answer_until.get()))

@@ -35,7 +35,7 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get(number) else {
             return;
         };
-        let now = self.services.recorder.now();
+        let now = self.moment().wall;
         let operation = self.concerned(slot);
         let since = Concern::ALL.map(|concern| concern.since(&operation, now));
         for (concern, since) in Concern::ALL.into_iter().zip(since) {
@@ -53,7 +53,7 @@ impl<F: Fetch> ProjectTask<F> {
         let Some(slot) = self.watches.get(number).filter(|slot| !slot.poller.is_leaving()) else {
             return;
         };
-        let now = self.services.recorder.now();
+        let now = self.moment().wall;
         let watch = &slot.watched.watch;
         if watch.phase() == Phase::Succeeded {
             self.drop_superseded(number..number + 1);
@@ -110,7 +110,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Drops old failures. Returns when the next one is old.
     pub(super) fn drop_old_failures(&mut self, now: Duration) -> Option<Duration> {
-        let wall = self.services.recorder.now();
+        let wall = self.moment().wall;
         while let Some(number) = self.concerns.list(Concern::Failed).pop_older(FAILURE_SHOWN, wall) {
             self.concerns.remove_failure(number);
         }

@@ -56,7 +56,7 @@ impl<F: Fetch> ProjectTask<F> {
             settings: &poll.watch,
             schedule: &poll.schedule,
             kinds: &self.kinds,
-            now: self.services.recorder.now(),
+            now: self.moment().wall,
             elapsed: now.saturating_sub(slot.observed.get()),
             blocked,
             random_fraction: self.services.random.fraction(),
@@ -237,7 +237,7 @@ impl<F: Fetch> ProjectTask<F> {
             );
         }
         self.services.metrics.count_poller_restart();
-        let now = self.services.recorder.now();
+        let now = self.moment().wall;
         self.channels.view.send_if_modified(|view| {
             view.attention.restarts.add(operation.as_ref(), panic, now);
             false

@@ -59,6 +59,8 @@ pub(super) struct ProjectTask<F> {
     pub start: Instant,
     /// The zero of steady time by the wall clock that deadlines follow.
     pub wall_start: Timestamp,
+    /// The time at which the task runs. The clocks are read once for all that is handled in a row.
+    moment: Moment,
     /// When the task had to run again at the latest.
     planned: Duration,
     pub watches: Watches,
@@ -118,6 +120,7 @@ impl<F: Fetch> ProjectTask<F> {
             return;
         };
         let mut alarm = std::pin::pin!(sleep_until(task.start));
+        task.read_clocks();
         loop {
             task.planned = task.process_pending();
             let deadline = task.start + task.planned;
@@ -134,6 +137,7 @@ impl<F: Fetch> ProjectTask<F> {
                 Ok(()) = task.channels.settings.changed() => Wakeup::Settings,
                 () = &mut alarm => Wakeup::Alarm,
             };
+            task.read_clocks();
             task.skip_suspended_time();
             match woken {
                 Wakeup::Request(ended) => task.request_ended(ended),
@@ -144,6 +148,7 @@ impl<F: Fetch> ProjectTask<F> {
                 Wakeup::Alarm => {}
             }
         }
+        task.read_clocks();
         task.stop().await;
     }
 
@@ -194,6 +199,10 @@ impl<F: Fetch> ProjectTask<F> {
             settings,
             start,
             wall_start,
+            moment: Moment {
+                wall: wall_start,
+                steady: Duration::ZERO,
+            },
             planned: Duration::ZERO,
             watches: Watches::default(),
             groups,
@@ -238,6 +247,7 @@ impl<F: Fetch> ProjectTask<F> {
                 "the process was suspended; this time does not count"
             );
             self.start += late;
+            self.read_clocks();
         }
     }
 
@@ -266,6 +276,7 @@ impl<F: Fetch> ProjectTask<F> {
         if self.channels.settings.has_changed().unwrap_or(false) {
             self.apply_settings();
         }
+        self.read_clocks();
         let now = self.now();
         for _ in 0..ALARMS {
             let Some(number) = self.watches.pop_alarm(now) else {
@@ -325,16 +336,21 @@ impl<F: Fetch> ProjectTask<F> {
         }
     }
 
-    pub(super) fn moment(&self) -> Moment {
-        Moment {
+    fn read_clocks(&mut self) {
+        self.moment = Moment {
             wall: self.services.recorder.now(),
-            steady: self.now(),
-        }
+            steady: clock::instant().saturating_duration_since(self.start),
+        };
+    }
+
+    /// The current time on both clocks.
+    pub(super) fn moment(&self) -> Moment {
+        self.moment
     }
 
     /// The steady time.
     pub(super) fn now(&self) -> Duration {
-        clock::instant().saturating_duration_since(self.start)
+        self.moment.steady
     }
 }
 

@@ -93,7 +93,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Notes new labels, and acts on a new deadline.
     fn terms_changed(&mut self, number: WatchNumber) {
-        let wall = self.services.recorder.now();
+        let wall = self.moment().wall;
         if let Some(slot) = self.watches.get_mut(number) {
             let watched = &mut slot.watched;
             let deadline = watched.deadline();
@@ -213,11 +213,11 @@ impl<F: Fetch> ProjectTask<F> {
         }
         let now = self.now();
         let deadline = demand.terms().deadline;
-        let is_start_new = watch.pin_start(&id, deadline, self.services.recorder.now());
+        let is_start_new = watch.pin_start(&id, deadline, self.moment().wall);
         let is_finished = watch.phase().is_finished();
         let due = watch
             .next_poll()
-            .map(|due| clock::between(self.services.recorder.now(), due));
+            .map(|due| clock::between(self.moment().wall, due));
         let first = due
             .filter(|due| !due.is_zero())
             .unwrap_or_else(|| spread(&id, window))

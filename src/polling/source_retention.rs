@@ -14,7 +14,7 @@ use crate::error::chain;
 impl<F: Fetch> ProjectTask<F> {
     /// Removes the entries of watches in `range` that finished `retention` ago. An entry that was put again later stays.
     pub(super) fn expire_source_entries(&mut self, range: Range<WatchNumber>) {
-        let now = self.services.recorder.now();
+        let now = self.moment().wall;
         let Ok(older_than) = now.checked_sub(self.settings.retention) else {
             return;
         };

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::project_task::ProjectTask;
 use crate::ampersand::Fetch;
 use crate::board::{ApiPause, DiscoveryView, FailedPolls};
-use crate::clock;
 use crate::core::answer::Answer;
 
 impl<F: Fetch> ProjectTask<F> {
@@ -55,7 +54,7 @@ impl<F: Fetch> ProjectTask<F> {
 
     /// Publishes the state of the API after an answer.
     pub(super) fn publish_answer(&mut self, answer: &Answer) {
-        let (instant, now) = (clock::instant(), self.services.recorder.now());
+        let (instant, now) = (self.start + self.now(), self.moment().wall);
         let mut is_changed = false;
         self.channels.view.send_if_modified(|view| {
             let api = &mut view.api;
