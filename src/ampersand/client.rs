@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Certificate;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, HeaderName, HeaderValue};
+use reqwest::{Certificate, Method, Request};
 use thiserror::Error;
 use url::Url;
 
@@ -41,6 +41,9 @@ const MAX_LIST: usize = 64 * MAX_BODY;
 
 /// A list of all installations may take this long, or longer if other requests may.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The header of the API key.
+static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// An operation ID that no operation has.
 pub const NO_OPERATION: &str = "00000000-0000-0000-0000-000000000000";
@@ -366,21 +369,16 @@ impl Client {
                 "the API key is empty or has characters that no key has; replace it".to_owned(),
             )
         })?;
-        let request = self
-            .http
-            .get(url)
-            .header("x-api-key", key)
-            .header(ACCEPT, HeaderValue::from_static("application/json"))
-            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-            .timeout(limit)
-            .build();
-        let sent = match request {
-            Ok(request) => outbound::send(&self.http, request).await,
-            Err(error) => Err(outbound::SendError {
-                error,
-                is_unprocessed: false,
-            }),
-        };
+        let mut request = Request::new(Method::GET, url);
+        let headers = request.headers_mut();
+        headers.insert(&API_KEY, key);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // A limit of one request takes several allocations.
+        if limit != self.request_timeout {
+            *request.timeout_mut() = Some(limit);
+        }
+        let sent = outbound::send(&self.http, request).await;
         let response = sent.map_err(|failed| {
             let failure = transport::failure(&failed.error, &self.peer, limit);
             if failed.is_unprocessed {
@@ -425,7 +423,10 @@ impl Client {
                 "'{odd}' is not a valid name in an API path; check the watch list and the project names"
             )));
         }
-        let mut path = self.base_url.path().trim_end_matches('/').to_owned();
+        let base = self.base_url.path().trim_end_matches('/');
+        let length = segments.iter().map(|segment| 1 + segment.len()).sum::<usize>();
+        let mut path = String::with_capacity(base.len() + length);
+        path.push_str(base);
         for segment in segments {
             path.push('/');
             push_encoded(&mut path, segment);
@@ -438,10 +439,15 @@ impl Client {
 
 /// Appends a segment of a path. `Url` would drop tabs and line breaks, and so request something else.
 fn push_encoded(path: &mut String, segment: &str) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    if segment.bytes().all(is_plain) {
+        return path.push_str(segment);
+    }
     for byte in segment.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
-            other => path.push_str(&format!("%{other:02X}")),
+        if is_plain(byte) {
+            path.push(byte.into());
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
         }
     }
 }

@@ -35,7 +35,8 @@ pub fn client_builder(timeouts: HttpTimeouts) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("backfill-watch/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
-        .retry(retry::never())
+        // With a maximum of zero, no copy of the request is kept.
+        .retry(retry::never().max_retries_per_request(0))
         .timeout(timeouts.exchange)
         .connect_timeout(timeouts.connect)
         .pool_idle_timeout(timeouts.idle)
