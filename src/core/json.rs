@@ -174,8 +174,12 @@ impl<'a, F: FnMut(Json<'a>)> Visitor<'a> for Elements<'a, F> {
 
 /// The number of opening brackets, including those in strings.
 fn brackets(text: &str) -> usize {
-    let is_bracket = |byte: &u8| matches!(byte, b'[' | b'{');
-    text.bytes().filter(is_bracket).count()
+    // Sums of bytes, so that the compiler counts many bytes at once.
+    let in_part = |part: &[u8]| {
+        let brackets = part.iter().map(|byte| u8::from(matches!(byte, b'[' | b'{')));
+        usize::from(brackets.sum::<u8>())
+    };
+    text.as_bytes().chunks(usize::from(u8::MAX)).map(in_part).sum()
 }
 
 /// The nesting of well-formed JSON.

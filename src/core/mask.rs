@@ -25,9 +25,15 @@ const MIN_CUT: usize = 6;
 /// Maximum rounds of decoding.
 const MAX_ROUNDS: usize = 4;
 
+/// What a byte may begin.
+const ESCAPE: u8 = 1;
+const NEEDLE: u8 = 2;
+
 /// Replaces secrets in texts.
 pub struct Mask {
     needles: Vec<Needle>,
+    /// What each byte may begin: [`ESCAPE`], [`NEEDLE`].
+    beginnings: Box<[u8; 256]>,
     /// Whether a needle may begin with a pair of bytes, by [`pair`].
     begins: Box<[bool; PAIRS]>,
     shortest: usize,
@@ -53,6 +59,7 @@ impl Mask {
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a [u8]>, replacement: &'static str) -> Self {
         let mut mask = Self {
             needles: Vec::new(),
+            beginnings: Box::new(ESCAPES),
             begins: Box::new([false; PAIRS]),
             shortest: usize::MAX,
             replacement,
@@ -90,6 +97,9 @@ impl Mask {
 
     fn search_for(&mut self, form: &[u8], is_word: bool) {
         let form: Vec<u8> = form.iter().copied().map(fold).collect();
+        for byte in (0..=u8::MAX).filter(|byte| fold(*byte) == form[0]) {
+            self.beginnings[usize::from(byte)] |= NEEDLE;
+        }
         self.begins[pair(form[0], form[1])] = true;
         let least = if is_word { form.len() } else { MIN_CUT };
         self.shortest = self.shortest.min(least);
@@ -107,8 +117,8 @@ impl Mask {
             return Cow::Borrowed(text);
         }
         let mut found = Vec::new();
-        self.find(text.as_bytes(), |range| found.push(range));
-        if text.bytes().any(spelling::is_mark) {
+        let beginnings = self.find(text.as_bytes(), |range| found.push(range));
+        if beginnings & ESCAPE != 0 {
             let mut spelled = Spelled::new(text);
             for _ in 0..MAX_ROUNDS {
                 let Some(next) = spelled.decode() else { break };
@@ -129,10 +139,20 @@ impl Mask {
         }
     }
 
-    fn find(&self, text: &[u8], mut found: impl FnMut(Range<usize>)) {
-        for (start, bytes) in text.windows(2).enumerate() {
-            // A cheap test, since every stored text is searched.
-            if !self.begins[pair(bytes[0], bytes[1])] {
+    /// Calls `found` with each secret. Returns what the bytes may begin.
+    fn find(&self, text: &[u8], mut found: impl FnMut(Range<usize>)) -> u8 {
+        let mut beginnings = 0;
+        for (start, byte) in text.iter().enumerate() {
+            // Two cheap tests, since every stored text is searched.
+            let beginning = self.beginnings[usize::from(*byte)];
+            beginnings |= beginning;
+            if beginning & NEEDLE == 0 {
+                continue;
+            }
+            if text
+                .get(start + 1)
+                .is_none_or(|next| !self.begins[pair(*byte, *next)])
+            {
                 continue;
             }
             for needle in &self.needles {
@@ -141,6 +161,7 @@ impl Mask {
                 }
             }
         }
+        beginnings
     }
 }
 
@@ -178,6 +199,19 @@ const fn fold(byte: u8) -> u8 {
         other => other.to_ascii_lowercase(),
     }
 }
+
+/// The bytes that may begin an escape.
+const ESCAPES: [u8; 256] = {
+    let mut beginnings = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if spelling::is_mark(byte as u8) {
+            beginnings[byte] = ESCAPE;
+        }
+        byte += 1;
+    }
+    beginnings
+};
 
 /// The number of values of [`pair`].
 const PAIRS: usize = 1 << 10;

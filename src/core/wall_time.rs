@@ -15,6 +15,10 @@ impl WallTime {
     /// The time, if there is one.
     #[must_use]
     pub fn get(self) -> Option<Timestamp> {
+        if self == Self::NONE {
+            // The error of the conversion would be allocated.
+            return None;
+        }
         Timestamp::from_microsecond(self.0).ok()
     }
 }

@@ -48,7 +48,7 @@ const ENTITIES: [(&str, u8); 39] = [
 ];
 
 /// Whether an escape begins with this byte.
-pub(super) fn is_mark(byte: u8) -> bool {
+pub(super) const fn is_mark(byte: u8) -> bool {
     matches!(byte, b'\\' | b'%' | b'&')
 }
 
