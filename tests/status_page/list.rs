@@ -150,5 +150,10 @@ async fn many_problems_are_folded_and_a_stall_has_its_reason() {
     browser.contains(&format!("{stalled} .end"), "stalled for ").await;
     browser.click(&format!("{stalled} .title")).await;
     browser.contains("#detail .facts", "count unchanged").await;
+
+    // The end of its group depends on it.
+    fixture.open(&browser, "?group=customer").await;
+    let end = "#body .row.group[data-phase=stalled] .end";
+    browser.texts(end, &["1 stalled"]).await;
     browser.close().await;
 }

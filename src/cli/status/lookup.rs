@@ -10,7 +10,7 @@ use crate::cli::{DaemonArgs, Failure, exit};
 use crate::core::event::EventType;
 use crate::core::text::one_line;
 
-/// The most events that are read, without progress.
+/// The most events that are kept, without progress: the newest.
 const MAX_EVENTS: usize = 10_000;
 /// The longest name that is quoted, in bytes.
 const MAX_NAME: usize = 200;
@@ -84,7 +84,7 @@ pub(super) fn concerns(entry: &Value, item: &Value) -> bool {
     entry["project"].is_null() || entry["project"] == item["project"]
 }
 
-/// All events of an operation without progress.
+/// The newest events of an operation without progress.
 async fn events(daemon: &Daemon, operation: &str) -> anyhow::Result<Vec<Value>> {
     let types: Vec<&str> = EventType::ALL
         .iter()
@@ -100,7 +100,9 @@ async fn events(daemon: &Daemon, operation: &str) -> anyhow::Result<Vec<Value>> 
         // A page may be empty before the end, where many events are progress.
         let is_end = next.is_none() || next == after;
         events.extend(listed);
-        if is_end || events.len() >= MAX_EVENTS {
+        // The log is read from its start; the newest events matter most.
+        events.drain(..events.len().saturating_sub(MAX_EVENTS));
+        if is_end {
             return Ok(events);
         }
         after = next;

@@ -1,6 +1,6 @@
 // The detail view of one operation: it is read when opened, then kept up to date.
 
-import { $, copyButton, icon, isolated, make, setText } from "./dom.js";
+import { $, copyButton, icon, isSelecting, isolated, make, setText } from "./dom.js";
 import { getJson, pages } from "./connection.js";
 import { attentionItem, operationOf } from "./attention.js";
 import { chart, pointsOf } from "./chart.js";
@@ -9,7 +9,7 @@ import * as format from "./format.js";
 import { countText, daemon, endText, endTitle, isFinished, percentOf, problemOf, rateText, titleOf, watches } from "./watches.js";
 
 const EVENT_PAGE = 1000;
-// The most events that are read; older progress is left out of the list, not of the chart.
+// The most events that are kept: the newest.
 const MOST_EVENTS = 20000;
 const REFRESH = 5000;
 const SECTIONS = ["head", "attention", "chart", "logs", "facts", "deliveries", "events", "commands", "members"];
@@ -20,6 +20,9 @@ export class Detail {
   #data = null;
   #deliveries = null;
   #events = [];
+  // The number of events that were read and not kept.
+  #dropped = 0;
+  // The end of what was read. Each refresh reads what came after it.
   #after = null;
   #problem = null;
   #isReading = false;
@@ -41,8 +44,7 @@ export class Detail {
     this.#turn += 1;
     this.#data = watches.get(key)?.data ?? null;
     this.#deliveries = null;
-    this.#events = [];
-    this.#after = null;
+    this.#forgetEvents();
     this.#problem = null;
     this.#isReading = false;
     this.#sections.clear();
@@ -119,15 +121,23 @@ export class Detail {
       for await (const page of pages(`api/events?${query}`, EVENT_PAGE)) {
         if (turn !== this.#turn) return;
         this.#events.push(...page.events);
+        const excess = Math.max(0, this.#events.length - MOST_EVENTS);
+        this.#events.splice(0, excess);
+        this.#dropped += excess;
         this.#after = page.next ?? this.#after;
-        if (page.events.length < EVENT_PAGE || this.#events.length >= MOST_EVENTS) return;
+        if (page.events.length < EVENT_PAGE) return;
       }
     } catch (error) {
       // The log no longer reaches back to the cursor: the next read starts again.
       if (error.status !== 410) throw error;
-      this.#after = null;
-      this.#events = [];
+      this.#forgetEvents();
     }
+  }
+
+  #forgetEvents() {
+    this.#events = [];
+    this.#dropped = 0;
+    this.#after = null;
   }
 
   draw() {
@@ -137,7 +147,7 @@ export class Detail {
     const [project, id] = split(this.#key);
     if (!data) {
       this.#section("head", [this.#key, this.#problem], () => parts.missing(this.#problem, project, id));
-      this.#section("events", [this.#events.length], () => (this.#events.length ? parts.events(this.#events) : null));
+      this.#section("events", [this.#events.length], () => (this.#events.length ? parts.events(this.#events, this.#dropped) : null));
       return;
     }
     const attention = (daemon.attention ?? []).filter((entry) => operationOf(entry) === `${data.project}/${data.operationId}`);
@@ -149,7 +159,7 @@ export class Detail {
     this.#section("logs", [logs?.id], () => (logs ? parts.logs(logs) : null));
     this.#section("facts", [data, Math.floor(format.now() / REFRESH)], () => parts.facts(data));
     this.#section("deliveries", [this.#deliveries, Math.floor(format.now() / REFRESH)], () => parts.deliveries(this.#deliveries));
-    this.#section("events", [this.#events.length, this.#events.at(-1)?.id], () => parts.events(this.#events));
+    this.#section("events", [this.#events.length, this.#events.at(-1)?.id], () => parts.events(this.#events, this.#dropped));
     this.#section("commands", [data.project, data.operationId], () => parts.commands(data));
     this.#section("members", [data], () => parts.members(data));
   }
@@ -189,11 +199,6 @@ export class Detail {
     }
     this.#sections.set(name, { state, node });
   }
-}
-
-function isSelecting(node) {
-  const selection = getSelection();
-  return !selection.isCollapsed && node.contains(selection.anchorNode);
 }
 
 function replace(before, node) {

@@ -96,15 +96,17 @@ function eventText({ type, data }) {
   }[type] ?? data.reason ?? data.result ?? counts ?? data.status ?? "";
 }
 
-export function events(all) {
+// The list shows the newest; `dropped` older ones are counted only.
+export function events(all, dropped) {
   if (!all.length) return section("Events", make("p", { class: "hint" }, "No events are recorded, or they are older than the retention."));
   const newest = all.slice(-LISTED_EVENTS).reverse();
   const items = newest.map((event) => make("li", {},
     timeElement(format.absolute(event.timestamp), event.timestamp, event.timestamp),
     make("span", { class: "type" }, format.clean(event.type)),
     isolated(eventText(event), { class: "text" })));
-  const more = all.length > newest.length ? make("p", { class: "hint" }, `The latest ${format.count(newest.length)} of ${format.count(all.length)} events.`) : null;
-  return section(`Events (${format.count(all.length)})`, make("ol", { class: "events" }, ...items), more);
+  const total = all.length + dropped;
+  const more = total > newest.length ? make("p", { class: "hint" }, `The latest ${format.count(newest.length)} of ${format.count(total)} events.`) : null;
+  return section(`Events (${format.count(total)})`, make("ol", { class: "events" }, ...items), more);
 }
 
 const quoted = (text) => (/^[A-Za-z0-9._-][A-Za-z0-9._~-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);

@@ -43,6 +43,12 @@ export function setAttribute(element, name, value) {
 // Text whose direction must not change what is around it.
 export const isolated = (text, attributes = {}) => make("bdi", attributes, clean(text));
 
+// Whether the reader has selected text in an element.
+export function isSelecting(element) {
+  const selection = getSelection();
+  return !selection.isCollapsed && element.contains(selection.anchorNode);
+}
+
 const COPIED = 1500;
 
 // A button that copies a text. `what` names it.

@@ -135,9 +135,11 @@ function groupNote(item) {
   return [...parts, counts.join(", ")].join("; ");
 }
 
-function groupEnd({ totals, isDone, latest }) {
+// A stalled operation delays the end of its group for an unknown time.
+function groupEnd({ totals, isDone, latest, counts }) {
   if (isDone) return latest ? format.ago(new Date(latest).toISOString()) : "";
   if (totals.stale) return totals.seen ? `last seen ${format.ago(new Date(totals.seen).toISOString())}` : "not seen yet";
+  if (counts.stalled) return `${format.count(counts.stalled)} stalled`;
   if (!totals.end) return "end unknown";
   const left = format.timeLeft(new Date(totals.end).toISOString());
   return totals.unknown ? left.replace("about", "over") : left;

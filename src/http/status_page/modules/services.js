@@ -1,12 +1,11 @@
 // Projects and webhooks: one line while all is well, open when not.
 
-import { $, icon, isolated, make, setText } from "./dom.js";
+import { $, icon, isSelecting, isolated, make, setText } from "./dom.js";
 import { getJson } from "./connection.js";
 import * as format from "./format.js";
 
 // On a small screen the attention list is enough.
 const wide = matchMedia("(min-width: 40rem)");
-let drawn = "";
 
 function webhookState(hook) {
   if (hook.state === undefined) return ["gone", "removed from the settings"];
@@ -36,7 +35,8 @@ function line(name, [phase, words], facts, error) {
 }
 
 function oldestText({ recordedTime, attempts, nextAttemptTime }) {
-  const next = nextAttemptTime ? `, next ${format.until(nextAttemptTime)}` : "";
+  const isAhead = nextAttemptTime && format.secondsSince(nextAttemptTime) < 0;
+  const next = isAhead ? `, next ${format.until(nextAttemptTime)}` : "";
   return `oldest for ${format.span(format.secondsSince(recordedTime))}, ${format.plural(attempts, "attempt")}${next}`;
 }
 
@@ -75,6 +75,12 @@ function summary(states, what) {
   return `${format.count(bad.length)} of ${format.plural(states.length, what)}: ${[...words].join(", ")}`;
 }
 
+// The ages in the lines change without news of the daemon. A selection delays that.
+function showLines(list, lines) {
+  const isNew = lines.length !== list.children.length || lines.some((line, index) => line.outerHTML !== list.children[index].outerHTML);
+  if (isNew && !isSelecting(list)) list.replaceChildren(...lines);
+}
+
 export async function showServices() {
   const read = async (path, member) => {
     try {
@@ -96,10 +102,7 @@ export async function showServices() {
   panel.hidden = false;
   setText($("services-summary"), `${format.sentence(summary(states[0], "project"))}; ${summary(states[1], "webhook")}`);
   if (!panel.open) return;
-  const lines = JSON.stringify([projects, hooks]);
-  if (lines === drawn && !isBad) return;
-  drawn = lines;
-  $("project-list").replaceChildren(...projects.map(projectLine));
-  $("webhook-list").replaceChildren(...hooks.map(webhookLine));
+  showLines($("project-list"), projects.map(projectLine));
+  showLines($("webhook-list"), hooks.map(webhookLine));
   $("webhook-part").hidden = hooks.length === 0;
 }
