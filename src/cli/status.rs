@@ -22,7 +22,7 @@ use self::report::{Filters, Report};
 use self::screen::Screen;
 use super::daemon::Daemon;
 use super::output::Output;
-use super::{DaemonArgs, exit};
+use super::{DaemonArgs, exit, terminal};
 use crate::core::phase::Phase;
 
 const AFTER_HELP: &str = "\
@@ -139,7 +139,14 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
         (None, true) => report::print_json(&daemon, &args.filters(), &mut out).await?,
         (None, false) => {
             let report = Report::read(&daemon, &args.filters()).await?;
-            print(&mut out, report.lines(&args.filters(), &screen, None), &screen)?;
+            let mut lines = report.lines(&args.filters(), &screen, None);
+            // A long output scrolls the attention list off the terminal.
+            if terminal::rows().is_some_and(|rows| lines.len() >= rows) {
+                let options = lookup::options(&args.daemon);
+                lines.push(String::new());
+                lines.extend(attention::verdict(&report.attention, &options, &screen));
+            }
+            print(&mut out, lines, &screen)?;
             report.attention
         }
     };

@@ -16,6 +16,56 @@ const MAX_TEXT: usize = 4_000;
 /// The width of the first column.
 const LABEL: usize = 9;
 
+/// The list in one line, for the end of a long output. `options` lead commands to the same daemon.
+pub(super) fn verdict(entries: &[Value], options: &str, screen: &Screen) -> Vec<String> {
+    let count = |severity: &str| {
+        let found = entries.iter().filter(|entry| entry["severity"] == severity);
+        found
+            .map(|entry| entry["count"].as_u64().unwrap_or(1))
+            .sum::<u64>()
+    };
+    let counts: Vec<String> = ["error", "warning"]
+        .iter()
+        .filter_map(|severity| match count(severity) {
+            0 => None,
+            1 => Some(format!("1 {severity}")),
+            number => Some(format!("{} {severity}s", format::count(number))),
+        })
+        .collect();
+    let Some(first) = entries.first() else {
+        return vec![all_is_well(screen)];
+    };
+    // Errors come first.
+    let is_operation = |entry: &&Value| {
+        entry["kind"]
+            .as_str()
+            .is_some_and(|kind| kind.starts_with("operation_"))
+    };
+    let id = Some(first)
+        .filter(is_operation)
+        .and_then(|entry| entry["subject"].as_str());
+    let next = match id {
+        Some(id) => format!(
+            "next: `backfill-watch status{options} {}`",
+            one_line(id, MAX_TEXT)
+        ),
+        None => "the top of this output shows what to do".to_owned(),
+    };
+    let severity = first["severity"].as_str().unwrap_or("error");
+    screen.paragraph(
+        &label(severity, screen),
+        &format!("{}; {next}", counts.join(", ")),
+    )
+}
+
+fn all_is_well(screen: &Screen) -> String {
+    let ok = format!("{:<LABEL$}", "OK");
+    format!(
+        "{}nothing needs attention",
+        screen.style.paint(TextStyle::Green, &ok)
+    )
+}
+
 /// A paragraph for each entry, at most [`MAX_OF_KIND`] of each kind unless `is_all_shown`. Ends with an empty line.
 pub(super) fn lines(entries: &[Value], is_all_shown: bool, screen: &Screen) -> Vec<String> {
     let mut lines = Vec::new();
@@ -44,11 +94,7 @@ pub(super) fn lines(entries: &[Value], is_all_shown: bool, screen: &Screen) -> V
         lines.extend(screen.paragraph(&label(severity, screen), &text));
     }
     if lines.is_empty() {
-        let ok = format!("{:<LABEL$}", "OK");
-        lines.push(format!(
-            "{}nothing needs attention",
-            screen.style.paint(TextStyle::Green, &ok)
-        ));
+        lines.push(all_is_well(screen));
     }
     lines.push(String::new());
     lines
@@ -128,6 +174,27 @@ mod tests {
             lines(&[], false, &screen(None)),
             ["OK       nothing needs attention", ""]
         );
+    }
+
+    #[test]
+    fn the_verdict_counts_by_severity_and_names_the_next_step() {
+        let entry = |severity: &str, kind: &str, count: u64| serde_json::json!({"severity": severity, "kind": kind, "subject": "op-1", "count": count});
+        let shown = |entries: &[Value]| verdict(entries, " --state-dir /s", &screen(None));
+        assert_eq!(
+            shown(&[
+                entry("error", "api_unreachable", 1),
+                entry("warning", "operation_stalled", 1_200)
+            ]),
+            ["ERROR    1 error, 1,200 warnings; the top of this output shows what to do"]
+        );
+        assert_eq!(
+            shown(&[
+                entry("warning", "operation_failed", 1),
+                entry("warning", "operation_failed", 1)
+            ]),
+            ["WARNING  2 warnings; next: `backfill-watch status --state-dir /s op-1`"]
+        );
+        assert_eq!(shown(&[]), ["OK       nothing needs attention"]);
     }
 
     #[test]
