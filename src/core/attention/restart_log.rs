@@ -18,8 +18,10 @@ const ACTION: &str = "keep the log and report this bug; the poller continues by 
 pub struct RestartLog {
     total: u64,
     named: BTreeMap<Option<Arc<str>>, Restart>,
-    /// Operations beyond [`MAX_NAMED`], with the last time.
-    more: Option<(usize, Timestamp)>,
+    /// Further operations, with the time of the last restart and how often they were restarted.
+    more: BTreeMap<Option<Arc<str>>, (Timestamp, u32)>,
+    /// The size at which old ones are removed from `more`, so that each restart costs little.
+    next_cleanup: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +44,9 @@ impl RestartLog {
         self.named.retain(|_, restart| is_shown(restart.time, now));
         let panic = text::one_line(panic, MAX_REASON).into();
         let key = operation.map(Arc::clone);
-        let times = self.named.get(&key).map_or(0, |restart| restart.times);
+        let further = self.more.remove(&key).filter(|(last, _)| is_shown(*last, now));
+        let before = self.named.get(&key).map(|restart| restart.times);
+        let times = before.or(further.map(|(_, times)| times)).unwrap_or(0);
         self.named.insert(
             key,
             Restart {
@@ -53,11 +57,15 @@ impl RestartLog {
         );
         if self.named.len() > MAX_NAMED {
             let oldest = self.named.iter().min_by_key(|(_, restart)| restart.time);
-            if let Some((key, time)) = oldest.map(|(key, restart)| (key.clone(), restart.time)) {
+            let oldest = oldest.map(|(key, restart)| (key.clone(), (restart.time, restart.times)));
+            if let Some((key, restart)) = oldest {
                 self.named.remove(&key);
-                let more = self.more.filter(|(_, last)| is_shown(*last, now));
-                self.more = Some((more.map_or(0, |(count, _)| count) + 1, time));
+                self.more.insert(key, restart);
             }
+        }
+        if self.more.len() > self.next_cleanup {
+            self.more.retain(|_, (last, _)| is_shown(*last, now));
+            self.next_cleanup = self.more.len().saturating_mul(2).max(MAX_NAMED);
         }
     }
 
@@ -81,8 +89,10 @@ impl RestartLog {
             entry.subject = operation.as_deref().map(str::to_owned);
             entry.since(Some(restart.time))
         });
-        let more = self.more.filter(|(_, last)| is_shown(*last, now));
-        let more = more.map(|(count, last)| {
+        let times = self.more.values().map(|(last, _)| *last);
+        let times = times.filter(|last| is_shown(*last, now));
+        let (count, last) = times.fold((0, None), |(count, last), time| (count + 1, last.max(Some(time))));
+        let more = last.map(|last| {
             let message = format!("the pollers of {count} more operations panicked and were restarted");
             let entry = Attention::new(AttentionKind::PollerRestarted, message, ACTION);
             entry.of_count(count).since(Some(last))
@@ -144,5 +154,35 @@ mod tests {
                 .iter()
                 .any(|entry| entry.subject.as_deref() == Some("op-149"))
         );
+    }
+
+    #[test]
+    fn an_operation_counts_once_however_often_its_poller_is_restarted() {
+        let mut log = RestartLog::default();
+        let count = |log: &RestartLog, now| log.entries("p", at(now)).map(|entry| entry.count).sum::<usize>();
+        for round in 0..3 {
+            for number in 0..150 {
+                log.add(
+                    Some(&format!("op-{number}").into()),
+                    "why",
+                    at(round * 150 + number),
+                );
+            }
+            assert_eq!(count(&log, 500), 150);
+        }
+        let entries: Vec<_> = log.entries("p", at(500)).collect();
+        let named = entries.iter().filter(|entry| entry.subject.is_some());
+        assert_eq!(
+            named.filter(|entry| entry.message.contains("3 times")).count(),
+            MAX_NAMED
+        );
+        // Those of the day before neither count nor stay.
+        let day = 24 * 3600;
+        assert_eq!(count(&log, day + 449), 0);
+        for number in 0..=MAX_NAMED {
+            log.add(Some(&format!("next-{number}").into()), "why", at(day + 500));
+        }
+        assert_eq!(count(&log, day + 500), MAX_NAMED + 1);
+        assert!(log.more.len() <= 3 * MAX_NAMED, "{}", log.more.len());
     }
 }
