@@ -225,8 +225,8 @@ pub struct GroupView {
 pub struct GroupFilter {
     /// Only groups in one of these states. Empty for any.
     pub states: Vec<GroupState>,
-    /// Only groups with this text in their name, in lower case. Empty for any.
-    pub text: String,
+    /// Only groups with this text in their name. `None` for any.
+    pub text: Option<SearchText>,
 }
 
 impl GroupFilter {
@@ -234,7 +234,7 @@ impl GroupFilter {
     #[must_use]
     pub fn matches(&self, name: &str, state: GroupState) -> bool {
         (self.states.is_empty() || self.states.contains(&state))
-            && (self.text.is_empty() || name.to_lowercase().contains(&self.text))
+            && self.text.as_ref().is_none_or(|text| text.is_in(&[name]))
     }
 }
 

@@ -125,7 +125,7 @@ pub(super) async fn list(
     let params = Params::parse(query.as_deref(), &["limit", "after", "project", "outcome", "q"])?;
     let filter = GroupFilter {
         states: listed(&params, "outcome").map(state).collect::<Result<_, _>>()?,
-        text: params.last("q").unwrap_or_default().to_lowercase(),
+        text: params.search_text()?,
     };
     answer(&service, &params, Arc::new(filter)).await
 }

@@ -9,7 +9,6 @@ use super::problem::{Problem, text};
 use super::{HttpService, single_operation};
 use crate::board::{Board, ProjectUnavailable, WatchFilter, WatchView};
 use crate::core::phase::Phase;
-use crate::core::search_text::SearchText;
 use crate::core::watch_list::WatchKey;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -65,16 +64,7 @@ fn filter(params: &Params) -> Result<WatchFilter, Problem> {
             .filter(|group| !group.is_empty())
             .map(str::to_owned)
             .collect(),
-        text: params.last("q").map(search_text).transpose()?,
-    })
-}
-
-fn search_text(text: &str) -> Result<SearchText, Problem> {
-    SearchText::new(text).ok_or_else(|| {
-        Problem::bad_request(format!(
-            "`q` has more than {} characters; use a shorter text",
-            SearchText::MAX
-        ))
+        text: params.search_text()?,
     })
 }
 

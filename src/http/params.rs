@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::problem::Problem;
+use crate::core::search_text::SearchText;
 
 /// The most query parameters of a request.
 const MAX: usize = 100;
@@ -58,6 +59,19 @@ impl Params {
                     .map_err(|_| Problem::bad_request(format!("`{name}` must be {expected}")))
             })
             .transpose()
+    }
+
+    /// The text that is searched for, if any.
+    pub(super) fn search_text(&self) -> Result<Option<SearchText>, Problem> {
+        let search = |text| {
+            SearchText::new(text).ok_or_else(|| {
+                Problem::bad_request(format!(
+                    "`q` has more than {} characters; use a shorter text",
+                    SearchText::MAX
+                ))
+            })
+        };
+        self.last("q").map(search).transpose()
     }
 
     /// The requested number of entries, at most `most`.

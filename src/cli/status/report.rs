@@ -14,6 +14,7 @@ use crate::cli::output::Output;
 use crate::cli::terminal::TextStyle;
 use crate::clock;
 use crate::core::phase::Phase;
+use crate::core::search_text::SearchText;
 use crate::core::text::one_line;
 
 /// Operations that finished earlier are only counted.
@@ -251,8 +252,10 @@ async fn each_group(
         return each(daemon, "groups", &projects, found).await;
     }
     for name in &filters.groups {
+        // A name may be longer than what can be searched for.
+        let text: String = name.chars().take(SearchText::MAX).collect();
         let mut query = projects.clone();
-        query.push(("q", name));
+        query.push(("q", &text));
         each(daemon, "groups", &query, |group| match group["group"] == **name {
             true => found(group),
             false => Ok(()),
