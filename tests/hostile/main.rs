@@ -27,6 +27,7 @@ mod installations;
 mod limits;
 mod output;
 mod pages;
+mod queries;
 mod readers;
 mod secrets;
 mod security_table;
