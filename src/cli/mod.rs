@@ -11,7 +11,6 @@ pub mod events;
 pub mod format;
 pub mod generate;
 pub mod list;
-pub mod operation_title;
 pub mod output;
 pub mod problems;
 pub mod progress_bars;

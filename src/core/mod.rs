@@ -27,6 +27,7 @@ pub mod mask;
 pub mod operation;
 pub mod operation_kind;
 pub mod operation_log;
+pub mod operation_name;
 pub mod paging;
 pub mod past_event;
 pub mod phase;

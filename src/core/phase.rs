@@ -39,6 +39,27 @@ impl Phase {
         Self::Expired,
     ];
 
+    /// Every phase, that which needs attention most first. The status page has the same order.
+    pub const BY_URGENCY: [Self; 8] = [
+        Self::Failed,
+        Self::Stalled,
+        Self::Gone,
+        Self::Ended,
+        Self::Expired,
+        Self::Running,
+        Self::Pending,
+        Self::Succeeded,
+    ];
+
+    /// The place in [`Self::BY_URGENCY`]. Lower needs more attention.
+    #[must_use]
+    pub fn urgency(self) -> usize {
+        Self::BY_URGENCY
+            .iter()
+            .take_while(|phase| **phase != self)
+            .count()
+    }
+
     /// The phase's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -137,5 +158,17 @@ impl std::iter::Sum for PhaseCounts {
             }
             sum
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phase_has_a_place() {
+        let mut places = Phase::ALL.map(Phase::urgency);
+        places.sort_unstable();
+        assert_eq!(places, [0, 1, 2, 3, 4, 5, 6, 7]);
     }
 }

@@ -79,3 +79,22 @@ pub(super) fn routes() -> Router<Arc<HttpService>> {
             page.route(path, get(answer))
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::phase::Phase;
+
+    #[test]
+    fn the_page_orders_phases_as_the_commands_do() {
+        let names = Phase::BY_URGENCY
+            .map(|phase| format!("{:?}", phase.as_str()))
+            .join(", ");
+        let order = format!("const ORDER = [{names}];");
+        let (.., module) = MODULES
+            .into_iter()
+            .find(|(path, ..)| path.ends_with("watches.js"))
+            .unwrap();
+        assert!(module.contains(&order), "{order}");
+    }
+}

@@ -1,12 +1,13 @@
 //! The bars of the demo.
 
 use crate::board::WatchView;
-use crate::cli::operation_title::operation_title;
 use crate::cli::progress_bars::{ProgressBar, ProgressView};
+use crate::core::discovery::GROUP_LABEL;
+use crate::core::operation_name::OperationName;
 
 /// Customer and object of a watch, as discovery labelled it.
 pub(super) fn name(view: &WatchView) -> String {
-    operation_title(view.labels(), &[])
+    OperationName::new(view.labels(), &[], GROUP_LABEL).title()
 }
 
 /// The bars of all watches.

@@ -85,19 +85,10 @@ fn choose(bars: &[ProgressBar], most: usize) -> Vec<&ProgressBar> {
 }
 
 /// Lower comes first.
-fn rank(bar: &ProgressBar) -> (u8, Reverse<u64>) {
-    let rank = match bar.phase {
-        Phase::Failed | Phase::Gone => 0,
-        Phase::Stalled => 1,
-        Phase::Running if bar.problem.is_some() => 2,
-        Phase::Running => 3,
-        Phase::Ended | Phase::Expired => 4,
-        Phase::Pending => 5,
-        Phase::Succeeded => 6,
-    };
+fn rank(bar: &ProgressBar) -> (usize, bool, Reverse<u64>) {
     // Whole percents, so that the choice changes rarely. The cast saturates.
     let nearness = bar.percent.unwrap_or(0.0).max(0.0) as u64;
-    (rank, Reverse(nearness))
+    (bar.phase.urgency(), bar.problem.is_none(), Reverse(nearness))
 }
 
 /// `60 operations (20 shown): 41 running, 1 stalled, 18 succeeded`; with signs instead of words if that is too wide.

@@ -116,13 +116,7 @@ impl OperationRow {
 
     /// The order of the table: problems, then what runs, then what succeeded; the last to finish first.
     pub(super) fn order(&self) -> impl Ord + use<'_> {
-        let urgency = match self.phase() {
-            Some(Phase::Failed | Phase::Ended | Phase::Gone | Phase::Expired) => 0,
-            Some(Phase::Stalled) => 1,
-            Some(Phase::Running) => 2,
-            Some(Phase::Pending) | None => 3,
-            Some(Phase::Succeeded) => 4,
-        };
+        let urgency = self.phase().unwrap_or(Phase::Pending).urgency();
         let finish = self.finish.filter(|_| self.is_finished());
         // Those of one customer are next to each other.
         (urgency, Reverse(finish), &*self.project, &*self.labels, &*self.id)

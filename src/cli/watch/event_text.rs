@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 
 use crate::cli::format;
-use crate::cli::operation_title::operation_title;
 use crate::cli::progress_bars::{phase_style, sign};
 use crate::cli::terminal::{TerminalStyle, TextStyle};
+use crate::core::discovery::GROUP_LABEL;
 use crate::core::event::{Event, EventData, EventType, GroupData, GroupOutcome, OperationData};
 use crate::core::operation_log::OperationLogLine;
+use crate::core::operation_name::OperationName;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
 
@@ -62,7 +63,7 @@ pub(super) fn event_text(event: &Event, style: TerminalStyle) -> Option<String> 
         | EventType::CredentialsRejected
         | EventType::CredentialsAccepted => return None,
     };
-    let title = operation_title(&data.labels, &data.objects);
+    let title = OperationName::new(&data.labels, &data.objects, GROUP_LABEL).title();
     let space = if title.is_empty() { "" } else { " " };
     let mut text = format!(
         "{} {title}{space}{} {}",

@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::progress_view::bar;
 use super::session::{Session, Target};
 use crate::app::StopSignal;
-use crate::cli::operation_title::operation_title;
 use crate::cli::progress_bars::ProgressBar;
 use crate::cli::{exit, format};
 use crate::clock;
 use crate::config::Settings;
+use crate::core::discovery::GROUP_LABEL;
 use crate::core::event::{Event, EventData, EventType};
+use crate::core::operation_name::OperationName;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
 
@@ -172,7 +173,7 @@ fn result_line(session: &Session, target: &Target, phase: Phase) -> String {
     let Some(view) = session.watched(&target.key) else {
         return line;
     };
-    let title = operation_title(view.labels(), view.watch.objects());
+    let title = OperationName::new(view.labels(), view.watch.objects(), GROUP_LABEL).title();
     if !title.is_empty() {
         line.push_str(&format!("  {title}"));
     }

@@ -1,8 +1,9 @@
 //! The bars of a session.
 
 use super::session::{Session, Target};
-use crate::cli::operation_title::operation_title;
 use crate::cli::progress_bars::{ProgressBar, ProgressView};
+use crate::core::discovery::GROUP_LABEL;
+use crate::core::operation_name::OperationName;
 
 /// The bars of unfinished operations, and counts of the others, which are printed in lines above.
 pub(super) fn progress_view(session: &Session) -> ProgressView {
@@ -31,9 +32,12 @@ pub(super) fn progress_view(session: &Session) -> ProgressView {
 pub(super) fn bar(session: &Session, target: &Target) -> ProgressBar {
     let id = target.short.clone();
     let Some(view) = session.watched(&target.key) else {
-        return ProgressBar::pending(operation_title(&target.terms.labels, &[]), id);
+        return ProgressBar::pending(
+            OperationName::new(&target.terms.labels, &[], GROUP_LABEL).title(),
+            id,
+        );
     };
-    let title = operation_title(view.labels(), view.watch.objects());
+    let title = OperationName::new(view.labels(), view.watch.objects(), GROUP_LABEL).title();
     let mut bar = ProgressBar::of(view, title, id);
     if view.watch.is_missing() {
         bar.problem = Some("not found; check the ID and the project".to_owned());

@@ -5,14 +5,11 @@ use jiff::Timestamp;
 use super::{Attention, AttentionKind, MAX_REASON};
 use crate::core::deadline::Deadline;
 use crate::core::event::millis;
+use crate::core::operation_name::OperationName;
 use crate::core::phase::Phase;
 use crate::core::text;
 use crate::core::watch::Watch;
 use crate::core::watch_list::Labels;
-
-/// Maximum bytes of a list of objects and of a list of labels.
-const MAX_OBJECTS: usize = 60;
-const MAX_LABELS: usize = 80;
 
 /// Why an operation needs attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,30 +175,9 @@ fn failure(watch: &Watch, error: Option<String>) -> String {
 }
 
 impl ConcernedOperation<'_> {
-    /// What the operation reads, and whose it is, as far as that is known: `contact of Gale Ltd`.
+    /// What the operation reads, and whose it is, as far as that is known.
     fn identity(&self) -> Option<String> {
-        let objects = self.watch.objects().join(", ");
-        let objects = text::one_line(&objects, MAX_OBJECTS);
-        let group = self.labels.iter().find(|(name, _)| name == self.group_label);
-        let owner = match (group, self.labels.as_slice()) {
-            (Some((_, value)), _) => value.clone(),
-            (None, []) => String::new(),
-            (None, [(_, value)]) => value.clone(),
-            (None, labels) => {
-                let labels: Vec<_> = labels
-                    .iter()
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect();
-                labels.join(", ")
-            }
-        };
-        let owner = text::one_line(&owner, MAX_LABELS);
-        match (objects.is_empty(), owner.is_empty()) {
-            (true, true) => None,
-            (true, false) => Some(owner),
-            (false, true) => Some(objects),
-            (false, false) => Some(format!("{objects} of {owner}")),
-        }
+        OperationName::new(self.labels, self.watch.objects(), self.group_label).phrase()
     }
 }
 
