@@ -134,7 +134,7 @@ fn learning(seed: u64) -> anyhow::Result<()> {
     let again = again_and_again(seed);
     let plain = replay(&again, &backoff(false), LISTED_WITHIN, seed)?;
     let with_history = replay(&again, &backoff(true), LISTED_WITHIN, seed)?;
-    // The same as if each were the first of its object.
+    // The same as if each were the first of its kind.
     let first_times: Vec<Backfill> = again
         .into_iter()
         .enumerate()
@@ -143,12 +143,12 @@ fn learning(seed: u64) -> anyhow::Result<()> {
             backfill
         })
         .collect();
-    let unlearned = replay(&first_times, &backoff(true), LISTED_WITHIN, seed)?;
+    let firsts = replay(&first_times, &backoff(true), LISTED_WITHIN, seed)?;
     for (class, estimates) in [("all", 0..4), ("with an estimate", 0..3), ("none", 3..4)] {
         let is_of = |outcome: &Outcome| estimates.contains(&outcome.estimate);
         for (name, outcomes) in [
             ("plain", &plain),
-            ("adaptive, without history", &unlearned),
+            ("adaptive, first of its kind", &firsts),
             ("adaptive", &with_history),
         ] {
             row(class, name, outcomes.iter().filter(|outcome| is_of(outcome)));
@@ -221,7 +221,7 @@ fn corpus(seed: u64, (shortest, longest): (f64, f64), count: usize) -> Vec<Backf
             };
             let factor = 1.0 + between(-within, within);
             let operation = SimulatedOperation {
-                // Each of its own kind: there is no history.
+                // Each of its own kind, which has no history.
                 objects: vec![format!("object {number}")],
                 curve: COURSES[course].0,
                 estimate: if missing {

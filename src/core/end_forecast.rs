@@ -1,5 +1,7 @@
 //! How likely an operation is to end soon, given its count, its age and the history of its kind.
 
+use std::sync::Arc;
+
 use super::duration_distribution::DurationDistribution;
 use super::t_distribution::TDistribution;
 
@@ -19,14 +21,16 @@ const FADE_WEIGHT: f64 = 0.25;
 const FADE_FROM: f64 = 0.8;
 
 /// What is known about an operation's end.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EndForecast {
     /// The count compared with the estimate, if there is one.
     pub count: Option<CountForecast>,
     /// Seconds until the rate is zero, if it keeps falling.
     pub fades_in: Option<f64>,
     /// Durations of its kind, if known.
-    pub durations: Option<DurationDistribution>,
+    pub durations: Option<Arc<DurationDistribution>>,
+    /// Durations of all kinds of its project, if they can predict its end.
+    pub project_durations: Option<Arc<DurationDistribution>>,
     /// Seconds since the operation started.
     pub age: f64,
 }
@@ -52,6 +56,7 @@ impl EndForecast {
         count: None,
         fades_in: None,
         durations: None,
+        project_durations: None,
         age: 0.0,
     };
 
@@ -73,16 +78,23 @@ impl EndForecast {
         1.0 - survival * (1.0 - fading)
     }
 
+    /// Whether durations of earlier operations are known.
+    #[must_use]
+    pub fn has_durations(&self) -> bool {
+        self.durations.is_some() || self.project_durations.is_some()
+    }
+
     /// Whether the count has not risen yet.
     #[must_use]
     pub fn has_not_risen(&self) -> bool {
         self.fades_in.is_none() && self.count.is_some_and(|count| count.speed <= 0.0)
     }
 
-    /// Of the operations of its kind that lasted this long, the fraction that lasts `seconds` longer.
+    /// Of the operations of its kind, or of its project, that lasted this long, the fraction that lasts `seconds` longer.
     fn survival_by_history(&self, seconds: f64) -> f64 {
         let beyond = |durations: &DurationDistribution, age: f64| durations.beyond(age.max(MIN_AGE).ln());
-        self.durations.as_ref().map_or(1.0, |durations| {
+        let durations = self.durations.as_ref().or(self.project_durations.as_ref());
+        durations.map_or(1.0, |durations| {
             (beyond(durations, self.age + seconds) / beyond(durations, self.age)).clamp(0.0, 1.0)
         })
     }
@@ -125,34 +137,35 @@ mod tests {
             record: 1e-4,
             errors: HistoryStatistics::NONE.errors,
         };
-        let durations = DurationDistribution::fitted([6.9, 7.0, 7.1].into_iter()).unwrap();
+        let durations = DurationDistribution::fitted(&[6.9, 7.0, 7.1], None).map(Arc::new);
         for forecast in [
             EndForecast {
                 count: Some(count),
-                fades_in: None,
-                durations: None,
                 age: 600.0,
+                ..EndForecast::UNKNOWN
             },
             EndForecast {
                 count: Some(CountForecast { speed: 0.0, ..count }),
-                fades_in: None,
-                durations: None,
                 age: 600.0,
+                ..EndForecast::UNKNOWN
             },
             EndForecast {
-                count: None,
                 fades_in: Some(30.0),
-                durations: None,
                 age: 600.0,
+                ..EndForecast::UNKNOWN
             },
             EndForecast {
                 count: Some(count),
                 fades_in: Some(30.0),
-                durations: None,
-                age: 0.0,
+                ..EndForecast::UNKNOWN
             },
             EndForecast {
-                durations: Some(durations),
+                durations: durations.clone(),
+                age: 900.0,
+                ..EndForecast::UNKNOWN
+            },
+            EndForecast {
+                project_durations: durations,
                 age: 900.0,
                 ..EndForecast::UNKNOWN
             },

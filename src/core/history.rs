@@ -1,6 +1,7 @@
 //! The history of finished operations of one kind: how long they took, and how wrong their estimates were.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::duration_distribution::{DurationDistribution, MAX_SAMPLES};
@@ -12,6 +13,8 @@ const ERROR_PRIOR: TDistribution = TDistribution {
     width: 0.03,
 };
 const MIN_ERRORS: usize = 3;
+/// A fit is repeated once this fraction of its samples is new: it costs far more than a poll.
+const REFIT_AFTER: usize = 8;
 
 /// The data of a succeeded operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,10 +26,12 @@ pub struct HistorySample {
 }
 
 /// Statistics of finished operations.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HistoryStatistics {
-    /// The distribution of durations, if there are enough samples.
-    pub durations: Option<DurationDistribution>,
+    /// The distribution of the kind's durations, if there are samples.
+    pub durations: Option<Arc<DurationDistribution>>,
+    /// The distribution of the durations of all kinds of the project, if there are enough samples.
+    pub project_durations: Option<Arc<DurationDistribution>>,
     /// The distribution of estimation errors: records beyond the estimate, as a fraction of the estimate.
     pub errors: TDistribution,
 }
@@ -35,6 +40,7 @@ impl HistoryStatistics {
     /// Statistics without samples.
     pub const NONE: Self = Self {
         durations: None,
+        project_durations: None,
         errors: ERROR_PRIOR,
     };
 }
@@ -50,7 +56,9 @@ impl Default for HistoryStatistics {
 pub struct History {
     durations: VecDeque<f32>,
     errors: VecDeque<f32>,
-    statistics: Option<HistoryStatistics>,
+    statistics: HistoryStatistics,
+    /// Samples since the statistics were computed.
+    added: usize,
 }
 
 impl History {
@@ -62,17 +70,30 @@ impl History {
         if let Some((processed, estimated)) = sample.records {
             push_sample(&mut self.errors, processed as f32 / estimated.max(1) as f32 - 1.0);
         }
-        // Computed on demand: a start adds many samples at once.
-        self.statistics = None;
+        self.added += 1;
     }
 
-    /// The statistics of all samples.
+    /// The number of durations.
     #[must_use]
-    pub fn statistics(&mut self) -> HistoryStatistics {
-        *self.statistics.get_or_insert_with(|| HistoryStatistics {
-            durations: DurationDistribution::fitted(self.durations.iter().copied()),
-            errors: fitted(&mut self.errors, ERROR_PRIOR.width).unwrap_or(ERROR_PRIOR),
-        })
+    pub fn duration_count(&self) -> usize {
+        self.durations.len()
+    }
+
+    /// The statistics of the samples, computed on demand: a start adds many samples at once. Durations unlike these are
+    /// expected as in `project`.
+    #[must_use]
+    pub fn statistics(&mut self, project: Option<&Arc<DurationDistribution>>) -> &HistoryStatistics {
+        let samples = self.durations.len().max(self.errors.len());
+        if self.added > samples / REFIT_AFTER {
+            self.added = 0;
+            self.statistics = HistoryStatistics {
+                durations: DurationDistribution::fitted(self.durations.make_contiguous(), project)
+                    .map(Arc::new),
+                project_durations: None,
+                errors: fitted(&mut self.errors, ERROR_PRIOR.width).unwrap_or(ERROR_PRIOR),
+            };
+        }
+        &self.statistics
     }
 }
 
@@ -100,19 +121,21 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_known_once_there_are_enough() {
+    fn durations_are_known_from_the_first_and_better_with_more() {
         let mut history = History::default();
-        for seconds in [600, 620] {
-            history.add_sample(sample(seconds, None));
-            assert_eq!(history.statistics(), HistoryStatistics::NONE);
-        }
-        history.add_sample(sample(580, None));
+        assert_eq!(history.statistics(None), &HistoryStatistics::NONE);
         let outlasts = |history: &mut History, seconds: f64| {
-            let durations = history.statistics().durations.unwrap();
+            let durations = history.statistics(None).durations.as_ref().unwrap();
             durations.beyond(seconds.ln())
         };
+        history.add_sample(sample(600, None));
+        let first = outlasts(&mut history, 500.0);
+        for seconds in [620, 580] {
+            history.add_sample(sample(seconds, None));
+        }
+        assert!(outlasts(&mut history, 500.0) > first);
         assert!(outlasts(&mut history, 300.0) > 0.7 && outlasts(&mut history, 1_200.0) < 0.3);
-        assert_eq!(history.statistics().errors, ERROR_PRIOR);
+        assert_eq!(history.statistics(None).errors, ERROR_PRIOR);
         // Later samples replace earlier ones.
         for _ in 0..MAX_SAMPLES {
             history.add_sample(sample(60, None));
@@ -126,14 +149,14 @@ mod tests {
         for _ in 0..10 {
             history.add_sample(sample(0, Some((1_300, 1_000))));
         }
-        let errors = history.statistics().errors;
+        let errors = history.statistics(None).errors;
         assert!(
             (errors.centre - 0.3).abs() < 1e-6 && errors.width < 0.02,
             "{errors:?}"
         );
         history.add_sample(sample(0, Some((u64::MAX, 0))));
         history.add_sample(sample(0, Some((0, u64::MAX))));
-        let statistics = history.statistics();
+        let statistics = history.statistics(None);
         assert_eq!(statistics.errors.centre, errors.centre);
         assert_eq!(statistics.durations, None);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::duration_distribution::DurationDistribution;
 use super::history::{History, HistorySample, HistoryStatistics};
 use super::operation::Operation;
 use super::poll_budget::SavedPolls;
@@ -17,6 +18,8 @@ const MAX_NAME: usize = 256;
 const MAX_OBJECTS: usize = 2048;
 /// This many kinds are kept, with their history, even if no operation has them.
 const MIN_KINDS: usize = 1_000;
+/// The durations of a project's operations count from this number on.
+const MIN_PROJECT_SAMPLES: usize = 5;
 
 /// What similar operations share. Hundreds of thousands of operations have only a few kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,6 +85,8 @@ fn objects(operation: &Operation) -> impl Iterator<Item = &str> {
 #[derive(Debug, Default)]
 pub struct OperationKinds {
     known: HashMap<Arc<OperationKind>, Option<Box<RefCell<History>>>>,
+    /// The history of all kinds together.
+    all: RefCell<History>,
     /// Polls that finished operations left for others.
     saved_polls: Cell<SavedPolls>,
     /// The number of kinds that triggers the removal of unused ones.
@@ -104,6 +109,7 @@ impl OperationKinds {
 
     /// Adds a succeeded operation to the history of its kind.
     pub fn add_sample(&mut self, kind: &Arc<OperationKind>, sample: HistorySample) {
+        self.all.get_mut().add_sample(sample);
         let mut kind = Arc::clone(kind);
         self.share(&mut kind);
         if let Some(history) = self.known.get_mut(&kind) {
@@ -114,11 +120,22 @@ impl OperationKinds {
     /// The statistics of finished operations of this kind.
     #[must_use]
     pub fn statistics(&self, kind: &OperationKind) -> HistoryStatistics {
+        let project = self.project_durations();
         let history = self.known.get(kind).and_then(Option::as_deref);
-        // Computed on demand: a start adds many samples at once.
-        history.map_or(HistoryStatistics::NONE, |history| {
-            history.borrow_mut().statistics()
-        })
+        let statistics = history.map(|history| history.borrow_mut().statistics(project.as_ref()).clone());
+        HistoryStatistics {
+            project_durations: project,
+            ..statistics.unwrap_or_default()
+        }
+    }
+
+    /// The durations of all finished operations, if there are enough.
+    fn project_durations(&self) -> Option<Arc<DurationDistribution>> {
+        let mut all = self.all.borrow_mut();
+        if all.duration_count() < MIN_PROJECT_SAMPLES {
+            return None;
+        }
+        all.statistics(None).durations.clone()
     }
 
     /// Adds polls that a finished operation did not use.
@@ -202,6 +219,23 @@ mod tests {
             kinds.statistics(&OperationKind::of(&operation("b", &[]))),
             HistoryStatistics::NONE
         );
+    }
+
+    #[test]
+    fn enough_operations_of_any_kind_show_the_durations_of_the_project() {
+        let mut kinds = OperationKinds::default();
+        let new = OperationKind::of(&operation("new", &[]));
+        for n in 0..MIN_PROJECT_SAMPLES {
+            assert_eq!(kinds.statistics(&new), HistoryStatistics::NONE);
+            let kind = Arc::new(OperationKind::of(&operation(&n.to_string(), &[])));
+            let sample = HistorySample {
+                duration: std::time::Duration::from_mins(5),
+                records: None,
+            };
+            kinds.add_sample(&kind, sample);
+        }
+        let statistics = kinds.statistics(&new);
+        assert!(statistics.durations.is_none() && statistics.project_durations.is_some());
     }
 
     #[test]

@@ -57,6 +57,15 @@ impl PollBudget {
         }
     }
 
+    /// Counts the sleep in which the operation ended, most likely in its middle, and the poll that found it.
+    pub fn count_last_sleep(&mut self, plain: &mut impl PlainBackoff) {
+        if self.slept > 0.0 {
+            self.slept /= 2.0;
+            self.count_sleep(plain);
+            self.unused += POLLS_PER_PLAIN_POLL as f32;
+        }
+    }
+
     /// Counts a sleep of plain backoff itself.
     pub fn count_plain_sleep(&mut self) {
         self.unused = (self.unused + (POLLS_PER_PLAIN_POLL - 1.0) as f32).min(MAX_UNUSED);
@@ -112,9 +121,9 @@ impl SavedPolls {
         self.0
     }
 
-    /// Adds polls.
+    /// Adds polls, or removes them if negative.
     pub fn add(&mut self, polls: f32) {
-        self.0 = (self.0 + polls.max(0.0)).min(MAX_SAVED);
+        self.0 = (self.0 + polls).clamp(-MAX_SAVED, MAX_SAVED);
     }
 
     /// Takes polls, if there are enough.
@@ -164,6 +173,17 @@ mod tests {
     }
 
     #[test]
+    fn the_last_sleep_earns_the_polls_of_its_first_half_and_the_one_that_finds_the_end() {
+        let (mut budget, mut plain) = (PollBudget::default(), Doubling(1.0));
+        budget.start_sleep(14.0, 0.0);
+        // Plain backoff polls after 1, 3 and 7 seconds, and once after the end.
+        budget.count_last_sleep(&mut plain);
+        assert!((f64::from(budget.unused()) - (4.0 * POLLS_PER_PLAIN_POLL - 1.0)).abs() < 1e-5);
+        budget.count_last_sleep(&mut plain);
+        assert!((f64::from(budget.unused()) - (4.0 * POLLS_PER_PLAIN_POLL - 1.0)).abs() < 1e-5);
+    }
+
+    #[test]
     fn a_sleep_that_was_cut_short_earns_no_more_than_it_lasted() {
         let (mut budget, mut plain) = (PollBudget::default(), Doubling(1.0));
         budget.start_sleep(25.0, 0.0);
@@ -178,8 +198,10 @@ mod tests {
         let mut savings = SavedPolls::default();
         assert!(!savings.take(0.5));
         savings.add(1.0);
-        savings.add(-5.0);
         assert!(savings.take(0.75) && !savings.take(0.5) && savings.take(0.25));
+        savings.add(-5.0);
+        savings.add(5.5);
+        assert!(!savings.take(0.75) && savings.take(0.5), "a debt is paid first");
         savings.add(f32::MAX);
         assert_eq!(savings.polls(), MAX_SAVED);
     }

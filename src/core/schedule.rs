@@ -23,7 +23,7 @@ const WARM_UP: u8 = 1;
 /// most start slowly; less would waste polls of long ones.
 const PREDICTED_AGES: f64 = 4.0;
 /// The cost of a poll, as a fraction of the longest interval. A sleep ends when the expected delay costs as much.
-const POLL_COST: f64 = 0.0133;
+const POLL_COST: f64 = 0.016;
 /// With this many polls in the budget and among the saved polls, a poll has its normal cost. With fewer, it costs more,
 /// by this power of the ratio, so that the remaining polls are used where they help most.
 const AMPLE_POLLS: f64 = 40.0;
@@ -201,11 +201,14 @@ impl Schedule {
         self.failures = 0;
         self.seen = self.seen.saturating_add(1);
         self.count_sleep(settings);
-        let adaptive_interval = if settings.adaptive && self.seen > WARM_UP {
-            self.adaptive_interval(settings, &forecast, saved_polls)
-        } else {
-            None
-        };
+        let adaptive_interval = settings
+            .adaptive
+            .then(|| self.adaptive_interval(settings, &forecast, saved_polls))
+            .flatten()
+            // Durations of earlier operations can rule out an early end without a second count.
+            .filter(|interval| {
+                self.seen > WARM_UP || (forecast.has_durations() && *interval == settings.longest())
+            });
         let Some(interval) = adaptive_interval else {
             self.budget.count_plain_sleep();
             return settings.randomize(self.plain(settings), random_fraction);
@@ -241,8 +244,8 @@ impl Schedule {
         match forecast.count {
             _ if forecast.durations.is_some() => Some(wait()),
             Some(count) if forecast.has_not_risen() && count.part >= MAX_FIRST_FRACTION => None,
-            Some(_) => Some(wait().min(prediction_horizon(settings, forecast).max(plain.interval))),
-            None => forecast.fades_in.map(|_| wait().min(plain.interval)),
+            None if !forecast.has_durations() => forecast.fades_in.map(|_| wait().min(plain.interval)),
+            _ => Some(wait().min(prediction_horizon(settings, forecast).max(plain.interval))),
         }
     }
 
@@ -251,7 +254,12 @@ impl Schedule {
         self.budget.add_time(elapsed);
     }
 
-    /// Polls that plain backoff would have made beyond those made, up to the poll before the last.
+    /// Counts the sleep in which the operation ended.
+    pub fn end(&mut self, settings: &ScheduleSettings) {
+        self.budget.count_last_sleep(&mut self.plain_schedule(settings));
+    }
+
+    /// Polls that plain backoff would have made beyond those made.
     #[must_use]
     pub fn unused(&self) -> f32 {
         self.budget.unused()
@@ -290,9 +298,7 @@ impl Schedule {
     fn count_sleep(&mut self, settings: &ScheduleSettings) {
         let mut plain = self.plain_schedule(settings);
         self.budget.count_sleep(&mut plain);
-        if self.interval.is_some() {
-            self.interval = Some(plain.interval.into());
-        }
+        self.interval = Some(plain.interval.into());
     }
 
     /// The time to sleep after a failed poll, on a backoff of its own.
@@ -322,7 +328,7 @@ fn prediction_horizon(settings: &ScheduleSettings, forecast: &EndForecast) -> Du
 /// The factor on [`POLL_COST`] with this many polls left.
 fn scarcity(left: f64) -> f64 {
     let (least, most) = SCARCITY_LIMITS;
-    (AMPLE_POLLS / (left + 1.0))
+    (AMPLE_POLLS / (left.max(0.0) + 1.0))
         .powf(SCARCITY_POWER)
         .clamp(least, most)
 }
@@ -361,6 +367,8 @@ pub fn spread(operation: &str, window: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::super::duration_distribution::DurationDistribution;
@@ -537,7 +545,7 @@ mod tests {
         let (settings, mut schedule) = adaptive();
         let mut wait = |age| {
             let forecast = EndForecast {
-                durations: DurationDistribution::fitted([6.38, 6.4, 6.42].into_iter()),
+                durations: DurationDistribution::fitted(&[6.38, 6.4, 6.42], None).map(Arc::new),
                 age,
                 ..EndForecast::UNKNOWN
             };
@@ -548,6 +556,49 @@ mod tests {
         assert_eq!(wait(20.0), 60.0);
         assert!(wait(600.0) < 20.0);
         assert_eq!(wait(20_000.0), 60.0);
+    }
+
+    fn usually(seconds: f32) -> Option<Arc<DurationDistribution>> {
+        let samples = [0.98, 0.99, 1.0, 1.01, 1.02].map(|factor: f32| (factor * seconds).ln());
+        DurationDistribution::fitted(&samples, None).map(Arc::new)
+    }
+
+    #[test]
+    fn the_second_poll_waits_where_its_kind_never_ends_early() {
+        let first_wait = |seconds| {
+            let forecast = EndForecast {
+                durations: usually(seconds),
+                age: 1.0,
+                ..EndForecast::UNKNOWN
+            };
+            let settings = ScheduleSettings {
+                adaptive: true,
+                ..settings()
+            };
+            Schedule::default().after_answer(&settings, forecast, 0.5, &mut SavedPolls::default())
+        };
+        assert_eq!(first_wait(1_000.0), Duration::from_mins(1));
+        assert_eq!(first_wait(5.0), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn durations_of_other_kinds_predict_a_few_times_the_age() {
+        let (settings, schedule) = adaptive();
+        let wait = |durations: Option<_>, project_durations, age| {
+            let forecast = EndForecast {
+                durations,
+                project_durations,
+                age,
+                ..EndForecast::UNKNOWN
+            };
+            schedule
+                .clone()
+                .after_answer(&settings, forecast, 0.5, &mut ample_polls())
+        };
+        assert_eq!(wait(usually(1_000.0), None, 5.0), settings.longest());
+        assert!(wait(None, usually(1_000.0), 5.0) <= Duration::from_secs(20));
+        assert_eq!(wait(None, usually(1_000.0), 100.0), settings.longest());
+        assert!(wait(None, usually(1_000.0), 980.0) < Duration::from_secs(20));
     }
 
     #[test]
@@ -610,13 +661,18 @@ mod tests {
             prop::option::of(motion),
             prop::option::of(any::<f64>()),
             prop::collection::vec(any::<f32>(), 0..40),
+            any::<bool>(),
             any::<f64>(),
         )
-            .prop_map(|(count, fades_in, durations, age)| EndForecast {
-                count,
-                fades_in,
-                durations: DurationDistribution::fitted(durations.into_iter()),
-                age,
+            .prop_map(|(count, fades_in, durations, is_of_kind, age)| {
+                let durations = DurationDistribution::fitted(&durations, None).map(Arc::new);
+                EndForecast {
+                    count,
+                    fades_in,
+                    project_durations: durations.clone(),
+                    durations: durations.filter(|_| is_of_kind),
+                    age,
+                }
             })
     }
 

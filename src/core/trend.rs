@@ -72,7 +72,9 @@ impl Trend {
                 }
             }),
             fades_in: movement.fades_in,
-            durations: statistics.durations,
+            durations: statistics.durations.clone(),
+            // An estimate predicts better than operations of other kinds.
+            project_durations: statistics.project_durations.clone().filter(|_| total.is_none()),
             age: age.as_secs_f64(),
         }
     }
@@ -117,6 +119,9 @@ struct CountMovement {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::duration_distribution::DurationDistribution;
     use super::*;
 
     const AGE: Duration = Duration::from_mins(5);
@@ -145,6 +150,17 @@ mod tests {
         );
         let fading = risen(&[100, 80, 60, 40, 20]).forecast(300, None, AGE, &HistoryStatistics::NONE);
         assert!(fading.fades_in.is_some_and(|seconds| seconds < 30.0));
+    }
+
+    #[test]
+    fn operations_of_other_kinds_predict_only_where_no_estimate_does() {
+        let statistics = HistoryStatistics {
+            project_durations: DurationDistribution::fitted(&[5.0; 9], None).map(Arc::new),
+            ..HistoryStatistics::NONE
+        };
+        let forecast = |total| Trend::default().forecast(1, total, AGE, &statistics);
+        assert!(forecast(None).project_durations.is_some());
+        assert!(forecast(Some(9)).project_durations.is_none());
     }
 
     #[test]

@@ -668,6 +668,7 @@ impl Watch {
         };
         if let Some((event_type, phase)) = ending {
             self.phase = phase;
+            self.schedule.end(cx.schedule);
             // It ended between the last two polls: half of the time is the best guess.
             self.lasted =
                 previous_poll_succeeded.then(|| self.age(cx.now).saturating_sub(cx.elapsed / 2).into());

@@ -818,15 +818,10 @@ proptest! {
     }
 }
 
-/// The mean duration of its kind after three samples of `fixture`.
-fn mean_duration(fixture: &Fixture) -> Option<f64> {
-    let mut kinds = OperationKinds::default();
-    for _ in 0..3 {
-        fixture.watch.add_to_history(&mut kinds);
-    }
-    let details = fixture.watch.details.as_ref().unwrap();
-    let statistics = kinds.statistics(&details.kind);
-    statistics.durations.map(|durations| durations.mean().round())
+/// The seconds that `fixture` adds to the history.
+fn duration_sample(fixture: &Fixture) -> Option<u64> {
+    let sample = fixture.watch.history_sample();
+    sample.map(|(_, sample)| sample.duration.as_secs())
 }
 
 #[test]
@@ -834,28 +829,28 @@ fn an_observed_success_adds_the_time_since_its_creation_to_the_history() {
     let mut fixture = Fixture::new();
     // Listed ten minutes after it was created, and finished between the last two polls.
     let _ = fixture.after(600, &running(1));
-    assert_eq!(mean_duration(&fixture), None);
+    assert_eq!(duration_sample(&fixture), None);
     let _ = fixture.after(60, &running(2));
     let _ = fixture.after(20, &operation("success", Some(3), None));
-    assert_eq!(mean_duration(&fixture), Some(670.0));
+    assert_eq!(duration_sample(&fixture), Some(670));
 }
 
 #[test]
 fn only_observed_successes_are_added_to_the_history() {
     let mut unseen = Fixture::new();
     let _ = unseen.after(600, &operation("success", Some(3), None));
-    assert_eq!(mean_duration(&unseen), None);
+    assert_eq!(duration_sample(&unseen), None);
 
     let mut away = Fixture::new();
     let _ = away.after(10, &running(1));
     away.watch.resume(Duration::from_hours(10));
     let _ = away.after(36_000, &operation("success", Some(3), None));
-    assert_eq!(mean_duration(&away), None);
+    assert_eq!(duration_sample(&away), None);
 
     let mut failed = Fixture::new();
     let _ = failed.after(10, &running(1));
     let _ = failed.after(10, &operation("failure", Some(3), None));
-    assert_eq!(mean_duration(&failed), None);
+    assert_eq!(duration_sample(&failed), None);
 }
 
 #[test]
