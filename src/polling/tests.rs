@@ -449,31 +449,31 @@ impl Fixture {
 
     /// The types of the events that were recorded of an operation, with their numbers.
     async fn events(&self, operation: &str) -> Vec<(EventType, u64)> {
-        let page = self
-            .store
-            .events_after(None, 1_000, EventLogFilter::default())
-            .await
-            .unwrap();
-        let recorded = page.events.iter().filter_map(|event| {
-            let data: serde_json::Value = serde_json::from_str(event.data()).unwrap();
+        let recorded = self.recorded(operation).await;
+        let numbers = recorded.iter().filter_map(|(event_type, data)| {
             let number = data["sequence"].as_u64()?;
-            (data["operationId"] == operation).then_some((event.event_type, number))
+            Some((*event_type, number))
         });
-        recorded.collect()
+        numbers.collect()
     }
 
     /// The `data` of the first event of this type that was recorded of an operation, if there is one.
     async fn data(&self, operation: &str, event_type: EventType) -> Option<serde_json::Value> {
-        let page = self
-            .store
-            .events_after(None, 1_000, EventLogFilter::default())
-            .await
-            .unwrap();
-        let mut events = page.events.iter().filter(|event| event.event_type == event_type);
-        events.find_map(|event| {
-            let data: serde_json::Value = serde_json::from_str(event.data()).unwrap();
-            (data["operationId"] == operation).then_some(data)
-        })
+        let mut recorded = self.recorded(operation).await.into_iter();
+        recorded.find_map(|(recorded, data)| (recorded == event_type).then_some(data))
+    }
+
+    /// The types and `data` of the events of an operation.
+    async fn recorded(&self, operation: &str) -> Vec<(EventType, serde_json::Value)> {
+        let filter = EventLogFilter {
+            operation: Some(operation.to_owned()),
+            ..EventLogFilter::default()
+        };
+        let page = self.store.events_after(None, 1_000, filter).await.unwrap();
+        let events = page.events.iter();
+        events
+            .map(|event| (event.event_type, serde_json::from_str(event.data()).unwrap()))
+            .collect()
     }
 
     async fn stop(self) -> Arc<PollingServices<Script>> {
