@@ -73,6 +73,12 @@ impl History {
         self.added += 1;
     }
 
+    /// Whether there are no samples.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.durations.is_empty() && self.errors.is_empty()
+    }
+
     /// The number of durations.
     #[must_use]
     pub fn duration_count(&self) -> usize {

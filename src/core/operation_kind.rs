@@ -120,6 +120,9 @@ impl OperationKinds {
     /// The statistics of finished operations of this kind.
     #[must_use]
     pub fn statistics(&self, kind: &OperationKind) -> HistoryStatistics {
+        if self.all.borrow().is_empty() {
+            return HistoryStatistics::NONE;
+        }
         let project = self.project_durations();
         let history = self.known.get(kind).and_then(Option::as_deref);
         let statistics = history.map(|history| history.borrow_mut().statistics(project.as_ref()).clone());

@@ -404,13 +404,14 @@ impl Watch {
 
     /// Time until the next poll after an answer that shows the operation running.
     fn next_wait(&mut self, cx: &WatchContext<'_>) -> Duration {
-        let statistics = self
-            .details
-            .as_deref()
-            .map(|details| cx.kinds.statistics(&details.kind));
-        let forecast = self
-            .progress
-            .forecast(self.age(cx.now), &statistics.unwrap_or_default());
+        let forecast = if cx.schedule.adaptive {
+            let details = self.details.as_deref();
+            let statistics = details.map(|details| cx.kinds.statistics(&details.kind));
+            self.progress
+                .forecast(self.age(cx.now), &statistics.unwrap_or_default())
+        } else {
+            EndForecast::UNKNOWN
+        };
         cx.kinds.with_saved_polls(|saved| {
             self.schedule
                 .after_answer(cx.schedule, forecast, cx.random_fraction, saved)
