@@ -13,7 +13,7 @@ const ERROR_PRIOR: TDistribution = TDistribution {
     width: 0.03,
 };
 const MIN_ERRORS: usize = 3;
-/// A fit is repeated once this fraction of its samples is new: it costs far more than a poll.
+/// A fit is repeated once more than one in so many samples is new: it costs far more than a poll.
 const REFIT_AFTER: usize = 8;
 
 /// The data of a succeeded operation.

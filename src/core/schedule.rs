@@ -23,7 +23,7 @@ const WARM_UP: u8 = 1;
 /// most start slowly; less would waste polls of long ones.
 const PREDICTED_AGES: f64 = 4.0;
 /// The cost of a poll, as a fraction of the longest interval. A sleep ends when the expected delay costs as much.
-const POLL_COST: f64 = 0.0155;
+const POLL_COST: f64 = 0.0148;
 /// With this many polls in the budget and among the saved polls, a poll has its normal cost. With fewer, it costs more,
 /// by this power of the ratio, so that the remaining polls are used where they help most.
 const AMPLE_POLLS: f64 = 40.0;
