@@ -242,7 +242,7 @@ fn cpu() -> anyhow::Result<()> {
             go_polls.push(a_poll(&MeasuredProcess::start(go)?)?);
         }
     }
-    beside("a bare reqwest loop", &ours, &bare_polls, 1.3);
+    beside("a bare reqwest loop", &ours, &bare_polls, 1.05);
     if before_polls.is_empty() {
         println!("skipped: the version before, since BEFORE names none");
     } else {

@@ -14,7 +14,7 @@ const SCALE: u32 = 100;
 /// Watches `count` backfills by plain backoff and adaptively, on the wire and in simulation.
 pub fn compare(count: usize, seed: u64) -> anyhow::Result<()> {
     println!(
-        "{count} backfills, seed {seed}, a hundred times as fast; delays are told in seconds of the simulation\n"
+        "{count} backfills, seed {seed}, a hundred times as fast; delays are in seconds of the simulation\n"
     );
     println!("| where | schedule | polls | mean | p50 | p90 | p99 |");
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
