@@ -368,11 +368,7 @@ impl Daemon {
     }
 
     fn failure(&self, reason: &str, code: u8) -> Failure {
-        let message = match &self.route {
-            Route::Socket(path) => format!("request to the daemon at {} failed: {reason}", path.display()),
-            Route::Http { address, .. } => format!("request to the daemon at {address} failed: {reason}"),
-            Route::Url { base, .. } => format!("request to the daemon at {base} failed: {reason}"),
-        };
+        let message = format!("request to the daemon at {} failed: {reason}", self.place());
         Failure { message, code }
     }
 }

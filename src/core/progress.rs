@@ -326,7 +326,7 @@ impl ProgressTracker {
 
     /// The forecast for the schedule.
     #[must_use]
-    pub fn forecast(&self, age: Duration, statistics: &HistoryStatistics) -> EndForecast {
+    pub fn forecast(&self, age: Duration, statistics: HistoryStatistics) -> EndForecast {
         let total = self.records().map(|(_, total)| total);
         self.trend
             .forecast(self.processed.unwrap_or(0), total, age, statistics)

@@ -57,7 +57,7 @@ impl Trend {
         count: u64,
         total: Option<u64>,
         age: Duration,
-        statistics: &HistoryStatistics,
+        statistics: HistoryStatistics,
     ) -> EndForecast {
         let movement = self.movement();
         EndForecast {
@@ -72,9 +72,9 @@ impl Trend {
                 }
             }),
             fades_in: movement.fades_in,
-            durations: statistics.durations.clone(),
+            durations: statistics.durations,
             // An estimate predicts better than operations of other kinds.
-            project_durations: statistics.project_durations.clone().filter(|_| total.is_none()),
+            project_durations: statistics.project_durations.filter(|_| total.is_none()),
             age: age.as_secs_f64(),
         }
     }
@@ -138,17 +138,17 @@ mod tests {
     fn only_a_rate_that_keeps_falling_fades() {
         assert_eq!(
             risen(&[100; 8])
-                .forecast(800, None, AGE, &HistoryStatistics::NONE)
+                .forecast(800, None, AGE, HistoryStatistics::NONE)
                 .fades_in,
             None
         );
         assert_eq!(
             risen(&[100, 0, 0, 100, 0, 0])
-                .forecast(200, None, AGE, &HistoryStatistics::NONE)
+                .forecast(200, None, AGE, HistoryStatistics::NONE)
                 .fades_in,
             None
         );
-        let fading = risen(&[100, 80, 60, 40, 20]).forecast(300, None, AGE, &HistoryStatistics::NONE);
+        let fading = risen(&[100, 80, 60, 40, 20]).forecast(300, None, AGE, HistoryStatistics::NONE);
         assert!(fading.fades_in.is_some_and(|seconds| seconds < 30.0));
     }
 
@@ -158,7 +158,7 @@ mod tests {
             project_durations: DurationDistribution::fitted(&[5.0; 9], None).map(Arc::new),
             ..HistoryStatistics::NONE
         };
-        let forecast = |total| Trend::default().forecast(1, total, AGE, &statistics);
+        let forecast = |total| Trend::default().forecast(1, total, AGE, statistics.clone());
         assert!(forecast(None).project_durations.is_some());
         assert!(forecast(Some(9)).project_durations.is_none());
     }

@@ -408,7 +408,7 @@ impl Watch {
             let details = self.details.as_deref();
             let statistics = details.map(|details| cx.kinds.statistics(&details.kind));
             self.progress
-                .forecast(self.age(cx.now), &statistics.unwrap_or_default())
+                .forecast(self.age(cx.now), statistics.unwrap_or_default())
         } else {
             EndForecast::UNKNOWN
         };

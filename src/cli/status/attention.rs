@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::screen::Screen;
 use crate::cli::format;
 use crate::cli::terminal::TextStyle;
-use crate::core::text::one_line;
+use crate::core::text::{one_line, plural};
 
 /// So many entries of one kind are printed, unless all are shown.
 const MAX_OF_KIND: usize = 10;
@@ -20,16 +20,13 @@ const LABEL: usize = 9;
 pub(super) fn verdict(entries: &[Value], options: &str, screen: &Screen) -> Vec<String> {
     let count = |severity: &str| {
         let found = entries.iter().filter(|entry| entry["severity"] == severity);
-        found
-            .map(|entry| entry["count"].as_u64().unwrap_or(1))
-            .sum::<u64>()
+        found.map(count_of).sum::<u64>()
     };
     let counts: Vec<String> = ["error", "warning"]
         .iter()
         .filter_map(|severity| match count(severity) {
             0 => None,
-            1 => Some(format!("1 {severity}")),
-            number => Some(format!("{} {severity}s", format::count(number))),
+            number => Some(plural(number, severity)),
         })
         .collect();
     let Some(first) = entries.first() else {
@@ -58,6 +55,11 @@ pub(super) fn verdict(entries: &[Value], options: &str, screen: &Screen) -> Vec<
     )
 }
 
+/// The number of problems in an entry.
+fn count_of(entry: &Value) -> u64 {
+    entry["count"].as_u64().unwrap_or(1)
+}
+
 fn all_is_well(screen: &Screen) -> String {
     let ok = format!("{:<LABEL$}", "OK");
     format!(
@@ -78,7 +80,7 @@ pub(super) fn lines(entries: &[Value], is_all_shown: bool, screen: &Screen) -> V
         *of_kind += 1;
         if *of_kind > MAX_OF_KIND && !is_all_shown {
             let severity = entry["severity"].as_str().unwrap_or("error");
-            *hidden.entry((severity, kind)).or_default() += entry["count"].as_u64().unwrap_or(1);
+            *hidden.entry((severity, kind)).or_default() += count_of(entry);
             continue;
         }
         lines.extend(paragraph(entry, screen));

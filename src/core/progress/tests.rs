@@ -84,7 +84,7 @@ fn a_steady_count_gives_its_rate_and_its_end() {
         data.estimated_end_time,
         Some(Timestamp::from_second(110).unwrap())
     );
-    let forecast = tracker.forecast(Duration::ZERO, &HistoryStatistics::NONE);
+    let forecast = tracker.forecast(Duration::ZERO, HistoryStatistics::NONE);
     assert!(forecast.ends_within(100.0) < 0.2 && forecast.ends_within(120.0) > 0.8);
 }
 
@@ -305,7 +305,7 @@ fn a_rate_never_spans_a_restart_of_the_daemon() {
     let mut restored: ProgressTracker = serde_json::from_str(&json).unwrap();
     let _ = observe(&mut restored, 1, 90, Some(100));
     let count = restored
-        .forecast(Duration::ZERO, &HistoryStatistics::NONE)
+        .forecast(Duration::ZERO, HistoryStatistics::NONE)
         .count
         .unwrap();
     assert_eq!((count.part, count.speed), (0.9, 0.0));
