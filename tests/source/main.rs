@@ -8,4 +8,5 @@ mod architecture;
 mod messages;
 mod output_rules;
 mod product;
+mod scripts;
 mod vocabulary;

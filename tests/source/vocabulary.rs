@@ -116,7 +116,7 @@ fn old_words(text: &str) -> Vec<String> {
 }
 
 /// The files below a folder of the package that people read, by path.
-fn documents(path: &Path, found: &mut BTreeMap<String, String>) {
+pub fn documents(path: &Path, found: &mut BTreeMap<String, String>) {
     if path.is_dir() {
         for entry in fs::read_dir(path).unwrap() {
             documents(&entry.unwrap().path(), found);
