@@ -27,7 +27,7 @@ async fn an_outage_is_shown_by_title_icon_and_list_until_it_ends() {
     fixture.open(&browser, "").await;
     browser.title("backfill-watch").await;
     browser.favicon("favicon.svg").await;
-    browser.contains("#state-text", "All well: 1 running").await;
+    browser.contains("#state-text", "No problems: 1 running").await;
     browser.contains(&format!("{} .rate", row(OPERATION)), "/s").await;
 
     fixture.simulator.faults().set(down(), 1);

@@ -49,19 +49,19 @@ export function showState(connection, detailTitle) {
   const entries = daemon.attention;
   const total = entries ? totalOf(entries) : 0;
   const hasError = entries?.some((entry) => entry.severity === "error");
-  const state = daemon.isLost ? "lost" : !entries ? "loading" : total === 0 ? "well" : hasError ? "error" : "warning";
+  const state = daemon.isLost ? "lost" : !entries ? "loading" : total === 0 ? "healthy" : hasError ? "error" : "warning";
   const problems = () => `${format.plural(total, "problem")}: ${kindsText(entries)}`;
   const words = {
     lost: () => `No connection to the daemon since ${format.atTime(connection.lostSince)}; figures are from then. Reconnecting…`,
     loading: () => "Loading…",
-    well: () => `All well: ${stateText(connection.phases ?? {})}`,
+    healthy: () => `No problems: ${stateText(connection.phases ?? {})}`,
     error: problems,
     warning: problems,
   }[state]();
   document.body.dataset.state = state;
   setText($("state-text"), words);
   setAttribute($("state"), "title", words);
-  setIcon($("state-icon"), { lost: "lost", loading: "pending", well: "succeeded", error: "error", warning: "warning" }[state]);
+  setIcon($("state-icon"), { lost: "lost", loading: "pending", healthy: "succeeded", error: "error", warning: "warning" }[state]);
   const mark = { lost: "(!) No connection – ", error: `(${format.count(total)}) `, warning: `(${format.count(total)}) ` }[state] ?? "";
   const title = `${mark}${detailTitle ? `${detailTitle} – ` : ""}backfill-watch`;
   if (document.title !== title) document.title = title;

@@ -1,4 +1,4 @@
-// Projects and webhooks: one line while all is well, open when not.
+// Projects and webhooks: one line while all are healthy, open when not.
 
 import { $, icon, isSelecting, isolated, make, setText } from "./dom.js";
 import { getJson } from "./connection.js";
@@ -11,7 +11,7 @@ function webhookState(hook) {
   if (hook.state === undefined) return ["gone", "removed from the settings"];
   if (hook.state === "disabled") return ["failed", "disabled until a reload"];
   const isFailing = hook.lastErrorTime && (!hook.lastSuccessTime || Date.parse(hook.lastErrorTime) > Date.parse(hook.lastSuccessTime));
-  if (isFailing && (hook.backlog || hook.state !== "open")) return ["failed", hook.state === "open" ? "failing" : `failing, ${hook.state}`];
+  if (isFailing && hook.state !== "open") return ["failed", `failing, ${hook.state}`];
   if (hook.deadLetters) return ["stalled", "dead letters"];
   if (isFailing) return ["stalled", "last attempt failed"];
   return hook.backlog ? ["running", "delivering"] : ["succeeded", "healthy"];
@@ -25,7 +25,7 @@ function projectState(project) {
   return ["succeeded", "reachable"];
 }
 
-const isWell = ([phase]) => phase === "succeeded" || phase === "running";
+const isHealthy = ([phase]) => phase === "succeeded" || phase === "running";
 
 function line(name, [phase, words], facts, error) {
   return make("li", { "data-phase": phase },
@@ -45,11 +45,11 @@ function webhookLine(hook) {
   const { oldest } = hook;
   const facts = [
     `${format.count(hook.backlog)} waiting`,
-    oldest && !isWell(state) ? oldestText(oldest) : null,
+    oldest && !isHealthy(state) ? oldestText(oldest) : null,
     hook.deadLetters ? format.plural(hook.deadLetters, "dead letter") : null,
     hook.lastSuccessTime ? `last delivered ${format.ago(hook.lastSuccessTime)}` : "nothing delivered yet",
   ];
-  return line(hook.name, state, facts, isWell(state) ? null : hook.lastError);
+  return line(hook.name, state, facts, isHealthy(state) ? null : hook.lastError);
 }
 
 function projectLine(project) {
@@ -63,14 +63,14 @@ function projectLine(project) {
     gate ? `gate ${format.count(gate.maxRequestsPerSecond)} requests/s, ${format.count(gate.waiting)} waiting` : null,
     discovery ? `discovery: ${format.plural(discovery.installations, "installation")}, ${format.plural(discovery.objects, "object")}` : null,
   ];
-  return line(project.name, state, facts, isWell(state) ? null : discovery?.lastError ?? project.lastError);
+  return line(project.name, state, facts, isHealthy(state) ? null : discovery?.lastError ?? project.lastError);
 }
 
-// `2 projects, 1 of 3 webhooks failing`: the words of what is not well.
+// `2 projects, 1 of 3 webhooks failing`: the states of those that are not healthy.
 function summary(states, what) {
-  const bad = states.filter((state) => !isWell(state));
+  const bad = states.filter((state) => !isHealthy(state));
   if (!states.length) return `no ${what}s`;
-  if (!bad.length) return `${format.plural(states.length, what)} well`;
+  if (!bad.length) return `${format.plural(states.length, what)} healthy`;
   const words = new Set(bad.map(([, text]) => text));
   return `${format.count(bad.length)} of ${format.plural(states.length, what)}: ${[...words].join(", ")}`;
 }
@@ -92,7 +92,7 @@ export async function showServices() {
   const [projects, hooks] = await Promise.all([read("api/projects", "projects"), read("api/webhooks", "endpoints")]);
   if (!projects || !hooks) return;
   const states = [projects.map(projectState), hooks.map(webhookState)];
-  const isBad = states.flat().some((state) => !isWell(state));
+  const isBad = states.flat().some((state) => !isHealthy(state));
   const panel = $("services");
   // A change of the state opens or closes it; the reader may do so, too.
   if (panel.dataset.bad !== String(isBad)) {
