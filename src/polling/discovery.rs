@@ -319,10 +319,8 @@ impl<F: Fetch> ProjectTask<F> {
     pub(super) fn apply_discovery_rules(&mut self) {
         let rules = self.settings.discovery.get(&self.name);
         match (rules, &mut self.discovery) {
-            (Some(rules), Some(discovery)) if discovery.rounds.rules() != rules => {
-                discovery.rounds.set_rules(Arc::clone(rules));
-            }
-            (Some(_), Some(_)) | (None, None) => {}
+            (Some(rules), Some(discovery)) => discovery.rounds.set_rules(rules),
+            (None, None) => {}
             (None, Some(discovery)) => {
                 self.first_discovery_request = discovery.next_number();
                 self.discovery = None;

@@ -139,14 +139,8 @@ impl ProjectDiscovery {
         });
         let found: Vec<_> = found.collect();
         self.recording_found = found.len();
-        let installations = self.rounds.take_unrecorded(CHUNK).into_iter();
         DiscoveryRecord {
-            installations: installations
-                .map(|id| {
-                    let stored = self.rounds.stored(&id, now);
-                    (id, stored)
-                })
-                .collect(),
+            installations: self.rounds.take_unrecorded(CHUNK, now),
             found,
         }
     }

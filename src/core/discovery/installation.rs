@@ -12,6 +12,8 @@ use crate::core::text;
 
 /// An object without an operation is awaited for this long after its configuration changed.
 const AWAITED_FOR: SignedDuration = SignedDuration::from_mins(30);
+/// An object stays urgent for this long, unless an operation is found earlier.
+const URGENT_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// The most bytes of a label's value.
 const MAX_LABEL: usize = 512;
 
@@ -30,6 +32,15 @@ pub enum Urgency {
 pub(super) struct Urgent {
     pub urgency: Urgency,
     pub until: SignedDuration,
+}
+
+impl Urgent {
+    pub fn new(urgency: Urgency, now: SignedDuration) -> Self {
+        Self {
+            urgency,
+            until: now.saturating_add(URGENT_FOR),
+        }
+    }
 }
 
 /// Where an object waits for its next request.
@@ -90,12 +101,21 @@ impl Object {
         self.place = Place::InFlight { urgent };
     }
 
-    /// Its request has ended in this round.
-    pub fn returned(&mut self, round: u64, now: SignedDuration) {
-        self.place = match self.urgent() {
-            Some(urgent) if urgent.until > now => Place::Urgent { urgent, round },
-            _ => Place::Other,
+    /// Its request starts if it is still urgent. Returns whether it does.
+    pub fn start_urgent(&mut self, now: SignedDuration) -> bool {
+        let urgent = self.urgent().filter(|urgent| urgent.until > now);
+        self.place = match urgent {
+            Some(_) => Place::InFlight { urgent },
+            None => Place::Other,
         };
+        urgent.is_some()
+    }
+
+    /// Its request has ended in this round. Returns whether it was the first one.
+    pub fn returned(&mut self, is_urgent: bool, round: u64, now: SignedDuration) -> bool {
+        let urgent = self.urgent().filter(|urgent| is_urgent && urgent.until > now);
+        self.place = urgent.map_or(Place::Other, |urgent| Place::Urgent { urgent, round });
+        self.asked.replace(now).is_none()
     }
 
     pub fn urgent(&self) -> Option<Urgent> {
@@ -196,10 +216,7 @@ impl Installation {
             let mut urgent = object.urgent();
             if object.unverified.is_some() {
                 // Nothing remembers the operation, so that the object has to be asked for again.
-                urgent = Some(Urgent {
-                    urgency: Urgency::New,
-                    until: steady(now).saturating_add(super::URGENT_FOR),
-                });
+                urgent = Some(Urgent::new(Urgency::New, steady(now)));
             }
             let stored = StoredObject {
                 fingerprint: object.fingerprint,
@@ -249,7 +266,7 @@ pub(super) fn label_value(text: &str) -> String {
 fn to_steady(wall: Timestamp, now: Moment) -> SignedDuration {
     // What lies in the future was written before the clock was set back.
     let ago = now.wall.duration_since(wall);
-    steady(now).saturating_sub(ago.clamp(-super::URGENT_FOR, SignedDuration::MAX))
+    steady(now).saturating_sub(ago.clamp(-URGENT_FOR, SignedDuration::MAX))
 }
 
 fn to_wall(time: SignedDuration, now: Moment) -> Timestamp {

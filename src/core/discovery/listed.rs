@@ -26,6 +26,14 @@ pub struct ListedInstallation {
     pub objects: Vec<ListedObject>,
 }
 
+impl ListedInstallation {
+    /// The customer; without a name, the ID of the installation.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        self.group.as_deref().unwrap_or(&self.id)
+    }
+}
+
 /// An object that has a backfill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedObject {

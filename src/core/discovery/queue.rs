@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ObjectKey;
 use super::installation::{Object, Place, Urgency};
+use super::request::ObjectKey;
 
 /// Urgent objects by the round in which they were asked for last, those of the newest installations first.
 type UrgentQueue = BTreeSet<(u64, Reverse<Timestamp>, ObjectKey)>;

@@ -1,6 +1,6 @@
 //! The outcome of one request of discovery, before any decision.
 
-use super::{DiscoveryAnswer, DiscoveryRequest, OperationState};
+use super::request::{DiscoveryAnswer, DiscoveryRequest, OperationState};
 use crate::core::answer::Answer;
 use crate::core::operation::Status;
 use crate::core::project_health::DiscoveryEvidence;

@@ -1,8 +1,10 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::glob::Globs;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -23,7 +25,9 @@ type Backfill = (String, Option<i64>, bool);
 
 /// An API that discovery asks, and its time.
 struct World {
+    rules: Arc<[DiscoveryRule]>,
     discovery: Discovery,
+    recorded: BTreeMap<Arc<str>, StoredInstallation>,
     steady: Duration,
     wall: Timestamp,
     /// The objects of each installation, with the newest backfill of each.
@@ -39,8 +43,11 @@ struct World {
 
 impl World {
     fn new(rules: Vec<DiscoveryRule>) -> Self {
+        let rules: Arc<[DiscoveryRule]> = rules.into();
         Self {
-            discovery: Discovery::new(rules.into()),
+            discovery: Discovery::new(Arc::clone(&rules)),
+            rules,
+            recorded: BTreeMap::new(),
             steady: Duration::ZERO,
             wall: "2026-11-24T12:00:00Z".parse().unwrap(),
             api: BTreeMap::new(),
@@ -151,23 +158,26 @@ impl World {
         self.run(usize::MAX)
     }
 
-    fn restart(&mut self) {
-        let stored: Vec<_> = self.discovery.installations.keys().cloned().collect();
-        let rules = Arc::clone(&self.discovery.rules);
-        let mut fresh = Discovery::new(rules);
-        self.advance(Duration::from_secs(10));
-        let before = self.now();
-        let now = Moment {
-            steady: Duration::ZERO,
-            wall: self.wall,
-        };
-        for id in stored {
-            let stored = self.discovery.stored(&id, before).unwrap();
-            let text = serde_json::to_string(&stored).unwrap();
-            fresh.restore(id, serde_json::from_str(&text).unwrap(), now);
+    fn record(&mut self) {
+        for (id, installation) in self.discovery.take_unrecorded(usize::MAX, self.now()) {
+            match installation {
+                Some(installation) => self.recorded.insert(id, installation),
+                None => self.recorded.remove(&id),
+            };
         }
-        self.discovery = fresh;
+    }
+
+    fn restart(&mut self) {
+        self.advance(Duration::from_secs(10));
+        self.record();
         self.steady = Duration::ZERO;
+        self.discovery = Discovery::new(Arc::clone(&self.rules));
+        for (id, stored) in &self.recorded {
+            let text = serde_json::to_string(stored).unwrap();
+            let stored = serde_json::from_str(&text).unwrap();
+            self.discovery.restore(Arc::clone(id), stored, self.now());
+        }
+        assert!(!self.discovery.has_unrecorded());
     }
 }
 
@@ -388,12 +398,12 @@ fn a_list_of_less_than_half_counts_when_three_rounds_agree() {
     world.advance(Duration::from_mins(1));
     world.round();
     assert_eq!(world.discovery.counts(), (3, 3));
-    let unrecorded = world.discovery.take_unrecorded(usize::MAX);
+    let unrecorded = world.discovery.take_unrecorded(usize::MAX, world.now());
     assert_eq!(unrecorded.len(), 10);
-    let deleted = unrecorded
-        .iter()
-        .filter(|id| world.discovery.stored(id, world.now()).is_none());
-    assert_eq!(deleted.count(), 7);
+    assert_eq!(
+        unrecorded.iter().filter(|(_, stored)| stored.is_none()).count(),
+        7
+    );
 }
 
 #[test]
@@ -427,19 +437,6 @@ fn a_failed_poll_of_an_operation_is_repeated_in_the_next_round() {
 }
 
 #[test]
-fn what_could_not_be_recorded_is_found_again() {
-    let mut world = World::new(vec![rule()]);
-    world.backfill("i", "contact", "op", Some(0), true);
-    world.run(2);
-    let _ = world.discovery.take_in(world.now());
-    let request = world.discovery.next_request(world.now(), 0.0).unwrap();
-    let answer = world.answer(&request);
-    let found = world.discovery.answered(&request, answer, world.now()).unwrap();
-    world.discovery.forget(&found, world.now());
-    assert_eq!(world.round(), ["op"]);
-}
-
-#[test]
 fn rules_choose_and_a_rule_that_matches_nothing_is_named() {
     let mut only = rule();
     only.objects = Globs::parse(vec!["contact".to_owned()]).unwrap();
@@ -454,9 +451,35 @@ fn rules_choose_and_a_rule_that_matches_nothing_is_named() {
     world.backfill("i", "account", "op-3", Some(0), true);
     assert_eq!(world.round(), ["op-1", "op-2"]);
     assert_eq!(world.discovery.unmatched_rules().collect::<Vec<_>>(), [1]);
-    world.discovery.set_rules(vec![rule()].into());
+    world.discovery.set_rules(&vec![rule()].into());
     assert_eq!(world.round(), ["op-3"]);
     assert_eq!(world.discovery.unmatched_rules().count(), 0);
+}
+
+#[test]
+fn an_object_that_is_listed_again_during_its_request_is_queued_once() {
+    let mut world = World::new(vec![rule()]);
+    world.object("i", "contact");
+    world.object("i", "lead");
+    world.run(2);
+    let _ = world.discovery.take_in(world.now());
+    let request = world.discovery.next_request(world.now(), 0.0).unwrap();
+    let objects = world.api["i"].clone();
+    world.api.get_mut("i").unwrap().remove("contact");
+    world.advance(Duration::from_mins(1));
+    world.round();
+    world.api.insert("i".to_owned(), objects);
+    world.advance(Duration::from_mins(1));
+    world.run(1);
+    let _ = world.discovery.take_in(world.now());
+    let answer = world.answer(&request);
+    assert_eq!(world.discovery.answered(&request, answer, world.now()), None);
+    for _ in 0..3 {
+        world.advance(2 * HOUR);
+        world.requests.clear();
+        world.round();
+        assert!(world.requests.iter().filter(|asked| **asked == request).count() <= 1);
+    }
 }
 
 #[test]

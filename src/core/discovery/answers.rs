@@ -1,0 +1,109 @@
+//! What an answer about an object or an operation means.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::installation::label_value;
+use super::listed::NamedOperation;
+use super::operations::Unverified;
+use super::request::{ObjectKey, OperationState};
+use super::{Discovery, GROUP_LABEL};
+use crate::core::deadline::Deadline;
+use crate::core::watch_list::Labels;
+
+/// The labels that discovery sets.
+pub const OWN_LABELS: [&str; 4] = [GROUP_LABEL, "object", "installation", "integration"];
+
+/// An operation that was not known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundOperation {
+    /// Its ID.
+    pub operation: Arc<str>,
+    /// The object that it reads.
+    pub key: ObjectKey,
+    /// Its labels.
+    pub labels: Labels,
+    /// By when it should be finished.
+    pub deadline: Option<Deadline>,
+}
+
+impl Discovery {
+    /// An object has this newest backfill. Returns it if it was not known, and does not have to be polled first.
+    pub(super) fn object_answered(
+        &mut self,
+        key: &ObjectKey,
+        named: Option<NamedOperation>,
+        now: SignedDuration,
+    ) -> Option<FoundOperation> {
+        let object = self.catalog.get(key);
+        let known = object.and_then(|(_, object)| object.operation.as_deref());
+        let named = named.filter(|named| object.is_some() && known != Some(&named.id));
+        self.catalog
+            .asked(key, named.is_none(), self.rounds.number(), now);
+        let NamedOperation { id, create_time } = named?;
+        let operation: Arc<str> = id.into();
+        if self.catalog.operations.is_unverified(&operation) {
+            return None;
+        }
+        if self.catalog.operations.object_of(&operation).is_some() {
+            // Another object named it first.
+            self.catalog.name_operation(&operation, key);
+            return None;
+        }
+        let (installation, object) = self.catalog.get(key)?;
+        let lookback = self.rules.get(object.rule)?.lookback;
+        let oldest = installation.first_seen.checked_sub(lookback);
+        if create_time.is_some_and(|created| created >= oldest.unwrap_or(Timestamp::MIN)) {
+            return self.found(operation, key.clone());
+        }
+        let unverified = Unverified {
+            key: key.clone(),
+            is_old: create_time.is_some(),
+        };
+        self.catalog.add_unverified(operation, unverified);
+        None
+    }
+
+    /// An operation that had to be polled has this state. Returns it if it runs.
+    pub(super) fn operation_answered(
+        &mut self,
+        operation: &Arc<str>,
+        state: OperationState,
+    ) -> Option<FoundOperation> {
+        let Unverified { key, is_old } = self.catalog.take_unverified(operation)?;
+        match state {
+            OperationState::Running => return self.found(Arc::clone(operation), key),
+            OperationState::Missing if !is_old => {}
+            OperationState::Finished | OperationState::Missing => {
+                self.catalog.name_operation(operation, &key);
+            }
+        }
+        None
+    }
+
+    fn found(&mut self, operation: Arc<str>, key: ObjectKey) -> Option<FoundOperation> {
+        let (installation, object) = self.catalog.get(&key)?;
+        let rule = self.rules.get(object.rule)?;
+        let integration = self.names.get(&installation.integration);
+        let own = [
+            &*installation.group,
+            &*key.object,
+            &*key.installation,
+            integration.unwrap_or(&installation.integration),
+        ];
+        let labels = OWN_LABELS.into_iter().zip(own);
+        let labels = labels
+            .map(|(name, value)| (name.to_owned(), label_value(value)))
+            .chain(rule.labels.iter().cloned())
+            .collect();
+        let deadline = rule.deadline;
+        self.catalog.name_operation(&operation, &key);
+        Some(FoundOperation {
+            operation,
+            key,
+            labels,
+            deadline,
+        })
+    }
+}
