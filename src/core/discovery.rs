@@ -149,6 +149,7 @@ impl Discovery {
         if incoming.removes {
             change.removed = self.catalog.remove_unlisted(round);
         }
+        self.rules.finish_list();
         self.rounds.finish_list();
         Some(change)
     }
@@ -204,7 +205,6 @@ impl Discovery {
 
     fn start_list(&mut self, list: InstallationList) {
         let (known, _) = self.catalog.counts();
-        self.rules.start_list();
         self.rounds.start_list(list, known);
     }
 

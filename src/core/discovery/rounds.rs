@@ -75,10 +75,13 @@ impl Rounds {
         self.has_list
     }
 
-    /// Other rules apply. The next round starts at once.
+    /// Other rules apply. The next round starts at once, also instead of the rest of a list.
     pub fn restart(&mut self) {
         self.started = None;
         self.has_list = false;
+        if self.has_incoming() {
+            self.list = List::Done;
+        }
     }
 
     /// When the next round starts; `None` while a list is expected.

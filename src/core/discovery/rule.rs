@@ -64,12 +64,15 @@ pub(super) struct Rules {
     all: Arc<[DiscoveryRule]>,
     /// Which of them matched an installation of the last list.
     matched: Vec<bool>,
+    /// Which of them matched an installation of the list that is being taken in.
+    matching: Vec<bool>,
 }
 
 impl Rules {
     pub fn new(all: Arc<[DiscoveryRule]>) -> Self {
         Self {
             matched: vec![true; all.len()],
+            matching: vec![false; all.len()],
             all,
         }
     }
@@ -88,9 +91,10 @@ impl Rules {
         every.min().unwrap_or(DiscoveryRule::EVERY)
     }
 
-    /// A list is taken in from its start.
-    pub fn start_list(&mut self) {
-        self.matched.fill(false);
+    /// A list was taken in.
+    pub fn finish_list(&mut self) {
+        self.matched.copy_from_slice(&self.matching);
+        self.matching.fill(false);
     }
 
     /// The objects of an installation that are asked for. `name` is that of its integration.
@@ -100,7 +104,7 @@ impl Rules {
         name: Option<&str>,
     ) -> BTreeMap<Arc<str>, Selected> {
         let mut matching = Vec::new();
-        for (position, (rule, is_matched)) in (0..=u16::MAX).zip(self.all.iter().zip(&mut self.matched)) {
+        for (position, (rule, is_matched)) in (0..=u16::MAX).zip(self.all.iter().zip(&mut self.matching)) {
             if rule.groups.matches(listed.group())
                 && (rule.integrations.matches(&listed.integration)
                     || name.is_some_and(|name| rule.integrations.matches(name)))

@@ -457,6 +457,27 @@ fn rules_choose_and_a_rule_that_matches_nothing_is_named() {
 }
 
 #[test]
+fn no_rule_counts_as_unmatched_while_a_long_list_is_taken_in() {
+    let mut world = World::new(vec![rule()]);
+    for number in 0..=CHUNK {
+        world.object(&format!("i-{number}"), "contact");
+    }
+    world.round();
+    world.advance(Duration::from_mins(1));
+    assert_eq!(world.run(1), [""; 0]);
+    assert_eq!(world.discovery.unmatched_rules().count(), 0);
+    assert_eq!(world.discovery.take_in(world.now()), None);
+    // Other rules apply to the whole list.
+    let mut other = rule();
+    other.groups = Globs::parse(vec!["group-i-0".to_owned()]).unwrap();
+    world.discovery.set_rules(&vec![other].into());
+    assert!(!world.discovery.has_incoming());
+    world.round();
+    assert_eq!(world.discovery.counts(), (CHUNK + 1, 1));
+    assert_eq!(world.discovery.unmatched_rules().count(), 0);
+}
+
+#[test]
 fn an_object_that_is_listed_again_during_its_request_is_queued_once() {
     let mut world = World::new(vec![rule()]);
     world.object("i", "contact");
