@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::core::attention::ProjectAttention;
+use crate::core::discovery::DiscoveryFailure;
 use crate::core::event::{MissingObject, OperationData};
 use crate::core::gate::RequestLimits;
 use crate::core::group_state::{GroupCounts, GroupProgress, GroupState};
@@ -102,7 +103,7 @@ pub struct DiscoveryView {
     pub objects: usize,
     /// When the installations were last listed.
     pub last_success: Option<Timestamp>,
-    /// The failure, after three failed rounds in a row.
+    /// What cannot be read, after three failures in a row.
     pub failure: Option<DiscoveryFailure>,
     /// How long one pass through all objects takes, if that is too long.
     pub longest_pass: Option<Duration>,
@@ -110,15 +111,6 @@ pub struct DiscoveryView {
     pub unmatched_rules: Vec<usize>,
     /// Whether every object was asked for at least once, and everything that was found is recorded.
     pub has_completed_pass: bool,
-}
-
-/// A failure of discovery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiscoveryFailure {
-    /// When requests began to fail.
-    pub since: Timestamp,
-    /// Why the last one failed.
-    pub reason: Arc<str>,
 }
 
 /// The gate of a project.

@@ -65,6 +65,6 @@ pub trait Fetch: Send + Sync + 'static {
         _project: &str,
         _request: &DiscoveryRequest,
     ) -> impl Future<Output = DiscoveryReply> + Send {
-        async { DiscoveryReply::Answered(DiscoveryAnswer::Failed) }
+        async { DiscoveryReply::Answered(DiscoveryAnswer::Failed("not supported".into())) }
     }
 }

@@ -21,7 +21,7 @@ pub use project::{
 };
 pub use restart_log::RestartLog;
 pub use sources::{
-    discovery_failing, discovery_matches_nothing, discovery_over_capacity, watch_list_rejected_lines,
+    discovery_failure, discovery_matches_nothing, discovery_over_capacity, watch_list_rejected_lines,
     watch_list_shrunk, watch_list_unreadable,
 };
 pub use state::{settings_rejected, state_damaged, state_not_writable, state_removed};
@@ -97,8 +97,10 @@ kinds! {
     WatchListRejectedLines => "watch_list_rejected_lines", Warning;
     /// The watch list lost nearly all of its entries.
     WatchListShrunk => "watch_list_shrunk", Warning;
-    /// Discovery failed for three rounds.
+    /// Discovery failed three times in a row, so that no backfill is found.
     DiscoveryFailing => "discovery_failing", Error;
+    /// Discovery cannot read some objects.
+    DiscoveryIncomplete => "discovery_incomplete", Warning;
     /// Discovery cannot ask for all objects in time.
     DiscoveryOverCapacity => "discovery_over_capacity", Warning;
     /// A rule of discovery matches no installation.
@@ -126,6 +128,7 @@ impl AttentionKind {
                 | Self::GateSaturated
                 | Self::PausedByApi
                 | Self::DiscoveryFailing
+                | Self::DiscoveryIncomplete
         )
     }
 }

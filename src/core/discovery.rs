@@ -29,7 +29,7 @@ mod rule;
 pub use answers::{FoundOperation, OWN_LABELS};
 use capacity::Capacity;
 use catalog::Catalog;
-use failures::Failures;
+pub use failures::{DiscoveryFailure, UnreadableObjects};
 pub use installation::{Awaited, StoredInstallation, StoredObject, Urgency};
 pub use listed::{
     InstallationList, ListedInstallation, ListedObject, NamedOperation, Unusable, integrations,
@@ -55,7 +55,6 @@ pub struct Discovery {
     names: IntegrationNames,
     rounds: Rounds,
     catalog: Catalog,
-    failures: Failures,
     capacity: Capacity,
 }
 
@@ -68,7 +67,6 @@ impl Discovery {
             names: IntegrationNames::default(),
             rounds: Rounds::default(),
             catalog: Catalog::default(),
-            failures: Failures::default(),
             capacity: Capacity::default(),
         }
     }
@@ -95,6 +93,9 @@ impl Discovery {
         if self.rounds.request_names() {
             return Some(DiscoveryRequest::Integrations);
         }
+        if self.rounds.is_key_doubted() {
+            return None;
+        }
         if let Some(operation) = self.catalog.operations.next_to_verify() {
             return Some(DiscoveryRequest::Operation(operation));
         }
@@ -114,7 +115,6 @@ impl Discovery {
         self.rounds.next_start()?;
         self.rounds
             .start(self.rules.every(), steady(now), random_fraction);
-        self.failures.start_round();
         self.catalog.operations.start_round();
         Some(DiscoveryRequest::Installations)
     }
@@ -122,7 +122,8 @@ impl Discovery {
     /// When [`next_request`](Self::next_request) is to be called again, as far as no answer is awaited.
     #[must_use]
     pub fn next_due(&self, now: Moment) -> SignedDuration {
-        let others = self.catalog.next_revisit().filter(|_| self.rounds.has_list());
+        let are_others_due = self.rounds.has_list() && !self.rounds.is_key_doubted();
+        let others = self.catalog.next_revisit().filter(|_| are_others_due);
         let due = others.into_iter().chain(self.rounds.next_start()).min();
         due.unwrap_or(SignedDuration::MAX).max(steady(now))
     }
@@ -149,7 +150,7 @@ impl Discovery {
         if incoming.removes {
             change.removed = self.catalog.remove_unlisted(round);
         }
-        self.rules.finish_list();
+        self.rules.finish_list(incoming.removes);
         self.rounds.finish_list();
         Some(change)
     }
@@ -161,46 +162,53 @@ impl Discovery {
         answer: DiscoveryAnswer,
         now: Moment,
     ) -> Option<FoundOperation> {
-        let now = steady(now);
         match (request, answer) {
             (DiscoveryRequest::Installations, DiscoveryAnswer::Installations(list)) => {
-                self.failures.list_answered();
-                self.rounds.note_size(list.bytes);
-                if self.names.cover(&list, now) {
+                self.catalog.failures.list_answered();
+                self.rounds.list_answered(list.bytes);
+                if self.names.cover(&list, steady(now)) {
                     self.start_list(list);
                 } else {
                     self.rounds.await_names(list);
                 }
             }
-            (DiscoveryRequest::Installations, _) => {
-                self.failures.list_failed();
+            (DiscoveryRequest::Installations, answer) => {
+                self.catalog.failures.list_failed(&answer.failure(), now.wall);
                 self.rounds.list_failed();
             }
             (DiscoveryRequest::Integrations, answer) => {
                 let list = self.rounds.take_unnamed()?;
                 // Without names, IDs are matched alone.
-                if let DiscoveryAnswer::Integrations(names) = answer {
-                    self.names.replace(&list, names, now);
+                match answer {
+                    DiscoveryAnswer::Integrations(names) => self.names.replace(&list, names, steady(now)),
+                    DiscoveryAnswer::Unauthorized(_) => self.rounds.doubt_key(),
+                    _ => {}
                 }
                 self.start_list(list);
             }
             (DiscoveryRequest::Backfill(path), answer) => {
-                self.capacity.answered(now);
-                let DiscoveryAnswer::Backfill(named) = answer else {
-                    self.failures.backfill_failed();
-                    return self.object_answered(&path.key, None, now);
-                };
-                self.failures.backfill_answered();
-                return self.object_answered(&path.key, named, now);
+                self.capacity.answered(steady(now));
+                if let DiscoveryAnswer::Backfill(named) = answer {
+                    return self.object_answered(&path.key, named, now);
+                }
+                self.doubt_key_after(&answer);
+                self.object_failed(&path.key, answer.failure(), now);
             }
             (DiscoveryRequest::Operation(operation), DiscoveryAnswer::Operation(state)) => {
                 return self.operation_answered(operation, state);
             }
-            (DiscoveryRequest::Operation(operation), _) => {
+            (DiscoveryRequest::Operation(operation), answer) => {
+                self.doubt_key_after(&answer);
                 self.catalog.operations.poll_failed(Arc::clone(operation));
             }
         }
         None
+    }
+
+    fn doubt_key_after(&mut self, answer: &DiscoveryAnswer) {
+        if matches!(answer, DiscoveryAnswer::Unauthorized(_)) {
+            self.rounds.doubt_key();
+        }
     }
 
     fn start_list(&mut self, list: InstallationList) {
@@ -235,22 +243,29 @@ impl Discovery {
         self.catalog.has_unrecorded()
     }
 
+    /// Whether there are other objects than recorded. A group may wait for them.
+    #[must_use]
+    pub fn has_unrecorded_objects(&self) -> bool {
+        self.catalog.has_unrecorded_objects()
+    }
+
+    /// Whether it is known which installations there are, as far as lists are answered.
+    #[must_use]
+    pub fn knows_installations(&self) -> bool {
+        self.rounds.has_list() || self.catalog.failures.are_lists_reported()
+    }
+
     /// Whether every object was asked for at least once, and every operation in doubt was polled.
     #[must_use]
     pub fn has_completed_pass(&self) -> bool {
         self.rounds.has_list() && !self.rounds.has_incoming() && self.catalog.is_complete()
     }
 
-    /// Whether rounds fail, after three in a row.
+    /// What cannot be read, after three failures in a row.
     #[must_use]
-    pub fn is_failing(&self) -> bool {
-        self.failures.are_reported()
-    }
-
-    /// Whether the last list or all backfills of the last round failed.
-    #[must_use]
-    pub fn has_failures(&self) -> bool {
-        !self.failures.are_none()
+    pub fn failure(&self) -> Option<DiscoveryFailure> {
+        let (_, objects) = self.catalog.counts();
+        self.catalog.failures.reported(objects)
     }
 
     /// Rules that match no installation although there are some, by position.

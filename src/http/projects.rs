@@ -15,6 +15,7 @@ use super::params::Params;
 use super::problem::{Problem, json};
 use crate::board::{DiscoveryView, GateView, ProjectView};
 use crate::clock;
+use crate::core::discovery::DiscoveryFailure;
 use crate::core::event::millis;
 
 #[derive(Serialize)]
@@ -160,8 +161,10 @@ impl DiscoveryJson {
             installations: discovery.installations,
             objects: discovery.objects,
             last_success_time: discovery.last_success.map(millis),
-            failing_since: failure.map(|failure| millis(failure.since)),
-            last_error: failure.map(|failure| failure.reason.to_string()),
+            failing_since: failure
+                .filter(|failure| failure.is_total())
+                .map(|failure| millis(failure.since)),
+            last_error: failure.map(DiscoveryFailure::text),
         }
     }
 }

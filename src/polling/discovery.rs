@@ -12,13 +12,14 @@ use super::project_task::{ProjectTask, STORE_RETRY};
 use super::requests::{RequestAnswer, RequestOutcome, Requester};
 use super::watches::WatchNumber;
 use crate::ampersand::Fetch;
+use crate::board::DiscoveryView;
 use crate::core::discovery::{Discovery, DiscoveryAnswer, DiscoveryReply, DiscoveryRequest, DiscoveryRule};
 use crate::core::gate::{Pass, Priority};
 use crate::core::source::Source;
 use crate::error::chain;
 use crate::store::StoreReadError;
 
-/// How often changed installations are recorded, when nothing was found.
+/// How often it is recorded when objects were asked for, if nothing else changed.
 const CHECKPOINT: Duration = Duration::from_mins(1);
 /// Discovery has at most this share of the requests in flight, so that slow lists leave places for polls.
 const SHARE: usize = 4;
@@ -152,9 +153,9 @@ impl<F: Fetch> ProjectTask<F> {
                     panic,
                     "discovery request panicked; this is a bug, please report it"
                 );
-                DiscoveryReply::Answered(DiscoveryAnswer::Failed)
+                DiscoveryReply::Answered(DiscoveryAnswer::Failed("the request panicked".into()))
             }
-            _ => DiscoveryReply::Answered(DiscoveryAnswer::Failed),
+            _ => DiscoveryReply::Answered(DiscoveryAnswer::Failed("the request was canceled".into())),
         };
         if reply.is_unprocessed() && pass == Pass::Turn && !std::mem::replace(&mut pending.is_repeated, true)
         {
@@ -164,31 +165,15 @@ impl<F: Fetch> ProjectTask<F> {
         }
         let reply = reply.of_repeated();
         let request = pending.request;
+        discovery.log_outcome(&self.name, &request, reply.failure());
         if let Some(reason) = reply.failure() {
-            let since = discovery
-                .failure
-                .as_ref()
-                .map_or(moment.wall, |(since, _)| *since);
             let reason: Arc<str> = reason.into();
-            if request == DiscoveryRequest::Installations
-                && !std::mem::replace(&mut discovery.has_logged_failure, true)
-            {
-                tracing::warn!(
-                    project = &*self.name,
-                    reason = &*reason,
-                    "installations cannot be listed; retrying; new backfills are not found"
-                );
-            }
-            discovery.failure = Some((since, Arc::clone(&reason)));
             self.channels.view.send_if_modified(|view| {
                 view.api.last_failure = Some(reason);
                 false
             });
         } else if request == DiscoveryRequest::Installations {
             discovery.last_success = Some(moment.wall);
-            if std::mem::take(&mut discovery.has_logged_failure) {
-                tracing::info!(project = &*self.name, "installations are listed again");
-            }
         }
         if let DiscoveryReply::Answered(DiscoveryAnswer::Installations(list)) = &reply
             && std::mem::replace(&mut discovery.unusable, list.unusable) != list.unusable
@@ -217,7 +202,9 @@ impl<F: Fetch> ProjectTask<F> {
         }
         let due = match discovery.retry {
             Some(retry) => retry,
-            None if discovery.found.is_empty() => discovery.recorded.saturating_add(CHECKPOINT),
+            None if discovery.found.is_empty() && !discovery.rounds.has_unrecorded_objects() => {
+                discovery.recorded.saturating_add(CHECKPOINT)
+            }
             None => now,
         };
         if due > now {
@@ -367,7 +354,7 @@ impl<F: Fetch> ProjectTask<F> {
         self.apply_discovery_rules();
     }
 
-    /// Updates the state of discovery that readers see, and logs when no backfill can be read.
+    /// Updates the state of discovery that readers see, and logs when objects cannot be read.
     pub(super) fn update_discovery_view(&mut self) {
         let Some(discovery) = &mut self.discovery else {
             return;
@@ -376,16 +363,24 @@ impl<F: Fetch> ProjectTask<F> {
         if view == discovery.published {
             return;
         }
-        match (&discovery.published.failure, &view.failure) {
-            (None, Some(failure)) if !discovery.has_logged_failure => tracing::warn!(
+        let unreadable = |view: &DiscoveryView| {
+            let failure = view.failure.clone()?;
+            Some((failure.objects?, failure.reason))
+        };
+        match (unreadable(&discovery.published), unreadable(&view)) {
+            (None, Some((objects, reason))) => tracing::warn!(
                 project = &*self.name,
-                reason = &*failure.reason,
-                "no backfill can be read; retrying; new backfills are not found"
+                unreadable = objects.count,
+                objects = objects.total,
+                installation_id = &*objects.example.installation,
+                object = &*objects.example.object,
+                reason = &*reason,
+                "objects cannot be read; retrying; their new backfills are not found"
             ),
+            (Some(_), None) if view.failure.is_none() => {
+                tracing::info!(project = &*self.name, "all objects are read again");
+            }
             _ => {}
-        }
-        if view.failure.is_none() && !discovery.rounds.has_failures() {
-            discovery.failure = None;
         }
         discovery.published = view;
         self.is_view_changed = true;

@@ -137,7 +137,7 @@ impl<F: Fetch> ProjectTask<F> {
         }
         // Before, members may be missing.
         self.reconciliation.applied?;
-        if !self.reconciliation.is_settled() || self.is_recording_found() {
+        if !self.reconciliation.is_settled() || self.is_recording_found() || !self.knows_installations() {
             return None;
         }
         for _ in 0..RECORDINGS {
@@ -150,6 +150,12 @@ impl<F: Fetch> ProjectTask<F> {
             self.complete_group(number, now);
         }
         self.groups.next_due()
+    }
+
+    /// Whether it is known for which objects groups wait.
+    fn knows_installations(&self) -> bool {
+        let discovery = self.discovery.as_ref();
+        discovery.is_none_or(|discovery| discovery.rounds.knows_installations())
     }
 
     fn complete_group(&mut self, number: GroupNumber, now: Duration) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::messages::{JobResult, RecordedDiscovery};
-use crate::board::{DiscoveryFailure, DiscoveryView};
+use crate::board::DiscoveryView;
 use crate::core::discovery::{Discovery, DiscoveryRequest, FoundOperation, StoredInstallation};
 use crate::core::gate::Ticket;
 use crate::core::project_health::Moment;
@@ -40,10 +40,10 @@ pub(super) struct ProjectDiscovery {
     pub unusable: usize,
     /// Whether it is logged that installations cannot be listed.
     pub has_logged_failure: bool,
+    /// Whether it is logged that the names of integrations cannot be read.
+    pub has_logged_unnamed: bool,
     /// When the installations were last listed.
     pub last_success: Option<Timestamp>,
-    /// When requests began to fail, and why the last one did.
-    pub failure: Option<(Timestamp, Arc<str>)>,
     /// What was published last.
     pub published: DiscoveryView,
 }
@@ -73,13 +73,13 @@ impl ProjectDiscovery {
             next_number: first_number,
             unusable: 0,
             has_logged_failure: false,
+            has_logged_unnamed: false,
             found: Vec::new(),
             is_recording: false,
             recording_found: 0,
             recorded: Duration::ZERO,
             retry: None,
             last_success: None,
-            failure: None,
             published: DiscoveryView::default(),
         }
     }
@@ -87,21 +87,46 @@ impl ProjectDiscovery {
     /// The state that readers see. `is_settled`: whether everything that was recorded is watched.
     pub fn view(&self, is_settled: bool) -> DiscoveryView {
         let (installations, objects) = self.rounds.counts();
-        let failure = self.failure.as_ref().filter(|_| self.rounds.is_failing());
         DiscoveryView {
             installations,
             objects,
             last_success: self.last_success,
-            failure: failure.map(|(since, reason)| DiscoveryFailure {
-                since: *since,
-                reason: Arc::clone(reason),
-            }),
+            failure: self.rounds.failure(),
             longest_pass: self.rounds.over_capacity(),
             unmatched_rules: self.rounds.unmatched_rules().collect(),
             has_completed_pass: is_settled
                 && self.rounds.has_completed_pass()
                 && self.found.is_empty()
                 && self.recording_found == 0,
+        }
+    }
+
+    /// Logs when lists begin to fail, or are read again.
+    pub fn log_outcome(&mut self, project: &str, request: &DiscoveryRequest, failure: Option<&str>) {
+        let has_logged = match request {
+            DiscoveryRequest::Installations => &mut self.has_logged_failure,
+            DiscoveryRequest::Integrations => &mut self.has_logged_unnamed,
+            DiscoveryRequest::Backfill(_) | DiscoveryRequest::Operation(_) => return,
+        };
+        let had_logged = std::mem::replace(has_logged, failure.is_some());
+        match (request, failure) {
+            (DiscoveryRequest::Installations, Some(reason)) if !had_logged => tracing::warn!(
+                project,
+                reason,
+                "installations cannot be listed; retrying; new backfills are not found"
+            ),
+            (DiscoveryRequest::Installations, None) if had_logged => {
+                tracing::info!(project, "installations are listed again");
+            }
+            (DiscoveryRequest::Integrations, Some(reason)) if !had_logged => tracing::warn!(
+                project,
+                reason,
+                "names of integrations cannot be read; retrying; rules match their IDs only"
+            ),
+            (DiscoveryRequest::Integrations, None) if had_logged => {
+                tracing::info!(project, "names of integrations are read again");
+            }
+            _ => {}
         }
     }
 

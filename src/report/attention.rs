@@ -15,7 +15,7 @@ use super::webhook::EndpointState;
 use crate::board::{Board, DiscoveryView, ProjectView};
 use crate::core::attention::{
     Attention, AttentionKind, ConcernedEndpoint, DropLog, Severity, api_unreachable, credentials_rejected,
-    discovery_failing, discovery_matches_nothing, discovery_over_capacity, settings_rejected, sort,
+    discovery_failure, discovery_matches_nothing, discovery_over_capacity, settings_rejected, sort,
     state_damaged, state_not_writable, state_removed, watch_list_rejected_lines, watch_list_shrunk,
     watch_list_unreadable,
 };
@@ -225,8 +225,7 @@ fn of_project(view: &ProjectView, now: Timestamp, entries: &mut Vec<Attention>) 
 }
 
 fn of_discovery(project: &str, discovery: &DiscoveryView) -> impl Iterator<Item = Attention> {
-    let failure = discovery.failure.as_ref();
-    let failing = failure.map(|failure| discovery_failing(&failure.reason, failure.since));
+    let failing = discovery.failure.as_ref().map(discovery_failure);
     let (objects, installations) = (discovery.objects, discovery.installations);
     let longest = discovery.longest_pass;
     let over_capacity = longest.map(|pass| discovery_over_capacity(objects, installations, pass));

@@ -65,8 +65,9 @@ const REFUSED: &str = "op-600000-500000-s-refused";
 /// A rule of discovery that matches nothing.
 const UNMATCHED: &str = "[[discover]]\nintegrations = [\"unknown\"]\nevery = \"1s\"\n";
 /// Kinds that take a minute, many hours, a file that is removed at the wrong moment, or a fault of the program.
-const NOT_STAGED: [(&str, &str); 6] = [
+const NOT_STAGED: [(&str, &str); 7] = [
     ("endpoint_without_secret", "BackfillWatchWebhookWithoutSecret"),
+    ("discovery_incomplete", "BackfillWatchDiscoveryIncomplete"),
     ("discovery_over_capacity", "BackfillWatchDiscoveryOverCapacity"),
     ("gate_saturated", "BackfillWatchGateSaturated"),
     ("paused_by_api", "BackfillWatchPausedByApi"),

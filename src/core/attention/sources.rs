@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Attention, AttentionKind};
+use crate::core::discovery::DiscoveryFailure;
 use crate::core::text;
 
 /// The entry for a watch list that cannot be used.
@@ -32,14 +33,28 @@ pub fn watch_list_shrunk(entries: usize, since: Timestamp) -> Attention {
     Attention::new(AttentionKind::WatchListShrunk, message, action).since(Some(since))
 }
 
-/// The entry for discovery that fails.
+/// The entry for what discovery cannot read.
 #[must_use]
-pub fn discovery_failing(reason: &str, since: Timestamp) -> Attention {
-    let message = format!(
-        "discovery fails: {reason}. New backfills are not found; those that were found are still polled."
-    );
-    let action = "check the network, the status of the API, and that the API key may read installations; it is retried automatically";
-    Attention::new(AttentionKind::DiscoveryFailing, message, action).since(Some(since))
+pub fn discovery_failure(failure: &DiscoveryFailure) -> Attention {
+    let text = failure.text();
+    let (kind, message, action) = if failure.is_total() {
+        (
+            AttentionKind::DiscoveryFailing,
+            format!(
+                "discovery fails: {text}. New backfills are not found; those that were found are still polled."
+            ),
+            "check the network, the status of the API, and that the API key may read installations; it is retried \
+             automatically",
+        )
+    } else {
+        (
+            AttentionKind::DiscoveryIncomplete,
+            format!("{text}. New backfills of what cannot be read are not found."),
+            "check the installation in the Ampersand dashboard, and that the API key may read it; it is retried \
+             automatically",
+        )
+    };
+    Attention::new(kind, message, action).since(Some(failure.since))
 }
 
 /// The entry for discovery that cannot ask for all objects in time. `pass` is the time of one pass through all of them.

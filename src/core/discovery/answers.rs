@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use super::catalog::ObjectAnswer;
 use super::installation::label_value;
 use super::listed::NamedOperation;
 use super::operations::Unverified;
 use super::request::{ObjectKey, OperationState};
 use super::{Discovery, GROUP_LABEL};
 use crate::core::deadline::Deadline;
+use crate::core::project_health::Moment;
 use crate::core::watch_list::Labels;
 
 /// The labels that discovery sets.
@@ -29,18 +31,27 @@ pub struct FoundOperation {
 }
 
 impl Discovery {
+    /// The request for an object failed.
+    pub(super) fn object_failed(&mut self, key: &ObjectKey, reason: Arc<str>, now: Moment) {
+        let answer = ObjectAnswer::Failed(reason);
+        self.catalog.asked(key, &answer, self.rounds.number(), now);
+    }
+
     /// An object has this newest backfill. Returns it if it was not known, and does not have to be polled first.
     pub(super) fn object_answered(
         &mut self,
         key: &ObjectKey,
         named: Option<NamedOperation>,
-        now: SignedDuration,
+        now: Moment,
     ) -> Option<FoundOperation> {
         let object = self.catalog.get(key);
         let known = object.and_then(|(_, object)| object.operation.as_deref());
         let named = named.filter(|named| object.is_some() && known != Some(&named.id));
-        self.catalog
-            .asked(key, named.is_none(), self.rounds.number(), now);
+        let answer = match named {
+            Some(_) => ObjectAnswer::News,
+            None => ObjectAnswer::NoNews,
+        };
+        self.catalog.asked(key, &answer, self.rounds.number(), now);
         let NamedOperation { id, create_time } = named?;
         let operation: Arc<str> = id.into();
         if self.catalog.operations.is_unverified(&operation) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::failures::Failures;
 use super::installation::{Awaited, Installation, Object, StoredInstallation, Urgency, Urgent, label_value};
 use super::listed::ListedInstallation;
 use super::operations::{Operations, Unverified};
@@ -14,8 +15,16 @@ use super::rule::Selected;
 use super::steady;
 use crate::core::project_health::Moment;
 
-/// Objects that are not urgent are asked for at most this often.
-const REVISIT: SignedDuration = SignedDuration::from_hours(1);
+/// What the request for an object showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ObjectAnswer {
+    /// An operation that was not known.
+    News,
+    /// Nothing that was not known.
+    NoNews,
+    /// It failed for this reason.
+    Failed(Arc<str>),
+}
 
 /// The installations of a project.
 #[derive(Debug, Default)]
@@ -26,8 +35,11 @@ pub(super) struct Catalog {
     /// The objects that are not in flight.
     queue: Queue,
     pub operations: Operations,
+    pub failures: Failures,
     /// Installations that changed or were deleted since they were recorded.
     unrecorded: BTreeSet<Arc<str>>,
+    /// Whether one of them has other objects than recorded, which a group may wait for.
+    have_objects_changed: bool,
     objects: usize,
     /// Objects that were never asked for.
     unasked: usize,
@@ -62,6 +74,7 @@ impl Catalog {
         let is_new = !self.installations.contains_key(&id);
         let installation = self.installations.entry(Arc::clone(&id)).or_insert_with(|| {
             self.unrecorded.insert(Arc::clone(&id));
+            self.have_objects_changed = true;
             Installation::new(Arc::clone(&integration), Arc::clone(&group), now.wall)
         });
         installation.round = round;
@@ -88,12 +101,14 @@ impl Catalog {
         let urgent = Urgent::new(urgency, now);
         let Some(object) = self.object_mut(key) else {
             self.unrecorded.insert(Arc::clone(&key.installation));
+            self.have_objects_changed = true;
             self.insert_object(key, Object::new(rule, fingerprint, now, urgent));
             return;
         };
         object.rule = rule;
         if object.fingerprint != fingerprint {
             (object.fingerprint, object.changed) = (fingerprint, now);
+            self.have_objects_changed = true;
             self.change(key, |object| object.hurry(urgent));
         }
     }
@@ -113,6 +128,7 @@ impl Catalog {
                 }
             }
             self.unrecorded.insert(Arc::clone(id));
+            self.have_objects_changed = true;
         }
         gone.len()
     }
@@ -134,8 +150,8 @@ impl Catalog {
     }
 
     fn take_other(&mut self, now: SignedDuration) -> Option<ObjectKey> {
-        let (asked, key) = self.queue.next_other()?;
-        if asked.saturating_add(REVISIT) > now {
+        let (due, key) = self.queue.next_other()?;
+        if due > now {
             return None;
         }
         let key = key.clone();
@@ -145,14 +161,30 @@ impl Catalog {
 
     /// When an object that is not urgent is asked for next.
     pub fn next_revisit(&self) -> Option<SignedDuration> {
-        let (asked, _) = self.queue.next_other()?;
-        Some(asked.saturating_add(REVISIT))
+        self.queue.next_other().map(|(due, _)| due)
     }
 
-    /// The request for an object has ended. `is_urgent`: whether it stays urgent.
-    pub fn asked(&mut self, key: &ObjectKey, is_urgent: bool, round: u64, now: SignedDuration) {
-        let is_first = self.change(key, |object| object.returned(is_urgent, round, now));
-        self.unasked -= usize::from(is_first == Some(true));
+    /// The request for an object has ended. It stays urgent without news.
+    pub fn asked(&mut self, key: &ObjectKey, answer: &ObjectAnswer, round: u64, now: Moment) {
+        let do_lists_fail = self.failures.do_lists_fail();
+        let changed = self.change(key, |object| {
+            object.failures = match answer {
+                // The cause is not the object.
+                ObjectAnswer::Failed(_) if do_lists_fail => object.failures.max(1),
+                ObjectAnswer::Failed(_) => object.failures.saturating_add(1),
+                ObjectAnswer::News | ObjectAnswer::NoNews => 0,
+            };
+            let is_first = object.returned(*answer != ObjectAnswer::News, round, steady(now));
+            (is_first, object.failures)
+        });
+        let Some((is_first, failures)) = changed else {
+            return;
+        };
+        self.unasked -= usize::from(is_first);
+        match answer {
+            ObjectAnswer::Failed(reason) => self.failures.object_failed(key, failures, reason, now.wall),
+            ObjectAnswer::News | ObjectAnswer::NoNews => self.failures.forget_object(key),
+        }
     }
 
     /// The object may have a newer backfill soon.
@@ -204,11 +236,17 @@ impl Catalog {
             let stored = installation.map(|installation| installation.store(now));
             taken.push((id, stored));
         }
+        self.have_objects_changed &= self.has_unrecorded();
         taken
     }
 
     pub fn put_back_unrecorded(&mut self, installations: Vec<Arc<str>>) {
         self.unrecorded.extend(installations);
+    }
+
+    /// Whether what is unrecorded includes objects, not only when they were asked for.
+    pub fn has_unrecorded_objects(&self) -> bool {
+        self.have_objects_changed
     }
 
     pub fn has_unrecorded(&self) -> bool {
@@ -258,6 +296,7 @@ impl Catalog {
             let first_seen = installation.first_seen;
             self.object_removed(key, &object, first_seen);
             self.unrecorded.insert(Arc::clone(&key.installation));
+            self.have_objects_changed = true;
         }
     }
 
@@ -265,6 +304,7 @@ impl Catalog {
         self.objects -= 1;
         self.unasked -= usize::from(object.asked.is_none());
         self.queue.remove(key, object, first_seen);
+        self.failures.forget_object(key);
         if let Some(operation) = &object.operation {
             self.operations.unname(operation, key);
         }

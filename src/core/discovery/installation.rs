@@ -14,6 +14,10 @@ use crate::core::text;
 const AWAITED_FOR: SignedDuration = SignedDuration::from_mins(30);
 /// An object stays urgent for this long, unless an operation is found earlier.
 const URGENT_FOR: SignedDuration = SignedDuration::from_hours(1);
+/// Objects that are not urgent are asked for at most this often.
+const REVISIT: SignedDuration = SignedDuration::from_hours(1);
+/// The time after the first failed request for an object. It doubles with each further one, up to [`REVISIT`].
+const RETRY: SignedDuration = SignedDuration::from_mins(1);
 /// The most bytes of a label's value.
 const MAX_LABEL: usize = 512;
 
@@ -67,6 +71,8 @@ pub(super) struct Object {
     /// An operation that was named, and has to be polled before it counts.
     pub unverified: Option<Arc<str>>,
     pub asked: Option<SignedDuration>,
+    /// The requests that failed since it was last read.
+    pub failures: u8,
     pub place: Place,
 }
 
@@ -79,6 +85,7 @@ impl Object {
             operation: None,
             unverified: None,
             asked: None,
+            failures: 0,
             place: Place::Urgent { urgent, round: 0 },
         }
     }
@@ -116,6 +123,18 @@ impl Object {
         let urgent = self.urgent().filter(|urgent| is_urgent && urgent.until > now);
         self.place = urgent.map_or(Place::Other, |urgent| Place::Urgent { urgent, round });
         self.asked.replace(now).is_none()
+    }
+
+    /// When it is asked for next, unless it is urgent.
+    pub fn due(&self) -> SignedDuration {
+        let Some(asked) = self.asked else {
+            return SignedDuration::MIN;
+        };
+        let delay = match self.failures {
+            0 => REVISIT,
+            failures => (RETRY * (1 << (failures - 1).min(6))).min(REVISIT),
+        };
+        asked.saturating_add(delay)
     }
 
     pub fn urgent(&self) -> Option<Urgent> {
@@ -202,6 +221,7 @@ impl Installation {
                 operation: object.operation.map(Arc::from),
                 unverified: None,
                 asked: object.asked.map(|asked| to_steady(asked, now)),
+                failures: 0,
                 place,
             };
             (name.into(), object)

@@ -15,7 +15,7 @@ type UrgentQueue = BTreeSet<(u64, Reverse<Timestamp>, ObjectKey)>;
 pub(super) struct Queue {
     new: UrgentQueue,
     changed: UrgentQueue,
-    /// All others by when they were asked for last.
+    /// All others by when they are due.
     others: BTreeSet<(SignedDuration, ObjectKey)>,
 }
 
@@ -27,7 +27,7 @@ impl Queue {
                 self.urgent(urgent.urgency).insert(entry);
             }
             Place::Other => {
-                self.others.insert((asked(object), key.clone()));
+                self.others.insert((object.due(), key.clone()));
             }
             Place::InFlight { .. } => {}
         }
@@ -40,7 +40,7 @@ impl Queue {
                 self.urgent(urgent.urgency).remove(&entry);
             }
             Place::Other => {
-                self.others.remove(&(asked(object), key.clone()));
+                self.others.remove(&(object.due(), key.clone()));
             }
             Place::InFlight { .. } => {}
         }
@@ -55,9 +55,9 @@ impl Queue {
         queue.first().map(|(.., key)| key)
     }
 
-    /// The object that was asked for the longest ago, and when.
+    /// The object that is due first of those that are not urgent, and when.
     pub fn next_other(&self) -> Option<(SignedDuration, &ObjectKey)> {
-        self.others.first().map(|(asked, key)| (*asked, key))
+        self.others.first().map(|(due, key)| (*due, key))
     }
 
     fn urgent(&mut self, urgency: Urgency) -> &mut UrgentQueue {
@@ -66,8 +66,4 @@ impl Queue {
             Urgency::Changed => &mut self.changed,
         }
     }
-}
-
-fn asked(object: &Object) -> SignedDuration {
-    object.asked.unwrap_or(SignedDuration::MIN)
 }

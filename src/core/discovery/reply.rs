@@ -53,10 +53,8 @@ impl DiscoveryReply {
 
     /// What it shows about the project.
     pub fn evidence(&self, request: &DiscoveryRequest) -> DiscoveryEvidence {
-        let is_list = matches!(
-            request,
-            DiscoveryRequest::Installations | DiscoveryRequest::Integrations
-        );
+        // The names of integrations only add to a list that was answered.
+        let is_list = *request == DiscoveryRequest::Installations;
         let answer = match self {
             // Its 404 may be that of the project.
             Self::Answered(DiscoveryAnswer::Backfill(None)) => return DiscoveryEvidence::KeyAccepted,
@@ -67,10 +65,12 @@ impl DiscoveryReply {
             Answer::Operation(_) => DiscoveryEvidence::Answered,
             Answer::NotFound(reason) if is_list => DiscoveryEvidence::ProjectMissing(reason),
             Answer::Forbidden(reason) if is_list => DiscoveryEvidence::ListForbidden(reason),
-            Answer::Unauthorized(reason) => DiscoveryEvidence::Unauthorized(reason),
+            Answer::Unauthorized(reason) if is_list => DiscoveryEvidence::Unauthorized(reason),
             Answer::Throttled { wait, reason } => DiscoveryEvidence::Throttled { wait, reason },
             Answer::Unprocessed(failure) | Answer::Failed(failure) => DiscoveryEvidence::Failed(failure),
-            Answer::NotFound(_) | Answer::Refused(_) | Answer::Forbidden(_) => DiscoveryEvidence::Nothing,
+            Answer::NotFound(_) | Answer::Refused(_) | Answer::Forbidden(_) | Answer::Unauthorized(_) => {
+                DiscoveryEvidence::Nothing
+            }
         }
     }
 
@@ -85,7 +85,8 @@ impl DiscoveryReply {
             Self::Other(Answer::NotFound(_)) if matches!(request, DiscoveryRequest::Operation(_)) => {
                 DiscoveryAnswer::Operation(OperationState::Missing)
             }
-            Self::Other(_) => DiscoveryAnswer::Failed,
+            Self::Other(Answer::Unauthorized(reason)) => DiscoveryAnswer::Unauthorized(reason.into()),
+            Self::Other(answer) => DiscoveryAnswer::Failed(answer.reason().unwrap_or_default().into()),
         }
     }
 }
@@ -146,7 +147,8 @@ mod tests {
             missing.clone().into_answer(&request, &active),
             DiscoveryAnswer::Operation(OperationState::Missing)
         );
-        assert_eq!(missing.into_answer(&LIST, &active), DiscoveryAnswer::Failed);
+        let failed = DiscoveryAnswer::Failed("404".into());
+        assert_eq!(missing.into_answer(&LIST, &active), failed);
     }
 
     #[test]
@@ -169,6 +171,21 @@ mod tests {
         );
         assert_eq!(forbidden.evidence(&backfill()), DiscoveryEvidence::Nothing);
         assert_eq!(forbidden.failure(), Some("why"));
+    }
+
+    #[test]
+    fn names_and_objects_decide_nothing_about_the_project() {
+        let unauthorized = DiscoveryReply::Other(Answer::Unauthorized("401".to_owned()));
+        let evidence = DiscoveryEvidence::Unauthorized("401".to_owned());
+        assert_eq!(unauthorized.evidence(&LIST), evidence);
+        for answer in [Answer::NotFound, Answer::Forbidden, Answer::Unauthorized] {
+            let reply = DiscoveryReply::Other(answer("why".to_owned()));
+            for request in [DiscoveryRequest::Integrations, backfill()] {
+                assert_eq!(reply.evidence(&request), DiscoveryEvidence::Nothing, "{reply:?}");
+            }
+        }
+        let answer = unauthorized.into_answer(&backfill(), &[]);
+        assert_eq!(answer, DiscoveryAnswer::Unauthorized("401".into()));
     }
 
     #[test]

@@ -46,8 +46,20 @@ pub enum DiscoveryAnswer {
     Backfill(Option<NamedOperation>),
     /// The state of the operation.
     Operation(OperationState),
-    /// The request failed.
-    Failed,
+    /// The API refused the key. The next list of installations decides whether it is rejected.
+    Unauthorized(Arc<str>),
+    /// The request failed for this reason.
+    Failed(Arc<str>),
+}
+
+impl DiscoveryAnswer {
+    /// Why the request failed; otherwise what an answer to another request is called.
+    pub(super) fn failure(&self) -> Arc<str> {
+        match self {
+            Self::Unauthorized(reason) | Self::Failed(reason) => Arc::clone(reason),
+            _ => "the answer does not fit the request".into(),
+        }
+    }
 }
 
 /// The state of an operation that is polled once.

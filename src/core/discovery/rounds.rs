@@ -40,6 +40,18 @@ pub(super) struct Rounds {
     shrunk_lists: u8,
     /// Whether a list was taken in with the current rules.
     has_list: bool,
+    key_doubt: KeyDoubt,
+}
+
+/// Whether the API refused the key for a request other than the list, which decides whether the key is rejected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum KeyDoubt {
+    #[default]
+    None,
+    /// The next list decides. Nothing else is requested before.
+    Raised,
+    /// The list of this round was answered: other refusals in this round do not concern the key.
+    Answered,
 }
 
 /// The list of a round.
@@ -84,6 +96,21 @@ impl Rounds {
         }
     }
 
+    /// The API refused the key for another request. The next round starts at once, unless the list is large.
+    pub fn doubt_key(&mut self) {
+        if self.key_doubt == KeyDoubt::None {
+            self.key_doubt = KeyDoubt::Raised;
+            if !self.is_list_large {
+                self.started = None;
+            }
+        }
+    }
+
+    /// Whether the next list decides whether the key is rejected.
+    pub fn is_key_doubted(&self) -> bool {
+        self.key_doubt == KeyDoubt::Raised
+    }
+
     /// When the next round starts; `None` while a list is expected.
     pub fn next_start(&self) -> Option<SignedDuration> {
         if !matches!(self.list, List::Done) {
@@ -106,14 +133,21 @@ impl Rounds {
         self.started = Some(now);
         self.interval = signed(every.mul_f64(1.0 - JITTER * random_fraction));
         self.list = List::Requested;
+        if self.key_doubt == KeyDoubt::Answered {
+            self.key_doubt = KeyDoubt::None;
+        }
     }
 
     pub fn list_failed(&mut self) {
         self.list = List::Done;
     }
 
-    pub fn note_size(&mut self, bytes: usize) {
+    /// The list was answered with so many bytes.
+    pub fn list_answered(&mut self, bytes: usize) {
         self.is_list_large = bytes > LARGE_LIST;
+        if self.key_doubt == KeyDoubt::Raised {
+            self.key_doubt = KeyDoubt::Answered;
+        }
     }
 
     /// Keeps the list until the names of its integrations are known.

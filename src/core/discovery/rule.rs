@@ -91,9 +91,11 @@ impl Rules {
         every.min().unwrap_or(DiscoveryRule::EVERY)
     }
 
-    /// A list was taken in.
-    pub fn finish_list(&mut self) {
-        self.matched.copy_from_slice(&self.matching);
+    /// A list was taken in. `is_whole`: whether it has all installations that are known.
+    pub fn finish_list(&mut self, is_whole: bool) {
+        if is_whole {
+            self.matched.copy_from_slice(&self.matching);
+        }
         self.matching.fill(false);
     }
 

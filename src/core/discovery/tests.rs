@@ -35,6 +35,10 @@ struct World {
     created: BTreeMap<String, Option<Timestamp>>,
     requests: Vec<DiscoveryRequest>,
     fails: bool,
+    /// Objects whose requests have this answer instead.
+    unreadable: BTreeMap<&'static str, DiscoveryAnswer>,
+    /// The answer to requests for the names of integrations, if it is another.
+    names: Option<DiscoveryAnswer>,
     /// The bytes of each installation in the list.
     bytes: usize,
     /// The integration of all installations.
@@ -54,6 +58,8 @@ impl World {
             created: BTreeMap::new(),
             requests: Vec::new(),
             fails: false,
+            unreadable: BTreeMap::new(),
+            names: None,
             bytes: 1,
             integration: "g",
         }
@@ -90,7 +96,7 @@ impl World {
 
     fn answer(&self, request: &DiscoveryRequest) -> DiscoveryAnswer {
         if self.fails {
-            return DiscoveryAnswer::Failed;
+            return DiscoveryAnswer::Failed("500".into());
         }
         match request {
             DiscoveryRequest::Installations => DiscoveryAnswer::Installations(InstallationList {
@@ -113,10 +119,13 @@ impl World {
                 unusable: 0,
                 bytes: self.bytes * self.api.len(),
             }),
-            DiscoveryRequest::Integrations => {
+            DiscoveryRequest::Integrations => self.names.clone().unwrap_or_else(|| {
                 DiscoveryAnswer::Integrations(vec![("g".to_owned(), "read-contacts".to_owned())])
-            }
+            }),
             DiscoveryRequest::Backfill(path) => {
+                if let Some(answer) = self.unreadable.get(&*path.key.object) {
+                    return answer.clone();
+                }
                 let objects = self.api.get(&*path.key.installation);
                 let backfill = objects.and_then(|objects| objects.get(&*path.key.object).cloned().flatten());
                 DiscoveryAnswer::Backfill(backfill.map(|(id, ..)| NamedOperation {
@@ -407,18 +416,197 @@ fn a_list_of_less_than_half_counts_when_three_rounds_agree() {
 }
 
 #[test]
-fn three_failed_rounds_are_reported_until_a_good_one() {
+fn three_failed_lists_are_reported_until_a_good_one() {
     let mut world = World::new(vec![rule()]);
     world.backfill("i", "contact", "op", Some(0), true);
     world.fails = true;
-    for failing in [false, false, true, true] {
+    let begin = world.wall;
+    for is_reported in [false, false, true, true] {
+        assert!(!world.discovery.knows_installations());
         world.round();
-        assert_eq!(world.discovery.is_failing(), failing);
+        let failure = world.discovery.failure();
+        assert_eq!(failure.is_some(), is_reported);
+        if let Some(failure) = failure {
+            assert!(failure.is_total() && failure.since == begin, "{failure:?}");
+            assert_eq!(failure.text(), "installations cannot be listed: 500");
+            assert!(world.discovery.knows_installations());
+            break;
+        }
         world.advance(Duration::from_mins(1));
     }
     world.fails = false;
+    world.advance(Duration::from_mins(1));
     assert_eq!(world.round(), ["op"]);
-    assert!(!world.discovery.is_failing());
+    assert_eq!(world.discovery.failure(), None);
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_reported_until_it_is_read_or_gone() {
+    let refused = || DiscoveryAnswer::Failed("403".into());
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "contact", "op", Some(0), true);
+    world.object("i", "lead");
+    world.object("j", "deal");
+    world.unreadable = BTreeMap::from([("lead", refused()), ("deal", refused())]);
+    for _ in 0..2 {
+        world.round();
+        assert_eq!(world.discovery.failure(), None);
+        world.advance(Duration::from_mins(1));
+    }
+    world.round();
+    let failure = world.discovery.failure().unwrap();
+    assert!(!failure.is_total());
+    assert_eq!(
+        failure.text(),
+        "2 of 3 objects cannot be read, such as lead of installation i: 403"
+    );
+    world.unreadable.remove("lead");
+    world.advance(Duration::from_mins(1));
+    world.round();
+    let failure = world.discovery.failure().unwrap();
+    assert_eq!(
+        failure.text(),
+        "object deal of installation j cannot be read: 403"
+    );
+    world.api.get_mut("j").unwrap().clear();
+    world.advance(Duration::from_mins(1));
+    world.round();
+    assert_eq!(world.discovery.failure(), None);
+}
+
+#[test]
+fn an_object_that_is_not_urgent_is_retried_sooner_after_a_failure() {
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "contact", "op-1", Some(0), true);
+    assert_eq!(world.round(), ["op-1"]);
+    world.backfill("i", "contact", "op-2", Some(0), true);
+    let failed = DiscoveryAnswer::Failed("502".into());
+    world.unreadable.insert("contact", failed);
+    let asked = |world: &World| {
+        let requests = world.requests.iter();
+        requests
+            .filter(|request| matches!(request, DiscoveryRequest::Backfill(_)))
+            .count()
+    };
+    world.advance(HOUR);
+    world.round();
+    assert_eq!(asked(&world), 2);
+    // After 1, 2, 4 minutes and so on, up to once an hour.
+    for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
+        let before = asked(&world);
+        world.advance(Duration::from_secs(60 * minutes - 1));
+        world.round();
+        assert_eq!(asked(&world), before, "{minutes}");
+        world.advance(Duration::from_secs(1));
+        world.round();
+        assert_eq!(asked(&world), before + 1, "{minutes}");
+    }
+    world.unreadable.clear();
+    world.advance(HOUR);
+    assert_eq!(world.round(), ["op-2"]);
+}
+
+#[test]
+fn an_outage_is_not_counted_as_failures_of_objects() {
+    let mut world = World::new(vec![rule()]);
+    world.object("i", "contact");
+    world.round();
+    world.fails = true;
+    for _ in 0..5 {
+        world.advance(Duration::from_mins(1));
+        world.round();
+    }
+    world.fails = false;
+    world.advance(Duration::from_mins(1));
+    world.run(1);
+    assert_eq!(world.discovery.failure(), None);
+}
+
+#[test]
+fn a_refused_key_is_judged_by_the_next_list() {
+    let refused = DiscoveryAnswer::Unauthorized("401".into());
+    let mut world = World::new(vec![rule()]);
+    world.object("i", "contact");
+    world.backfill("j", "lead", "op", Some(0), true);
+    world.unreadable.insert("contact", refused);
+    let lists = |world: &World| {
+        let requests = world.requests.iter();
+        requests
+            .filter(|request| **request == DiscoveryRequest::Installations)
+            .count()
+    };
+    // The list is answered again, and then the other objects are asked for.
+    assert_eq!(world.round(), ["op"]);
+    assert_eq!(lists(&world), 2);
+    assert_eq!(
+        world
+            .requests
+            .last()
+            .map(|request| matches!(request, DiscoveryRequest::Backfill(_))),
+        Some(true)
+    );
+    // At most one more list in each round.
+    for rounds in 1..=10 {
+        world.advance(Duration::from_mins(1));
+        world.round();
+        assert!(lists(&world) <= 2 + 2 * rounds, "{}", lists(&world));
+    }
+    let failure = world.discovery.failure().unwrap();
+    assert_eq!(
+        failure.text(),
+        "object contact of installation i cannot be read: 401"
+    );
+}
+
+#[test]
+fn without_names_rules_match_ids() {
+    for answer in [
+        DiscoveryAnswer::Failed("403".into()),
+        DiscoveryAnswer::Unauthorized("401".into()),
+    ] {
+        let mut world = World::new(vec![rule()]);
+        world.backfill("i", "contact", "op", Some(0), true);
+        world.names = Some(answer);
+        assert_eq!(world.round(), ["op"]);
+        assert!(world.requests.len() < 10, "{:?}", world.requests);
+        assert_eq!(world.discovery.failure(), None);
+    }
+}
+
+#[test]
+fn a_list_that_is_not_believed_shows_nothing_about_rules() {
+    let mut world = World::new(vec![rule()]);
+    for installation in ["i", "j", "k"] {
+        world.object(installation, "contact");
+    }
+    world.round();
+    world.api.clear();
+    for _ in 0..2 {
+        world.advance(Duration::from_mins(1));
+        world.round();
+        assert_eq!(world.discovery.counts().0, 3);
+        assert_eq!(world.discovery.unmatched_rules().count(), 0);
+    }
+}
+
+#[test]
+fn changed_objects_are_to_be_recorded_at_once_and_requests_are_not() {
+    let mut world = World::new(vec![rule()]);
+    for object in ["contact", "deal", "lead"] {
+        world.object("i", object);
+        world.advance(Duration::from_mins(1));
+        world.round();
+        assert!(world.discovery.has_unrecorded_objects(), "{object}");
+        world.record();
+        world.advance(Duration::from_mins(1));
+        world.round();
+        assert!(world.discovery.has_unrecorded() && !world.discovery.has_unrecorded_objects());
+    }
+    world.record();
+    world.api.get_mut("i").unwrap().remove("lead");
+    world.advance(Duration::from_mins(1));
+    world.round();
+    assert!(world.discovery.has_unrecorded_objects());
 }
 
 #[test]

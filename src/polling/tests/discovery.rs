@@ -9,22 +9,24 @@ use crate::core::glob::Globs;
 /// The customers of the scripted API: the newest backfill of each object, and what requests meet instead.
 #[derive(Debug, Default)]
 pub(super) struct Customers {
-    objects: BTreeMap<(String, String), NamedOperation>,
+    objects: BTreeMap<(String, String), Option<NamedOperation>>,
     /// What every request meets.
     refused: Option<Answer>,
     /// The list of installations alone is refused.
-    refused_list: Option<Answer>,
+    pub refused_list: Option<Answer>,
+    /// The names of integrations alone are refused.
+    refused_names: Option<Answer>,
     requests: Vec<(Instant, DiscoveryRequest)>,
 }
 
 impl Customers {
     pub fn answer(&mut self, request: &DiscoveryRequest) -> DiscoveryReply {
         self.requests.push((clock::instant(), request.clone()));
-        let is_list = *request == DiscoveryRequest::Installations;
-        let refused = self
-            .refused
-            .as_ref()
-            .or(self.refused_list.as_ref().filter(|_| is_list));
+        let refused = self.refused.as_ref().or(match request {
+            DiscoveryRequest::Installations => self.refused_list.as_ref(),
+            DiscoveryRequest::Integrations => self.refused_names.as_ref(),
+            _ => None,
+        });
         if let Some(refused) = refused {
             return DiscoveryReply::Other(refused.clone());
         }
@@ -35,7 +37,7 @@ impl Customers {
             }
             DiscoveryRequest::Backfill(path) => {
                 let key = (path.key.installation.to_string(), path.key.object.to_string());
-                DiscoveryAnswer::Backfill(self.objects.get(&key).cloned())
+                DiscoveryAnswer::Backfill(self.objects.get(&key).cloned().flatten())
             }
             DiscoveryRequest::Operation(_) => DiscoveryAnswer::Operation(OperationState::Finished),
         })
@@ -91,7 +93,7 @@ fn rule() -> DiscoveryRule {
 
 impl Fixture {
     /// A running supervisor that discovers the backfills of project `p`.
-    fn discovering(disk: Arc<Disk>) -> Self {
+    pub(super) fn discovering(disk: Arc<Disk>) -> Self {
         let fixture = Self::start_with(disk, |_| {});
         fixture.settings.send_modify(|settings| {
             let settings = Arc::make_mut(settings);
@@ -100,12 +102,12 @@ impl Fixture {
         fixture
     }
 
-    fn customers(&self) -> std::sync::MutexGuard<'_, Customers> {
+    pub(super) fn customers(&self) -> std::sync::MutexGuard<'_, Customers> {
         self.script().customers.lock().unwrap()
     }
 
     /// Starts a backfill of an object.
-    fn backfill(&self, installation: &str, object: &str, operation: &str) {
+    pub(super) fn backfill(&self, installation: &str, object: &str, operation: &str) {
         self.named(installation, object, operation, self.store.now());
     }
 
@@ -116,7 +118,13 @@ impl Fixture {
             id: operation.to_owned(),
             create_time: Some(created),
         };
-        self.customers().objects.insert(key, named);
+        self.customers().objects.insert(key, Some(named));
+    }
+
+    /// An object that has no backfill yet.
+    pub(super) fn object(&self, installation: &str, object: &str) {
+        let key = (installation.to_owned(), object.to_owned());
+        self.customers().objects.insert(key, None);
     }
 
     fn discovery(&self) -> crate::board::DiscoveryView {
@@ -310,6 +318,23 @@ async fn a_refused_list_concerns_discovery_only_while_polls_succeed() {
     assert_eq!(&*fixture.discovery().failure.unwrap().reason, "403");
     assert!(fixture.script().polls("a").len() > 10);
     fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_cannot_be_read_show_nothing_about_the_project() {
+    for refused in [Answer::NotFound, Answer::Forbidden, Answer::Unauthorized] {
+        let fixture = Fixture::discovering(Arc::default());
+        fixture.customers().refused_names = Some(refused("why".to_owned()));
+        fixture.object("acme", "contact");
+        fixture.list("").await;
+        pass(600).await;
+        assert_eq!(fixture.api_events().await, Vec::<String>::new());
+        assert_eq!(fixture.discovery().failure, None);
+        fixture.backfill("acme", "contact", "op-1");
+        pass(70).await;
+        assert!(fixture.view("op-1").await.is_some());
+        fixture.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -253,3 +253,75 @@ async fn a_thousand_groups_and_one_of_a_thousand_are_complete_once() {
     assert!(fixture.is_finished());
     fixture.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_waits_after_a_crash_for_an_object_that_was_just_added() {
+    let fixture = Fixture::discovering(Arc::default());
+    fixture.list("").await;
+    fixture.backfill("acme", "contact", "op-1");
+    pass(70).await;
+    fixture.object("acme", "deal");
+    // The next list has it.
+    pass(62).await;
+    let disk = fixture.crash().await;
+
+    let fixture = Fixture::discovering(disk);
+    fixture.finish(&["op-1"]);
+    fixture.customers().refused_list = Some(server_error());
+    fixture.list("").await;
+    pass(600).await;
+    assert_eq!(fixture.counts(), (1, 1));
+    assert_eq!(fixture.completed().await, Vec::<Value>::new());
+    fixture.customers().refused_list = None;
+    fixture.backfill("acme", "contact", "op-1");
+    fixture.backfill("acme", "deal", "op-2");
+    fixture.finish(&["op-2"]);
+    pass(200).await;
+    let expected = round("group of acme", 1, "succeeded", &["op-1", "op-2"]);
+    assert_eq!(fixture.rounds().await, [expected]);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_waits_after_a_start_for_the_first_list_unless_lists_fail() {
+    let fixture = Fixture::discovering(Arc::default());
+    fixture.list("").await;
+    fixture.backfill("acme", "contact", "op-1");
+    fixture.backfill("gale", "contact", "op-2");
+    pass(70).await;
+    let disk = fixture.crash().await;
+
+    // An object was added while the daemon was down.
+    let fixture = Fixture::discovering(disk);
+    fixture.finish(&["op-1"]);
+    fixture.customers().refused_list = Some(server_error());
+    fixture.list("").await;
+    pass(100).await;
+    assert_eq!(fixture.counts(), (2, 1));
+    fixture.customers().refused_list = None;
+    fixture.backfill("acme", "contact", "op-1");
+    fixture.backfill("gale", "contact", "op-2");
+    fixture.object("acme", "deal");
+    pass(200).await;
+    assert_eq!(fixture.completed().await, Vec::<Value>::new());
+    let disk = fixture.crash().await;
+
+    let fixture = Fixture::discovering(disk);
+    fixture.finish(&["op-1", "op-2"]);
+    fixture.customers().refused_list = Some(server_error());
+    fixture.list("").await;
+    pass(100).await;
+    assert_eq!(fixture.counts(), (2, 2));
+    assert_eq!(fixture.completed().await, Vec::<Value>::new());
+    pass(300).await;
+    let expected = round("group of gale", 1, "succeeded", &["op-2"]);
+    assert_eq!(fixture.rounds().await, [expected]);
+    fixture.stop().await;
+}
+
+fn server_error() -> Answer {
+    Answer::Failed(crate::core::answer::Failure {
+        class: crate::core::answer::FailureClass::ServerError,
+        reason: "502".to_owned(),
+    })
+}

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::board::DiscoveryFailure;
 use crate::clock::WallClock;
+use crate::core::discovery::DiscoveryFailure;
 use crate::core::gate::RequestLimits;
 use crate::report::webhook::DeliveryStats;
 use crate::store::{
@@ -128,6 +128,7 @@ fn an_outage_explains_failing_discovery() {
     let failure = DiscoveryFailure {
         since: start,
         reason: "connection refused".into(),
+        objects: None,
     };
     view.discovery = Some(DiscoveryView {
         failure: Some(failure),
