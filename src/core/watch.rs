@@ -11,43 +11,43 @@ use super::answer::Answer;
 use super::compact_duration::CompactDuration;
 use super::deadline::Deadline;
 use super::end_forecast::EndForecast;
-use super::event::{Event, EventType, OperationData, ProgressData, RetryData, millis};
+use super::event::{Event, EventType};
 use super::group::Membership;
-use super::history::HistorySample;
-use super::installation::InstallationPath;
-use super::operation::{Operation, Status};
-use super::operation_kind::{OperationKind, OperationKinds};
+use super::operation_kind::OperationKinds;
 use super::phase::Phase;
 use super::poll_budget::SavedPolls;
-use super::progress::{CountChange, ProgressContext, ProgressTracker, RetryAttempt};
+use super::progress::ProgressTracker;
 use super::schedule::{Schedule, ScheduleSettings};
 use super::wall_time::WallTime;
 use super::watch_list::{Labels, WatchKey};
 pub use super::watch_settings::WatchSettings;
 
+mod answered;
+mod data;
 mod failure;
+mod history;
+mod missing;
 mod operation_details;
 mod outage;
 mod overdue;
 mod poll_streak;
 mod rebuild;
 mod reporter;
+mod stall;
 
 use operation_details::OperationDetails;
 use overdue::DeadlineRecord;
 use poll_streak::PollStreak;
 use reporter::Reporter;
+pub use stall::Stall;
 
 /// Polls in a row that must fail or be refused before an operation is unreachable, or be not found before it is gone.
 const MIN_FAILED_POLLS: u32 = 3;
-
-/// After this many polls in a row without the operation, its rate and estimated end are out of date.
-const STALE_AFTER: u8 = 2;
 /// Retries of a rebuilt watch until an answer shows them: earlier retries are not reported again.
 const UNKNOWN_ATTEMPTS: u64 = u64::MAX;
 
 /// One watch, as it is stored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Watch {
     phase: Phase,
     /// Sequence number of the last event.
@@ -134,15 +134,6 @@ pub struct WatchContext<'a> {
     pub all_others_refused: bool,
 }
 
-/// Why a watch is stalled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stall {
-    /// Start of the time without a rise; without a count, when the operation was first seen.
-    pub since: Option<Timestamp>,
-    /// `count unchanged` or `no count`.
-    pub reason: &'static str,
-}
-
 /// The result of an observation.
 #[derive(Debug, PartialEq)]
 #[must_use]
@@ -164,38 +155,6 @@ pub enum NextStep {
     Finished,
     /// What it did before: there was no poll.
     Unchanged,
-}
-
-impl Default for Watch {
-    fn default() -> Self {
-        Self {
-            phase: Phase::Pending,
-            sequence: 0,
-            generation: 0,
-            polls: 0,
-            watched: CompactDuration::ZERO,
-            lasted: None,
-            first_seen: WallTime::NONE,
-            last_poll: WallTime::NONE,
-            last_answer: WallTime::NONE,
-            next_poll: WallTime::NONE,
-            last_error: None,
-            details: None,
-            attempts: 0,
-            progress: ProgressTracker::default(),
-            schedule: Schedule::default(),
-            missing: None,
-            failing: None,
-            refused: None,
-            unreachable: WallTime::NONE,
-            is_reachable_again: false,
-            is_forbidden: false,
-            deadlines: None,
-            unanswered: 0,
-            membership: None,
-            last_poll_succeeded: false,
-        }
-    }
 }
 
 impl Watch {
@@ -243,25 +202,6 @@ impl Watch {
         self.last_error.as_deref()
     }
 
-    /// Why the watch is stalled; `None` if it is not.
-    #[must_use]
-    pub fn stall(&self) -> Option<Stall> {
-        let last_poll = self.last_poll.get()?;
-        (self.phase == Phase::Stalled).then(|| {
-            if self.progress.has_count() {
-                Stall {
-                    since: self.progress.changed(last_poll),
-                    reason: "count unchanged",
-                }
-            } else {
-                Stall {
-                    since: self.first_seen.get(),
-                    reason: "no count",
-                }
-            }
-        })
-    }
-
     /// Time until the watch expires; `None` for never.
     #[must_use]
     pub fn expires_in(&self, settings: &WatchSettings) -> Option<Duration> {
@@ -274,40 +214,6 @@ impl Watch {
     pub fn resume(&mut self, downtime: Duration) {
         self.watched.extend(downtime);
         self.last_poll_succeeded = false;
-    }
-
-    /// The installation ID, if it is known.
-    #[must_use]
-    pub fn installation(&self) -> Option<&str> {
-        let installation = self.details.as_deref().map(|details| &*details.installation_id);
-        installation.filter(|id| !id.is_empty())
-    }
-
-    /// The integration ID, if it is known.
-    #[must_use]
-    pub fn integration(&self) -> Option<&str> {
-        let integration = self
-            .details
-            .as_deref()
-            .map(|details| &*details.kind.integration_id);
-        integration.filter(|id| !id.is_empty())
-    }
-
-    /// The IDs under which the API serves the operation's installation, if they are known.
-    #[must_use]
-    pub fn installation_path(&self) -> Option<InstallationPath> {
-        let installation = self.installation()?.to_owned();
-        let integration = self.integration()?.to_owned();
-        Some(InstallationPath {
-            integration,
-            installation,
-        })
-    }
-
-    /// Whether the API did not know the operation at the last poll.
-    #[must_use]
-    pub fn is_missing(&self) -> bool {
-        self.missing.is_some()
     }
 
     /// Whether the last poll returned the operation.
@@ -327,36 +233,6 @@ impl Watch {
         std::mem::replace(&mut self.membership, membership) != membership
     }
 
-    /// When the operation started: when it was created, or first seen.
-    #[must_use]
-    pub fn start(&self) -> Option<Timestamp> {
-        let created = self.details.as_deref().and_then(|details| details.create_time);
-        created.or(self.first_seen.get())
-    }
-
-    /// The objects that the operation reads, as far as they are known.
-    #[must_use]
-    pub fn objects(&self) -> &[String] {
-        self.details
-            .as_deref()
-            .map_or(&[], |details| &details.kind.objects)
-    }
-
-    /// When the end of a finished watch was observed.
-    #[must_use]
-    pub fn end(&self) -> Option<Timestamp> {
-        self.last_poll.get().filter(|_| self.phase.is_finished())
-    }
-
-    /// Whether the operation was created before `time`, and its first answer showed that it was finished.
-    #[must_use]
-    pub fn was_finished_before(&self, time: Timestamp) -> bool {
-        let created = self.details.as_deref().and_then(|details| details.create_time);
-        let was_answered_once = self.first_seen != WallTime::NONE && self.first_seen == self.last_answer;
-        let has_ended = matches!(self.phase, Phase::Succeeded | Phase::Failed | Phase::Ended);
-        has_ended && was_answered_once && created.is_some_and(|created| created < time)
-    }
-
     /// Ends all failure streaks. Used when a poll returned the operation but its events could not be recorded.
     pub fn clear_failures(&mut self) {
         self.missing = None;
@@ -364,42 +240,6 @@ impl Watch {
         self.refused = None;
         self.is_forbidden = false;
         self.unanswered = 0;
-    }
-
-    /// Shares its kind with other watches, unless it is already shared since `before`.
-    pub fn share(&mut self, before: Option<&Self>, kinds: &mut OperationKinds) {
-        let shared = before.and_then(|before| before.details.as_ref());
-        if let Some(details) = &mut self.details
-            && !shared.is_some_and(|shared| Arc::ptr_eq(shared, details))
-        {
-            kinds.share(&mut Arc::make_mut(details).kind);
-        }
-    }
-
-    /// Adds a finished watch to the history of its kind.
-    pub fn add_to_history(&self, kinds: &mut OperationKinds) {
-        // Saved polls of a watch that was read from the state may have been used before the restart.
-        if self.last_poll_succeeded && self.phase.is_finished() {
-            kinds.add_saved_polls(self.schedule.unused());
-        }
-        if let Some((kind, sample)) = self.history_sample() {
-            kinds.add_sample(kind, sample);
-        }
-    }
-
-    /// The history sample of a succeeded watch.
-    #[must_use]
-    pub fn history_sample(&self) -> Option<(&Arc<OperationKind>, HistorySample)> {
-        match (self.phase, &self.details, self.lasted) {
-            (Phase::Succeeded, Some(details), Some(lasted)) => {
-                let sample = HistorySample {
-                    duration: lasted.get(),
-                    records: self.progress.records(),
-                };
-                Some((&details.kind, sample))
-            }
-            _ => None,
-        }
     }
 
     /// Time until the next poll after an answer that shows the operation running.
@@ -428,13 +268,6 @@ impl Watch {
         )
     }
 
-    /// How long the operation has run: since `createTime`, but at least since it was first watched.
-    fn age(&self, now: Timestamp) -> Duration {
-        let created = self.details.as_deref().and_then(|details| details.create_time);
-        let since = created.and_then(|created| Duration::try_from(now.duration_since(created)).ok());
-        since.unwrap_or_default().max(self.watched.get())
-    }
-
     /// Starts a finished watch again. The sequence continues.
     pub fn start_again(&mut self) {
         *self = Self {
@@ -458,32 +291,28 @@ impl Watch {
         self.polls = self.polls.saturating_add(1);
         self.last_poll = cx.now.into();
         self.unanswered = self.unanswered.saturating_add(1);
+        self.last_error = answer.reason().map(Box::from);
         let mut events = Vec::new();
         let mut doubts_project = false;
         let next = match answer {
             Answer::Operation(operation) => {
-                self.last_error = None;
                 self.observe_operation(operation, cx, &mut events);
                 (!self.phase.is_finished()).then(|| self.next_wait(cx))
             }
             Answer::NotFound(reason) => {
-                self.last_error = Some(reason.as_str().into());
                 doubts_project = self.observe_not_found(reason, cx, &mut events);
                 (!self.phase.is_finished()).then(|| self.next_plain_wait(cx))
             }
             Answer::Refused(reason) | Answer::Forbidden(reason) => {
-                self.last_error = Some(reason.as_str().into());
                 self.is_forbidden |= matches!(answer, Answer::Forbidden(_));
                 self.observe_refused(reason, cx, &mut events);
                 Some(self.next_plain_wait(cx))
             }
-            Answer::Unauthorized(reason) | Answer::Throttled { reason, .. } => {
-                self.last_error = Some(reason.as_str().into());
+            Answer::Unauthorized(_) | Answer::Throttled { .. } => {
                 self.last_poll_succeeded = false;
                 Some(self.schedule.after_failure(cx.schedule, cx.random_fraction))
             }
             Answer::Failed(failure) | Answer::Unprocessed(failure) => {
-                self.last_error = Some(failure.reason.as_str().into());
                 self.observe_failed(failure, cx, &mut events);
                 Some(self.schedule.after_failure(cx.schedule, cx.random_fraction))
             }
@@ -534,55 +363,6 @@ impl Watch {
         }
     }
 
-    /// Progress as of the last poll, which was at `now`.
-    #[must_use]
-    pub fn progress(&self, now: Timestamp) -> Option<ProgressData> {
-        let mut data = self.progress.data(now, self.phase)?;
-        if self.phase == Phase::Stalled || self.unanswered >= STALE_AFTER {
-            data.records_per_second = None;
-            data.estimated_end_time = None;
-        }
-        Some(data)
-    }
-
-    /// Data of the operation as of the last poll, which was at `now`, for events, pages and the HTTP API.
-    #[must_use]
-    pub fn data(&self, key: &WatchKey, labels: &Labels, now: Timestamp) -> OperationData {
-        let details = self.details.as_deref();
-        let kind = details.map(|details| &details.kind);
-        OperationData {
-            project: key.project.to_string(),
-            project_id: kind
-                .map(|kind| kind.project_id.clone())
-                .filter(|id| !id.is_empty()),
-            operation_id: key.operation.to_string(),
-            installation_id: details
-                .map(|details| details.installation_id.to_string())
-                .filter(|id| !id.is_empty()),
-            integration_id: kind
-                .map(|kind| kind.integration_id.clone())
-                .filter(|id| !id.is_empty()),
-            objects: kind.map(|kind| kind.objects.clone()).unwrap_or_default(),
-            status: details.map(|details| details.status.as_str().to_owned()),
-            previous_status: None,
-            phase: self.phase.as_str(),
-            sequence: self.sequence,
-            progress: self.progress(now),
-            labels: Event::labels(labels),
-            create_time: details.and_then(|details| details.create_time),
-            deadline: None,
-            observed_time: self.last_answer(),
-            retry: None,
-            since: None,
-            reason: None,
-            result: details.and_then(|details| details.result.as_deref().map(str::to_owned)),
-            duration_seconds: None,
-            logs: Vec::new(),
-            health_status: None,
-            connection_status: None,
-        }
-    }
-
     fn add_time(&mut self, cx: &WatchContext<'_>) {
         self.watched.extend(cx.elapsed);
         self.progress.add_time(cx.elapsed);
@@ -592,156 +372,6 @@ impl Watch {
         let tried = cx.elapsed.saturating_sub(cx.blocked);
         PollStreak::add_time(&mut self.failing, tried);
         PollStreak::add_time(&mut self.refused, tried);
-    }
-
-    fn observe_operation(&mut self, operation: &Operation, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
-        let previous = self.status();
-        let observed_for = if self.last_poll_succeeded {
-            cx.elapsed.saturating_sub(cx.blocked)
-        } else {
-            Duration::ZERO
-        };
-        let previous_poll_succeeded = std::mem::replace(&mut self.last_poll_succeeded, true);
-        self.unanswered = 0;
-        self.last_answer = cx.now.into();
-        if self.first_seen == WallTime::NONE {
-            self.first_seen = cx.now.into();
-        }
-        self.missing = None;
-        self.failing = None;
-        self.refused = None;
-        self.is_forbidden = false;
-        if !self
-            .details
-            .as_deref()
-            .is_some_and(|details| details.is_of(operation))
-        {
-            self.details = Some(Arc::new(OperationDetails::of(operation)));
-        }
-        let metadata = operation.metadata.as_ref();
-        let attempts = metadata
-            .and_then(|metadata| metadata.retry.as_ref())
-            .and_then(|retry| retry.attempts);
-        if self.attempts == UNKNOWN_ATTEMPTS {
-            self.attempts = attempts.unwrap_or(0);
-        }
-        let attempts = attempts.filter(|attempts| *attempts > self.attempts);
-        self.attempts = attempts.unwrap_or(self.attempts);
-        // Retries from before the operation was first seen are not reported.
-        let retried = attempts.filter(|_| self.phase != Phase::Pending);
-        let context = ProgressContext {
-            now: cx.now,
-            observed_for,
-            attempt: if retried.is_some() {
-                RetryAttempt::New
-            } else {
-                RetryAttempt::Same
-            },
-            settings: cx.settings,
-        };
-        let change = self
-            .progress
-            .observe(metadata.and_then(|metadata| metadata.progress.as_ref()), &context);
-        let mut reporter = Reporter {
-            events,
-            previous: previous.as_ref(),
-            cx,
-        };
-
-        if let Some(since) = self.outage() {
-            self.is_reachable_again = true;
-            reporter.report(self, EventType::Reachable, &millis(since), |data| {
-                data.since = Some(since);
-            });
-        }
-        if let Some(attempts) = retried {
-            let occurrence = self.retry_occurrence(attempts);
-            reporter.report(self, EventType::Retried, &occurrence, |data| {
-                data.retry = Some(RetryData { attempts });
-            });
-        }
-        let ending = match &operation.status {
-            Status::Success => Some((EventType::Succeeded, Phase::Succeeded)),
-            Status::Failure => Some((EventType::Failed, Phase::Failed)),
-            Status::InProgress => None,
-            Status::Other(status) if cx.settings.active_statuses.contains(status) => None,
-            Status::Other(_) => Some((EventType::Ended, Phase::Ended)),
-        };
-        if let Some((event_type, phase)) = ending {
-            self.phase = phase;
-            self.schedule.end(cx.schedule);
-            // It ended between the last two polls: half of the time is the best guess.
-            self.lasted =
-                previous_poll_succeeded.then(|| self.age(cx.now).saturating_sub(cx.elapsed / 2).into());
-            let occurrence = self.occurrence();
-            reporter.report(self, event_type, &occurrence, |_| ());
-            return;
-        }
-
-        if self.phase == Phase::Pending {
-            self.phase = Phase::Running;
-            let occurrence = self.occurrence();
-            reporter.report(self, EventType::Started, &occurrence, |_| ());
-        }
-        if self.phase == Phase::Stalled && change == CountChange::Rose {
-            self.phase = Phase::Running;
-            // The resume belongs to the stall that was reported last.
-            let occurrence = self.stall_occurrence();
-            reporter.report(self, EventType::Resumed, &occurrence, |_| ());
-        } else if self.phase == Phase::Running && self.is_count_unchanged(cx.settings) {
-            self.phase = Phase::Stalled;
-            self.progress.mark_stall();
-            let occurrence = self.stall_occurrence();
-            let stall = self.stall();
-            reporter.report(self, EventType::Stalled, &occurrence, |data| {
-                data.since = stall.and_then(|stall| stall.since);
-                data.reason = stall.map(|stall| stall.reason.to_owned());
-            });
-        }
-        if self.phase == Phase::Running
-            && let Some(occurrence) = self.progress.report(cx.settings)
-        {
-            let occurrence = format!("{} {occurrence}", self.occurrence());
-            reporter.report(self, EventType::Progress, &occurrence, |_| ());
-        }
-    }
-
-    /// Whether the count, or its absence, has lasted for the configured time.
-    fn is_count_unchanged(&self, settings: &WatchSettings) -> bool {
-        let limit = if self.progress.has_count() {
-            Some(settings.stalled_after)
-        } else {
-            settings.silent_after
-        };
-        limit.is_some_and(|limit| self.progress.unchanged() >= limit)
-    }
-
-    /// The API does not know the operation. Returns true if it would be gone, but the project may be missing instead.
-    fn observe_not_found(&mut self, reason: &str, cx: &WatchContext<'_>, events: &mut Vec<Event>) -> bool {
-        self.last_poll_succeeded = false;
-        self.last_answer = cx.now.into();
-        self.failing = None;
-        PollStreak::interrupt(&mut self.refused);
-        let missing = PollStreak::count_poll(&mut self.missing, cx.now);
-        if missing.polls < MIN_FAILED_POLLS || missing.lasted < cx.settings.not_found_grace {
-            return false;
-        }
-        if cx.project_proven.is_none_or(|ago| ago >= missing.lasted) {
-            return true;
-        }
-        let since = missing.since;
-        self.phase = Phase::Gone;
-        let occurrence = self.occurrence();
-        Reporter {
-            events,
-            previous: None,
-            cx,
-        }
-        .report(self, EventType::Gone, &occurrence, |data| {
-            data.since = Some(since);
-            data.reason = Some(reason.to_owned());
-        });
-        false
     }
 
     fn expire(&mut self, cx: &WatchContext<'_>, events: &mut Vec<Event>) {
@@ -765,35 +395,9 @@ impl Watch {
         });
     }
 
-    /// Seconds from `createTime` to `now`; without it, from when the operation was first seen or first watched.
-    fn duration_seconds(&self, now: Timestamp) -> f64 {
-        let created = self.details.as_deref().and_then(|details| details.create_time);
-        let seconds = match created.or(self.first_seen.get()) {
-            Some(begin) => now.duration_since(begin).as_secs_f64(),
-            None => self.watched.get().as_secs_f64(),
-        };
-        (seconds.max(0.0) * 1000.0).round() / 1000.0
-    }
-
-    fn status(&self) -> Option<Status> {
-        self.details.as_ref().map(|details| details.status.clone())
-    }
-
     /// Identifies the start and the end of the current generation; part of the event ID.
     fn occurrence(&self) -> String {
         occurrence_of(self.generation)
-    }
-
-    fn stall_occurrence(&self) -> String {
-        format!("{} {}", self.occurrence(), self.progress.stall_occurrence())
-    }
-
-    fn retry_occurrence(&self, attempts: u64) -> String {
-        // Version 0.1 left the generation out.
-        match self.generation {
-            0 => format!("attempt {attempts}"),
-            _ => format!("{} attempt {attempts}", self.occurrence()),
-        }
     }
 }
 

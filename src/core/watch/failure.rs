@@ -52,30 +52,6 @@ impl Watch {
             .reduce(u64::wrapping_add)?;
         Some(hash(installation).rotate_left(1).wrapping_add(objects))
     }
-
-    /// The result of a finished operation, if the API gave one.
-    #[must_use]
-    pub fn result(&self) -> Option<&str> {
-        self.details.as_deref()?.result.as_deref()
-    }
-
-    /// The API's status, verbatim.
-    #[must_use]
-    pub fn status_text(&self) -> Option<&str> {
-        Some(self.details.as_deref()?.status.as_str())
-    }
-
-    /// The last count of records.
-    #[must_use]
-    pub fn records_processed(&self) -> Option<u64> {
-        self.progress.records_processed()
-    }
-
-    /// How long a finished operation ran, as in its ending event.
-    #[must_use]
-    pub fn total_seconds(&self) -> Option<f64> {
-        self.end().map(|end| self.duration_seconds(end))
-    }
 }
 
 #[cfg(test)]

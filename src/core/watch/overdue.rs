@@ -102,8 +102,7 @@ impl Watch {
     }
 
     fn known_start(&self, id: &str, now: Timestamp) -> Option<Timestamp> {
-        let created = self.details.as_deref().and_then(|details| details.create_time);
-        created
+        self.create_time()
             .or_else(|| start_time::of_id(id, now))
             .or(self.first_seen.get())
     }

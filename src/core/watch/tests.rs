@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::answer::{Failure, FailureClass};
-use crate::core::event::{EventData, EventId};
-use crate::core::operation::{ActionType, Metadata, Progress, Retry};
+use crate::core::event::{EventData, EventId, OperationData, RetryData};
+use crate::core::operation::{ActionType, Metadata, Operation, Progress, Retry, Status};
 
 mod deadlines;
 mod identity;
