@@ -14,7 +14,6 @@ use backfill_watch::core::answer::{Answer, LogAnswer};
 use backfill_watch::core::event::{ApiData, Event, EventType};
 use backfill_watch::core::gate::RequestLimits;
 use backfill_watch::core::operation_log::LogSelection;
-use backfill_watch::core::project_health::ProjectHealth;
 use backfill_watch::core::watch_list::{WatchKey, parse};
 use backfill_watch::health::Health;
 use backfill_watch::http::{Access, HttpService, ServedData};
@@ -227,7 +226,7 @@ async fn record(store: &Store) {
             },
         );
         let change = StateChange {
-            subject: Subject::Project("project".into(), ProjectHealth::default()),
+            subject: Subject::Project("project".into(), Box::default()),
             events: vec![event],
         };
         store.commit(&change).await.expect("it is in memory");

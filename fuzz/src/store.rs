@@ -92,7 +92,7 @@ async fn fill(store: &Store) {
         reason: "no answer".to_owned(),
     };
     let project = StateChange {
-        subject: Subject::Project("project".into(), ProjectHealth::default()),
+        subject: Subject::Project("project".into(), Box::default()),
         events: vec![Event::api(EventType::ApiUnreachable, wall(), data)],
     };
     store.commit(&project).await.expect("it is writable");

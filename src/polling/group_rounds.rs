@@ -39,7 +39,7 @@ impl<F: Fetch> ProjectTask<F> {
         let recorder = &self.services.recorder;
         self.health.start_groups(recorder.now());
         let change = StateChange {
-            subject: Subject::Project(self.name.clone(), self.health.clone()),
+            subject: Subject::Project(self.name.clone(), Box::new(self.health.clone())),
             events: Vec::new(),
         };
         if let Err(error) = recorder.record(&change).await {

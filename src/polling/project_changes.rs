@@ -27,7 +27,7 @@ impl<F: Fetch> ProjectTask<F> {
     ) {
         self.is_recording = true;
         let change = StateChange {
-            subject: Subject::Project(Arc::clone(&self.name), health.clone()),
+            subject: Subject::Project(Arc::clone(&self.name), Box::new(health.clone())),
             events,
         };
         let recorder = self.services.recorder.clone();

@@ -28,7 +28,7 @@ pub enum Subject {
     /// A watch.
     Watch(WatchKey, Box<Watch>),
     /// A project, by name.
-    Project(Arc<str>, ProjectHealth),
+    Project(Arc<str>, Box<ProjectHealth>),
     /// A group of watches, with the name of its project.
     Group(Arc<str>, GroupId, GroupRecord),
 }

@@ -57,7 +57,7 @@ fn api_change(project: &str) -> StateChange {
         reason: "because".into(),
     };
     StateChange {
-        subject: Subject::Project(project.into(), ProjectHealth::default()),
+        subject: Subject::Project(project.into(), Box::default()),
         events: vec![Event::api(EventType::ApiUnreachable, now(), data)],
     }
 }

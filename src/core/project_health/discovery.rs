@@ -44,11 +44,11 @@ impl ProjectHealth {
     ) -> Vec<Event> {
         let mut events = Vec::new();
         if !matches!(evidence, DiscoveryEvidence::Throttled { .. }) {
-            self.end_pauses(cx.now);
+            self.pauses.end(cx.now);
         }
         match evidence {
             DiscoveryEvidence::Answered => self.succeed(pass, cx, &mut events),
-            DiscoveryEvidence::KeyAccepted if self.doubt.is_none() => {
+            DiscoveryEvidence::KeyAccepted if !self.is_in_doubt() => {
                 self.accept(pass, cx, &mut events);
             }
             DiscoveryEvidence::ProjectMissing(reason) => self.report_missing(reason, cx, &mut events),
@@ -59,16 +59,16 @@ impl ProjectHealth {
             }
             DiscoveryEvidence::Throttled { wait, reason } => {
                 self.observe_throttled(*wait, reason, cx, &mut events);
-                self.delay_probe(pass, cx);
+                self.credentials.delay_probe(pass, cx);
             }
             DiscoveryEvidence::Failed(failure) => {
                 self.observe_failed(failure, cx, &mut events);
-                self.delay_probe(pass, cx);
+                self.credentials.delay_probe(pass, cx);
             }
             DiscoveryEvidence::KeyAccepted
             | DiscoveryEvidence::ListForbidden(_)
             | DiscoveryEvidence::Nothing => {
-                self.delay_probe(pass, cx);
+                self.credentials.delay_probe(pass, cx);
             }
         }
         events
