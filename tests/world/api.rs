@@ -7,13 +7,18 @@ use backfill_watch::ampersand::Fetch;
 use backfill_watch::core::answer::{
     Answer, Failure, FailureClass, InstallationAnswer, LogAnswer, ProjectAnswer,
 };
+use backfill_watch::core::discovery::{
+    DiscoveryAnswer, DiscoveryReply, DiscoveryRequest, InstallationList, ListedInstallation, ListedObject,
+    NamedOperation,
+};
 use backfill_watch::core::installation::{Installation, InstallationPath};
 use backfill_watch::core::operation::{ActionType, Metadata, Operation, Progress, Retry, Status};
 use backfill_watch::core::operation_log::LogSelection;
 use backfill_watch::core::watch_list::WatchKey;
+use jiff::Timestamp;
 
 use crate::scenario::{ApiFault, Ending, OperationScript, PROJECTS, seconds};
-use crate::world::{REQUEST_TIMEOUT, World};
+use crate::world::{REQUEST_TIMEOUT, World, newest};
 
 /// What an answer was, as far as the checks care.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +88,9 @@ fn operation_at(course: &OperationScript, now: Duration) -> Option<Operation> {
         integration_id: Some("2".to_owned()),
         installation_id: Some("4".to_owned()),
         action_type: Some(ActionType::Read),
+        create_time: course
+            .created
+            .map(|created| Timestamp::from_second(created).unwrap()),
         metadata: Some(Metadata {
             objects: None,
             retry: Some(Retry {
@@ -120,6 +128,104 @@ fn kind_of(answer: &Answer) -> Kind {
     }
 }
 
+/// What the API answers under a fault.
+fn answer_of(fault: ApiFault) -> Answer {
+    let reason = "as the script wants it".to_owned();
+    let class = match fault {
+        ApiFault::NotFound | ApiFault::NotFoundOne(_) => return Answer::NotFound(reason),
+        ApiFault::RefusedOne(_) => return Answer::Refused(reason),
+        ApiFault::Forbidden | ApiFault::ForbiddenOne(_) => return Answer::Forbidden(reason),
+        ApiFault::Unauthorized => return Answer::Unauthorized(reason),
+        ApiFault::Throttled => return Answer::Throttled { wait: None, reason },
+        ApiFault::ThrottledFor(wait) => {
+            return Answer::Throttled {
+                wait: Some(seconds(wait)),
+                reason,
+            };
+        }
+        ApiFault::Connect => FailureClass::Connect,
+        ApiFault::Tls => FailureClass::Tls,
+        ApiFault::Timeout => FailureClass::Timeout,
+        ApiFault::Interrupted => FailureClass::Interrupted,
+        ApiFault::Malformed => FailureClass::Malformed,
+        ApiFault::TooLarge => FailureClass::TooLarge,
+        ApiFault::Redirect => FailureClass::Redirect,
+        ApiFault::ServerError | ApiFault::Slow | ApiFault::Panic => FailureClass::ServerError,
+    };
+    Answer::Failed(Failure { class, reason })
+}
+
+/// The true answer to a request of discovery.
+fn discovery_answer(world: &World, project: usize, request: &DiscoveryRequest) -> DiscoveryReply {
+    let (scenario, now) = (&world.scenario, world.now());
+    let living = scenario.extras.installations.iter();
+    let mut living = living.filter(|installation| installation.project == project && installation.lives(now));
+    let answer = match request {
+        DiscoveryRequest::Installations => {
+            let installations = living.map(|installation| ListedInstallation {
+                id: installation.id.clone(),
+                integration: "integration-1".to_owned(),
+                group: installation.group.clone(),
+                objects: installation
+                    .objects
+                    .iter()
+                    .map(|object| ListedObject {
+                        name: object.name.clone(),
+                        fingerprint: u64::from(object.changes.is_some_and(|at| at <= now)),
+                    })
+                    .collect(),
+            });
+            DiscoveryAnswer::Installations(InstallationList {
+                installations: installations.collect(),
+                ..InstallationList::default()
+            })
+        }
+        DiscoveryRequest::Integrations => {
+            DiscoveryAnswer::Integrations(vec![("integration-1".to_owned(), "crm".to_owned())])
+        }
+        DiscoveryRequest::Backfill(path) => {
+            let installation = living.find(|installation| installation.id == *path.key.installation);
+            let mut objects = installation.into_iter().flat_map(|found| &found.objects);
+            let object = objects.find(|object| object.name == *path.key.object);
+            let index = object.and_then(|object| newest(scenario, object, now));
+            DiscoveryAnswer::Backfill(index.map(|index| {
+                let operation = &scenario.operations[index];
+                NamedOperation {
+                    id: operation.id.clone(),
+                    create_time: operation
+                        .created
+                        .map(|created| Timestamp::from_second(created).unwrap()),
+                }
+            }))
+        }
+        DiscoveryRequest::Operation(id) => {
+            let course = scenario.operations.iter().find(|course| course.id == **id);
+            return DiscoveryReply::Other(match course.and_then(|course| operation_at(course, now)) {
+                Some(operation) => Answer::Operation(Box::new(operation)),
+                None => Answer::NotFound("no such operation".to_owned()),
+            });
+        }
+    };
+    DiscoveryReply::Answered(answer)
+}
+
+/// A request of discovery under way, until it is answered or dropped.
+struct DiscoveryUnderway<'a> {
+    world: &'a World,
+    project: usize,
+    is_probe: bool,
+    is_list: bool,
+    kind: Option<Kind>,
+}
+
+impl Drop for DiscoveryUnderway<'_> {
+    fn drop(&mut self) {
+        let kind = self.kind.take();
+        self.world
+            .discovery_ends(self.project, self.is_probe, kind, self.is_list);
+    }
+}
+
 /// The API as the pollers see it.
 #[derive(Debug)]
 pub struct Api(pub Arc<World>);
@@ -152,19 +258,12 @@ impl Fetch for Api {
                 number: Some(number),
             };
             let (fault, mut latency) = world.api_draws(&key);
-            let class = |class| {
-                Answer::Failed(Failure {
-                    class,
-                    reason: "as the script wants it".to_owned(),
-                })
-            };
             if matches!(fault, Some(ApiFault::Timeout)) {
                 latency = REQUEST_TIMEOUT;
             }
             tokio::time::sleep(latency).await;
             world.alive().await;
             let index = world.index_of(&key);
-            let reason = || "as the script wants it".to_owned();
             let truth = || {
                 let now = world.now();
                 let course = index.map(|index| &world.scenario.operations[index]);
@@ -175,32 +274,13 @@ impl Fetch for Api {
             };
             let answer = match fault {
                 None | Some(ApiFault::Slow) => truth(),
-                Some(ApiFault::ServerError) => class(FailureClass::ServerError),
-                Some(ApiFault::Connect) => class(FailureClass::Connect),
-                Some(ApiFault::Tls) => class(FailureClass::Tls),
-                Some(ApiFault::Timeout) => class(FailureClass::Timeout),
-                Some(ApiFault::Interrupted) => class(FailureClass::Interrupted),
-                Some(ApiFault::Malformed) => class(FailureClass::Malformed),
-                Some(ApiFault::TooLarge) => class(FailureClass::TooLarge),
-                Some(ApiFault::Redirect) => class(FailureClass::Redirect),
-                Some(ApiFault::NotFound | ApiFault::NotFoundOne(_)) => Answer::NotFound(reason()),
-                Some(ApiFault::RefusedOne(_)) => Answer::Refused(reason()),
-                Some(ApiFault::Forbidden | ApiFault::ForbiddenOne(_)) => Answer::Forbidden(reason()),
-                Some(ApiFault::Unauthorized) => Answer::Unauthorized(reason()),
-                Some(ApiFault::Throttled) => Answer::Throttled {
-                    wait: None,
-                    reason: reason(),
-                },
-                Some(ApiFault::ThrottledFor(wait)) => Answer::Throttled {
-                    wait: Some(seconds(wait)),
-                    reason: reason(),
-                },
                 Some(ApiFault::Panic) => {
                     drop(underway);
                     world.note(|| format!("panic {key}"));
                     // Without a word of the panic hook.
                     std::panic::resume_unwind(Box::new("as the script wants it"))
                 }
+                Some(fault) => answer_of(fault),
             };
             underway.number = None;
             world.poll_ends(&key, number, kind_of(&answer));
@@ -222,6 +302,43 @@ impl Fetch for Api {
     async fn installation(&self, _: &str, _: &InstallationPath) -> InstallationAnswer {
         tokio::time::sleep(self.0.log_latency()).await;
         InstallationAnswer::Found(Installation::default())
+    }
+
+    async fn discover(&self, project: &str, request: &DiscoveryRequest) -> DiscoveryReply {
+        let world = &*self.0;
+        world.alive().await;
+        let project = PROJECTS.iter().position(|name| *name == project).unwrap();
+        let mut underway = DiscoveryUnderway {
+            world,
+            project,
+            is_probe: world.discovery_begins(project, request),
+            is_list: matches!(
+                request,
+                DiscoveryRequest::Installations | DiscoveryRequest::Integrations
+            ),
+            kind: None,
+        };
+        let (fault, mut latency) = world.discovery_draws(project);
+        if matches!(fault, Some(ApiFault::Timeout)) {
+            latency = REQUEST_TIMEOUT;
+        }
+        tokio::time::sleep(latency).await;
+        world.alive().await;
+        let reply = match fault {
+            None | Some(ApiFault::Slow | ApiFault::Panic) => discovery_answer(world, project, request),
+            Some(ApiFault::NotFound) if matches!(request, DiscoveryRequest::Backfill(_)) => {
+                DiscoveryReply::Answered(DiscoveryAnswer::Backfill(None))
+            }
+            Some(fault) => DiscoveryReply::Other(answer_of(fault)),
+        };
+        match &reply {
+            DiscoveryReply::Answered(answer) => world.discovery_answered(project, request, answer),
+            DiscoveryReply::Other(answer) => {
+                world.note(|| format!("discovery answer {answer:?}"));
+                underway.kind = Some(kind_of(answer));
+            }
+        }
+        reply
     }
 
     async fn project_exists(&self, _: &str) -> ProjectAnswer {

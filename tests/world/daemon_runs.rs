@@ -10,7 +10,8 @@ use std::time::Duration;
 use backfill_watch::app::{Daemon, DaemonParts, WebhookSecrets};
 use backfill_watch::board::Board;
 use backfill_watch::clock;
-use backfill_watch::config::{Environment, Overrides, Settings};
+use backfill_watch::config::{DiscoveryRules, Environment, GroupSettings, Overrides, Settings};
+use backfill_watch::core::discovery::DiscoveryRule;
 use backfill_watch::core::watch_list::parse;
 use backfill_watch::health::Health;
 use backfill_watch::random::RandomSource;
@@ -21,11 +22,13 @@ use secrecy::SecretSlice;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::Api;
+use crate::clients::{Client, on_disk};
 use crate::disk::Disk;
+use crate::extras;
 use crate::random::Random;
 use crate::receivers::Receivers;
 use crate::scenario::{Action, ENDPOINTS, EventsOf, Knobs, PROJECTS, seconds};
-use crate::world::{Armed, REQUEST_TIMEOUT, World};
+use crate::world::{Armed, REQUEST_TIMEOUT, World, key_of};
 
 const STOP: Duration = Duration::from_secs(8);
 /// The deadline for reporting everything that ended, after the last fault; delivery has the longer one.
@@ -103,6 +106,8 @@ fn settings(world: &World, knobs: &Knobs) -> Settings {
         rules.active_statuses.push("queued".to_owned());
     }
     settings.poll.max_retry_after = knobs.max_retry_after;
+    settings.discovery = discovery_rules(world, knobs);
+    settings.groups = GroupSettings::new(knobs.group_by, knobs.settle);
     let mut configured = knobs.endpoints.iter();
     settings.webhooks.retain(|_| *configured.next().unwrap());
     for webhook in &mut settings.webhooks {
@@ -111,6 +116,21 @@ fn settings(world: &World, knobs: &Knobs) -> Settings {
         webhook.max_backlog = count(knobs.max_backlog);
     }
     settings
+}
+
+fn discovery_rules(world: &World, knobs: &Knobs) -> DiscoveryRules {
+    let rules = PROJECTS.iter().zip(&world.scenario.extras.rules);
+    let rules = rules.filter_map(|(project, rule)| {
+        let rule = rule.as_ref().filter(|_| knobs.discovers)?;
+        let rule = DiscoveryRule {
+            every: rule.every,
+            lookback: rule.lookback,
+            deadline: rule.deadline,
+            ..DiscoveryRule::everything()
+        };
+        Some((Arc::from(*project), Arc::from([rule])))
+    });
+    rules.collect()
 }
 
 fn secrets() -> WebhookSecrets {
@@ -135,7 +155,15 @@ fn list_file(world: &World, listed: &[usize], labels: u64, noise: u64) -> String
             _ => {}
         }
         let project = PROJECTS[course.project];
-        write!(text, "{} project={project} version={labels}{end}", course.id).unwrap();
+        write!(text, "{} project={project}", course.id).unwrap();
+        let terms = extras::terms(&world.scenario, *index, labels);
+        for (name, value) in &terms.labels {
+            write!(text, " {name}={value}").unwrap();
+        }
+        if let Some(deadline) = terms.deadline {
+            write!(text, " deadline=\"{deadline}\"").unwrap();
+        }
+        text.push_str(end);
         if random.percent(5) {
             writeln!(text, "{} project={project} again=1", course.id).unwrap();
         }
@@ -220,6 +248,8 @@ async fn run_daemon(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut P
     let board = Arc::<Board>::default();
     let health = Health::new(Arc::clone(&board), REQUEST_TIMEOUT);
     let (list, list_receiver) = watch::channel(Arc::new(left.snapshot.clone()));
+    let (changes, api_changes) = mpsc::channel(4);
+    world.adopt(&on_disk(world, memory).await);
     let reporter = Arc::clone(world);
     let parts = DaemonParts {
         fetch: Api(Arc::clone(world)),
@@ -227,7 +257,7 @@ async fn run_daemon(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut P
         sender: Arc::new(Receivers(Arc::clone(world))),
         store: store.clone(),
         list: list_receiver,
-        api: mpsc::channel(1).1,
+        api: api_changes,
         board,
         metrics: Metrics::new(),
         reporters: vec![Box::new(move |event| reporter.reported(event.id.as_str()))],
@@ -254,6 +284,10 @@ async fn run_daemon(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut P
     };
     world.configured(knobs.endpoints);
     daemon.start();
+    let mut client = world
+        .scenario
+        .has_client()
+        .then(|| Client::start(world, memory, store.clone(), changes));
     let began = clock::instant();
     let base = world.now();
     loop {
@@ -298,7 +332,7 @@ async fn run_daemon(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut P
                     daemon.keys_replaced(&[PROJECTS[project].into()]);
                 }
                 Action::Stop { away } => {
-                    return match stop(world, &mut daemon).await {
+                    return match stop(world, &mut daemon, client.take()).await {
                         Some(()) => End::Stopped(away),
                         None => End::Crashed(left.away),
                     };
@@ -316,6 +350,16 @@ async fn run_daemon(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut P
                     left.away = away;
                     world.arm(Armed::AfterReceipt);
                 }
+                Action::Put { operations, version } => {
+                    if let Some(client) = &client {
+                        client.put(world, &operations, version);
+                    }
+                }
+                Action::Withdraw(operation) => {
+                    if let Some(client) = &client {
+                        client.withdraw(world, operation);
+                    }
+                }
                 other => {
                     apply_action(world, left, other);
                     list.send_replace(Arc::new(left.snapshot.clone()));
@@ -327,8 +371,9 @@ async fn run_daemon(world: &Arc<World>, memory: &Arc<MemoryEngine>, left: &mut P
             let (unreported, undelivered) = (world.unreported(), world.undelivered());
             let stats = store.endpoint_stats().await.unwrap();
             let waits = stats.iter().any(|stats| stats.backlog > 0);
-            if unreported.is_empty() && undelivered.is_empty() && !waits {
-                let _ = stop(world, &mut daemon).await;
+            if unreported.is_empty() && undelivered.is_empty() && !waits && !world.has_open_group() {
+                let _ = stop(world, &mut daemon, client.take()).await;
+                world.adopt(&on_disk(world, memory).await);
                 return End::Finished;
             }
             if calm_for > PATIENCE && !unreported.is_empty() {
@@ -353,15 +398,15 @@ fn apply_action(world: &World, left: &mut Persistent, action: Action) {
             let text = list_file(world, &listed, labels, noise);
             let projects: Vec<Arc<str>> = PROJECTS.iter().map(|name| Arc::from(*name)).collect();
             let list = parse(text.as_bytes(), &projects);
-            let keys: BTreeMap<_, _> = list
-                .entries
-                .iter()
-                .map(|entry| (entry.key.clone(), labels))
-                .collect();
-            if keys.len() != listed.len() {
-                world.violate(format!("{} lines hold of {}", keys.len(), listed.len()));
+            let wanted = listed.iter().map(|index| {
+                let operation = &world.scenario.operations[*index];
+                (key_of(operation), extras::terms(&world.scenario, *index, labels))
+            });
+            let wanted: BTreeMap<_, _> = wanted.collect();
+            if list.entries.len() != wanted.len() {
+                world.violate(format!("{} lines apply of {}", list.entries.len(), wanted.len()));
             }
-            world.list(keys);
+            world.list(&wanted);
             left.snapshot.list = Some(Arc::new(list));
             left.snapshot.generation += 1;
         }
@@ -377,7 +422,9 @@ fn apply_action(world: &World, left: &mut Persistent, action: Action) {
         Action::Stop { .. }
         | Action::Crash { .. }
         | Action::CrashAtCommit { .. }
-        | Action::CrashAtReceipt { .. } => {}
+        | Action::CrashAtReceipt { .. }
+        | Action::Put { .. }
+        | Action::Withdraw(_) => {}
     }
 }
 
@@ -386,7 +433,7 @@ async fn check_health_and_limits(world: &World, health: &Health, store: &Store) 
     if let Err(unhealthy) = health.check() {
         world.violate(format!("the daemon is unhealthy: {unhealthy:?}"));
     }
-    world.check_overdue_polls();
+    world.check_progress();
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let most = 3 * world.scenario.operations.len() + 3 * (6 + 4) + 10;
     if tasks > most {
@@ -401,8 +448,11 @@ async fn check_health_and_limits(world: &World, health: &Health, store: &Store) 
 }
 
 /// `None` if the process was gone before it had stopped.
-async fn stop(world: &Arc<World>, daemon: &mut Daemon<Api>) -> Option<()> {
+async fn stop(world: &Arc<World>, daemon: &mut Daemon<Api>, client: Option<Client>) -> Option<()> {
     let limit = STOP + seconds(60);
+    if let Some(client) = &client {
+        client.stop();
+    }
     let stopped = tokio::select! {
         biased;
         () = world.interrupted() => return None,
@@ -411,6 +461,13 @@ async fn stop(world: &Arc<World>, daemon: &mut Daemon<Api>) -> Option<()> {
     if stopped.is_err() {
         world.violate(format!("the stop did not end within {limit:?}"));
         return Some(());
+    }
+    if let Some(client) = client {
+        tokio::select! {
+            biased;
+            () = world.interrupted() => return None,
+            () = client.ended() => {}
+        }
     }
     for _ in 0..100 {
         tokio::task::yield_now().await;

@@ -1,12 +1,15 @@
-//! The whole daemon in a simulated world: API, receivers, disk, clock, watch list and crashes, all from one seed.
+//! The whole daemon in a simulated world: API, receivers, disk, clock, watch list, clients and crashes, all from one seed.
+//! Seeds from 10^15 on also give groups, deadlines, discovery and changes over HTTP.
 //!
 //! Each run generates new worlds, and repeats those of `seeds.txt`, which failed before. `BACKFILL_WATCH_WORLD_SEED=… cargo test --test world` runs
 //! one world again; `BACKFILL_WATCH_WORLD_RUNS=10000` runs so many new ones; `BACKFILL_WATCH_WORLD_JOURNAL=1` prints what happened in a world that failed.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports that it failed")]
 
 mod api;
+mod clients;
 mod daemon_runs;
 mod disk;
+mod extras;
 mod random;
 mod receivers;
 mod scenario;
@@ -21,6 +24,7 @@ use std::time::Duration;
 use backfill_watch::{clock, random::RandomSource};
 
 use daemon_runs::{Outcome, run};
+use extras::EXTENDED;
 
 /// The number of new worlds in a test run, unless set by the environment.
 const RUNS: u64 = 200;
@@ -125,7 +129,7 @@ fn generated_scenarios_keep_all_promises() {
         return check_scenarios(std::iter::once(seed));
     }
     let runs = number("BACKFILL_WATCH_WORLD_RUNS").unwrap_or(RUNS);
-    let first = (RandomSource::new().fraction() * 1e15) as u64;
+    let first = EXTENDED + (RandomSource::new().fraction() * 1e15) as u64;
     check_scenarios(first..first + runs);
 }
 
@@ -136,7 +140,7 @@ fn scenarios_that_failed_before_keep_all_promises() {
 
 #[test]
 fn a_seed_gives_the_same_world_each_time() {
-    for seed in 1..=10 {
+    for seed in (1..=3).chain(EXTENDED + 1..=EXTENDED + 10) {
         let (first, second) = (run(seed), run(seed));
         let differs = first
             .journal

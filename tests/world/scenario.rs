@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::extras::Extras;
 use crate::random::Random;
 
 pub const PROJECTS: [&str; 2] = ["p", "q"];
@@ -26,6 +27,7 @@ pub struct Scenario {
     /// An operation whose events one endpoint refuses, until the calm: else the last one would be probed for ever.
     pub poison: Option<(usize, usize)>,
     pub events: [EventsOf; 3],
+    pub extras: Extras,
 }
 
 /// Which events an endpoint subscribes to.
@@ -55,6 +57,11 @@ pub struct Knobs {
     pub max_backlog: usize,
     pub endpoints: [bool; 3],
     pub url: u64,
+    /// The label whose value is the group.
+    pub group_by: &'static str,
+    pub settle: Duration,
+    /// Whether the rules of discovery are configured.
+    pub discovers: bool,
 }
 
 impl Knobs {
@@ -82,6 +89,9 @@ impl Knobs {
             },
             endpoints: [true; 3],
             url: 0,
+            group_by: "group",
+            settle: seconds(30),
+            discovers: true,
         }
     }
 }
@@ -103,6 +113,8 @@ pub struct OperationScript {
     pub retried: Option<Duration>,
     pub shows_count: bool,
     pub queued_until: Duration,
+    /// The time of creation in the API, in seconds on the wall.
+    pub created: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -212,6 +224,13 @@ pub enum Action {
     CrashAtReceipt {
         away: Duration,
     },
+    /// A client adds watches over HTTP, with terms of this version.
+    Put {
+        operations: Vec<usize>,
+        version: u64,
+    },
+    /// A client removes a watch over HTTP.
+    Withdraw(usize),
     Calm,
 }
 
@@ -266,6 +285,7 @@ impl Scenario {
                     } else {
                         begin
                     },
+                    created: None,
                 }
             })
             .collect();
@@ -325,7 +345,7 @@ impl Scenario {
             )
         });
         let actions = actions(random, length, count, projects, &knobs);
-        Self {
+        let mut scenario = Self {
             operations,
             api,
             receivers,
@@ -339,7 +359,16 @@ impl Scenario {
                 EventsOf::Default,
                 random.one_of(&[EventsOf::All, EventsOf::Endings]),
             ],
-        }
+            extras: Extras::default(),
+        };
+        Extras::generate(seed, &mut scenario);
+        scenario
+    }
+
+    /// Whether a client adds or removes watches over HTTP.
+    pub fn has_client(&self) -> bool {
+        let mut actions = self.actions.iter();
+        actions.any(|(_, action)| matches!(action, Action::Put { .. } | Action::Withdraw(_)))
     }
 }
 

@@ -1,10 +1,17 @@
 //! The true state of a world, what the daemon did, and whether that is allowed.
 
+mod clients;
+mod deadlines;
+mod demands;
+mod discovery;
+mod groups;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use backfill_watch::clock::{self, WallClock};
+use backfill_watch::core::deadline::Deadline;
 use backfill_watch::core::delivery::AttemptOutcome;
 use backfill_watch::core::event::EventType;
 use backfill_watch::core::watch_list::WatchKey;
@@ -16,10 +23,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::api::{Kind, status_at};
+use crate::extras::wall_at;
 use crate::random::Random;
 use crate::scenario::{
-    ApiFault, ENDPOINTS, Ending, EventsOf, Knobs, PROJECTS, ReceiverFault, Scenario, seconds,
+    ApiFault, ENDPOINTS, Ending, EventsOf, Knobs, OperationScript, PROJECTS, ReceiverFault, Scenario, seconds,
 };
+
+use clients::Clients;
+use demands::Demand;
+use discovery::Discovered;
+pub use discovery::newest;
+use groups::Completed;
 
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The resolution of timers, and a little.
@@ -60,6 +74,11 @@ struct Reported {
     was_away: bool,
     unreachable: bool,
     stalled: bool,
+    ended_at: Duration,
+    /// How often it ended.
+    endings: u32,
+    /// When it was last reported as started.
+    started: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +92,8 @@ struct ProjectState {
     /// When polls were answered with an operation.
     answered: Vec<Duration>,
     last: Option<Kind>,
+    /// Whether the last list of installations was answered 404.
+    is_missing: bool,
     unreachable: bool,
     rejected: bool,
     new_key: bool,
@@ -102,6 +123,9 @@ struct State {
     base: Duration,
     start: Option<Instant>,
     step: i64,
+    /// How far the clock was off from these times on, and when it was set last.
+    steps: Vec<(Duration, i64)>,
+    stepped: Duration,
     dead: bool,
     life: u32,
     run_began: Duration,
@@ -115,7 +139,11 @@ struct State {
     writable: bool,
     full_last: Duration,
     armed: Option<Armed>,
-    listed: BTreeMap<WatchKey, u64>,
+    /// The longest time for what has to wait for the disk.
+    lag: Duration,
+    demands: BTreeMap<WatchKey, Demand>,
+    /// What any source asks for.
+    listed: BTreeSet<WatchKey>,
     /// When they were put on the list, and taken off it.
     put: BTreeMap<WatchKey, Duration>,
     removed: BTreeMap<WatchKey, Duration>,
@@ -124,6 +152,17 @@ struct State {
     shown: Option<Cursor>,
     committed: BTreeMap<String, Committed>,
     reported: BTreeMap<WatchKey, Reported>,
+    /// The times of creation in the API.
+    created: BTreeMap<WatchKey, Timestamp>,
+    /// The deadlines that were reported.
+    overdue: BTreeMap<WatchKey, Vec<Deadline>>,
+    completed: Completed,
+    discovered: Discovered,
+    clients: Clients,
+    /// The projects with a rule of discovery.
+    discovers: Vec<&'static str>,
+    /// When the last fault ends.
+    calm: Duration,
     logged: BTreeSet<String>,
     endpoints: [EndpointState; 3],
 }
@@ -139,6 +178,18 @@ impl World {
     pub fn new(seed: u64) -> Arc<Self> {
         let scenario = Scenario::new(seed);
         let knobs = vec![(Duration::ZERO, scenario.knobs.clone())];
+        let commits = 4 * scenario.operations.len() as u64;
+        let lag = GRACE + Duration::from_millis(commits * scenario.disk);
+        let created = scenario.operations.iter().filter_map(|operation| {
+            let created = Timestamp::from_second(operation.created?).unwrap();
+            Some((key_of(operation), created))
+        });
+        let created = created.collect();
+        let rules = scenario.extras.rules.iter().zip(PROJECTS);
+        let discovers = rules
+            .filter_map(|(rule, project)| rule.as_ref().map(|_| project))
+            .collect();
+        let calm = scenario.calm;
         Arc::new(Self {
             scenario,
             state: Mutex::new(State {
@@ -146,6 +197,8 @@ impl World {
                 base: Duration::ZERO,
                 start: None,
                 step: 0,
+                steps: vec![(Duration::ZERO, 0)],
+                stepped: Duration::ZERO,
                 dead: false,
                 life: 0,
                 run_began: Duration::ZERO,
@@ -158,7 +211,16 @@ impl World {
                 writable: true,
                 full_last: Duration::ZERO,
                 armed: None,
-                listed: BTreeMap::new(),
+                lag,
+                demands: BTreeMap::new(),
+                listed: BTreeSet::new(),
+                created,
+                overdue: BTreeMap::new(),
+                completed: Completed::default(),
+                discovered: Discovered::new(seed),
+                clients: Clients::default(),
+                discovers,
+                calm,
                 put: BTreeMap::new(),
                 removed: BTreeMap::new(),
                 polls: BTreeMap::new(),
@@ -189,14 +251,16 @@ impl World {
         let world = Arc::clone(self);
         WallClock::new(move || {
             let state = world.state();
-            let since =
-                SignedDuration::try_from(state.now()).unwrap() + SignedDuration::from_secs(state.step);
-            Timestamp::from_second(1_800_000_000).unwrap() + since
+            wall_at(state.now()) + SignedDuration::from_secs(state.step)
         })
     }
 
     pub fn step(&self, by: i64) {
-        self.state().step += by;
+        let mut state = self.state();
+        state.step += by;
+        let (now, step) = (state.now(), state.step);
+        state.steps.push((now, step));
+        state.stepped = now;
     }
 
     pub fn begin_run(&self) -> u64 {
@@ -222,6 +286,7 @@ impl World {
     /// After the runtime of a life is gone.
     pub fn end_run(&self, now: Duration, away: Duration) {
         let mut state = self.state();
+        state.forget_installations(now);
         state.start = None;
         state.base = now + away;
         state.dead = true;
@@ -313,25 +378,6 @@ impl World {
         let mut state = self.state();
         for (index, is) in endpoints.iter().enumerate() {
             state.configured[index] &= is;
-        }
-    }
-
-    pub fn list(&self, listed: BTreeMap<WatchKey, u64>) {
-        let mut state = self.state();
-        let now = state.now();
-        let before = std::mem::replace(&mut state.listed, listed);
-        let new: Vec<WatchKey> = state
-            .listed
-            .keys()
-            .filter(|key| !before.contains_key(key))
-            .cloned()
-            .collect();
-        state.put.extend(new.into_iter().map(|key| (key, now)));
-        for key in before.into_keys() {
-            if !state.listed.contains_key(&key) {
-                state.removed.insert(key.clone(), now);
-                state.reported.entry(key).or_default().was_away = true;
-            }
         }
     }
 
@@ -443,12 +489,11 @@ impl World {
         let now = state.now();
         state.note(format!("poll {key}"));
         let project = PROJECTS.iter().position(|name| **name == *key.project).unwrap();
-        let checked = state.check_poll(key, project, now);
-        let of = &mut state.projects[project];
-        let is_probe = std::mem::take(&mut of.probe);
-        of.in_flight += 1;
-        of.probes_in_flight += usize::from(is_probe);
-        of.last_start = Some(now);
+        let checked = state.note_found(&self.scenario, key).and_then(|()| {
+            state.check_poll(key, project, now)?;
+            state.check_request(&key.to_string(), project, now)
+        });
+        let is_probe = state.begin_request(project, now);
         let life = state.life;
         let polls = state.polls.entry(key.clone()).or_default();
         polls.push(Poll {
@@ -510,27 +555,14 @@ impl World {
         }
         let now = state.now();
         let project = PROJECTS.iter().position(|name| **name == *key.project).unwrap();
-        let lately = state.since(now.saturating_sub(seconds(1)));
-        let most = lately
-            .map(|knobs| knobs.max_retry_after)
-            .min()
-            .unwrap_or_default();
         let poll = &mut state.polls.get_mut(key).unwrap()[number];
         poll.end = Some(now);
         poll.kind = kind.clone();
         let was_probe = poll.is_probe;
+        state.end_request(project, was_probe, kind.as_ref());
         let of = &mut state.projects[project];
-        of.in_flight -= 1;
-        of.probes_in_flight -= usize::from(was_probe);
-        match &kind {
-            Some(Kind::Operation { .. }) => of.answered.push(now),
-            Some(Kind::Throttled(Some(wait))) => {
-                let until = now + (*wait).min(most);
-                if of.pause.is_none_or(|(_, before)| before < until) {
-                    of.pause = Some((now, until));
-                }
-            }
-            _ => {}
+        if matches!(kind, Some(Kind::Operation { .. })) {
+            of.answered.push(now);
         }
         if kind.is_some() {
             of.last = kind;
@@ -614,8 +646,14 @@ impl World {
 
     // The end.
 
+    /// Whether a group is complete and not reported yet.
+    pub fn has_open_group(&self) -> bool {
+        !self.state().open_groups().is_empty()
+    }
+
     /// Operations that ended at the API, are listed, and have no ending event.
     pub fn unreported(&self) -> Vec<String> {
+        let mut unreported = self.unfound();
         let state = self.state();
         let now = state.now();
         let courses = self.scenario.operations.iter().filter(|course| {
@@ -625,34 +663,45 @@ impl World {
             };
             is_finished || (course.ending == Ending::Vanishes && now >= course.end)
         });
-        courses
-            .filter_map(|course| {
-                let key = state.listed.keys().find(|key| *key.operation == *course.id)?;
-                let reported = state
-                    .reported
-                    .get(key)
-                    .is_some_and(|reported| reported.ended.is_some());
-                // While none of a project's several operations was ever found, it is the project that is wrong.
-                let is_doubted = state.projects[course.project].unreachable
-                    && !state.polls.iter().any(|(of, polls)| {
-                        of.project == key.project
-                            && polls
-                                .iter()
-                                .any(|poll| matches!(poll.kind, Some(Kind::Operation { .. })))
-                    });
-                let reported = reported || is_doubted;
-                (!reported).then(|| key.to_string())
-            })
-            .collect()
+        let unended = courses.filter_map(|course| {
+            let key = state.listed.iter().find(|key| *key.operation == *course.id)?;
+            let reported = state
+                .reported
+                .get(key)
+                .is_some_and(|reported| reported.ended.is_some());
+            // While none of a project's several operations was ever found, it is the project that is wrong.
+            let is_doubted = state.projects[course.project].unreachable
+                && !state.polls.iter().any(|(of, polls)| {
+                    of.project == key.project
+                        && polls
+                            .iter()
+                            .any(|poll| matches!(poll.kind, Some(Kind::Operation { .. })))
+                });
+            let reported = reported || is_doubted;
+            (!reported).then(|| key.to_string())
+        });
+        unreported.extend(unended);
+        unreported
+    }
+
+    /// Checks that what has to happen by now has happened.
+    pub fn check_progress(&self) {
+        self.check_overdue_polls();
+        let state = self.state();
+        let late = state.late_deadline().or_else(|| state.late_group());
+        drop(state);
+        if let Some(late) = late {
+            self.violate(late);
+        }
     }
 
     /// Checks that every watch is polled in time.
-    pub fn check_overdue_polls(&self) {
+    fn check_overdue_polls(&self) {
         let state = self.state();
         let now = state.now();
         // What waits in front of a gate that lets one slow request at a time pass.
         let queue = seconds(600);
-        let forgotten = state.listed.keys().find_map(|key| {
+        let forgotten = state.listed.iter().find_map(|key| {
             let last = state
                 .polls
                 .get(key)?
@@ -665,7 +714,7 @@ impl World {
                 .is_some_and(|reported| reported.ended.is_some());
             let end = last.end.unwrap_or(last.start);
             // Each watch of the project in its turn, where one pause follows another.
-            let others = state.listed.keys().filter(|other| other.project == key.project);
+            let others = state.listed.iter().filter(|other| other.project == key.project);
             let turns = u32::try_from(others.count()).unwrap();
             let longest = state
                 .since(end)
@@ -752,7 +801,7 @@ impl State {
         {
             return Err(format!("{key} is polled after its end, {ended}"));
         }
-        if !self.listed.contains_key(key) {
+        if !self.listed.contains(key) && self.maybe_added(key).is_none() {
             let since = self.removed.get(key).copied().unwrap_or_default();
             if now.saturating_sub(since.max(self.full_last).max(self.run_began)) > GRACE {
                 return Err(format!("{key} is polled though it left the list at {since:?}"));
@@ -783,6 +832,40 @@ impl State {
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// A request begins. Returns whether it is a probe.
+    fn begin_request(&mut self, project: usize, now: Duration) -> bool {
+        let of = &mut self.projects[project];
+        let is_probe = std::mem::take(&mut of.probe);
+        of.in_flight += 1;
+        of.probes_in_flight += usize::from(is_probe);
+        of.last_start = Some(now);
+        is_probe
+    }
+
+    fn end_request(&mut self, project: usize, was_probe: bool, kind: Option<&Kind>) {
+        let now = self.now();
+        let lately = self.since(now.saturating_sub(seconds(1)));
+        let most = lately
+            .map(|knobs| knobs.max_retry_after)
+            .min()
+            .unwrap_or_default();
+        let of = &mut self.projects[project];
+        of.in_flight -= 1;
+        of.probes_in_flight -= usize::from(was_probe);
+        if let Some(Kind::Throttled(Some(wait))) = kind {
+            let until = now + (*wait).min(most);
+            if of.pause.is_none_or(|(_, before)| before < until) {
+                of.pause = Some((now, until));
+            }
+        }
+    }
+
+    /// Checks the limits that all requests of a project share.
+    fn check_request(&self, key: &str, project: usize, now: Duration) -> Result<(), String> {
+        let of = &self.projects[project];
         if let Some(last) = of.last_start {
             // Who has a turn keeps it when a reload slows the others down.
             let fastest = self
@@ -803,7 +886,7 @@ impl State {
             return Err(format!(
                 "{} polls of {} in flight, the most are {most}",
                 of.in_flight + 1,
-                key.project
+                PROJECTS[project]
             ));
         }
         if let Some((from, until)) = of.pause
@@ -815,7 +898,7 @@ impl State {
             ));
         }
         if of.probe && of.probes_in_flight > 0 {
-            return Err(format!("two probes of {} at once", key.project));
+            return Err(format!("two probes of {} at once", PROJECTS[project]));
         }
         Ok(())
     }
@@ -839,7 +922,10 @@ impl State {
             number,
             body: event.body.clone(),
             event_type: event.event_type,
-            subject: format!("{project}/{}", operation.unwrap_or_default()),
+            subject: match event.event_type {
+                EventType::GroupCompleted => format!("{project}/{}", groups::subject(data)),
+                _ => format!("{project}/{}", operation.unwrap_or_default()),
+            },
             wanted,
         };
         if self.committed.insert(event.id.clone(), committed).is_some() {
@@ -851,7 +937,11 @@ impl State {
                     project: project.into(),
                     operation: operation.into(),
                 };
+                self.note_found(scenario, &key)?;
                 self.check_operation(&key, event.event_type, data)
+            }
+            None if event.event_type == EventType::GroupCompleted => {
+                self.check_group(scenario, &project, data, asked)
             }
             None => self.check_project(&project, event.event_type, data, asked),
         }
@@ -930,6 +1020,7 @@ impl State {
                     return fails("the count did not stand still for so long");
                 }
             }
+            EventType::Overdue => self.check_overdue(key, data)?,
             EventType::Retried if data["retry"]["attempts"].as_u64() != Some(attempts) => {
                 return fails("the attempts are others");
             }
@@ -978,7 +1069,7 @@ impl State {
         }
         // What was recorded while its line was removed is reported, too.
         let removed = self.removed.get(key).copied();
-        let is_away = !self.listed.contains_key(key) || removed.is_some_and(|removed| now < removed + GRACE);
+        let is_away = !self.listed.contains(key) || removed.is_some_and(|removed| now < removed + GRACE);
         let reported = self.reported.entry(key.clone()).or_default();
         if event_type == EventType::Resumed && !reported.stalled {
             return fails("it was not stalled");
@@ -986,6 +1077,11 @@ impl State {
         reported.sequence += 1;
         if event_type.is_ending() {
             reported.was_away = is_away;
+            reported.ended_at = now;
+            reported.endings += 1;
+        }
+        if event_type == EventType::Started {
+            reported.started = Some(now);
         }
         reported.ended = event_type.is_ending().then_some(event_type);
         match event_type {
@@ -1020,7 +1116,10 @@ impl State {
                 // Answers may have come while this was being written; some tolerance for how long that took.
                 let last = of.answered.iter().rev().find(|at| **at < asked);
                 let is_refused = of.last == Some(Kind::Refused);
-                if !is_refused && last.is_some_and(|at| now.saturating_sub(*at) + seconds(20) < least) {
+                if !is_refused
+                    && !of.is_missing
+                    && last.is_some_and(|at| now.saturating_sub(*at) + seconds(20) < least)
+                {
                     return Err("the API was reached".to_owned());
                 }
                 (&mut of.unreachable, true)
@@ -1062,6 +1161,14 @@ impl State {
         }
         *last = event.number;
         Ok(())
+    }
+}
+
+/// The key of an operation.
+pub fn key_of(operation: &OperationScript) -> WatchKey {
+    WatchKey {
+        project: PROJECTS[operation.project].into(),
+        operation: operation.id.as_str().into(),
     }
 }
 
