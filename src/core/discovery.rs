@@ -26,6 +26,7 @@ mod request;
 mod rounds;
 mod rule;
 
+use answers::describe;
 pub use answers::{FoundOperation, OWN_LABELS};
 use capacity::Capacity;
 use catalog::Catalog;
@@ -48,6 +49,15 @@ pub const GROUP_LABEL: &str = "group";
 /// This many installations of a list are taken in at a time: more would delay polls.
 const CHUNK: usize = 250;
 
+/// What a part of a list shows.
+#[derive(Debug, Default, PartialEq)]
+pub struct TakenIn {
+    /// How the list differs from the one before, once it is complete.
+    pub change: Option<InstallationChange>,
+    /// Operations that were known and may have other labels or another deadline now.
+    pub known: Vec<FoundOperation>,
+}
+
 /// The discovery of one project.
 #[derive(Debug)]
 pub struct Discovery {
@@ -56,6 +66,8 @@ pub struct Discovery {
     rounds: Rounds,
     catalog: Catalog,
     capacity: Capacity,
+    /// Whether the terms of all known operations are those of these rules.
+    are_terms_current: bool,
 }
 
 impl Discovery {
@@ -68,6 +80,7 @@ impl Discovery {
             rounds: Rounds::default(),
             catalog: Catalog::default(),
             capacity: Capacity::default(),
+            are_terms_current: false,
         }
     }
 
@@ -81,6 +94,7 @@ impl Discovery {
         if self.rules.all() != &**rules {
             self.rules = Rules::new(Arc::clone(rules));
             self.rounds.restart();
+            self.are_terms_current = false;
         }
     }
 
@@ -134,25 +148,39 @@ impl Discovery {
         self.rounds.has_incoming()
     }
 
-    /// Takes in the next part of a list; how the list differs from the one before once it is complete.
-    pub fn take_in(&mut self, now: Moment) -> Option<InstallationChange> {
+    /// Takes in the next part of a list. `are_terms_compared`: whether the caller can compare the terms of known
+    /// operations now.
+    pub fn take_in(&mut self, now: Moment, are_terms_compared: bool) -> TakenIn {
+        let mut taken = TakenIn::default();
         let round = self.rounds.number();
-        let incoming = self.rounds.incoming()?;
+        let Some(incoming) = self.rounds.incoming() else {
+            return taken;
+        };
+        incoming.are_terms_compared &= are_terms_compared && self.names.are_known();
         for listed in incoming.rest.by_ref().take(CHUNK) {
             let objects = self.rules.select(&listed, self.names.get(&listed.integration));
-            let is_new = self.catalog.update(listed, objects, round, now);
-            incoming.change.added += usize::from(is_new);
+            let updated = self.catalog.update(listed, objects, round, now);
+            incoming.change.added += usize::from(updated.is_new);
+            if updated.has_other_group || (!self.are_terms_current && incoming.are_terms_compared) {
+                let operations = self.catalog.operations_of(&updated.id);
+                let known = operations.filter_map(|(operation, key)| {
+                    describe(&self.catalog, &self.rules, &self.names, operation, key)
+                });
+                taken.known.extend(known);
+            }
         }
         if incoming.rest.len() > 0 {
-            return None;
+            return taken;
         }
         let mut change = incoming.change;
         if incoming.removes {
             change.removed = self.catalog.remove_unlisted(round);
         }
+        self.are_terms_current |= incoming.are_terms_compared;
         self.rules.finish_list(incoming.removes);
         self.rounds.finish_list();
-        Some(change)
+        taken.change = Some(change);
+        taken
     }
 
     /// A request was answered; the operation that was found, if it was not known. It counts as known from now on.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::PollingServices;
-use super::messages::{JobResult, ProjectChange, RecordedDiscovery};
+use super::messages::{JobResult, ProjectChange, RecordedDiscovery, RecordedOperation};
 use super::project_discovery::{ProjectDiscovery, RequestNumber};
 use super::project_task::{ProjectTask, STORE_RETRY};
 use super::requests::{RequestAnswer, RequestOutcome, Requester};
@@ -49,7 +49,13 @@ impl<F: Fetch> ProjectTask<F> {
         let most = (self.gate.limits().concurrent / SHARE).max(1);
         let discovery = self.discovery.as_mut()?;
         if discovery.rounds.has_incoming() {
-            if let Some(change) = discovery.rounds.take_in(moment)
+            let taken = discovery.rounds.take_in(moment, self.reconciliation.is_settled());
+            let watches = &self.watches;
+            let changed = taken.known.into_iter().map(RecordedOperation::known);
+            discovery
+                .found
+                .extend(changed.filter(|known| known.changes_terms(watches)));
+            if let Some(change) = taken.change
                 && (change.added > 0 || change.removed > 0)
             {
                 let (installations, objects) = discovery.rounds.counts();
@@ -189,7 +195,7 @@ impl<F: Fetch> ProjectTask<F> {
         let evidence = reply.evidence(&request);
         let answer = reply.into_answer(&request, &self.settings.poll.watch.active_statuses);
         let found = discovery.rounds.answered(&request, answer, moment);
-        discovery.found.extend(found);
+        discovery.found.extend(found.map(RecordedOperation::new));
         self.change_project(ProjectChange::Discovered(evidence, pass));
     }
 
@@ -239,24 +245,29 @@ impl<F: Fetch> ProjectTask<F> {
                 );
                 discovery.retry = Some(now + STORE_RETRY);
                 discovery.rounds.put_back_unrecorded(installations);
-                discovery.found.extend(found.into_iter().map(|(found, _)| found));
+                discovery.found.extend(found);
                 return;
             }
         }
         if result.is_err() {
             return;
         }
-        self.reconciliation.added_total = found.len();
-        for (found, terms) in found {
-            tracing::info!(
-                project = &*self.name,
-                operation_id = &*found.operation,
-                installation_id = &*found.key.installation,
-                object = &*found.key.object,
-                "backfill found"
-            );
-            self.services.metrics.count_discovered();
-            self.set(found.operation, Source::Discovery, terms);
+        self.reconciliation.added_total = found.iter().filter(|found| found.is_new).count();
+        for found in found {
+            let (installation, object) = (&*found.key.installation, &*found.key.object);
+            if found.is_new {
+                tracing::info!(
+                    project = &*self.name,
+                    operation_id = &*found.operation,
+                    installation_id = installation,
+                    object,
+                    "backfill found"
+                );
+                self.services.metrics.count_discovered();
+            } else if !found.changes_terms(&self.watches) {
+                continue;
+            }
+            self.set(found.operation, Source::Discovery, found.terms);
         }
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio_util::sync::DropGuard;
 
-use super::watches::{GroupNumber, WatchNumber};
+use super::watches::{GroupNumber, WatchNumber, Watches};
 use crate::core::answer::{Answer, ProjectAnswer};
-use crate::core::discovery::{Discovery, FoundOperation};
+use crate::core::discovery::{Discovery, FoundOperation, ObjectKey};
 use crate::core::gate::Pass;
 use crate::core::group::{GroupId, GroupRecord};
 use crate::core::poller::{PendingDecision, PendingPoll};
@@ -62,8 +62,55 @@ pub(super) struct LoadedChunk(pub Result<HashMap<WatchKey, Watch>, LoadError>);
 #[derive(Debug)]
 pub(super) struct RecordedDiscovery {
     pub installations: Vec<Arc<str>>,
-    pub found: Vec<(FoundOperation, Arc<Terms>)>,
+    pub found: Vec<RecordedOperation>,
     pub result: Result<(), CommitError>,
+}
+
+/// An operation that discovery asks for, as it is recorded.
+#[derive(Debug)]
+pub(super) struct RecordedOperation {
+    pub operation: Arc<str>,
+    pub key: ObjectKey,
+    pub terms: Arc<Terms>,
+    /// Whether it was found now. Otherwise only its terms are others.
+    pub is_new: bool,
+}
+
+impl RecordedOperation {
+    /// An operation that was found.
+    pub fn new(found: FoundOperation) -> Self {
+        Self::of(found, true)
+    }
+
+    /// An operation that was found before.
+    pub fn known(found: FoundOperation) -> Self {
+        Self::of(found, false)
+    }
+
+    fn of(found: FoundOperation, is_new: bool) -> Self {
+        let FoundOperation {
+            operation,
+            key,
+            labels,
+            deadline,
+        } = found;
+        Self {
+            operation,
+            key,
+            terms: Arc::new(Terms { labels, deadline }),
+            is_new,
+        }
+    }
+
+    /// Whether it is watched on other terms of discovery, and unfinished: a finished watch may be about to leave.
+    pub fn changes_terms(&self, watches: &Watches) -> bool {
+        let number = watches.find(&self.operation);
+        let slot = number.and_then(|number| watches.get(number));
+        slot.is_some_and(|slot| {
+            let before = slot.watched.demand.terms_of(Source::Discovery);
+            !slot.watched.watch.phase().is_finished() && before.is_some_and(|before| *before != self.terms)
+        })
+    }
 }
 
 /// What a source asked for beyond retention.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::messages::{JobResult, RecordedDiscovery};
+use super::messages::{JobResult, RecordedDiscovery, RecordedOperation};
 use crate::board::DiscoveryView;
-use crate::core::discovery::{Discovery, DiscoveryRequest, FoundOperation, StoredInstallation};
+use crate::core::discovery::{Discovery, DiscoveryRequest, StoredInstallation};
 use crate::core::gate::Ticket;
 use crate::core::project_health::Moment;
-use crate::core::source::{Source, Terms};
+use crate::core::source::Source;
 use crate::core::watch_list::WatchKey;
 use crate::store::{SourceEntry, Store};
 
@@ -27,8 +27,8 @@ pub(super) struct ProjectDiscovery {
     pub rounds: Discovery,
     pub requests: HashMap<RequestNumber, PendingRequest>,
     next_number: RequestNumber,
-    /// What was found and is not recorded.
-    pub found: Vec<FoundOperation>,
+    /// What was found, or has other terms, and is not recorded.
+    pub found: Vec<RecordedOperation>,
     pub is_recording: bool,
     /// How many found operations are being recorded.
     pub recording_found: usize,
@@ -52,7 +52,7 @@ pub(super) struct ProjectDiscovery {
 #[derive(Debug)]
 pub(super) struct DiscoveryRecord {
     installations: Vec<(Arc<str>, Option<StoredInstallation>)>,
-    found: Vec<(FoundOperation, Arc<Terms>)>,
+    found: Vec<RecordedOperation>,
 }
 
 /// A request that waits at the gate, or is in flight.
@@ -155,14 +155,7 @@ impl ProjectDiscovery {
     /// Takes everything that was found, and the next installations that changed. An installation that is recorded never
     /// names an operation that is neither recorded before nor with it.
     pub fn take_record(&mut self, now: Moment) -> DiscoveryRecord {
-        let found = self.found.drain(..).map(|found| {
-            let terms = Terms {
-                labels: found.labels.clone(),
-                deadline: found.deadline,
-            };
-            (found, Arc::new(terms))
-        });
-        let found: Vec<_> = found.collect();
+        let found = std::mem::take(&mut self.found);
         self.recording_found = found.len();
         DiscoveryRecord {
             installations: self.rounds.take_unrecorded(CHUNK, now),
@@ -174,10 +167,10 @@ impl ProjectDiscovery {
 impl DiscoveryRecord {
     /// Writes it.
     pub async fn write(self, store: Store, project: Arc<str>) -> JobResult {
-        let entries = self.found.iter().map(|(found, terms)| SourceEntry {
+        let entries = self.found.iter().map(|found| SourceEntry {
             key: WatchKey::of(&project, &found.operation),
             source: Source::Discovery,
-            terms: Arc::clone(terms),
+            terms: Arc::clone(&found.terms),
         });
         let entries = entries.collect();
         let installations = self.installations.iter().map(|(id, _)| Arc::clone(id)).collect();

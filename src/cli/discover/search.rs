@@ -156,7 +156,7 @@ impl<'a> Search<'a> {
 
     fn next_request(&mut self) -> Option<DiscoveryRequest> {
         while self.discovery.has_incoming() {
-            let _ = self.discovery.take_in(self.now);
+            let _ = self.discovery.take_in(self.now, false);
         }
         self.discovery.next_request(self.now, 0.0)
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::catalog::ObjectAnswer;
+use super::catalog::{Catalog, ObjectAnswer};
 use super::installation::label_value;
 use super::listed::NamedOperation;
-use super::operations::Unverified;
+use super::names::IntegrationNames;
 use super::request::{ObjectKey, OperationState};
+use super::rule::Rules;
 use super::{Discovery, GROUP_LABEL};
 use crate::core::deadline::Deadline;
 use crate::core::project_health::Moment;
@@ -68,11 +69,7 @@ impl Discovery {
         if create_time.is_some_and(|created| created >= oldest.unwrap_or(Timestamp::MIN)) {
             return self.found(operation, key.clone());
         }
-        let unverified = Unverified {
-            key: key.clone(),
-            is_old: create_time.is_some(),
-        };
-        self.catalog.add_unverified(operation, unverified);
+        self.catalog.add_unverified(operation, key.clone());
         None
     }
 
@@ -82,39 +79,49 @@ impl Discovery {
         operation: &Arc<str>,
         state: OperationState,
     ) -> Option<FoundOperation> {
-        let Unverified { key, is_old } = self.catalog.take_unverified(operation)?;
+        let key = self.catalog.take_unverified(operation)?;
         match state {
             OperationState::Running => return self.found(Arc::clone(operation), key),
-            OperationState::Missing if !is_old => {}
-            OperationState::Finished | OperationState::Missing => {
-                self.catalog.name_operation(operation, &key);
-            }
+            OperationState::Finished => self.catalog.name_operation(operation, &key),
+            // One such answer proves nothing. It is polled again when its object was asked for again.
+            OperationState::Missing => {}
         }
         None
     }
 
     fn found(&mut self, operation: Arc<str>, key: ObjectKey) -> Option<FoundOperation> {
-        let (installation, object) = self.catalog.get(&key)?;
-        let rule = self.rules.get(object.rule)?;
-        let integration = self.names.get(&installation.integration);
-        let own = [
-            &*installation.group,
-            &*key.object,
-            &*key.installation,
-            integration.unwrap_or(&installation.integration),
-        ];
-        let labels = OWN_LABELS.into_iter().zip(own);
-        let labels = labels
-            .map(|(name, value)| (name.to_owned(), label_value(value)))
-            .chain(rule.labels.iter().cloned())
-            .collect();
-        let deadline = rule.deadline;
-        self.catalog.name_operation(&operation, &key);
-        Some(FoundOperation {
-            operation,
-            key,
-            labels,
-            deadline,
-        })
+        let found = describe(&self.catalog, &self.rules, &self.names, operation, key)?;
+        self.catalog.name_operation(&found.operation, &found.key);
+        Some(found)
     }
+}
+
+/// An operation with the labels and the deadline that the rules give it.
+pub(super) fn describe(
+    catalog: &Catalog,
+    rules: &Rules,
+    names: &IntegrationNames,
+    operation: Arc<str>,
+    key: ObjectKey,
+) -> Option<FoundOperation> {
+    let (installation, object) = catalog.get(&key)?;
+    let rule = rules.get(object.rule)?;
+    let integration = names.get(&installation.integration);
+    let own = [
+        &*installation.group,
+        &*key.object,
+        &*key.installation,
+        integration.unwrap_or(&installation.integration),
+    ];
+    let labels = OWN_LABELS.into_iter().zip(own);
+    let labels = labels
+        .map(|(name, value)| (name.to_owned(), label_value(value)))
+        .chain(rule.labels.iter().cloned())
+        .collect();
+    Some(FoundOperation {
+        operation,
+        key,
+        labels,
+        deadline: rule.deadline,
+    })
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::failures::Failures;
 use super::installation::{Awaited, Installation, Object, StoredInstallation, Urgency, Urgent, label_value};
 use super::listed::ListedInstallation;
-use super::operations::{Operations, Unverified};
+use super::operations::Operations;
 use super::queue::Queue;
 use super::request::{BackfillPath, ObjectKey};
 use super::rule::Selected;
@@ -24,6 +24,14 @@ pub(super) enum ObjectAnswer {
     NoNews,
     /// It failed for this reason.
     Failed(Arc<str>),
+}
+
+/// An installation of a list that was taken in.
+pub(super) struct Updated {
+    pub id: Arc<str>,
+    pub is_new: bool,
+    /// Whether it was in another group before.
+    pub has_other_group: bool,
 }
 
 /// The installations of a project.
@@ -60,14 +68,14 @@ impl Catalog {
         }
     }
 
-    /// Takes in an installation of the list of `round`, with the objects that are asked for. Returns whether it is new.
+    /// Takes in an installation of the list of `round`, with the objects that are asked for.
     pub fn update(
         &mut self,
         listed: ListedInstallation,
         selected: BTreeMap<Arc<str>, Selected>,
         round: u64,
         now: Moment,
-    ) -> bool {
+    ) -> Updated {
         let group: Arc<str> = listed.group().into();
         let integration: Arc<str> = listed.integration.into();
         let id: Arc<str> = listed.id.into();
@@ -82,7 +90,8 @@ impl Catalog {
         let unlisted = |name: &&Arc<str>| !selected.contains_key(*name);
         let unlisted: Vec<_> = installation.objects.keys().filter(unlisted).cloned().collect();
         let before = std::mem::replace(&mut installation.group, Arc::clone(&group));
-        if is_new || before != group {
+        let has_other_group = before != group;
+        if is_new || has_other_group {
             self.leave_group(&before, &id);
             self.join_group(&group, &id);
         }
@@ -93,7 +102,21 @@ impl Catalog {
         for (object, selected) in selected {
             self.update_object(&key_of(&id, object), selected, urgency, steady(now));
         }
-        is_new
+        Updated {
+            id,
+            is_new,
+            has_other_group,
+        }
+    }
+
+    /// The operations that the objects of an installation name.
+    pub fn operations_of(&self, installation: &Arc<str>) -> impl Iterator<Item = (Arc<str>, ObjectKey)> {
+        let objects = self.installations.get(installation).into_iter();
+        let objects = objects.flat_map(|installation| &installation.objects);
+        objects.filter_map(|(name, object)| {
+            let operation = Arc::clone(object.operation.as_ref()?);
+            Some((operation, key_of(installation, Arc::clone(name))))
+        })
     }
 
     fn update_object(&mut self, key: &ObjectKey, selected: Selected, urgency: Urgency, now: SignedDuration) {
@@ -206,20 +229,20 @@ impl Catalog {
     }
 
     /// The operation that an object names has to be polled before it counts.
-    pub fn add_unverified(&mut self, operation: Arc<str>, unverified: Unverified) {
-        if let Some(object) = self.object_mut(&unverified.key) {
+    pub fn add_unverified(&mut self, operation: Arc<str>, key: ObjectKey) {
+        if let Some(object) = self.object_mut(&key) {
             object.unverified = Some(Arc::clone(&operation));
-            self.operations.add_unverified(operation, unverified);
+            self.operations.add_unverified(operation, key);
         }
     }
 
-    /// The operation was polled.
-    pub fn take_unverified(&mut self, operation: &str) -> Option<Unverified> {
-        let unverified = self.operations.remove_unverified(operation)?;
-        if let Some(object) = self.object_mut(&unverified.key) {
+    /// The operation was polled. Returns the object that named it.
+    pub fn take_unverified(&mut self, operation: &str) -> Option<ObjectKey> {
+        let key = self.operations.remove_unverified(operation)?;
+        if let Some(object) = self.object_mut(&key) {
             object.unverified = None;
         }
-        Some(unverified)
+        Some(key)
     }
 
     /// The installations that changed or were deleted since they were recorded, at most `limit`, as they are stored.

@@ -19,6 +19,11 @@ pub(super) struct IntegrationNames {
 }
 
 impl IntegrationNames {
+    /// Whether the API listed them.
+    pub fn are_known(&self) -> bool {
+        self.listed.is_some()
+    }
+
     pub fn get(&self, integration: &str) -> Option<&str> {
         self.names.get(integration)?.as_deref()
     }

@@ -5,20 +5,13 @@ use std::sync::Arc;
 
 use super::request::ObjectKey;
 
-/// An operation that is to be polled once.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Unverified {
-    pub key: ObjectKey,
-    /// Whether its time is known, and old.
-    pub is_old: bool,
-}
-
 /// The operations of a project.
 #[derive(Debug, Default)]
 pub(super) struct Operations {
     /// Known ones, with an object that names them.
     named: HashMap<Arc<str>, ObjectKey>,
-    unverified: HashMap<Arc<str>, Unverified>,
+    /// Those that are to be polled once, with the object that named them.
+    unverified: HashMap<Arc<str>, ObjectKey>,
     to_verify: VecDeque<Arc<str>>,
     /// Those whose poll failed; the next round repeats it.
     failed: Vec<Arc<str>>,
@@ -52,13 +45,13 @@ impl Operations {
     }
 
     /// The operation has to be polled.
-    pub fn add_unverified(&mut self, operation: Arc<str>, unverified: Unverified) {
-        self.unverified.insert(Arc::clone(&operation), unverified);
+    pub fn add_unverified(&mut self, operation: Arc<str>, key: ObjectKey) {
+        self.unverified.insert(Arc::clone(&operation), key);
         self.to_verify.push_back(operation);
     }
 
     /// The operation was polled, or nothing names it any more.
-    pub fn remove_unverified(&mut self, operation: &str) -> Option<Unverified> {
+    pub fn remove_unverified(&mut self, operation: &str) -> Option<ObjectKey> {
         self.unverified.remove(operation)
     }
 

@@ -76,6 +76,8 @@ pub(super) struct Incoming {
     /// Whether installations that are not listed were deleted.
     pub removes: bool,
     pub change: InstallationChange,
+    /// Whether the terms of all known operations were compared so far.
+    pub are_terms_compared: bool,
 }
 
 impl Rounds {
@@ -192,6 +194,7 @@ impl Rounds {
             rest: list.installations.into_iter(),
             removes,
             change: InstallationChange::default(),
+            are_terms_compared: true,
         });
     }
 

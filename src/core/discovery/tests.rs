@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::deadline::Deadline;
 use crate::core::glob::Globs;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -34,6 +35,9 @@ struct World {
     api: BTreeMap<String, BTreeMap<String, Option<Backfill>>>,
     created: BTreeMap<String, Option<Timestamp>>,
     requests: Vec<DiscoveryRequest>,
+    /// Known operations that may have other terms.
+    known: Vec<FoundOperation>,
+    are_terms_compared: bool,
     fails: bool,
     /// Objects whose requests have this answer instead.
     unreadable: BTreeMap<&'static str, DiscoveryAnswer>,
@@ -57,6 +61,8 @@ impl World {
             api: BTreeMap::new(),
             created: BTreeMap::new(),
             requests: Vec::new(),
+            known: Vec::new(),
+            are_terms_compared: true,
             fails: false,
             unreadable: BTreeMap::new(),
             names: None,
@@ -150,7 +156,8 @@ impl World {
         let mut found = Vec::new();
         for _ in 0..limit {
             while self.discovery.has_incoming() {
-                let _ = self.discovery.take_in(self.now());
+                let taken = self.discovery.take_in(self.now(), self.are_terms_compared);
+                self.known.extend(taken.known);
             }
             let Some(request) = self.discovery.next_request(self.now(), 0.0) else {
                 break;
@@ -231,7 +238,7 @@ fn what_is_found_has_the_labels_of_discovery_and_of_the_rule() {
     world.backfill("i", "con\ntact", "op", Some(0), true);
     let mut found = None;
     while found.is_none() {
-        let _ = world.discovery.take_in(world.now());
+        let _ = world.discovery.take_in(world.now(), true);
         let request = world.discovery.next_request(world.now(), 0.0).unwrap();
         let answer = world.answer(&request);
         found = world.discovery.answered(&request, answer, world.now());
@@ -574,6 +581,48 @@ fn without_names_rules_match_ids() {
 }
 
 #[test]
+fn known_operations_get_the_terms_of_changed_rules() {
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "contact", "op", Some(0), true);
+    assert_eq!(world.round(), ["op"]);
+    world.advance(Duration::from_mins(1));
+    world.round();
+    assert_eq!(world.known, []);
+    let mut rules = vec![rule()];
+    rules[0].labels = vec![("team".to_owned(), "support".to_owned())];
+    rules[0].deadline = Some(Deadline::After(HOUR));
+    world.rules = rules.into();
+    world.discovery.set_rules(&world.rules);
+    world.are_terms_compared = false;
+    world.round();
+    assert_eq!(world.known, []);
+    world.are_terms_compared = true;
+    for _ in 0..2 {
+        world.advance(Duration::from_mins(1));
+        assert_eq!(world.round(), [""; 0]);
+    }
+    let [known] = &world.known[..] else {
+        panic!("{:?}", world.known);
+    };
+    assert_eq!(&*known.operation, "op");
+    assert_eq!(
+        known.labels.last(),
+        Some(&("team".to_owned(), "support".to_owned()))
+    );
+    assert_eq!(known.deadline, Some(Deadline::After(HOUR)));
+    // The rules may have changed while the daemon was stopped. Without names, labels are not known.
+    world.known.clear();
+    world.names = Some(DiscoveryAnswer::Failed("502".into()));
+    world.restart();
+    world.round();
+    assert_eq!(world.known, []);
+    world.names = None;
+    world.advance(Duration::from_mins(1));
+    world.round();
+    assert_eq!(world.known.len(), 1);
+}
+
+#[test]
 fn a_list_that_is_not_believed_shows_nothing_about_rules() {
     let mut world = World::new(vec![rule()]);
     for installation in ["i", "j", "k"] {
@@ -654,7 +703,7 @@ fn no_rule_counts_as_unmatched_while_a_long_list_is_taken_in() {
     world.advance(Duration::from_mins(1));
     assert_eq!(world.run(1), [""; 0]);
     assert_eq!(world.discovery.unmatched_rules().count(), 0);
-    assert_eq!(world.discovery.take_in(world.now()), None);
+    assert_eq!(world.discovery.take_in(world.now(), true).change, None);
     // Other rules apply to the whole list.
     let mut other = rule();
     other.groups = Globs::parse(vec!["group-i-0".to_owned()]).unwrap();
@@ -671,7 +720,7 @@ fn an_object_that_is_listed_again_during_its_request_is_queued_once() {
     world.object("i", "contact");
     world.object("i", "lead");
     world.run(2);
-    let _ = world.discovery.take_in(world.now());
+    let _ = world.discovery.take_in(world.now(), true);
     let request = world.discovery.next_request(world.now(), 0.0).unwrap();
     let objects = world.api["i"].clone();
     world.api.get_mut("i").unwrap().remove("contact");
@@ -680,7 +729,7 @@ fn an_object_that_is_listed_again_during_its_request_is_queued_once() {
     world.api.insert("i".to_owned(), objects);
     world.advance(Duration::from_mins(1));
     world.run(1);
-    let _ = world.discovery.take_in(world.now());
+    let _ = world.discovery.take_in(world.now(), true);
     let answer = world.answer(&request);
     assert_eq!(world.discovery.answered(&request, answer, world.now()), None);
     for _ in 0..3 {
@@ -764,4 +813,20 @@ proptest! {
         prop_assert!(expected.is_subset(&once), "{:?} not in {:?}", expected, once);
         prop_assert!(world.discovery.has_completed_pass());
     }
+}
+
+#[test]
+fn an_old_operation_that_is_missing_once_is_found_later() {
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "contact", "op", Some(30), true);
+    world.run(3);
+    let Some(request) = world.discovery.next_request(world.now(), 0.0) else {
+        panic!("it is polled");
+    };
+    assert_eq!(request, DiscoveryRequest::Operation(Arc::from("op")));
+    let missing = DiscoveryAnswer::Operation(OperationState::Missing);
+    assert_eq!(world.discovery.answered(&request, missing, world.now()), None);
+    assert_eq!(world.round(), [""; 0]);
+    world.advance(HOUR);
+    assert_eq!(world.round(), ["op"]);
 }

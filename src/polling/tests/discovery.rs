@@ -1,6 +1,7 @@
 //! Discovery in the project task: rounds beside polls, restarts, failures, retention.
 
 use super::*;
+use crate::core::deadline::Deadline;
 use crate::core::discovery::{
     DiscoveryAnswer, DiscoveryRule, InstallationList, NamedOperation, OperationState,
 };
@@ -389,5 +390,55 @@ async fn a_finished_watch_leaves_after_retention_and_is_not_found_again() {
     assert_eq!(fixture.counts(), (0, 0));
     pass(8_000).await;
     assert_eq!(fixture.counts(), (0, 0));
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_rules_apply_to_what_was_found_before() {
+    let disk: Arc<Disk> = Arc::default();
+    let fixture = Fixture::discovering(Arc::clone(&disk));
+    fixture.list("").await;
+    fixture.backfill("acme", "contact", "op-1");
+    fixture.backfill("acme", "lead", "op-2");
+    pass(70).await;
+    fixture.script().play("op-2", &[Act::Succeed]);
+    pass(60).await;
+    let mut changed = rule();
+    changed.labels = vec![("team".to_owned(), "support".to_owned())];
+    changed.deadline = Some(Deadline::After(Duration::from_mins(10)));
+    let apply = |fixture: &Fixture| {
+        let rules = Arc::from([changed.clone()]);
+        fixture.settings.send_modify(|settings| {
+            Arc::make_mut(settings).discovery = BTreeMap::from([(Arc::from("p"), rules)])
+        });
+    };
+    apply(&fixture);
+    pass(70).await;
+    let team = async |fixture: &Fixture, operation| {
+        let view = fixture.view(operation).await.unwrap();
+        view.labels().last().cloned().map(|(_, value)| value)
+    };
+    assert_eq!(team(&fixture, "op-1").await.as_deref(), Some("support"));
+    assert_eq!(
+        team(&fixture, "op-2").await.as_deref(),
+        Some("crm"),
+        "it is finished"
+    );
+    assert_eq!(fixture.counts(), (2, 1));
+    pass(600).await;
+    let events = fixture.events("op-1").await;
+    assert!(
+        events.iter().any(|(kind, _)| *kind == EventType::Overdue),
+        "{events:?}"
+    );
+    fixture.stop().await;
+
+    // The rules of the settings are those from before.
+    let fixture = Fixture::discovering(disk);
+    fixture.backfill("acme", "contact", "op-1");
+    fixture.list("").await;
+    pass(100).await;
+    assert_eq!(team(&fixture, "op-1").await.as_deref(), Some("crm"));
+    assert_eq!(fixture.counts(), (2, 1));
     fixture.stop().await;
 }
