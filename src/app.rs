@@ -6,6 +6,7 @@ mod http_server;
 mod poll_thread;
 mod reload;
 mod retention;
+mod secrets;
 mod signals;
 mod webhooks;
 
@@ -309,7 +310,7 @@ impl App {
             random: RandomSource::new(),
         };
         let secrets = read_secrets(&settings.webhooks).await;
-        let daemon = Daemon::new(parts, &settings, secrets).await?;
+        let daemon = Daemon::new(parts, &settings, secrets.read).await?;
         let attention = Arc::new(AttentionList::new(
             Arc::clone(daemon.board()),
             list.snapshots(),
@@ -358,16 +359,6 @@ impl App {
                 threads,
             },
         ))
-    }
-
-    /// Reads secret files again, so that a rotated secret needs no reload. Returns the projects with a new key.
-    async fn refresh_secrets(&self) -> Vec<Arc<str>> {
-        let replaced = self.daemon.fetch().refresh_keys().await;
-        self.daemon.keys_replaced(&replaced);
-        self.daemon
-            .set_secrets(read_secrets(&self.settings.webhooks).await);
-        self.pages.refresh_token().await;
-        replaced
     }
 
     /// Summarizes the phases of the listed watches.

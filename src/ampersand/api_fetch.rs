@@ -5,10 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use super::{ApiError, ApiKey, Client, Fetch};
-use crate::config::SecretSource;
+use crate::config::{SecretError, SecretSource};
 use crate::core::answer::{Answer, InstallationAnswer, LogAnswer, ProjectAnswer};
 use crate::core::discovery::{DiscoveryReply, DiscoveryRequest};
 use crate::core::installation::InstallationPath;
@@ -32,6 +30,15 @@ pub struct ApiFetch {
     access: RwLock<Access>,
 }
 
+/// What reading the keys again found.
+#[derive(Debug, Default)]
+pub struct RefreshedKeys {
+    /// The projects whose key changed.
+    pub replaced: Vec<Arc<str>>,
+    /// The projects whose key cannot be read any more. The one that was read before stays in use.
+    pub unreadable: Vec<(Arc<str>, SecretError)>,
+}
+
 #[derive(Debug)]
 struct Access {
     client: Client,
@@ -46,7 +53,12 @@ impl ApiFetch {
     pub fn new(client: Client, sources: KeySources) -> Self {
         let keys = sources
             .iter()
-            .filter_map(|(name, source)| Some((Arc::clone(name), read(name, source)?.into())))
+            .filter_map(|(name, source)| {
+                let key = source.read_line().inspect_err(|error| {
+                    tracing::debug!(project = &**name, error = chain(error), "cannot read the API key");
+                });
+                Some((Arc::clone(name), key.ok()?.into()))
+            })
             .collect();
         Self {
             access: RwLock::new(Access {
@@ -69,28 +81,32 @@ impl ApiFetch {
         self.write().client = client;
     }
 
-    /// Reads all keys again. Returns the projects whose key changed.
-    pub async fn refresh_keys(&self) -> Vec<Arc<str>> {
+    /// Reads all keys again.
+    pub async fn refresh_keys(&self) -> RefreshedKeys {
         let sources = self.read().sources.clone();
         self.refresh(sources).await
     }
 
-    async fn refresh(&self, sources: KeySources) -> Vec<Arc<str>> {
+    async fn refresh(&self, sources: KeySources) -> RefreshedKeys {
         let reading = tokio::task::spawn_blocking(move || {
-            let mut found: Vec<(Arc<str>, SecretString)> = Vec::new();
-            for (name, source) in sources {
-                // A file may be unreadable while it is being replaced: the old key stays.
-                if let Some(key) = read(&name, &source) {
-                    found.push((name, key));
-                }
-            }
-            found
+            let read = |(name, source): (_, SecretSource)| (name, source.read_line());
+            sources.into_iter().map(read).collect::<Vec<_>>()
         });
         let found = reading.await.unwrap_or_default();
         let mut access = self.write();
-        let mut changed = Vec::new();
+        let mut refreshed = RefreshedKeys::default();
         for (name, key) in found {
             let before = access.keys.get(&name);
+            let key = match key {
+                Ok(key) => key,
+                Err(error) => {
+                    // Without an earlier key, its requests report that there is none.
+                    if before.is_some() {
+                        refreshed.unreadable.push((name, error));
+                    }
+                    continue;
+                }
+            };
             if before.is_some_and(|before| before.equals(&key)) || !access.sources.contains_key(&name) {
                 continue;
             }
@@ -99,9 +115,9 @@ impl ApiFetch {
                 None => ApiKey::new(key),
             };
             access.keys.insert(Arc::clone(&name), key);
-            changed.push(name);
+            refreshed.replaced.push(name);
         }
-        changed
+        refreshed
     }
 
     /// The client, and the key of `project`.
@@ -124,16 +140,6 @@ impl ApiFetch {
     }
 }
 
-/// Reads a key, if it is readable.
-fn read(name: &str, source: &SecretSource) -> Option<SecretString> {
-    source
-        .read_line()
-        .inspect_err(|error| {
-            tracing::debug!(project = name, error = chain(error), "cannot read the API key");
-        })
-        .ok()
-}
-
 impl Fetch for ApiFetch {
     fn fetch(&self, key: &WatchKey) -> impl Future<Output = Answer> + Send {
         let access = self.access(&key.project);
@@ -154,7 +160,10 @@ impl Fetch for ApiFetch {
             .sources
             .get_key_value(project)
             .map(|(name, source)| (Arc::clone(name), source.clone()));
-        async move { !self.refresh(source.into_iter().collect()).await.is_empty() }
+        async move {
+            let refreshed = self.refresh(source.into_iter().collect()).await;
+            !refreshed.replaced.is_empty()
+        }
     }
 
     fn mask<'a>(&self, project: &str, text: &'a str) -> Cow<'a, str> {

@@ -14,7 +14,7 @@ mod response;
 mod transport;
 
 pub use api_error::ApiError;
-pub use api_fetch::{ApiFetch, KeySources};
+pub use api_fetch::{ApiFetch, KeySources, RefreshedKeys};
 pub use api_key::ApiKey;
 pub use client::{Client, ClientError, ClientSettings, NO_OPERATION};
 pub use operations_page::OperationsPage;

@@ -10,11 +10,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::webhooks::{WebhookSecrets, Webhooks};
+use super::webhooks::{ReadSecrets, WebhookSecrets, Webhooks};
 use super::{join, limits, retention};
 use crate::ampersand::Fetch;
 use crate::board::Board;
-use crate::config::Settings;
+use crate::config::{SecretError, Settings};
 use crate::polling::{PollingServices, PollingSettings, Supervisor};
 use crate::random::RandomSource;
 use crate::record::{EventReporter, Recorder};
@@ -138,9 +138,9 @@ impl<F: Fetch> Daemon<F> {
         self.webhooks.stop().await;
     }
 
-    /// Applies new webhook secrets.
-    pub fn set_secrets(&self, secrets: WebhookSecrets) {
-        self.webhooks.set_secrets(secrets);
+    /// Applies new webhook secrets. Returns the webhooks that keep earlier ones, because theirs cannot be read.
+    pub(super) fn set_secrets(&self, secrets: ReadSecrets) -> Vec<(Arc<str>, SecretError)> {
+        self.webhooks.set_secrets(secrets)
     }
 
     /// Notes that these projects have a new API key.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::control_file::{ControlSlot, bind, keep};
 use super::{join, project_names};
 use crate::board::Board;
-use crate::config::Settings;
+use crate::config::{SecretError, Settings};
 use crate::error::chain;
 use crate::health::Health;
 use crate::http::{
@@ -215,15 +215,20 @@ impl HttpServer {
             .set_request_timeout(settings.ampersand.request_timeout);
     }
 
-    /// Reads the token file again, so that a new token needs no reload.
-    pub(super) async fn refresh_token(&self) {
-        if let Some(access) = self.access.clone()
-            && let Err(error) = spawn_blocking(move || access.refresh()).await
-        {
-            tracing::error!(
-                error = chain(&error),
-                "the check of the HTTP tokens failed: this is a bug, please report it"
-            );
+    /// Reads the token files again, so that a new token needs no reload. Returns the settings whose file cannot be read.
+    pub(super) async fn refresh_tokens(&self) -> Vec<(&'static str, SecretError)> {
+        let Some(access) = self.access.clone() else {
+            return Vec::new();
+        };
+        match spawn_blocking(move || access.refresh()).await {
+            Ok(unreadable) => unreadable,
+            Err(error) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "the check of the HTTP tokens failed: this is a bug, please report it"
+                );
+                Vec::new()
+            }
         }
     }
 

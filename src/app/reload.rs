@@ -106,7 +106,7 @@ impl App {
         let secrets = read_secrets(&settings.webhooks).await;
         let before = self.settings.log.filter.clone();
         self.log.set_filter(&settings.log.filter)?;
-        if let Err(error) = self.daemon.apply(&settings, secrets).await {
+        if let Err(error) = self.daemon.apply(&settings, secrets.read).await {
             self.log.set_filter(&before)?;
             return Err(error);
         }

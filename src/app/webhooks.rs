@@ -10,7 +10,7 @@ use tokio::task::{self, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::config::WebhookSettings;
+use crate::config::{SecretError, WebhookSettings};
 use crate::core::event::EventType;
 use crate::error::chain;
 use crate::random::RandomSource;
@@ -24,6 +24,15 @@ const BACKLOG_CHECK: Duration = Duration::from_millis(50);
 
 /// The secrets of each webhook by name, newest first. Webhooks whose secrets cannot be read are absent.
 pub type WebhookSecrets = HashMap<Arc<str>, Vec<SecretSlice<u8>>>;
+
+/// What reading the secrets of all webhooks found.
+#[derive(Debug, Default)]
+pub(super) struct ReadSecrets {
+    /// Those that can be used.
+    pub(super) read: WebhookSecrets,
+    /// The webhooks whose secrets cannot be used.
+    pub(super) unreadable: Vec<(Arc<str>, SecretError)>,
+}
 
 /// All configured endpoints, each with its own task.
 pub(super) struct Webhooks {
@@ -103,9 +112,10 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Applies new secrets.
-    pub(super) fn set_secrets(&self, secrets: WebhookSecrets) {
-        for (name, secrets) in secrets {
+    /// Applies new secrets. Returns the webhooks that keep earlier ones, because theirs cannot be read. One that never had
+    /// a secret reports that by itself.
+    pub(super) fn set_secrets(&self, found: ReadSecrets) -> Vec<(Arc<str>, SecretError)> {
+        for (name, secrets) in found.read {
             let Some(running) = self.running.get(&name) else {
                 continue;
             };
@@ -116,6 +126,12 @@ impl Webhooks {
                     .send_modify(|settings| settings.secrets = secrets);
             }
         }
+        let mut kept = found.unreadable;
+        kept.retain(|(name, _)| {
+            let running = self.running.get(name);
+            running.is_some_and(|running| !running.settings.borrow().secrets.is_empty())
+        });
+        kept
     }
 
     /// The counters of each endpoint.
@@ -237,24 +253,20 @@ fn endpoint_settings(
 }
 
 /// Reads the secrets of all webhooks.
-pub(super) async fn read_secrets(webhooks: &[WebhookSettings]) -> WebhookSecrets {
+pub(super) async fn read_secrets(webhooks: &[WebhookSettings]) -> ReadSecrets {
     let sources: Vec<_> = webhooks
         .iter()
         .map(|webhook| (Arc::clone(&webhook.name), webhook.secret.clone()))
         .collect();
     let reading = task::spawn_blocking(move || {
-        let mut found = WebhookSecrets::new();
+        let mut found = ReadSecrets::default();
         for (name, source) in sources {
             match source.read_webhook_secrets() {
                 Ok(secrets) => {
                     let exposed = secrets.iter().map(|secret| secret.expose().to_vec());
-                    found.insert(name, exposed.map(SecretSlice::from).collect());
+                    found.read.insert(name, exposed.map(SecretSlice::from).collect());
                 }
-                Err(error) => tracing::debug!(
-                    endpoint = &*name,
-                    error = chain(&error),
-                    "cannot read the webhook secrets"
-                ),
+                Err(error) => found.unreadable.push((name, error)),
             }
         }
         found

@@ -6,6 +6,7 @@ mod endpoint;
 mod operation;
 mod project;
 mod restart_log;
+mod secret;
 mod sources;
 mod state;
 
@@ -20,6 +21,7 @@ pub use project::{
     GateOverload, ProjectAttention, api_unreachable, credentials_rejected, gate_saturated, paused_by_api,
 };
 pub use restart_log::RestartLog;
+pub use secret::{SecretChange, SecretUse, UnreadableSecret, UnreadableSecrets};
 pub use sources::{
     discovery_failure, discovery_matches_nothing, discovery_over_capacity, watch_list_rejected_lines,
     watch_list_shrunk, watch_list_unreadable,
@@ -87,7 +89,7 @@ kinds! {
     EndpointFailing => "endpoint_failing", Error;
     /// An endpoint answered 410 Gone.
     EndpointDisabled => "endpoint_disabled", Error;
-    /// An endpoint has no secret to sign with.
+    /// The secret of an endpoint cannot be read.
     EndpointWithoutSecret => "endpoint_without_secret", Error;
     /// Events are dead letters of an endpoint.
     DeadLetters => "dead_letters", Error;
@@ -105,7 +107,7 @@ kinds! {
     DiscoveryOverCapacity => "discovery_over_capacity", Warning;
     /// A rule of discovery matches no installation.
     DiscoveryMatchesNothing => "discovery_matches_nothing", Warning;
-    /// A reload found errors in the settings.
+    /// A reload found errors in the settings, or an API key or the HTTP tokens cannot be read.
     SettingsRejected => "settings_rejected", Error;
     /// The state cannot be written.
     StateNotWritable => "state_not_writable", Error;

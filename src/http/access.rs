@@ -98,14 +98,26 @@ impl Access {
         self.rules.send_replace(rules);
     }
 
-    /// Reads the tokens again and keeps the current ones of a file that cannot be read. May block briefly.
-    pub fn refresh(&self) {
+    /// Reads the tokens again and keeps the current ones of a file that cannot be read. Returns the settings of such files.
+    /// May block briefly.
+    pub fn refresh(&self) -> Vec<(&'static str, SecretError)> {
         let mut rules = self.rules();
-        let has_changed = [rules.read.refresh(), rules.write.refresh()].contains(&true);
+        let files = [
+            ("http.token_file", &mut rules.read),
+            ("http.write_token_file", &mut rules.write),
+        ];
+        let (mut has_changed, mut unreadable) = (false, Vec::new());
+        for (setting, tokens) in files {
+            match tokens.refresh() {
+                Ok(is_new) => has_changed |= is_new,
+                Err(error) => unreadable.push((setting, error)),
+            }
+        }
         if has_changed {
             self.set(rules);
             tracing::info!("the HTTP tokens were replaced");
         }
+        unreadable
     }
 
     /// Checks whether a request that reads may be answered.

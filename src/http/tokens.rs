@@ -9,7 +9,6 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::config::{SecretError, SecretSource};
-use crate::error::chain;
 
 /// A file of tokens, if one is configured.
 #[derive(Debug, Clone, Default)]
@@ -61,24 +60,17 @@ impl TokenFile {
     }
 
     /// Reads the tokens again; true if they changed.
-    pub(super) fn refresh(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// When they cannot be read. Then the previous ones stay valid.
+    pub(super) fn refresh(&mut self) -> Result<bool, SecretError> {
         let Some(source) = &self.source else {
-            return false;
+            return Ok(false);
         };
-        match TokenHashes::read(source) {
-            Ok(tokens) => {
-                let has_changed = self.tokens != tokens;
-                self.tokens = tokens;
-                has_changed
-            }
-            Err(error) => {
-                tracing::debug!(
-                    error = chain(&error),
-                    "the HTTP tokens cannot be read; the previous ones stay valid"
-                );
-                false
-            }
-        }
+        let tokens = TokenHashes::read(source)?;
+        let has_changed = self.tokens != tokens;
+        self.tokens = tokens;
+        Ok(has_changed)
     }
 }
 

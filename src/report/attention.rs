@@ -14,10 +14,10 @@ use super::metrics::Metrics;
 use super::webhook::EndpointState;
 use crate::board::{Board, DiscoveryView, ProjectView};
 use crate::core::attention::{
-    Attention, AttentionKind, ConcernedEndpoint, DropLog, Severity, api_unreachable, credentials_rejected,
-    discovery_failure, discovery_matches_nothing, discovery_over_capacity, settings_rejected, sort,
-    state_damaged, state_not_writable, state_removed, watch_list_rejected_lines, watch_list_shrunk,
-    watch_list_unreadable,
+    Attention, AttentionKind, ConcernedEndpoint, DropLog, SecretChange, Severity, UnreadableSecret,
+    UnreadableSecrets, api_unreachable, credentials_rejected, discovery_failure, discovery_matches_nothing,
+    discovery_over_capacity, settings_rejected, sort, state_damaged, state_not_writable, state_removed,
+    watch_list_rejected_lines, watch_list_shrunk, watch_list_unreadable,
 };
 use crate::error::chain;
 use crate::sources::watch_list::WatchListSnapshot;
@@ -45,6 +45,7 @@ pub struct AttentionList {
 struct ListState {
     watch_list: PathBuf,
     settings_rejected: Option<(Timestamp, String)>,
+    secrets: UnreadableSecrets,
     drops: DropLog,
     /// The endpoints as they were counted last.
     endpoints: Arc<[EndpointStats]>,
@@ -94,6 +95,12 @@ impl AttentionList {
         state.settings_rejected = Some((since, reason));
     }
 
+    /// Records which secrets cannot be read, after all were read. Returns the changes.
+    pub fn secrets_read(&self, unreadable: Vec<UnreadableSecret>) -> Vec<SecretChange> {
+        let now = self.store.now();
+        self.state().secrets.observe(unreadable, now)
+    }
+
     /// The watch list, if the file has been missing since the start. That is no problem: a program may write it later.
     #[must_use]
     pub fn awaited_watch_list(&self) -> Option<PathBuf> {
@@ -126,6 +133,7 @@ impl AttentionList {
             let mut state = self.state();
             let rejected = state.settings_rejected.as_ref();
             entries.extend(rejected.map(|(since, reason)| settings_rejected(reason, *since)));
+            entries.extend(state.secrets.entries());
             entries.extend(state.drops.observe(log::lines_dropped(), now));
         }
         self.date(&mut entries, now);

@@ -8,7 +8,7 @@ use backfill_watch::simulator::{
 };
 use serde_json::Value;
 
-use crate::fixture::{Fixture, WEBHOOK_SECRET};
+use crate::fixture::{Fixture, WEBHOOK_SECRET, in_file};
 use crate::status::status;
 use crate::support::{Setup, replace_file, until_answered};
 
@@ -306,4 +306,84 @@ async fn a_receiver_that_fails_is_shown_between_the_probes_too() {
     assert_eq!(status(&fixture, &[]).await.status.code(), Some(1));
     receiver.faults().restore("/hook");
     is_well(&fixture, "endpoint_failing").await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_lost_while_running_stays_in_use_and_is_an_error_until_it_is_back() {
+    let receiver = Receiver::start(ReceiverConfig::default()).await.unwrap();
+    let settings = format!(
+        "[[webhooks]]\nname = \"crm\"\nurl = \"{}\"\nsecret_file = \"secret\"\nevents = [\"operation.started\"]\n",
+        receiver.url()
+    );
+    let fixture = Fixture::start_with(&["op-600000-5000-s-1"], |setup| {
+        let (key, token) = (setup.folder().join("key"), setup.folder().join("token"));
+        fs::write(&key, "simulated-key\n").unwrap();
+        fs::write(&token, "s3cret-token\n").unwrap();
+        in_file(setup, &settings)
+            .without("AMPERSAND_API_KEY")
+            .set("ampersand.api_key_file", &key.display().to_string())
+            .set("http.write_token_file", &token.display().to_string())
+    })
+    .await;
+    receiver.received(1).await;
+    let file = |name: &str| fixture.daemon.setup().folder().join(name);
+    fs::remove_file(file("key")).unwrap();
+    fs::write(file("secret"), "").unwrap();
+    fs::write(file("token"), "two words\n").unwrap();
+    // A reload reads secrets at once. It fails, as the next start would.
+    fixture.daemon.signal(&["HUP"]);
+    let log = [
+        ("the API key cannot be read", "no such file"),
+        ("the webhook secret cannot be read", "secret is empty"),
+        ("the HTTP tokens cannot be read", "column 4"),
+    ];
+    for (message, reason) in log {
+        let line = fixture.daemon.message(message).await;
+        assert!(line["reason"].as_str().unwrap().contains(reason), "{line:?}");
+    }
+    let lost = ["endpoint_without_secret", "settings_rejected"];
+    let listed = until_answered("three secrets need attention", async || {
+        let attention = fixture.json("/api/attention").await["attention"].take();
+        let entries = attention.as_array().unwrap().iter();
+        let entries = entries.filter(|entry| lost.contains(&entry["kind"].as_str().unwrap()));
+        let entries: Vec<Value> = entries.cloned().collect();
+        // One more is about the reload.
+        match entries.len() {
+            4 => Ok(entries),
+            _ => Err(attention.to_string()),
+        }
+    })
+    .await;
+    let of = |member: &str, value: &str| {
+        let found = listed.iter().find(|entry| entry[member] == value);
+        found.unwrap_or_else(|| panic!("{member} {value} in {listed:?}"))
+    };
+    let texts = [
+        (
+            of("project", "my-project"),
+            "no such file. The key that was read before stays in use",
+        ),
+        (
+            of("subject", "crm"),
+            "secret is empty. The secret that was read before stays in use",
+        ),
+        (
+            of("subject", "http.write_token_file"),
+            "ASCII. The tokens that were read before stay valid",
+        ),
+    ];
+    for (entry, text) in texts {
+        assert!(entry["message"].as_str().unwrap().contains(text), "{entry}");
+        assert_eq!(entry["severity"], "error");
+    }
+    // Polls and deliveries continue.
+    replace_file(&fixture.daemon.list_path(), "op-600000-5000-s-2\n");
+    receiver.received(2).await;
+
+    replace_file(&file("key"), "simulated-key\n");
+    replace_file(&file("secret"), &format!("{WEBHOOK_SECRET}\n"));
+    replace_file(&file("token"), "s3cret-token\n");
+    fixture.daemon.signal(&["HUP"]);
+    fixture.daemon.message("the API key can be read again").await;
+    kinds(&fixture, &[]).await;
 }

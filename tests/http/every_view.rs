@@ -133,6 +133,19 @@ async fn problems_of_webhooks() {
         .clear(&fixture, AttentionKind::EndpointDisabled, &entry)
         .await;
 
+    let secret = fixture.daemon.setup().folder().join("secret");
+    let text = fs::read_to_string(&secret).unwrap();
+    fs::write(&secret, "").unwrap();
+    fixture.daemon.signal(&["HUP"]);
+    let entry = views.show(&fixture, AttentionKind::EndpointWithoutSecret).await;
+    let message = entry["message"].as_str().unwrap();
+    assert!(message.contains("secret is empty"), "{message}");
+    replace_file(&secret, &text);
+    reload(&fixture.daemon, &settings);
+    views
+        .clear(&fixture, AttentionKind::EndpointWithoutSecret, &entry)
+        .await;
+
     // Of two events that wait, one is too many.
     receiver.faults().always(path, fails());
     reload(&fixture.daemon, &webhook(&receiver, "max_backlog = 1\n"));
