@@ -13,7 +13,6 @@ use self::row::{Row, Verdict};
 use self::search::{Search, SearchTarget};
 use super::output::{self, Output};
 use super::requests::rejected_key;
-use super::table::Table;
 use super::terminal::{self, TerminalStyle};
 use super::{Failure, RequestArgs, exit, format};
 use crate::app;
@@ -214,18 +213,10 @@ fn print(format: OutputFormat, rows: &[Row]) -> anyhow::Result<()> {
             out.raw(b"\n")?;
         }
         OutputFormat::Table => {
-            let has_one_project = rows.windows(2).all(|pair| pair[0].project == pair[1].project);
-            let skipped = usize::from(has_one_project);
-            let mut table = Table::new(
-                &row::HEADER[skipped..],
-                TerminalStyle::stdout(),
-                terminal::columns(),
-            );
-            let now = clock::wall();
-            for row in rows {
-                table.add(row.cells(now).split_off(skipped));
+            let style = TerminalStyle::stdout();
+            for line in row::lines(rows, style, terminal::columns(), clock::wall()) {
+                out.line(&style.shown(&line))?;
             }
-            out.text(&table.take())?;
         }
     }
     Ok(out.flush()?)
@@ -261,6 +252,8 @@ fn summary(rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use console::measure_text_width;
+
     use super::*;
 
     fn row(verdict: Verdict) -> Row {
@@ -279,6 +272,38 @@ mod tests {
         }
     }
 
+    const PLAIN: TerminalStyle = TerminalStyle {
+        colour: false,
+        unicode: true,
+    };
+
+    #[test]
+    fn ids_and_verdicts_are_whole_beside_a_long_group() {
+        const OPERATION: &str = "0af438d2-9be4-4c5e-8a37-5f0c2b6f9d11";
+        const INSTALLATION: &str = "1bf438d2-9be4-4c5e-8a37-5f0c2b6f9d22";
+        let mut long = row(Verdict::New);
+        long.group = "g".repeat(74);
+        let mut empty = row(Verdict::NoBackfill);
+        empty.operation_id = None;
+        let mut rows = [long, row(Verdict::Running), empty];
+        for row in &mut rows {
+            row.installation_id = INSTALLATION.to_owned();
+            row.operation_id = row.operation_id.is_some().then(|| OPERATION.to_owned());
+        }
+        for width in 60..=240 {
+            let lines = row::lines(&rows, PLAIN, Some(width), "2026-11-24T12:00:09Z".parse().unwrap());
+            let text = lines.join("\n");
+            for line in &lines {
+                assert!(measure_text_width(line) <= width, "{width}: {line}");
+            }
+            assert_eq!(text.matches(OPERATION).count(), 2, "{width}:\n{text}");
+            assert_eq!(text.matches(INSTALLATION).count(), 3, "{width}:\n{text}");
+            for shown in ["new", "running", "no backfill yet", "contact"] {
+                assert!(text.contains(shown), "{shown} at {width} in\n{text}");
+            }
+        }
+    }
+
     #[test]
     fn the_summary_names_each_number_that_is_there() {
         assert_eq!(summary(&[]), "0 objects: 0 would be watched");
@@ -292,15 +317,20 @@ mod tests {
 
     #[test]
     fn a_row_is_one_line_and_one_json_object() {
-        let plain = TerminalStyle {
-            colour: false,
-            unicode: true,
-        };
-        let mut table = Table::new(&row::HEADER, plain, None);
-        table.add(row(Verdict::New).cells("2026-11-24T12:00:09Z".parse().unwrap()));
+        let now = "2026-11-24T12:00:09Z".parse().unwrap();
         assert_eq!(
-            table.take().lines().nth(1),
-            Some("p        acme\\u{1b}  contact  new      1m 09s ago  op         i")
+            row::lines(&[row(Verdict::New)], PLAIN, None, now),
+            [
+                "GROUP       OBJECT   VERDICT  STARTED     OPERATION  INSTALLATION",
+                "acme\\u{1b}  contact  new      1m 09s ago  op         i"
+            ]
+        );
+        let mut other = row(Verdict::Old);
+        other.project = "q".to_owned();
+        let lines = row::lines(&[row(Verdict::New), other], PLAIN, None, now);
+        assert!(
+            lines[0].starts_with("PROJECT  GROUP") && lines[2].starts_with("q        acme"),
+            "{lines:?}"
         );
         let mut found = row(Verdict::NoBackfill);
         found.labels = vec![("team".to_owned(), "crm".to_owned())];

@@ -6,23 +6,24 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::format;
-use crate::cli::table::Cell;
-use crate::cli::terminal::TextStyle;
+use crate::cli::table::{Cell, Column, FittedTable};
+use crate::cli::terminal::{TerminalStyle, TextStyle};
 use crate::clock;
 use crate::core::deadline::Deadline;
-use crate::core::text::one_line;
+use crate::core::text::{escape, one_line};
 use crate::core::watch_list::Labels;
 
-pub(super) const HEADER: [&str; 7] = [
-    "PROJECT",
-    "GROUP",
-    "OBJECT",
-    "VERDICT",
-    "STARTED",
-    "OPERATION",
-    "INSTALLATION",
+/// The columns. An ID is never cut, so that it can be copied: on a second line it comes first.
+const COLUMNS: [Column; 7] = [
+    Column::flexible("PROJECT", 6, 12, 20),
+    Column::flexible("GROUP", 3, 8, 12),
+    Column::flexible("OBJECT", 2, 40, 64),
+    Column::fixed("VERDICT", 1).continued(),
+    Column::fixed("STARTED", 5).continued(),
+    Column::fixed("OPERATION", 0),
+    Column::fixed("INSTALLATION", 4).continued(),
 ];
-/// The longest text of a cell, in bytes.
+/// The longest text of a cell other than an ID, in bytes.
 const MAX_CELL: usize = 128;
 
 /// What discovery does about an object.
@@ -94,21 +95,32 @@ fn as_object<S: serde::Serializer>(labels: &Labels, serializer: S) -> Result<S::
     labels.serialize(serializer)
 }
 
+/// The rows as lines of at most `width` columns. The project is shown if it differs.
+pub(super) fn lines(rows: &[Row], style: TerminalStyle, width: Option<usize>, now: Timestamp) -> Vec<String> {
+    let in_project = rows.windows(2).any(|pair| pair[0].project != pair[1].project);
+    let mut table = FittedTable::new(&COLUMNS);
+    for row in rows {
+        table.add(row.cells(in_project, now));
+    }
+    table.lines(style, width, None).0
+}
+
 impl Row {
     /// The cells, as of `now`.
-    pub(super) fn cells(&self, now: Timestamp) -> Vec<Cell> {
+    fn cells(&self, in_project: bool, now: Timestamp) -> Vec<Cell> {
         let cell = |text: &str| Cell::from(one_line(text, MAX_CELL));
+        let id = |text: &str| Cell::from(escape(text).into_owned());
         let started = self
             .create_time
             .map(|created| format!("{} ago", format::time(clock::between(created, now))));
         vec![
-            cell(&self.project),
+            cell(if in_project { &self.project } else { "" }),
             cell(&self.group),
             cell(&self.object),
             Cell::styled(self.verdict.text().to_owned(), self.verdict.style()),
             started.unwrap_or_default().into(),
-            cell(self.operation_id.as_deref().unwrap_or_default()),
-            cell(&self.installation_id),
+            id(self.operation_id.as_deref().unwrap_or_default()),
+            id(&self.installation_id),
         ]
     }
 

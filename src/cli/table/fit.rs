@@ -52,6 +52,10 @@ impl Column {
         }
     }
 
+    fn is_flexible(&self) -> bool {
+        matches!(self.width, ColumnWidth::Flexible { .. })
+    }
+
     /// The column, which follows on a second line if it does not fit.
     #[must_use]
     pub const fn continued(self) -> Self {
@@ -67,7 +71,7 @@ impl Column {
 pub struct Layout {
     /// The columns of the first line, from left to right, with their widths.
     pub first: Vec<(usize, usize)>,
-    /// The columns of the second line, the most important one first.
+    /// The columns of the second line: those that are never cut, then the others, each the most important one first.
     pub second: Vec<usize>,
 }
 
@@ -111,12 +115,14 @@ pub fn fit(columns: &[Column], natural: &[usize], width: Option<usize>) -> Layou
     // What is left goes to columns that are cut, the most important one first.
     for (index, given) in &mut layout.first {
         let more = natural[*index].saturating_sub(*given).min(left);
-        if matches!(columns[*index].width, ColumnWidth::Flexible { .. }) {
+        if columns[*index].is_flexible() {
             *given += more;
             left -= more;
         }
     }
     layout.first.sort_unstable();
+    // A long text that may be cut must not cut the others.
+    layout.second.sort_by_key(|index| columns[*index].is_flexible());
     layout
 }
 
@@ -166,6 +172,13 @@ mod tests {
         assert_eq!(fitted(natural, Some(50)), (vec![(0, 36), (2, 9)], vec![3]));
         assert_eq!(fitted(natural, Some(40)), (vec![(0, 36)], vec![2, 3]));
         assert_eq!(fitted(natural, Some(10)), (vec![(0, 36)], vec![2, 3]));
+        // What is never cut comes first there.
+        let columns = [
+            COLUMNS[0],
+            column(1, FLEXIBLE, true),
+            column(2, ColumnWidth::Fixed, true),
+        ];
+        assert_eq!(fit(&columns, &[36, 90, 36], Some(40)).second, [2, 1]);
         // A column without text needs no space.
         assert_eq!(fitted([36, 8, 0, 0], Some(46)), (vec![(0, 36), (1, 8)], vec![]));
     }
