@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::format;
 use crate::core::event::{EventType, millis};
+use crate::core::operation::Status;
 use crate::core::text::{one_line, plural};
 use crate::core::watch_list::label_text;
 
@@ -31,6 +32,9 @@ pub fn event_line(time: Timestamp, event_type: EventType, data: &Value) -> Strin
     };
     if let Some(state) = text("phase").or(text("outcome")) {
         add(&state);
+    }
+    if let Some(status) = member("status").and_then(Status::beyond_phase) {
+        add(&one_line(status, MAX_TEXT));
     }
     if let Some(round) = data["round"].as_u64() {
         add(&format!("round {round}"));
@@ -104,6 +108,25 @@ mod tests {
             line(EventType::ApiUnreachable, &data),
             "2026-11-23T12:00:00.000Z  api.unreachable           p  connection refused"
         );
+    }
+
+    #[test]
+    fn a_line_shows_a_status_that_says_more_than_the_phase() {
+        let ended = |status: &str| {
+            let data = json!({
+                "operationId": "op-1", "phase": "ended", "status": status, "progress": {"percent": 10.0},
+            });
+            line(EventType::Ended, &data)
+        };
+        for (status, shown) in [
+            ("IN_PROGRESS", "ended  IN_PROGRESS  10.0%"),
+            ("can\nceled", "ended  can\\nceled  10.0%"),
+            ("failure", "ended  10.0%"),
+            (" ", "ended  10.0%"),
+        ] {
+            let line = ended(status);
+            assert!(line.ends_with(&format!("op-1  {shown}")), "{line}");
+        }
     }
 
     #[test]

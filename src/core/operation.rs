@@ -305,6 +305,15 @@ impl Status {
             Self::Other(text) => text,
         }
     }
+
+    /// A status that says more than the phase of its operation: any that the contract does not name.
+    #[must_use]
+    pub fn beyond_phase(status: &str) -> Option<&str> {
+        let is_of_contract = [Self::InProgress, Self::Success, Self::Failure]
+            .iter()
+            .any(|known| known.as_str() == status);
+        (!is_of_contract && !status.trim().is_empty()).then_some(status)
+    }
 }
 
 impl From<String> for Status {

@@ -10,6 +10,7 @@ use crate::cli::format;
 use crate::cli::progress_bars::phase_style;
 use crate::cli::table::{Cell, Column};
 use crate::clock;
+use crate::core::operation::Status;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
 use crate::core::watch_list::label_text;
@@ -18,8 +19,6 @@ use crate::core::watch_list::label_text;
 const MAX_TEXT: usize = 500;
 /// Labels that discovery adds for programs. People need the others first.
 const LAST_LABELS: [&str; 2] = ["installation", "integration"];
-/// Statuses that say the same as the phase.
-const COMMON_STATUSES: [&str; 3] = ["in_progress", "success", "failure"];
 
 /// The columns. An ID is never cut, so that it can be copied.
 pub(super) const COLUMNS: [Column; 12] = [
@@ -71,16 +70,14 @@ impl OperationRow {
     pub(super) fn new(operation: &Value, is_project_answered: bool) -> Self {
         let member = |name: &str| one_line(operation[name].as_str().unwrap_or_default(), MAX_TEXT);
         let progress = &operation["progress"];
-        let status = member("status");
         let phase = member("phase");
         Self {
             project: member("project"),
             // Not cut, so that it can be copied.
             id: operation["operationId"].as_str().unwrap_or_default().to_owned(),
-            status: match COMMON_STATUSES.contains(&&*status) {
-                true => String::new(),
-                false => status,
-            },
+            status: Status::beyond_phase(&member("status"))
+                .unwrap_or_default()
+                .to_owned(),
             labels: labels(&operation["labels"]),
             objects: match operation["labels"]["object"].is_string() {
                 true => String::new(),

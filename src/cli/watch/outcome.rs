@@ -13,12 +13,15 @@ use crate::clock;
 use crate::config::Settings;
 use crate::core::discovery::GROUP_LABEL;
 use crate::core::event::{Event, EventData, EventType};
+use crate::core::operation::Status;
 use crate::core::operation_name::OperationName;
 use crate::core::phase::Phase;
 use crate::core::text::one_line;
 
 /// The longest reason in a list of operations, in bytes.
 const MAX_REASON: usize = 300;
+/// The longest status in a list of operations, in bytes.
+const MAX_STATUS: usize = 100;
 
 /// The most operations that a message names.
 const MAX_NAMED: usize = 20;
@@ -174,10 +177,13 @@ fn result_line(session: &Session, target: &Target, phase: Phase) -> String {
         return line;
     };
     let title = OperationName::new(view.labels(), view.watch.objects(), GROUP_LABEL).title();
+    let data = view.data(clock::wall());
+    if let Some(status) = data.status.as_deref().and_then(Status::beyond_phase) {
+        line.push_str(&format!("  {}", one_line(status, MAX_STATUS)));
+    }
     if !title.is_empty() {
         line.push_str(&format!("  {title}"));
     }
-    let data = view.data(clock::wall());
     let reason = data.result.as_deref().or(view.watch.last_error());
     if let Some(reason) = reason.filter(|reason| !reason.trim().is_empty()) {
         line.push_str(&format!(": {}", one_line(reason, MAX_REASON)));
