@@ -188,7 +188,13 @@ impl StatusArgs {
         let attention = daemon.list("/api/attention", "attention").await?.0;
         let id = self.id.as_deref().unwrap_or_default();
         let operation = lookup::operation(daemon, id, &self.project, &attention).await?;
-        let options = lookup::options(&self.daemon);
-        Ok((Detail { operation, options }, attention))
+        let endpoints = daemon.list("/api/webhooks", "endpoints").await?.0;
+        let detail = Detail {
+            operation,
+            // An endpoint that was removed from the settings has no state.
+            has_webhooks: endpoints.iter().any(|endpoint| endpoint["state"].is_string()),
+            options: lookup::options(&self.daemon),
+        };
+        Ok((detail, attention))
     }
 }

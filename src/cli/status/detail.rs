@@ -19,7 +19,7 @@ use crate::clock;
 use crate::core::event::EventType;
 use crate::core::operation_log::OperationLogLine;
 use crate::core::phase::Phase;
-use crate::core::text::one_line;
+use crate::core::text::{one_line, plural};
 
 /// The longest text of a member, in bytes.
 const MAX_TEXT: usize = 4_096;
@@ -51,6 +51,8 @@ const DELIVERIES: [Column; 6] = [
 pub(super) struct Detail {
     /// The answer of the API, with `events` and `attention`.
     pub(super) operation: Value,
+    /// Whether the daemon has a webhook.
+    pub(super) has_webhooks: bool,
     /// The options that lead commands to the same daemon.
     pub(super) options: String,
 }
@@ -126,9 +128,7 @@ impl Detail {
         let duration = operation["durationSeconds"].as_f64().filter(|_| is_finished);
         add("Duration", duration.map(format::seconds));
         add("Deadline", at("deadline"));
-        let polls = operation["polls"]
-            .as_u64()
-            .map(|polls| format!("{} polls", format::count(polls)));
+        let polls = operation["polls"].as_u64().map(|polls| plural(polls, "poll"));
         let last_poll = at("lastPollTime").zip(polls);
         add(
             "Last poll",
@@ -279,9 +279,10 @@ impl Detail {
         let mut lines = vec![heading("Webhooks", screen)];
         match self.operation["deliveries"].as_array() {
             None => lines.push("  cannot be read: the state is not readable".to_owned()),
-            Some(deliveries) if deliveries.is_empty() => {
-                lines.push("  all recorded events are delivered".to_owned());
-            }
+            Some(deliveries) if deliveries.is_empty() => lines.push(match self.has_webhooks {
+                true => "  all recorded events are delivered".to_owned(),
+                false => "  none is configured".to_owned(),
+            }),
             Some(deliveries) => {
                 let mut table = FittedTable::new(&DELIVERIES);
                 for delivery in deliveries.iter().take(SHOWN_DELIVERIES) {
@@ -401,6 +402,7 @@ mod tests {
     fn detail(operation: Value) -> Detail {
         Detail {
             operation,
+            has_webhooks: true,
             options: " --state-dir /s".to_owned(),
         }
     }
@@ -504,11 +506,20 @@ mod tests {
             assert!(text.contains(shown), "{shown} in\n{text}");
         }
         assert!(!text.contains("Next poll") && !text.starts_with("OK"), "{text}");
+        let without = Detail {
+            has_webhooks: false,
+            ..detail(operation.clone())
+        };
+        let text = without.lines(&screen(None)).join("\n");
+        assert!(text.contains("Webhooks\n  none is configured\n"), "{text}");
+        operation["polls"] = 1.into();
         operation["deliveries"] = Value::Null;
         operation["source"] = "file".into();
         let text = detail(operation).lines(&screen(None)).join("\n");
         assert!(
-            text.contains("cannot be read") && text.contains("remove its line"),
+            text.contains("cannot be read")
+                && text.contains("remove its line")
+                && text.contains(", 1 poll\n"),
             "{text}"
         );
     }

@@ -78,9 +78,8 @@ impl Groups {
         let hidden = self.total - shown.len();
         if hidden > 0 {
             let hidden = format::count(hidden as u64);
-            lines.push(format!(
-                "{hidden} groups succeeded and are not shown; --all shows them"
-            ));
+            let text = format!("{hidden} groups succeeded and are not shown; --all shows them");
+            lines.extend(screen.paragraph("", &text));
         }
         if !lines.is_empty() {
             lines.push(String::new());

@@ -69,13 +69,12 @@ impl Operations {
     pub(super) fn lines(&self, screen: &Screen, height: Option<usize>) -> Vec<String> {
         let mut after = Vec::new();
         if self.total() > 0 {
-            after.push(self.summary());
+            after.extend(screen.paragraph("", &self.summary()));
         }
         if self.folded > 0 {
             let finished = format::count(self.folded as u64);
-            after.push(format!(
-                "{finished} finished more than 24 h ago and are not shown; --all shows them"
-            ));
+            let text = format!("{finished} finished more than 24 h ago and are not shown; --all shows them");
+            after.extend(screen.paragraph("", &text));
         }
         let differences = Differences {
             in_project: self.projects.len() > 1,

@@ -26,7 +26,7 @@ const COLUMNS: [Column; 7] = [
 pub(super) fn lines(projects: &[Value], screen: &Screen) -> Vec<String> {
     let mut lines = match projects {
         [] => return Vec::new(),
-        [project] if is_well(project) => vec![sentence(project, screen)],
+        [project] if is_well(project) => screen.paragraph("", &sentence(project, screen)),
         several => {
             let mut table = FittedTable::new(&COLUMNS);
             for project in several {
@@ -142,6 +142,14 @@ mod tests {
             lines(&[well("p")], &screen(None)),
             [
                 "Project p: reachable, last answer 2s ago, discovery 1,200 installations, listed 40s ago",
+                ""
+            ]
+        );
+        assert_eq!(
+            lines(&[well("p")], &screen(Some(80))),
+            [
+                "Project p: reachable, last answer 2s ago, discovery 1,200 installations, listed",
+                "40s ago",
                 ""
             ]
         );

@@ -157,9 +157,7 @@ impl Report {
 
     fn explain_empty(&self, filters: &Filters, screen: &Screen) -> Vec<String> {
         if filters.is_empty() {
-            let text =
-                "The daemon watches no operation. Add one to its watch list, or with `backfill-watch add`.";
-            return screen.paragraph("", text);
+            return screen.paragraph("", how_to_get_operations(&self.projects));
         }
         let mut lines = screen.paragraph("", &format!("No operation matches {}.", filters.options()));
         for group in filters.groups.iter().filter(|group| !self.groups.has(group)) {
@@ -181,6 +179,30 @@ impl Report {
             lines.extend(screen.paragraph("", &text));
         }
         lines
+    }
+}
+
+/// What adds operations to a daemon without any.
+fn how_to_get_operations(projects: &[Value]) -> &'static str {
+    let mut discoveries = projects
+        .iter()
+        .map(|project| &project["discovery"])
+        .filter(|discovery| !discovery.is_null())
+        .peekable();
+    if discoveries.peek().is_none() {
+        return "The daemon watches no operation. Add one to its watch list, or with `backfill-watch add`.";
+    }
+    let is_listed =
+        |discovery: &Value| discovery["failingSince"].is_null() && discovery["lastSuccessTime"].is_string();
+    match discoveries.all(is_listed) {
+        true => {
+            "The daemon watches no operation, and discovery has found none to watch. `backfill-watch discover` shows what there \
+             is. `backfill-watch add` adds others."
+        }
+        false => {
+            "The daemon watches no operation. Discovery adds operations as soon as the API returns the list of installations. \
+             `backfill-watch add` adds others."
+        }
     }
 }
 
@@ -280,5 +302,31 @@ async fn each(
             return Ok(());
         }
         after = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_status_names_what_adds_operations() {
+        let listed = json!({"discovery": {"installations": 2, "lastSuccessTime": "2026-11-23T11:59:20Z"}});
+        let silent = json!({"discovery": {"installations": 0}});
+        let failing = json!({"discovery": {"lastSuccessTime": "2026-11-23T11:59:20Z", "failingSince": "2026-11-23T11:59:40Z"}});
+        for (projects, shown) in [
+            (vec![json!({"name": "p"})], "Add one to its watch list"),
+            (
+                vec![json!({"name": "p"}), listed.clone()],
+                "discovery has found none",
+            ),
+            (vec![silent], "as soon as the API returns"),
+            (vec![listed, failing], "as soon as the API returns"),
+        ] {
+            let text = how_to_get_operations(&projects);
+            assert!(text.contains(shown), "{projects:?}: {text}");
+        }
     }
 }
