@@ -563,6 +563,35 @@ async fn commands_write_over_http_with_a_token() {
 }
 
 #[tokio::test]
+async fn only_an_answer_of_the_daemon_changes_something() {
+    let setup = Setup::empty();
+    let token = setup.folder().join("token");
+    fs::write(&token, "a-token\n").unwrap();
+    let token = token.display().to_string();
+    let refused = r#"{"title":"Service Unavailable","status":503,"detail":"the disk is full"}"#;
+    for (status, body, code, reason) in [
+        (200, r#"{"ok":1}"#, 3, "is not from backfill-watch"),
+        (502, "<html>Bad Gateway</html>", 3, "is not from backfill-watch"),
+        (503, refused, 2, "the disk is full"),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let status = axum::http::StatusCode::from_u16(status).unwrap();
+        let app = axum::Router::new().fallback(async move || (status, body));
+        let server = tokio::spawn(async move { axum::serve(listener, app).await });
+        for command in [&["add", "a"][..], &["remove", "a", "--project", "p"]] {
+            let target = ["--url", &url, "--token-file", &token];
+            let arguments = [&command[1..], &target].concat();
+            let output = setup.run_with(command[0], &arguments).await;
+            assert_eq!(output.status.code(), Some(code), "{output:?}");
+            assert!(text(&output.stderr).contains(reason), "{output:?}");
+            assert!(output.stdout.is_empty(), "{output:?}");
+        }
+        server.abort();
+    }
+}
+
+#[tokio::test]
 async fn without_a_daemon_the_exit_code_is_3() {
     let setup = Setup::empty();
     for (command, arguments) in [

@@ -52,9 +52,11 @@ pub async fn run(args: AddArgs) -> anyhow::Result<ExitCode> {
     if !answer.is_ok() {
         return Err(refused(&daemon, &answer));
     }
-    let what = match answer.body["added"].as_u64() {
-        Some(0) => "updated",
-        _ => "added",
+    let count = |name: &str| answer.body[name].as_u64();
+    let what = match (count("added"), count("updated")) {
+        (Some(1), Some(0)) => "added",
+        (Some(0), Some(1)) => "updated",
+        _ => return Err(daemon.foreign(&answer)),
     };
     let project = match operation["project"].as_str() {
         Some(project) => format!(" in project {project}"),

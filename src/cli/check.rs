@@ -73,8 +73,8 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let mut out = Output::stdout();
     out.line(&format!("settings: good ({}{note})", summary(settings)))?;
     let of_list = check_list(&checked, &daemon, &mut out).await?;
-    let of_state = host::check_state(settings, &mut out)?;
-    host::check_daemon(&daemon, &mut out).await?;
+    let found = host::check_daemon(&daemon, &mut out).await?;
+    let of_state = host::check_state(settings, &found, &mut out)?;
     let mut code = of_list.or(of_state);
     out.flush()?;
     if args.live {

@@ -14,7 +14,7 @@ use url::Url;
 
 use self::search::{UnusableSocket, error_note, search};
 use super::{DaemonArgs, Failure, exit};
-use crate::config::{HttpSettings, is_loopback};
+use crate::config::{DaemonLocation, HttpSettings, is_loopback};
 use crate::error::{RUN_AS_ROOT, chain};
 
 /// How long the daemon may take for an answer. Container health checks have similar limits.
@@ -70,6 +70,12 @@ impl DaemonAnswer {
         (200..300).contains(&self.status)
     }
 
+    /// Whether it is problem details of the daemon. A proxy or another program answers otherwise.
+    #[must_use]
+    pub fn is_problem(&self) -> bool {
+        self.body["status"] == self.status && self.body["detail"].is_string()
+    }
+
     /// The `detail` of problem details.
     #[must_use]
     pub fn detail(&self) -> &str {
@@ -83,6 +89,21 @@ impl Daemon {
     /// # Errors
     /// [`Failure`], when no control socket can be opened.
     pub async fn by_socket(args: &DaemonArgs) -> anyhow::Result<Self> {
+        Self::by_socket_with(args, error_note).await
+    }
+
+    /// As [`by_socket`](Self::by_socket), for a command that prints the errors of the settings itself.
+    ///
+    /// # Errors
+    /// [`Failure`], when no control socket can be opened.
+    pub async fn by_socket_after_check(args: &DaemonArgs) -> anyhow::Result<Self> {
+        Self::by_socket_with(args, |_| "").await
+    }
+
+    async fn by_socket_with(
+        args: &DaemonArgs,
+        note: fn(&DaemonLocation) -> &'static str,
+    ) -> anyhow::Result<Self> {
         let (search, located) = search(args, None).await;
         let Some(path) = search.found else {
             let failure = match &search.unusable {
@@ -91,7 +112,7 @@ impl Daemon {
                     message: format!(
                         "no daemon answers: {}; start it, or use --config or --state-dir of another daemon{}",
                         search.describe(),
-                        error_note(&located)
+                        note(&located)
                     ),
                     code: exit::UNREACHABLE,
                 },
@@ -247,9 +268,7 @@ impl Daemon {
             return Err(self.refusal(&page));
         }
         let Some(Value::Array(listed)) = page.body.get_mut(name).map(Value::take) else {
-            return Err(self
-                .failure("the answer is not from backfill-watch", exit::UNREACHABLE)
-                .into());
+            return Err(self.foreign(&page));
         };
         Ok((listed, page.body["next"].as_str().map(str::to_owned)))
     }
@@ -270,6 +289,31 @@ impl Daemon {
             .extend_pairs(after.map(|after| ("after", after)));
         let path = format!("/api/{name}?{}", query.finish());
         self.list(path.trim_end_matches('?'), name).await
+    }
+
+    /// The error for an answer that the daemon does not give: no daemon answers there.
+    #[must_use]
+    pub fn foreign(&self, answer: &DaemonAnswer) -> anyhow::Error {
+        let advice = match &self.route {
+            Route::Socket(_) => "",
+            Route::Http { .. } => "; check the address",
+            Route::Url { .. } => "; check --url",
+        };
+        let reason = format!(
+            "the answer, with status {}, is not from backfill-watch{advice}",
+            answer.status
+        );
+        self.failure(&reason, exit::UNREACHABLE).into()
+    }
+
+    /// The error for a change that the daemon does not make: exit code 2. Without an answer of the daemon it is 3.
+    #[must_use]
+    pub fn refused_change(&self, answer: &DaemonAnswer) -> anyhow::Error {
+        if !answer.is_problem() {
+            return self.foreign(answer);
+        }
+        let reason = format!("it answered {}: {}", answer.status, answer.detail());
+        self.failure(&reason, exit::USAGE).into()
     }
 
     /// The error for an answer without success: exit code 1 without a valid token, otherwise 3.
@@ -400,6 +444,27 @@ fn read_token(http: &HttpSettings) -> Result<SecretString, Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_daemon_refuses_a_change() {
+        let base = Url::parse("http://127.0.0.1:1/").unwrap();
+        let daemon = Daemon::at_url(base, SecretString::from("token")).unwrap();
+        let code = |status: u16, body: Value| {
+            let error = daemon.refused_change(&DaemonAnswer { status, body });
+            error.downcast_ref::<Failure>().unwrap().code
+        };
+        for status in [400, 409, 503] {
+            let body = serde_json::json!({"title": "t", "status": status, "detail": "d"});
+            assert_eq!(code(status, body), exit::USAGE, "{status}");
+        }
+        for (status, body) in [
+            (200, serde_json::json!({"ok": 1})),
+            (404, Value::Null),
+            (502, serde_json::json!({"status": 500, "detail": "d"})),
+        ] {
+            assert_eq!(code(status, body), exit::UNREACHABLE, "{status}");
+        }
+    }
 
     #[test]
     fn an_unspecified_address_becomes_loopback() {

@@ -53,7 +53,7 @@ pub async fn run(args: ReloadArgs) -> anyhow::Result<ExitCode> {
         .into());
     }
     if !answer.is_ok() {
-        return Err(daemon.refusal(&answer));
+        return Err(daemon.refused_change(&answer));
     }
     for line in settings_problems(&answer.body["warnings"]) {
         output::notice(&format!("warning: {line}"));

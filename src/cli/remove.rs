@@ -17,6 +17,8 @@ Exit codes: 0 removed; 2 refused, for example because the operation is in the wa
 
 /// The status of an ID that several projects watch.
 const AMBIGUOUS: u16 = 409;
+/// The status of a removal.
+const REMOVED: u16 = 204;
 
 /// Remove an operation that was added with `add` or over HTTP
 ///
@@ -61,7 +63,7 @@ pub async fn run(args: RemoveArgs) -> anyhow::Result<ExitCode> {
     };
     let path = operation_path(&project, &args.id);
     let answer = daemon.delete(&path).await?;
-    if !answer.is_ok() {
+    if answer.status != REMOVED {
         return Err(refused(&daemon, &answer));
     }
     let left = daemon.read_json(&path).await?;

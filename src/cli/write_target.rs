@@ -97,8 +97,8 @@ pub fn bad_argument(argument: &str, problem: &LineProblem) -> anyhow::Error {
 /// The error for an answer without success. The reasons of a refusal are printed before it.
 #[must_use]
 pub fn refused(daemon: &Daemon, answer: &DaemonAnswer) -> anyhow::Error {
-    if !(400..500).contains(&answer.status) {
-        return daemon.refusal(answer);
+    if !answer.is_problem() || !(400..500).contains(&answer.status) {
+        return daemon.refused_change(answer);
     }
     let errors = answer.body["errors"].as_array().into_iter().flatten();
     let mut has_reasons = false;

@@ -16,7 +16,7 @@ pub(super) struct DaemonCheck(Value);
 impl DaemonCheck {
     /// Requests the check. With `live` the daemon also checks its API keys. `file` is the settings file that is checked.
     pub(super) async fn request(daemon: &DaemonArgs, live: bool, file: &Path) -> anyhow::Result<Self> {
-        let daemon = Daemon::by_socket(daemon).await?;
+        let daemon = Daemon::by_socket_after_check(daemon).await?;
         let answer = daemon.post(&format!("/api/check?live={live}")).await?;
         if !answer.is_ok() {
             return Err(daemon.refusal(&answer));
