@@ -57,3 +57,29 @@ pub fn describe_http(error: &(dyn Error + 'static)) -> String {
     }
     text
 }
+
+/// Why a name cannot be resolved, in the words of the system: `Name or service not known`.
+#[must_use]
+pub fn describe_dns(error: &(dyn Error + 'static)) -> String {
+    let innermost = causes(error).last().map(ToString::to_string).unwrap_or_default();
+    match innermost.strip_prefix("failed to lookup address information: ") {
+        Some(words) => words.to_owned(),
+        None => innermost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_cannot_be_resolved_has_one_cause() {
+        let system = io::Error::other("failed to lookup address information: Name or service not known");
+        let resolver = io::Error::other(io::Error::other(system));
+        assert_eq!(describe_dns(&resolver), "Name or service not known");
+        assert_eq!(
+            describe_dns(&io::Error::other("no record found")),
+            "no record found"
+        );
+    }
+}

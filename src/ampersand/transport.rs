@@ -7,7 +7,7 @@ use rustls::CertificateError;
 
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::text::one_line;
-use crate::error::{describe_http, find, find_io};
+use crate::error::{describe_dns, describe_http, find, find_io};
 use crate::outbound::{self, MAX_HEAD, Peer};
 
 /// The longest reason, in bytes.
@@ -88,6 +88,7 @@ fn describe_connect(
             Some(proxy) => format!("of the proxy {proxy}"),
             None => peer.host.clone(),
         };
+        let cause = describe_dns(error);
         let reason = format!("the name {name} cannot be resolved: {cause}; {advice}");
         return (FailureClass::Connect, reason);
     }

@@ -17,7 +17,7 @@ use crate::config::is_loopback;
 use crate::core::delivery::AttemptOutcome;
 use crate::core::mask::Mask;
 use crate::core::text::one_line;
-use crate::error::{describe_http, find, find_io};
+use crate::error::{describe_dns, describe_http, find, find_io};
 use crate::outbound::{self, Peer, Proxies, SendError, response_head};
 
 /// The most bytes of a response body that are read.
@@ -339,6 +339,7 @@ fn describe(error: &reqwest::Error, peer: &Peer) -> String {
         return format!("no TLS connection to {peer}: {tls}; check the certificate of the receiver");
     }
     if error.is_dns() {
+        let cause = describe_dns(error);
         return match &peer.proxy {
             Some(proxy) => format!(
                 "the name of the proxy {proxy} cannot be resolved: {cause}; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"

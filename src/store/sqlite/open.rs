@@ -211,13 +211,13 @@ pub(in crate::store) fn open_beside(dir: &Path, flags: OpenFlags) -> Result<Conn
         {
             return Err(OpenError::Absent { dir: dir.to_owned() });
         }
-        Err(source) => {
+        Err(cause) => {
             let metadata = file.metadata().or_else(|_| dir.metadata());
             let owner = metadata.map(|metadata| metadata.uid()).ok();
             return Err(OpenError::Forbidden {
                 file,
                 owner: owner.filter(|owner| *owner != 0),
-                source,
+                cause,
             });
         }
     }

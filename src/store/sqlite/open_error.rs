@@ -92,7 +92,7 @@ pub enum OpenError {
     },
     /// This user may not read it, or not write to it.
     #[error(
-        "cannot open the state `{file}`: {source}; {run_as_root},{} or name another state with --state-dir",
+        "cannot open the state `{file}`: {cause}; {run_as_root},{} or name another state with --state-dir",
         .owner.map(|owner| format!(" or as user {owner},")).unwrap_or_default(),
         run_as_root = RUN_AS_ROOT
     )]
@@ -101,8 +101,8 @@ pub enum OpenError {
         file: PathBuf,
         /// The user ID of its owner, if known.
         owner: Option<u32>,
-        /// The system's error.
-        source: io::Error,
+        /// The system's error. The message has it, so it is not the source.
+        cause: io::Error,
     },
     /// There is no state, and a command that only reads does not create one.
     #[error("there is no state in `{dir}`; if the daemon uses another `state_dir`, name it with --state-dir")]
@@ -180,5 +180,22 @@ impl Cancel {
 
     pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::chain;
+
+    #[test]
+    fn a_cause_is_named_once() {
+        let error = OpenError::Forbidden {
+            file: PathBuf::from("/s/state.db"),
+            owner: Some(7),
+            cause: io::ErrorKind::PermissionDenied.into(),
+        };
+        let text = chain(&error);
+        assert_eq!(text.matches("permission denied").count(), 1, "{text}");
     }
 }
