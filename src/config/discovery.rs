@@ -161,13 +161,13 @@ fn globs(reader: &mut Reader<'_>, key: &str) -> Globs {
 fn deadline(reader: &mut Reader<'_>, key: &str) -> Option<Deadline> {
     let text = reader.text(key, "a duration or a time")?;
     let deadline = Deadline::parse(text);
-    if deadline.is_none() {
-        let problem = format!("{:?} is neither a duration nor a time", one_line(text, 80));
+    if let Err(problem) = deadline {
+        let problem = format!("{:?} {problem}", one_line(text, 80));
         let help = "write a duration after the operation's start, such as \"24h\", or an RFC 3339 time such as \
                     \"2026-12-01T06:00:00Z\"";
         reader.fail(key, problem, help);
     }
-    deadline
+    deadline.ok()
 }
 
 fn labels(reader: &mut Reader<'_>, key: &str) -> Labels {

@@ -20,13 +20,34 @@ pub enum Deadline {
 
 impl Deadline {
     /// Parses an RFC 3339 time, or a duration such as `1h30m`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        if let Ok(duration) = humantime::parse_duration(text) {
-            return (!duration.is_zero() && duration <= LONGEST).then_some(Self::After(duration));
+    ///
+    /// # Errors
+    /// [`DeadlineProblem`].
+    pub fn parse(text: &str) -> Result<Self, DeadlineProblem> {
+        match humantime::parse_duration(text) {
+            Ok(Duration::ZERO) => Err(DeadlineProblem::Zero),
+            Ok(duration) if duration <= LONGEST => Ok(Self::After(duration)),
+            Ok(_) | Err(humantime::DurationError::NumberOverflow) => Err(DeadlineProblem::TooLong),
+            Err(_) => text
+                .parse()
+                .map(Self::At)
+                .map_err(|_| DeadlineProblem::Unreadable),
         }
-        text.parse().ok().map(Self::At)
     }
+}
+
+/// Why a text is not a deadline, as the rest of a sentence about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DeadlineProblem {
+    /// Neither a time nor a duration.
+    #[error("is neither a duration nor a time")]
+    Unreadable,
+    /// A duration of zero.
+    #[error("is a duration that is too short")]
+    Zero,
+    /// A duration over [`LONGEST`].
+    #[error("is a duration that is too long")]
+    TooLong,
 }
 
 impl fmt::Display for Deadline {
@@ -47,7 +68,7 @@ impl Serialize for Deadline {
 impl<'de> Deserialize<'de> for Deadline {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| de::Error::custom("neither a time nor a duration"))
+        Self::parse(&text).map_err(de::Error::custom)
     }
 }
 
@@ -57,7 +78,7 @@ mod tests {
 
     #[test]
     fn times_and_durations_are_read() {
-        let at = |text: &str| Some(Deadline::At(text.parse().unwrap()));
+        let at = |text: &str| Ok(Deadline::At(text.parse().unwrap()));
         assert_eq!(
             Deadline::parse("2026-12-01T06:00:00Z"),
             at("2026-12-01T06:00:00Z")
@@ -66,7 +87,7 @@ mod tests {
             Deadline::parse("2026-12-01T06:00:00.5+01:00"),
             at("2026-12-01T05:00:00.5Z")
         );
-        let after = |seconds| Some(Deadline::After(Duration::from_secs(seconds)));
+        let after = |seconds| Ok(Deadline::After(Duration::from_secs(seconds)));
         assert_eq!(Deadline::parse("1h30m"), after(5400));
         assert_eq!(Deadline::parse("1h 30m"), after(5400));
         for unusable in [
@@ -77,11 +98,20 @@ mod tests {
             "2026-13-01T06:00:00Z",
             "90",
             "-1h",
-            "0s",
-            "11y",
-            "99999999999999999999y",
         ] {
-            assert_eq!(Deadline::parse(unusable), None, "{unusable:?}");
+            assert_eq!(
+                Deadline::parse(unusable),
+                Err(DeadlineProblem::Unreadable),
+                "{unusable:?}"
+            );
+        }
+        for (unusable, problem) in [
+            ("0s", DeadlineProblem::Zero),
+            ("0h 0m", DeadlineProblem::Zero),
+            ("11y", DeadlineProblem::TooLong),
+            ("99999999999999999999y", DeadlineProblem::TooLong),
+        ] {
+            assert_eq!(Deadline::parse(unusable), Err(problem), "{unusable:?}");
         }
     }
 

@@ -1,10 +1,11 @@
 //! What a client writes over HTTP: watches to add, with labels and a deadline.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::deadline::Deadline;
+use super::deadline::{Deadline, DeadlineProblem};
 use super::json::{self, Json};
 use super::source::Terms;
 use super::text::one_line;
@@ -78,10 +79,9 @@ pub fn parse_terms(body: &[u8]) -> Result<Terms, BadRequest> {
     let mut errors = Errors::default();
     let mut terms = Terms::default();
     let body = parse_json(body)?;
-    let is_object = body.members(|name, value| {
-        let pointer = pointer("", name);
-        if !read_term(name, value, &pointer, &mut terms, &mut errors) {
-            errors.add(&pointer, "unknown member; use labels and deadline");
+    let is_object = each_member(body, "", &mut errors, |name, value, pointer, errors| {
+        if !read_term(name, value, pointer, &mut terms, errors) {
+            errors.add(pointer, "unknown member; use labels and deadline");
         }
     });
     if !is_object {
@@ -99,14 +99,18 @@ pub fn parse_batch(body: &[u8], projects: &[Arc<str>]) -> Result<Vec<WatchReques
     let mut requests = Vec::new();
     let mut operations = None;
     let body = parse_json(body)?;
-    let is_object = body.members(|name, value| {
+    let is_object = each_member(body, "", &mut errors, |name, value, pointer, errors| {
         if name == "operations" {
             operations = Some(value);
         } else {
-            errors.add(&pointer("", name), "unknown member; use operations");
+            errors.add(pointer, "unknown member; use operations");
         }
     });
-    let Some(operations) = operations.filter(|_| is_object) else {
+    if !is_object {
+        errors.add("", "must be an object with a list of operations");
+        return errors.result(requests);
+    }
+    let Some(operations) = operations else {
         errors.add("/operations", "must be a list of operations");
         return errors.result(requests);
     };
@@ -149,27 +153,24 @@ fn read_operation(
     errors: &mut Errors,
 ) -> Option<WatchRequest> {
     let (mut id, mut project, mut terms) = (None, projects.first().cloned(), Terms::default());
-    let is_object = element.members(|name, value| {
-        let pointer = pointer(at, name);
-        match name {
-            "id" => match value.string() {
-                Some(text) if accepts_id(&text) => id = Some(Arc::from(text)),
-                _ => {
-                    id = Some(Arc::from(""));
-                    errors.add(&pointer, INVALID_ID);
-                }
-            },
-            "project" => {
-                let named = value.string().unwrap_or_default();
-                project = projects.iter().find(|project| ***project == *named).cloned();
-                if project.is_none() {
-                    let named = one_line(&named, MAX_QUOTED);
-                    errors.add(&pointer, format!("project {named:?} is not configured"));
-                }
+    let is_object = each_member(element, at, errors, |name, value, pointer, errors| match name {
+        "id" => match value.string() {
+            Some(text) if accepts_id(&text) => id = Some(Arc::from(text)),
+            _ => {
+                id = Some(Arc::from(""));
+                errors.add(pointer, INVALID_ID);
             }
-            _ if read_term(name, value, &pointer, &mut terms, errors) => {}
-            _ => errors.add(&pointer, "unknown member; use project, id, labels and deadline"),
+        },
+        "project" => {
+            let named = value.string().unwrap_or_default();
+            project = projects.iter().find(|project| ***project == *named).cloned();
+            if project.is_none() {
+                let named = one_line(&named, MAX_QUOTED);
+                errors.add(pointer, format!("project {named:?} is not configured"));
+            }
         }
+        _ if read_term(name, value, pointer, &mut terms, errors) => {}
+        _ => errors.add(pointer, "unknown member; use project, id, labels and deadline"),
     });
     if !is_object {
         errors.add(at, "must be an object with an id");
@@ -192,12 +193,15 @@ fn read_term(name: &str, value: Json<'_>, pointer: &str, terms: &mut Terms, erro
         "labels" => terms.labels = read_labels(value, pointer, errors),
         "deadline" if value.is_null() => terms.deadline = None,
         "deadline" => {
-            terms.deadline = value.string().and_then(|text| Deadline::parse(&text));
-            if terms.deadline.is_none() {
-                errors.add(
+            let text = value.string().ok_or(DeadlineProblem::Unreadable);
+            match text.and_then(|text| Deadline::parse(&text)) {
+                Ok(deadline) => terms.deadline = Some(deadline),
+                Err(problem) => errors.add(
                     pointer,
-                    "is neither an RFC 3339 time nor a duration such as \"1h30m\"",
-                );
+                    format!(
+                        "{problem}; use a duration such as \"1h30m\", at most ten years, or an RFC 3339 time"
+                    ),
+                ),
             }
         }
         _ => return false,
@@ -208,21 +212,17 @@ fn read_term(name: &str, value: Json<'_>, pointer: &str, terms: &mut Terms, erro
 fn read_labels(value: Json<'_>, at: &str, errors: &mut Errors) -> Labels {
     let mut labels = Labels::new();
     let mut bytes = 0;
-    let is_object = value.members(|key, value| {
-        let pointer = pointer(at, key);
+    let is_object = each_member(value, at, errors, |key, value, pointer, errors| {
         if let Err(problem) = check_label_key(key) {
-            errors.add(&pointer, problem.to_string());
-        }
-        if labels.iter().any(|(known, _)| known == key) {
-            errors.add(&pointer, "is there twice");
+            errors.add(pointer, problem.to_string());
         }
         match value.string() {
             Some(text) if !text.contains(char::is_control) => {
                 bytes += key.len() + text.len() + 2;
                 labels.push((key.to_owned(), text));
             }
-            Some(_) => errors.add(&pointer, "contains a control character"),
-            None => errors.add(&pointer, "must be a string"),
+            Some(_) => errors.add(pointer, "contains a control character"),
+            None => errors.add(pointer, "must be a string"),
         }
     });
     if !is_object && !value.is_null() {
@@ -238,6 +238,24 @@ fn read_labels(value: Json<'_>, at: &str, errors: &mut Errors) -> Labels {
         errors.add(at, format!("has {bytes} bytes; the most is {MAX_LINE_BYTES}"));
     }
     labels
+}
+
+/// Calls `each` with name, value and pointer of each member. A repeated name is an error: parsers disagree on which one
+/// applies. Returns false if this is not an object.
+fn each_member<'a>(
+    object: Json<'a>,
+    at: &str,
+    errors: &mut Errors,
+    mut each: impl FnMut(&str, Json<'a>, &str, &mut Errors),
+) -> bool {
+    let mut names = HashSet::new();
+    object.members(|name, value| {
+        let pointer = pointer(at, name);
+        match names.insert(name.to_owned()) {
+            true => each(name, value, &pointer, errors),
+            false => errors.add(&pointer, "occurs twice; keep one of them"),
+        }
+    })
 }
 
 /// The pointer to a member, as RFC 6901 writes it.
@@ -274,7 +292,7 @@ mod tests {
         );
         let terms = parse_terms(br#"{"labels":{"customer":"Gale \"Ltd\""},"deadline":"1h30m"}"#).unwrap();
         assert_eq!(terms.labels, [("customer".to_owned(), "Gale \"Ltd\"".to_owned())]);
-        assert_eq!(terms.deadline, Deadline::parse("1h30m"));
+        assert_eq!(terms.deadline, Deadline::parse("1h30m").ok());
     }
 
     #[test]
@@ -335,12 +353,50 @@ mod tests {
             "/operations/4/labels/=",
         ];
         assert_eq!(pointers, expected);
-        for body in ["{}", "[]", r#"{"operations":{}}"#] {
+        for body in ["{}", r#"{"operations":{}}"#] {
             assert_eq!(
                 errors(parse_batch(body.as_bytes(), &projects()))[0].0,
                 "/operations"
             );
         }
+        for body in ["[]", "7", "null"] {
+            let (pointer, detail) = &errors(parse_batch(body.as_bytes(), &projects()))[0];
+            assert!(
+                pointer.is_empty() && detail.starts_with("must be an object"),
+                "{body}: {detail}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_member_that_occurs_twice_is_an_error() {
+        for (body, pointer) in [
+            (r#"{"operations":[{"id":"a"}],"operations":[]}"#, "/operations"),
+            (r#"{"operations":[{"id":"a","id":"b"}]}"#, "/operations/0/id"),
+            (r#"{"operations":[{"id":"a","\u0069d":"a"}]}"#, "/operations/0/id"),
+            (
+                r#"{"operations":[{"id":"a","labels":{"k":"v","k":"v"}}]}"#,
+                "/operations/0/labels/k",
+            ),
+        ] {
+            let found = errors(parse_batch(body.as_bytes(), &projects()));
+            assert_eq!(
+                found,
+                [(pointer.to_owned(), "occurs twice; keep one of them".to_owned())],
+                "{body}"
+            );
+        }
+        let found = errors(parse_terms(br#"{"deadline":null,"deadline":"1h"}"#));
+        assert_eq!(found[0].0, "/deadline");
+    }
+
+    #[test]
+    fn a_deadline_without_length_is_called_too_short() {
+        let found = errors(parse_terms(br#"{"deadline":"0s"}"#));
+        assert!(
+            found[0].1.starts_with("is a duration that is too short; use"),
+            "{found:?}"
+        );
     }
 
     #[test]

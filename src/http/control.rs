@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::HttpService;
 use super::key_check::check_keys;
-use super::params::Params;
+use super::params::{NoParams, Params};
 use super::problem::{Problem, json};
 use crate::config::{ConfigErrors, ConfigProblem};
 use crate::sources::watch_list::WatchListSnapshot;
@@ -177,7 +177,7 @@ impl WatchListReport {
 pub(super) fn routes(control: ControlSender) -> Router<Arc<HttpService>> {
     let to_check = control.clone();
     Router::new()
-        .route("/api/reload", post(move || reload(control)))
+        .route("/api/reload", post(move |_: NoParams| reload(control)))
         .route(
             "/api/check",
             post(move |service, query| check(service, query, to_check)),

@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::HttpService;
+use super::params::NoParams;
 use super::problem::{Problem, json};
 use crate::core::event::millis;
 use crate::report::webhook::EndpointState;
@@ -100,7 +101,7 @@ impl EndpointView {
     }
 }
 
-pub(super) async fn list(State(service): State<Arc<HttpService>>) -> Result<Response, Problem> {
+pub(super) async fn list(_: NoParams, State(service): State<Arc<HttpService>>) -> Result<Response, Problem> {
     let stats = service.data.store.endpoint_stats().await;
     let mut endpoints: Vec<EndpointView> = stats
         .map_err(|error| Problem::unreadable(&error))?

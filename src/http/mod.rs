@@ -66,6 +66,7 @@ pub use listener::{BindError, HttpListener, Serve};
 pub use startup::StartupRouter;
 
 use client_socket::ClientAddress;
+use params::NoParams;
 use problem::Problem;
 use request_body::has_body;
 use stream_fanout::{StreamFanout, StreamLimit};
@@ -305,7 +306,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     ),
 ];
 
-async fn attention(State(service): State<Arc<HttpService>>) -> Response {
+async fn attention(_: NoParams, State(service): State<Arc<HttpService>>) -> Response {
     let entries = service.data.attention.entries().await;
     problem::json(&serde_json::json!({ "attention": entries }))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::board_list::{BoardItems, answer, listed, unavailable};
 use super::operation_view::OperationView;
-use super::params::Params;
+use super::params::{NoParams, Params};
 use super::problem::{Problem, text};
 use super::{HttpService, single_operation};
 use crate::board::{Board, ProjectUnavailable, WatchFilter, WatchView};
@@ -117,10 +117,9 @@ pub(super) async fn one(
 pub(super) async fn of_project(
     State(service): State<Arc<HttpService>>,
     path: Result<Path<(String, String)>, PathRejection>,
-    RawQuery(query): RawQuery,
+    _: NoParams,
 ) -> Result<Response, Problem> {
     let Path((project, id)) = path.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
-    Params::parse(query.as_deref(), &[])?;
     let found = service.data.board.find(&id, Some(&project)).await;
     match found.map_err(unavailable)?.first() {
         Some(view) => Ok(single_operation::respond(&service, view).await),

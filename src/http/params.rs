@@ -2,6 +2,9 @@
 
 use std::str::FromStr;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
 use super::problem::Problem;
 use crate::core::search_text::SearchText;
 
@@ -25,11 +28,16 @@ impl Params {
             )));
         }
         match pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            Some((name, _)) => Err(Problem::bad_request(format!(
-                "unknown query parameter `{}`; the known ones are: {}",
-                crate::core::text::one_line(name, 100),
-                known.join(", ")
-            ))),
+            Some((name, _)) => {
+                let name = crate::core::text::one_line(name, 100);
+                Err(Problem::bad_request(match known {
+                    [] => format!("unknown query parameter `{name}`; this request has no parameters"),
+                    _ => format!(
+                        "unknown query parameter `{name}`; the known ones are: {}",
+                        known.join(", ")
+                    ),
+                }))
+            }
             None => Ok(Self(pairs)),
         }
     }
@@ -82,6 +90,18 @@ impl Params {
             Some(0) => Err(Problem::bad_request(format!("`limit` must be {expected}"))),
             Some(limit) => Ok(usize::try_from(limit).unwrap_or(most).min(most)),
         }
+    }
+}
+
+/// A request of the API without query parameters. Any is refused.
+#[derive(Debug)]
+pub(super) struct NoParams;
+
+impl<S: Sync> FromRequestParts<S> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Params::parse(parts.uri.query(), &[]).map(|_| Self)
     }
 }
 

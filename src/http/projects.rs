@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::HttpService;
-use super::params::Params;
+use super::params::NoParams;
 use super::problem::{Problem, json};
 use crate::board::{DiscoveryView, GateView, ProjectView};
 use crate::clock;
@@ -174,11 +174,7 @@ fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-pub(super) async fn list(
-    State(service): State<Arc<HttpService>>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
-    Params::parse(query.as_deref(), &[])?;
+pub(super) async fn list(_: NoParams, State(service): State<Arc<HttpService>>) -> Result<Response, Problem> {
     let now = Now {
         wall: clock::wall(),
         instant: clock::instant(),

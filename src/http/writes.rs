@@ -14,6 +14,7 @@ use super::HttpService;
 use super::board_list::unavailable;
 use super::operation_view::OperationView;
 use super::operations::not_watched;
+use super::params::NoParams;
 use super::problem::{Problem, json};
 use super::request_body::{has_body, read_json, unexpected};
 use crate::board::WatchView;
@@ -53,6 +54,7 @@ pub(super) fn is_write(method: &Method, path: &str) -> bool {
 
 /// `PUT /api/operations/{project}/{id}`. Only [`guard`](super::guard) adds the client, once it may write.
 pub(super) async fn put(
+    _: NoParams,
     State(service): State<Arc<HttpService>>,
     Extension(client): Extension<ApiClient>,
     path: OperationPath,
@@ -84,6 +86,7 @@ pub(super) async fn put(
 
 /// `POST /api/operations`.
 pub(super) async fn post(
+    _: NoParams,
     State(service): State<Arc<HttpService>>,
     Extension(client): Extension<ApiClient>,
     request: Request,
@@ -103,6 +106,7 @@ pub(super) async fn post(
 
 /// `DELETE /api/operations/{project}/{id}`.
 pub(super) async fn delete(
+    _: NoParams,
     State(service): State<Arc<HttpService>>,
     Extension(client): Extension<ApiClient>,
     path: OperationPath,

@@ -85,7 +85,7 @@ fn group_change(group: &str, round: u32) -> StateChange {
 fn source_entry(key: WatchKey, source: Source, customer: &str) -> SourceEntry {
     let terms = Terms {
         labels: vec![("customer".into(), customer.into())],
-        deadline: Deadline::parse("1h30m"),
+        deadline: Deadline::parse("1h30m").ok(),
     };
     SourceEntry {
         key,

@@ -110,7 +110,13 @@ async fn a_project_has_its_counts_its_gate_and_its_failures() {
         project["credentialsValid"] == true && project.get("lastError").is_none()
     })
     .await;
-    problem(fixture.get("/api/projects?limit=1").await, 400).await;
+    for list in ["projects", "attention", "webhooks"] {
+        let detail = problem(fixture.get(&format!("/api/{list}?limit=1")).await, 400).await;
+        assert_eq!(
+            detail,
+            "unknown query parameter `limit`; this request has no parameters"
+        );
+    }
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ fn a_rule_is_read_in_full_and_from_the_environment() {
         (rule.every, rule.lookback),
         (Duration::from_secs(30), Duration::ZERO)
     );
-    assert_eq!(rule.deadline, Deadline::parse("24h"));
+    assert_eq!(rule.deadline, Deadline::parse("24h").ok());
     assert_eq!(
         rule.labels,
         [("a.b".into(), "x y".into()), ("team".into(), "crm".into())]

@@ -90,7 +90,8 @@ fn parse_text(line: &str, projects: &Arc<[Arc<str>]>) -> Result<Option<ParsedTex
             }
             "deadline" => {
                 let parsed = Deadline::parse(&value);
-                deadline = Some(parsed.ok_or_else(|| (value_offset, LineProblem::unusable_deadline(&value))));
+                let unusable = |problem| (value_offset, LineProblem::unusable_deadline(&value, problem));
+                deadline = Some(parsed.map_err(unusable));
             }
             _ if labels.len() == MAX_LABELS => return Err((offset, LineProblem::TooManyLabels)),
             _ => labels.push((key.to_owned(), value.into_owned())),

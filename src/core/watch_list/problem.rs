@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{MAX_ID_LEN, MAX_LABEL_KEY_CHARS, MAX_LABELS, MAX_LINE_BYTES, WatchKey};
+use crate::core::deadline::DeadlineProblem;
 use crate::core::text;
 
 /// Maximum bytes of a line's text in a [`LineProblem`].
@@ -76,6 +77,8 @@ pub enum LineProblem {
     UnusableDeadline {
         /// The value.
         value: String,
+        /// Why it is unusable.
+        problem: DeadlineProblem,
     },
     /// The same key twice.
     RepeatedLabel {
@@ -111,9 +114,9 @@ impl LineProblem {
         Self::NotALabel { word }
     }
 
-    pub(super) fn unusable_deadline(value: &str) -> Self {
+    pub(super) fn unusable_deadline(value: &str, problem: DeadlineProblem) -> Self {
         let value = text::cut(value, MAX_QUOTED_BYTES);
-        Self::UnusableDeadline { value }
+        Self::UnusableDeadline { value, problem }
     }
 
     pub(super) fn repeated_label(key: &str) -> Self {
@@ -188,9 +191,10 @@ impl fmt::Display for LineProblem {
                     "text right after a quoted value; write a space, or \\\" for a quote in it"
                 )
             }
-            Self::UnusableDeadline { value } => write!(
+            Self::UnusableDeadline { value, problem } => write!(
                 f,
-                "the deadline {value:?} is ignored; write a time such as 2026-12-01T06:00:00Z, or a duration such as 1h30m"
+                "the deadline {value:?} is ignored, because it {problem}; write a time such as 2026-12-01T06:00:00Z, or a \
+                 duration such as 1h30m"
             ),
             Self::RepeatedLabel { key } => {
                 write!(f, "the label {key:?} occurs twice; keep one of them")

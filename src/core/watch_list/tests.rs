@@ -218,7 +218,7 @@ fn a_deadline_is_no_label_and_an_unusable_one_rejects_no_line() {
     assert_eq!((list.rejected_total, list.without_deadline_total), (0, 1));
     assert_eq!(
         list.without_deadline[0].to_string(),
-        r#"line 3, column 20: the deadline "soon" is ignored; write a time such as 2026-12-01T06:00:00Z, or a duration such as 1h30m"#
+        r#"line 3, column 20: the deadline "soon" is ignored, because it is neither a duration nor a time; write a time such as 2026-12-01T06:00:00Z, or a duration such as 1h30m"#
     );
 }
 

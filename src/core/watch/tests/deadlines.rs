@@ -6,7 +6,7 @@ use crate::core::start_time;
 const BEGIN: &str = "2026-11-23T11:48:35Z";
 
 fn at(text: &str) -> Option<Deadline> {
-    Deadline::parse(text)
+    Deadline::parse(text).ok()
 }
 
 fn with_deadline(text: &str) -> Fixture {
