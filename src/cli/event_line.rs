@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_shows_a_status_that_says_more_than_the_phase() {
+    fn a_line_shows_a_status_that_the_contract_does_not_name() {
         let ended = |status: &str| {
             let data = json!({
                 "operationId": "op-1", "phase": "ended", "status": status, "progress": {"percent": 10.0},

@@ -306,7 +306,7 @@ impl Status {
         }
     }
 
-    /// A status that says more than the phase of its operation: any that the contract does not name.
+    /// A status that adds something to the phase of its operation: any that the contract does not name.
     #[must_use]
     pub fn beyond_phase(status: &str) -> Option<&str> {
         let is_of_contract = [Self::InProgress, Self::Success, Self::Failure]
