@@ -37,6 +37,8 @@ pub fn watch_list_shrunk(entries: usize, since: Timestamp) -> Attention {
 #[must_use]
 pub fn discovery_failure(failure: &DiscoveryFailure) -> Attention {
     let text = failure.text();
+    let is_one = failure.objects.as_ref().is_some_and(|objects| objects.count == 1);
+    let whose = if is_one { "Its" } else { "Their" };
     let (kind, message, action) = if failure.is_total() {
         (
             AttentionKind::DiscoveryFailing,
@@ -49,7 +51,7 @@ pub fn discovery_failure(failure: &DiscoveryFailure) -> Attention {
     } else {
         (
             AttentionKind::DiscoveryIncomplete,
-            format!("{text}. New backfills of what cannot be read are not found."),
+            format!("{text}. {whose} new backfills are not found."),
             "check the installation in the Ampersand dashboard, and that the API key may read it; it is retried \
              automatically",
         )
