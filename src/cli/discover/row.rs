@@ -19,7 +19,7 @@ const COLUMNS: [Column; 7] = [
     Column::flexible("GROUP", 3, 8, 12),
     Column::flexible("OBJECT", 2, 40, 64),
     Column::fixed("VERDICT", 1).continued(),
-    Column::fixed("STARTED", 5).continued(),
+    Column::fixed("STARTED", 5),
     Column::fixed("OPERATION", 0),
     Column::fixed("INSTALLATION", 4).continued(),
 ];
