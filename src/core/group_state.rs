@@ -1,12 +1,14 @@
 //! How far the watches of a group are.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use jiff::Timestamp;
 
 use super::event::GroupOutcome;
 use super::group::Group;
 use super::phase::{Phase, PhaseCounts};
+use super::progress::unfinished_percent;
 use super::watch::Watch;
 
 /// Whether a group is complete, and how its last round ended.
@@ -125,7 +127,7 @@ impl GroupProgress {
     #[must_use]
     pub fn of<'a>(watches: impl Iterator<Item = &'a Watch>) -> Self {
         let mut all = Self::default();
-        let mut is_finished = true;
+        let mut are_succeeded = true;
         let (mut total, mut end) = (Some(0_u64), Some(None::<Timestamp>));
         for watch in watches {
             all.watches += 1;
@@ -133,27 +135,50 @@ impl GroupProgress {
             let progress = watch.last_poll().and_then(|last_poll| watch.progress(last_poll));
             let records = progress.as_ref().map_or(0, |progress| progress.records_processed);
             all.records = all.records.saturating_add(records);
-            if watch.phase().is_finished() {
-                total = total.map(|total| total.saturating_add(records));
-                continue;
-            }
-            is_finished = false;
             let estimate = progress
                 .as_ref()
                 .and_then(|progress| progress.records_estimated_total);
-            total = total
-                .zip(estimate)
-                .map(|(total, estimate)| total.saturating_add(estimate.max(records)));
+            are_succeeded &= watch.phase() == Phase::Succeeded;
+            let own_total = expected_total(watch.phase(), records, estimate);
+            total = total.zip(own_total).map(|(total, own)| total.saturating_add(own));
+            if watch.phase().is_finished() {
+                continue;
+            }
             let own_end = progress.and_then(|progress| progress.estimated_end_time);
             end = end
                 .zip(own_end)
                 .map(|(end, own)| end.into_iter().chain([own]).max());
         }
-        all.percent = total.filter(|total| *total > 0).map(|total| {
-            let percent = (all.records as f64 / total as f64 * 1000.0).floor() / 10.0;
-            percent.min(if is_finished { 100.0 } else { 99.9 })
+        all.percent = total.and_then(NonZeroU64::new).map(|total| match are_succeeded {
+            true => 100.0,
+            false => unfinished_percent(all.records, total),
         });
         all.estimated_end = end.flatten();
         all
+    }
+}
+
+/// The records that a watch of a group had to process, as far as they are known. `None` if an unfinished one has no estimate.
+fn expected_total(phase: Phase, records: u64, estimate: Option<u64>) -> Option<u64> {
+    let estimated = estimate.map(|estimate| estimate.max(records));
+    match phase {
+        Phase::Succeeded => Some(records),
+        _ if phase.is_finished() => Some(estimated.unwrap_or(records)),
+        _ => estimated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_without_success_keeps_its_estimate() {
+        assert_eq!(expected_total(Phase::Failed, 10, Some(100)), Some(100));
+        assert_eq!(expected_total(Phase::Gone, 10, None), Some(10));
+        assert_eq!(expected_total(Phase::Succeeded, 90, Some(100)), Some(90));
+        assert_eq!(expected_total(Phase::Running, 10, Some(100)), Some(100));
+        assert_eq!(expected_total(Phase::Running, 110, Some(100)), Some(110));
+        assert_eq!(expected_total(Phase::Running, 10, None), None);
     }
 }

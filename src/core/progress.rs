@@ -18,6 +18,7 @@ use super::watch_settings::WatchSettings;
 
 mod steps;
 
+pub use steps::unfinished_percent;
 use steps::{Percent, Steps};
 
 /// Weight of a poll relative to the next one, for the rate.

@@ -33,6 +33,12 @@ impl Percent {
     }
 }
 
+/// `count` as a percentage of `total` with one decimal, before success: at most 99.9.
+#[must_use]
+pub fn unfinished_percent(count: u64, total: NonZeroU64) -> f64 {
+    Percent::of(count, total).get()
+}
+
 /// Remembers percentages instead of steps, so that a changed `progress_step` applies at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
