@@ -43,9 +43,16 @@ impl Watch {
         self.details.as_deref()?.create_time
     }
 
-    /// When the operation started: when it was created, or first seen.
+    /// When the operation started: when it was created, or first seen. One that finished without an answer started when it
+    /// was first watched.
     #[must_use]
     pub fn start(&self) -> Option<Timestamp> {
+        let watched_since = || self.end()?.checked_sub(self.watched.get()).ok();
+        self.seen().or_else(watched_since)
+    }
+
+    /// When the operation was created, or first seen.
+    fn seen(&self) -> Option<Timestamp> {
         self.create_time().or(self.first_seen.get())
     }
 
@@ -106,7 +113,7 @@ impl Watch {
 
     /// Seconds from `createTime` to `now`; without it, from when the operation was first seen or first watched.
     pub(super) fn duration_seconds(&self, now: Timestamp) -> f64 {
-        let seconds = match self.start() {
+        let seconds = match self.seen() {
             Some(begin) => now.duration_since(begin).as_secs_f64(),
             None => self.watched.get().as_secs_f64(),
         };

@@ -611,6 +611,13 @@ fn every_ending_has_a_duration() {
     let step = gone.step(Duration::from_secs(60), Some(&not_found()));
     assert_eq!(duration(&step), Some(185.0));
     // Never seen: since it is watched.
+    let mut never_seen = Fixture::new();
+    let begin = never_seen.now;
+    for _ in 0..4 {
+        let _ = never_seen.after(60, &not_found());
+    }
+    assert_eq!(never_seen.watch.phase(), Phase::Gone);
+    assert_eq!(never_seen.watch.start(), Some(begin));
     let mut expired = Fixture::new();
     expired.settings.give_up_after = Some(Duration::from_mins(1));
     let begin = expired.now;
