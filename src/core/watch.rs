@@ -39,7 +39,7 @@ use operation_details::OperationDetails;
 use overdue::DeadlineRecord;
 use poll_streak::PollStreak;
 use reporter::Reporter;
-pub use stall::Stall;
+pub use stall::{NO_COUNT, Stall};
 
 /// Polls in a row that must fail or be refused before an operation is unreachable, or be not found before it is gone.
 const MIN_FAILED_POLLS: u32 = 3;

@@ -4,6 +4,7 @@ use crate::core::event::{
     ApiData, Event, EventData, EventType, GroupData, GroupOutcome, OperationData, millis,
 };
 use crate::core::text::one_line;
+use crate::core::watch::NO_COUNT;
 use crate::core::watch_list::{Labels, label_text};
 
 /// The longest text in a line, in bytes; full texts are in the event log.
@@ -98,7 +99,7 @@ fn log_operation_event(event: &Event, data: &OperationData) {
         sequence = data.sequence,
         event_id = event.id.as_str(),
         "{}",
-        message(event.event_type)
+        operation_message(event.event_type, data)
     );
 }
 
@@ -146,12 +147,22 @@ fn log_api_event(event: &Event, data: &ApiData) {
     );
 }
 
+/// A stall without a count has no count that could stay the same.
+fn operation_message(event_type: EventType, data: &OperationData) -> &'static str {
+    match event_type {
+        EventType::Stalled if data.reason.as_deref() == Some(NO_COUNT) => {
+            "operation stalled: it does not show a record count"
+        }
+        _ => message(event_type),
+    }
+}
+
 fn message(event_type: EventType) -> &'static str {
     match event_type {
         EventType::Started => "operation is running",
         EventType::Progress => "operation progressed",
         EventType::Stalled => "operation stalled: its record count does not change",
-        EventType::Resumed => "operation resumed: its record count rises again",
+        EventType::Resumed => "operation resumed: its record count rises",
         EventType::Overdue => "operation is overdue: it has not finished by its deadline",
         EventType::Retried => "operation was retried by the platform",
         EventType::Succeeded => "operation succeeded",
@@ -168,5 +179,34 @@ fn message(event_type: EventType) -> &'static str {
             "API key is rejected: replace it; it is read again before each probe"
         }
         EventType::CredentialsAccepted => "API key is accepted again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::watch::Watch;
+    use crate::core::watch_list::WatchKey;
+
+    #[test]
+    fn a_stall_is_logged_with_its_own_reason() {
+        let key = WatchKey {
+            project: "p".into(),
+            operation: "op".into(),
+        };
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let message = |reason: &str| {
+            let mut data = Watch::default().data(&key, &Labels::new(), now);
+            data.reason = Some(reason.to_owned());
+            operation_message(EventType::Stalled, &data)
+        };
+        assert_eq!(
+            message(NO_COUNT),
+            "operation stalled: it does not show a record count"
+        );
+        assert_eq!(
+            message("count unchanged"),
+            "operation stalled: its record count does not change"
+        );
     }
 }

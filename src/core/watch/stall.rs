@@ -6,6 +6,9 @@ use super::Watch;
 use crate::core::phase::Phase;
 use crate::core::watch_settings::WatchSettings;
 
+/// The reason of a stall without a count.
+pub const NO_COUNT: &str = "no count";
+
 /// Why a watch is stalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stall {
@@ -29,7 +32,7 @@ impl Watch {
             } else {
                 Stall {
                     since: self.first_seen.get(),
-                    reason: "no count",
+                    reason: NO_COUNT,
                 }
             }
         })
