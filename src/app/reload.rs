@@ -68,7 +68,7 @@ impl App {
                 (list, Ok(applied))
             }
             Err(error) => {
-                self.attention.settings_rejected(format!("{error:#}"));
+                self.attention.settings_rejected(summary(&error));
                 tracing::error!(
                     error = chain(error.as_ref()),
                     "settings not applied; the previous settings stay active; fix them and reload again"
@@ -154,6 +154,14 @@ impl App {
     fn list_state(&self, is_read: bool) -> WatchListReport {
         let snapshot = self.list.snapshots().borrow().clone();
         WatchListReport::new(&self.settings.watch_list, &snapshot, is_read)
+    }
+}
+
+/// Why the settings were not applied, in one line.
+fn summary(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<ConfigErrors>() {
+        Some(errors) => errors.summary(),
+        None => format!("{error:#}"),
     }
 }
 

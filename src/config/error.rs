@@ -88,6 +88,20 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
+    /// One line: the first problem without its help, and how many there are.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let first = self.problems.first().map(|first| {
+            let text = problem_text(first.place.as_ref(), &first.key, &first.problem, "");
+            text.replace('\n', " ")
+        });
+        let first = first.unwrap_or_default();
+        match self.problems.len() + self.left_out {
+            0 | 1 => first,
+            count => format!("{count} errors; the first: {first}"),
+        }
+    }
+
     /// The problems, ordered by place, then key.
     #[must_use]
     pub fn problems(&self) -> &[ConfigProblem] {

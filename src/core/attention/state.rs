@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Attention, AttentionKind};
+use super::{Attention, AttentionKind, MAX_REASON};
 use crate::core::text;
 
 /// The entry for a state that was removed or replaced.
@@ -35,6 +35,7 @@ pub fn state_damaged(rows: u64, since: Option<Timestamp>) -> Option<Attention> {
 /// The entry for settings that were not applied.
 #[must_use]
 pub fn settings_rejected(reason: &str, since: Timestamp) -> Attention {
+    let reason = text::one_line(reason, MAX_REASON);
     let message = format!("settings not applied: {reason}. The previous settings stay active.");
     let action = "fix the settings and reload; `backfill-watch check` shows all problems";
     Attention::new(AttentionKind::SettingsRejected, message, action).since(Some(since))
