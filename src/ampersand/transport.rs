@@ -122,7 +122,22 @@ fn describe_tls(error: &rustls::Error, host: &Peer) -> String {
     let rustls::Error::InvalidCertificate(bad) = error else {
         return format!("the TLS handshake with {host} failed: {error}");
     };
+    let cause = match bad {
+        Bad::BadEncoding => "it cannot be read".to_owned(),
+        Bad::BadSignature => "its signature does not match".to_owned(),
+        Bad::Expired => "it has expired".to_owned(),
+        Bad::NotValidYet => "it is not valid yet".to_owned(),
+        Bad::NotValidForName => "it is for another name".to_owned(),
+        Bad::Revoked => "it was revoked".to_owned(),
+        Bad::UnknownIssuer => "no trusted authority signed it".to_owned(),
+        bad if is_of_authority(bad) => "it is the certificate of an authority, not of a server".to_owned(),
+        bad => bad.to_string(),
+    };
     let advice = match bad {
+        bad if is_of_authority(bad) => {
+            "a self-signed certificate needs basicConstraints CA:FALSE, as `openssl req -x509 -addext \
+             basicConstraints=critical,CA:FALSE` creates it; then set ampersand.ca_file to it"
+        }
         Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
             "it is for another name; check ampersand.base_url"
         }
@@ -131,5 +146,46 @@ fn describe_tls(error: &rustls::Error, host: &Peer) -> String {
         }
         _ => "set ampersand.ca_file to the certificate of the authority that signed it, if you trust it",
     };
-    format!("the certificate of {host} is not trusted: {bad}; {advice}")
+    format!("the certificate of {host} is not trusted: {cause}; {advice}")
+}
+
+/// Whether the server shows the certificate of an authority as its own. That error has a name only.
+fn is_of_authority(bad: &CertificateError) -> bool {
+    matches!(bad, CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::OtherError;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("CaUsedAsEndEntity")]
+    struct CaUsedAsEndEntity;
+
+    fn describe(bad: CertificateError) -> String {
+        let peer = Peer {
+            host: "localhost:1".to_owned(),
+            proxy: None,
+        };
+        describe_tls(&rustls::Error::InvalidCertificate(bad), &peer)
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_described_in_words() {
+        let of_authority = describe(CertificateError::Other(OtherError(Arc::new(CaUsedAsEndEntity))));
+        assert!(
+            of_authority.contains("it is the certificate of an authority, not of a server; a self-signed")
+                && of_authority.contains("CA:FALSE"),
+            "{of_authority}"
+        );
+        assert_eq!(
+            describe(CertificateError::UnknownIssuer),
+            "the certificate of localhost:1 is not trusted: no trusted authority signed it; set ampersand.ca_file to the \
+             certificate of the authority that signed it, if you trust it"
+        );
+    }
 }
