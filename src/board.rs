@@ -18,6 +18,7 @@ use crate::core::gate::RequestLimits;
 use crate::core::group_state::{GroupCounts, GroupProgress, GroupState};
 use crate::core::key_verdict::KeyVerdict;
 use crate::core::phase::{Phase, PhaseCounts};
+use crate::core::project_health::OutageReason;
 use crate::core::search_text::SearchText;
 use crate::core::source::Demand;
 use crate::core::watch::Watch;
@@ -56,8 +57,12 @@ pub struct ProjectView {
 pub struct ApiView {
     /// The start of the reported outage, if one lasts.
     pub unreachable: Option<Timestamp>,
+    /// Why, as far as it is known.
+    pub outage: Option<OutageReason>,
     /// When the credentials were rejected, if they still are.
     pub rejected: Option<Timestamp>,
+    /// Why, as far as it is known.
+    pub rejection: Option<Arc<str>>,
     /// When a request was last answered, including with an error status.
     pub last_answer: Option<Timestamp>,
     /// The failed polls since the last answer, if any.

@@ -68,6 +68,8 @@ struct Body {
 #[derive(Deserialize)]
 struct Data {
     since: Timestamp,
+    #[serde(default)]
+    reason: String,
 }
 
 /// Rebuilds a project from its `events` (oldest first): the outage and the rejection that still last. `None` without
@@ -75,15 +77,15 @@ struct Data {
 #[must_use]
 pub fn rebuild_project(events: &[PastEvent]) -> Option<ProjectHealth> {
     events.last()?;
-    let since = |begin: EventType, end: EventType| {
+    let lasting = |begin: EventType, end: EventType| {
         let is_one = |event: &&PastEvent| event.event_type == begin || event.event_type == end;
         let event = events.iter().rfind(is_one)?;
         let body: Body = serde_json::from_str(&event.body).ok()?;
-        (event.event_type == begin).then_some(body.data.since)
+        (event.event_type == begin).then_some((body.data.since, body.data.reason))
     };
     Some(ProjectHealth::rebuilt(
-        since(EventType::ApiUnreachable, EventType::ApiReachable),
-        since(EventType::CredentialsRejected, EventType::CredentialsAccepted),
+        lasting(EventType::ApiUnreachable, EventType::ApiReachable),
+        lasting(EventType::CredentialsRejected, EventType::CredentialsAccepted),
     ))
 }
 
@@ -132,14 +134,15 @@ mod tests {
                 body: event.body(),
             }
         };
+        let begin = |second| Some((time(second), "no answer".to_owned()));
         assert_eq!(rebuild_project(&[]), None);
         let mut log = vec![past(EventType::ApiUnreachable, 1)];
         assert_eq!(
             rebuild_project(&log),
-            Some(ProjectHealth::rebuilt(Some(time(1)), None))
+            Some(ProjectHealth::rebuilt(begin(1), None))
         );
         log.push(past(EventType::CredentialsRejected, 2));
-        let both = ProjectHealth::rebuilt(Some(time(1)), Some(time(2)));
+        let both = ProjectHealth::rebuilt(begin(1), begin(2));
         assert_eq!(rebuild_project(&log), Some(both));
         log.push(past(EventType::ApiReachable, 1));
         log.push(past(EventType::CredentialsAccepted, 2));

@@ -1,6 +1,7 @@
 //! The health of one project's API: reachable, credentials accepted, paused.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,10 +16,12 @@ use super::wall_time::WallTime;
 
 mod credentials;
 mod discovery;
+mod outage;
 mod pauses;
 
 use credentials::Credentials;
 pub use discovery::DiscoveryEvidence;
+pub use outage::{OutageClass, OutageReason};
 pub use pauses::ApiPauses;
 use pauses::Pauses;
 
@@ -56,6 +59,9 @@ pub struct ProjectContext<'a> {
 pub struct ProjectHealth {
     /// Start of the reported outage.
     unreachable: Option<Timestamp>,
+    /// Why, while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outage: Option<OutageReason>,
     #[serde(flatten)]
     credentials: Credentials,
     /// When its watches were first grouped. Operations that had ended before are not reported as groups.
@@ -99,11 +105,14 @@ pub enum AnswerScope {
 }
 
 impl ProjectHealth {
-    /// The health as events show it, after the stored state was lost.
+    /// The health as events show it, after the stored state was lost: start and reason of an outage and of a rejection.
     #[must_use]
-    pub fn rebuilt(unreachable: Option<Timestamp>, rejected: Option<Timestamp>) -> Self {
+    pub fn rebuilt(unreachable: Option<(Timestamp, String)>, rejected: Option<(Timestamp, String)>) -> Self {
+        let (unreachable, reason) = unreachable.unzip();
         Self {
             unreachable,
+            // The event does not name the class; most outages have this one.
+            outage: reason.map(|reason| OutageReason::new(OutageClass::Failing, reason)),
             credentials: Credentials::rebuilt(rejected),
             ..Self::default()
         }
@@ -215,7 +224,7 @@ impl ProjectHealth {
     pub fn observe_all_refused(&mut self, cx: &ProjectContext<'_>) -> Vec<Event> {
         let mut events = Vec::new();
         let reason = format!("the API refuses all {} watched operations repeatedly", cx.watches);
-        self.report_unreachable(cx.now.wall, &reason, cx, &mut events);
+        self.report_unreachable(cx.now.wall, OutageClass::AllRefused, &reason, cx, &mut events);
         events
     }
 
@@ -223,6 +232,7 @@ impl ProjectHealth {
     pub fn observe_no_watches(&mut self, cx: &ProjectContext<'_>) -> Vec<Event> {
         self.failing = None;
         self.pauses.forget();
+        self.outage = None;
         let since = self.unreachable.take();
         let reason = "no operation of the project is polled any more";
         let event = since.map(|since| api(EventType::ApiReachable, since, reason, cx));
@@ -285,6 +295,18 @@ impl ProjectHealth {
         self.unreachable
     }
 
+    /// Why the API is reported unreachable, while it is.
+    #[must_use]
+    pub fn outage(&self) -> Option<&OutageReason> {
+        self.outage.as_ref().filter(|_| self.unreachable.is_some())
+    }
+
+    /// Why the API rejects the credentials, while it does.
+    #[must_use]
+    pub fn rejection(&self) -> Option<&Arc<str>> {
+        self.credentials.rejection()
+    }
+
     /// When the credentials were reported as rejected.
     #[must_use]
     pub fn rejected_since(&self) -> Option<Timestamp> {
@@ -332,6 +354,7 @@ impl ProjectHealth {
         self.pauses.succeed();
         self.answered = Some(cx.now.steady);
         self.accept(pass, cx, events);
+        self.outage = None;
         if let Some(since) = self.unreachable.take() {
             events.push(api(EventType::ApiReachable, since, "polls succeed again", cx));
         }
@@ -346,7 +369,7 @@ impl ProjectHealth {
     }
 
     fn reject(&mut self, pass: Pass, reason: &str, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
-        if self.credentials.reject(pass, cx) {
+        if self.credentials.reject(pass, reason, cx) {
             events.push(api(EventType::CredentialsRejected, cx.now.wall, reason, cx));
         }
     }
@@ -360,34 +383,38 @@ impl ProjectHealth {
     ) {
         let since = self.throttle(wait, Some(reason), cx);
         if cx.now.steady.saturating_sub(since.steady) >= cx.max_retry_after {
-            self.report_unreachable(since.wall, reason, cx, events);
+            self.report_unreachable(since.wall, OutageClass::Throttled, reason, cx, events);
         }
     }
 
     fn observe_failed(&mut self, failure: &Failure, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
         let since = *self.failing.get_or_insert(cx.now);
         if cx.now.steady.saturating_sub(since.steady) >= cx.unreachable_after {
-            self.report_unreachable(since.wall, &failure.reason, cx, events);
+            self.report_unreachable(since.wall, OutageClass::Failing, &failure.reason, cx, events);
         }
     }
 
     fn report_missing(&mut self, reason: &str, cx: &ProjectContext<'_>, events: &mut Vec<Event>) {
-        let reason = format!(
-            "the API does not know the project: {reason}; check the project's name, and that the API key belongs to it"
-        );
-        self.report_unreachable(cx.now.wall, &reason, cx, events);
+        self.report_unreachable(cx.now.wall, OutageClass::ProjectMissing, reason, cx, events);
     }
 
     fn report_unreachable(
         &mut self,
         since: Timestamp,
+        class: OutageClass,
         reason: &str,
         cx: &ProjectContext<'_>,
         events: &mut Vec<Event>,
     ) {
-        if self.unreachable.is_none() {
+        let is_new = self.unreachable.is_none();
+        // A failure of another class does not replace the cause.
+        if is_new || self.outage.as_ref().is_none_or(|known| known.class == class) {
+            self.outage = Some(OutageReason::new(class, reason));
+        }
+        if is_new {
             self.unreachable = Some(since);
-            events.push(api(EventType::ApiUnreachable, since, reason, cx));
+            let reason = class.event_reason(reason);
+            events.push(api(EventType::ApiUnreachable, since, &reason, cx));
         }
     }
 }

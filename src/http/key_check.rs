@@ -55,7 +55,7 @@ pub(super) async fn check_keys(board: &Board) -> Vec<KeyCheck> {
 
 /// A verdict that needs no request: while the key is rejected or the project paused, the gate stays closed.
 fn known(view: &ProjectView) -> Option<KeyVerdict> {
-    let reason = || view.api.last_failure.as_deref().unwrap_or_default().to_owned();
+    let reason = || view.api.rejection.as_deref().unwrap_or_default().to_owned();
     if view.api.rejected.is_some() {
         return Some(KeyVerdict::Rejected(reason()));
     }

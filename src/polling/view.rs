@@ -22,6 +22,8 @@ impl<F: Fetch> ProjectTask<F> {
             view.gate.in_flight = self.gate.in_flight();
             view.phases = self.watches.phases();
             view.groups = self.groups.counts();
+            view.api.outage = self.health.outage().cloned();
+            view.api.rejection = self.health.rejection().cloned();
             if is_changed {
                 view.generation = self.reconciliation.applied;
                 view.gate.limits = self.gate.limits();

@@ -190,11 +190,14 @@ impl AttentionList {
         let list = self.list.borrow().clone();
         let path = self.state().watch_list.display().to_string();
         let problem = list.problem.as_deref().filter(|_| !list.is_awaited());
-        let problem = problem.map(|problem| watch_list_unreadable(&chain(problem).to_string()));
+        let problem = problem.map(|problem| watch_list_unreadable(&chain(problem)).since(list.problem_since));
         let rejected = list
             .file()
             .filter(|file| file.rejected_total > 0 && problem.is_none());
-        let rejected = rejected.map(|file| watch_list_rejected_lines(&file.rejected_text().to_string()));
+        let rejected = rejected.map(|file| {
+            let entry = watch_list_rejected_lines(&file.rejected_text().to_string());
+            entry.since(list.rejected_since)
+        });
         let removal = list.pending_removal;
         let shrunk = removal.map(|removal| watch_list_shrunk(removal.entries, removal.since));
         let all = problem.into_iter().chain(rejected).chain(shrunk);
@@ -219,10 +222,11 @@ impl AttentionList {
 }
 
 fn of_project(view: &ProjectView, now: Timestamp, entries: &mut Vec<Attention>) {
-    let failure = view.api.last_failure.as_deref();
     let (unreachable, rejected) = (view.api.unreachable, view.api.rejected);
-    entries.extend(unreachable.map(|since| api_unreachable(&view.name, since, failure)));
-    entries.extend(rejected.map(|since| credentials_rejected(&view.name, since, failure)));
+    let outage = view.api.outage.as_ref();
+    entries.extend(unreachable.map(|since| api_unreachable(&view.name, since, outage)));
+    let rejection = view.api.rejection.as_deref();
+    entries.extend(rejected.map(|since| credentials_rejected(&view.name, since, rejection)));
     let can_poll = unreachable.is_none() && rejected.is_none();
     entries.extend(view.attention.entries(&view.name, can_poll, now));
     if let Some(discovery) = &view.discovery {

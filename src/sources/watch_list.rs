@@ -36,6 +36,10 @@ pub struct WatchListSnapshot {
     pub problem: Option<Arc<WatchListError>>,
     /// The line errors of a file that was read and cannot be used. It has no entries.
     pub refused: Option<Arc<WatchList>>,
+    /// Since when there is a `problem`.
+    pub problem_since: Option<Timestamp>,
+    /// Since when lines of the file are rejected.
+    pub rejected_since: Option<Timestamp>,
     /// The entries of `list` that the file no longer has, and that are removed later.
     pub pending_removal: Option<PendingRemoval>,
     /// Whether no file has been found since the start, and none is required: `list` is empty.
@@ -66,6 +70,14 @@ impl WatchListSnapshot {
     #[must_use]
     pub fn file(&self) -> Option<&WatchList> {
         self.refused.as_deref().or(self.list.as_deref())
+    }
+
+    /// Notes since when there is a problem and since when lines are rejected.
+    fn date(&mut self, now: Timestamp) {
+        let since = |applies: bool, before: Option<Timestamp>| applies.then(|| before.unwrap_or(now));
+        let has_rejected = self.file().is_some_and(|file| file.rejected_total > 0);
+        self.problem_since = since(self.problem.is_some(), self.problem_since);
+        self.rejected_since = since(has_rejected, self.rejected_since);
     }
 
     /// Whether the file has lines, all of them are rejected, and there was no list before.
@@ -155,5 +167,32 @@ impl WatchListHandle {
             number = target.reload;
         });
         number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_has_the_time_of_the_read_that_found_it() {
+        let at = |second| Timestamp::from_second(second).ok();
+        let mut snapshot = WatchListSnapshot::default();
+        let list = |rejected_total| WatchList {
+            rejected_total,
+            ..WatchList::default()
+        };
+        snapshot.list = Some(Arc::new(list(1)));
+        for second in [1, 2] {
+            snapshot.date(at(second).unwrap());
+            assert_eq!((snapshot.rejected_since, snapshot.problem_since), (at(1), None));
+        }
+        snapshot.problem = Some(Arc::new(WatchListError::Missing));
+        snapshot.date(at(3).unwrap());
+        assert_eq!(snapshot.problem_since, at(3));
+        snapshot.problem = None;
+        snapshot.list = Some(Arc::new(list(0)));
+        snapshot.date(at(4).unwrap());
+        assert_eq!((snapshot.rejected_since, snapshot.problem_since), (None, None));
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Attention, AttentionKind, Concern, ConcernView, MAX_REASON, RestartLog};
 use crate::core::event::millis;
 use crate::core::gate::RequestLimits;
+use crate::core::project_health::{OutageClass, OutageReason};
 use crate::core::text;
 
 /// What needs attention in a project, as its task publishes it.
@@ -42,13 +43,30 @@ impl ProjectAttention {
     }
 }
 
-/// The entry for an unreachable API, with the error of the last request.
+/// The entry for an unreachable API, with the cause.
 #[must_use]
-pub fn api_unreachable(project: &str, since: Timestamp, last_error: Option<&str>) -> Attention {
-    let reason = last_error.unwrap_or("no poll succeeds");
-    let message =
-        format!("the API is unreachable: {reason}. Figures are from before the outage. Polls are retried.");
-    let action = "check ampersand.base_url, the network and the status of the API; nothing is lost";
+pub fn api_unreachable(project: &str, since: Timestamp, outage: Option<&OutageReason>) -> Attention {
+    let reason = outage.map_or("no poll succeeds", |outage| &outage.reason);
+    let reason = text::one_line(reason, MAX_REASON);
+    let (problem, action) = match outage.map(|outage| outage.class) {
+        None | Some(OutageClass::Failing) => (
+            "the API is unreachable",
+            "check ampersand.base_url, the network and the status of the API; nothing is lost",
+        ),
+        Some(OutageClass::Throttled) => (
+            "the API is unreachable",
+            "wait, or lower ampersand.max_requests_per_second; nothing is lost",
+        ),
+        Some(OutageClass::ProjectMissing) => (
+            "the API does not know the project",
+            "check the project's name, and that the API key belongs to it; nothing is lost",
+        ),
+        Some(OutageClass::AllRefused) => (
+            "no operation can be polled",
+            "check the project's name, ampersand.base_url, and that the API key belongs to the project; nothing is lost",
+        ),
+    };
+    let message = format!("{problem}: {reason}. Figures are from before the outage. Polls are retried.");
     Attention::new(AttentionKind::ApiUnreachable, message, action)
         .of_project(project)
         .since(Some(since))
@@ -56,8 +74,8 @@ pub fn api_unreachable(project: &str, since: Timestamp, last_error: Option<&str>
 
 /// The entry for a rejected API key, with the API's reason.
 #[must_use]
-pub fn credentials_rejected(project: &str, since: Timestamp, last_error: Option<&str>) -> Attention {
-    let reason = last_error.unwrap_or("the API refuses the key");
+pub fn credentials_rejected(project: &str, since: Timestamp, rejection: Option<&str>) -> Attention {
+    let reason = text::one_line(rejection.unwrap_or("the API refuses the key"), MAX_REASON);
     let message =
         format!("the API key is rejected: {reason}. Polling is paused, except for one probe at a time.");
     let action = "replace the API key; a key file is retried automatically, a systemd credential or environment variable needs \
@@ -151,6 +169,24 @@ mod tests {
         attention.pause = Some(paused_by_api("p", now, now, "429"));
         let counts = (kinds(&attention, false).len(), kinds(&attention, true).len());
         assert_eq!(counts, (4, 9));
+    }
+
+    #[test]
+    fn an_unknown_project_has_other_advice_than_an_outage() {
+        let entry = |class| {
+            let outage = OutageReason::new(class, "404 Not Found");
+            api_unreachable("p", Timestamp::UNIX_EPOCH, Some(&outage))
+        };
+        let missing = entry(OutageClass::ProjectMissing);
+        assert_eq!(
+            missing.message,
+            "the API does not know the project: 404 Not Found. Figures are from before the outage. Polls are retried."
+        );
+        assert!(missing.action.contains("the project's name") && !missing.action.contains("network"));
+        let failing = entry(OutageClass::Failing);
+        assert!(
+            failing.message.starts_with("the API is unreachable: 404") && failing.action.contains("network")
+        );
     }
 
     #[test]

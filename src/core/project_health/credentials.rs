@@ -1,5 +1,6 @@
 //! Whether the API accepts the key.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,6 +15,9 @@ use crate::core::gate::{CredentialsProbe, Pass};
 pub(super) struct Credentials {
     /// When they were reported as rejected.
     rejected: Option<Timestamp>,
+    /// The API's last reason, while they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rejection: Option<Arc<str>>,
     /// Probes without success since then, or in the doubt.
     probes: u32,
     #[serde(skip)]
@@ -23,15 +27,21 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    pub fn rebuilt(rejected: Option<Timestamp>) -> Self {
+    pub fn rebuilt(rejected: Option<(Timestamp, String)>) -> Self {
+        let (rejected, reason) = rejected.unzip();
         Self {
             rejected,
+            rejection: reason.map(Arc::from),
             ..Self::default()
         }
     }
 
     pub fn rejected(&self) -> Option<Timestamp> {
         self.rejected
+    }
+
+    pub fn rejection(&self) -> Option<&Arc<str>> {
+        self.rejection.as_ref().filter(|_| self.rejected.is_some())
     }
 
     pub fn doubt(&self) -> Option<&Doubt> {
@@ -48,12 +58,14 @@ impl Credentials {
         // An answer to a request from before the rejection proves nothing about the current credentials.
         let since = self.rejected.take_if(|_| pass == Pass::Probe)?;
         self.probes = 0;
+        self.rejection = None;
         Some(since)
     }
 
     /// The API rejected them. Returns whether that is new.
-    pub fn reject(&mut self, pass: Pass, cx: &ProjectContext<'_>) -> bool {
+    pub fn reject(&mut self, pass: Pass, reason: &str, cx: &ProjectContext<'_>) -> bool {
         self.doubt = None;
+        self.rejection = Some(reason.into());
         if self.rejected.is_some() {
             self.delay_probe(pass, cx);
             return false;

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::answer::{Failure, FailureClass};
 use crate::core::doubt::MAX_PROBES;
+use crate::core::event::EventData;
 use crate::core::operation::{Operation, Status};
 
 struct Fixture {
@@ -509,4 +510,52 @@ fn reported_states_survive_being_stored() {
         fixture.meet("a", &found(), Pass::Probe).1,
         ["api.credentials_accepted"]
     );
+}
+
+#[test]
+fn the_causes_of_an_outage_and_of_a_rejection_stay_over_other_failures_and_restarts() {
+    let mut fixture = Fixture::new();
+    let restart = |health: &ProjectHealth| -> ProjectHealth {
+        serde_json::from_str(&serde_json::to_string(health).unwrap()).unwrap()
+    };
+    let _ = fixture.meet("a", &unauthorized(), Pass::Turn);
+    let _ = fixture.meet("a", &failed(), Pass::Probe);
+    fixture.project = restart(&fixture.project);
+    assert_eq!(fixture.project.rejection().map(|reason| &**reason), Some("401"));
+    let _ = fixture.meet("a", &Answer::Unauthorized("401 expired".into()), Pass::Probe);
+    assert_eq!(
+        fixture.project.rejection().map(|reason| &**reason),
+        Some("401 expired")
+    );
+    let _ = fixture.meet("a", &found(), Pass::Probe);
+    assert_eq!(fixture.project.rejection(), None);
+
+    let missing = ProjectAnswer::Missing("404".into());
+    let mut project = fixture.project.clone();
+    let events = project.observe_project(&missing, &fixture.context());
+    let EventData::Api(data) = &events[0].data else {
+        panic!("{events:?}");
+    };
+    assert!(data.reason.contains("does not know the project: 404; check"));
+    fixture.project = restart(&project);
+    for _ in 0..3 {
+        fixture.pass(600);
+        let _ = fixture.meet("a", &failed(), Pass::Turn);
+    }
+    let outage = OutageReason::new(OutageClass::ProjectMissing, "404");
+    assert_eq!(fixture.project.outage(), Some(&outage));
+    let _ = fixture.meet("a", &found(), Pass::Turn);
+    assert_eq!(fixture.project.outage(), None);
+
+    // The newest failure of the same class is shown.
+    let _ = fixture.meet("a", &failed(), Pass::Turn);
+    fixture.pass(600);
+    let _ = fixture.meet("a", &failed(), Pass::Turn);
+    let refused = Failure {
+        class: FailureClass::Connect,
+        reason: "connection refused".into(),
+    };
+    let _ = fixture.meet("a", &Answer::Failed(refused), Pass::Turn);
+    let outage = OutageReason::new(OutageClass::Failing, "connection refused");
+    assert_eq!(fixture.project.outage(), Some(&outage));
 }

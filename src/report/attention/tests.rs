@@ -118,6 +118,25 @@ fn the_causes_of_a_project_come_from_its_view() {
 }
 
 #[test]
+fn the_cause_of_an_outage_is_shown_and_not_the_last_failure() {
+    let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+    let limits = RequestLimits {
+        concurrent: 1,
+        per_second: 1.0,
+    };
+    let mut view = ProjectView::new("p".into(), limits);
+    view.api.last_failure = Some("502 Bad Gateway".into());
+    view.api.rejected = Some(now);
+    view.api.rejection = Some("401 Unauthorized".into());
+    let mut entries = Vec::new();
+    of_project(&view, now, &mut entries);
+    assert!(
+        entries[0].message.contains("rejected: 401 Unauthorized."),
+        "{entries:?}"
+    );
+}
+
+#[test]
 fn an_outage_explains_failing_discovery() {
     let start: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
     let limits = RequestLimits {

@@ -410,8 +410,12 @@ impl WatchListSource {
     }
 
     fn publish(&self, change: impl FnOnce(&mut WatchListSnapshot)) {
-        self.snapshots
-            .send_modify(|snapshot| change(Arc::make_mut(snapshot)));
+        let now = clock::wall();
+        self.snapshots.send_modify(|snapshot| {
+            let snapshot = Arc::make_mut(snapshot);
+            change(snapshot);
+            snapshot.date(now);
+        });
     }
 
     fn steady_now(&self) -> Duration {
