@@ -161,7 +161,8 @@ impl Discovery {
             let objects = self.rules.select(&listed, self.names.get(&listed.integration));
             let updated = self.catalog.update(listed, objects, round, now);
             incoming.change.added += usize::from(updated.is_new);
-            if updated.has_other_group || (!self.are_terms_current && incoming.are_terms_compared) {
+            self.are_terms_current &= !updated.has_other_group;
+            if !self.are_terms_current && incoming.are_terms_compared {
                 let operations = self.catalog.operations_of(&updated.id);
                 let known = operations.filter_map(|(operation, key)| {
                     describe(&self.catalog, &self.rules, &self.names, operation, key)

@@ -47,6 +47,8 @@ struct World {
     bytes: usize,
     /// The integration of all installations.
     integration: &'static str,
+    /// The begin of all groups.
+    group: &'static str,
 }
 
 impl World {
@@ -68,6 +70,7 @@ impl World {
             names: None,
             bytes: 1,
             integration: "g",
+            group: "group",
         }
     }
 
@@ -112,7 +115,7 @@ impl World {
                     .map(|(id, objects)| ListedInstallation {
                         id: id.clone(),
                         integration: self.integration.to_owned(),
-                        group: Some(format!("group-{id}")),
+                        group: Some(format!("{}-{id}", self.group)),
                         objects: objects
                             .keys()
                             .map(|name| ListedObject {
@@ -620,6 +623,26 @@ fn known_operations_get_the_terms_of_changed_rules() {
     world.advance(Duration::from_mins(1));
     world.round();
     assert_eq!(world.known.len(), 1);
+}
+
+#[test]
+fn known_operations_get_the_group_of_an_installation_that_moved() {
+    let mut world = World::new(vec![rule()]);
+    world.backfill("i", "contact", "op", Some(0), true);
+    assert_eq!(world.round(), ["op"]);
+    world.advance(Duration::from_mins(1));
+    world.round();
+    assert_eq!(world.known, []);
+    world.group = "moved";
+    for are_terms_compared in [false, true, true] {
+        world.are_terms_compared = are_terms_compared;
+        world.advance(Duration::from_mins(1));
+        world.round();
+    }
+    let [known] = &world.known[..] else {
+        panic!("{:?}", world.known);
+    };
+    assert_eq!(known.labels[0], ("group".to_owned(), "moved-i".to_owned()));
 }
 
 #[test]
