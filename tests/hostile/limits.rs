@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use backfill_watch::simulator::{FaultPlan, SimulatedOperation, Simulator, SimulatorConfig};
+use backfill_watch::simulator::{
+    FaultPlan, RetryAfter, SimulatedOperation, SimulatedReply, Simulator, SimulatorConfig,
+};
 use tokio::net::TcpStream;
 
 use crate::daemon_checks::{assert_memory_is_bounded, text, until_grown_by, with_pages};
@@ -82,6 +84,12 @@ async fn killed_and_started_again(starve: impl FnOnce(&Daemon), signals: &[i32])
         let life = Duration::from_millis(500 + n * 400);
         simulator.add_waiting(SimulatedOperation::new(id, life, 10_000));
     }
+    // The ends of these are not seen before the kill, however late it is.
+    let unseen = &ids[27..];
+    for id in unseen {
+        let faults = simulator.faults();
+        faults.always(id, SimulatedReply::Status(503, RetryAfter::Absent));
+    }
     let setup = inbox.subscribe(Setup::new(&simulator).list(&ids));
     let path = setup.list_path();
     let list = fs::read_to_string(&path).unwrap();
@@ -99,9 +107,9 @@ async fn killed_and_started_again(starve: impl FnOnce(&Daemon), signals: &[i32])
         status.signal().is_some_and(|signal| signals.contains(&signal)),
         "{status}"
     );
-    let before = daemon.log.count("operation.succeeded");
-    assert!(before < ids.len(), "nothing was left to tell");
-
+    for id in unseen {
+        simulator.faults().restore(id);
+    }
     let setup = daemon.into_setup();
     fs::write(&path, list).unwrap();
     let mut daemon = setup

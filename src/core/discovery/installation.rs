@@ -208,7 +208,7 @@ impl Installation {
         let objects = stored.objects.into_iter().map(|(name, object)| {
             let urgent = object.urgency.zip(object.until).map(|(urgency, until)| Urgent {
                 urgency,
-                until: to_steady(until, now),
+                until: to_steady(until, now).min(steady(now).saturating_add(URGENT_FOR)),
             });
             let place = match urgent {
                 Some(urgent) if urgent.until > steady(now) => Place::Urgent { urgent, round: 0 },
@@ -217,10 +217,10 @@ impl Installation {
             let object = Object {
                 rule: 0,
                 fingerprint: object.fingerprint,
-                changed: to_steady(object.changed, now),
+                changed: past(object.changed, now),
                 operation: object.operation.map(Arc::from),
                 unverified: None,
-                asked: object.asked.map(|asked| to_steady(asked, now)),
+                asked: object.asked.map(|asked| past(asked, now)),
                 failures: 0,
                 place,
             };
@@ -283,10 +283,13 @@ pub(super) fn label_value(text: &str) -> String {
     text::cut(&printable, MAX_LABEL)
 }
 
+/// A time that has passed. One in the future was written before the clock was set back.
+fn past(wall: Timestamp, now: Moment) -> SignedDuration {
+    to_steady(wall, now).min(steady(now))
+}
+
 fn to_steady(wall: Timestamp, now: Moment) -> SignedDuration {
-    // What lies in the future was written before the clock was set back.
-    let ago = now.wall.duration_since(wall);
-    steady(now).saturating_sub(ago.clamp(-URGENT_FOR, SignedDuration::MAX))
+    steady(now).saturating_sub(now.wall.duration_since(wall))
 }
 
 fn to_wall(time: SignedDuration, now: Moment) -> Timestamp {

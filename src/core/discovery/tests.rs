@@ -853,3 +853,25 @@ fn an_old_operation_that_is_missing_once_is_found_later() {
     world.advance(HOUR);
     assert_eq!(world.round(), ["op"]);
 }
+
+#[test]
+fn a_group_waits_half_an_hour_also_after_the_clock_was_set_back() {
+    let mut world = World::new(vec![rule()]);
+    world.object("i", "contact");
+    world.round();
+    world.record();
+    world.wall -= HOUR;
+    world.restart();
+    world.round();
+    let is_missing = |world: &World| {
+        let mut awaited = world.discovery.awaited("group-i", world.now());
+        awaited.next().unwrap().is_missing
+    };
+    assert!(!is_missing(&world));
+    world.advance(Duration::from_mins(30));
+    assert!(is_missing(&world));
+    // It is asked for again within an hour.
+    world.backfill("i", "contact", "op", Some(0), true);
+    world.advance(Duration::from_mins(30));
+    assert_eq!(world.round(), ["op"]);
+}

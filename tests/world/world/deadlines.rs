@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backfill_watch::core::deadline::Deadline;
+use backfill_watch::core::source::Source;
 use backfill_watch::core::watch_list::WatchKey;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -67,9 +68,14 @@ impl State {
                 is_known.then_some(1).or(is_possible.then_some(0))
             }
         };
+        // Until the list was read after a start, the other sources apply alone.
+        let is_started = now < self.run_began + self.lag + FIRST_ANSWER;
+        let alone = Source::ALL.into_iter().filter(|_| is_started);
+        let alone = alone.filter_map(|source| demand.of(source));
         let asked = demand.since(lately).filter_map(|terms| terms.deadline);
         let asked: Vec<Deadline> = asked
             .chain(self.maybe_added(key).and_then(|terms| terms.deadline))
+            .chain(alone.filter_map(|terms| terms.deadline))
             .collect();
         let best = asked.iter().filter_map(|deadline| certainty(*deadline)).max();
         let is_best = |deadline: &Deadline| best.is_some() && certainty(*deadline) == best;
