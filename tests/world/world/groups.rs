@@ -8,7 +8,7 @@ use backfill_watch::core::watch_list::WatchKey;
 use serde_json::Value;
 
 use super::demands::label;
-use super::{State, TICK, may_start_again};
+use super::{State, may_start_again};
 use crate::extras::wall_at;
 use crate::scenario::{Knobs, Scenario, seconds};
 
@@ -16,6 +16,9 @@ use crate::scenario::{Knobs, Scenario, seconds};
 pub(super) const AWAITED_FOR: Duration = Duration::from_mins(30);
 /// Discovery finds a change within so long, when nothing fails.
 const ROUNDS: Duration = Duration::from_mins(10);
+
+/// A client gets the answer at most this long after its watch has joined.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// What was reported about groups.
 #[derive(Debug, Default)]
@@ -115,7 +118,7 @@ impl State {
             let put = self.put.get(&key).copied().unwrap_or_default();
             // What discovery found joins before its first poll.
             let put = self.named_at(&key).map_or(put, |named| named.min(put));
-            if !self.removed.contains_key(&key) && put <= asked && asked + TICK < put + settle {
+            if !self.removed.contains_key(&key) && put <= asked && asked + ANSWER < put + settle {
                 return Err(format!("{id} joined only at {put:?}, settle is {settle:?}"));
             }
             members.insert(key);
