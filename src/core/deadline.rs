@@ -45,7 +45,7 @@ pub enum DeadlineProblem {
     /// A duration of zero.
     #[error("is a duration that is too short")]
     Zero,
-    /// A duration over [`LONGEST`].
+    /// A duration of more than ten years.
     #[error("is a duration that is too long")]
     TooLong,
 }
