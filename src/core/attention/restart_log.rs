@@ -13,20 +13,22 @@ use crate::core::text;
 const SHOWN: Duration = Duration::from_hours(24);
 const ACTION: &str = "keep the log and report this bug; the poller continues by itself";
 
-/// The restarts of the last day.
+/// The restarts of the last day, by operation; without an operation, those of the whole project.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RestartLog {
     total: u64,
-    /// By operation; without an operation, those of the whole project.
-    restarts: BTreeMap<Option<Arc<str>>, Restart>,
+    named: BTreeMap<Option<Arc<str>>, Restart>,
+    /// Further operations, with the time of the last restart and how often they were restarted.
+    more: BTreeMap<Option<Arc<str>>, (Timestamp, u32)>,
+    /// The size at which old ones are removed from `more`, so that each restart costs little.
+    next_cleanup: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Restart {
     time: Timestamp,
+    panic: Arc<str>,
     times: u32,
-    /// The message of the last panic. Only the newest [`MAX_NAMED`] restarts have it, and an entry of their own.
-    panic: Option<Arc<str>>,
 }
 
 impl RestartLog {
@@ -39,32 +41,41 @@ impl RestartLog {
     /// Notes a restart of the poller of an operation, or of the project, with the message of the panic.
     pub fn add(&mut self, operation: Option<&Arc<str>>, panic: &str, now: Timestamp) {
         self.total = self.total.saturating_add(1);
-        self.restarts.retain(|_, restart| is_shown(restart.time, now));
-        let before = self.restarts.get(&operation.cloned());
-        let restart = Restart {
-            time: now,
-            times: before.map_or(1, |before| before.times.saturating_add(1)),
-            panic: Some(text::one_line(panic, MAX_REASON).into()),
-        };
-        self.restarts.insert(operation.cloned(), restart);
-        let named = self.restarts.values_mut();
-        let named: Vec<_> = named.filter(|restart| restart.panic.is_some()).collect();
-        if named.len() > MAX_NAMED
-            && let Some(oldest) = named.into_iter().min_by_key(|restart| restart.time)
-        {
-            oldest.panic = None;
+        self.named.retain(|_, restart| is_shown(restart.time, now));
+        let panic = text::one_line(panic, MAX_REASON).into();
+        let key = operation.map(Arc::clone);
+        let further = self.more.remove(&key).filter(|(last, _)| is_shown(*last, now));
+        let before = self.named.get(&key).map(|restart| restart.times);
+        let times = before.or(further.map(|(_, times)| times)).unwrap_or(0);
+        self.named.insert(
+            key,
+            Restart {
+                time: now,
+                panic,
+                times: times.saturating_add(1),
+            },
+        );
+        if self.named.len() > MAX_NAMED {
+            let oldest = self.named.iter().min_by_key(|(_, restart)| restart.time);
+            let oldest = oldest.map(|(key, restart)| (key.clone(), (restart.time, restart.times)));
+            if let Some((key, restart)) = oldest {
+                self.named.remove(&key);
+                self.more.insert(key, restart);
+            }
+        }
+        if self.more.len() > self.next_cleanup {
+            self.more.retain(|_, (last, _)| is_shown(*last, now));
+            self.next_cleanup = self.more.len().saturating_mul(2).max(MAX_NAMED);
         }
     }
 
     /// The entries of the last day.
     pub fn entries(&self, project: &str, now: Timestamp) -> impl Iterator<Item = Attention> {
-        let shown = self.restarts.iter();
-        let shown = shown.filter(move |(_, restart)| is_shown(restart.time, now));
-        let more = shown.clone().filter(|(_, restart)| restart.panic.is_none());
-        let (count, last) = more.fold((0, None), |(count, last), (_, restart)| {
-            (count + 1, last.max(Some(restart.time)))
-        });
-        let named = shown.filter_map(|(operation, restart)| {
+        let named = self
+            .named
+            .iter()
+            .filter(move |(_, restart)| is_shown(restart.time, now));
+        let named = named.map(|(operation, restart)| {
             let who = match operation {
                 Some(_) => "the poller of this operation",
                 None => "the task of this project",
@@ -73,12 +84,15 @@ impl RestartLog {
                 1 => "once".to_owned(),
                 times => format!("{times} times"),
             };
-            let panic = restart.panic.as_deref()?;
+            let panic = &restart.panic;
             let message = format!("{who} panicked {times} and was restarted: {panic}");
             let mut entry = Attention::new(AttentionKind::PollerRestarted, message, ACTION);
             entry.subject = operation.as_deref().map(str::to_owned);
-            Some(entry.since(Some(restart.time)))
+            entry.since(Some(restart.time))
         });
+        let times = self.more.values().map(|(last, _)| *last);
+        let times = times.filter(|last| is_shown(*last, now));
+        let (count, last) = times.fold((0, None), |(count, last), time| (count + 1, last.max(Some(time))));
         let more = last.map(|last| {
             let message = format!("the pollers of {count} more operations panicked and were restarted");
             let entry = Attention::new(AttentionKind::PollerRestarted, message, ACTION);
@@ -170,6 +184,6 @@ mod tests {
             log.add(Some(&format!("next-{number}").into()), "why", at(day + 500));
         }
         assert_eq!(count(&log, day + 500), MAX_NAMED + 1);
-        assert_eq!(log.restarts.len(), MAX_NAMED + 1);
+        assert!(log.more.len() <= 3 * MAX_NAMED, "{}", log.more.len());
     }
 }
