@@ -191,6 +191,9 @@ impl Discovery {
         answer: DiscoveryAnswer,
         now: Moment,
     ) -> Option<FoundOperation> {
+        if *request != DiscoveryRequest::Installations && matches!(answer, DiscoveryAnswer::Unauthorized(_)) {
+            self.rounds.doubt_key();
+        }
         match (request, answer) {
             (DiscoveryRequest::Installations, DiscoveryAnswer::Installations(list)) => {
                 self.catalog.failures.list_answered();
@@ -208,10 +211,8 @@ impl Discovery {
             (DiscoveryRequest::Integrations, answer) => {
                 let list = self.rounds.take_unnamed()?;
                 // Without names, IDs are matched alone.
-                match answer {
-                    DiscoveryAnswer::Integrations(names) => self.names.replace(&list, names, steady(now)),
-                    DiscoveryAnswer::Unauthorized(_) => self.rounds.doubt_key(),
-                    _ => {}
+                if let DiscoveryAnswer::Integrations(names) = answer {
+                    self.names.replace(&list, names, steady(now));
                 }
                 self.start_list(list);
             }
@@ -220,24 +221,16 @@ impl Discovery {
                 if let DiscoveryAnswer::Backfill(named) = answer {
                     return self.object_answered(&path.key, named, now);
                 }
-                self.doubt_key_after(&answer);
                 self.object_failed(&path.key, answer.failure(), now);
             }
             (DiscoveryRequest::Operation(operation), DiscoveryAnswer::Operation(state)) => {
                 return self.operation_answered(operation, state);
             }
-            (DiscoveryRequest::Operation(operation), answer) => {
-                self.doubt_key_after(&answer);
+            (DiscoveryRequest::Operation(operation), _) => {
                 self.catalog.operations.poll_failed(Arc::clone(operation));
             }
         }
         None
-    }
-
-    fn doubt_key_after(&mut self, answer: &DiscoveryAnswer) {
-        if matches!(answer, DiscoveryAnswer::Unauthorized(_)) {
-            self.rounds.doubt_key();
-        }
     }
 
     fn start_list(&mut self, list: InstallationList) {
