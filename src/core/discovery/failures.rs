@@ -64,13 +64,20 @@ impl DiscoveryFailure {
     }
 }
 
+/// Lists that failed in a row.
+#[derive(Debug)]
+struct FailedLists {
+    count: u8,
+    /// When the first of them failed.
+    since: Timestamp,
+    /// Why the last one did.
+    reason: Arc<str>,
+}
+
 /// The failures since the last answers.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    /// Lists that failed in a row.
-    lists: u8,
-    /// When the first of them failed, and why the last one did.
-    list: Option<(Timestamp, Arc<str>)>,
+    lists: Option<FailedLists>,
     /// Objects that cannot be read, with the reason.
     objects: BTreeMap<ObjectKey, Arc<str>>,
     /// When the first of them was added.
@@ -79,18 +86,21 @@ pub(super) struct Failures {
 
 impl Failures {
     pub fn list_failed(&mut self, reason: &Arc<str>, now: Timestamp) {
-        self.lists = self.lists.saturating_add(1);
-        let (_, last) = self.list.get_or_insert_with(|| (now, Arc::clone(reason)));
-        *last = Arc::clone(reason);
+        let before = self.lists.as_ref();
+        self.lists = Some(FailedLists {
+            count: before.map_or(1, |before| before.count.saturating_add(1)),
+            since: before.map_or(now, |before| before.since),
+            reason: Arc::clone(reason),
+        });
     }
 
     pub fn list_answered(&mut self) {
-        (self.lists, self.list) = (0, None);
+        self.lists = None;
     }
 
     /// Whether the last list failed.
     pub fn do_lists_fail(&self) -> bool {
-        self.lists > 0
+        self.lists.is_some()
     }
 
     /// So many requests for an object failed since it was last read.
@@ -111,16 +121,19 @@ impl Failures {
 
     /// Whether the installations cannot be listed.
     pub fn are_lists_reported(&self) -> bool {
-        self.lists >= REPORTED
+        self.reported_lists().is_some()
+    }
+
+    fn reported_lists(&self) -> Option<&FailedLists> {
+        self.lists.as_ref().filter(|lists| lists.count >= REPORTED)
     }
 
     /// What is reported, when so many objects are known.
     pub fn reported(&self, total: usize) -> Option<DiscoveryFailure> {
-        if self.are_lists_reported() {
-            let (since, reason) = self.list.clone()?;
+        if let Some(lists) = self.reported_lists() {
             return Some(DiscoveryFailure {
-                since,
-                reason,
+                since: lists.since,
+                reason: Arc::clone(&lists.reason),
                 objects: None,
             });
         }
